@@ -1,0 +1,18 @@
+//! Prunes binary neural networks (weights and activations ±1) stored as ONNX.
+//!
+//! The pipeline, a module a step:
+//! [`onnx`] reads and writes the file, [`graph`] indexes it, [`recognize`] finds the binary
+//! layers, [`autograd`] runs and differentiates the network, [`subsidiary`] learns which
+//! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
+//! in a runtime, [`report`] says so. [`data`] supplies the images.
+#![warn(missing_docs)]
+
+pub mod autograd;
+pub mod data;
+pub mod graph;
+pub mod onnx;
+pub mod recognize;
+pub mod report;
+pub mod rewrite;
+pub mod subsidiary;
+pub mod verify;

@@ -1,0 +1,2 @@
+//! The command line. See `cli`.
+fn main() {}
