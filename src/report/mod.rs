@@ -4,7 +4,5 @@ mod schema;
 mod table;
 mod text;
 
-pub use schema::{
-    AccuracyReport, FileReport, LatencyReport, LayerReport, Report, Totals, VerificationReport,
-};
+pub use schema::{AccuracyReport, FileReport, LatencyReport, LayerReport, Report, Totals};
 pub use table::render;

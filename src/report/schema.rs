@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::verify::Verification;
+
 /// Everything a run says of itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -21,7 +23,7 @@ pub struct Report {
     /// Top-1 accuracy in the runtime; absent without labelled data.
     pub accuracy: Option<AccuracyReport>,
     /// Masked against pruned model; absent only where nothing was verified.
-    pub verification: Option<VerificationReport>,
+    pub verification: Option<Verification>,
     /// Median time of one run; absent where it was not measured.
     pub latency_ms: Option<LatencyReport>,
     /// Everything that shaped the run: options and preprocessing.
@@ -147,28 +149,6 @@ pub struct AccuracyReport {
     pub samples: usize,
     /// Where the images came from.
     pub source: String,
-}
-
-/// Whether the pruned model computes what the masked model computes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct VerificationReport {
-    /// The runtime's name.
-    pub runtime: String,
-    /// Its version.
-    pub runtime_version: String,
-    /// Samples compared.
-    pub samples: usize,
-    /// Largest absolute difference of any output.
-    pub max_abs_diff: f64,
-    /// Share of samples with the same most probable class; absent without classes.
-    pub top1_agreement: Option<f64>,
-    /// Samples beyond the tolerance that a tie at a discontinuity explains.
-    pub ties: usize,
-    /// The verdict.
-    pub passed: bool,
-    /// Why it failed: one line for each kind of failure.
-    pub failures: Vec<String>,
 }
 
 /// Median milliseconds of one run.

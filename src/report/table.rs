@@ -187,10 +187,9 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema::{
-        AccuracyReport, FileReport, LatencyReport, Totals, VerificationReport,
-    };
+    use super::super::schema::{AccuracyReport, FileReport, LatencyReport, Totals};
     use super::*;
+    use crate::verify::Verification;
 
     fn layer(name: &str, binary: bool, filters: usize, kept: usize) -> LayerReport {
         let ops = |n: usize| n as u64 * 1_048_576;
@@ -235,7 +234,7 @@ mod tests {
                 samples: 10_000,
                 source: "cifar/test".into(),
             }),
-            verification: Some(VerificationReport {
+            verification: Some(Verification {
                 runtime: "ONNX Runtime".into(),
                 runtime_version: "1.20.0".into(),
                 samples: 10_000,
