@@ -45,8 +45,12 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=f"Fetches ONNX Runtime {VERSION}'s shared library with pip.")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where to put it (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=f"Fetches ONNX Runtime {VERSION}'s shared library with pip."
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help="where to put it (default: %(default)s)"
+    )
     return parser.parse_args()
 
 
@@ -96,7 +100,9 @@ def extract(wheel: Path, prefix: str, target: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         members = [member for member in archive.namelist() if is_library(member, prefix)]
         if len(members) != 1:
-            raise SetupError(f"{wheel.name} holds {len(members)} files onnxruntime/capi/{prefix}*, expected 1")
+            raise SetupError(
+                f"{wheel.name} holds {len(members)} files onnxruntime/capi/{prefix}*, expected 1"
+            )
         target.write_bytes(archive.read(members[0]))
     return target
 
