@@ -1,1 +1,20 @@
-//! TBD
+//! An indexed, read-only view of a model's graph, what can be inferred about its tensors, and
+//! edits.
+//!
+//! Nobody edits through the view: a rewrite reads it, makes a plan that owns its data, and then
+//! applies the plan to the [`ModelProto`] with the functions of [`edit`].
+
+pub mod edit;
+mod eval;
+mod facts;
+mod index;
+mod node;
+pub mod scalar;
+mod shapes;
+
+pub use facts::{Facts, FactsError};
+pub use index::{Graph, GraphError, NodeId, TensorId, Use};
+pub use node::Node;
+
+#[allow(unused_imports)] // for the link in the module's documentation
+use crate::onnx::proto::ModelProto;

@@ -1,10 +1,25 @@
 //! ONNX files in and out: the protobuf model, tensors as ndarray, external data, limits.
 
-pub mod proto;
 mod load;
+pub mod proto;
 mod save;
 mod tensor;
 
-pub use load::{LoadError, Model};
-pub use save::{SaveError, save};
+pub use load::{LoadError, LoadErrorKind, Model, OPSETS, decode};
+pub use save::{SaveError, save, to_bytes, write_atomically};
 pub use tensor::{DataType, Tensor, TensorError};
+pub(crate) use tensor::{each, element_count, map_each};
+
+/// The opset version of the default domain (`""` or `ai.onnx`); 0 if none is imported.
+pub fn default_opset(model: &proto::ModelProto) -> i64 {
+    model
+        .opset_import
+        .iter()
+        .find(|o| is_default_domain(o.domain()))
+        .map_or(0, |o| o.version())
+}
+
+/// Whether `domain` is that of the ONNX standard's own operators.
+pub fn is_default_domain(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}

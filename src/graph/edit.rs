@@ -1,0 +1,157 @@
+//! Edits of a model: the only place where a `GraphProto` is changed.
+
+use std::collections::HashSet;
+
+use crate::onnx::Tensor;
+use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
+
+/// Applies edits to a model's main graph and keeps names unique.
+#[derive(Debug)]
+pub struct Editor<'m> {
+    graph: &'m mut GraphProto,
+    names: HashSet<String>,
+}
+
+impl<'m> Editor<'m> {
+    /// An editor of `model`'s main graph.
+    pub fn new(model: &'m mut ModelProto) -> Self {
+        let graph = model.graph.get_or_insert_default();
+        let mut names: HashSet<String> = HashSet::new();
+        for n in &graph.node {
+            names.extend(n.input.iter().chain(&n.output).cloned());
+            names.insert(n.name().to_owned());
+        }
+        names.extend(graph.initializer.iter().map(|t| t.name().to_owned()));
+        names.extend(
+            graph
+                .input
+                .iter()
+                .chain(&graph.output)
+                .map(|v| v.name().to_owned()),
+        );
+        Self { graph, names }
+    }
+
+    /// A name that nothing in the graph has yet, made from `wish`.
+    pub fn fresh_name(&mut self, wish: &str) -> String {
+        let mut name = wish.to_owned();
+        let mut n = 1;
+        while self.names.contains(&name) {
+            name = format!("{wish}_{n}");
+            n += 1;
+        }
+        self.names.insert(name.clone());
+        name
+    }
+
+    /// Replaces the value of the initializer `name`; `false` if there is none. Its doc string and
+    /// metadata stay.
+    pub fn set_initializer(&mut self, name: &str, value: &Tensor) -> bool {
+        let Some(t) = self.graph.initializer.iter_mut().find(|t| t.name() == name) else {
+            return false;
+        };
+        let mut new = value.to_proto(name);
+        new.doc_string = t.doc_string.take();
+        new.metadata_props = std::mem::take(&mut t.metadata_props);
+        *t = new;
+        true
+    }
+
+    /// Adds an initializer under a fresh name made from `wish`, and returns the name.
+    pub fn add_initializer(&mut self, wish: &str, value: &Tensor) -> String {
+        let name = self.fresh_name(wish);
+        self.graph.initializer.push(value.to_proto(&name));
+        name
+    }
+
+    /// Makes input `k` of node `index` read `name`; inputs between are left out.
+    pub fn set_input(&mut self, index: usize, k: usize, name: &str) {
+        if let Some(node) = self.graph.node.get_mut(index) {
+            if node.input.len() <= k {
+                node.input.resize(k + 1, String::new());
+            }
+            node.input[k] = name.to_owned();
+        }
+    }
+
+    /// The node at `index`.
+    pub fn node_mut(&mut self, index: usize) -> Option<&mut NodeProto> {
+        self.graph.node.get_mut(index)
+    }
+
+    /// Inserts `node` before position `index`. Indices at and beyond it move up by one.
+    pub fn insert_node(&mut self, index: usize, node: NodeProto) {
+        self.names.extend(node.output.iter().cloned());
+        let index = index.min(self.graph.node.len());
+        self.graph.node.insert(index, node);
+    }
+
+    /// Every node reads `new` instead of `old`, but for the node at `except`.
+    pub fn redirect(&mut self, old: &str, new: &str, except: Option<usize>) {
+        for (i, node) in self.graph.node.iter_mut().enumerate() {
+            if Some(i) != except {
+                node.input
+                    .iter_mut()
+                    .filter(|s| *s == old)
+                    .for_each(|s| *s = new.to_owned());
+            }
+        }
+    }
+
+    /// Removes the value_info of the named tensors: their shapes changed.
+    pub fn drop_value_info(&mut self, changed: &HashSet<String>) {
+        self.graph
+            .value_info
+            .retain(|v| !changed.contains(v.name()));
+    }
+
+    /// Removes nodes that nothing reads any more, and then initializers (and inputs that merely
+    /// list them) that nothing reads, but only those that `was_used` names: what the file already
+    /// carried unused stays as it was.
+    pub fn remove_unused(&mut self, was_used: &HashSet<String>) {
+        loop {
+            let read = self.read_names();
+            let before = self.graph.node.len();
+            self.graph.node.retain(|n| {
+                n.output
+                    .iter()
+                    .any(|o| read.contains(o) || !was_used.contains(o))
+                    || n.output.is_empty()
+            });
+            if self.graph.node.len() == before {
+                break;
+            }
+        }
+        let read = self.read_names();
+        let gone = |name: &str| was_used.contains(name) && !read.contains(name);
+        let dead: HashSet<String> = self
+            .graph
+            .initializer
+            .iter()
+            .map(|t| t.name().to_owned())
+            .filter(|n| gone(n))
+            .collect();
+        self.graph.initializer.retain(|t| !dead.contains(t.name()));
+        self.graph.input.retain(|v| !dead.contains(v.name()));
+        self.graph.value_info.retain(|v| !gone(v.name()));
+    }
+
+    /// Names that nodes, their subgraphs or the graph's outputs read.
+    pub fn read_names(&self) -> HashSet<String> {
+        used_names(self.graph)
+    }
+}
+
+/// Names that nodes, their subgraphs or the graph's outputs read.
+pub fn used_names(graph: &GraphProto) -> HashSet<String> {
+    let mut names: HashSet<String> = graph.output.iter().map(|v| v.name().to_owned()).collect();
+    for n in &graph.node {
+        names.extend(n.input.iter().filter(|s| !s.is_empty()).cloned());
+        for a in &n.attribute {
+            for g in a.g.iter().chain(&a.graphs) {
+                names.extend(used_names(g));
+            }
+        }
+    }
+    names
+}

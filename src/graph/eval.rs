@@ -1,0 +1,352 @@
+//! Constant evaluation: operators on tensors whose values are known.
+
+use ndarray::{Array1, ArrayD, Axis, IxDyn, Slice, Zip, arr0};
+
+use super::node::{Node, normalize_axis};
+use super::{scalar, shapes};
+use crate::onnx::{DataType, Tensor, each, map_each};
+
+/// Evaluates a node whose inputs (in order, `None` where left out) are all known. `None` if the
+/// operator has no constant evaluation or the inputs do not fit it. Only the first output.
+pub(super) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+    let input = |k: usize| inputs.get(k).copied().flatten();
+    let ints = |k: usize| input(k)?.to_ints();
+    let x = || input(0);
+    if let Some(f) = scalar::unary(node) {
+        return map_unary(node.op(), x()?, &f);
+    }
+    if let Some(f) = scalar::binary(node.op()) {
+        let mut acc = x()?.clone();
+        for k in 1..inputs.len() {
+            acc = zip(&acc, input(k)?, node.op(), f)?;
+        }
+        return Some(acc);
+    }
+    if let Some(f) = scalar::comparison(node.op()) {
+        let (a, b) = (to_f64(x()?), to_f64(input(1)?));
+        return Some(Tensor::Bool(zip_arrays(&a, &b, f)?));
+    }
+    match node.op() {
+        "Dropout" => x().cloned(),
+        "Cast" => cast(x()?, i32::try_from(node.int("to", 0)).ok()?),
+        "Not" => match x()? {
+            Tensor::Bool(a) => Some(Tensor::Bool(a.mapv(|b| !b))),
+            _ => None,
+        },
+        "Clip" => clip(node, x()?, input(1), input(2)),
+        "Where" => where_(x()?, input(1)?, input(2)?),
+        "Shape" => Some(int_vector(x()?.shape().iter().map(|&d| d as i64).collect())),
+        "Size" => Some(Tensor::I64(arr0(x()?.len() as i64).into_dyn())),
+        "Reshape" => {
+            let shape = shapes::reshape(x()?.shape(), &ints(1)?, node.int("allowzero", 0) != 0)?;
+            to_shape(x()?, &shape)
+        }
+        "Flatten" | "Squeeze" | "Unsqueeze" => {
+            let known: Vec<_> = inputs.iter().map(|t| t.map(Tensor::shape)).collect();
+            let inputs = shapes::Inputs {
+                shapes: &known,
+                values: inputs,
+            };
+            let shape = shapes::infer(node, &inputs)?.into_iter().next()?;
+            to_shape(x()?, &shape)
+        }
+        "Transpose" => transpose(node, x()?),
+        "Concat" => concat(node, inputs),
+        "Gather" => gather(node, x()?, input(1)?),
+        "Slice" => slice(node, inputs),
+        "Expand" => {
+            let target: Vec<usize> = ints(1)?
+                .iter()
+                .map(|&d| usize::try_from(d).ok())
+                .collect::<Option<_>>()?;
+            let shape = shapes::broadcast(x()?.shape(), &target)?;
+            let fits = shape.iter().try_fold(1usize, |a, &d| a.checked_mul(d))? <= MAX_ELEMENTS;
+            fits.then(|| broadcast_to(x()?, &shape))?
+        }
+        "ConstantOfShape" => constant_of_shape(node, &ints(0)?),
+        op => reduce(node, op, x()?, input(1)),
+    }
+}
+
+/// Constants beyond this are not evaluated: no weight of a real network comes near it.
+pub(super) const MAX_ELEMENTS: usize = 1 << 28;
+
+fn int_vector(v: Vec<i64>) -> Tensor {
+    Tensor::I64(Array1::from(v).into_dyn())
+}
+
+fn map_unary(op: &str, x: &Tensor, f: &scalar::Unary) -> Option<Tensor> {
+    Some(match (x, op) {
+        (t, "Identity") => t.clone(),
+        (Tensor::F32(a), _) => Tensor::F32(a.mapv(f)),
+        (Tensor::F64(a), _) => Tensor::F64(a.mapv(|v| f64::from(f(v as f32)))),
+        (Tensor::I64(a), "Neg") => Tensor::I64(a.mapv(i64::wrapping_neg)),
+        (Tensor::I64(a), "Abs") => Tensor::I64(a.mapv(i64::wrapping_abs)),
+        (Tensor::I64(a), "Sign") => Tensor::I64(a.mapv(i64::signum)),
+        _ => return None,
+    })
+}
+
+fn zip_arrays<A: Clone, B: Clone, C>(
+    a: &ArrayD<A>,
+    b: &ArrayD<B>,
+    f: impl Fn(A, B) -> C,
+) -> Option<ArrayD<C>> {
+    let shape = shapes::broadcast(a.shape(), b.shape())?;
+    let (a, b) = (a.broadcast(IxDyn(&shape))?, b.broadcast(IxDyn(&shape))?);
+    Some(
+        Zip::from(&a)
+            .and(&b)
+            .map_collect(|a, b| f(a.clone(), b.clone())),
+    )
+}
+
+fn zip(a: &Tensor, b: &Tensor, op: &str, f: scalar::Binary) -> Option<Tensor> {
+    let integer = |a: i64, b: i64| match op {
+        "Add" => a.wrapping_add(b),
+        "Sub" => a.wrapping_sub(b),
+        "Mul" => a.wrapping_mul(b),
+        "Div" => a.checked_div(b).unwrap_or(0),
+        "Min" => a.min(b),
+        "Max" => a.max(b),
+        _ => f(a as f32, b as f32) as i64,
+    };
+    Some(match (a, b) {
+        (Tensor::F32(a), Tensor::F32(b)) => Tensor::F32(zip_arrays(a, b, f)?),
+        (Tensor::I64(a), Tensor::I64(b)) => Tensor::I64(zip_arrays(a, b, integer)?),
+        (Tensor::F64(a), Tensor::F64(b)) => {
+            Tensor::F64(zip_arrays(a, b, |a, b| f64::from(f(a as f32, b as f32)))?)
+        }
+        // Pow may mix types; the result has the base's.
+        (Tensor::F32(a), b) if op == "Pow" => {
+            Tensor::F32(zip_arrays(a, &to_f64(b), |a, b| f(a, b as f32))?)
+        }
+        _ => return None,
+    })
+}
+
+fn to_f64(t: &Tensor) -> ArrayD<f64> {
+    match t {
+        Tensor::F32(a) => a.mapv(f64::from),
+        Tensor::F64(a) => a.clone(),
+        Tensor::I64(a) => a.mapv(|x| x as f64),
+        Tensor::I32(a) => a.mapv(f64::from),
+        Tensor::Bool(a) => a.mapv(|b| f64::from(u8::from(b))),
+    }
+}
+
+fn cast(t: &Tensor, to: i32) -> Option<Tensor> {
+    let x = to_f64(t);
+    Some(match (t, DataType::from_onnx(to)?) {
+        (Tensor::I64(a), DataType::I64) => Tensor::I64(a.clone()),
+        (_, DataType::F32) => Tensor::F32(x.mapv(|v| v as f32)),
+        (_, DataType::F64) => Tensor::F64(x),
+        (_, DataType::I64) => Tensor::I64(x.mapv(|v| v as i64)),
+        (_, DataType::I32) => Tensor::I32(x.mapv(|v| v as i32)),
+        (_, DataType::Bool) => Tensor::Bool(x.mapv(|v| v != 0.0)),
+    })
+}
+
+fn clip(node: &Node<'_>, x: &Tensor, min: Option<&Tensor>, max: Option<&Tensor>) -> Option<Tensor> {
+    let bound = |t: Option<&Tensor>, name, default| match t {
+        Some(t) => t.scalar_f32(),
+        None => Some(node.float(name, default)),
+    };
+    let lo = bound(min, "min", f32::NEG_INFINITY)?;
+    let hi = bound(max, "max", f32::INFINITY)?;
+    match x {
+        // The lower bound first, as ONNX defines it when the bounds cross.
+        Tensor::F32(a) => Some(Tensor::F32(a.mapv(|v| v.max(lo).min(hi)))),
+        _ => None,
+    }
+}
+
+fn where_(condition: &Tensor, a: &Tensor, b: &Tensor) -> Option<Tensor> {
+    let Tensor::Bool(c) = condition else {
+        return None;
+    };
+    macro_rules! pick {
+        ($a:expr, $b:expr, $v:ident) => {{
+            let chosen = zip_arrays(c, $a, |c, a| c.then_some(a))?;
+            Tensor::$v(zip_arrays(&chosen, $b, |x, b| x.unwrap_or(b))?)
+        }};
+    }
+    Some(match (a, b) {
+        (Tensor::F32(a), Tensor::F32(b)) => pick!(a, b, F32),
+        (Tensor::I64(a), Tensor::I64(b)) => pick!(a, b, I64),
+        _ => return None,
+    })
+}
+
+fn to_shape(t: &Tensor, shape: &[usize]) -> Option<Tensor> {
+    let count: usize = shape.iter().product();
+    if count != t.len() {
+        return None;
+    }
+    Some(map_each!(t, a => {
+        ArrayD::from_shape_vec(IxDyn(shape), a.iter().copied().collect()).ok()?
+    }))
+}
+
+fn broadcast_to(t: &Tensor, shape: &[usize]) -> Option<Tensor> {
+    Some(map_each!(t, a => a.broadcast(IxDyn(shape))?.to_owned()))
+}
+
+fn transpose(node: &Node<'_>, t: &Tensor) -> Option<Tensor> {
+    let rank = t.shape().len();
+    let perm: Vec<usize> = match node.ints("perm") {
+        None => (0..rank).rev().collect(),
+        Some(p) => p
+            .iter()
+            .map(|&p| usize::try_from(p).ok())
+            .collect::<Option<_>>()?,
+    };
+    let mut sorted = perm.clone();
+    sorted.sort_unstable();
+    if sorted != (0..rank).collect::<Vec<_>>() {
+        return None;
+    }
+    Some(map_each!(t, a => {
+        a.view().permuted_axes(IxDyn(&perm)).as_standard_layout().into_owned()
+    }))
+}
+
+fn concat(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+    let tensors: Vec<&Tensor> = inputs.iter().copied().collect::<Option<_>>()?;
+    let axis = Axis(node.axis(0, tensors.first()?.shape().len())?);
+    macro_rules! join {
+        ($v:ident) => {{
+            let views = tensors
+                .iter()
+                .map(|t| match t {
+                    Tensor::$v(a) => Some(a.view()),
+                    _ => None,
+                })
+                .collect::<Option<Vec<_>>>()?;
+            Tensor::$v(ndarray::concatenate(axis, &views).ok()?)
+        }};
+    }
+    Some(match tensors.first()? {
+        Tensor::F32(_) => join!(F32),
+        Tensor::F64(_) => join!(F64),
+        Tensor::I64(_) => join!(I64),
+        Tensor::I32(_) => join!(I32),
+        Tensor::Bool(_) => join!(Bool),
+    })
+}
+
+fn gather(node: &Node<'_>, data: &Tensor, indices: &Tensor) -> Option<Tensor> {
+    let axis = node.axis(0, data.shape().len())?;
+    let size = data.shape()[axis];
+    let flat: Vec<usize> = indices
+        .to_ints()?
+        .iter()
+        .map(|&i| normalize_axis(i, size))
+        .collect::<Option<_>>()?;
+    let shape = [
+        &data.shape()[..axis],
+        indices.shape(),
+        &data.shape()[axis + 1..],
+    ]
+    .concat();
+    to_shape(&data.select(axis, &flat)?, &shape)
+}
+
+fn slice(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+    let data = inputs.first().copied().flatten()?;
+    let list = |k: usize, name: &str| match inputs.get(k).copied().flatten() {
+        Some(t) => t.to_ints(),
+        None => node.ints(name).map(<[i64]>::to_vec),
+    };
+    let (starts, ends) = (list(1, "starts")?, list(2, "ends")?);
+    let axes = list(3, "axes").unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = list(4, "steps").unwrap_or_else(|| vec![1; starts.len()]);
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.iter().any(|&s| s <= 0) {
+        return None;
+    }
+    let mut out = data.clone();
+    for i in 0..starts.len() {
+        let axis = normalize_axis(axes[i], out.shape().len())?;
+        let size = out.shape()[axis] as i64;
+        let place = |v: i64| if v < 0 { v.saturating_add(size) } else { v }.clamp(0, size) as isize;
+        let (start, end) = (place(starts[i]), place(ends[i]));
+        let range = Slice::new(start, Some(end.max(start)), isize::try_from(steps[i]).ok()?);
+        out = map_each!(&out, a => a.slice_axis(Axis(axis), range).to_owned());
+    }
+    Some(out)
+}
+
+fn constant_of_shape(node: &Node<'_>, dims: &[i64]) -> Option<Tensor> {
+    let (shape, count) = crate::onnx::element_count(dims)?;
+    if count > MAX_ELEMENTS {
+        return None;
+    }
+    let one = IxDyn(&[1]);
+    let value = match node.has("value") {
+        true => node.tensor("value")?,
+        false => Tensor::F32(ArrayD::zeros(one)),
+    };
+    let scalar = to_shape(&value, &[])?;
+    broadcast_to(&scalar, &shape)
+}
+
+fn reduce(node: &Node<'_>, op: &str, x: &Tensor, axes: Option<&Tensor>) -> Option<Tensor> {
+    let kind = op.strip_prefix("Reduce")?;
+    let Tensor::F32(a) = x else {
+        return None;
+    };
+    let shape = a.shape().to_vec();
+    let list = match axes {
+        Some(t) => Some(t.to_ints()?),
+        None => node.ints("axes").map(<[i64]>::to_vec),
+    }
+    .filter(|v| !v.is_empty());
+    if list.is_none() && node.int("noop_with_empty_axes", 0) != 0 {
+        return Some(x.clone());
+    }
+    let mut axes: Vec<usize> = match list {
+        None => (0..shape.len()).collect(),
+        Some(v) => v
+            .iter()
+            .map(|&i| normalize_axis(i, shape.len()))
+            .collect::<Option<_>>()?,
+    };
+    axes.sort_unstable();
+    axes.dedup();
+    // In double precision: the order of summation then does not show in the f32 result.
+    let mut acc = match kind {
+        "L1" => a.mapv(|v| f64::from(v.abs())),
+        "L2" | "SumSquare" => a.mapv(|v| f64::from(v) * f64::from(v)),
+        "Mean" | "Sum" | "Max" | "Min" | "Prod" => a.mapv(f64::from),
+        _ => return None,
+    };
+    let count: usize = axes.iter().map(|&i| shape[i]).product();
+    for &i in axes.iter().rev() {
+        acc = match kind {
+            "Max" => acc.fold_axis(Axis(i), f64::NEG_INFINITY, |a, b| a.max(*b)),
+            "Min" => acc.fold_axis(Axis(i), f64::INFINITY, |a, b| a.min(*b)),
+            "Prod" => acc.fold_axis(Axis(i), 1.0, |a, b| a * b),
+            _ => acc.sum_axis(Axis(i)),
+        };
+    }
+    match kind {
+        "Mean" => acc /= count as f64,
+        "L2" => acc.mapv_inplace(f64::sqrt),
+        _ => {}
+    }
+    let out = Tensor::F32(acc.mapv(|v| v as f32));
+    if node.int("keepdims", 1) != 0 {
+        let kept: Vec<usize> = shape
+            .iter()
+            .enumerate()
+            .map(|(i, &d)| if axes.contains(&i) { 1 } else { d })
+            .collect();
+        return to_shape(&out, &kept);
+    }
+    Some(out)
+}
+
+/// Number of elements of a tensor, for bounding what is kept.
+pub(super) fn elements(t: &Tensor) -> usize {
+    each!(t, a => a.len())
+}

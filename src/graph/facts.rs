@@ -1,0 +1,211 @@
+//! What is known of each tensor before the model runs: shape at a concrete batch size, and value
+//! where it is constant.
+
+use thiserror::Error;
+
+use super::shapes::Inputs;
+use super::{Graph, TensorId, eval, shapes};
+use crate::onnx::Tensor;
+
+/// Shapes and constant values of a graph's tensors.
+#[derive(Debug)]
+pub struct Facts {
+    batch: usize,
+    fixed_batch: bool,
+    shapes: Vec<Option<Vec<usize>>>,
+    values: Vec<Option<Tensor>>,
+    of_shape: Vec<bool>,
+    data: Vec<bool>,
+}
+
+/// Why nothing can be inferred.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FactsError {
+    /// The image size is not in the file.
+    #[error(
+        "graph input '{input}' has no static shape beyond the batch ({shape}); set its dimensions in the file"
+    )]
+    DynamicInput {
+        /// The input.
+        input: String,
+        /// As declared.
+        shape: String,
+    },
+}
+
+impl Facts {
+    /// Infers shapes and constants, with the first dimension of each graph input set to `batch`
+    /// where it is dynamic.
+    pub fn infer(graph: &Graph<'_>, batch: usize) -> Result<Self, FactsError> {
+        let count = graph.tensor_count();
+        let mut facts = Self {
+            batch,
+            fixed_batch: false,
+            shapes: vec![None; count],
+            values: vec![None; count],
+            of_shape: vec![false; count],
+            data: vec![false; count],
+        };
+        for &t in graph.inputs() {
+            facts.data[t.0] = true;
+            let Some(declared) = graph.declared_shape(t) else {
+                continue;
+            };
+            if let Some(Some(n)) = declared.first() {
+                facts.fixed_batch = true;
+                facts.batch = *n;
+            }
+            let fill = |(i, d): (usize, &Option<usize>)| match d {
+                Some(d) => Some(*d),
+                None => (i == 0).then_some(batch),
+            };
+            let shape: Option<Vec<usize>> = declared.iter().enumerate().map(fill).collect();
+            if shape.is_none() {
+                let dims = declared
+                    .iter()
+                    .map(|d| d.map_or("?".to_owned(), |d| d.to_string()));
+                return Err(FactsError::DynamicInput {
+                    input: graph.name(t).to_owned(),
+                    shape: dims.collect::<Vec<_>>().join("×"),
+                });
+            }
+            facts.shapes[t.0] = shape;
+        }
+        for t in graph.tensors() {
+            if let Some(value) = graph.initializer_value(t) {
+                facts.set_value(t, value);
+            } else if let Some(proto) = graph.initializer(t) {
+                // An element type we do not compute with still has a shape.
+                facts.shapes[t.0] = crate::onnx::element_count(&proto.dims).map(|(s, _)| s);
+            }
+        }
+        for &n in graph.order() {
+            facts.visit(graph, n);
+        }
+        Ok(facts)
+    }
+
+    fn visit(&mut self, graph: &Graph<'_>, n: super::NodeId) {
+        let node = graph.node(n);
+        let Some(out) = graph.output_of(n, 0) else {
+            return;
+        };
+        if let Some(value) = node.constant() {
+            self.set_value(out, value);
+            return;
+        }
+        let inputs = graph.inputs_of(n);
+        let from_data = inputs.iter().flatten().any(|t| self.data[t.0]);
+        let of_shape = inputs.iter().flatten().any(|t| self.of_shape[t.0]);
+        if matches!(node.op(), "Shape" | "Size") {
+            if let Some(value) = self.shape_value(graph, n) {
+                self.of_shape[out.0] = of_shape || from_data;
+                self.set_value(out, value);
+            }
+            return;
+        }
+        for t in graph.outputs_of(n).into_iter().flatten() {
+            self.data[t.0] = from_data;
+            self.of_shape[t.0] = of_shape;
+        }
+        let values: Vec<Option<&Tensor>> = inputs
+            .iter()
+            .map(|t| t.and_then(|t| self.values[t.0].as_ref()))
+            .collect();
+        let all_known = inputs
+            .iter()
+            .zip(&values)
+            .all(|(t, v)| t.is_none() || v.is_some());
+        let value = match all_known && !inputs.is_empty() {
+            true => eval::evaluate(&node, &values),
+            false => None,
+        };
+        if let Some(value) = value {
+            self.set_value(out, value);
+            return;
+        }
+        let known: Vec<Option<&[usize]>> = inputs
+            .iter()
+            .map(|t| t.and_then(|t| self.shapes[t.0].as_deref()))
+            .collect();
+        let inferred = shapes::infer(
+            &node,
+            &Inputs {
+                shapes: &known,
+                values: &values,
+            },
+        );
+        for (t, s) in graph
+            .outputs_of(n)
+            .into_iter()
+            .zip(inferred.into_iter().flatten())
+        {
+            if let Some(t) = t {
+                self.shapes[t.0] = Some(s);
+            }
+        }
+    }
+
+    /// The value of a Shape (with its `start` and `end`) or Size node.
+    fn shape_value(&self, graph: &Graph<'_>, n: super::NodeId) -> Option<Tensor> {
+        use ndarray::{Array1, arr0};
+        let node = graph.node(n);
+        let dims: Vec<i64> = self.shapes[graph.input_of(n, 0)?.0]
+            .as_ref()?
+            .iter()
+            .map(|&d| d as i64)
+            .collect();
+        if node.op() == "Size" {
+            return Some(Tensor::I64(arr0(dims.iter().product::<i64>()).into_dyn()));
+        }
+        let rank = dims.len() as i64;
+        let place = |v: i64| if v < 0 { v.saturating_add(rank) } else { v }.clamp(0, rank) as usize;
+        let (start, end) = (place(node.int("start", 0)), place(node.int("end", rank)));
+        let part = dims.get(start..end.max(start))?.to_vec();
+        Some(Tensor::I64(Array1::from(part).into_dyn()))
+    }
+
+    fn set_value(&mut self, t: TensorId, value: Tensor) {
+        self.shapes[t.0] = Some(value.shape().to_vec());
+        if eval::elements(&value) <= eval::MAX_ELEMENTS {
+            self.values[t.0] = Some(value);
+        }
+    }
+
+    /// The batch size that shapes were inferred at.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Whether the file fixes the batch size.
+    pub fn fixed_batch(&self) -> bool {
+        self.fixed_batch
+    }
+
+    /// A tensor's shape at [`Facts::batch`].
+    pub fn shape(&self, t: TensorId) -> Option<&[usize]> {
+        self.shapes[t.0].as_deref()
+    }
+
+    /// A tensor's value where it follows from initializers and constants alone.
+    pub fn constant(&self, t: TensorId) -> Option<&Tensor> {
+        self.values[t.0].as_ref().filter(|_| !self.of_shape[t.0])
+    }
+
+    /// A tensor's value, also where it depends on the shape of data (at [`Facts::batch`]).
+    pub fn value(&self, t: TensorId) -> Option<&Tensor> {
+        self.values[t.0].as_ref()
+    }
+
+    /// Whether a known value depends on the shape of data (a `Shape` of something computed from
+    /// the graph's input).
+    pub fn is_of_shape(&self, t: TensorId) -> bool {
+        self.of_shape[t.0]
+    }
+
+    /// Whether a tensor's elements depend on the graph's inputs.
+    pub fn is_data(&self, t: TensorId) -> bool {
+        self.data[t.0]
+    }
+}

@@ -1,0 +1,129 @@
+//! One node: operator and attributes.
+
+use crate::onnx::proto::{AttributeProto, NodeProto};
+use crate::onnx::{Tensor, is_default_domain};
+
+/// A node of the graph with typed access to its attributes.
+#[derive(Debug, Clone, Copy)]
+pub struct Node<'m> {
+    proto: &'m NodeProto,
+    opset: i64,
+}
+
+impl<'m> Node<'m> {
+    pub(super) fn new(proto: &'m NodeProto, opset: i64) -> Self {
+        Self { proto, opset }
+    }
+
+    /// The protobuf message.
+    pub fn proto(&self) -> &'m NodeProto {
+        self.proto
+    }
+
+    /// The operator if it is of the default domain, else the empty string (so that an operator of
+    /// another domain never passes for a standard one).
+    pub fn op(&self) -> &'m str {
+        if is_default_domain(self.proto.domain()) {
+            self.proto.op_type()
+        } else {
+            ""
+        }
+    }
+
+    /// The operator with its domain, for messages.
+    pub fn full_op(&self) -> String {
+        match self.proto.domain() {
+            d if is_default_domain(d) => self.proto.op_type().to_owned(),
+            d => format!("{d}.{}", self.proto.op_type()),
+        }
+    }
+
+    /// Opset of the default domain, by which attributes turn into inputs.
+    pub fn opset(&self) -> i64 {
+        self.opset
+    }
+
+    fn attribute(&self, name: &str) -> Option<&'m AttributeProto> {
+        self.proto.attribute.iter().find(|a| a.name() == name)
+    }
+
+    /// Whether an attribute is present.
+    pub fn has(&self, name: &str) -> bool {
+        self.attribute(name).is_some()
+    }
+
+    /// An integer attribute, or the default.
+    pub fn int(&self, name: &str, default: i64) -> i64 {
+        self.attribute(name).and_then(|a| a.i).unwrap_or(default)
+    }
+
+    /// A float attribute, or the default.
+    pub fn float(&self, name: &str, default: f32) -> f32 {
+        self.attribute(name).and_then(|a| a.f).unwrap_or(default)
+    }
+
+    /// An attribute that is a list of integers.
+    pub fn ints(&self, name: &str) -> Option<&'m [i64]> {
+        self.attribute(name).map(|a| a.ints.as_slice())
+    }
+
+    /// A list of integers that must not be negative (strides, pads, kernel sizes), or `n` times the
+    /// default; `None` if the list has another length or a negative entry.
+    pub fn sizes(&self, name: &str, n: usize, default: usize) -> Option<Vec<usize>> {
+        match self.ints(name) {
+            None => Some(vec![default; n]),
+            Some([]) => Some(vec![default; n]),
+            Some(v) if v.len() == n => v.iter().map(|&x| usize::try_from(x).ok()).collect(),
+            Some(_) => None,
+        }
+    }
+
+    /// A string attribute.
+    pub fn string(&self, name: &str) -> Option<&'m str> {
+        self.attribute(name)
+            .and_then(|a| a.s.as_ref())
+            .and_then(|s| std::str::from_utf8(s).ok())
+    }
+
+    /// A tensor attribute of a supported element type.
+    pub fn tensor(&self, name: &str) -> Option<Tensor> {
+        Tensor::from_proto(self.attribute(name)?.t.as_ref()?).ok()
+    }
+
+    /// The `axis` attribute as an index into `rank` dimensions; negative counts from the end.
+    pub fn axis(&self, default: i64, rank: usize) -> Option<usize> {
+        normalize_axis(self.int("axis", default), rank)
+    }
+
+    /// The value of a `Constant` node.
+    pub fn constant(&self) -> Option<Tensor> {
+        use ndarray::{ArrayD, IxDyn, arr0};
+        if self.op() != "Constant" {
+            return None;
+        }
+        let vector = |n| IxDyn(&[n]);
+        self.proto.attribute.iter().find_map(|a| match a.name() {
+            "value" => Tensor::from_proto(a.t.as_ref()?).ok(),
+            "value_float" => Some(Tensor::F32(arr0(a.f?).into_dyn())),
+            "value_int" => Some(Tensor::I64(arr0(a.i?).into_dyn())),
+            "value_floats" => ArrayD::from_shape_vec(vector(a.floats.len()), a.floats.clone())
+                .ok()
+                .map(Tensor::F32),
+            "value_ints" => ArrayD::from_shape_vec(vector(a.ints.len()), a.ints.clone())
+                .ok()
+                .map(Tensor::I64),
+            _ => None,
+        })
+    }
+}
+
+/// `axis` as an index into `rank` dimensions; negative counts from the end.
+pub fn normalize_axis(axis: i64, rank: usize) -> Option<usize> {
+    let rank_i = i64::try_from(rank).ok()?;
+    let a = if axis < 0 {
+        axis.checked_add(rank_i)?
+    } else {
+        axis
+    };
+    usize::try_from(a).ok().filter(|&a| a < rank)
+}
