@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ndarray::ArrayD;
 use prost::Message;
 use tract_onnx::prelude::{
-    Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, Tensor,
-    TractResult, TypedRunnableModel, tvec,
+    Datum, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue,
+    Tensor, TractResult, TypedRunnableModel, tvec,
 };
 
 use super::runtime::{
@@ -163,5 +163,37 @@ impl Session for TractSession {
             .map_err(|e| fail(first_line(format!("{e:#}"))))?;
         let names = self.outputs.iter().map(|output| output.name.clone());
         Ok(names.zip(results).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::super::{BatchedSession, OrtRuntime, Samples, compare};
+    use super::*;
+
+    #[test]
+    fn agrees_with_onnx_runtime_at_any_batch_size() {
+        let model = Build::default()
+            .input("x", &[-1, 2])
+            .weight("w", &[2, 3], &[1.0, 2.0, 3.0, -4.0, 5.0, 6.0])
+            .node("Relu", &["x"], "r")
+            .node("MatMul", &["r", "w"], "y")
+            .output("y")
+            .model()
+            .encode_to_vec();
+        let load = |runtime: &dyn Runtime| {
+            BatchedSession::new(runtime.load(&model, &SessionOptions::default()).unwrap())
+        };
+        let ort = OrtRuntime::new(None).expect("ONNX Runtime for the tests");
+        let (mut reference, mut candidate) = (load(&ort), load(&TractRuntime));
+        let samples = Samples::Random { seed: 1, count: 11 };
+        let found = compare(&mut reference, &mut candidate, &samples, 4).unwrap();
+        assert_eq!((found.samples, found.offending.len()), (11, 0));
+        assert!(
+            TractRuntime
+                .load(b"broken", &SessionOptions::default())
+                .is_err()
+        );
     }
 }
