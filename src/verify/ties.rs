@@ -389,13 +389,16 @@ mod tests {
         assert_eq!((found.max_abs_diff, found.top1_agreement), (0.0, Some(1.0)));
     }
 
+    /// What is wrong, and how to make it so.
+    type Fault<'a> = (&'a str, &'a dyn Fn(&mut Weights));
+
     /// Every fault is found although ties abound.
     #[test]
     fn a_fault_is_never_a_tie() {
         for bias in [0.0, 0.03] {
             let weights = Weights::random(bias);
             let (good, map) = weights.pruned();
-            let faults: [(&str, &dyn Fn(&mut Weights)); 7] = [
+            let faults: [Fault<'_>; 7] = [
                 ("scale of the last layer", &|w| w.w2 *= 1.001),
                 ("one weight of the last layer", &|w| w.w2[[5, 3]] *= 1.01),
                 ("one sign", &|w| w.w1[[7, 11]] *= -1.0),
@@ -425,7 +428,7 @@ mod tests {
     fn faults_before_a_sign_are_found() {
         let weights = Weights::random(0.5);
         let (good, map) = weights.pruned();
-        let faults: [(&str, &dyn Fn(&mut Weights)); 2] = [
+        let faults: [Fault<'_>; 2] = [
             ("scale off by a thousandth", &|w| w.w1 *= 1.001),
             ("a bias dropped", &|w| w.b1[[0, 5]] = 0.0),
         ];
