@@ -43,15 +43,16 @@ def main() -> int:
     for line in differences:
         print(line)
     if differences:
-        print(f"{arguments.schema}: {len(differences)} differences from onnx {onnx.__version__}", file=sys.stderr)
+        count = f"{len(differences)} difference(s)"
+        print(f"{arguments.schema}: {count} from onnx {onnx.__version__}", file=sys.stderr)
         return 1
-    print(f"{arguments.schema.name}: complete, {len(ours)} elements as in onnx {onnx.__version__}")
+    print(f"{arguments.schema}: complete, {len(ours)} elements as in onnx {onnx.__version__}")
     return 0
 
 
 def parse_arguments() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description="Compares the ONNX schema with the Python package onnx.")
+    parser = argparse.ArgumentParser(description="Compares our ONNX schema with the package onnx.")
     parser.add_argument("schema", nargs="?", type=Path, default=SCHEMA, help="default: %(default)s")
     return parser.parse_args()
 
@@ -61,9 +62,8 @@ def compile_schema(path: Path) -> FileDescriptorProto:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "descriptors"
         include = Path(grpc_tools.__file__).parent / "_proto"
-        status = protoc.main(
-            ["protoc", f"-I{path.parent}", f"-I{include}", f"--descriptor_set_out={output}", str(path)]
-        )
+        options = [f"-I{path.parent}", f"-I{include}", f"--descriptor_set_out={output}"]
+        status = protoc.main(["protoc", *options, str(path)])
         if status != 0:
             sys.exit(f"{path}: protoc cannot compile it")
         (file,) = FileDescriptorSet.FromString(output.read_bytes()).file
