@@ -1,14 +1,14 @@
 //! The report for the terminal: one table, then the figures that matter in a line each.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent, presets};
 
 use super::schema::{LayerReport, Report};
 use super::text::{bytes, change, grouped, percent, saving, short, shortened};
 
 /// Widest layer name in the table.
-const NAME_WIDTH: usize = 28;
+const NAME_WIDTH: usize = 24;
 
-/// Writes the report for people: plain text without colour, about 90 columns wide.
+/// Writes the report for people: plain text without colour, at most 100 columns wide unless a file's name is longer.
 pub fn render(report: &Report) -> String {
     let mut text = String::new();
     if !report.layers.is_empty() {
@@ -22,7 +22,7 @@ pub fn render(report: &Report) -> String {
     }
     text.push('\n');
     for (label, value) in figures(report) {
-        text.push_str(&format!("{label:<18}{value}\n"));
+        text.push_str(&format!("{label:<20}{value}\n"));
     }
     for warning in &report.warnings {
         text.push_str(&format!("warning: {warning}\n"));
@@ -34,6 +34,8 @@ fn layer_table(report: &Report) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .remove_style(TableComponent::HorizontalLines)
+        .remove_style(TableComponent::MiddleIntersections)
         // The width depends on the content alone: the same run prints the same text everywhere.
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(["layer", "filters", "MACs", "binary operations", "bytes"]);
@@ -148,7 +150,7 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         };
         lines.push((
             "largest difference",
-            format!(" {:.2e}{ties}", verification.max_abs_diff),
+            format!("{:.2e}{ties}", verification.max_abs_diff),
         ));
         if let Some(agreement) = verification.top1_agreement {
             lines.push(("top-1 agreement", percent(agreement)));
@@ -164,12 +166,15 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         lines.push((
             "accuracy",
             format!(
-                "before {}, {masked}after {} ({} images of {})",
+                "before {}, {masked}after {}",
                 percent(accuracy.before),
-                percent(accuracy.after),
-                grouped(accuracy.samples as u64),
-                accuracy.source
+                percent(accuracy.after)
             ),
+        ));
+        let samples = grouped(accuracy.samples as u64);
+        lines.push((
+            "measured on",
+            format!("{samples} images of {}", accuracy.source),
         ));
     }
     if let Some(latency) = &report.latency_ms {
@@ -267,7 +272,7 @@ mod tests {
             layer("/features/9/Conv", true, 128, 128),
         ]));
         assert!(
-            text.lines().all(|line| line.chars().count() <= 110),
+            text.lines().all(|line| line.chars().count() <= 100),
             "{text}"
         );
         assert!(text.contains("640 → 428"), "{text}");
