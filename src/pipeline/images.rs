@@ -119,8 +119,8 @@ pub fn load(
     }
     let preprocess = Preprocess {
         scale: source.scale,
-        mean: source.mean.clone(),
-        std: source.std.clone(),
+        mean: or_default(&source.mean, 0.0),
+        std: or_default(&source.std, 1.0),
         channels,
         resize: source.resize,
         crop: source.crop,
@@ -170,6 +170,14 @@ pub fn load(
         preprocess,
         val_source,
     })
+}
+
+/// What the user gave per channel, or one value for all.
+fn or_default(values: &[f32], default: f32) -> Vec<f32> {
+    match values {
+        [] => vec![default],
+        values => values.to_vec(),
+    }
 }
 
 fn read_with_progress(

@@ -7,4 +7,4 @@ mod text;
 
 pub use inspect::{GroupEntry, Inspection, LayerEntry};
 pub use schema::{AccuracyReport, FileReport, LatencyReport, LayerReport, Report, Totals};
-pub use table::render;
+pub use table::{render, render_verification};

@@ -1,6 +1,6 @@
 //! One stage: train a unit's mask, fix it, retrain what lies above.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::trainer::{Span, TrainError, Trainer};
 use super::{Amount, Rule, Selector, Unit, mask, rules};
@@ -13,7 +13,7 @@ const RANDOM_DRAWS: u64 = 3;
 const MANY_FLIPS: f64 = 0.2;
 
 /// What happened in a stage.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StageReport {
     /// The binary layers masked.
     pub layers: Vec<String>,
@@ -39,7 +39,7 @@ pub struct StageReport {
 }
 
 /// One epoch of mask training.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct MaskEpoch {
     /// Share of filters kept.
     pub kept: f64,
@@ -144,10 +144,10 @@ fn train_mask(
     let regularizer = mask::Regularizer::new(trainer.options().alpha, &costs);
     let mut phase = trainer.mask_phase(m);
     let mut epochs = Vec::new();
-    for epoch in 0..trainer.options().mask_epochs {
+    for _ in 0..trainer.options().mask_epochs {
         let before = mask::kept(trainer.param(m));
         trainer.reestimate(span)?;
-        let loss = trainer.mask_epoch(&mut phase, span, &regularizer, epoch)?;
+        let loss = trainer.mask_epoch(&mut phase, span, &regularizer)?;
         let m = trainer.param(m);
         let after = mask::kept(m);
         let share = |n: usize| n as f64 / unit.filters.max(1) as f64;
