@@ -24,6 +24,8 @@ mod param;
 mod run;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use batch_norm::{Folded, UnfoldError};
 pub use binary::{BinaryId, BinaryWeight, LatentOrigin, ScaleMode};
