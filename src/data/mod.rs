@@ -1,1 +1,22 @@
-//! TBD
+//! Training and validation images: loading, preprocessing, augmentation, order.
+//!
+//! [`load`] recognises the [`Format`] of a path and decodes it into a [`Dataset`], which keeps
+//! its pixels compactly; [`Dataset::batch`] applies the [`Preprocess`] a batch at a time.
+//! Everything random is a pure function of a seed, the epoch and the image's index, so the
+//! number of threads never shows.
+
+mod augment;
+mod classes;
+mod dataset;
+mod decode;
+mod error;
+mod folder;
+mod load;
+mod npz;
+mod preprocess;
+
+pub use augment::{Augment, Augmentation, epoch_order};
+pub use dataset::{Dataset, Pixels, Split};
+pub use error::DataError;
+pub use load::{Format, LoadOptions, Progress, load};
+pub use preprocess::{Channels, Layout, Preprocess, Size};

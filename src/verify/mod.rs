@@ -1,1 +1,39 @@
-//! TBD
+//! Proof: two models compared in a runtime, their accuracy and latency.
+//!
+//! A [`Runtime`] is ONNX Runtime ([`OrtRuntime`]) or tract (`TractRuntime`, feature `tract`).
+//! [`verify`] applies the pass rule of the design, ties included.
+
+mod accuracy;
+mod batched;
+mod channel_map;
+mod compare;
+mod latency;
+mod library;
+mod ort;
+mod probe;
+mod rounding;
+mod runtime;
+mod samples;
+#[cfg(test)]
+mod testing;
+mod ties;
+#[cfg(test)]
+mod ties_tests;
+#[cfg(feature = "tract")]
+mod tract;
+mod verdict;
+
+pub use accuracy::{Accuracy, accuracy, output_classes, predict};
+pub use batched::BatchedSession;
+pub use channel_map::ChannelMap;
+pub use compare::{Comparison, TOLERANCE, compare};
+pub use latency::{LatencyOptions, latency_ms};
+pub use ort::OrtRuntime;
+pub use runtime::{
+    NamedTensors, Optimization, Runtime, RuntimeError, Session, SessionOptions, TensorInfo,
+};
+pub use samples::{Samples, image_input};
+pub use ties::{Explanation, TieExplainer};
+#[cfg(feature = "tract")]
+pub use tract::TractRuntime;
+pub use verdict::{Verification, verify};

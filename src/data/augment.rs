@@ -1,0 +1,108 @@
+//! Random variation of training images, and the order in which they are seen.
+
+use ndarray_rand::rand::rngs::StdRng;
+use ndarray_rand::rand::seq::SliceRandom;
+use ndarray_rand::rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+/// What may be varied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Augment {
+    /// Mirror left to right with probability 1/2.
+    pub flip: bool,
+    /// Pad with this many black pixels on each side and cut the original size out at random.
+    pub crop_padding: usize,
+}
+
+/// The variation of one epoch: a pure function of seed, epoch and the image's index.
+#[derive(Clone, Copy, Debug)]
+pub struct Augmentation {
+    /// What may be varied.
+    pub augment: Augment,
+    /// The run's seed.
+    pub seed: u64,
+    /// Counts the passes over the data.
+    pub epoch: u64,
+}
+
+/// The variation of one image: output pixel (y, x) is stored pixel (y + dy, x' + dx) with x'
+/// mirrored where `flip`, and black outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shift {
+    pub flip: bool,
+    pub dy: isize,
+    pub dx: isize,
+}
+
+impl Augmentation {
+    /// The variation of image `index`.
+    pub(super) fn shift(&self, index: usize) -> Shift {
+        let mut rng = StdRng::seed_from_u64(mix(&[self.seed, self.epoch, index as u64]));
+        let flip = self.augment.flip && rng.random_bool(0.5);
+        let padding = self.augment.crop_padding.min(1 << 16) as i32;
+        let mut offset = || rng.random_range(-padding..=padding) as isize;
+        Shift {
+            flip,
+            dy: offset(),
+            dx: offset(),
+        }
+    }
+}
+
+/// A seeded permutation of `indices` for one epoch.
+pub fn epoch_order(indices: &[usize], seed: u64, epoch: u64) -> Vec<usize> {
+    let mut order = indices.to_vec();
+    // The constant keeps this stream apart from that of an image's variation.
+    let mut rng = StdRng::seed_from_u64(mix(&[seed, epoch, 0x0bde_5000_0000_0001]));
+    order.shuffle(&mut rng);
+    order
+}
+
+/// One seed out of several numbers (the finaliser of SplitMix64, chained).
+pub(super) fn mix(parts: &[u64]) -> u64 {
+    parts.iter().fold(0x9e37_79b9_7f4a_7c15, |state, part| {
+        let mut z = (state ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_a_seeded_permutation() {
+        let indices: Vec<usize> = (10..110).collect();
+        let first = epoch_order(&indices, 1, 0);
+        assert_eq!(first, epoch_order(&indices, 1, 0));
+        assert_ne!(first, epoch_order(&indices, 1, 1));
+        assert_ne!(first, epoch_order(&indices, 2, 0));
+        let mut sorted = first;
+        sorted.sort_unstable();
+        assert_eq!(sorted, indices);
+    }
+
+    #[test]
+    fn shifts_cover_their_range_and_nothing_else() {
+        let of = |augment| Augmentation {
+            augment,
+            seed: 7,
+            epoch: 3,
+        };
+        let augmentation = of(Augment {
+            flip: true,
+            crop_padding: 2,
+        });
+        let shifts: Vec<Shift> = (0..400).map(|i| augmentation.shift(i)).collect();
+        for offset in -2..=2 {
+            assert!(shifts.iter().any(|s| s.dy == offset));
+            assert!(shifts.iter().any(|s| s.dx == offset));
+        }
+        assert!(shifts.iter().all(|s| s.dx.abs() <= 2 && s.dy.abs() <= 2));
+        let flips = shifts.iter().filter(|s| s.flip).count();
+        assert!((150..250).contains(&flips), "{flips}");
+        assert_eq!(of(Augment::default()).shift(5), Shift::default());
+    }
+}

@@ -1,0 +1,320 @@
+//! Decoded images in memory, and batches of them.
+
+use std::path::PathBuf;
+
+use ndarray::{Array3, Array4, ArrayD, ArrayView3, Axis, IxDyn};
+use ndarray_rand::rand::SeedableRng;
+use ndarray_rand::rand::rngs::StdRng;
+use ndarray_rand::rand::seq::SliceRandom;
+use rayon::prelude::*;
+
+use super::augment::{Augmentation, Shift, mix};
+use super::{Layout, Preprocess};
+
+/// The images of a data set, `[N, C, H, W]`.
+#[derive(Clone, Debug)]
+pub enum Pixels {
+    /// 8-bit pixels (red, green, blue, or luma alone); [`Preprocess`] applies to them.
+    U8(Array4<u8>),
+    /// Values that are the model's input already; only the layout of a batch is applied.
+    F32(Array4<f32>),
+}
+
+/// Images with or without labels.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// The images, all of one size.
+    pub images: Pixels,
+    /// The class index of each image.
+    pub labels: Option<Vec<usize>>,
+    /// Class names by index; empty where the source has no names.
+    pub classes: Vec<String>,
+    /// Where the images came from.
+    pub source: PathBuf,
+}
+
+/// Indices of a data set in two disjoint parts, each in ascending order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Images to learn from.
+    pub train: Vec<usize>,
+    /// Images to validate on.
+    pub val: Vec<usize>,
+}
+
+impl Dataset {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        match &self.images {
+            Pixels::U8(images) => images.len_of(Axis(0)),
+            Pixels::F32(images) => images.len_of(Axis(0)),
+        }
+    }
+
+    /// Whether there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `[C, H, W]` of every image.
+    pub fn image_shape(&self) -> [usize; 3] {
+        let (_, c, h, w) = match &self.images {
+            Pixels::U8(images) => images.dim(),
+            Pixels::F32(images) => images.dim(),
+        };
+        [c, h, w]
+    }
+
+    /// One more than the largest label: the least number of outputs a fitting classifier has.
+    /// `None` without labels.
+    pub fn class_count(&self) -> Option<usize> {
+        let labels = self.labels.as_ref()?;
+        let largest = labels
+            .iter()
+            .max()
+            .map_or(0, |label| label.saturating_add(1));
+        Some(largest.max(self.classes.len()))
+    }
+
+    /// The images `indices`, preprocessed, in `pre.layout`.
+    ///
+    /// # Panics
+    /// If an index is not below [`len`](Self::len).
+    pub fn batch(&self, indices: &[usize], pre: &Preprocess) -> ArrayD<f32> {
+        self.build(indices, pre, None)
+    }
+
+    /// As [`batch`](Self::batch), each image varied by `augmentation`.
+    ///
+    /// # Panics
+    /// If an index is not below [`len`](Self::len).
+    pub fn augmented_batch(
+        &self,
+        indices: &[usize],
+        pre: &Preprocess,
+        augmentation: &Augmentation,
+    ) -> ArrayD<f32> {
+        self.build(indices, pre, Some(augmentation))
+    }
+
+    fn build(
+        &self,
+        indices: &[usize],
+        pre: &Preprocess,
+        augmentation: Option<&Augmentation>,
+    ) -> ArrayD<f32> {
+        let [c, h, w] = self.image_shape();
+        let tables: Vec<[f32; 256]> = (0..c).map(|channel| pre.table(channel)).collect();
+        let image = |index: usize| -> Array3<f32> {
+            let shift = augmentation.map_or(Shift::default(), |a| a.shift(index));
+            match &self.images {
+                Pixels::U8(images) => {
+                    let pixels = shifted(images.index_axis(Axis(0), index), shift);
+                    Array3::from_shape_fn((c, h, w), |(channel, y, x)| {
+                        let stored = pre.stored_channel(channel, c);
+                        tables[channel][usize::from(pixels[[stored, y, x]])]
+                    })
+                }
+                Pixels::F32(images) => shifted(images.index_axis(Axis(0), index), shift),
+            }
+        };
+        let shape: Vec<usize> = match pre.layout {
+            Layout::Nchw => vec![indices.len(), c, h, w],
+            Layout::Nhwc => vec![indices.len(), h, w, c],
+            Layout::Flat => vec![indices.len(), c * h * w],
+        };
+        let mut batch = ArrayD::<f32>::zeros(IxDyn(&shape));
+        batch
+            .axis_iter_mut(Axis(0))
+            .into_par_iter()
+            .zip(indices.par_iter())
+            .for_each(|(mut out, &index)| {
+                let image = image(index);
+                let image = match pre.layout {
+                    Layout::Nhwc => image.permuted_axes([1, 2, 0]),
+                    Layout::Nchw | Layout::Flat => image,
+                };
+                // Both iterate in logical order, so a flat row takes C, H, W one after another.
+                for (out, value) in out.iter_mut().zip(image.iter()) {
+                    *out = *value;
+                }
+            });
+        batch
+    }
+
+    /// Splits off about `fraction` of the images (of each class, where labelled) for validation.
+    ///
+    /// The same seed gives the same split. A class of two or more images keeps at least one on
+    /// each side when 0 < `fraction` < 1.
+    pub fn split(&self, fraction: f64, seed: u64) -> Split {
+        let fraction = if fraction.is_finite() {
+            fraction.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        match &self.labels {
+            None => groups.push((0..self.len()).collect()),
+            Some(labels) => {
+                let mut order: Vec<usize> = (0..self.len()).collect();
+                // Stable: within a class the images stay in their order.
+                order.sort_by_key(|&i| labels[i]);
+                groups.extend(
+                    order
+                        .chunk_by(|&a, &b| labels[a] == labels[b])
+                        .map(<[_]>::to_vec),
+                );
+            }
+        }
+        let mut split = Split {
+            train: Vec::new(),
+            val: Vec::new(),
+        };
+        for (number, mut group) in groups.into_iter().enumerate() {
+            let mut rng = StdRng::seed_from_u64(mix(&[seed, number as u64, 0x5b11]));
+            group.shuffle(&mut rng);
+            let mut count = (group.len() as f64 * fraction).round() as usize;
+            if group.len() >= 2 && fraction > 0.0 && fraction < 1.0 {
+                count = count.clamp(1, group.len() - 1);
+            }
+            let (val, train) = group.split_at(count.min(group.len()));
+            split.val.extend_from_slice(val);
+            split.train.extend_from_slice(train);
+        }
+        split.train.sort_unstable();
+        split.val.sort_unstable();
+        split
+    }
+}
+
+/// `image` mirrored and moved, zero where the source lies outside.
+fn shifted<T: Copy + Default>(image: ArrayView3<'_, T>, shift: Shift) -> Array3<T> {
+    if shift == Shift::default() {
+        return image.to_owned();
+    }
+    let (c, h, w) = image.dim();
+    Array3::from_shape_fn((c, h, w), |(channel, y, x)| {
+        let x = if shift.flip { w - 1 - x } else { x };
+        let source_y = y.checked_add_signed(shift.dy);
+        let source_x = x.checked_add_signed(shift.dx);
+        match (source_y, source_x) {
+            (Some(y), Some(x)) => image.get([channel, y, x]).copied().unwrap_or_default(),
+            _ => T::default(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Augment, Channels};
+    use super::*;
+
+    fn numbered(n: usize) -> Dataset {
+        let images = Array4::from_shape_fn((n, 3, 2, 4), |(i, c, y, x)| {
+            (i * 50 + c * 10 + y * 4 + x) as u8
+        });
+        Dataset {
+            images: Pixels::U8(images),
+            labels: None,
+            classes: Vec::new(),
+            source: "test".into(),
+        }
+    }
+
+    fn raw() -> Preprocess {
+        Preprocess {
+            scale: 1.0,
+            ..Preprocess::default()
+        }
+    }
+
+    #[test]
+    fn layouts_and_channel_orders() {
+        let data = numbered(3);
+        let nchw = data.batch(&[2, 0], &raw());
+        assert_eq!(nchw.shape(), [2, 3, 2, 4]);
+        assert_eq!(nchw[[0, 1, 1, 2]], 116.0);
+        assert_eq!(nchw[[1, 1, 1, 2]], 16.0);
+        let with = |layout, channels| Preprocess {
+            layout,
+            channels,
+            ..raw()
+        };
+        let nhwc = data.batch(&[2], &with(Layout::Nhwc, Channels::Rgb));
+        assert_eq!(nhwc.shape(), [1, 2, 4, 3]);
+        assert_eq!(nhwc[[0, 1, 2, 1]], 116.0);
+        let flat = data.batch(&[0], &with(Layout::Flat, Channels::Rgb));
+        assert_eq!(flat.shape(), [1, 24]);
+        assert_eq!(flat[[0, 8 + 4 + 2]], 16.0);
+        let bgr = data.batch(&[0], &with(Layout::Nchw, Channels::Bgr));
+        assert_eq!(bgr[[0, 0, 0, 0]], 20.0);
+        assert_eq!(bgr[[0, 2, 0, 0]], 0.0);
+    }
+
+    #[test]
+    fn float_images_are_used_as_they_are() {
+        let mut data = numbered(1);
+        data.images = Pixels::F32(Array4::from_elem((1, 3, 2, 4), -0.75));
+        assert!(data.batch(&[0], &raw()).iter().all(|&v| v == -0.75));
+    }
+
+    #[test]
+    fn shifts_move_mirror_and_pad() {
+        let data = numbered(1);
+        let Pixels::U8(images) = &data.images else {
+            unreachable!()
+        };
+        let image = images.index_axis(Axis(0), 0);
+        let moved = shifted(
+            image,
+            Shift {
+                flip: false,
+                dy: 1,
+                dx: -1,
+            },
+        );
+        assert_eq!(moved[[0, 0, 0]], 0);
+        assert_eq!(moved[[0, 0, 1]], 4);
+        assert_eq!(moved[[0, 1, 3]], 0);
+        let mirrored = shifted(
+            image,
+            Shift {
+                flip: true,
+                dy: 0,
+                dx: 0,
+            },
+        );
+        assert_eq!(mirrored[[1, 0, 0]], 13);
+    }
+
+    #[test]
+    fn augmentation_does_not_depend_on_the_batch() {
+        let data = numbered(5);
+        let augmentation = Augmentation {
+            augment: Augment {
+                flip: true,
+                crop_padding: 1,
+            },
+            seed: 3,
+            epoch: 1,
+        };
+        let all = data.augmented_batch(&[0, 1, 2, 3, 4], &raw(), &augmentation);
+        let alone = data.augmented_batch(&[3], &raw(), &augmentation);
+        assert_eq!(all.index_axis(Axis(0), 3), alone.index_axis(Axis(0), 0));
+    }
+
+    #[test]
+    fn splits_are_stratified_disjoint_and_seeded() {
+        let mut data = numbered(1);
+        data.images = Pixels::U8(Array4::zeros((100, 1, 1, 1)));
+        data.labels = Some((0..100).map(|i| usize::from(i % 10 == 0)).collect());
+        let split = data.split(0.1, 5);
+        assert_eq!((split.train.len(), split.val.len()), (90, 10));
+        let rare = split.val.iter().filter(|&&i| i % 10 == 0).count();
+        assert_eq!(rare, 1);
+        assert!(split.val.iter().all(|i| !split.train.contains(i)));
+        assert_eq!(split, data.split(0.1, 5));
+        assert_ne!(split, data.split(0.1, 6));
+        assert_eq!(data.split(0.0, 5).val.len(), 0);
+    }
+}

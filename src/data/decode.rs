@@ -1,0 +1,203 @@
+//! One image file to 8-bit pixels.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+
+use super::{Channels, DataError, Preprocess, Size};
+
+/// Longest side of an image that is decoded at all.
+pub(super) const MAX_SIDE: u32 = 16_384;
+/// Most bytes one decoder may allocate.
+const MAX_DECODER_BYTES: u64 = 1 << 30;
+/// Longest image file read into memory.
+const MAX_FILE_BYTES: u64 = 1 << 28;
+
+/// Whether the name says that this is an image of a kind that is decoded.
+pub(super) fn is_supported(path: &Path) -> bool {
+    matches!(
+        extension(path).as_str(),
+        "png" | "jpg" | "jpeg" | "jpe" | "jfif"
+    )
+}
+
+/// Whether the name says that this is an image of a kind that is not decoded. Such a file is
+/// refused by name: leaving it out would silently change the data.
+pub(super) fn is_other_image(path: &Path) -> bool {
+    const OTHERS: [&str; 12] = [
+        "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm", "pnm", "avif", "heic", "jp2", "tga",
+    ];
+    OTHERS.contains(&extension(path).as_str())
+}
+
+fn extension(path: &Path) -> String {
+    path.extension()
+        .map(|e| e.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default()
+}
+
+/// Decodes a PNG or JPEG: EXIF rotation applied, alpha dropped, 16 bits reduced to 8, grey,
+/// palette and CMYK converted; then resized and cropped as `pre` says.
+pub(super) fn decode(path: &Path, pre: &Preprocess) -> Result<DynamicImage, DataError> {
+    let fail = |reason: String| DataError::Image {
+        path: path.to_owned(),
+        reason,
+    };
+    let io = |source| DataError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    if std::fs::metadata(path).map_err(io)?.len() > MAX_FILE_BYTES {
+        return Err(fail("too large for an image file".into()));
+    }
+    let bytes = std::fs::read(path).map_err(io)?;
+    let mut reader = ImageReader::new(Cursor::new(bytes));
+    // By content: a .jpg that holds a PNG is common.
+    reader = reader.with_guessed_format().map_err(io)?;
+    match reader.format() {
+        Some(ImageFormat::Png | ImageFormat::Jpeg) => {}
+        _ => {
+            return Err(fail(
+                "neither a PNG nor a JPEG image; convert or remove it".into(),
+            ));
+        }
+    }
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    reader.limits(limits);
+    let undecodable = |e: image::ImageError| fail(format!("cannot be decoded: {e}"));
+    let mut decoder = reader.into_decoder().map_err(undecodable)?;
+    let orientation = decoder.orientation().map_err(undecodable)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
+    image.apply_orientation(orientation);
+    // Before resizing, so that every source format goes through the same arithmetic.
+    let mut image = DynamicImage::ImageRgb8(image.into_rgb8());
+    if let Some(size) = pre.resize
+        && size != size_of(&image)
+    {
+        image = image.resize_exact(size.width, size.height, FilterType::Triangle);
+    }
+    if let Some(size) = pre.crop {
+        let have = size_of(&image);
+        if have.height < size.height || have.width < size.width {
+            return Err(fail(format!(
+                "image of {have} is smaller than --crop {size}; use --resize first"
+            )));
+        }
+        let (x, y) = (
+            (have.width - size.width) / 2,
+            (have.height - size.height) / 2,
+        );
+        image = image.crop_imm(x, y, size.width, size.height);
+    }
+    Ok(image)
+}
+
+/// Height and width of an image.
+pub(super) fn size_of(image: &DynamicImage) -> Size {
+    Size {
+        height: image.height(),
+        width: image.width(),
+    }
+}
+
+/// Writes an image into `out`, `[C, H, W]`, red first (the order of `Bgr` is applied in a batch).
+pub(super) fn write_planes(image: DynamicImage, channels: Channels, out: &mut [u8]) {
+    let pixels = image.into_rgb8();
+    let area = pixels.width() as usize * pixels.height() as usize;
+    for (at, pixel) in pixels.pixels().enumerate() {
+        match channels {
+            Channels::Gray => out[at] = luma(pixel.0),
+            Channels::Rgb | Channels::Bgr => {
+                for (channel, value) in pixel.0.into_iter().enumerate() {
+                    out[channel * area + at] = value;
+                }
+            }
+        }
+    }
+}
+
+/// ITU-R 601 luma in the fixed-point form of Pillow's `convert("L")`, which torchvision uses.
+fn luma([r, g, b]: [u8; 3]) -> u8 {
+    let [r, g, b] = [r, g, b].map(u32::from);
+    ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{ImageBuffer, Rgb, Rgba};
+
+    fn saved(image: DynamicImage, name: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        image.save(&path).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn sixteen_bits_and_alpha_are_converted() {
+        let wide = ImageBuffer::from_pixel(2, 1, Rgba([65535u16, 257 * 7, 0, 100]));
+        let (_dir, path) = saved(DynamicImage::ImageRgba16(wide), "a.png");
+        let image = decode(&path, &Preprocess::default()).unwrap();
+        let mut out = [0; 6];
+        write_planes(image, Channels::Rgb, &mut out);
+        assert_eq!(out, [255, 255, 7, 7, 0, 0]);
+    }
+
+    #[test]
+    fn grey_equals_rgb_where_the_channels_agree() {
+        for value in 0..=255 {
+            assert_eq!(luma([value; 3]), value);
+        }
+        assert_eq!(luma([255, 0, 0]), 76);
+        assert_eq!(luma([0, 255, 0]), 150);
+        assert_eq!(luma([0, 0, 255]), 29);
+    }
+
+    #[test]
+    fn resize_then_centre_crop() {
+        let image = ImageBuffer::from_fn(8, 4, |x, _| Rgb([x as u8 * 10, 0, 0]));
+        let (_dir, path) = saved(DynamicImage::ImageRgb8(image), "a.png");
+        let size = |text: &str| Some(text.parse().unwrap());
+        let pre = Preprocess {
+            crop: size("2x4"),
+            ..Preprocess::default()
+        };
+        let cut = decode(&path, &pre).unwrap().into_rgb8();
+        assert_eq!((cut.width(), cut.height()), (4, 2));
+        assert_eq!(cut.get_pixel(0, 0).0[0], 20);
+        let pre = Preprocess {
+            resize: size("4"),
+            crop: size("5"),
+            ..Preprocess::default()
+        };
+        let error = decode(&path, &pre).unwrap_err().to_string();
+        assert!(error.contains("smaller than --crop 5x5"), "{error}");
+    }
+
+    #[test]
+    fn broken_files_are_errors_naming_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("broken.png");
+        let cases: [&[u8]; 3] = [
+            b"",
+            b"GIF89a",
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xff\xff\xff",
+        ];
+        for bytes in cases {
+            std::fs::write(&path, bytes).unwrap();
+            let error = decode(&path, &Preprocess::default())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("broken.png") && !error.contains('\n'),
+                "{error}"
+            );
+        }
+    }
+}

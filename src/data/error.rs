@@ -1,0 +1,99 @@
+//! What can be wrong with a user's data, each in one line with the path and the remedy.
+
+use std::path::PathBuf;
+
+use super::Size;
+
+/// Why images could not be loaded or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The path does not exist or cannot be read.
+    #[error("{path}: cannot be read: {source}", path = .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The path exists but is neither a folder nor a known file type.
+    #[error(
+        "{path}: not a data set: expected a folder of PNG or JPEG images (one folder per class) or a .npz file",
+        path = .path.display()
+    )]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder without images.
+    #[error("{path}: no PNG or JPEG image found; name a folder that holds one folder of images per class", path = .path.display())]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A class folder without images.
+    #[error(
+        "{path}: class folder without PNG or JPEG images; remove it or list the classes with --classes",
+        path = .path.display()
+    )]
+    EmptyClass {
+        /// The class folder.
+        path: PathBuf,
+    },
+    /// An image lies beside the class folders.
+    #[error(
+        "{path}: image beside class folders; move it into a class folder, or use a folder of images alone for unlabelled data",
+        path = .path.display()
+    )]
+    Mixed {
+        /// The image.
+        path: PathBuf,
+    },
+    /// The class list and the folders do not match.
+    #[error("{path}: {reason}", path = .path.display())]
+    Classes {
+        /// The class file or folder.
+        path: PathBuf,
+        /// What does not match, and the remedy.
+        reason: String,
+    },
+    /// A file that is not an image this program decodes.
+    #[error("{path}: {reason}", path = .path.display())]
+    Image {
+        /// The image.
+        path: PathBuf,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// An image of another size than the model's input, with no resize or crop asked for.
+    #[error("{path}: image is {found}, the model's input is {expected}; use --resize {expected} or --crop {expected}", path = .path.display())]
+    ImageSize {
+        /// The first such image.
+        path: PathBuf,
+        /// Its size.
+        found: Size,
+        /// The size wanted.
+        expected: Size,
+    },
+    /// A `.npz` file with other content than expected.
+    #[error("{path}: {reason}", path = .path.display())]
+    Npz {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// More decoded bytes than this program keeps in memory.
+    #[error("{path}: {needed} bytes decoded are more than the {limit} this program keeps in memory; use fewer images or --resize", path = .path.display())]
+    TooLarge {
+        /// The data set.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u128,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// Preprocessing options that do not fit the images.
+    #[error("{0}")]
+    Preprocess(String),
+}

@@ -1,0 +1,164 @@
+//! The report as JSON. Keys are stable: a later version may add some, never rename or drop one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::verify::Verification;
+
+/// Everything a run says of itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// Always `onnx-bnnprune`.
+    pub tool: String,
+    /// The tool's version.
+    pub version: String,
+    /// The model read.
+    pub input: FileReport,
+    /// The model written; absent after a dry run or a failed verification.
+    pub output: Option<FileReport>,
+    /// Every Conv, Gemm and MatMul with constant-derived weights, in graph order.
+    pub layers: Vec<LayerReport>,
+    /// Sums over the layers.
+    pub totals: Totals,
+    /// Top-1 accuracy in the runtime; absent without labelled data.
+    pub accuracy: Option<AccuracyReport>,
+    /// Masked against pruned model; absent only where nothing was verified.
+    pub verification: Option<Verification>,
+    /// Median time of one run; absent where it was not measured.
+    pub latency_ms: Option<LatencyReport>,
+    /// Everything that shaped the run: options and preprocessing.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// The seed.
+    pub seed: u64,
+    /// Wall-clock time of the run.
+    pub seconds: f64,
+    /// What the user should know, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// A model file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileReport {
+    /// As the user named it.
+    pub path: String,
+    /// Hexadecimal.
+    pub sha256: String,
+    /// Size of the file, external data included.
+    pub bytes: u64,
+    /// Version of the default operator set.
+    pub opset: i64,
+}
+
+/// One layer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LayerReport {
+    /// The node's name, or its first output where it has none of its own.
+    pub name: String,
+    /// `binary` or `float`, with the operator: `binary Conv`.
+    pub kind: String,
+    /// Whether the layer's filters count in the totals.
+    pub binary: bool,
+    /// Filters before.
+    pub filters: usize,
+    /// Filters after.
+    pub kept: usize,
+    /// Indices of the filters removed, in the input model.
+    pub pruned: Vec<usize>,
+    /// Filters masked but not removed.
+    pub masked_but_kept: usize,
+    /// Why filters stayed that the masks, or the graph, would have let go.
+    pub reason: Option<String>,
+    /// Multiply-accumulates of one sample before, float and binary ones alike.
+    pub macs_before: u64,
+    /// Multiply-accumulates of one sample after.
+    pub macs_after: u64,
+    /// Of these, how many are XNOR and popcount on ±1 inputs and weights.
+    pub binary_ops_before: u64,
+    /// After.
+    pub binary_ops_after: u64,
+    /// Bytes of the layer's weights in the file, before.
+    pub bytes_before: u64,
+    /// After.
+    pub bytes_after: u64,
+}
+
+/// Sums. Filters are binary filters; the rest is of the whole model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Totals {
+    /// Binary filters before.
+    pub filters: usize,
+    /// Binary filters after.
+    pub kept: usize,
+    /// Share of binary filters physically removed, 0..1.
+    pub pruned_ratio: f64,
+    /// Binary filters masked but not removed.
+    pub masked_but_kept: usize,
+    /// Elements of all initializers before.
+    pub params_before: u64,
+    /// After.
+    pub params_after: u64,
+    /// Multiply-accumulates of one sample before.
+    pub macs_before: u64,
+    /// After.
+    pub macs_after: u64,
+    /// Binary operations of one sample before.
+    pub binary_ops_before: u64,
+    /// After.
+    pub binary_ops_after: u64,
+}
+
+impl Totals {
+    /// Sums `layers`; `params_before` and `params_after` are the caller's to fill in.
+    pub fn of(layers: &[LayerReport]) -> Self {
+        let binary = || layers.iter().filter(|layer| layer.binary);
+        let filters: usize = binary().map(|layer| layer.filters).sum();
+        let kept: usize = binary().map(|layer| layer.kept).sum();
+        let sum = |of: fn(&LayerReport) -> u64| layers.iter().map(of).sum();
+        Totals {
+            filters,
+            kept,
+            pruned_ratio: match filters {
+                0 => 0.0,
+                _ => filters.saturating_sub(kept) as f64 / filters as f64,
+            },
+            masked_but_kept: binary().map(|layer| layer.masked_but_kept).sum(),
+            params_before: 0,
+            params_after: 0,
+            macs_before: sum(|layer| layer.macs_before),
+            macs_after: sum(|layer| layer.macs_after),
+            binary_ops_before: sum(|layer| layer.binary_ops_before),
+            binary_ops_after: sum(|layer| layer.binary_ops_after),
+        }
+    }
+}
+
+/// Top-1 accuracy, as fractions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccuracyReport {
+    /// Of the input model.
+    pub before: f64,
+    /// Right after masking, before any retraining; absent where nothing was masked.
+    pub after_masking: Option<f64>,
+    /// Of the output model.
+    pub after: f64,
+    /// Number of images.
+    pub samples: usize,
+    /// Where the images came from.
+    pub source: String,
+}
+
+/// Median milliseconds of one run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LatencyReport {
+    /// Of the input model.
+    pub before: f64,
+    /// Of the output model.
+    pub after: f64,
+    /// after / before.
+    pub ratio: f64,
+}

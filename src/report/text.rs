@@ -1,0 +1,111 @@
+//! Numbers as people read them.
+
+/// `1234567` as `1,234,567`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count with a metric prefix where it has more than four digits: `9,216`, `1.25M`.
+pub(super) fn short(number: u64) -> String {
+    scaled(number, 1000.0, &["", "k", "M", "G", "T"])
+}
+
+/// A number of bytes: `512 B`, `1.5 KiB`.
+pub(super) fn bytes(number: u64) -> String {
+    scaled(number, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB"])
+}
+
+fn scaled(number: u64, step: f64, units: &[&str]) -> String {
+    if number < 10_000 {
+        return format!("{}{}", grouped(number), units.first().unwrap_or(&""));
+    }
+    let mut value = number as f64;
+    let mut unit = 0;
+    while value >= step && unit + 1 < units.len() {
+        value /= step;
+        unit += 1;
+    }
+    let decimals = match value {
+        v if v < 10.0 => 2,
+        v if v < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$}{}", units.get(unit).unwrap_or(&""))
+}
+
+/// `before → after`, or the one number where nothing changed.
+pub(super) fn change(before: u64, after: u64, write: fn(u64) -> String) -> String {
+    if before == after {
+        write(before)
+    } else {
+        format!("{} → {}", write(before), write(after))
+    }
+}
+
+/// A fraction as per cent: `98.50 %`.
+pub(super) fn percent(fraction: f64) -> String {
+    format!("{:.2} %", fraction * 100.0)
+}
+
+/// The reduction from `before` to `after`: `-43.2 %`; nothing where there is none.
+pub(super) fn saving(before: u64, after: u64) -> String {
+    if before == 0 || before == after {
+        return String::new();
+    }
+    let ratio = after as f64 / before as f64 - 1.0;
+    format!(" ({:+.1} %)", ratio * 100.0)
+}
+
+/// `text` cut to `width` characters in the middle: both ends of a node's name tell it apart.
+pub(super) fn shortened(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width || width < 3 {
+        return text.to_owned();
+    }
+    let head = (width - 1) / 2;
+    let tail = width - 1 - head;
+    let start: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(length - tail).collect();
+    format!("{start}…{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(short(9_216), "9,216");
+        assert_eq!(short(1_250_000), "1.25M");
+        assert_eq!(short(u64::MAX), "18446744T");
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(bytes(73_728), "72.0 KiB");
+        assert_eq!(change(5, 5, grouped), "5");
+        assert_eq!(change(5_000, 4, grouped), "5,000 → 4");
+        assert_eq!(percent(0.985), "98.50 %");
+        assert_eq!(saving(200, 113), " (-43.5 %)");
+        assert_eq!(saving(0, 0), "");
+    }
+
+    #[test]
+    fn names_keep_both_ends() {
+        assert_eq!(shortened("/4/Conv", 10), "/4/Conv");
+        let cut = shortened("/features/layer1/layer1.0/conv1/Conv", 15);
+        assert_eq!(cut.chars().count(), 15);
+        assert!(
+            cut.starts_with("/featur") && cut.ends_with("v1/Conv"),
+            "{cut}"
+        );
+    }
+}

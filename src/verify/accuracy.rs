@@ -1,0 +1,91 @@
+//! Top-1 accuracy of a model in a runtime.
+
+use super::batched::BatchedSession;
+use super::compare::top1;
+use super::runtime::RuntimeError;
+use super::samples::Samples;
+
+/// What a model said of labelled images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accuracy {
+    /// Share of correct predictions, 0..1.
+    pub fraction: f64,
+    /// The predicted class of each sample.
+    pub predictions: Vec<usize>,
+}
+
+/// Classes that the model tells apart: the size of axis 1 of its first output on one sample.
+///
+/// # Errors
+/// If the model can't be run or has no output `[N, K]`.
+pub fn output_classes(
+    session: &mut BatchedSession,
+    samples: &Samples<'_>,
+) -> Result<usize, RuntimeError> {
+    let inputs = samples.batch(session.inputs(), 0..samples.len().min(1))?;
+    let outputs = session.run(&inputs)?;
+    let shape = outputs.first().map(|(_, output)| output.shape());
+    match shape {
+        Some([_, classes, rest @ ..]) if rest.iter().all(|&side| side == 1) => Ok(*classes),
+        _ => Err(RuntimeError::Interface(
+            "the model's first output is not [N, classes]: it has no accuracy".into(),
+        )),
+    }
+}
+
+/// The most probable class of every sample, `batch` at a time.
+///
+/// # Errors
+/// If the model can't be run or its first output is not `[N, K]` (or `[N, K, 1, 1]`).
+pub fn predict(
+    session: &mut BatchedSession,
+    samples: &Samples<'_>,
+    batch: usize,
+) -> Result<Vec<usize>, RuntimeError> {
+    let batch = batch.max(1);
+    let mut predictions = Vec::with_capacity(samples.len());
+    for start in (0..samples.len()).step_by(batch) {
+        let range = start..samples.len().min(start.saturating_add(batch));
+        let inputs = samples.batch(session.inputs(), range.clone())?;
+        let outputs = session.run(&inputs)?;
+        let found = outputs
+            .first()
+            .map_or(Vec::new(), |(_, output)| top1(output.view()));
+        if found.len() != range.len() {
+            return Err(RuntimeError::Interface(
+                "the model's first output is not [N, classes]: it has no accuracy".into(),
+            ));
+        }
+        predictions.extend(found);
+    }
+    Ok(predictions)
+}
+
+/// Top-1 accuracy on `samples`, whose classes are `labels`.
+///
+/// # Errors
+/// As [`predict`]; and if there are no samples, or not one label for each.
+pub fn accuracy(
+    session: &mut BatchedSession,
+    samples: &Samples<'_>,
+    labels: &[usize],
+    batch: usize,
+) -> Result<Accuracy, RuntimeError> {
+    if samples.is_empty() || labels.len() != samples.len() {
+        return Err(RuntimeError::Interface(format!(
+            "accuracy needs labelled images: {} images, {} labels",
+            samples.len(),
+            labels.len()
+        )));
+    }
+    let predictions = predict(session, samples, batch)?;
+    let correct = predictions
+        .iter()
+        .zip(labels)
+        .filter(|(a, b)| a == b)
+        .count();
+    Ok(Accuracy {
+        fraction: correct as f64 / labels.len() as f64,
+        predictions,
+    })
+}

@@ -1,0 +1,197 @@
+//! Models whose batch size is fixed in the graph, run as if it were free.
+
+use ndarray::{ArrayD, Axis, Slice, concatenate};
+
+use super::runtime::{NamedTensors, RuntimeError, Session, TensorInfo};
+
+/// A session that takes batches of any size.
+///
+/// A batch size declared by the model's inputs, or baked into a Reshape so that only size 1
+/// runs, is respected: a batch is cut into pieces of that size, the last one filled up with
+/// copies of its last sample, and the outputs are joined again.
+pub struct BatchedSession {
+    session: Box<dyn Session>,
+    fixed: Option<usize>,
+}
+
+impl BatchedSession {
+    /// Wraps a session.
+    pub fn new(session: Box<dyn Session>) -> Self {
+        let fixed = declared_batch(session.inputs());
+        BatchedSession { session, fixed }
+    }
+
+    /// See [`Session::inputs`].
+    pub fn inputs(&self) -> &[TensorInfo] {
+        self.session.inputs()
+    }
+
+    /// See [`Session::outputs`].
+    pub fn outputs(&self) -> &[TensorInfo] {
+        self.session.outputs()
+    }
+
+    /// The batch size the graph insists on, as far as it is known: a size that no input declares
+    /// shows when a larger batch is run.
+    pub fn fixed_batch(&self) -> Option<usize> {
+        self.fixed
+    }
+
+    /// Runs `inputs`, whose first dimension is the batch.
+    ///
+    /// # Errors
+    /// If the runtime fails at every batch size the model may have.
+    pub fn run(&mut self, inputs: &[(String, ArrayD<f32>)]) -> Result<NamedTensors, RuntimeError> {
+        let samples = inputs
+            .first()
+            .map_or(0, |(_, x)| x.shape().first().copied().unwrap_or(1));
+        if let Some(size) = self.fixed {
+            return self.run_in_pieces(inputs, samples, size);
+        }
+        match self.session.run(inputs) {
+            Ok(outputs) if keeps_batch(&outputs, samples) => Ok(outputs),
+            Ok(outputs) if samples <= 1 => Ok(outputs),
+            // The graph may hold a batch of 1 that its inputs do not declare.
+            outcome => match (outcome, self.run_in_pieces(inputs, samples, 1)) {
+                (_, Ok(outputs)) if samples > 1 => {
+                    self.fixed = Some(1);
+                    Ok(outputs)
+                }
+                (outcome, _) => outcome,
+            },
+        }
+    }
+
+    fn run_in_pieces(
+        &mut self,
+        inputs: &[(String, ArrayD<f32>)],
+        samples: usize,
+        size: usize,
+    ) -> Result<NamedTensors, RuntimeError> {
+        let mut pieces: Vec<NamedTensors> = Vec::new();
+        for start in (0..samples).step_by(size.max(1)) {
+            let take = size.min(samples - start);
+            let piece: NamedTensors = inputs
+                .iter()
+                .map(|(name, x)| (name.clone(), piece(x, start, take, size)))
+                .collect();
+            let mut outputs = self.session.run(&piece)?;
+            if !keeps_batch(&outputs, size) {
+                return Err(RuntimeError::Interface(format!(
+                    "the model takes batches of {size}, its outputs do not have {size} rows"
+                )));
+            }
+            for (_, output) in &mut outputs {
+                output.slice_axis_inplace(Axis(0), Slice::from(..take));
+            }
+            pieces.push(outputs);
+        }
+        join(pieces)
+    }
+}
+
+/// The batch size that the inputs declare, if they do.
+fn declared_batch(inputs: &[TensorInfo]) -> Option<usize> {
+    let first = inputs.iter().find(|input| !input.shape.is_empty())?;
+    first
+        .shape
+        .first()
+        .copied()
+        .flatten()
+        .filter(|&size| size > 0)
+}
+
+fn keeps_batch(outputs: &NamedTensors, samples: usize) -> bool {
+    outputs
+        .iter()
+        .all(|(_, x)| x.shape().first() == Some(&samples))
+}
+
+/// Samples `start..start + take` of `x`, filled up to `size` with the last one.
+fn piece(x: &ArrayD<f32>, start: usize, take: usize, size: usize) -> ArrayD<f32> {
+    let rows: Vec<usize> = (0..size)
+        .map(|i| start + i.min(take.saturating_sub(1)))
+        .collect();
+    x.select(Axis(0), &rows)
+}
+
+fn join(pieces: Vec<NamedTensors>) -> Result<NamedTensors, RuntimeError> {
+    let Some(first) = pieces.first() else {
+        return Ok(Vec::new());
+    };
+    (0..first.len())
+        .map(|output| {
+            let views: Vec<_> = pieces
+                .iter()
+                .filter_map(|piece| piece.get(output))
+                .map(|(_, x)| x.view())
+                .collect();
+            let joined = concatenate(Axis(0), &views).map_err(|_| {
+                RuntimeError::Interface(format!(
+                    "output `{}` changes its shape from batch to batch",
+                    first[output].0
+                ))
+            })?;
+            Ok((first[output].0.clone(), joined))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array, IxDyn};
+
+    /// y = 2x on exactly `size` samples at a time.
+    struct Doubler {
+        info: Vec<TensorInfo>,
+        size: usize,
+        calls: usize,
+    }
+
+    impl Session for Doubler {
+        fn inputs(&self) -> &[TensorInfo] {
+            &self.info
+        }
+        fn outputs(&self) -> &[TensorInfo] {
+            &self.info
+        }
+        fn run(&mut self, inputs: &[(String, ArrayD<f32>)]) -> Result<NamedTensors, RuntimeError> {
+            self.calls += 1;
+            let x = &inputs[0].1;
+            if x.shape()[0] != self.size {
+                return Err(RuntimeError::Interface("wrong batch".into()));
+            }
+            Ok(vec![("y".into(), x * 2.0)])
+        }
+    }
+
+    fn session(declared: Option<usize>, size: usize) -> BatchedSession {
+        let info = TensorInfo {
+            name: "x".into(),
+            float: true,
+            shape: vec![declared, Some(3)],
+        };
+        BatchedSession::new(Box::new(Doubler {
+            info: vec![info],
+            size,
+            calls: 0,
+        }))
+    }
+
+    #[test]
+    fn fixed_batches_are_filled_up_and_trimmed() {
+        let x = Array::from_shape_fn(IxDyn(&[5, 3]), |i| (i[0] * 3 + i[1]) as f32);
+        let inputs = [("x".to_owned(), x.clone())];
+        for (declared, size) in [(Some(2), 2), (Some(8), 8), (Some(1), 1), (None, 1)] {
+            let mut session = session(declared, size);
+            let outputs = session.run(&inputs).unwrap();
+            assert_eq!(outputs[0].1, &x * 2.0);
+            assert_eq!(session.fixed_batch(), Some(size));
+        }
+        let mut free = session(None, 5);
+        assert_eq!(free.run(&inputs).unwrap()[0].1, &x * 2.0);
+        assert_eq!(free.fixed_batch(), None);
+        assert!(session(None, 3).run(&inputs).is_err());
+    }
+}

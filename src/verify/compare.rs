@@ -1,0 +1,260 @@
+//! Do two models give the same outputs? The rule of the verification, without ties.
+
+use ndarray::{ArrayD, ArrayViewD, Axis};
+
+use super::batched::BatchedSession;
+use super::runtime::{NamedTensors, RuntimeError};
+use super::samples::Samples;
+
+/// Largest difference that passes, relative to max(1, max|reference|) of a sample's output.
+pub const TOLERANCE: f64 = 1e-4;
+
+/// What a comparison found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Comparison {
+    /// Samples compared.
+    pub samples: usize,
+    /// Largest |reference − candidate| over all samples and outputs, where both are finite.
+    pub max_abs_diff: f64,
+    /// Share of samples (or of positions, for outputs `[N, K, …]`) with the same largest entry
+    /// along axis 1 of the first output; `None` where the model has no such output.
+    pub top1_agreement: Option<f64>,
+    /// Samples beyond the tolerance: ties or faults.
+    pub offending: Vec<usize>,
+    /// Whether a non-finite value stands where the other model has another one.
+    pub non_finite_differs: bool,
+}
+
+/// Adds up a [`Comparison`] batch by batch.
+#[derive(Default)]
+struct Tally {
+    found: Comparison,
+    top1_equal: usize,
+    top1_total: usize,
+}
+
+/// Runs both models on all samples, `batch` at a time.
+///
+/// # Errors
+/// If a model can't be run, or their inputs or outputs differ in name or shape.
+pub fn compare(
+    reference: &mut BatchedSession,
+    candidate: &mut BatchedSession,
+    samples: &Samples<'_>,
+    batch: usize,
+) -> Result<Comparison, RuntimeError> {
+    check_interface(reference, candidate)?;
+    let mut tally = Tally::default();
+    let batch = batch.max(1);
+    for start in (0..samples.len()).step_by(batch) {
+        let range = start..samples.len().min(start.saturating_add(batch));
+        let inputs = samples.batch(reference.inputs(), range.clone())?;
+        let expected = reference.run(&inputs)?;
+        let actual = candidate.run(&inputs)?;
+        tally.add(&expected, &actual, range.len())?;
+    }
+    let Tally {
+        mut found,
+        top1_equal,
+        top1_total,
+    } = tally;
+    found.top1_agreement = (top1_total > 0).then(|| top1_equal as f64 / top1_total as f64);
+    Ok(found)
+}
+
+fn check_interface(
+    reference: &BatchedSession,
+    candidate: &BatchedSession,
+) -> Result<(), RuntimeError> {
+    let sides = [
+        ("inputs", reference.inputs(), candidate.inputs()),
+        ("outputs", reference.outputs(), candidate.outputs()),
+    ];
+    for (what, a, b) in sides {
+        let names = |infos: &[super::TensorInfo]| -> Vec<String> {
+            infos.iter().map(|info| info.name.clone()).collect()
+        };
+        if names(a) != names(b) {
+            return Err(RuntimeError::Interface(format!(
+                "the models differ in their {what}: {:?} and {:?}",
+                names(a),
+                names(b)
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl Tally {
+    fn add(
+        &mut self,
+        expected: &NamedTensors,
+        actual: &NamedTensors,
+        samples: usize,
+    ) -> Result<(), RuntimeError> {
+        let first = self.found.samples;
+        let mut offending = vec![false; samples];
+        for (number, ((name, a), (_, b))) in expected.iter().zip(actual).enumerate() {
+            if a.shape() != b.shape() {
+                return Err(RuntimeError::Interface(format!(
+                    "output `{name}` is {:?} in the one model and {:?} in the other",
+                    a.shape(),
+                    b.shape()
+                )));
+            }
+            if a.shape().first() != Some(&samples) {
+                // An output without a batch belongs to every sample of it.
+                let difference = difference(a.view(), b.view());
+                self.note(&difference);
+                if !difference.passes() {
+                    offending.fill(true);
+                }
+                continue;
+            }
+            for (sample, bad) in offending.iter_mut().enumerate() {
+                let (a, b) = (a.index_axis(Axis(0), sample), b.index_axis(Axis(0), sample));
+                let difference = difference(a, b);
+                self.note(&difference);
+                *bad |= !difference.passes();
+            }
+            if number == 0 {
+                self.add_top1(a, b);
+            }
+        }
+        let beyond = offending.iter().enumerate().filter(|(_, bad)| **bad);
+        self.found
+            .offending
+            .extend(beyond.map(|(sample, _)| first + sample));
+        self.found.samples += samples;
+        Ok(())
+    }
+
+    fn note(&mut self, difference: &Difference) {
+        self.found.max_abs_diff = self.found.max_abs_diff.max(difference.max_abs);
+        self.found.non_finite_differs |= difference.non_finite_differs;
+    }
+
+    fn add_top1(&mut self, a: &ArrayD<f32>, b: &ArrayD<f32>) {
+        let (a, b) = (top1(a.view()), top1(b.view()));
+        self.top1_total += a.len();
+        self.top1_equal += a.iter().zip(&b).filter(|(a, b)| a == b).count();
+    }
+}
+
+/// How two tensors differ.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Difference {
+    /// Largest difference where both are finite.
+    pub max_abs: f64,
+    /// max(1, max|reference|) over finite values.
+    pub scale: f64,
+    /// A NaN or infinity without its equal on the other side.
+    pub non_finite_differs: bool,
+}
+
+impl Difference {
+    /// The rule: at most [`TOLERANCE`] relative to the scale, and non-finite values alike.
+    pub(super) fn passes(&self) -> bool {
+        !self.non_finite_differs && self.max_abs <= TOLERANCE * self.scale
+    }
+}
+
+/// Compares two tensors of one shape.
+pub(super) fn difference(
+    reference: ArrayViewD<'_, f32>,
+    candidate: ArrayViewD<'_, f32>,
+) -> Difference {
+    let mut found = Difference {
+        max_abs: 0.0,
+        scale: 1.0,
+        non_finite_differs: false,
+    };
+    for (&a, &b) in reference.iter().zip(candidate.iter()) {
+        if a.is_finite() && b.is_finite() {
+            found.max_abs = found.max_abs.max((f64::from(a) - f64::from(b)).abs());
+            found.scale = found.scale.max(f64::from(a.abs()));
+        } else {
+            let alike = a == b || (a.is_nan() && b.is_nan());
+            found.non_finite_differs |= !alike;
+        }
+    }
+    found
+}
+
+/// The index of the largest entry along axis 1, for every sample and position of `[N, K, …]`
+/// with K ≥ 2; the first of equals; NaN counts as smallest. Empty for other shapes.
+pub(super) fn top1(output: ArrayViewD<'_, f32>) -> Vec<usize> {
+    if output.ndim() < 2 || output.len_of(Axis(1)) < 2 {
+        return Vec::new();
+    }
+    output
+        .lanes(Axis(1))
+        .into_iter()
+        .map(|lane| {
+            let mut best = (0, f32::NEG_INFINITY);
+            for (index, &value) in lane.iter().enumerate() {
+                if value > best.1 {
+                    best = (index, value);
+                }
+            }
+            best.0
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::arr2;
+
+    fn named(x: ndarray::Array2<f32>) -> NamedTensors {
+        vec![("y".into(), x.into_dyn())]
+    }
+
+    fn tally(a: ndarray::Array2<f32>, b: ndarray::Array2<f32>) -> Tally {
+        let mut tally = Tally::default();
+        let samples = a.nrows();
+        tally.add(&named(a), &named(b), samples).unwrap();
+        tally
+    }
+
+    #[test]
+    fn the_tolerance_is_relative_to_each_sample() {
+        let tally = tally(
+            arr2(&[[0.5, 0.0], [1000.0, 0.0], [0.5, 0.0]]),
+            arr2(&[[0.50009, 0.0], [1000.09, 0.0], [0.5002, 0.0]]),
+        );
+        assert_eq!(tally.found.offending, [2]);
+        assert!((tally.found.max_abs_diff - 0.09).abs() < 1e-3);
+        assert_eq!((tally.top1_equal, tally.top1_total), (3, 3));
+    }
+
+    #[test]
+    fn non_finite_values_must_match() {
+        let (nan, inf) = (f32::NAN, f32::INFINITY);
+        let same = tally(
+            arr2(&[[nan, inf, -inf, 1.0]]),
+            arr2(&[[nan, inf, -inf, 1.0]]),
+        );
+        assert!(same.found.offending.is_empty() && !same.found.non_finite_differs);
+        for (a, b) in [(nan, 0.0), (0.0, nan), (inf, -inf), (inf, nan), (1.0, inf)] {
+            let differs = tally(arr2(&[[a, 0.0]]), arr2(&[[b, 0.0]]));
+            assert_eq!(differs.found.offending, [0], "{a} {b}");
+            assert!(differs.found.non_finite_differs);
+        }
+    }
+
+    #[test]
+    fn top1_takes_the_first_of_equals_along_axis_1() {
+        let x = arr2(&[[1.0, 1.0], [f32::NAN, -5.0], [0.0, 2.0]]).into_dyn();
+        assert_eq!(top1(x.view()), [0, 1, 1]);
+        assert!(top1(ndarray::arr1(&[1.0f32]).into_dyn().view()).is_empty());
+    }
+
+    #[test]
+    fn shapes_must_match() {
+        let mut tally = Tally::default();
+        let result = tally.add(&named(arr2(&[[1.0, 2.0]])), &named(arr2(&[[1.0]])), 1);
+        assert!(matches!(result, Err(RuntimeError::Interface(_))));
+    }
+}

@@ -1,0 +1,338 @@
+//! ONNX Runtime, loaded at run time from a shared library.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+
+use ndarray::ArrayD;
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use ort::session::SessionInputValue;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
+
+use super::library;
+use super::runtime::{
+    NamedTensors, Optimization, Runtime, RuntimeError, Session, SessionOptions, TensorInfo,
+    first_line,
+};
+
+const NAME: &str = "ONNX Runtime";
+
+/// The library that this process has loaded, and its environment: there is one per process.
+struct Loaded {
+    environment: Environment,
+    path: PathBuf,
+    version: String,
+}
+
+static LOADED: OnceLock<Loaded> = OnceLock::new();
+static LOADING: Mutex<()> = Mutex::new(());
+
+/// ONNX Runtime on the CPU.
+#[derive(Clone, Copy)]
+pub struct OrtRuntime {
+    loaded: &'static Loaded,
+}
+
+impl OrtRuntime {
+    /// Finds and loads the library: `explicit` (`--ort-lib`), else `ORT_DYLIB_PATH`, beside the
+    /// executable, `.onnxruntime/` here or above, a Python `onnxruntime`, the system's. A process
+    /// loads it once; later calls share it.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Missing`] with what to install.
+    pub fn new(explicit: Option<&Path>) -> Result<Self, RuntimeError> {
+        // A panic while loading leaves nothing half done that this lock protects.
+        let _guard = LOADING
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(loaded) = LOADED.get() {
+            return Ok(OrtRuntime { loaded });
+        }
+        let loaded = load(explicit)?;
+        Ok(OrtRuntime {
+            loaded: LOADED.get_or_init(|| loaded),
+        })
+    }
+
+    /// The shared library in use.
+    pub fn library(&self) -> &Path {
+        &self.loaded.path
+    }
+}
+
+fn load(explicit: Option<&Path>) -> Result<Loaded, RuntimeError> {
+    let path = library::find(explicit)?;
+    let builder = ort::init_from(&path).map_err(|e| {
+        RuntimeError::Missing(format!(
+            "ONNX Runtime: {}; {}",
+            first_line(e),
+            library::REMEDY
+        ))
+    })?;
+    let environment = builder
+        .with_name("onnx-bnnprune")
+        .with_telemetry(false)
+        .build()
+        .map_err(|e| RuntimeError::Missing(format!("ONNX Runtime: {}", first_line(e))))?;
+    // Its errors come back as values; its warnings about a user's file are not ours to print.
+    environment.set_log_level(LogLevel::Fatal);
+    let version = library::version(ort::info(), &path);
+    Ok(Loaded {
+        environment,
+        path,
+        version,
+    })
+}
+
+impl Runtime for OrtRuntime {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn version(&self) -> &str {
+        &self.loaded.version
+    }
+
+    fn load(
+        &self,
+        model: &[u8],
+        options: &SessionOptions,
+    ) -> Result<Box<dyn Session>, RuntimeError> {
+        let session = build(&self.loaded.environment, model, options).map_err(|reason| {
+            RuntimeError::Load {
+                runtime: NAME,
+                reason,
+            }
+        })?;
+        let inputs = session.inputs().iter().map(info).collect();
+        let outputs = session.outputs().iter().map(info).collect();
+        Ok(Box::new(OrtSession {
+            session,
+            inputs,
+            outputs,
+        }))
+    }
+}
+
+fn build(
+    environment: &Environment,
+    model: &[u8],
+    options: &SessionOptions,
+) -> Result<ort::session::Session, String> {
+    let level = match options.optimization {
+        Optimization::Off => GraphOptimizationLevel::Disable,
+        Optimization::Basic => GraphOptimizationLevel::Level1,
+        Optimization::All => GraphOptimizationLevel::All,
+    };
+    let mut builder = ort::session::Session::builder(environment)
+        .map_err(first_line)?
+        .with_optimization_level(level)
+        .map_err(first_line)?
+        .with_log_level(LogLevel::Fatal)
+        .map_err(first_line)?;
+    if options.threads > 0 {
+        builder = builder
+            .with_intra_threads(options.threads)
+            .map_err(first_line)?;
+    }
+    builder.commit_from_memory(model).map_err(first_line)
+}
+
+fn info(outlet: &ort::value::Outlet) -> TensorInfo {
+    let (float, shape) = match outlet.dtype() {
+        ValueType::Tensor { ty, shape, .. } => (
+            *ty == TensorElementType::Float32,
+            shape
+                .iter()
+                .map(|&side| usize::try_from(side).ok())
+                .collect(),
+        ),
+        _ => (false, Vec::new()),
+    };
+    TensorInfo {
+        name: outlet.name().to_owned(),
+        float,
+        shape,
+    }
+}
+
+struct OrtSession {
+    session: ort::session::Session,
+    inputs: Vec<TensorInfo>,
+    outputs: Vec<TensorInfo>,
+}
+
+impl Session for OrtSession {
+    fn inputs(&self) -> &[TensorInfo] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[TensorInfo] {
+        &self.outputs
+    }
+
+    fn run(&mut self, inputs: &[(String, ArrayD<f32>)]) -> Result<NamedTensors, RuntimeError> {
+        let fail = |reason: String| RuntimeError::Run {
+            runtime: NAME,
+            reason,
+        };
+        let contiguous: Vec<_> = inputs.iter().map(|(_, x)| x.as_standard_layout()).collect();
+        let mut values: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
+        for ((name, _), x) in inputs.iter().zip(&contiguous) {
+            let value = TensorRef::from_array_view(x.view()).map_err(|e| fail(first_line(e)))?;
+            values.push((name.as_str(), value.into()));
+        }
+        let results = self.session.run(values).map_err(|e| fail(first_line(e)))?;
+        self.outputs
+            .iter()
+            .map(|output| {
+                let value = results
+                    .get(&output.name)
+                    .ok_or_else(|| fail(format!("no output `{}`", output.name)))?;
+                let array = to_f32(value)
+                    .map_err(|reason| fail(format!("output `{}`: {reason}", output.name)))?;
+                Ok((output.name.clone(), array))
+            })
+            .collect()
+    }
+}
+
+/// Any tensor of real numbers as f32.
+fn to_f32(value: &DynValue) -> Result<ArrayD<f32>, String> {
+    macro_rules! cast {
+        ($type:ty) => {
+            value
+                .try_extract_array::<$type>()
+                .map(|array| array.mapv(|v| v as f32))
+                .map_err(first_line)
+        };
+    }
+    let ValueType::Tensor { ty, .. } = value.dtype() else {
+        return Err("not a tensor".into());
+    };
+    match ty {
+        TensorElementType::Float32 => value
+            .try_extract_array::<f32>()
+            .map(|array| array.to_owned())
+            .map_err(first_line),
+        TensorElementType::Float64 => cast!(f64),
+        TensorElementType::Int8 => cast!(i8),
+        TensorElementType::Uint8 => cast!(u8),
+        TensorElementType::Int16 => cast!(i16),
+        TensorElementType::Uint16 => cast!(u16),
+        TensorElementType::Int32 => cast!(i32),
+        TensorElementType::Uint32 => cast!(u32),
+        TensorElementType::Int64 => cast!(i64),
+        TensorElementType::Uint64 => cast!(u64),
+        TensorElementType::Bool => value
+            .try_extract_array::<bool>()
+            .map(|array| array.mapv(|v| f32::from(u8::from(v))))
+            .map_err(first_line),
+        other => Err(format!("element type {other} is not supported")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::super::{BatchedSession, Samples, accuracy, compare, latency_ms};
+    use super::*;
+    use ndarray::{IxDyn, arr2};
+    use prost::Message;
+
+    /// y = relu(x)·W for a batch of any size, or of `batch`.
+    fn linear(batch: i64, weights: [f32; 4]) -> Vec<u8> {
+        let model = Build::default()
+            .input("x", &[batch, 2])
+            .weight("w", &[2, 2], &weights)
+            .node("Relu", &["x"], "r")
+            .node("MatMul", &["r", "w"], "y")
+            .output("y")
+            .model();
+        model.encode_to_vec()
+    }
+
+    fn runtime() -> OrtRuntime {
+        OrtRuntime::new(None).expect("ONNX Runtime for the tests")
+    }
+
+    fn session(model: &[u8]) -> BatchedSession {
+        let options = SessionOptions {
+            threads: 1,
+            ..SessionOptions::default()
+        };
+        BatchedSession::new(runtime().load(model, &options).unwrap())
+    }
+
+    #[test]
+    fn runs_and_says_its_version() {
+        let version = runtime().version().to_owned();
+        assert!(version.starts_with("1."), "{version}");
+        let mut session = session(&linear(-1, [1.0, 2.0, 3.0, 4.0]));
+        assert_eq!(session.inputs()[0].shape, [None, Some(2)]);
+        assert!(session.inputs()[0].float);
+        let x = arr2(&[[1.0, -1.0], [2.0, 1.0]]).into_dyn();
+        let y = session.run(&[("x".into(), x)]).unwrap();
+        assert_eq!(y[0].0, "y");
+        assert_eq!(y[0].1, arr2(&[[1.0, 2.0], [5.0, 8.0]]).into_dyn());
+    }
+
+    #[test]
+    fn a_fixed_batch_is_respected() {
+        let mut free = session(&linear(-1, [1.0, 2.0, 3.0, 4.0]));
+        let mut fixed = session(&linear(3, [1.0, 2.0, 3.0, 4.0]));
+        assert_eq!(fixed.fixed_batch(), Some(3));
+        let samples = Samples::Random { seed: 4, count: 7 };
+        let found = compare(&mut free, &mut fixed, &samples, 5).unwrap();
+        assert_eq!((found.samples, found.offending.len()), (7, 0));
+        assert_eq!(found.top1_agreement, Some(1.0));
+    }
+
+    #[test]
+    fn a_wrong_weight_is_found() {
+        let mut good = session(&linear(-1, [1.0, 2.0, 3.0, 4.0]));
+        let mut bad = session(&linear(-1, [1.0, 2.0, 3.0, 4.01]));
+        let samples = Samples::Random { seed: 4, count: 50 };
+        let found = compare(&mut good, &mut bad, &samples, 16).unwrap();
+        assert!(found.max_abs_diff > 1e-3);
+        assert!(found.offending.len() > 10);
+    }
+
+    #[test]
+    fn accuracy_and_latency() {
+        let mut a = session(&linear(-1, [1.0, 0.0, 0.0, 1.0]));
+        let mut b = session(&linear(1, [1.0, 0.0, 0.0, 1.0]));
+        let samples = Samples::Random { seed: 4, count: 40 };
+        let inputs = samples.batch(a.inputs(), 0..40).unwrap();
+        let labels: Vec<usize> = inputs[0]
+            .1
+            .rows()
+            .into_iter()
+            .map(|row| usize::from(row[1].max(0.0) > row[0].max(0.0)))
+            .collect();
+        for session in [&mut a, &mut b] {
+            let found = accuracy(session, &samples, &labels, 16).unwrap();
+            assert_eq!(found.fraction, 1.0);
+        }
+        let times = latency_ms(&mut [&mut a, &mut b], &samples, &Default::default()).unwrap();
+        assert!(times.len() == 2 && times.iter().all(|&ms| ms > 0.0));
+    }
+
+    #[test]
+    fn broken_models_and_inputs_are_one_line_errors() {
+        let bytes = linear(-1, [1.0; 4]);
+        for model in [&b"not a model"[..], &bytes[..bytes.len() / 2]] {
+            let Err(error) = runtime().load(model, &SessionOptions::default()) else {
+                panic!("loaded a broken model")
+            };
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+        let mut session = runtime().load(&bytes, &SessionOptions::default()).unwrap();
+        let wrong = ArrayD::zeros(IxDyn(&[1, 5]));
+        assert!(matches!(
+            session.run(&[("x".into(), wrong)]),
+            Err(RuntimeError::Run { .. })
+        ));
+    }
+}

@@ -1,0 +1,139 @@
+//! Models rebuilt to show their intermediate tensors, and to take decisions from outside.
+
+use prost::Message;
+
+use crate::graph::{Facts, Graph, NodeId};
+use crate::onnx::proto::{
+    AttributeProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, attribute_proto,
+    tensor_proto::DataType, type_proto,
+};
+
+/// A node whose output jumps: two runtimes may decide differently where its input lies within
+/// rounding of the jump.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Decision {
+    /// Operator.
+    pub op: String,
+    /// What messages call the node.
+    pub node: String,
+    /// Tensors read.
+    pub inputs: Vec<String>,
+    /// The tensor written.
+    pub output: String,
+    /// Element type of the output, as ONNX numbers it.
+    element: i32,
+    /// Index of the node.
+    index: usize,
+}
+
+/// Every node of a graph that decides something about data.
+pub(super) fn decisions(graph: &Graph<'_>, facts: &Facts) -> Vec<Decision> {
+    let decision = |&id: &NodeId| {
+        let node = graph.node(id);
+        let element = match node.op() {
+            "Sign" | "Round" | "Floor" | "Ceil" => DataType::Float as i32,
+            "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" => {
+                DataType::Bool as i32
+            }
+            // Between float types a Cast does not jump.
+            "Cast" => match i32::try_from(node.int("to", 0)).ok()? {
+                float if [1, 10, 11, 16].contains(&float) => return None,
+                to => to,
+            },
+            _ => return None,
+        };
+        let output = graph.output_of(id, 0)?;
+        facts.is_data(output).then(|| Decision {
+            op: node.op().to_owned(),
+            node: graph.label(id).to_owned(),
+            inputs: node.proto().input.clone(),
+            output: graph.name(output).to_owned(),
+            element,
+            index: id.0,
+        })
+    };
+    graph.order().iter().filter_map(decision).collect()
+}
+
+/// The model with `tensors` as further outputs.
+pub(super) fn expose(model: &ModelProto, tensors: &[String]) -> Vec<u8> {
+    let mut model = model.clone();
+    if let Some(graph) = &mut model.graph {
+        for name in tensors {
+            if !graph.output.iter().any(|output| output.name() == name) {
+                graph.output.push(ValueInfoProto {
+                    name: Some(name.clone()),
+                    ..ValueInfoProto::default()
+                });
+            }
+        }
+    }
+    model.encode_to_vec()
+}
+
+/// The name under which a forced model takes the decision `output`.
+pub(super) fn forced_input(output: &str) -> String {
+    format!("{output}/forced")
+}
+
+/// The name under which a forced model gives the decision that it would have taken itself.
+pub(super) fn own_decision(output: &str) -> String {
+    format!("{output}/own")
+}
+
+/// The model in which each decision is taken from outside: what follows a decision reads the
+/// graph input [`forced_input`], and what the model would have decided becomes the output
+/// [`own_decision`]. The inputs of decisions (`tensors`) become outputs too.
+pub(super) fn force(model: &ModelProto, decisions: &[Decision], tensors: &[String]) -> Vec<u8> {
+    let mut model = model.clone();
+    let Some(graph) = &mut model.graph else {
+        return model.encode_to_vec();
+    };
+    for decision in decisions {
+        let own = own_decision(&decision.output);
+        if let Some(output) = graph
+            .node
+            .get_mut(decision.index)
+            .and_then(|node| node.output.first_mut())
+        {
+            output.clone_from(&own);
+        }
+        graph
+            .input
+            .push(float_value(forced_input(&decision.output)));
+        graph.output.push(ValueInfoProto {
+            name: Some(own),
+            ..ValueInfoProto::default()
+        });
+    }
+    let casts = decisions.iter().map(|decision| NodeProto {
+        op_type: Some("Cast".into()),
+        input: vec![forced_input(&decision.output)],
+        output: vec![decision.output.clone()],
+        attribute: vec![AttributeProto {
+            name: Some("to".into()),
+            r#type: Some(attribute_proto::AttributeType::Int as i32),
+            i: Some(i64::from(decision.element)),
+            ..AttributeProto::default()
+        }],
+        ..NodeProto::default()
+    });
+    // Before everything else: they read graph inputs alone.
+    graph.node.splice(0..0, casts);
+    expose(&model, tensors)
+}
+
+/// A graph input of 32-bit floats of any shape.
+fn float_value(name: String) -> ValueInfoProto {
+    ValueInfoProto {
+        name: Some(name),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+                elem_type: Some(DataType::Float as i32),
+                shape: None,
+            })),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    }
+}

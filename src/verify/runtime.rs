@@ -1,0 +1,108 @@
+//! What a runtime is to this crate: it loads a model from memory and runs it on f32 inputs.
+
+use ndarray::ArrayD;
+use serde::Serialize;
+
+/// Tensors by name, in the order of the model's interface.
+pub type NamedTensors = Vec<(String, ArrayD<f32>)>;
+
+/// Why a runtime could not do its work. Each message is one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// The runtime is not installed or not built in (exit code 3 of the command line).
+    #[error("{0}")]
+    Missing(String),
+    /// The runtime refuses the model.
+    #[error("{runtime} cannot load the model: {reason}")]
+    Load {
+        /// The runtime's name.
+        runtime: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// The runtime failed while running the model.
+    #[error("{runtime} cannot run the model: {reason}")]
+    Run {
+        /// The runtime's name.
+        runtime: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// The model's inputs or outputs are not what the caller needs.
+    #[error("{0}")]
+    Interface(String),
+}
+
+/// How far the runtime may rewrite the graph before it runs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Optimization {
+    /// Not at all.
+    Off,
+    /// Redundancy elimination, constant folding and simple fusions.
+    Basic,
+    /// Everything: what a user gets by default.
+    #[default]
+    All,
+}
+
+/// How to load a model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionOptions {
+    /// Graph optimisation level.
+    pub optimization: Optimization,
+    /// Threads within an operator; 0 leaves the choice to the runtime.
+    pub threads: usize,
+}
+
+/// Name, element type and shape of a graph input or output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TensorInfo {
+    /// Name in the graph.
+    pub name: String,
+    /// Whether elements are 32-bit floats.
+    pub float: bool,
+    /// Dimensions; `None` where the model leaves one free.
+    pub shape: Vec<Option<usize>>,
+}
+
+/// An inference engine.
+pub trait Runtime {
+    /// Its name, as reports write it.
+    fn name(&self) -> &'static str;
+
+    /// Its version.
+    fn version(&self) -> &str;
+
+    /// Loads a serialised `ModelProto` whose weights are inline.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Load`] with the runtime's reason.
+    fn load(
+        &self,
+        model: &[u8],
+        options: &SessionOptions,
+    ) -> Result<Box<dyn Session>, RuntimeError>;
+}
+
+/// A loaded model.
+pub trait Session {
+    /// Inputs that must be given: initializers listed as inputs are left out.
+    fn inputs(&self) -> &[TensorInfo];
+
+    /// Outputs, in graph order.
+    fn outputs(&self) -> &[TensorInfo];
+
+    /// Runs the model on one batch. Outputs of other number types are converted to f32.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Run`] with the runtime's reason.
+    fn run(&mut self, inputs: &[(String, ArrayD<f32>)]) -> Result<NamedTensors, RuntimeError>;
+}
+
+/// The first line of what a runtime said, for one-line errors.
+pub(super) fn first_line(error: impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let line = text.lines().find(|line| !line.trim().is_empty());
+    line.unwrap_or("unknown error").trim().to_owned()
+}
