@@ -15,7 +15,7 @@ mod shapes;
 pub use facts::{Facts, FactsError};
 pub use index::{Graph, GraphError, NodeId, TensorId, Use};
 pub use node::{Node, normalize_axis};
-pub use shapes::{Window, broadcast};
+pub use shapes::Window;
 
 #[allow(unused_imports)] // for the link in the module's documentation
 use crate::onnx::proto::ModelProto;

@@ -1,4 +1,4 @@
-//! What a model costs: operations and parameters, by layer and in all.
+//! What a model costs: operations and params, by layer and in all.
 
 use crate::graph::{Facts, Graph};
 use crate::onnx::element_count;
@@ -12,9 +12,9 @@ pub struct LayerCost {
     /// Multiply-accumulates.
     pub macs: u64,
     /// Of these, on binary weights and activations.
-    pub binary_macs: u64,
+    pub binary_ops: u64,
     /// Weights and bias.
-    pub parameters: u64,
+    pub params: u64,
     /// The same in bytes, as `f32`.
     pub bytes: u64,
 }
@@ -27,9 +27,9 @@ pub struct Cost {
     /// Multiply-accumulates of these.
     pub macs: u64,
     /// Of these, in binary layers.
-    pub binary_macs: u64,
-    /// Elements of all initializers.
-    pub parameters: u64,
+    pub binary_ops: u64,
+    /// Elements of all initializers (parameters).
+    pub params: u64,
     /// Bytes of all initializers.
     pub bytes: u64,
 }
@@ -50,16 +50,16 @@ pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
             .input_of(l.node, 2)
             .and_then(|t| facts.constant(t))
             .map_or(0, |t| t.len() as u64);
-        let parameters = l.values.len() as u64 + bias;
-        let binary_macs = if l.is_binary() { macs } else { 0 };
+        let params = l.values.len() as u64 + bias;
+        let binary_ops = if l.is_binary() { macs } else { 0 };
         total.macs = total.macs.saturating_add(macs);
-        total.binary_macs = total.binary_macs.saturating_add(binary_macs);
+        total.binary_ops = total.binary_ops.saturating_add(binary_ops);
         total.layers.push(LayerCost {
             name: l.name.clone(),
             macs,
-            binary_macs,
-            parameters,
-            bytes: parameters.saturating_mul(4),
+            binary_ops,
+            params,
+            bytes: params.saturating_mul(4),
         });
     }
     for t in graph.tensors() {
@@ -68,7 +68,7 @@ pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
         };
         let count = element_count(&proto.dims).map_or(0, |(_, n)| n as u64);
         let size = proto.raw_data.as_ref().map(|r| r.len() as u64);
-        total.parameters = total.parameters.saturating_add(count);
+        total.params = total.params.saturating_add(count);
         let bytes = size.unwrap_or(count.saturating_mul(4));
         total.bytes = total.bytes.saturating_add(bytes);
     }

@@ -24,7 +24,12 @@ pub struct Eliminated {
 /// Removes every channel that is provably constant or provably unused, without changing what the
 /// model computes (up to rounding, for finite inputs). Masked or not: real networks have dead
 /// filters. A model with nothing to remove comes back as it is.
-pub fn eliminate(
+pub fn eliminate(model: &ModelProto) -> Result<Eliminated, RewriteError> {
+    eliminate_with(model, &EliminateOptions::default())
+}
+
+/// [`eliminate`] with other settings than the default ones.
+pub fn eliminate_with(
     model: &ModelProto,
     options: &EliminateOptions,
 ) -> Result<Eliminated, RewriteError> {

@@ -25,7 +25,7 @@ use thiserror::Error;
 pub use analysis::Analysis;
 pub use apply::{Masked, Note, Removal, apply_masks};
 pub use cost::{Cost, LayerCost, cost};
-pub use eliminate::{Eliminated, eliminate};
+pub use eliminate::{Eliminated, eliminate, eliminate_with};
 pub use groups::{Group, GroupId, MaskSite};
 pub use masks::{FilterMasks, LayerMask, MasksError};
 pub use plan::{ChannelMap, ChannelMaps, EliminateOptions, LayerOutcome, Plan};
