@@ -2,6 +2,7 @@
 
 use ndarray::{ArrayD, Axis};
 
+use super::batch_norm::Folded;
 use super::network::Network;
 use super::ops::sign;
 use super::parallel::{Planes, array, slice};
@@ -58,6 +59,9 @@ pub struct BinaryWeight {
     pub latent_origin: Option<LatentOrigin>,
     /// The effective weight of the file, and where it is read.
     pub origin: Origin,
+    /// The BatchNormalization that was put back behind the layer, whose folding the file's weight
+    /// holds.
+    pub folded: Option<Folded>,
     /// [`Network::effective_weight`] as imported.
     pub(super) imported: ArrayD<f32>,
 }

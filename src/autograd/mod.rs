@@ -9,8 +9,10 @@
 //! Same bits at any number of threads: all parallel loops run over fixed chunks, and all sums have
 //! a fixed order.
 
+mod batch_norm;
 mod binary;
 mod broadcast;
+mod export;
 mod import;
 pub mod kernels;
 pub mod loss;
@@ -22,8 +24,12 @@ mod param;
 mod run;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
+pub use batch_norm::{Folded, UnfoldError};
 pub use binary::{BinaryId, BinaryWeight, LatentOrigin, ScaleMode};
+pub use export::ExportError;
 pub use import::ImportError;
 pub use network::{EditError, Input, MaskSpec, Network, Step, StepId, ValueId};
 pub use ops::softmax::Head;

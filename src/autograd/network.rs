@@ -61,7 +61,7 @@ pub struct Network {
 }
 
 /// Why a network cannot be edited as asked.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EditError {
     /// No step came from that node.
@@ -74,14 +74,6 @@ pub enum EditError {
         node: String,
         /// The input asked for.
         input: usize,
-    },
-    /// The step is not followed or preceded as the edit needs it.
-    #[error("node '{node}': {reason}")]
-    Unfit {
-        /// The node's name.
-        node: String,
-        /// What is in the way.
-        reason: &'static str,
     },
 }
 
@@ -136,6 +128,13 @@ impl Network {
     pub fn step_of(&self, node: NodeId) -> Option<StepId> {
         let own = |s: &Step| s.node == node && s.op.name() != "ChannelMask";
         self.steps.iter().position(own).map(StepId)
+    }
+
+    /// The step that writes a node's output: [`Network::step_of`], or the BatchNormalization that
+    /// was put back behind it.
+    pub fn output_step_of(&self, node: NodeId) -> Option<StepId> {
+        let own = |s: &Step| s.node == node && s.op.name() != "ChannelMask";
+        self.steps.iter().rposition(own).map(StepId)
     }
 
     /// A step.
@@ -274,7 +273,7 @@ impl Network {
         node: NodeId,
         mask: MaskSpec,
     ) -> Result<StepId, EditError> {
-        let at = self.step_of(node).ok_or(EditError::NoStep(node.0))?;
+        let at = self.output_step_of(node).ok_or(EditError::NoStep(node.0))?;
         let (source, name) = (self.steps[at.0].output, self.steps[at.0].name.clone());
         let behind = StepId(at.0 + 1);
         let masked = self.insert_step(

@@ -61,6 +61,7 @@ impl Builder<'_, '_> {
                 initial: layer.values.clone(),
                 uses: vec![(layer.node, 1)],
             },
+            folded: None,
             imported: ArrayD::zeros(vec![0]),
         });
         let imported = self.network.effective_weight(id);

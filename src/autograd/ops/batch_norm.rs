@@ -23,7 +23,7 @@ impl BatchNorm {
 }
 
 /// Mean and biased variance of each channel of `x` `[N, C, …]`.
-fn measure(x: &ArrayD<f32>) -> BatchStatistics {
+pub(in crate::autograd) fn measure(x: &ArrayD<f32>) -> BatchStatistics {
     let planes = Planes::around(x.shape(), 1);
     let count = planes.outer * planes.inner;
     let n = count.max(1) as f64;

@@ -26,6 +26,7 @@ use thiserror::Error;
 use super::import::{ImportError, Imported, NodeView};
 
 pub use batch_norm::BatchNorm;
+pub(super) use batch_norm::measure;
 pub(super) use binarize::{Binarize, sign};
 pub(super) use channel_mask::ChannelMask;
 
