@@ -7,7 +7,7 @@ use ndarray::ArrayD;
 use super::network::Network;
 use super::parallel::{slice, slice_mut};
 use super::param::ParamId;
-use super::run::Gradients;
+use super::trace::Gradients;
 
 /// How the learning rate changes over the steps.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -4,123 +4,11 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-use super::testing::random;
+use super::testing::{ModelBuilder, random};
 use super::*;
 use crate::graph::{Facts, Graph, NodeId};
-use crate::onnx::Tensor;
-use crate::onnx::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
-};
+use crate::onnx::proto::ModelProto;
 use crate::recognize;
-
-/// A model from lines `output = Op(input, …)`; a node's name is its output's.
-struct ModelBuilder(GraphProto);
-
-impl ModelBuilder {
-    fn new(input: &[i64]) -> Self {
-        let dim = |&d: &i64| tensor_shape_proto::Dimension {
-            value: (d > 0).then_some(tensor_shape_proto::dimension::Value::DimValue(d)),
-            ..Default::default()
-        };
-        let tensor = type_proto::Tensor {
-            elem_type: Some(1),
-            shape: Some(TensorShapeProto {
-                dim: input.iter().map(dim).collect(),
-            }),
-        };
-        Self(GraphProto {
-            input: vec![ValueInfoProto {
-                name: Some("x".into()),
-                r#type: Some(TypeProto {
-                    value: Some(type_proto::Value::TensorType(tensor)),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            }],
-            ..Default::default()
-        })
-    }
-
-    fn constant(mut self, name: &str, value: ArrayD<f32>) -> Self {
-        self.0.initializer.push(Tensor::F32(value).to_proto(name));
-        self
-    }
-
-    fn node(mut self, output: &str, op: &str, inputs: &[&str], ints: &[(&str, &[i64])]) -> Self {
-        let attribute = |(name, v): &(&str, &[i64])| AttributeProto {
-            name: Some((*name).into()),
-            r#type: Some(if v.len() == 1 { 2 } else { 7 }),
-            i: (v.len() == 1).then(|| v[0]),
-            ints: if v.len() == 1 { vec![] } else { v.to_vec() },
-            ..Default::default()
-        };
-        self.0.node.push(NodeProto {
-            name: Some(output.into()),
-            op_type: Some(op.into()),
-            input: inputs.iter().map(|s| (*s).into()).collect(),
-            output: vec![output.into()],
-            attribute: ints.iter().map(attribute).collect(),
-            ..Default::default()
-        });
-        self
-    }
-
-    /// A binary 3×3 convolution of `sign(input)` on live latents, scaled by their mean.
-    fn binary_conv(self, output: &str, input: &str, filters: usize, channels: usize) -> Self {
-        let w = format!("{output}.w");
-        let part = |p: &str| format!("{output}.{p}");
-        self.constant(&w, random(&[filters, channels, 3, 3], filters as u64))
-            .node(&part("s"), "Sign", &[input], &[])
-            .node(&part("ws"), "Sign", &[&w], &[])
-            .node(&part("wa"), "Abs", &[&w], &[])
-            .node(
-                &part("wm"),
-                "ReduceMean",
-                &[&part("wa")],
-                &[("axes", &[1, 2, 3]), ("keepdims", &[1])],
-            )
-            .node(&part("we"), "Mul", &[&part("ws"), &part("wm")], &[])
-            .node(
-                output,
-                "Conv",
-                &[&part("s"), &part("we")],
-                &[("pads", &[1, 1, 1, 1])],
-            )
-    }
-
-    fn batch_norm(self, output: &str, input: &str, channels: usize) -> Self {
-        let p = |p: &str| format!("{output}.{p}");
-        let c = [channels];
-        self.constant(&p("g"), random(&c, 11).mapv(|x| 1.0 + 0.3 * x))
-            .constant(&p("b"), random(&c, 12).mapv(|x| 0.3 * x))
-            .constant(&p("m"), random(&c, 13).mapv(|x| 0.3 * x))
-            .constant(&p("v"), random(&c, 14).mapv(|x| 1.0 + 0.5 * x))
-            .node(
-                output,
-                "BatchNormalization",
-                &[input, &p("g"), &p("b"), &p("m"), &p("v")],
-                &[],
-            )
-    }
-
-    fn build(mut self) -> ModelProto {
-        let last = self.0.node.last().and_then(|n| n.output.first().cloned());
-        self.0.output.push(ValueInfoProto {
-            name: last,
-            ..Default::default()
-        });
-        ModelProto {
-            ir_version: Some(8),
-            opset_import: vec![OperatorSetIdProto {
-                version: Some(17),
-                ..Default::default()
-            }],
-            graph: Some(self.0),
-            ..Default::default()
-        }
-    }
-}
 
 /// stem → BatchNormalization → two binary layers with a shortcut → pool → Gemm → Softmax.
 fn model() -> ModelProto {
@@ -171,14 +59,15 @@ fn mask(network: &mut Network, filters: usize) -> MaskSpec {
     }
 }
 
-/// The loss's gradients with batch statistics from `from` on.
-fn gradients(n: &Network, wanted: &Wanted, from: Option<StepId>) -> Gradients {
+/// The loss's gradients on `size` samples, with batch statistics from `from` on.
+fn gradients(n: &Network, wanted: &Wanted, from: Option<StepId>, size: usize) -> Gradients {
     let mode = Mode {
         batch_statistics_from: from,
         wanted: Some(wanted),
     };
-    let trace = n.forward(&n.start(x(8)).unwrap(), n.end(), mode).unwrap();
-    let labels = [0, 1, 2, 0, 1, 2, 0, 1];
+    let start = n.start(x(size)).unwrap();
+    let trace = n.forward(&start, n.end(), mode).unwrap();
+    let labels: Vec<usize> = (0..size).map(|i| i % 3).collect();
     let loss = loss::cross_entropy(trace.value(n.logits()).unwrap(), &labels);
     n.backward(&trace, loss.grad)
 }
@@ -217,7 +106,7 @@ fn gradients_above_the_last_sign_are_finite_differences() {
         .collect();
     assert_eq!(params.len(), 4);
     let wanted = n.wanted(params.iter().copied());
-    let grads = gradients(&n, &wanted, Some(bn1));
+    let grads = gradients(&n, &wanted, Some(bn1), 8);
     let labels = [0, 1, 2, 0, 1, 2, 0, 1];
     let mut loss = |p: ParamId, i: usize, h: f32| {
         n.params[p.0].value.as_slice_mut().unwrap()[i] += h;
@@ -310,11 +199,11 @@ fn only_wanted_gradients_are_computed() {
     let p = spec.param;
     n.insert_mask(node(&m, "c2"), 0, spec).unwrap();
     let wanted = n.wanted([p]);
-    let grads = gradients(&n, &wanted, None);
+    let grads = gradients(&n, &wanted, None, 8);
     assert_eq!(grads.iter().map(|(p, _)| p).collect::<Vec<_>>(), [p]);
     // The same among all gradients.
     let everything = n.wanted((0..n.params.len()).map(ParamId));
-    let all = gradients(&n, &everything, None);
+    let all = gradients(&n, &everything, None, 8);
     assert_eq!(all.get(p), grads.get(p));
     for p in n.main_params(n.all()) {
         assert!(all.get(p).is_some(), "{}", n.param(p).name);
@@ -389,14 +278,15 @@ impl Rows for ArrayD<f32> {
 
 #[test]
 fn one_and_two_threads_give_the_same_bits() {
+    // 200 samples: several chunks in every kind of loop.
     let train = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build().unwrap().install(|| {
             let mut n = import(&model());
             let wanted = n.wanted(n.main_params(n.all()));
             let mut adam = Optimizer::new(Rule::ADAM, 1e-2, Schedule::Constant);
-            for _ in 0..5 {
-                let grads = gradients(&n, &wanted, Some(StepId(0)));
+            for _ in 0..3 {
+                let grads = gradients(&n, &wanted, Some(StepId(0)), 200);
                 adam.step(&mut n, &grads);
             }
             let params: Vec<u32> = n
