@@ -1,14 +1,15 @@
 //! The report for the terminal: one table, then the figures that matter in a line each.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent, presets};
 
 use super::schema::{LayerReport, Report};
 use super::text::{bytes, change, grouped, percent, saving, short, shortened};
+use crate::verify::Verification;
 
 /// Widest layer name in the table.
-const NAME_WIDTH: usize = 28;
+const NAME_WIDTH: usize = 24;
 
-/// Writes the report for people: plain text without colour, about 90 columns wide.
+/// Writes the report for people: plain text without colour, at most 100 columns wide unless a file's name is longer.
 pub fn render(report: &Report) -> String {
     let mut text = String::new();
     if !report.layers.is_empty() {
@@ -22,7 +23,7 @@ pub fn render(report: &Report) -> String {
     }
     text.push('\n');
     for (label, value) in figures(report) {
-        text.push_str(&format!("{label:<18}{value}\n"));
+        text.push_str(&format!("{label:<20}{value}\n"));
     }
     for warning in &report.warnings {
         text.push_str(&format!("warning: {warning}\n"));
@@ -34,6 +35,8 @@ fn layer_table(report: &Report) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .remove_style(TableComponent::HorizontalLines)
+        .remove_style(TableComponent::MiddleIntersections)
         // The width depends on the content alone: the same run prints the same text everywhere.
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(["layer", "filters", "MACs", "binary operations", "bytes"]);
@@ -127,35 +130,7 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         ));
     }
     if let Some(verification) = &report.verification {
-        let verdict = if verification.passed {
-            "passed"
-        } else {
-            "FAILED"
-        };
-        lines.push((
-            "verification",
-            format!(
-                "{verdict}: masked and pruned model in {} {} on {} samples",
-                verification.runtime,
-                verification.runtime_version,
-                grouped(verification.samples as u64)
-            ),
-        ));
-        let ties = match verification.ties {
-            0 => String::new(),
-            1 => " (1 sample explained by a tie)".to_owned(),
-            n => format!(" ({n} samples explained by ties)"),
-        };
-        lines.push((
-            "largest difference",
-            format!(" {:.2e}{ties}", verification.max_abs_diff),
-        ));
-        if let Some(agreement) = verification.top1_agreement {
-            lines.push(("top-1 agreement", percent(agreement)));
-        }
-        for failure in &verification.failures {
-            lines.push(("", failure.clone()));
-        }
+        lines.extend(verification_lines(verification));
     }
     if let Some(accuracy) = &report.accuracy {
         let masked = accuracy
@@ -164,12 +139,15 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         lines.push((
             "accuracy",
             format!(
-                "before {}, {masked}after {} ({} images of {})",
+                "before {}, {masked}after {}",
                 percent(accuracy.before),
-                percent(accuracy.after),
-                grouped(accuracy.samples as u64),
-                accuracy.source
+                percent(accuracy.after)
             ),
+        ));
+        let samples = grouped(accuracy.samples as u64);
+        lines.push((
+            "measured on",
+            format!("{samples} images of {}", accuracy.source),
         ));
     }
     if let Some(latency) = &report.latency_ms {
@@ -185,11 +163,47 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// What a verification found, for the terminal: a line each.
+pub fn render_verification(found: &Verification) -> String {
+    let line = |(label, value)| format!("{label:<18}{value}\n");
+    verification_lines(found).into_iter().map(line).collect()
+}
+
+fn verification_lines(found: &Verification) -> Vec<(&'static str, String)> {
+    let verdict = match found.passed {
+        true => "passed",
+        false => "FAILED",
+    };
+    let ties = match found.ties {
+        0 => String::new(),
+        1 => " (1 sample explained by a tie)".to_owned(),
+        n => format!(" ({n} samples explained by ties)"),
+    };
+    let mut lines = vec![
+        (
+            "verification",
+            format!(
+                "{verdict} in {} {} on {} samples",
+                found.runtime,
+                found.runtime_version,
+                grouped(found.samples as u64)
+            ),
+        ),
+        ("largest difference", format!("{:.2e}{ties}", found.max_abs_diff)),
+    ];
+    if let Some(agreement) = found.top1_agreement {
+        lines.push(("top-1 agreement", percent(agreement)));
+    }
+    for failure in &found.failures {
+        lines.push(("", failure.clone()));
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::schema::{AccuracyReport, FileReport, LatencyReport, Totals};
     use super::*;
-    use crate::verify::Verification;
 
     fn layer(name: &str, binary: bool, filters: usize, kept: usize) -> LayerReport {
         let ops = |n: usize| n as u64 * 1_048_576;
@@ -267,7 +281,7 @@ mod tests {
             layer("/features/9/Conv", true, 128, 128),
         ]));
         assert!(
-            text.lines().all(|line| line.chars().count() <= 110),
+            text.lines().all(|line| line.chars().count() <= 100),
             "{text}"
         );
         assert!(text.contains("640 → 428"), "{text}");

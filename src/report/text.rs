@@ -13,9 +13,9 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// A count with a metric prefix where it has more than four digits: `9,216`, `1.25 M`.
+/// A count with a metric prefix where it has more than four digits: `9,216`, `1.25M`.
 pub(super) fn short(number: u64) -> String {
-    scaled(number, 1000.0, &["", " k", " M", " G", " T"])
+    scaled(number, 1000.0, &["", "k", "M", "G", "T"])
 }
 
 /// A number of bytes: `512 B`, `1.5 KiB`.
@@ -87,8 +87,8 @@ mod tests {
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(short(9_216), "9,216");
-        assert_eq!(short(1_250_000), "1.25 M");
-        assert_eq!(short(u64::MAX), "18446744 T");
+        assert_eq!(short(1_250_000), "1.25M");
+        assert_eq!(short(u64::MAX), "18446744T");
         assert_eq!(bytes(512), "512 B");
         assert_eq!(bytes(73_728), "72.0 KiB");
         assert_eq!(change(5, 5, grouped), "5");

@@ -1,1 +1,65 @@
-//! TBD
+//! Removing filters: masks written as zeros, and the lossless elimination of every channel that is
+//! provably constant or provably unused.
+//!
+//! [`Analysis`] follows channels through the graph (forward: what is known of each; ties: which can
+//! only be cut together), with one rule for each operator in [`rules`]. [`apply_masks`] makes the
+//! masked model. [`eliminate`] plans which channels go (backward: which are read), checks the
+//! plan, applies it, and checks the result. Masked and pruned model compute the same.
+
+mod analysis;
+mod apply;
+mod constants;
+mod cost;
+mod eliminate;
+mod fold;
+mod groups;
+mod liveness;
+mod masks;
+mod plan;
+mod rules;
+mod state;
+mod units;
+
+use thiserror::Error;
+
+pub use analysis::Analysis;
+pub use apply::{Masked, Note, Removal, apply_masks};
+pub use cost::{Cost, LayerCost, cost};
+pub use eliminate::{Eliminated, eliminate, eliminate_with};
+pub use groups::{Group, GroupId, MaskSite};
+pub use masks::{FilterMasks, LayerMask, MasksError};
+pub use plan::{ChannelMap, ChannelMaps, EliminateOptions, LayerOutcome, Plan};
+pub use state::{Known, State};
+
+use crate::graph::{FactsError, GraphError};
+
+/// Why a model cannot be rewritten.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RewriteError {
+    /// The graph breaks a rule of the standard.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// Shapes cannot be inferred.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// The masks do not fit the model.
+    #[error(transparent)]
+    Masks(#[from] MasksError),
+    /// A layer whose filters cannot be zeroed.
+    #[error("layer '{layer}': cannot be masked: {why}")]
+    Unmaskable {
+        /// The layer.
+        layer: String,
+        /// What stands against it.
+        why: String,
+    },
+    /// The rewritten graph is not what was planned; nothing of it is used.
+    #[error("'{at}': the rewritten model is inconsistent ({why}); please report this model")]
+    Inconsistent {
+        /// A node or tensor.
+        at: String,
+        /// What differs.
+        why: String,
+    },
+}

@@ -17,6 +17,8 @@ mod samples;
 #[cfg(test)]
 mod testing;
 mod ties;
+#[cfg(test)]
+mod ties_tests;
 #[cfg(feature = "tract")]
 mod tract;
 mod verdict;

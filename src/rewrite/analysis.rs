@@ -1,0 +1,256 @@
+//! The forward analysis of a graph: for each tensor its channels, for each node what it does to
+//! them, which channels are tied, and which cannot be cut and why.
+
+use std::collections::BTreeMap;
+
+use super::groups::{self, Group, GroupId, MaskSite};
+use super::rules::{self, Behaviour, Channels, Context, LayerShape, Mixing, Zeroed};
+use super::state::State;
+use super::units::{Unit, Units};
+use crate::graph::{Facts, Graph, NodeId, TensorId};
+
+/// Every Conv, Gemm and MatMul with constant weights, how their filters are coupled, and where
+/// masks act.
+#[derive(Debug)]
+pub struct Analysis {
+    pub(super) tensors: Vec<Option<Channels>>,
+    pub(super) behaviours: Vec<Option<Behaviour>>,
+    pub(super) units: Units,
+    pub(super) layers: Vec<LayerNode>,
+    declined: BTreeMap<NodeId, String>,
+    groups: Vec<Group>,
+    sites: Vec<Vec<MaskSite>>,
+    group_of: BTreeMap<String, GroupId>,
+}
+
+/// A layer in the order of execution.
+#[derive(Debug, Clone)]
+pub(super) struct LayerNode {
+    pub name: String,
+    pub node: NodeId,
+    pub shape: LayerShape,
+    pub output: TensorId,
+}
+
+impl Analysis {
+    /// Analyses a graph as it is.
+    pub fn new(graph: &Graph<'_>, facts: &Facts) -> Self {
+        Self::with_zeroed(graph, facts, &Zeroed::new())
+    }
+
+    /// Analyses a graph as if some filters were zero.
+    pub(super) fn with_zeroed(graph: &Graph<'_>, facts: &Facts, zeroed: &Zeroed) -> Self {
+        let mut a = Self {
+            tensors: vec![None; graph.tensor_count()],
+            behaviours: (0..graph.node_count()).map(|_| None).collect(),
+            units: Units::default(),
+            layers: Vec::new(),
+            declined: BTreeMap::new(),
+            groups: Vec::new(),
+            sites: Vec::new(),
+            group_of: BTreeMap::new(),
+        };
+        for &n in graph.order() {
+            a.visit(graph, facts, zeroed, n);
+        }
+        a.block_contracts(graph);
+        (a.groups, a.sites) = groups::form(&a);
+        for g in &a.groups {
+            a.group_of
+                .extend(g.layers.iter().map(|l| (l.clone(), g.id)));
+        }
+        a
+    }
+
+    fn visit(&mut self, graph: &Graph<'_>, facts: &Facts, zeroed: &Zeroed, n: NodeId) {
+        let inputs = graph.inputs_of(n);
+        if !inputs.iter().flatten().any(|&t| facts.is_data(t)) {
+            return;
+        }
+        let node = graph.node(n);
+        if let (Some(shape), Some(output)) =
+            (LayerShape::of(graph, facts, n), graph.output_of(n, 0))
+        {
+            self.layers.push(LayerNode {
+                name: graph.label(n).to_owned(),
+                node: n,
+                shape,
+                output,
+            });
+        }
+        let context = Context {
+            graph,
+            facts,
+            id: n,
+            tensors: &self.tensors,
+            zeroed,
+        };
+        let tracked: Vec<bool> = (0..inputs.len())
+            .map(|k| context.channels(k).is_some())
+            .collect();
+        let outcome = rules::find(&node)
+            .and_then(|rule| rule(&context))
+            .and_then(|b| accounted_for(b, &tracked));
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(behaviour)) => self.register(graph, n, behaviour),
+            Err(why) => {
+                let reason = format!("{} '{}' {why}", node.full_op(), graph.label(n));
+                for t in inputs.into_iter().flatten() {
+                    self.block(t, &reason);
+                }
+                self.declined.insert(n, reason);
+            }
+        }
+    }
+
+    fn register(&mut self, graph: &Graph<'_>, n: NodeId, behaviour: Behaviour) {
+        for (k, why) in &behaviour.blocked {
+            let reason = format!("{} '{}' {why}", graph.node(n).full_op(), graph.label(n));
+            if let Some(t) = graph.input_of(n, *k) {
+                self.block(t, &reason);
+            }
+        }
+        let units = (0..behaviour.states.len())
+            .map(|j| self.unit_of(graph, n, &behaviour, j))
+            .collect();
+        if let Some(out) = graph.output_of(n, 0) {
+            self.tensors[out.0] = Some(Channels {
+                axis: behaviour.axis,
+                states: behaviour.states.clone(),
+                units,
+            });
+        }
+        self.behaviours[n.0] = Some(behaviour);
+    }
+
+    /// The unit of output channel `j`: a new one, or that of the input channels it comes from, tied.
+    fn unit_of(&mut self, graph: &Graph<'_>, n: NodeId, b: &Behaviour, j: usize) -> Unit {
+        let mut unit = None;
+        for s in &b.sources {
+            let source = s.index.get(j).copied().flatten().and_then(|i| {
+                let t = graph.input_of(n, s.input)?;
+                self.tensors[t.0].as_ref()?.units.get(i).copied()
+            });
+            match (unit, source) {
+                (Some(a), Some(b)) => self.units.tie(a, b),
+                (None, Some(b)) => unit = Some(b),
+                (_, None) => {}
+            }
+        }
+        unit.unwrap_or_else(|| self.units.fresh())
+    }
+
+    fn block(&mut self, t: TensorId, reason: &str) {
+        if let Some(c) = &self.tensors[t.0] {
+            for &u in &c.units {
+                self.units.block(u, reason);
+            }
+        }
+    }
+
+    /// The shapes of graph outputs are a contract, and subgraphs read tensors by name.
+    fn block_contracts(&mut self, graph: &Graph<'_>) {
+        for &t in graph.outputs() {
+            self.block(
+                t,
+                &format!("graph output '{}' keeps its shape", graph.name(t)),
+            );
+        }
+        for t in graph.tensors() {
+            if let Some(u) = graph.consumers(t).iter().find(|u| u.input.is_none()) {
+                let reason = format!("a subgraph of '{}' reads it", graph.label(u.node));
+                self.block(t, &reason);
+            }
+        }
+    }
+
+    /// Layers whose filters must be cut together, in the order of execution.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// The group of a layer; `None` if it is no layer, or one that is declined.
+    pub fn group_of(&self, layer: &str) -> Option<GroupId> {
+        self.group_of.get(layer).copied()
+    }
+
+    /// Where a group's mask multiplies in `drop`; empty for an unknown group.
+    pub fn mask_sites(&self, group: GroupId) -> &[MaskSite] {
+        self.sites.get(group.0).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a layer's filters can be cut; else the reason, by name.
+    pub fn prunable(&self, layer: &str) -> Result<(), String> {
+        let Some(l) = self.layers.iter().find(|l| l.name == layer) else {
+            return Err(format!(
+                "'{layer}' is no Conv, Gemm or MatMul with constant weights"
+            ));
+        };
+        if let Some(reason) = self.declined.get(&l.node) {
+            return Err(reason.clone());
+        }
+        let channels = self.tensors[l.output.0].as_ref();
+        let units = channels.map_or(&[][..], |c| &c.units);
+        match units.iter().find_map(|&u| self.units.why_blocked(u)) {
+            Some(reason) => Err(reason.to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    /// Why a node is declined.
+    pub(super) fn declined(&self, n: NodeId) -> Option<&str> {
+        self.declined.get(&n).map(String::as_str)
+    }
+
+    /// Names of all layers, in the order of execution.
+    pub fn layers(&self) -> impl Iterator<Item = &str> {
+        self.layers.iter().map(|l| l.name.as_str())
+    }
+
+    /// Filters of a layer.
+    pub fn filters(&self, layer: &str) -> Option<usize> {
+        let l = self.layers.iter().find(|l| l.name == layer)?;
+        Some(l.shape.filters)
+    }
+
+    /// What is known of each channel of a tensor; `None` where its channels are not tracked.
+    pub fn states(&self, t: TensorId) -> Option<&[State]> {
+        self.tensors.get(t.0)?.as_ref().map(|c| c.states.as_slice())
+    }
+
+    /// The axis along which a tensor's channels are tracked.
+    pub fn channel_axis(&self, t: TensorId) -> Option<usize> {
+        self.tensors.get(t.0)?.as_ref().map(|c| c.axis)
+    }
+
+    /// The layers that are not declined, in the order of execution, with the channels that they
+    /// write.
+    pub(super) fn mixing(&self) -> impl Iterator<Item = (&LayerNode, &Mixing, &Channels)> {
+        self.layers.iter().filter_map(|l| {
+            let mixing = self.behaviours[l.node.0].as_ref()?.mixing.as_ref()?;
+            Some((l, mixing, self.tensors[l.output.0].as_ref()?))
+        })
+    }
+
+    /// Those of them that read tracked channels, with these.
+    pub(super) fn mixing_with_data(&self) -> impl Iterator<Item = (NodeId, &Mixing, &Channels)> {
+        self.mixing()
+            .filter_map(|(l, m, _)| Some((l.node, m, self.tensors[m.data?.0].as_ref()?)))
+    }
+}
+
+/// A rule must say what becomes of every tracked input; one that it overlooks would be cut unseen.
+fn accounted_for(b: Option<Behaviour>, tracked: &[bool]) -> Result<Option<Behaviour>, String> {
+    if let Some(b) = &b {
+        for (k, _) in tracked.iter().enumerate().filter(|(_, t)| **t) {
+            let known = b.sources.iter().any(|s| s.input == k)
+                || b.blocked.iter().any(|(i, _)| *i == k)
+                || (k == 0 && b.mixing.is_some());
+            if !known {
+                return Err(format!("reads channels at input {k}, which has no rule"));
+            }
+        }
+    }
+    Ok(b)
+}

@@ -1,0 +1,292 @@
+//! Masks as zeros: the masked model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ndarray::{ArrayD, Axis, IxDyn};
+use serde::{Deserialize, Serialize};
+
+use super::analysis::LayerNode;
+use super::constants::ConstantWriter;
+use super::rules::{Shift, Zeroed};
+use super::{Analysis, FilterMasks, RewriteError};
+use crate::graph::edit::{Editor, used_names};
+use crate::graph::{Facts, Graph, NodeId};
+use crate::onnx::Tensor;
+use crate::onnx::proto::ModelProto;
+
+/// What "removed" means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Removal {
+    /// The channel contributes nothing downstream: its column is zeroed in each Conv, Gemm and
+    /// MatMul that reads it through channel-wise operators.
+    #[default]
+    Drop,
+    /// Only the output tensor of the named node is zero; the constants that this leaves behind
+    /// (BatchNormalization of 0, Sign of that) still arrive downstream.
+    Fold,
+}
+
+/// A model with masked filters.
+#[derive(Debug, Clone)]
+pub struct Masked {
+    /// A valid model in which the masked filters are zero.
+    pub model: ModelProto,
+    /// What a report should say of it.
+    pub notes: Vec<Note>,
+}
+
+/// Something that happened to a layer when masks were written into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// The computed weights of a layer were replaced by their values.
+    Evaluated {
+        /// The layer.
+        layer: String,
+    },
+    /// Masked filters had a bias (perhaps a folded BatchNormalization shift), which is zero now.
+    FoldedShift {
+        /// The layer.
+        layer: String,
+        /// How many of them.
+        filters: usize,
+    },
+    /// Filters named in `drop` that were masked as in `fold`.
+    MaskedAsFold {
+        /// The layer.
+        layer: String,
+        /// Which.
+        filters: Vec<usize>,
+        /// Why they are not prunable.
+        reason: String,
+    },
+    /// A consumer's columns that are zero now.
+    Dropped {
+        /// The Conv, Gemm or MatMul that reads.
+        consumer: String,
+        /// How many of its columns.
+        columns: usize,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Evaluated { layer } => {
+                write!(f, "'{layer}': computed weights were written as constants")
+            }
+            Self::FoldedShift { layer, filters } => write!(
+                f,
+                "'{layer}': {filters} masked filters carried a bias, which went with them"
+            ),
+            Self::MaskedAsFold {
+                layer,
+                filters,
+                reason,
+            } => write!(
+                f,
+                "'{layer}': {} filters were masked as in 'fold': {reason}",
+                filters.len()
+            ),
+            Self::Dropped { consumer, columns } => {
+                write!(f, "'{consumer}': {columns} columns dropped")
+            }
+        }
+    }
+}
+
+/// Rows and columns of one layer that become zero.
+#[derive(Debug, Default)]
+struct Zeros {
+    filters: BTreeSet<usize>,
+    columns: BTreeSet<usize>,
+}
+
+/// Writes masks into a model as zeros in its effective weights. The rest stays byte for byte.
+pub fn apply_masks(
+    model: &ModelProto,
+    masks: &FilterMasks,
+    removal: Removal,
+) -> Result<Masked, RewriteError> {
+    let graph = Graph::new(model)?;
+    let facts = Facts::infer(&graph, 1)?;
+    let before = Analysis::new(&graph, &facts);
+    masks.validate(&before)?;
+    let mut zeros: BTreeMap<NodeId, Zeros> = BTreeMap::new();
+    let mut zeroed = Zeroed::new();
+    for l in &before.layers {
+        let pruned = masks.layers.get(&l.name).map_or(&[][..], |m| &m.pruned);
+        if pruned.is_empty() {
+            continue;
+        }
+        zeros.entry(l.node).or_default().filters = pruned.iter().copied().collect();
+        let mut flags = vec![false; l.shape.filters];
+        pruned.iter().for_each(|&f| flags[f] = true);
+        zeroed.insert(l.node, flags);
+    }
+    let mut notes = Vec::new();
+    if removal == Removal::Drop {
+        let after = Analysis::with_zeroed(&graph, &facts, &zeroed);
+        notes.extend(not_droppable(&after, &zeroed));
+        let named = named_channels(&graph, &after, &zeroed);
+        for (consumer, mixing, now) in after.mixing_with_data() {
+            let then = mixing.data.and_then(|t| before.states(t));
+            let flags = mixing.data.and_then(|t| named[t.0].as_deref());
+            let (Some(then), Some(flags)) = (then, flags) else {
+                continue;
+            };
+            let columns: BTreeSet<usize> = (0..now.states.len())
+                .filter(|&i| flags[i] && then[i].is_live() && !now.states[i].is_live())
+                .collect();
+            if !columns.is_empty() {
+                notes.push(Note::Dropped {
+                    consumer: graph.label(consumer).to_owned(),
+                    columns: columns.len(),
+                });
+                zeros.entry(consumer).or_default().columns = columns;
+            }
+        }
+    }
+    let mut writer = ConstantWriter::default();
+    for l in &before.layers {
+        if let Some(z) = zeros.get(&l.node) {
+            zero_layer(&graph, &facts, l, z, &mut writer, &mut notes)?;
+        }
+    }
+    let mut out = model.clone();
+    if !writer.is_empty() {
+        let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
+        let mut editor = Editor::new(&mut out);
+        writer.write(&graph, &mut editor);
+        editor.remove_unused(&was_used);
+    }
+    Graph::new(&out)?;
+    Ok(Masked { model: out, notes })
+}
+
+/// Masked filters whose path ends in something without columns.
+fn not_droppable(a: &Analysis, zeroed: &Zeroed) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for l in &a.layers {
+        let Some(flags) = zeroed.get(&l.node) else {
+            continue;
+        };
+        let why = |f: usize| match &a.tensors[l.output.0] {
+            Some(c) => c.units.get(f).and_then(|&u| a.units.why_blocked(u)),
+            None => Some("its operator is declined"),
+        };
+        let filters: Vec<usize> = (0..flags.len())
+            .filter(|&f| flags[f] && why(f).is_some())
+            .collect();
+        if let Some(&first) = filters.first() {
+            let reason = a.prunable(&l.name).err();
+            notes.push(Note::MaskedAsFold {
+                layer: l.name.clone(),
+                reason: reason.unwrap_or_else(|| why(first).unwrap_or_default().to_owned()),
+                filters,
+            });
+        }
+    }
+    notes
+}
+
+/// For each tracked tensor, the channels that a masked, droppable filter writes (perhaps together
+/// with others).
+fn named_channels(graph: &Graph<'_>, a: &Analysis, zeroed: &Zeroed) -> Vec<Option<Vec<bool>>> {
+    let mut named: Vec<Option<Vec<bool>>> = vec![None; graph.tensor_count()];
+    for &n in graph.order() {
+        let (Some(b), Some(out)) = (&a.behaviours[n.0], graph.output_of(n, 0)) else {
+            continue;
+        };
+        let Some(channels) = &a.tensors[out.0] else {
+            continue;
+        };
+        let own = zeroed.get(&n);
+        let flags = (0..b.states.len())
+            .map(|j| {
+                let inherited = b.sources.iter().any(|s| {
+                    let i = s.index.get(j).copied().flatten();
+                    let t = graph.input_of(n, s.input);
+                    i.zip(t)
+                        .and_then(|(i, t)| named[t.0].as_ref()?.get(i).copied())
+                        .unwrap_or(false)
+                });
+                let itself = own.and_then(|z| z.get(j)).copied().unwrap_or(false)
+                    && a.units.why_blocked(channels.units[j]).is_none();
+                inherited || itself
+            })
+            .collect();
+        named[out.0] = Some(flags);
+    }
+    named
+}
+
+/// Requests the layer's weights and bias with zeros in them.
+fn zero_layer(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    layer: &LayerNode,
+    zeros: &Zeros,
+    writer: &mut ConstantWriter,
+    notes: &mut Vec<Note>,
+) -> Result<(), RewriteError> {
+    let shape = &layer.shape;
+    let unmaskable = |why: &str| RewriteError::Unmaskable {
+        layer: layer.name.clone(),
+        why: why.to_owned(),
+    };
+    let old = facts
+        .constant(shape.weight)
+        .and_then(Tensor::as_f32)
+        .ok_or_else(|| unmaskable("its weights are not constant f32"))?;
+    let mut weight = old.clone();
+    for &f in &zeros.filters {
+        weight.index_axis_mut(Axis(shape.filter_axis), f).fill(0.0);
+    }
+    for &c in &zeros.columns {
+        weight.index_axis_mut(Axis(shape.input_axis), c).fill(0.0);
+    }
+    if weight != *old {
+        if graph.producer(shape.weight).is_some() {
+            notes.push(Note::Evaluated {
+                layer: layer.name.clone(),
+            });
+        }
+        writer.request(layer.node, 1, Tensor::F32(weight));
+    }
+    if shape.shift == Shift::Behind || zeros.filters.is_empty() {
+        return Ok(());
+    }
+    let Some(t) = graph.input_of(layer.node, 2) else {
+        return Ok(());
+    };
+    let old = facts
+        .constant(t)
+        .and_then(Tensor::as_f32)
+        .ok_or_else(|| unmaskable("its bias is not constant f32"))?;
+    let mut bias = match old.shape() {
+        [.., n] if *n == shape.filters => old.clone(),
+        _ if old.len() == 1 => {
+            let value = old.first().copied().unwrap_or(0.0);
+            ArrayD::from_elem(IxDyn(&[shape.filters]), value)
+        }
+        _ => return Err(unmaskable("its bias is not one value a filter")),
+    };
+    let last = Axis(bias.ndim() - 1);
+    let mut shifted = 0;
+    for &f in &zeros.filters {
+        let mut slice = bias.index_axis_mut(last, f);
+        shifted += usize::from(slice.iter().any(|&v| v != 0.0));
+        slice.fill(0.0);
+    }
+    if shifted > 0 {
+        notes.push(Note::FoldedShift {
+            layer: layer.name.clone(),
+            filters: shifted,
+        });
+        writer.request(layer.node, 2, Tensor::F32(bias));
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Elimination: plan, check, apply, check again.
+
+use std::collections::HashSet;
+
+use super::plan::AddBehind;
+use super::{Analysis, ChannelMaps, EliminateOptions, LayerOutcome, Plan, RewriteError};
+use crate::graph::edit::{Editor, used_names};
+use crate::graph::{Facts, Graph, NodeId};
+use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto, attribute_proto::AttributeType};
+
+/// A model without its constant and unused channels.
+#[derive(Debug, Clone)]
+pub struct Eliminated {
+    /// The pruned model: computes what the given one computes.
+    pub model: ModelProto,
+    /// What became of each layer's filters.
+    pub layers: Vec<LayerOutcome>,
+    /// Which channels each cut tensor kept.
+    pub channels: ChannelMaps,
+    /// The plan, printed.
+    pub plan: String,
+}
+
+/// Removes every channel that is provably constant or provably unused, without changing what the
+/// model computes (up to rounding, for finite inputs). Masked or not: real networks have dead
+/// filters. A model with nothing to remove comes back as it is.
+pub fn eliminate(model: &ModelProto) -> Result<Eliminated, RewriteError> {
+    eliminate_with(model, &EliminateOptions::default())
+}
+
+/// [`eliminate`] with other settings than the default ones.
+pub fn eliminate_with(
+    model: &ModelProto,
+    options: &EliminateOptions,
+) -> Result<Eliminated, RewriteError> {
+    let graph = Graph::new(model)?;
+    let facts = Facts::infer(&graph, 1)?;
+    let analysis = Analysis::new(&graph, &facts);
+    let plan = Plan::new(&graph, &facts, &analysis, options)?;
+    check(&graph, &facts, &plan)?;
+    let text = plan.to_string();
+    let layers = plan.layers.clone();
+    let mut channels = plan.channels.clone();
+    let out = apply(&graph, model, plan);
+    check_result(&graph, &facts, &out, &channels)?;
+    if let Some(g) = &out.graph {
+        let present: HashSet<&str> = g
+            .node
+            .iter()
+            .flat_map(|n| n.output.iter().map(String::as_str))
+            .collect();
+        channels.retain(|t, _| present.contains(t.as_str()));
+    }
+    Ok(Eliminated {
+        model: out,
+        layers,
+        channels,
+        plan: text,
+    })
+}
+
+fn inconsistent(at: &str, why: impl Into<String>) -> RewriteError {
+    RewriteError::Inconsistent {
+        at: at.to_owned(),
+        why: why.into(),
+    }
+}
+
+/// No tensor is left without channels; what the graph takes and gives is not cut.
+fn check(graph: &Graph<'_>, facts: &Facts, plan: &Plan) -> Result<(), RewriteError> {
+    for (name, map) in &plan.channels {
+        let t = graph.find(name);
+        let size = t
+            .and_then(|t| facts.shape(t))
+            .and_then(|s| s.get(map.axis))
+            .copied()
+            .unwrap_or(0);
+        if map.kept.is_empty() || map.kept.last().is_some_and(|&k| k >= size) {
+            return Err(inconsistent(name, "no channel would be left"));
+        }
+        if t.is_some_and(|t| graph.is_output(t) || graph.inputs().contains(&t)) {
+            return Err(inconsistent(name, "an input or output would change shape"));
+        }
+    }
+    Ok(())
+}
+
+fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
+    let mut out = model.clone();
+    if plan.is_empty() {
+        return out;
+    }
+    let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
+    let mut editor = Editor::new(&mut out);
+    plan.constants.write(graph, &mut editor);
+    for n in plan.unit_beta {
+        set_beta(&mut editor, n);
+    }
+    // From the end, so that earlier indices stay true.
+    let mut behind = plan.behind;
+    behind.sort_by_key(|b| std::cmp::Reverse(b.node));
+    for b in &behind {
+        add_behind(graph, &mut editor, b);
+    }
+    editor.drop_value_info(&plan.channels.into_keys().collect());
+    editor.remove_unused(&was_used);
+    out
+}
+
+fn set_beta(editor: &mut Editor<'_>, n: NodeId) {
+    let Some(node) = editor.node_mut(n.0) else {
+        return;
+    };
+    node.attribute.retain(|a| a.name() != "beta");
+    node.attribute.push(AttributeProto {
+        name: Some("beta".to_owned()),
+        r#type: Some(AttributeType::Float as i32),
+        f: Some(1.0),
+        ..AttributeProto::default()
+    });
+}
+
+/// `Add` behind a layer; its output takes the layer's name, so that readers (and the graph's
+/// outputs) stay as they are.
+fn add_behind(graph: &Graph<'_>, editor: &mut Editor<'_>, add: &AddBehind) {
+    let label = graph.label(add.node);
+    let constant = editor.add_initializer(&format!("{label}.absorbed"), &add.value);
+    let name = editor.fresh_name(&format!("{label}.absorb"));
+    let Some(output) = graph.output_of(add.node, 0).map(|t| graph.name(t)) else {
+        return;
+    };
+    let inner = editor.fresh_name(&format!("{output}.before"));
+    if let Some(first) = editor
+        .node_mut(add.node.0)
+        .and_then(|n| n.output.first_mut())
+    {
+        inner.clone_into(first);
+    }
+    let node = NodeProto {
+        name: Some(name),
+        op_type: Some("Add".to_owned()),
+        input: vec![inner, constant],
+        output: vec![output.to_owned()],
+        ..NodeProto::default()
+    };
+    editor.insert_node(add.node.0 + 1, node);
+}
+
+/// Every tensor that is still there has the shape that was planned, and the rest its old one.
+fn check_result(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    model: &ModelProto,
+    channels: &ChannelMaps,
+) -> Result<(), RewriteError> {
+    let new_graph = Graph::new(model)?;
+    let new_facts = Facts::infer(&new_graph, 1)?;
+    for t in graph.tensors() {
+        let name = graph.name(t);
+        let (Some(old), Some(new)) = (facts.shape(t), new_graph.find(name)) else {
+            continue;
+        };
+        if !facts.is_data(t) {
+            continue;
+        }
+        let mut planned = old.to_vec();
+        if let Some(map) = channels.get(name)
+            && let Some(d) = planned.get_mut(map.axis)
+        {
+            *d = map.kept.len();
+        }
+        let found = new_facts.shape(new);
+        if found != Some(&planned) {
+            return Err(inconsistent(
+                name,
+                format!("shape {found:?} where {planned:?} was planned"),
+            ));
+        }
+    }
+    for &t in graph.outputs() {
+        if new_graph.find(graph.name(t)).is_none() {
+            return Err(inconsistent(graph.name(t), "the graph output is gone"));
+        }
+    }
+    Ok(())
+}

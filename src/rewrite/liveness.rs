@@ -1,0 +1,85 @@
+//! Backward: which units something reads, and so have to stay.
+
+use std::collections::BTreeSet;
+
+use super::Analysis;
+use super::rules::{Channels, Mixing};
+use super::state::State;
+use super::units::Unit;
+use crate::graph::NodeId;
+
+/// Why a unit stays.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Stays {
+    /// Something forbids cutting it ([`super::units::Units::why_blocked`]).
+    Blocked,
+    /// A tensor would be left without channels.
+    Last,
+    /// A layer reads it, as this.
+    Read(NodeId, State),
+}
+
+/// What was decided on the way to a solution.
+#[derive(Debug, Default)]
+pub(super) struct Decisions {
+    /// Units that stay so that no tensor is emptied.
+    pub last: BTreeSet<Unit>,
+    /// Convolutions that get no border map.
+    pub no_map: BTreeSet<NodeId>,
+}
+
+/// For each unit (by representative) why it stays; `None` if it goes.
+pub(super) type Solution = Vec<Option<Stays>>;
+
+/// The fewest units that must stay: assume that none is needed, and add those that a needed filter
+/// reads until nothing changes.
+pub(super) fn solve(a: &Analysis, decisions: &Decisions) -> Solution {
+    let mut stays: Solution = (0..a.units.len())
+        .map(|u| a.units.why_blocked(u).map(|_| Stays::Blocked))
+        .collect();
+    for &u in &decisions.last {
+        let root = a.units.find(u);
+        stays[root].get_or_insert(Stays::Last);
+    }
+    let layers: Vec<_> = a
+        .mixing()
+        .filter_map(|(l, m, out)| Some((l.node, m, a.tensors[m.data?.0].as_ref()?, out)))
+        .collect();
+    loop {
+        let mut changed = false;
+        for &(node, mixing, data, out) in layers.iter().rev() {
+            let rows: Vec<usize> = (0..out.units.len())
+                .filter(|&o| stays[a.units.find(out.units[o])].is_some())
+                .collect();
+            for (i, (&u, &state)) in data.units.iter().zip(&data.states).enumerate() {
+                let root = a.units.find(u);
+                let read = || rows.iter().any(|&o| mixing.reads(o, i));
+                if stays[root].is_none()
+                    && !absorbs(mixing, state, decisions.no_map.contains(&node))
+                    && read()
+                {
+                    stays[root] = Some(Stays::Read(node, state));
+                    changed = true;
+                }
+            }
+        }
+        if !changed {
+            return stays;
+        }
+    }
+}
+
+/// Whether a layer can take an input channel into its bias (or a border map).
+fn absorbs(mixing: &Mixing, state: State, no_map: bool) -> bool {
+    state
+        .constant()
+        .is_some_and(|k| k.value == 0.0 || mixing.padding.is_none() || !no_map)
+}
+
+/// Indices of `channels` that stay.
+pub(super) fn kept(a: &Analysis, stays: &Solution, channels: &Channels) -> Vec<usize> {
+    let stay = |u: Unit| stays[a.units.find(u)].is_some();
+    (0..channels.units.len())
+        .filter(|&i| stay(channels.units[i]))
+        .collect()
+}

@@ -1,0 +1,202 @@
+//! Filter masks: which filters of which layers are pruned, and the file that holds them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::Analysis;
+
+/// The `format` of a masks file.
+pub const FORMAT: &str = "onnx-bnnprune-masks/1";
+
+/// Which filters are pruned, by layer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilterMasks {
+    /// By layer name (its node's, see [`crate::graph::Graph::label`]).
+    pub layers: BTreeMap<String, LayerMask>,
+}
+
+/// The file's own form.
+#[derive(Serialize, Deserialize)]
+struct File {
+    format: String,
+    layers: BTreeMap<String, LayerMask>,
+}
+
+/// The pruned filters of one layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerMask {
+    /// How many filters the layer has.
+    pub filters: usize,
+    /// Which of them are pruned.
+    pub pruned: Vec<usize>,
+}
+
+/// Why masks cannot be read, written or used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MasksError {
+    /// The file system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not JSON of this form.
+    #[error("{}: is not a masks file: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// Another format.
+    #[error("{}: has format '{found}', expected '{FORMAT}'", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// As given.
+        found: String,
+    },
+    /// No such layer.
+    #[error("masks name layer '{0}', which the model does not have; `inspect` lists the layers")]
+    UnknownLayer(String),
+    /// Another number of filters.
+    #[error(
+        "layer '{layer}': the masks are for {masks} filters, the model has {model}; were they made for another model?"
+    )]
+    FilterCount {
+        /// The layer.
+        layer: String,
+        /// By the masks.
+        masks: usize,
+        /// In the model.
+        model: usize,
+    },
+    /// No such filter.
+    #[error("layer '{layer}': filter {filter} does not exist; filters are 0 to {}", filters.saturating_sub(1))]
+    OutOfRange {
+        /// The layer.
+        layer: String,
+        /// As given.
+        filter: usize,
+        /// How many there are.
+        filters: usize,
+    },
+    /// A filter given twice.
+    #[error("layer '{layer}': filter {filter} is listed twice")]
+    Duplicate {
+        /// The layer.
+        layer: String,
+        /// As given.
+        filter: usize,
+    },
+    /// Nothing would be left.
+    #[error("layer '{layer}': the masks remove all {filters} filters; keep at least one")]
+    Empties {
+        /// The layer.
+        layer: String,
+        /// How many there are.
+        filters: usize,
+    },
+}
+
+impl FilterMasks {
+    /// Reads a masks file.
+    pub fn load(path: &Path) -> Result<Self, MasksError> {
+        let text = std::fs::read(path).map_err(|source| MasksError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        let file: File = serde_json::from_slice(&text).map_err(|source| MasksError::Json {
+            path: path.to_owned(),
+            source,
+        })?;
+        if file.format != FORMAT {
+            return Err(MasksError::Format {
+                path: path.to_owned(),
+                found: file.format,
+            });
+        }
+        Ok(Self {
+            layers: file.layers,
+        })
+    }
+
+    /// Writes a masks file, whole or not at all; the same masks give the same bytes.
+    pub fn save(&self, path: &Path) -> Result<(), MasksError> {
+        let json = |source| MasksError::Json {
+            path: path.to_owned(),
+            source,
+        };
+        let io = |source| MasksError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File {
+            format: FORMAT.to_owned(),
+            layers: self.layers.clone(),
+        };
+        let mut text = serde_json::to_vec(&file).map_err(json)?;
+        text.push(b'\n');
+        crate::onnx::write_atomically(path, &text).map_err(|e| io(std::io::Error::other(e)))
+    }
+
+    /// Adds pruned filters of a layer.
+    pub fn prune(&mut self, layer: &str, filters: usize, pruned: impl IntoIterator<Item = usize>) {
+        let entry = self.layers.entry(layer.to_owned()).or_insert(LayerMask {
+            filters,
+            pruned: Vec::new(),
+        });
+        entry.pruned.extend(pruned);
+        entry.pruned.sort_unstable();
+        entry.pruned.dedup();
+    }
+
+    /// Checks that the masks fit an analysed model.
+    pub fn validate(&self, analysis: &Analysis) -> Result<(), MasksError> {
+        for (layer, mask) in &self.layers {
+            let filters = analysis
+                .filters(layer)
+                .ok_or_else(|| MasksError::UnknownLayer(layer.clone()))?;
+            if mask.filters != filters {
+                return Err(MasksError::FilterCount {
+                    layer: layer.clone(),
+                    masks: mask.filters,
+                    model: filters,
+                });
+            }
+            let mut seen = vec![false; filters];
+            for &filter in &mask.pruned {
+                match seen.get_mut(filter) {
+                    None => {
+                        return Err(MasksError::OutOfRange {
+                            layer: layer.clone(),
+                            filter,
+                            filters,
+                        });
+                    }
+                    Some(true) => {
+                        return Err(MasksError::Duplicate {
+                            layer: layer.clone(),
+                            filter,
+                        });
+                    }
+                    Some(new) => *new = true,
+                }
+            }
+            if filters > 0 && mask.pruned.len() == filters {
+                return Err(MasksError::Empties {
+                    layer: layer.clone(),
+                    filters,
+                });
+            }
+        }
+        Ok(())
+    }
+}

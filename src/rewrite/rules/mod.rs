@@ -1,0 +1,262 @@
+//! How each operator treats channels: one file per family, one table.
+//!
+//! A rule looks at one node and says where the channels of its output come from, what is known of
+//! them, and which of the node's constants follow them when channels are cut. It decides nothing
+//! and changes nothing. A new operator is a function in a file of its family and a line in
+//! [`TABLE`]; an operator that is not listed blocks the channels that it reads.
+
+mod broadcast;
+mod concat;
+mod layer;
+mod normalization;
+mod pad;
+mod pool;
+mod shape;
+mod unary;
+mod view;
+
+use std::collections::BTreeMap;
+
+use super::state::State;
+use super::units::Unit;
+use crate::graph::{Facts, Graph, Node, NodeId, TensorId};
+use crate::onnx::Tensor;
+
+pub(crate) use layer::{LayerShape, Mixing, Shift};
+
+/// A function that says what one node does to channels: `None` if it reads nothing of them that a
+/// cut would change, an error (why not) if it is declined.
+pub(crate) type Rule = fn(&Context<'_, '_>) -> Result<Option<Behaviour>, String>;
+
+/// Every operator with a rule.
+const TABLE: &[(Rule, &[&str])] = &[
+    (layer::conv, &["Conv"]),
+    (layer::gemm, &["Gemm"]),
+    (layer::matmul, &["MatMul"]),
+    (normalization::batch, &["BatchNormalization"]),
+    (
+        unary::scalar,
+        &[
+            "Identity",
+            "Relu",
+            "LeakyRelu",
+            "Elu",
+            "Sign",
+            "Abs",
+            "Neg",
+            "Exp",
+            "Log",
+            "Sqrt",
+            "Reciprocal",
+            "Floor",
+            "Ceil",
+            "Round",
+            "Sigmoid",
+            "Tanh",
+            "Softplus",
+            "HardSigmoid",
+            "HardSwish",
+        ],
+    ),
+    (unary::clip, &["Clip"]),
+    (unary::cast, &["Cast"]),
+    (unary::not, &["Not"]),
+    (unary::dropout, &["Dropout"]),
+    (
+        broadcast::arithmetic,
+        &["Add", "Sub", "Mul", "Div", "Min", "Max"],
+    ),
+    (
+        broadcast::comparison,
+        &["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"],
+    ),
+    (broadcast::select, &["Where"]),
+    (broadcast::prelu, &["PRelu"]),
+    (pool::max, &["MaxPool", "GlobalMaxPool"]),
+    (pool::average, &["AveragePool"]),
+    (pool::mean, &["GlobalAveragePool", "ReduceMean"]),
+    (
+        view::reshape,
+        &["Reshape", "Flatten", "Squeeze", "Unsqueeze"],
+    ),
+    (view::transpose, &["Transpose"]),
+    (concat::concat, &["Concat"]),
+    (pad::pad, &["Pad"]),
+    (shape::shape, &["Shape"]),
+];
+
+/// Operators without columns that mix channels: there is nothing to cut behind them.
+const MIXES: &[&str] = &[
+    "Softmax",
+    "LogSoftmax",
+    "LRN",
+    "ArgMax",
+    "ArgMin",
+    "TopK",
+    "LayerNormalization",
+    "GroupNormalization",
+];
+
+/// The rule of a node's operator, or why there is none.
+pub(crate) fn find(node: &Node<'_>) -> Result<Rule, String> {
+    let op = node.op();
+    if let Some((rule, _)) = TABLE.iter().find(|(_, ops)| ops.contains(&op)) {
+        return Ok(*rule);
+    }
+    Err(match MIXES.contains(&op) {
+        true => "mixes channels and has no columns to cut".to_owned(),
+        false => "has no channel rule".to_owned(),
+    })
+}
+
+/// The channels of a tensor: an axis, and for each index on it what is known and which unit it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Channels {
+    pub axis: usize,
+    pub states: Vec<State>,
+    pub units: Vec<Unit>,
+}
+
+/// Filters that are taken to be zero: by node, for each filter.
+pub(crate) type Zeroed = BTreeMap<NodeId, Vec<bool>>;
+
+/// What one node does to channels. Only a node's first output is tracked.
+#[derive(Debug)]
+pub(crate) struct Behaviour {
+    /// Channel axis of the output.
+    pub axis: usize,
+    /// What is known of each of its channels.
+    pub states: Vec<State>,
+    /// Where they come from; empty if the node makes new ones.
+    pub sources: Vec<Source>,
+    /// Constants of the node that follow the channels.
+    pub parameters: Vec<Parameter>,
+    /// For Conv, Gemm and MatMul.
+    pub mixing: Option<Mixing>,
+    /// Inputs whose channels cannot be cut because of this node, and why.
+    pub blocked: Vec<(usize, String)>,
+}
+
+/// The output's channel `j` is (also) channel `index[j]` of an input.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub input: usize,
+    pub index: Vec<Option<usize>>,
+}
+
+/// A constant input that is cut together with channels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parameter {
+    pub input: usize,
+    pub along: Along,
+    pub cut: Cut,
+}
+
+/// Whose channels a parameter follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Along {
+    Input(usize),
+    Output,
+}
+
+/// What of a constant is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The slices along an axis.
+    Axis(usize),
+    /// The element at this index holds the number of channels (a Reshape target).
+    Entry(usize),
+}
+
+impl Behaviour {
+    /// A node whose output has the channels of input 0, index by index, on the same axis.
+    fn channelwise(x: &Channels, f: impl Fn(State) -> State) -> Self {
+        Self {
+            axis: x.axis,
+            states: x.states.iter().map(|&s| f(s)).collect(),
+            sources: vec![Source {
+                input: 0,
+                index: (0..x.states.len()).map(Some).collect(),
+            }],
+            parameters: Vec::new(),
+            mixing: None,
+            blocked: Vec::new(),
+        }
+    }
+}
+
+/// A node in its graph, as a rule sees it.
+pub(crate) struct Context<'a, 'm> {
+    pub graph: &'a Graph<'m>,
+    pub facts: &'a Facts,
+    pub id: NodeId,
+    pub tensors: &'a [Option<Channels>],
+    pub zeroed: &'a Zeroed,
+}
+
+impl<'a, 'm> Context<'a, 'm> {
+    fn node(&self) -> Node<'m> {
+        self.graph.node(self.id)
+    }
+
+    fn tensor(&self, k: usize) -> Option<TensorId> {
+        self.graph.input_of(self.id, k)
+    }
+
+    /// The channels of input `k`, if they are tracked.
+    pub fn channels(&self, k: usize) -> Option<&'a Channels> {
+        self.tensors.get(self.tensor(k)?.0)?.as_ref()
+    }
+
+    fn shape(&self, k: usize) -> Option<&'a [usize]> {
+        self.facts.shape(self.tensor(k)?)
+    }
+
+    /// The value of input `k` where it follows from constants alone.
+    fn constant(&self, k: usize) -> Option<&'a Tensor> {
+        self.facts.constant(self.tensor(k)?)
+    }
+
+    /// The shape of the first output.
+    fn out_shape(&self) -> Result<&'a [usize], String> {
+        let out = self.graph.output_of(self.id, 0);
+        out.and_then(|t| self.facts.shape(t))
+            .ok_or_else(|| "has an output of unknown shape".to_owned())
+    }
+
+    /// The channels and shape of input 0; an error where they are not tracked.
+    fn data(&self) -> Result<(&'a Channels, &'a [usize]), String> {
+        match (self.channels(0), self.shape(0)) {
+            (Some(c), Some(s)) if s.get(c.axis) == Some(&c.states.len()) => Ok((c, s)),
+            _ => Err("reads a tensor whose channels are not tracked".to_owned()),
+        }
+    }
+
+    /// An error if anything reads an output beyond the first.
+    fn only_first_output(&self) -> Result<(), String> {
+        let used = |t: TensorId| !self.graph.consumers(t).is_empty() || self.graph.is_output(t);
+        let mut others = self.graph.outputs_of(self.id).into_iter().skip(1).flatten();
+        match others.find(|&t| used(t)) {
+            Some(t) => Err(format!(
+                "has a second output '{}' in use",
+                self.graph.name(t)
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// A list given as an attribute in old opsets and as input `k` in new ones; `Err` if the input
+    /// is there but not constant.
+    fn ints(&self, name: &str, k: usize) -> Result<Option<Vec<i64>>, String> {
+        if let Some(v) = self.node().ints(name) {
+            return Ok(Some(v.to_vec()));
+        }
+        match self.tensor(k) {
+            None => Ok(None),
+            Some(_) => match self.constant(k).and_then(Tensor::to_ints) {
+                Some(v) => Ok(Some(v)),
+                None => Err(format!("has {name} that are not constant")),
+            },
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `BatchNormalization` in inference mode.
+
+use super::{Along, Behaviour, Context, Cut, Parameter};
+use crate::rewrite::state::{State, ULP};
+
+pub(super) fn batch(ctx: &Context<'_, '_>) -> Result<Option<Behaviour>, String> {
+    let node = ctx.node();
+    if node.int("training_mode", 0) != 0 {
+        return Err("runs in training mode: export the model in evaluation mode".to_owned());
+    }
+    ctx.only_first_output()?;
+    let (x, _) = ctx.data()?;
+    if x.axis != 1 {
+        return Err(format!(
+            "normalises axis 1, not the channel axis {}",
+            x.axis
+        ));
+    }
+    let parameter = |k: usize| {
+        ctx.constant(k)
+            .and_then(|t| t.as_f32())
+            .filter(|a| a.shape() == [x.states.len()])
+            .ok_or_else(|| {
+                format!("has a parameter (input {k}) that is not a constant per channel")
+            })
+    };
+    let (scale, bias) = (parameter(1)?, parameter(2)?);
+    let (mean, var) = (parameter(3)?, parameter(4)?);
+    let epsilon = f64::from(node.float("epsilon", 1e-5));
+    let states = (x.states.iter().zip(scale).zip(bias.iter().zip(mean)))
+        .zip(var)
+        .map(|(((&s, &g), (&b, &m)), &v)| normalise(s, [g, b, m, v].map(f64::from), epsilon))
+        .collect();
+    let mut behaviour = Behaviour::channelwise(x, |s| s);
+    behaviour.states = states;
+    behaviour.parameters = (1..5)
+        .map(|input| Parameter {
+            input,
+            along: Along::Output,
+            cut: Cut::Axis(0),
+        })
+        .collect();
+    Ok(Some(behaviour))
+}
+
+/// A zero scale makes the channel constant whatever it reads. The bound covers both ways runtimes
+/// compute it: `(x - m)·s + b`, and `x·s + (b - m·s)` folded into a convolution.
+fn normalise(x: State, [g, b, m, v]: [f64; 4], epsilon: f64) -> State {
+    let s = g / (v + epsilon).sqrt();
+    if g == 0.0 && s.is_finite() {
+        return State::exact(b as f32);
+    }
+    let State::Constant(k) = x else {
+        return x;
+    };
+    let x = f64::from(k.value);
+    let size = (x * s).abs() + (m * s).abs() + b.abs();
+    State::known(
+        (x - m) * s + b,
+        f64::from(k.slack) * s.abs() + 8.0 * ULP * size,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_map_to_constants_with_a_rounding_bound() {
+        let s = normalise(State::exact(0.0), [2.0, 1.0, 3.0, 4.0], 0.0);
+        let k = s.constant().unwrap();
+        assert_eq!(k.value, -2.0);
+        assert!(k.slack > 0.0 && k.slack < 1e-5);
+        assert!(normalise(State::exact(0.0), [2.0, 0.0, 0.0, 1.0], 0.1).is_exact_zero());
+        assert_eq!(
+            normalise(State::Live, [0.0, 0.5, 1.0, 1.0], 0.1),
+            State::exact(0.5)
+        );
+        assert_eq!(
+            normalise(State::Live, [1.0, 0.5, 1.0, 1.0], 0.1),
+            State::Live
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! Units: channels that can only be cut together, as a union-find over all tensors.
+
+/// One channel, or several that are tied to each other.
+pub(crate) type Unit = usize;
+
+/// A union-find of units with the reason why some of them cannot be cut.
+#[derive(Debug, Default)]
+pub(crate) struct Units {
+    parent: Vec<Unit>,
+    blocked: Vec<Option<String>>,
+}
+
+impl Units {
+    /// A unit of its own.
+    pub fn fresh(&mut self) -> Unit {
+        self.parent.push(self.parent.len());
+        self.blocked.push(None);
+        self.parent.len() - 1
+    }
+
+    /// How many were ever made; representatives are below this.
+    pub fn len(&self) -> usize {
+        self.parent.len()
+    }
+
+    /// The representative of a unit.
+    pub fn find(&self, mut u: Unit) -> Unit {
+        while self.parent[u] != u {
+            u = self.parent[u];
+        }
+        u
+    }
+
+    /// Ties two units; the older representative stays, so results do not depend on the order of
+    /// ties.
+    pub fn tie(&mut self, a: Unit, b: Unit) {
+        let (a, b) = (self.find(a), self.find(b));
+        let (old, new) = (a.min(b), a.max(b));
+        if old != new {
+            self.parent[new] = old;
+            let reason = self.blocked[new].take();
+            if self.blocked[old].is_none() {
+                self.blocked[old] = reason;
+            }
+        }
+        self.compress(a);
+        self.compress(b);
+    }
+
+    fn compress(&mut self, mut u: Unit) {
+        let root = self.find(u);
+        while self.parent[u] != root {
+            let next = self.parent[u];
+            self.parent[u] = root;
+            u = next;
+        }
+    }
+
+    /// Says that a unit cannot be cut; the first reason stays.
+    pub fn block(&mut self, u: Unit, reason: &str) {
+        let u = self.find(u);
+        if self.blocked[u].is_none() {
+            self.blocked[u] = Some(reason.to_owned());
+        }
+    }
+
+    /// Why a unit cannot be cut; `None` if nothing forbids it.
+    pub fn why_blocked(&self, u: Unit) -> Option<&str> {
+        self.blocked[self.find(u)].as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_carry_blocks() {
+        let mut u = Units::default();
+        let [a, b, c] = [u.fresh(), u.fresh(), u.fresh()];
+        u.block(c, "output");
+        u.tie(b, c);
+        assert_eq!(u.why_blocked(a), None);
+        u.tie(c, a);
+        assert_eq!(u.why_blocked(a), Some("output"));
+        assert_eq!(u.find(c), a);
+    }
+}
