@@ -106,7 +106,8 @@ impl Optimizer {
         self.rate * self.schedule.at(self.step)
     }
 
-    /// Changes every parameter that has a gradient; latents and masks are clipped to [-1, 1].
+    /// Changes every parameter that has a gradient; latents and masks are clipped to [-1, 1]
+    /// (latents that the file holds beyond that come back into it with the first step).
     pub fn step(&mut self, network: &mut Network, gradients: &Gradients) {
         let rate = self.learning_rate();
         self.step += 1;
