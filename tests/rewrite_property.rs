@@ -96,3 +96,28 @@ proptest! {
         }
     }
 }
+
+/// The tests above would also pass on networks where nothing happens; these numbers say that much
+/// does.
+#[test]
+fn the_networks_exercise_elimination() {
+    use proptest::strategy::ValueTree as _;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = Network::strategy(true, true);
+    let (mut cut, mut maps, mut biases, mut moved) = (0, 0, 0, 0);
+    for _ in 0..100 {
+        let network = strategy.new_tree(&mut runner).unwrap().current();
+        let masks = network.masks(40);
+        let pruned = check(&network, &masks, Removal::Fold);
+        cut += usize::from(!pruned.channels.is_empty());
+        maps += usize::from(pruned.plan.contains("border map"));
+        biases += usize::from(pruned.plan.contains("its bias"));
+        let x = network.input();
+        let original = run(&network.model(), &x, Optimization::Off);
+        moved += usize::from(original != run(&pruned.model, &x, Optimization::Off));
+    }
+    assert!(
+        cut >= 60 && maps >= 10 && biases >= 20 && moved >= 40,
+        "of 100: {cut} cut, {maps} with border maps, {biases} with biases, {moved} moved"
+    );
+}
