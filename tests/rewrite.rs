@@ -126,6 +126,17 @@ fn stale_value_info_is_dropped_and_other_value_info_kept() {
     assert_eq!(names, [c]);
 }
 
+/// Found on a file of torch's dynamo exporter: it lists the shapes of weights as value_info too.
+#[test]
+fn value_info_of_a_cut_weight_is_dropped() {
+    let (mut model, a, _) = chain();
+    let g = model.graph.as_mut().unwrap();
+    let weight = g.initializer[0].name().to_owned();
+    g.value_info = vec![graphs::undeclared(&weight)];
+    let (out, _) = pruned(&model, &masks(&a, 4, &[0]), Removal::Drop);
+    assert!(out.graph.unwrap().value_info.is_empty());
+}
+
 #[test]
 fn shared_initializers_are_copied_before_they_are_cut() {
     let mut b = Builder::new(&[2, 6, 6]);
