@@ -454,3 +454,34 @@ fn contradictory_graphs_do_not_panic() {
         }
     }
 }
+
+/// A channel that is constant in the unmasked model keeps its constant in `drop`, and goes into the
+/// consumer's bias.
+#[test]
+fn what_was_constant_before_the_masks_is_folded_not_dropped() {
+    let mut b = Builder::new(&[2, 6, 6]);
+    let a = conv(&mut b, "x", 4, 2, 1, 0);
+    let p = [
+        [1.0, 0.0, 1.0, 2.0],
+        [0.5, 2.0, 1.0, 0.0],
+        [0.0; 4],
+        [1.0; 4],
+    ];
+    let p = p.map(|v| b.weight(&[4], v.to_vec()));
+    let n = b.node(
+        "BatchNormalization",
+        &[&a, &p[0], &p[1], &p[2], &p[3]],
+        vec![("epsilon", Attr::Float(0.0))],
+    );
+    let f = b.node("Flatten", &[&n], vec![]);
+    let y = gemm(&mut b, &f, 144);
+    let model = b.model(&[&y]);
+    let m = masks(&a, 4, &[1]);
+    let x = input(&[2, 2, 6, 6]);
+    let masked = apply_masks(&model, &m, Removal::Drop).unwrap();
+    assert_eq!(masked.notes, []);
+    let level = Optimization::Off;
+    assert_eq!(run(&model, &x, level), run(&masked.model, &x, level));
+    let (_, kept) = pruned(&model, &m, Removal::Drop);
+    assert_eq!(kept[&a], [0, 2, 3]);
+}
