@@ -9,8 +9,11 @@
 
 pub mod autograd;
 pub mod data;
+pub mod error;
 pub mod graph;
 pub mod onnx;
+pub mod pipeline;
+pub mod progress;
 pub mod recognize;
 pub mod report;
 pub mod rewrite;

@@ -1,2 +1,7 @@
-//! The command line. See `cli`.
-fn main() {}
+//! The command line: arguments in, exit code out.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -14,6 +14,13 @@ pub struct Augment {
     pub crop_padding: usize,
 }
 
+impl Augment {
+    /// Whether images stay as they are.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The variation of one epoch: a pure function of seed, epoch and the image's index.
 #[derive(Clone, Copy, Debug)]
 pub struct Augmentation {

@@ -1,8 +1,10 @@
 //! What a run says of itself: JSON with stable keys, and a table for the terminal.
 
+mod inspect;
 mod schema;
 mod table;
 mod text;
 
+pub use inspect::{GroupEntry, Inspection, LayerEntry};
 pub use schema::{AccuracyReport, FileReport, LatencyReport, LayerReport, Report, Totals};
-pub use table::render;
+pub use table::{render, render_verification};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::subsidiary::StageReport;
 use crate::verify::Verification;
 
 /// Everything a run says of itself.
@@ -18,6 +19,8 @@ pub struct Report {
     pub output: Option<FileReport>,
     /// Every Conv, Gemm and MatMul with constant-derived weights, in graph order.
     pub layers: Vec<LayerReport>,
+    /// What happened in each stage of learning, bottom-up; empty without training.
+    pub stages: Vec<StageReport>,
     /// Sums over the layers.
     pub totals: Totals,
     /// Top-1 accuracy in the runtime; absent without labelled data.
@@ -143,6 +146,8 @@ pub struct AccuracyReport {
     pub before: f64,
     /// Right after masking, before any retraining; absent where nothing was masked.
     pub after_masking: Option<f64>,
+    /// Of the masked model.
+    pub masked: f64,
     /// Of the output model.
     pub after: f64,
     /// Number of images.

@@ -1,1 +1,24 @@
-//! TBD
+//! The method of Xu et al. (CVPR 2019): a subsidiary network of one mask parameter per filter,
+//! learned layer by layer, from the bottom up, on a frozen main network; and rules that choose
+//! filters without learning, for comparison.
+//!
+//! [`units`] says what is masked together, [`learn`] runs the schedule, a stage a unit: train the
+//! mask, fix it, retrain the layers from there on. [`sanity`] checks beforehand that model and
+//! data fit. The result is a [`crate::rewrite::FilterMasks`] and a retrained network; removing the
+//! filters is not done here.
+
+pub mod mask;
+mod options;
+mod prefix;
+pub mod rules;
+pub mod sanity;
+mod schedule;
+mod stage;
+mod trainer;
+mod units;
+
+pub use options::{Amount, Decay, MainOptimizer, Options, Rule, Selector};
+pub use schedule::{Learned, learn};
+pub use stage::StageReport;
+pub use trainer::TrainError;
+pub use units::{Excluded, Unit, units};

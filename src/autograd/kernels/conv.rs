@@ -1,0 +1,269 @@
+//! Two-dimensional convolution: im2col and matrix products over fixed chunks of the batch.
+
+use rayon::prelude::*;
+
+use super::im2col::{col2im, im2col};
+use super::{Matrix, gemm};
+
+/// Sizes of a convolution `[N, C, H, W] → [N, O, OH, OW]`; pairs are (vertical, horizontal).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvGeometry {
+    /// Images, N.
+    pub batch: usize,
+    /// Input channels, C.
+    pub channels: usize,
+    /// Input height, H.
+    pub height: usize,
+    /// Input width, W.
+    pub width: usize,
+    /// Filters, O.
+    pub filters: usize,
+    /// Output height, OH.
+    pub out_height: usize,
+    /// Output width, OW.
+    pub out_width: usize,
+    /// Kernel size.
+    pub kernel: [usize; 2],
+    /// Strides.
+    pub stride: [usize; 2],
+    /// Dilations.
+    pub dilation: [usize; 2],
+    /// Zero padding at the top and at the left. That below and at the right follows from the sizes.
+    pub pad: [usize; 2],
+    /// Groups; they divide both C and O.
+    pub groups: usize,
+}
+
+/// Parts of the batch that the weight gradient is summed over separately. Each costs one buffer of
+/// the weight's size, and so many threads can work at once.
+const WEIGHT_PARTS: usize = 16;
+
+impl ConvGeometry {
+    pub(super) fn out_plane(&self) -> usize {
+        self.out_height * self.out_width
+    }
+
+    pub(super) fn channels_per_group(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    /// Channel within the group, and position in the kernel, of a row of the column matrix.
+    pub(super) fn kernel_position(&self, row: usize) -> (usize, usize, usize) {
+        let area = self.kernel[0] * self.kernel[1];
+        let within = row % area;
+        (row / area, within / self.kernel[1], within % self.kernel[1])
+    }
+
+    fn filters_per_group(&self) -> usize {
+        self.filters / self.groups
+    }
+
+    /// Rows of the column matrix: weights of one filter.
+    fn patch(&self) -> usize {
+        self.channels_per_group() * self.kernel[0] * self.kernel[1]
+    }
+
+    fn image(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    fn out_image(&self) -> usize {
+        self.filters * self.out_plane()
+    }
+
+    /// Images that one task takes at a time: several where the planes are small, so that the
+    /// products are not narrow. A function of the sizes alone.
+    fn chunk(&self) -> usize {
+        (512 / self.out_plane().max(1)).clamp(1, 16)
+    }
+
+    /// Whether the column matrix of one image is the image itself.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1]
+            && self.stride == [1, 1]
+            && self.pad == [0, 0]
+            && (self.out_height, self.out_width) == (self.height, self.width)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.batch == 0 || self.out_image() == 0 || self.image() == 0
+    }
+
+    fn check(&self, x: usize, weight: usize, y: usize) {
+        assert_eq!(x, self.batch * self.image(), "input size of a convolution");
+        assert_eq!(weight, self.filters * self.patch(), "weight size");
+        assert_eq!(y, self.batch * self.out_image(), "output size");
+    }
+
+    /// Weights of one group, `[O/g, C/g·kH·kW]`.
+    fn weight<'a>(&self, weight: &'a [f32], group: usize) -> Matrix<'a> {
+        let (o, k) = (self.filters_per_group(), self.patch());
+        Matrix::new(&weight[group * o * k..(group + 1) * o * k], o, k)
+    }
+
+    /// The column matrix of `count` images: unfolded into `buffer`, or the image itself.
+    fn columns<'a>(
+        &self,
+        x: &'a [f32],
+        count: usize,
+        group: usize,
+        buffer: &'a mut Vec<f32>,
+    ) -> Matrix<'a> {
+        let (k, p) = (self.patch(), self.out_plane());
+        if count == 1 && self.is_pointwise() {
+            return Matrix::new(&x[group * k * p..(group + 1) * k * p], k, p);
+        }
+        buffer.resize(k * count * p, 0.0);
+        im2col(self, x, count, group, buffer);
+        Matrix::new(buffer, k, count * p)
+    }
+
+    /// `[count, O, P]` of one group as `[O/g, count·P]`.
+    fn gathered<'a>(
+        &self,
+        y: &'a [f32],
+        count: usize,
+        group: usize,
+        buffer: &'a mut Vec<f32>,
+    ) -> Matrix<'a> {
+        let (o, p) = (self.filters_per_group(), self.out_plane());
+        if count == 1 {
+            return Matrix::new(&y[group * o * p..(group + 1) * o * p], o, p);
+        }
+        buffer.clear();
+        for f in group * o..(group + 1) * o {
+            for image in y.chunks_exact(self.out_image()) {
+                buffer.extend_from_slice(&image[f * p..(f + 1) * p]);
+            }
+        }
+        Matrix::new(buffer, o, count * p)
+    }
+}
+
+/// `y = x ⊛ weight + bias`: x `[N, C, H, W]`, weight `[O, C/g, kH, kW]`, y `[N, O, OH, OW]`.
+///
+/// # Panics
+/// If a slice has another size than the geometry says.
+pub fn conv_forward(
+    g: &ConvGeometry,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    g.check(x.len(), weight.len(), y.len());
+    assert!(bias.is_none_or(|b| b.len() == g.filters), "bias size");
+    if g.is_empty() {
+        let bias = |o: usize| bias.map_or(0.0, |b| b[o]);
+        let p = g.out_plane().max(1);
+        y.chunks_mut(p)
+            .enumerate()
+            .for_each(|(i, y)| y.fill(bias(i % g.filters)));
+        return;
+    }
+    let (o, p, chunk) = (g.filters_per_group(), g.out_plane(), g.chunk());
+    y.par_chunks_mut(chunk * g.out_image())
+        .zip(x.par_chunks(chunk * g.image()))
+        .for_each_init(
+            || (Vec::new(), Vec::new()),
+            |(columns, product), (y, x)| {
+                let count = x.len() / g.image();
+                for group in 0..g.groups {
+                    let columns = g.columns(x, count, group, columns);
+                    let weight = g.weight(weight, group);
+                    if count == 1 {
+                        let y = &mut y[group * o * p..(group + 1) * o * p];
+                        gemm(y, weight, columns, 1.0, false);
+                        continue;
+                    }
+                    product.resize(o * count * p, 0.0);
+                    gemm(product, weight, columns, 1.0, false);
+                    for (f, line) in product.chunks_exact(count * p).enumerate() {
+                        let to = (group * o + f) * p;
+                        for (b, line) in line.chunks_exact(p).enumerate() {
+                            let to = b * g.out_image() + to;
+                            y[to..to + p].copy_from_slice(line);
+                        }
+                    }
+                }
+                if let Some(bias) = bias {
+                    for (i, y) in y.chunks_exact_mut(p).enumerate() {
+                        let b = bias[i % g.filters];
+                        y.iter_mut().for_each(|y| *y += b);
+                    }
+                }
+            },
+        );
+}
+
+/// The gradient of a convolution with respect to its input, `[N, C, H, W]`, from that of its output.
+///
+/// # Panics
+/// If a slice has another size than the geometry says.
+pub fn conv_backward_input(g: &ConvGeometry, grad: &[f32], weight: &[f32], grad_x: &mut [f32]) {
+    g.check(grad_x.len(), weight.len(), grad.len());
+    grad_x.fill(0.0);
+    if g.is_empty() {
+        return;
+    }
+    let (k, p, chunk) = (g.patch(), g.out_plane(), g.chunk());
+    grad_x
+        .par_chunks_mut(chunk * g.image())
+        .zip(grad.par_chunks(chunk * g.out_image()))
+        .for_each_init(
+            || (Vec::new(), Vec::new()),
+            |(columns, lines), (grad_x, grad)| {
+                let count = grad.len() / g.out_image();
+                for group in 0..g.groups {
+                    let grad = g.gathered(grad, count, group, lines);
+                    let weight = g.weight(weight, group).t();
+                    if count == 1 && g.is_pointwise() {
+                        let out = &mut grad_x[group * k * p..(group + 1) * k * p];
+                        gemm(out, weight, grad, 1.0, false);
+                        continue;
+                    }
+                    columns.resize(k * count * p, 0.0);
+                    gemm(columns, weight, grad, 1.0, false);
+                    col2im(g, columns, count, group, grad_x);
+                }
+            },
+        );
+}
+
+/// The gradient of a convolution with respect to its weight, `[O, C/g, kH, kW]`.
+///
+/// # Panics
+/// If a slice has another size than the geometry says.
+pub fn conv_backward_weight(g: &ConvGeometry, x: &[f32], grad: &[f32], grad_weight: &mut [f32]) {
+    g.check(x.len(), grad_weight.len(), grad.len());
+    grad_weight.fill(0.0);
+    if g.is_empty() || grad_weight.is_empty() {
+        return;
+    }
+    let part = g.batch.div_ceil(WEIGHT_PARTS);
+    let chunk = g.chunk().min(part);
+    let size = g.filters_per_group() * g.patch();
+    let partial: Vec<Vec<f32>> = x
+        .par_chunks(part * g.image())
+        .zip(grad.par_chunks(part * g.out_image()))
+        .map(|(x, grad)| {
+            let mut sum = vec![0.0; grad_weight.len()];
+            let (mut columns, mut lines) = (Vec::new(), Vec::new());
+            for (x, grad) in x
+                .chunks(chunk * g.image())
+                .zip(grad.chunks(chunk * g.out_image()))
+            {
+                let count = x.len() / g.image();
+                for (group, sum) in sum.chunks_exact_mut(size).enumerate() {
+                    let columns = g.columns(x, count, group, &mut columns);
+                    let grad = g.gathered(grad, count, group, &mut lines);
+                    gemm(sum, grad, columns.t(), 1.0, true);
+                }
+            }
+            sum
+        })
+        .collect();
+    for sum in &partial {
+        grad_weight.iter_mut().zip(sum).for_each(|(g, s)| *g += *s);
+    }
+}

@@ -1,0 +1,210 @@
+//! `BatchNormalization`, by running statistics or by those of the batch.
+
+use ndarray::ArrayD;
+
+use super::{Backward, BatchStatistics, Context, Op, Saved, ShapeError, check};
+use crate::autograd::import::{ImportError, Imported, NodeView};
+use crate::autograd::parallel::{Planes, array, slice};
+use crate::autograd::param::ParamKind;
+
+/// `y = γ · (x - mean) / √(variance + epsilon) + β`: inputs x `[N, C, …]`, γ, β, running mean and
+/// running variance, each `[C]`.
+#[derive(Debug, Clone)]
+pub struct BatchNorm {
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+impl BatchNorm {
+    fn inverse_deviation(&self, variance: &[f32]) -> Vec<f32> {
+        let inverse = |v: &f32| (1.0 / (f64::from(*v) + f64::from(self.epsilon)).sqrt()) as f32;
+        variance.iter().map(inverse).collect()
+    }
+}
+
+/// Mean and biased variance of each channel of `x` `[N, C, …]`.
+pub(in crate::autograd) fn measure(x: &ArrayD<f32>) -> BatchStatistics {
+    let planes = Planes::around(x.shape(), 1);
+    let count = planes.outer * planes.inner;
+    let n = count.max(1) as f64;
+    let mean: Vec<f32> = planes.sums(x).into_iter().map(|s| (s / n) as f32).collect();
+    let data = slice(x);
+    let squares = planes.fold(data, data, |c, x, _| {
+        let d = x - mean[c];
+        [d * d]
+    });
+    BatchStatistics {
+        mean,
+        variance: squares.into_iter().map(|[s]| (s / n) as f32).collect(),
+        count,
+    }
+}
+
+impl Op for BatchNorm {
+    fn name(&self) -> &'static str {
+        "BatchNormalization"
+    }
+
+    fn forward(
+        &self,
+        inputs: &[&ArrayD<f32>],
+        context: Context,
+    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+        let x = inputs[0];
+        let channels = x.shape().get(1).copied();
+        check(
+            inputs[1..].iter().all(|p| Some(p.len()) == channels),
+            || {
+                format!(
+                    "its parameters do not have one value per channel of {:?}",
+                    x.shape()
+                )
+            },
+        )?;
+        let planes = Planes::around(x.shape(), 1);
+        let (gamma, beta) = (slice(inputs[1]), slice(inputs[2]));
+        let saved = context.batch_statistics.then(|| measure(x));
+        let (mean, variance) = match &saved {
+            Some(s) => (&s.mean[..], &s.variance[..]),
+            None => (slice(inputs[3]), slice(inputs[4])),
+        };
+        let inverse = self.inverse_deviation(variance);
+        let y = planes.map(x, |c, x, y| {
+            let (mean, factor, shift) = (mean[c], inverse[c] * gamma[c], beta[c]);
+            let xs = y.iter_mut().zip(x);
+            xs.for_each(|(y, &x)| *y = (x - mean) * factor + shift);
+        });
+        Ok((y, saved.map_or(Saved::Nothing, Saved::Statistics)))
+    }
+
+    fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
+        let planes = Planes::around(grad.shape(), 1);
+        let gamma = slice(pass.input(1));
+        let batch = match pass.saved {
+            Saved::Statistics(s) => Some(s),
+            _ => None,
+        };
+        let (mean, variance) = match batch {
+            Some(s) => (&s.mean[..], &s.variance[..]),
+            None => (slice(pass.input(3)), slice(pass.input(4))),
+        };
+        let inverse = self.inverse_deviation(variance);
+        let wants_parameters = pass.wanted[1] || pass.wanted[2];
+        // Per channel: Σ grad and Σ grad · (normalised x).
+        let sums = (batch.is_some() || wants_parameters).then(|| {
+            let x = slice(pass.input(0));
+            planes.fold(slice(&grad), x, |c, g, x| {
+                [g, g * ((x - mean[c]) * inverse[c])]
+            })
+        });
+        let sum = |k: usize| {
+            let sums = sums.as_ref()?;
+            let values = sums.iter().map(|s| s[k] as f32).collect();
+            pass.wanted[2 - k].then(|| array(pass.shapes[2 - k], values))
+        };
+        let (grad_beta, grad_gamma) = (sum(0), sum(1));
+        let grad_x = pass.wanted[0].then(|| {
+            if let (Some(s), Some(sums)) = (batch, &sums) {
+                let n = s.count.max(1) as f64;
+                planes.update(&mut grad, pass.input(0), |c, g, x| {
+                    let factor = gamma[c] * inverse[c];
+                    let g_mean = (sums[c][0] / n) as f32;
+                    let slope = (sums[c][1] / n) as f32 * inverse[c];
+                    let mean = mean[c];
+                    let pairs = g.iter_mut().zip(x);
+                    pairs.for_each(|(g, x)| *g = factor * (*g - g_mean - (x - mean) * slope));
+                });
+                grad
+            } else {
+                planes.map(&grad, |c, g, out| {
+                    let factor = gamma[c] * inverse[c];
+                    out.iter_mut().zip(g).for_each(|(o, g)| *o = factor * g);
+                })
+            }
+        });
+        vec![grad_x, grad_gamma, grad_beta, None, None]
+    }
+
+    fn needs_input(&self, k: usize, wanted: &[bool]) -> bool {
+        // With running statistics the input is read for γ alone; which statistics were used is
+        // known only when running, so it is kept wherever it may be read.
+        k > 0 || wanted.iter().any(|w| *w)
+    }
+
+    fn as_batch_norm(&self) -> Option<&BatchNorm> {
+        Some(self)
+    }
+}
+
+pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
+    if view.node.int("training_mode", 0) != 0 {
+        return Err(view.reject(
+            "training_mode = 1 makes the output depend on the batch; export the model in evaluation mode",
+        ));
+    }
+    let op = BatchNorm {
+        epsilon: view.node.float("epsilon", 1e-5),
+    };
+    use ParamKind::{Beta, Constant, Gamma, RunningMean, RunningVariance};
+    view.imported(op, &[Constant, Gamma, Beta, RunningMean, RunningVariance])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autograd::testing::{check_gradients_in, forward, random};
+
+    fn inputs(shape: &[usize]) -> [ArrayD<f32>; 5] {
+        let c = [shape[1]];
+        [
+            random(shape, 1),
+            random(&c, 2),
+            random(&c, 3),
+            random(&c, 4),
+            random(&c, 5).mapv(|v| v.abs() + 0.5),
+        ]
+    }
+
+    #[test]
+    fn running_statistics_are_the_definition() {
+        let i = inputs(&[3, 4, 5]);
+        let y = forward(&BatchNorm { epsilon: 0.1 }, &i.each_ref());
+        for (at, y) in y.indexed_iter() {
+            let c = [at[1]];
+            let expected = i[1][c] * (i[0][&at] - i[3][c]) / (i[4][c] + 0.1).sqrt() + i[2][c];
+            assert!((y - expected).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn batch_statistics_give_mean_beta_and_deviation_gamma() {
+        let i = inputs(&[6, 3, 7, 5]);
+        let context = Context {
+            batch_statistics: true,
+        };
+        let op = BatchNorm { epsilon: 0.0 };
+        let (y, saved) = op.forward(&i.each_ref(), context).unwrap();
+        let Saved::Statistics(of_x) = saved else {
+            panic!("statistics are saved");
+        };
+        assert_eq!(of_x.count, 6 * 35);
+        let of_y = measure(&y);
+        for c in 0..3 {
+            assert!((of_y.mean[c] - i[2][[c]]).abs() < 1e-5);
+            assert!((of_y.variance[c].sqrt() - i[1][[c]].abs()).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn gradients_are_finite_differences() {
+        for shape in [vec![4, 3, 2, 3], vec![7, 3]] {
+            for batch_statistics in [false, true] {
+                let context = Context { batch_statistics };
+                // Running statistics have no gradient: they are estimated, not trained.
+                let wanted = [true, true, true, false, false];
+                let op = BatchNorm { epsilon: 1e-2 };
+                check_gradients_in(&op, &inputs(&shape), &wanted, context);
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The subsidiary component: a binary mask on channels, learned through its sign.
+
+use ndarray::ArrayD;
+
+use super::{Backward, Context, Op, Saved, ShapeError, check};
+use crate::autograd::parallel::{Planes, array, slice};
+
+/// `y[…, c, …] = x[…, c, …] · m[filter_of[c]]` with `m = (sign(M) + 1) / 2`, sign(0) = +1; inputs x
+/// and M `[F]`. The gradient of M is the straight-through estimator `dL/dM = dL/dm / 2`, on all of
+/// [-1, 1] to which M is clipped, its bounds included.
+#[derive(Debug, Clone)]
+pub struct ChannelMask {
+    /// The axis of x that is masked.
+    pub axis: usize,
+    /// For each position on the axis the filter that it belongs to; `None` leaves it as it is.
+    pub filter_of: Vec<Option<usize>>,
+}
+
+impl ChannelMask {
+    /// The factor of each position on the axis.
+    fn factors(&self, mask: &ArrayD<f32>) -> Vec<f32> {
+        let mask = slice(mask);
+        let factor = |f: &Option<usize>| match f {
+            Some(f) if mask[*f] < 0.0 => 0.0,
+            _ => 1.0,
+        };
+        self.filter_of.iter().map(factor).collect()
+    }
+
+    /// Multiplies; positions with factor 0 become 0 even where x is not finite.
+    fn apply(&self, x: &ArrayD<f32>, mask: &ArrayD<f32>) -> ArrayD<f32> {
+        let factors = self.factors(mask);
+        let planes = Planes::around(x.shape(), self.axis);
+        if planes.inner == 1 {
+            let rows = Planes {
+                outer: planes.outer,
+                channels: 1,
+                inner: planes.channels,
+            };
+            return rows.map(x, |_, x, y| {
+                let xf = x.iter().zip(&factors);
+                y.iter_mut()
+                    .zip(xf)
+                    .for_each(|(y, (&x, &f))| *y = if f == 0.0 { 0.0 } else { x });
+            });
+        }
+        planes.map(x, |c, x, y| {
+            if factors[c] != 0.0 {
+                y.copy_from_slice(x);
+            }
+        })
+    }
+}
+
+impl Op for ChannelMask {
+    fn name(&self) -> &'static str {
+        "ChannelMask"
+    }
+
+    fn forward(
+        &self,
+        inputs: &[&ArrayD<f32>],
+        _: Context,
+    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+        let (x, mask) = (inputs[0], inputs[1]);
+        let filters = self.filter_of.iter().flatten().max().map_or(0, |f| f + 1);
+        let fits = x.shape().get(self.axis) == Some(&self.filter_of.len()) && filters <= mask.len();
+        check(fits, || {
+            let channels = self.filter_of.len();
+            format!(
+                "a mask of {channels} channels on axis {} of {:?}",
+                self.axis,
+                x.shape()
+            )
+        })?;
+        Ok((self.apply(x, mask), Saved::Nothing))
+    }
+
+    fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
+        let mask = pass.input(1);
+        let grad_mask = pass.wanted[1].then(|| {
+            let planes = Planes::around(grad.shape(), self.axis);
+            let dots = planes.fold(slice(&grad), slice(pass.input(0)), |_, g, x| [g * x]);
+            let mut sums = vec![0f64; mask.len()];
+            for (filter, [dot]) in self.filter_of.iter().zip(dots) {
+                if let Some(f) = filter {
+                    sums[*f] += dot;
+                }
+            }
+            let halved = sums.into_iter().map(|s| 0.5 * s as f32).collect();
+            array(mask.shape(), halved)
+        });
+        let grad_x = pass.wanted[0].then(|| self.apply(&grad, mask));
+        vec![grad_x, grad_mask]
+    }
+
+    fn needs_input(&self, k: usize, wanted: &[bool]) -> bool {
+        k == 1 || wanted[1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autograd::testing::{backward, forward, random, vector};
+
+    #[test]
+    fn masks_channels_and_sums_the_gradient_by_filter() {
+        // M = 0 counts as kept, also at the bounds the gradient passes.
+        let mask = vector(&[-1.0, 0.0, 1.0]);
+        for (shape, axis) in [(vec![2, 4, 3], 1), (vec![3, 4], 1), (vec![2, 3, 4], 2)] {
+            let op = ChannelMask {
+                axis,
+                filter_of: vec![Some(1), Some(0), None, Some(0)],
+            };
+            let x = random(&shape, 1);
+            let y = forward(&op, &[&x, &mask]);
+            let upstream = random(&shape, 2);
+            let grads = backward(&op, &[&x, &mask], upstream.clone(), &[true, true]);
+            let (grad_x, grad_m) = (grads[0].as_ref().unwrap(), grads[1].as_ref().unwrap());
+            let mut expected = [0f32; 3];
+            for (at, &x) in x.indexed_iter() {
+                let c = at[axis];
+                let m = if c == 1 || c == 3 { 0.0 } else { 1.0 };
+                assert_eq!(y[&at], x * m);
+                assert_eq!(grad_x[&at], upstream[&at] * m);
+                if let Some(f) = op.filter_of[c] {
+                    expected[f] += 0.5 * x * upstream[&at];
+                }
+            }
+            for (g, e) in grad_m.iter().zip(expected) {
+                assert!((g - e).abs() < 1e-5);
+            }
+        }
+    }
+}

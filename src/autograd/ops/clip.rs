@@ -1,0 +1,93 @@
+//! `Clip`.
+
+use ndarray::ArrayD;
+
+use super::{Backward, Context, Op, Saved, ShapeError};
+use crate::autograd::import::{ImportError, Imported, NodeView};
+use crate::autograd::parallel::{map, update};
+use crate::autograd::param::ParamKind;
+
+/// `min(max(x, low), high)`; the gradient passes where x lies within the bounds.
+#[derive(Debug, Clone)]
+struct Clip {
+    low: f32,
+    high: f32,
+}
+
+impl Op for Clip {
+    fn name(&self) -> &'static str {
+        "Clip"
+    }
+
+    fn forward(
+        &self,
+        inputs: &[&ArrayD<f32>],
+        _: Context,
+    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+        let (low, high) = (self.low, self.high);
+        let clip = |x: f32| {
+            let x = if x < low { low } else { x };
+            if x > high { high } else { x }
+        };
+        Ok((map(inputs[0], clip), Saved::Nothing))
+    }
+
+    fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
+        let range = self.low..=self.high;
+        update(&mut grad, pass.input(0), |g, x| {
+            if range.contains(&x) { g } else { 0.0 }
+        });
+        vec![Some(grad)]
+    }
+
+    fn needs_input(&self, _: usize, _: &[bool]) -> bool {
+        true
+    }
+}
+
+pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
+    let bound = |k: usize, name: &str, default: f32| {
+        if !view.has_input(k) {
+            return Ok(view.node.float(name, default));
+        }
+        view.scalar(k)
+    };
+    let op = Clip {
+        low: bound(1, "min", f32::NEG_INFINITY)?,
+        high: bound(2, "max", f32::INFINITY)?,
+    };
+    view.imported(op, &[ParamKind::Constant])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autograd::ops::Binarize;
+    use crate::autograd::testing::{backward, check_gradients, forward, random, vector};
+
+    #[test]
+    fn values_and_gradients() {
+        let op = Clip {
+            low: -0.5,
+            high: 0.75,
+        };
+        let y = forward(&op, &[&vector(&[-3.0, -0.5, 0.1, 0.8])]);
+        assert_eq!(y, vector(&[-0.5, -0.5, 0.1, 0.75]));
+        check_gradients(&op, &[random(&[4, 25], 1)]);
+    }
+
+    #[test]
+    fn clip_then_sign_has_the_product_of_both_gradients() {
+        let x = vector(&[-2.0, -0.4, 0.6, 1.5]);
+        let clip = Clip {
+            low: -0.5,
+            high: 2.0,
+        };
+        let clipped = forward(&clip, &[&x]);
+        let ones = vector(&[1.0; 4]);
+        let sign = backward(&Binarize { zero: 0.0 }, &[&clipped], ones, &[true]).remove(0);
+        let grad = backward(&clip, &[&x], sign.unwrap(), &[true]).remove(0);
+        // -2 is outside the clip, 1.5 outside the sign's window.
+        assert_eq!(grad, Some(vector(&[0.0, 1.0, 1.0, 0.0])));
+    }
+}

@@ -1,0 +1,157 @@
+//! The operators: one file each (or one for a family), each with its forward and backward pass and
+//! its import from ONNX, and one table of them all, [`OPERATORS`].
+
+mod activation;
+mod arithmetic;
+mod batch_norm;
+mod binarize;
+mod channel_mask;
+mod clip;
+mod concat;
+mod conv;
+mod dense;
+mod identity;
+mod pad;
+mod pool;
+mod reduce_mean;
+mod reshape;
+pub(super) mod softmax;
+mod transpose;
+
+use std::fmt::Debug;
+
+use ndarray::ArrayD;
+use thiserror::Error;
+
+use super::import::{ImportError, Imported, NodeView};
+
+pub use batch_norm::BatchNorm;
+pub(super) use batch_norm::measure;
+pub(super) use binarize::{Binarize, sign};
+pub(super) use channel_mask::ChannelMask;
+
+/// Makes an operator of a node.
+pub(super) type Importer = fn(&NodeView<'_, '_>) -> Result<Imported, ImportError>;
+
+/// Every ONNX operator that the native network has.
+pub(super) const OPERATORS: &[(&str, Importer)] = &[
+    ("Add", arithmetic::import),
+    ("AveragePool", pool::import_average),
+    ("BatchNormalization", batch_norm::import),
+    ("Clip", clip::import),
+    ("Concat", concat::import),
+    ("Conv", conv::import),
+    ("Div", arithmetic::import),
+    ("Dropout", identity::import_dropout),
+    ("Flatten", reshape::import),
+    ("Gemm", dense::import_gemm),
+    ("GlobalAveragePool", reduce_mean::import_global),
+    ("Identity", identity::import),
+    ("LeakyRelu", activation::import_leaky),
+    ("MatMul", dense::import_matmul),
+    ("MaxPool", pool::import_max),
+    ("Mul", arithmetic::import),
+    ("PRelu", activation::import_prelu),
+    ("Pad", pad::import),
+    ("ReduceMean", reduce_mean::import),
+    ("Relu", activation::import_relu),
+    ("Reshape", reshape::import),
+    ("Sign", binarize::import_sign),
+    ("Squeeze", reshape::import),
+    ("Sub", arithmetic::import),
+    ("Transpose", transpose::import),
+    ("Unsqueeze", reshape::import),
+];
+
+/// Inputs of an operator that do not fit it, in words.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct ShapeError(pub String);
+
+/// What the forward pass of an operator keeps for its backward pass beside inputs and output.
+#[derive(Debug, Clone)]
+pub enum Saved {
+    /// Nothing.
+    Nothing,
+    /// For each output element the position of the chosen input element within its plane.
+    Positions(Vec<u32>),
+    /// Statistics of the batch.
+    Statistics(BatchStatistics),
+}
+
+/// Mean and variance per channel that a BatchNormalization measured on a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchStatistics {
+    /// Mean of each channel.
+    pub mean: Vec<f32>,
+    /// Biased variance of each channel.
+    pub variance: Vec<f32>,
+    /// Elements that each channel was measured on.
+    pub count: usize,
+}
+
+/// How a forward pass is to be computed.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// BatchNormalization normalises by the batch's statistics instead of the running ones.
+    pub batch_statistics: bool,
+}
+
+/// What a backward pass has to work with.
+#[derive(Debug)]
+pub struct Backward<'a> {
+    /// For each input its value, if the operator asked for it ([`Op::needs_input`]).
+    pub inputs: &'a [Option<&'a ArrayD<f32>>],
+    /// For each input its shape.
+    pub shapes: &'a [&'a [usize]],
+    /// What the forward pass saved.
+    pub saved: &'a Saved,
+    /// For each input whether its gradient is wanted.
+    pub wanted: &'a [bool],
+}
+
+impl<'a> Backward<'a> {
+    /// Input `k`, which the operator asked for.
+    fn input(&self, k: usize) -> &'a ArrayD<f32> {
+        self.inputs[k].expect("an input the operator asked for")
+    }
+}
+
+/// An operator on `f32` arrays in row-major layout. The first axis of data is the batch.
+pub trait Op: Debug + Send + Sync {
+    /// The ONNX operator, or what it stands for.
+    fn name(&self) -> &'static str;
+
+    /// Computes the output.
+    ///
+    /// # Errors
+    /// If the inputs' shapes do not fit the operator.
+    fn forward(
+        &self,
+        inputs: &[&ArrayD<f32>],
+        context: Context,
+    ) -> Result<(ArrayD<f32>, Saved), ShapeError>;
+
+    /// The gradients with respect to the wanted inputs (`None` for the others), from that with
+    /// respect to the output. Called only with what [`Op::forward`] produced.
+    fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>>;
+
+    /// Whether the backward pass reads the value of input `k`, given which gradients are wanted.
+    fn needs_input(&self, _k: usize, _wanted: &[bool]) -> bool {
+        false
+    }
+
+    /// The operator as a BatchNormalization, if it is one.
+    fn as_batch_norm(&self) -> Option<&BatchNorm> {
+        None
+    }
+}
+
+/// Checks a condition on shapes.
+fn check(holds: bool, message: impl FnOnce() -> String) -> Result<(), ShapeError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(ShapeError(message()))
+    }
+}

@@ -1,0 +1,214 @@
+//! Optimisers and learning-rate schedules.
+
+use std::collections::BTreeMap;
+
+use ndarray::ArrayD;
+
+use super::network::Network;
+use super::parallel::{slice, slice_mut};
+use super::param::ParamId;
+use super::run::Gradients;
+
+/// How the learning rate changes over the steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Schedule {
+    /// Not at all.
+    Constant,
+    /// Exponentially, to `factor` of the first rate after `steps` steps.
+    Exponential {
+        /// Last rate divided by first rate.
+        factor: f32,
+        /// Steps until then.
+        steps: usize,
+    },
+    /// Half a cosine down to 0 after `steps` steps.
+    Cosine {
+        /// Steps until then.
+        steps: usize,
+    },
+}
+
+impl Schedule {
+    /// What the first rate is multiplied with at `step` (from 0).
+    pub fn at(self, step: usize) -> f32 {
+        let share = |steps: usize| (step as f64 / steps.max(1) as f64).min(1.0);
+        match self {
+            Self::Constant => 1.0,
+            Self::Exponential { factor, steps } => f64::from(factor).powf(share(steps)) as f32,
+            Self::Cosine { steps } => {
+                (0.5 * (1.0 + (std::f64::consts::PI * share(steps)).cos())) as f32
+            }
+        }
+    }
+}
+
+/// The rule that turns gradients into steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    /// Adam (Kingma and Ba), with bias correction.
+    Adam {
+        /// Decay of the mean of gradients.
+        beta1: f32,
+        /// Decay of the mean of squared gradients.
+        beta2: f32,
+        /// Added to the root of the latter.
+        epsilon: f32,
+    },
+    /// Stochastic gradient descent with momentum.
+    Sgd {
+        /// Share of the previous step that is kept.
+        momentum: f32,
+    },
+}
+
+impl Rule {
+    /// Adam with its usual constants.
+    pub const ADAM: Self = Self::Adam {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+    };
+}
+
+/// An optimiser with its state for each parameter.
+#[derive(Debug, Clone)]
+pub struct Optimizer {
+    rule: Rule,
+    rate: f32,
+    schedule: Schedule,
+    step: usize,
+    moments: BTreeMap<ParamId, Moments>,
+}
+
+/// Running means of a parameter's gradients and of their squares (Adam), or its velocity (SGD).
+#[derive(Debug, Clone)]
+struct Moments {
+    first: Vec<f32>,
+    second: Vec<f32>,
+    /// Steps taken.
+    count: i32,
+}
+
+impl Optimizer {
+    /// An optimiser that starts at learning rate `rate`.
+    pub fn new(rule: Rule, rate: f32, schedule: Schedule) -> Self {
+        Self {
+            rule,
+            rate,
+            schedule,
+            step: 0,
+            moments: BTreeMap::new(),
+        }
+    }
+
+    /// The learning rate of the next step.
+    pub fn learning_rate(&self) -> f32 {
+        self.rate * self.schedule.at(self.step)
+    }
+
+    /// Changes every parameter that has a gradient; latents and masks are clipped to [-1, 1].
+    pub fn step(&mut self, network: &mut Network, gradients: &Gradients) {
+        let rate = self.learning_rate();
+        self.step += 1;
+        for (p, grad) in gradients.iter() {
+            let param = &mut network.params[p.0];
+            let moments = self.moments.entry(p).or_insert_with(|| Moments {
+                first: vec![0.0; grad.len()],
+                second: match self.rule {
+                    Rule::Adam { .. } => vec![0.0; grad.len()],
+                    Rule::Sgd { .. } => Vec::new(),
+                },
+                count: 0,
+            });
+            moments.apply(self.rule, rate, &mut param.value, grad);
+            if param.kind.is_clipped() {
+                param.value.mapv_inplace(|x| x.clamp(-1.0, 1.0));
+            }
+        }
+    }
+}
+
+impl Moments {
+    fn apply(&mut self, rule: Rule, rate: f32, value: &mut ArrayD<f32>, grad: &ArrayD<f32>) {
+        self.count = self.count.saturating_add(1);
+        let pairs = slice_mut(value).iter_mut().zip(slice(grad));
+        match rule {
+            Rule::Sgd { momentum } => {
+                for ((x, g), v) in pairs.zip(&mut self.first) {
+                    *v = momentum * *v + g;
+                    *x -= rate * *v;
+                }
+            }
+            Rule::Adam {
+                beta1,
+                beta2,
+                epsilon,
+            } => {
+                let correction = |beta: f32| 1.0 - f64::from(beta).powi(self.count);
+                let step = (f64::from(rate) / correction(beta1)) as f32;
+                let root = correction(beta2).sqrt() as f32;
+                let moments = self.first.iter_mut().zip(&mut self.second);
+                for ((x, g), (m, v)) in pairs.zip(moments) {
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    *x -= step * *m / (v.sqrt() / root + epsilon);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autograd::testing::vector;
+
+    fn minimise(rule: Rule, rate: f32) -> f32 {
+        // f(x) = Σ (x - 3)², gradient 2 (x - 3).
+        let mut x = vector(&[0.0, -5.0]);
+        let mut moments = Moments {
+            first: vec![0.0; 2],
+            second: vec![0.0; 2],
+            count: 0,
+        };
+        for _ in 0..400 {
+            let grad = x.mapv(|x| 2.0 * (x - 3.0));
+            moments.apply(rule, rate, &mut x, &grad);
+        }
+        x.iter().fold(0f32, |m, x| m.max((x - 3.0).abs()))
+    }
+
+    #[test]
+    fn rules_find_a_minimum() {
+        assert!(minimise(Rule::ADAM, 0.1) < 1e-2);
+        assert!(minimise(Rule::Sgd { momentum: 0.9 }, 0.01) < 1e-2);
+    }
+
+    #[test]
+    fn the_first_adam_step_has_the_size_of_the_rate() {
+        let mut x = vector(&[0.0, 0.0]);
+        let mut moments = Moments {
+            first: vec![0.0; 2],
+            second: vec![0.0; 2],
+            count: 0,
+        };
+        moments.apply(Rule::ADAM, 0.01, &mut x, &vector(&[1e-3, -50.0]));
+        assert!((x[0] + 0.01).abs() < 1e-5 && (x[1] - 0.01).abs() < 1e-5);
+    }
+
+    #[test]
+    fn schedules_start_at_one_and_end_where_they_should() {
+        let exponential = Schedule::Exponential {
+            factor: 1e-3,
+            steps: 100,
+        };
+        let cosine = Schedule::Cosine { steps: 100 };
+        for s in [exponential, cosine, Schedule::Constant] {
+            assert_eq!(s.at(0), 1.0);
+        }
+        assert!((exponential.at(50) - 1e-3f32.sqrt()).abs() < 1e-6);
+        assert!((exponential.at(200) - 1e-3).abs() < 1e-9);
+        assert!((cosine.at(50) - 0.5).abs() < 1e-6);
+        assert!(cosine.at(100).abs() < 1e-6);
+    }
+}

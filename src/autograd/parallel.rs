@@ -1,0 +1,181 @@
+//! Elementwise loops and per-channel sums, parallel over fixed chunks, so that the result does not
+//! depend on the number of threads.
+
+use ndarray::{ArrayD, IxDyn};
+use rayon::prelude::*;
+
+/// Elements a task works on.
+const CHUNK: usize = 1 << 14;
+
+/// The elements of a value in row-major order. Every value of the network is stored so: `run`
+/// brings its inputs into this layout, and operators produce no other.
+pub(super) fn slice(x: &ArrayD<f32>) -> &[f32] {
+    x.as_slice().expect("values are row-major")
+}
+
+/// See [`slice`].
+pub(super) fn slice_mut(x: &mut ArrayD<f32>) -> &mut [f32] {
+    x.as_slice_mut().expect("values are row-major")
+}
+
+/// An array of that shape. `data` has as many elements by construction of the caller.
+pub(super) fn array(shape: &[usize], data: Vec<f32>) -> ArrayD<f32> {
+    ArrayD::from_shape_vec(IxDyn(shape), data).expect("data of the shape's size")
+}
+
+/// `f` of each element.
+pub(super) fn map(x: &ArrayD<f32>, f: impl Fn(f32) -> f32 + Sync) -> ArrayD<f32> {
+    let mut out = vec![0.0; x.len()];
+    out.par_chunks_mut(CHUNK)
+        .zip(slice(x).par_chunks(CHUNK))
+        .for_each(|(o, x)| o.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x)));
+    array(x.shape(), out)
+}
+
+/// `f(a, b)` of each pair of elements; `a` and `b` have one shape.
+pub(super) fn zip(
+    a: &ArrayD<f32>,
+    b: &ArrayD<f32>,
+    f: impl Fn(f32, f32) -> f32 + Sync,
+) -> ArrayD<f32> {
+    let mut out = vec![0.0; a.len()];
+    out.par_chunks_mut(CHUNK)
+        .zip(slice(a).par_chunks(CHUNK))
+        .zip(slice(b).par_chunks(CHUNK))
+        .for_each(|((o, a), b)| {
+            let ab = a.iter().zip(b);
+            o.iter_mut().zip(ab).for_each(|(o, (&a, &b))| *o = f(a, b));
+        });
+    array(a.shape(), out)
+}
+
+/// `a = f(a, b)` for each pair of elements; `a` and `b` have one shape.
+pub(super) fn update(a: &mut ArrayD<f32>, b: &ArrayD<f32>, f: impl Fn(f32, f32) -> f32 + Sync) {
+    slice_mut(a)
+        .par_chunks_mut(CHUNK)
+        .zip(slice(b).par_chunks(CHUNK))
+        .for_each(|(a, b)| a.iter_mut().zip(b).for_each(|(a, &b)| *a = f(*a, b)));
+}
+
+/// A shape as `[outer, channels, inner]` around one axis, or around a run of axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Planes {
+    pub outer: usize,
+    pub channels: usize,
+    pub inner: usize,
+}
+
+impl Planes {
+    /// Around axis `axis`, which the shape has.
+    pub fn around(shape: &[usize], axis: usize) -> Self {
+        Self {
+            outer: shape[..axis].iter().product(),
+            channels: shape[axis],
+            inner: shape[axis + 1..].iter().product(),
+        }
+    }
+
+    /// `f(channel, input plane, output plane)` for each plane of `inner` elements.
+    pub fn map(self, x: &ArrayD<f32>, f: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> ArrayD<f32> {
+        let mut out = vec![0.0; x.len()];
+        let block = self.block();
+        if block > 0 {
+            out.par_chunks_mut(block)
+                .zip(slice(x).par_chunks(block))
+                .enumerate()
+                .for_each(|(i, (out, x))| {
+                    let first = i * (block / self.inner);
+                    let planes = out.chunks_exact_mut(self.inner);
+                    for (j, (out, x)) in planes.zip(x.chunks_exact(self.inner)).enumerate() {
+                        f((first + j) % self.channels, x, out);
+                    }
+                });
+        }
+        array(x.shape(), out)
+    }
+
+    /// `f(channel, plane, other plane)` for each plane of `inner` elements, in place.
+    pub fn update(
+        self,
+        x: &mut ArrayD<f32>,
+        other: &ArrayD<f32>,
+        f: impl Fn(usize, &mut [f32], &[f32]) + Sync,
+    ) {
+        let block = self.block();
+        if block == 0 {
+            return;
+        }
+        slice_mut(x)
+            .par_chunks_mut(block)
+            .zip(slice(other).par_chunks(block))
+            .enumerate()
+            .for_each(|(i, (x, other))| {
+                let first = i * (block / self.inner);
+                let planes = x.chunks_exact_mut(self.inner);
+                for (j, (x, other)) in planes.zip(other.chunks_exact(self.inner)).enumerate() {
+                    f((first + j) % self.channels, x, other);
+                }
+            });
+    }
+
+    /// Elements of a task: whole planes, about [`CHUNK`] elements.
+    fn block(self) -> usize {
+        match self.inner {
+            0 => 0,
+            inner => CHUNK.div_ceil(inner) * inner,
+        }
+    }
+
+    /// For each channel the sum over outer and inner of `f(a, b)` of corresponding planes, where
+    /// `f` returns the sums it wants over one plane.
+    pub fn fold<const K: usize>(
+        self,
+        a: &[f32],
+        b: &[f32],
+        f: impl Fn(usize, f32, f32) -> [f32; K] + Sync,
+    ) -> Vec<[f64; K]> {
+        (0..self.channels)
+            .into_par_iter()
+            .map(|c| {
+                let mut total = [0f64; K];
+                for n in 0..self.outer {
+                    let start = (n * self.channels + c) * self.inner;
+                    let end = start + self.inner;
+                    let sums = plane_sums(&a[start..end], &b[start..end], |a, b| f(c, a, b));
+                    total.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
+                }
+                total
+            })
+            .collect()
+    }
+
+    /// For each channel the sum of `x` over outer and inner.
+    pub fn sums(self, x: &ArrayD<f32>) -> Vec<f64> {
+        let x = slice(x);
+        let sums = self.fold(x, x, |_, x, _| [x]);
+        sums.into_iter().map(|[s]| s).collect()
+    }
+}
+
+/// Sums of `f` over a plane: eight independent lanes in f32, added up in f64.
+fn plane_sums<const K: usize>(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> [f32; K]) -> [f64; K] {
+    const LANES: usize = 8;
+    let mut lanes = [[0f32; LANES]; K];
+    let (head_a, head_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let (tail_a, tail_b) = (head_a.remainder(), head_b.remainder());
+    for (a, b) in head_a.zip(head_b) {
+        for l in 0..LANES {
+            let v = f(a[l], b[l]);
+            for k in 0..K {
+                lanes[k][l] += v[k];
+            }
+        }
+    }
+    let mut total = lanes.map(|l| l.iter().map(|&x| f64::from(x)).sum::<f64>());
+    for (&a, &b) in tail_a.iter().zip(tail_b) {
+        for (t, v) in total.iter_mut().zip(f(a, b)) {
+            *t += f64::from(v);
+        }
+    }
+    total
+}

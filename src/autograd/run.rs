@@ -1,0 +1,476 @@
+//! Running the network forward and backward.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ndarray::{ArrayD, Axis};
+use thiserror::Error;
+
+use super::binary::BinaryId;
+use super::network::{Input, Network, StepId, ValueId};
+use super::ops::{Backward, BatchStatistics, Context, Saved};
+use super::parallel::update;
+use super::param::ParamId;
+
+/// Why a run failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// An operator was given shapes that do not fit.
+    #[error("node '{node}' ({op}): {reason}")]
+    Step {
+        /// The node's name.
+        node: String,
+        /// The operator.
+        op: &'static str,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The input has another shape than the model's.
+    #[error("an input of shape {given:?} for a model that takes [N, {}]", shape_text(.expected))]
+    InputShape {
+        /// As given, with the batch.
+        given: Vec<usize>,
+        /// One sample of the model's input.
+        expected: Vec<usize>,
+    },
+    /// A step reads a value that the run was not given.
+    #[error("node '{node}': reads a value that is not among those the run started from")]
+    Missing {
+        /// The node's name.
+        node: String,
+    },
+}
+
+fn shape_text(shape: &[usize]) -> String {
+    let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
+    dims.join(", ")
+}
+
+/// Where a run starts: a position, and the values of [`Network::cut`] there. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    /// The first step that runs.
+    pub step: StepId,
+    /// What exists there.
+    pub values: Vec<(ValueId, Arc<ArrayD<f32>>)>,
+}
+
+impl Cut {
+    /// The samples `rows` of the batch, in that order.
+    ///
+    /// # Panics
+    /// If a row is beyond the batch.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let values = self.values.iter();
+        Self {
+            step: self.step,
+            values: values
+                .map(|(v, x)| (*v, Arc::new(x.select(Axis(0), rows))))
+                .collect(),
+        }
+    }
+}
+
+/// How a forward pass runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mode<'a> {
+    /// BatchNormalizations at and behind this step normalise by the batch's statistics, the others
+    /// by their running ones. `None`: all by their running ones.
+    pub batch_statistics_from: Option<StepId>,
+    /// Keep what the backward pass to these parameters needs.
+    pub wanted: Option<&'a Wanted>,
+}
+
+/// A set of parameters whose gradients are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    params: Vec<bool>,
+}
+
+impl Wanted {
+    /// Whether a parameter's gradient is wanted.
+    pub fn contains(&self, p: ParamId) -> bool {
+        self.params.get(p.0).copied().unwrap_or(false)
+    }
+}
+
+/// What a forward pass leaves behind.
+#[derive(Debug)]
+pub struct Trace {
+    start: StepId,
+    values: Vec<Option<Arc<ArrayD<f32>>>>,
+    weights: BTreeMap<BinaryId, ArrayD<f32>>,
+    steps: Vec<Record>,
+    params: Vec<bool>,
+}
+
+/// What one step leaves behind.
+#[derive(Debug)]
+struct Record {
+    saved: Saved,
+    shapes: Vec<Vec<usize>>,
+    /// For each input whether a gradient has to go there.
+    wanted: Vec<bool>,
+}
+
+impl Trace {
+    /// A value, if it was kept: the last step's output and everything that later steps read are.
+    pub fn value(&self, v: ValueId) -> Option<&ArrayD<f32>> {
+        self.values.get(v.0)?.as_deref()
+    }
+
+    /// The statistics that BatchNormalizations measured on this batch.
+    pub fn batch_statistics(&self) -> impl Iterator<Item = (StepId, &BatchStatistics)> {
+        let records = self.steps.iter().enumerate();
+        records.filter_map(|(i, r)| match &r.saved {
+            Saved::Statistics(s) => Some((StepId(self.start.0 + i), s)),
+            _ => None,
+        })
+    }
+
+    /// The position behind the last step that ran.
+    pub fn end(&self) -> StepId {
+        StepId(self.start.0 + self.steps.len())
+    }
+}
+
+/// Gradients with respect to parameters.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    by_param: BTreeMap<ParamId, ArrayD<f32>>,
+}
+
+impl Gradients {
+    /// The gradient of a parameter; `None` if it was not wanted or nothing leads to it.
+    pub fn get(&self, p: ParamId) -> Option<&ArrayD<f32>> {
+        self.by_param.get(&p)
+    }
+
+    /// All gradients, by ascending parameter.
+    pub fn iter(&self) -> impl Iterator<Item = (ParamId, &ArrayD<f32>)> {
+        self.by_param.iter().map(|(p, g)| (*p, g))
+    }
+
+    /// Adds to the gradient of a parameter; both have its shape.
+    pub fn add(&mut self, p: ParamId, grad: ArrayD<f32>) {
+        match self.by_param.get_mut(&p) {
+            Some(sum) => update(sum, &grad, |a, b| a + b),
+            None => {
+                self.by_param.insert(p, grad);
+            }
+        }
+    }
+}
+
+impl Network {
+    /// A set of parameters.
+    pub fn wanted(&self, params: impl IntoIterator<Item = ParamId>) -> Wanted {
+        let mut set = vec![false; self.params.len()];
+        for p in params {
+            if let Some(w) = set.get_mut(p.0) {
+                *w = true;
+            }
+        }
+        Wanted { params: set }
+    }
+
+    /// The start of a run of the whole network on `x` `[N, …]`.
+    ///
+    /// # Errors
+    /// If a sample has another shape than the model's input.
+    pub fn start(&self, x: ArrayD<f32>) -> Result<Cut, RunError> {
+        if x.shape().get(1..) != Some(&self.input_shape[..]) {
+            return Err(RunError::InputShape {
+                given: x.shape().to_vec(),
+                expected: self.input_shape.clone(),
+            });
+        }
+        let x = match x.is_standard_layout() {
+            true => x,
+            false => x.as_standard_layout().into_owned(),
+        };
+        Ok(Cut {
+            step: StepId(0),
+            values: vec![(self.input, Arc::new(x))],
+        })
+    }
+
+    /// Runs the steps from the cut up to `end` (exclusive).
+    ///
+    /// # Errors
+    /// If shapes do not fit, or the cut lacks a value.
+    pub fn forward(&self, from: &Cut, end: StepId, mode: Mode<'_>) -> Result<Trace, RunError> {
+        let end = StepId(end.0.min(self.steps.len()));
+        let start = StepId(from.step.0.min(end.0));
+        let params = mode.wanted.map_or(Vec::new(), |w| w.params.clone());
+        let mut trace = Trace {
+            start,
+            values: vec![None; self.value_count],
+            weights: BTreeMap::new(),
+            steps: Vec::with_capacity(end.0 - start.0),
+            params,
+        };
+        for (v, x) in &from.values {
+            if let Some(slot) = trace.values.get_mut(v.0) {
+                *slot = Some(Arc::clone(x));
+            }
+        }
+        let last_read = self.last_reads(end);
+        // Values that depend on a wanted parameter, and values that a backward pass reads.
+        let mut moving = vec![false; self.value_count];
+        let mut kept = vec![false; self.value_count];
+        for i in start.0..end.0 {
+            self.forward_step(StepId(i), mode, &mut trace, &mut moving, &mut kept)?;
+            for input in &self.steps[i].inputs {
+                if let Input::Value(v) = input
+                    && last_read[v.0] == Some(i)
+                    && !kept[v.0]
+                {
+                    trace.values[v.0] = None;
+                }
+            }
+            let output = self.steps[i].output;
+            if last_read[output.0].is_none() && !kept[output.0] && i + 1 != end.0 {
+                trace.values[output.0] = None;
+            }
+        }
+        Ok(trace)
+    }
+
+    /// For each value the last step before `end` that reads it; `usize::MAX` if it is read at or
+    /// behind `end`, or is the network's output.
+    fn last_reads(&self, end: StepId) -> Vec<Option<usize>> {
+        let mut last = vec![None; self.value_count];
+        for (i, step) in self.steps.iter().enumerate() {
+            for input in &step.inputs {
+                if let Input::Value(v) = input {
+                    last[v.0] = Some(if i < end.0 { i } else { usize::MAX });
+                }
+            }
+        }
+        last[self.logits.0] = Some(usize::MAX);
+        last
+    }
+
+    fn forward_step(
+        &self,
+        id: StepId,
+        mode: Mode<'_>,
+        trace: &mut Trace,
+        moving: &mut [bool],
+        kept: &mut [bool],
+    ) -> Result<(), RunError> {
+        let step = &self.steps[id.0];
+        for input in &step.inputs {
+            if let Input::Binary(b) = input {
+                let weight = || self.effective_weight(*b);
+                trace.weights.entry(*b).or_insert_with(weight);
+            }
+        }
+        let wanted: Vec<bool> = step
+            .inputs
+            .iter()
+            .map(|i| match i {
+                Input::Value(v) => moving[v.0],
+                Input::Param(p) => trace.params.get(p.0) == Some(&true),
+                Input::Binary(b) => {
+                    let mut params = self.binary_params(*b);
+                    params.any(|p| trace.params.get(p.0) == Some(&true))
+                }
+            })
+            .collect();
+        let moves = wanted.contains(&true);
+        let inputs = self.resolve(id, trace)?;
+        let from = mode.batch_statistics_from;
+        let context = Context {
+            batch_statistics: from.is_some_and(|from| id >= from),
+        };
+        let (y, saved) = step
+            .op
+            .forward(&inputs, context)
+            .map_err(|e| RunError::Step {
+                node: step.name.clone(),
+                op: step.op.name(),
+                reason: e.0,
+            })?;
+        let shapes = match moves {
+            true => inputs.iter().map(|x| x.shape().to_vec()).collect(),
+            false => Vec::new(),
+        };
+        if moves {
+            moving[step.output.0] = true;
+            for (k, input) in step.inputs.iter().enumerate() {
+                if let Input::Value(v) = input {
+                    kept[v.0] |= step.op.needs_input(k, &wanted);
+                }
+            }
+        }
+        // Without a backward pass only the statistics are of use.
+        let saved = match saved {
+            Saved::Positions(_) if !moves => Saved::Nothing,
+            saved => saved,
+        };
+        trace.steps.push(Record {
+            saved,
+            shapes,
+            wanted,
+        });
+        trace.values[step.output.0] = Some(Arc::new(y));
+        Ok(())
+    }
+
+    /// The inputs of a step.
+    fn resolve<'a>(
+        &'a self,
+        id: StepId,
+        trace: &'a Trace,
+    ) -> Result<Vec<&'a ArrayD<f32>>, RunError> {
+        let step = &self.steps[id.0];
+        let missing = || RunError::Missing {
+            node: step.name.clone(),
+        };
+        step.inputs
+            .iter()
+            .map(|i| match i {
+                Input::Value(v) => trace.values[v.0].as_deref().ok_or_else(missing),
+                Input::Param(p) => Ok(&self.params[p.0].value),
+                Input::Binary(b) => trace.weights.get(b).ok_or_else(missing),
+            })
+            .collect()
+    }
+
+    /// The values at a later position, from which another run can start. The trace must end there.
+    pub fn cut_of(&self, trace: &Trace) -> Cut {
+        let step = trace.end();
+        let values = self.cut(step).into_iter();
+        Cut {
+            step,
+            values: values
+                .filter_map(|v| Some((v, Arc::clone(trace.values[v.0].as_ref()?))))
+                .collect(),
+        }
+    }
+
+    /// The gradients with respect to the parameters that the trace was kept for, from the gradient
+    /// of the loss with respect to the logits. Computes nothing that does not lead there.
+    ///
+    /// The parameters must be those of the forward pass.
+    ///
+    /// # Panics
+    /// If `grad` has another shape than the logits.
+    pub fn backward(&self, trace: &Trace, grad: ArrayD<f32>) -> Gradients {
+        self.backward_from(trace, vec![(self.logits, grad)])
+    }
+
+    /// Like [`Network::backward`], from the gradients with respect to any values of the trace.
+    pub fn backward_from(&self, trace: &Trace, seeds: Vec<(ValueId, ArrayD<f32>)>) -> Gradients {
+        let mut gradients = Gradients::default();
+        let mut weights: BTreeMap<BinaryId, ArrayD<f32>> = BTreeMap::new();
+        let mut flowing: Vec<Option<ArrayD<f32>>> = vec![None; self.value_count];
+        for (v, g) in seeds {
+            accumulate(&mut flowing[v.0], g.as_standard_layout().into_owned());
+        }
+        for (i, record) in trace.steps.iter().enumerate().rev() {
+            let step = &self.steps[trace.start.0 + i];
+            let Some(grad) = flowing[step.output.0].take() else {
+                continue;
+            };
+            if !record.wanted.contains(&true) {
+                continue;
+            }
+            let inputs: Vec<_> = step
+                .inputs
+                .iter()
+                .map(|i| match i {
+                    Input::Value(v) => trace.value(*v),
+                    Input::Param(p) => Some(&self.params[p.0].value),
+                    Input::Binary(b) => trace.weights.get(b),
+                })
+                .collect();
+            let shapes: Vec<_> = record.shapes.iter().map(|s| &s[..]).collect();
+            let pass = Backward {
+                inputs: &inputs,
+                shapes: &shapes,
+                saved: &record.saved,
+                wanted: &record.wanted,
+            };
+            let grads = step.op.backward(&pass, grad).into_iter();
+            let wanted = record.wanted.iter();
+            for ((input, grad), wanted) in step.inputs.iter().zip(grads).zip(wanted) {
+                let Some(grad) = grad.filter(|_| *wanted) else {
+                    continue;
+                };
+                match input {
+                    Input::Value(v) => accumulate(&mut flowing[v.0], grad),
+                    Input::Param(p) => gradients.add(*p, grad),
+                    Input::Binary(b) => match weights.get_mut(b) {
+                        Some(sum) => update(sum, &grad, |a, b| a + b),
+                        None => {
+                            weights.insert(*b, grad);
+                        }
+                    },
+                }
+            }
+        }
+        for (b, grad) in weights {
+            self.add_binary(b, &grad, &trace.params, &mut gradients);
+        }
+        gradients
+    }
+
+    fn add_binary(&self, b: BinaryId, grad: &ArrayD<f32>, wanted: &[bool], out: &mut Gradients) {
+        let params: Vec<ParamId> = self.binary_params(b).collect();
+        let is_wanted = |k: usize| {
+            params
+                .get(k)
+                .is_some_and(|p| wanted.get(p.0) == Some(&true))
+        };
+        let (latent, scale) = self.binary_backward(b, grad, is_wanted(0), is_wanted(1));
+        for (p, g) in params.into_iter().zip([latent, scale]) {
+            if let Some(g) = g {
+                out.add(p, g);
+            }
+        }
+    }
+
+    /// The logits of `x` `[N, …]`, by running statistics; values are freed as soon as possible.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn infer(&self, x: ArrayD<f32>) -> Result<ArrayD<f32>, RunError> {
+        self.infer_from(&self.start(x)?)
+    }
+
+    /// The logits from a cut.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or the cut lacks a value.
+    pub fn infer_from(&self, from: &Cut) -> Result<ArrayD<f32>, RunError> {
+        let mut trace = self.forward(from, self.end(), Mode::default())?;
+        let logits = trace.values[self.logits.0].take();
+        let logits = logits.ok_or_else(|| RunError::Missing {
+            node: "graph output".to_owned(),
+        })?;
+        Ok(Arc::unwrap_or_clone(logits))
+    }
+
+    /// The graph's own output for `x`: the logits, through the softmax if the graph ends in one.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn infer_output(&self, x: ArrayD<f32>) -> Result<ArrayD<f32>, RunError> {
+        let logits = self.infer(x)?;
+        Ok(match self.head {
+            Some(head) => head.apply(logits),
+            None => logits,
+        })
+    }
+}
+
+fn accumulate(slot: &mut Option<ArrayD<f32>>, grad: ArrayD<f32>) {
+    match slot {
+        Some(sum) => update(sum, &grad, |a, b| a + b),
+        None => *slot = Some(grad),
+    }
+}

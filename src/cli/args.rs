@@ -1,0 +1,330 @@
+//! Arguments as typed; one definition per option.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use onnx_bnnprune::data::{Channels, Size};
+
+/// Prunes a binary neural network in ONNX: learns which filters it does not need, removes them,
+/// and proves in ONNX Runtime that the result computes what it should.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    override_usage = "onnx-bnnprune IN.onnx OUT.onnx [--data PATH] [OPTIONS]\n       onnx-bnnprune <COMMAND>",
+    after_help = "Exit codes: 0 done and verified; 1 verification failed or a difference was found (OUT is not \
+                  written); 2 bad usage or input; 3 a needed runtime is missing; 130 interrupted."
+)]
+pub struct Cli {
+    /// What to do instead of the main job.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The main job.
+    #[command(flatten)]
+    pub prune: PruneArgs,
+}
+
+/// Commands beside the main job.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List binary layers, scales and groups, and what is prunable and what is not, and why
+    Inspect(InspectArgs),
+    /// Measure a model's accuracy and latency in a runtime
+    Eval(EvalArgs),
+    /// Do two models compute the same?
+    Verify(VerifyArgs),
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The model
+    pub model: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// The model
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The model that is right
+    pub reference: PathBuf,
+    /// The model that should compute the same
+    pub candidate: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Seed of the random inputs used without --data
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where images come from and how pixels become the model's input.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Data")]
+pub struct DataArgs {
+    /// Images: a folder per class (PNG, JPEG), or .npz with `x` and `y`
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Class names in the order of the model's outputs, one a line [default: sorted folder names]
+    #[arg(long, value_name = "FILE")]
+    pub classes: Option<PathBuf>,
+    /// x = (pixel * SCALE - mean) / std [default: 1/255]
+    #[arg(long, value_parser = parse_number)]
+    pub scale: Option<f32>,
+    /// Mean per channel, comma-separated [default: 0]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, value_name = "M,…")]
+    pub mean: Vec<f32>,
+    /// Standard deviation per channel, comma-separated [default: 1]
+    #[arg(long, value_delimiter = ',', value_name = "S,…")]
+    pub std: Vec<f32>,
+    /// Channel order of the model's input [default: rgb, or gray for one channel]
+    #[arg(long, value_enum)]
+    pub channels: Option<ChannelOrder>,
+    /// Resize images to this size: 32 or HEIGHTxWIDTH
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    pub resize: Option<Size>,
+    /// Crop the centre of this size, after resizing
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    pub crop: Option<Size>,
+}
+
+/// Order of an image's channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChannelOrder {
+    /// Red, green, blue
+    Rgb,
+    /// Blue, green, red
+    Bgr,
+    /// One channel of luma
+    Gray,
+}
+
+impl From<ChannelOrder> for Channels {
+    fn from(order: ChannelOrder) -> Self {
+        match order {
+            ChannelOrder::Rgb => Self::Rgb,
+            ChannelOrder::Bgr => Self::Bgr,
+            ChannelOrder::Gray => Self::Gray,
+        }
+    }
+}
+
+/// Which runtime, and where its library is.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Runtime")]
+pub struct RuntimeArgs {
+    /// Who runs and verifies: ort fails if ONNX Runtime is not found; auto falls back to tract
+    #[arg(long, value_enum, default_value_t)]
+    pub runtime: RuntimeChoice,
+    /// ONNX Runtime's shared library [default: searched, see README]
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+}
+
+/// Values of `--runtime`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum RuntimeChoice {
+    /// ONNX Runtime
+    #[default]
+    Ort,
+    /// tract, built in
+    Tract,
+    /// ONNX Runtime if it is found, else tract
+    Auto,
+}
+
+/// Values of `--method`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum MethodName {
+    /// Learn masks layer by layer (the paper's method)
+    #[default]
+    Subsidiary,
+    /// Prune filters at random; for comparison
+    Random,
+    /// Prune the filters with the smallest mean |W|; for comparison
+    Magnitude,
+    /// Learn nothing: lossless elimination only
+    None,
+}
+
+/// Values of `--removal`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum RemovalName {
+    /// A pruned channel contributes nothing downstream
+    #[default]
+    Drop,
+    /// Only the layer's own output is zero; what that leaves behind is folded into biases
+    Fold,
+}
+
+/// Arguments of the main job.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PruneArgs {
+    /// The trained binary network
+    #[arg(value_name = "IN.onnx", required = true)]
+    pub input: Option<PathBuf>,
+    /// Where to write the pruned one
+    #[arg(value_name = "OUT.onnx", required = true)]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Validation images [default: split off --data]
+    #[arg(long, value_name = "PATH", help_heading = "Data")]
+    pub val: Option<PathBuf>,
+    /// Share of --data used for validation when there is no --val
+    #[arg(long, default_value_t = 0.1, value_name = "F", help_heading = "Data", value_parser = parse_share)]
+    pub val_split: f64,
+    /// Flip training images left-right at random
+    #[arg(long, help_heading = "Data")]
+    pub flip: bool,
+    /// Pad training images by N pixels and crop at random
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Data")]
+    pub crop_padding: usize,
+
+    /// How filters are chosen
+    #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
+    pub method: MethodName,
+    /// Share of filters to prune in each layer (a target for `subsidiary`)
+    #[arg(long, value_name = "F", help_heading = "Choosing filters", value_parser = parse_share)]
+    pub ratio: Option<f64>,
+    /// For the rules: prune as many filters per layer as this masks file does
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Choosing filters",
+        conflicts_with = "ratio"
+    )]
+    pub like: Option<PathBuf>,
+    /// Never prune this layer's filters (repeatable)
+    #[arg(long, value_name = "NAME", help_heading = "Choosing filters")]
+    pub keep: Vec<String>,
+    /// Mask exactly these filters: no learning, no retraining
+    #[arg(long, value_name = "FILE", help_heading = "Choosing filters", conflicts_with_all = ["method", "ratio", "keep"])]
+    pub masks: Option<PathBuf>,
+    /// Write the masks
+    #[arg(long, value_name = "FILE", help_heading = "Choosing filters")]
+    pub save_masks: Option<PathBuf>,
+    /// Write the masked model, which the pruned one must equal
+    #[arg(long, value_name = "FILE", help_heading = "Choosing filters")]
+    pub save_masked: Option<PathBuf>,
+    /// What a pruned filter leaves behind
+    #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
+    pub removal: RemovalName,
+
+    /// Weight of the regulariser: larger prunes more
+    #[arg(long, value_name = "A", help_heading = "Training")]
+    pub alpha: Option<f32>,
+    /// Epochs of mask training per layer
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub mask_epochs: Option<usize>,
+    /// Epochs of retraining per layer
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub main_epochs: Option<usize>,
+    /// Learning rate of the masks
+    #[arg(long, value_name = "R", help_heading = "Training")]
+    pub mask_lr: Option<f32>,
+    /// Learning rate of retraining
+    #[arg(long, value_name = "R", help_heading = "Training")]
+    pub main_lr: Option<f32>,
+    /// Optimiser of retraining
+    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    pub optimizer: OptimizerName,
+    /// Decay of the learning rate over a stage
+    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    pub lr_schedule: ScheduleName,
+    /// Images per step
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub batch_size: Option<usize>,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Training")]
+    pub seed: u64,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub threads: Option<usize>,
+
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE.json", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+    /// Do everything but write OUT
+    #[arg(long, help_heading = "Output")]
+    pub dry_run: bool,
+    /// Allow OUT to be the same file as IN
+    #[arg(long, help_heading = "Output")]
+    pub in_place: bool,
+    /// No progress bars
+    #[arg(long, short, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+/// Values of `--optimizer`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum OptimizerName {
+    /// Adam
+    #[default]
+    Adam,
+    /// Stochastic gradient descent with momentum 0.9
+    Sgd,
+}
+
+/// Values of `--lr-schedule`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleName {
+    /// By a constant factor each step
+    #[default]
+    Exponential,
+    /// Half a cosine
+    Cosine,
+    /// No decay
+    Constant,
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(f) if (0.0..1.0).contains(&f) => Ok(f),
+        _ => Err("must be a number from 0 to below 1".to_owned()),
+    }
+}
+
+/// A number, or a fraction such as `1/255`.
+fn parse_number(text: &str) -> Result<f32, String> {
+    let parse = |s: &str| s.trim().parse::<f32>().ok().filter(|x| x.is_finite());
+    let value = match text.split_once('/') {
+        Some((a, b)) => parse(a).zip(parse(b)).map(|(a, b)| a / b),
+        None => parse(text),
+    };
+    value
+        .filter(|x| x.is_finite())
+        .ok_or_else(|| "must be a number or a fraction such as 1/255".to_owned())
+}
+
+fn parse_size(text: &str) -> Result<Size, String> {
+    let parse = |s: &str| s.parse::<u32>().ok().filter(|&n| n > 0);
+    let (h, w) = text.split_once('x').unwrap_or((text, text));
+    match (parse(h), parse(w)) {
+        (Some(height), Some(width)) => Ok(Size { height, width }),
+        _ => Err("must be a size such as 32 or 32x48 (height x width)".to_owned()),
+    }
+}

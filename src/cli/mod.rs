@@ -1,0 +1,54 @@
+//! Arguments, commands, progress, exit codes; no logic.
+
+mod args;
+mod commands;
+mod progress;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use clap::Parser as _;
+use onnx_bnnprune::error::Error;
+
+use args::{Cli, Command};
+
+/// What the process prints on stdout, and its exit code.
+type Printed = Result<(String, u8), Error>;
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The first Ctrl-C stops cleanly, a second one at once.
+    let handler = || {
+        if progress::CANCELLED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping (press Ctrl-C again to stop at once) …");
+    };
+    if let Err(e) = ctrlc::set_handler(handler) {
+        eprintln!("warning: Ctrl-C cannot be caught: {e}");
+    }
+    let outcome = match &cli.command {
+        Some(Command::Inspect(a)) => commands::inspect(a),
+        Some(Command::Eval(a)) => commands::eval(a),
+        Some(Command::Verify(a)) => commands::verify(a),
+        None => commands::prune(&cli.prune),
+    };
+    match outcome {
+        Ok((text, code)) => {
+            // A closed pipe (`| head`) is not an error.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::from(code)
+        }
+        Err(e) => {
+            eprintln!("onnx-bnnprune: {}", one_line(&e.to_string()));
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+/// Messages of libraries may have several lines; ours have one.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,102 @@
+//! Every way the pipeline can fail, with its exit code.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::autograd::ImportError;
+use crate::data::DataError;
+use crate::graph::{FactsError, GraphError};
+use crate::onnx::{LoadError, SaveError};
+use crate::rewrite::{MasksError, RewriteError};
+use crate::verify::RuntimeError;
+
+/// Why a job was not done. One line each: file, node, remedy.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A model file that cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A file that cannot be written.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// A graph that breaks the rules of ONNX.
+    #[error("{}: {source}", path.display())]
+    Graph {
+        /// The model.
+        path: PathBuf,
+        /// What is wrong.
+        source: GraphError,
+    },
+    /// A graph of which too little is known.
+    #[error("{}: {source}", path.display())]
+    Facts {
+        /// The model.
+        path: PathBuf,
+        /// What is missing.
+        source: FactsError,
+    },
+    /// A graph that the native network cannot run or train.
+    #[error("{}: {source}", path.display())]
+    Import {
+        /// The model.
+        path: PathBuf,
+        /// The node and why.
+        source: ImportError,
+    },
+    /// Masks that do not fit, or a graph that cannot be rewritten.
+    #[error("{}: {source}", path.display())]
+    Rewrite {
+        /// The model, or the masks file.
+        path: PathBuf,
+        /// What is wrong.
+        source: RewriteError,
+    },
+    /// A masks file that cannot be read or written.
+    #[error(transparent)]
+    Masks(#[from] MasksError),
+    /// Images that cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A runtime that is missing or refuses a model.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// Input that does not fit: model and data, or model and job.
+    #[error("{}: {reason}", path.display())]
+    Unsuitable {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why, and the remedy.
+        reason: String,
+    },
+    /// Options that contradict each other.
+    #[error("{0}")]
+    Usage(String),
+    /// The pruned model does not compute what the masked model computes.
+    #[error("{0}")]
+    Verification(String),
+    /// Stopped by the user.
+    #[error("interrupted; nothing was written")]
+    Interrupted,
+}
+
+impl Error {
+    /// Input at `path` that does not fit, and why.
+    pub fn unsuitable(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Unsuitable {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Verification(_) => 1,
+            Self::Runtime(RuntimeError::Missing(_)) => 3,
+            Self::Interrupted => 130,
+            _ => 2,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Images that fit a model: loading, and every way in which they may not.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::data::{
+    self, Augment, Channels, DataError, Dataset, Images, Layout, LoadOptions, Preprocess, Size,
+};
+use crate::error::Error;
+use crate::graph::{Facts, Graph};
+use crate::progress::Observer;
+
+/// Where images come from and how pixels become the model's input.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DataSource {
+    /// Training images.
+    pub data: PathBuf,
+    /// Validation images; `None`: split off the training images.
+    pub val: Option<PathBuf>,
+    /// Share of the training images to split off.
+    pub val_split: f64,
+    /// Class names in the order of the outputs.
+    pub classes: Option<PathBuf>,
+    /// Factor on pixels.
+    pub scale: f32,
+    /// Mean per channel (of scaled pixels); empty: 0.
+    pub mean: Vec<f32>,
+    /// Standard deviation per channel; empty: 1.
+    pub std: Vec<f32>,
+    /// Channel order; `None`: what the model's channel count suggests.
+    #[serde(skip)]
+    pub channels: Option<Channels>,
+    /// Resize to this size.
+    #[serde(skip)]
+    pub resize: Option<Size>,
+    /// Crop the centre of this size.
+    #[serde(skip)]
+    pub crop: Option<Size>,
+    /// Random variation of training images.
+    #[serde(skip)]
+    pub augment: Augment,
+}
+
+/// What a model takes: channels, and size where fixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputForm {
+    /// Order of axes.
+    pub layout: Layout,
+    /// Channels; `None` for flat inputs.
+    pub channels: Option<usize>,
+    /// Height and width; `None` for flat inputs.
+    pub size: Option<Size>,
+}
+
+/// The form of the model's only input.
+pub fn input_form(path: &Path, graph: &Graph<'_>, facts: &Facts) -> Result<InputForm, Error> {
+    let &[input] = graph.inputs() else {
+        let count = graph.inputs().len();
+        return Err(Error::unsuitable(
+            path,
+            format!("has {count} inputs; --data works with models that take one image"),
+        ));
+    };
+    let shape = facts.shape(input).unwrap_or_default();
+    let size = |h: usize, w: usize| {
+        Some(Size {
+            height: u32::try_from(h).ok()?,
+            width: u32::try_from(w).ok()?,
+        })
+    };
+    match *shape {
+        [_, c @ (1 | 3), h, w] => Ok(InputForm {
+            layout: Layout::Nchw,
+            channels: Some(c),
+            size: size(h, w),
+        }),
+        [_, h, w, c @ (1 | 3)] => Ok(InputForm {
+            layout: Layout::Nhwc,
+            channels: Some(c),
+            size: size(h, w),
+        }),
+        [_, _] => Ok(InputForm {
+            layout: Layout::Flat,
+            channels: None,
+            size: None,
+        }),
+        _ => Err(Error::unsuitable(
+            path,
+            format!(
+                "input '{}' has the shape {shape:?}, which is not that of an image with 1 or 3 channels",
+                graph.name(input)
+            ),
+        )),
+    }
+}
+
+/// Loads the images of `source` for a model of that form with `outputs` classes.
+pub fn load(
+    model: &Path,
+    form: InputForm,
+    outputs: usize,
+    source: &DataSource,
+    seed: u64,
+    observer: &dyn Observer,
+) -> Result<Images, Error> {
+    let channels = match source.channels {
+        Some(c) => c,
+        None => form
+            .channels
+            .and_then(Channels::for_model)
+            .unwrap_or_default(),
+    };
+    if let Some(c) = form.channels.filter(|&c| c != channels.count()) {
+        return Err(Error::Usage(format!(
+            "--channels {channels:?} has {} channels, but the model's input has {c}",
+            channels.count()
+        )));
+    }
+    let preprocess = Preprocess {
+        scale: source.scale,
+        mean: or_default(&source.mean, 0.0),
+        std: or_default(&source.std, 1.0),
+        channels,
+        resize: source.resize,
+        crop: source.crop,
+        layout: form.layout,
+    };
+    let options = LoadOptions {
+        preprocess: preprocess.clone(),
+        channels: form.channels,
+        size: form.size,
+        classes: source.classes.clone(),
+    };
+    let read = |path: &Path| -> Result<Dataset, Error> {
+        let set = read_with_progress(path, &options, observer)?;
+        check_classes(model, path, &set, outputs)?;
+        Ok(set)
+    };
+    let train = read(&source.data)?;
+    preprocess.check(train.image_shape()[0])?;
+    let all: Vec<usize> = (0..train.len()).collect();
+    let (val, train_indices, val_indices, val_source) = match &source.val {
+        Some(path) => {
+            let set = read(path)?;
+            let indices = (0..set.len()).collect();
+            (Some(set), all, indices, path.display().to_string())
+        }
+        None => {
+            let split = train.split(source.val_split, seed);
+            let words = format!(
+                "{:.0} % of {}, split off by seed {seed}; the original may have been trained on them",
+                source.val_split * 100.0,
+                source.data.display()
+            );
+            (None, split.train, split.val, words)
+        }
+    };
+    if train_indices.is_empty() || val_indices.is_empty() {
+        return Err(Error::unsuitable(
+            &source.data,
+            "too few images to train and validate on; add images, or give --val or another --val-split",
+        ));
+    }
+    Ok(Images {
+        train,
+        train_indices,
+        val,
+        val_indices,
+        preprocess,
+        val_source,
+    })
+}
+
+/// What the user gave per channel, or one value for all.
+fn or_default(values: &[f32], default: f32) -> Vec<f32> {
+    match values {
+        [] => vec![default],
+        values => values.to_vec(),
+    }
+}
+
+fn read_with_progress(
+    path: &Path,
+    options: &LoadOptions,
+    observer: &dyn Observer,
+) -> Result<Dataset, DataError> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let (begun, shown) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let progress = |done: usize, total: usize| {
+        if begun.swap(1, Ordering::Relaxed) == 0 {
+            observer.begin("reading images", total as u64);
+        }
+        let before = shown.fetch_max(done, Ordering::Relaxed);
+        observer.advance(done.saturating_sub(before) as u64);
+    };
+    let set = data::load(path, options, &progress);
+    observer.end();
+    set
+}
+
+fn check_classes(model: &Path, path: &Path, set: &Dataset, outputs: usize) -> Result<(), Error> {
+    let Some(classes) = set.class_count() else {
+        return Ok(());
+    };
+    if classes == outputs || (set.classes.is_empty() && classes < outputs) {
+        return Ok(());
+    }
+    Err(Error::unsuitable(
+        path,
+        format!(
+            "holds {classes} classes, but {} has {outputs} outputs; check the folder, or list the classes with --classes",
+            model.display()
+        ),
+    ))
+}

@@ -1,0 +1,99 @@
+//! What the main job is asked to do.
+
+use std::path::PathBuf;
+
+use super::DataSource;
+use crate::data::Images;
+use crate::rewrite::Removal;
+use crate::subsidiary::{Decay, MainOptimizer, Options, Selector};
+
+/// The main job.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The model to prune.
+    pub input: PathBuf,
+    /// Where the pruned model goes; `None`: nowhere.
+    pub output: Option<PathBuf>,
+    /// Everything but writing the output.
+    pub dry_run: bool,
+    /// Images, if there are any.
+    pub source: Option<DataSource>,
+    /// How filters are chosen.
+    pub choice: Choice,
+    /// What a pruned filter leaves behind.
+    pub removal: Removal,
+    /// Where to write the masks.
+    pub save_masks: Option<PathBuf>,
+    /// Where to write the masked model.
+    pub save_masked: Option<PathBuf>,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+impl Job {
+    /// The data's path, or the model's where there are no data.
+    pub(super) fn source_path(&self) -> PathBuf {
+        match &self.source {
+            Some(s) => s.data.clone(),
+            None => self.input.clone(),
+        }
+    }
+}
+
+/// How filters are chosen.
+#[derive(Debug, Clone)]
+pub enum Choice {
+    /// Not at all: lossless elimination only.
+    Nothing,
+    /// By a masks file.
+    Masks(PathBuf),
+    /// By training on the images, where there are any; else as [`Choice::Nothing`].
+    Learn(Box<Tuning>),
+}
+
+/// Options of training; what is left out gets its default.
+#[derive(Debug, Clone, Default)]
+pub struct Tuning {
+    /// How filters are chosen.
+    pub selector: Option<Selector>,
+    /// Layers never pruned.
+    pub keep: Vec<String>,
+    /// See [`Options::alpha`].
+    pub alpha: Option<f32>,
+    /// See [`Options::mask_epochs`].
+    pub mask_epochs: Option<usize>,
+    /// See [`Options::main_epochs`].
+    pub main_epochs: Option<usize>,
+    /// See [`Options::mask_lr`].
+    pub mask_lr: Option<f32>,
+    /// See [`Options::main_lr`].
+    pub main_lr: Option<f32>,
+    /// See [`Options::optimizer`].
+    pub optimizer: Option<MainOptimizer>,
+    /// See [`Options::decay`].
+    pub decay: Option<Decay>,
+    /// See [`Options::batch_size`].
+    pub batch_size: Option<usize>,
+}
+
+impl Tuning {
+    /// All options, for those images.
+    pub fn options(&self, images: &Images, job: &Job) -> Options {
+        let mut o = Options::for_images(images.train_indices.len());
+        macro_rules! take {
+            ($($field:ident),*) => {
+                $(if let Some(v) = self.$field.clone() { o.$field = v; })*
+            };
+        }
+        take!(
+            selector, alpha, mask_epochs, main_epochs, mask_lr, main_lr, optimizer, decay, batch_size
+        );
+        o.keep = self.keep.clone();
+        o.removal = job.removal;
+        o.seed = job.seed;
+        if let Some(source) = &job.source {
+            o.augment = source.augment;
+        }
+        o
+    }
+}

@@ -1,0 +1,192 @@
+//! The main job, end to end: import, recognise, learn, remove, verify, write, report.
+
+mod images;
+mod job;
+mod proof;
+mod summary;
+mod view;
+
+pub use images::{DataSource, InputForm, input_form, load as load_images};
+pub use job::{Choice, Job, Tuning};
+pub use view::View;
+
+use std::time::Instant;
+
+use crate::autograd::Network;
+use crate::data::Images;
+use crate::error::Error;
+use crate::onnx::proto::ModelProto;
+use crate::onnx::Model;
+use crate::progress::Observer;
+use crate::report::Report;
+use crate::rewrite::{self, EliminateOptions, FilterMasks, Masked};
+use crate::subsidiary::{self, Learned, Options};
+use crate::verify::Runtime;
+
+use proof::Proof;
+use summary::Summary;
+
+/// Runs a job. The report says whether verification passed; if it did not, or in a dry run,
+/// nothing was written to the output.
+///
+/// # Errors
+/// Whatever stops the job before a verdict: see [`Error`].
+pub fn run(job: &Job, runtime: &dyn Runtime, observer: &dyn Observer) -> Result<Report, Error> {
+    let start = Instant::now();
+    let model = Model::load(&job.input)?;
+    model.warnings.iter().for_each(|w| observer.warn(w));
+    let view = View::new(&job.input, &model.proto)?;
+    let images = match &job.source {
+        Some(source) => Some(load_for(job, &view, source, observer)?),
+        None => None,
+    };
+    let mut summary = Summary::default();
+
+    let (retrained, masks) = choose(job, &view, images.as_ref(), observer, &mut summary)?;
+    if let (Some(path), Some(masks)) = (&job.save_masks, &masks) {
+        masks.save(path)?;
+    }
+    let retrained = retrained.as_ref().unwrap_or(&model.proto);
+    let rewrite_error = |source| Error::Rewrite {
+        path: job.input.clone(),
+        source,
+    };
+    let masked = match &masks {
+        Some(masks) => rewrite::apply_masks(retrained, masks, job.removal).map_err(rewrite_error)?,
+        None => Masked {
+            model: retrained.clone(),
+            notes: Vec::new(),
+        },
+    };
+    if let Some(path) = &job.save_masked {
+        model.save_edited(&masked.model, path)?;
+    }
+    let eliminated = rewrite::eliminate(&masked.model, &EliminateOptions::default()).map_err(rewrite_error)?;
+    summary.notes.extend(masked.notes.iter().map(ToString::to_string));
+
+    let proof = Proof::new(job, runtime, images.as_ref(), observer);
+    let verification = proof.verify(&masked.model, &eliminated)?;
+    let passed = verification.passed;
+    let accuracy = proof.accuracy(
+        &model.proto,
+        &masked.model,
+        &eliminated.model,
+        summary.after_masking(),
+    )?;
+    let latency = proof.latency(&model.proto, &eliminated.model)?;
+
+    let output = job.output.as_ref().filter(|_| passed && !job.dry_run);
+    if let Some(path) = output {
+        if observer.cancelled() {
+            return Err(Error::Interrupted);
+        }
+        model.save_edited(&eliminated.model, path)?;
+    }
+    let pruned = View::new(&job.input, &eliminated.model)?;
+    let mut report = summary.report(job, &model, &view, &pruned, &eliminated, masks.as_ref())?;
+    report.verification = Some(verification);
+    report.accuracy = accuracy;
+    report.latency_ms = Some(latency);
+    report.output = match output {
+        Some(path) => Some(summary::output_file(path, report.input.opset)?),
+        None => None,
+    };
+    report.seconds = start.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+fn load_for(
+    job: &Job,
+    view: &View<'_>,
+    source: &DataSource,
+    observer: &dyn Observer,
+) -> Result<Images, Error> {
+    let form = input_form(&job.input, &view.graph, &view.facts)?;
+    let outputs = view.classes().ok_or_else(|| {
+        Error::unsuitable(
+            &job.input,
+            "its first output is not [N, classes]; --data works with classifiers",
+        )
+    })?;
+    images::load(&job.input, form, outputs, source, job.seed, observer)
+}
+
+/// Decides which filters go. The model returned is the retrained one, if there was training.
+fn choose(
+    job: &Job,
+    view: &View<'_>,
+    images: Option<&Images>,
+    observer: &dyn Observer,
+    summary: &mut Summary,
+) -> Result<(Option<ModelProto>, Option<FilterMasks>), Error> {
+    match (&job.choice, images) {
+        (Choice::Nothing, _) => Ok((None, None)),
+        (Choice::Masks(path), _) => {
+Ok((None, Some(FilterMasks::load(path)?)))
+        }
+        (Choice::Learn(_), None) => {
+            summary.notes.push(
+                "no --data: only filters that cannot matter were removed; with --data images/ \
+                 the tool learns which others the network can do without"
+                    .to_owned(),
+            );
+            Ok((None, None))
+        }
+        (Choice::Learn(tuning), Some(images)) => {
+            let options = tuning.options(images, job);
+            let (model, learned) = train(job, view, images, &options, observer)?;
+            let masks = learned.masks.clone();
+            summary.learned = Some((learned, options));
+            Ok((Some(model), Some(masks)))
+        }
+    }
+}
+
+fn train(
+    job: &Job,
+    view: &View<'_>,
+    images: &Images,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<(ModelProto, Learned), Error> {
+    if !view.layers.iter().any(|l| l.is_binary()) {
+        return Err(Error::unsuitable(
+            &job.input,
+            format!(
+                "has no binary layer (±1 weights on ±1 inputs); `onnx-bnnprune inspect {}` says why of each",
+                job.input.display()
+            ),
+        ));
+    }
+    for name in &options.keep {
+        if view.analysis.group_of(name).is_none() {
+            return Err(Error::unsuitable(
+                &job.input,
+                format!("--keep {name}: there is no such layer; `onnx-bnnprune inspect` lists them"),
+            ));
+        }
+    }
+    let import = |source| Error::Import {
+        path: job.input.clone(),
+        source,
+    };
+    let mut network =
+        Network::import(&view.graph, &view.facts, &view.layers).map_err(import)?;
+    subsidiary::sanity::check(&network, images, observer)
+        .map_err(|e| e.at(&job.source_path()))?;
+    let learned = subsidiary::learn(
+        &mut network,
+        &view.graph,
+        &view.layers,
+        &view.analysis,
+        images,
+        options,
+        observer,
+    )
+    .map_err(|e| e.at(&job.input))?;
+    let mut model = view.graph.model().clone();
+    network
+        .write_back(&mut model)
+        .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
+    Ok((model, learned))
+}

@@ -1,0 +1,156 @@
+//! The report, from what the steps found.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Job, View};
+use crate::error::Error;
+use crate::onnx::Model;
+use crate::report::{FileReport, LayerReport, Report, Totals};
+use crate::rewrite::{Eliminated, FilterMasks, LayerCost, cost};
+use crate::subsidiary::{Learned, Options};
+
+/// What the steps found, beside the models.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    /// Masks and stages, where there was training.
+    pub learned: Option<(Learned, Options)>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+impl Summary {
+    /// Native accuracy right after the last stage's mask, before its retraining.
+    pub(super) fn after_masking(&self) -> Option<f64> {
+        self.learned.as_ref()?.0.stages.last()?.after_masking
+    }
+
+    /// The report but for what was measured in a runtime.
+    pub(super) fn report(
+        &self,
+        job: &Job,
+        model: &Model,
+        before: &View<'_>,
+        after: &View<'_>,
+        eliminated: &Eliminated,
+        masks: Option<&FilterMasks>,
+    ) -> Result<Report, Error> {
+        let cost_before = cost(&before.graph, &before.facts, &before.layers);
+        let cost_after = cost(&after.graph, &after.facts, &after.layers);
+        let after_by_name: BTreeMap<&str, &LayerCost> = cost_after
+            .layers
+            .iter()
+            .map(|l| (l.name.as_str(), l))
+            .collect();
+        let outcomes: BTreeMap<&str, _> = eliminated
+            .layers
+            .iter()
+            .map(|l| (l.name.as_str(), l))
+            .collect();
+        let excluded: BTreeMap<&str, &str> = self
+            .learned
+            .iter()
+            .flat_map(|(l, _)| &l.excluded)
+            .map(|e| (e.layer.as_str(), e.reason.as_str()))
+            .collect();
+        let mut layers = Vec::new();
+        for (layer, cost) in before.layers.iter().zip(&cost_before.layers) {
+            let name = layer.name.as_str();
+            let outcome = outcomes.get(name);
+            let kept: Vec<usize> = match outcome {
+                Some(o) => o.kept.clone(),
+                None => (0..layer.filters).collect(),
+            };
+            let pruned: Vec<usize> = (0..layer.filters).filter(|f| !kept.contains(f)).collect();
+            let masked = masks.and_then(|m| m.layers.get(name));
+            let stayed = masked.map_or(0, |m| m.pruned.iter().filter(|f| kept.contains(f)).count());
+            let reason = outcome
+                .and_then(|o| o.reason.clone())
+                .or_else(|| excluded.get(name).map(ToString::to_string))
+                .or_else(|| layer.why_not_binary().map(str::to_owned));
+            let then = after_by_name.get(name);
+            layers.push(LayerReport {
+                name: name.to_owned(),
+                kind: match layer.is_binary() {
+                    true => format!("binary {}", layer.op.name()),
+                    false => format!("float {}", layer.op.name()),
+                },
+                binary: layer.is_binary(),
+                filters: layer.filters,
+                kept: kept.len(),
+                pruned,
+                masked_but_kept: stayed,
+                reason,
+                macs_before: cost.macs,
+                macs_after: then.map_or(0, |c| c.macs),
+                binary_ops_before: cost.binary_macs,
+                binary_ops_after: then.map_or(0, |c| c.binary_macs),
+                bytes_before: cost.bytes,
+                bytes_after: then.map_or(0, |c| c.bytes),
+            });
+        }
+        let mut totals = Totals::of(&layers);
+        totals.params_before = cost_before.parameters;
+        totals.params_after = cost_after.parameters;
+        Ok(Report {
+            tool: "onnx-bnnprune".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            input: FileReport {
+                path: job.input.display().to_string(),
+                sha256: hex(&model.bytes),
+                bytes: model.bytes.len() as u64 + external_bytes(model),
+                opset: before.graph.opset(),
+            },
+            layers,
+            totals,
+            stages: self
+                .learned
+                .as_ref()
+                .map_or(Vec::new(), |(l, _)| l.stages.clone()),
+            settings: self.settings(job),
+            seed: job.seed,
+            warnings: [&model.warnings[..], &self.notes[..]].concat(),
+            ..Report::default()
+        })
+    }
+
+    fn settings(&self, job: &Job) -> serde_json::Map<String, serde_json::Value> {
+        let mut map = serde_json::Map::new();
+        let mut put = |key: &str, value: serde_json::Result<serde_json::Value>| {
+            if let Ok(v) = value {
+                map.insert(key.to_owned(), v);
+            }
+        };
+        put("removal", serde_json::to_value(job.removal));
+        if let Some((_, options)) = &self.learned {
+            put("training", serde_json::to_value(options));
+        }
+        if let Some(source) = &job.source {
+            put("data", serde_json::to_value(source));
+        }
+        map
+    }
+}
+
+/// The output file as written.
+pub(super) fn output_file(path: &Path, opset: i64) -> Result<FileReport, Error> {
+    let bytes = std::fs::read(path)
+        .map_err(|e| Error::unsuitable(path, format!("cannot be read back: {e}")))?;
+    Ok(FileReport {
+        path: path.display().to_string(),
+        sha256: hex(&bytes),
+        bytes: bytes.len() as u64,
+        opset,
+    })
+}
+
+fn external_bytes(model: &Model) -> u64 {
+    let size = |p| std::fs::metadata(p).map_or(0, |m| m.len());
+    model.external_files.iter().map(size).sum()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}

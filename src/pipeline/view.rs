@@ -1,0 +1,53 @@
+//! A model with everything that is known of it.
+
+use std::path::Path;
+
+use crate::error::Error;
+use crate::graph::{Facts, Graph};
+use crate::onnx::proto::ModelProto;
+use crate::recognize::{self, Layer};
+use crate::rewrite::Analysis;
+
+/// A model's graph, facts, layers and channel analysis.
+#[derive(Debug)]
+pub struct View<'m> {
+    /// The indexed graph.
+    pub graph: Graph<'m>,
+    /// Shapes and constants at batch size 1 (or the one the file fixes).
+    pub facts: Facts,
+    /// Every Conv, Gemm and MatMul with constant-derived weights.
+    pub layers: Vec<Layer>,
+    /// Groups and what is prunable.
+    pub analysis: Analysis,
+}
+
+impl<'m> View<'m> {
+    /// Looks at `model`, read from `path`.
+    pub fn new(path: &Path, model: &'m ModelProto) -> Result<Self, Error> {
+        let graph = Graph::new(model).map_err(|source| Error::Graph {
+            path: path.to_owned(),
+            source,
+        })?;
+        let facts = Facts::infer(&graph, 1).map_err(|source| Error::Facts {
+            path: path.to_owned(),
+            source,
+        })?;
+        let layers = recognize::layers(&graph, &facts);
+        let analysis = Analysis::new(&graph, &facts);
+        Ok(Self {
+            graph,
+            facts,
+            layers,
+            analysis,
+        })
+    }
+
+    /// Classes that the first output tells apart, if it is `[N, K]` or `[N, K, 1, 1]`.
+    pub fn classes(&self) -> Option<usize> {
+        let output = *self.graph.outputs().first()?;
+        match self.facts.shape(output)? {
+            [_, k, rest @ ..] if rest.iter().all(|&d| d == 1) => Some(*k),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What `inspect` says of a model.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::graph::Graph;
+use crate::recognize::{Layer, LatentScale};
+use crate::rewrite::Analysis;
+
+/// A model's layers and groups (`inspect --json`; keys are a contract).
+#[derive(Debug, Clone, Serialize)]
+pub struct Inspection {
+    /// The file.
+    pub model: String,
+    /// Opset of the default domain.
+    pub opset: i64,
+    /// What a user should know about how the file was read.
+    pub warnings: Vec<String>,
+    /// One entry per Conv, Gemm and MatMul with constant-derived weights.
+    pub layers: Vec<LayerEntry>,
+    /// Filters that can only be cut together.
+    pub groups: Vec<GroupEntry>,
+}
+
+/// A layer in an [`Inspection`].
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerEntry {
+    /// What masks files and reports call it.
+    pub name: String,
+    /// `Conv`, `Gemm` or `MatMul`.
+    pub op: &'static str,
+    /// ±1 weights (times a scale) on a ±1 input.
+    pub binary: bool,
+    /// Output channels.
+    pub filters: usize,
+    /// Input channels that a filter reads.
+    pub inputs: usize,
+    /// Spatial kernel.
+    pub kernel: Vec<usize>,
+    /// `per-filter`, `one` (all 1), `uniform` (one for all filters), or nothing.
+    pub scale: Option<&'static str>,
+    /// What binarises the input.
+    pub binarizer: Option<&'static str>,
+    /// The binariser's value at 0.
+    pub zero: Option<i8>,
+    /// `latent`, `constant`, or `float`.
+    pub weights: &'static str,
+    /// Convolution groups.
+    pub group: usize,
+    /// Whether its filters can be pruned.
+    pub prunable: bool,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
+/// A group in an [`Inspection`].
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupEntry {
+    /// Number within the model.
+    pub id: usize,
+    /// Channels that go together.
+    pub channels: usize,
+    /// The layers that produce them.
+    pub layers: Vec<String>,
+}
+
+impl Inspection {
+    /// Of a model's graph, with its layers and their analysis.
+    pub fn new(
+        path: &std::path::Path,
+        graph: &Graph<'_>,
+        layers: &[Layer],
+        analysis: &Analysis,
+        warnings: Vec<String>,
+    ) -> Self {
+        let entries = layers.iter().map(|l| entry(l, analysis)).collect();
+        let groups = analysis
+            .groups()
+            .iter()
+            .map(|g| GroupEntry {
+                id: g.id.0,
+                channels: g.channels,
+                layers: g.layers.clone(),
+            })
+            .collect();
+        Self {
+            model: path.display().to_string(),
+            opset: graph.opset(),
+            warnings,
+            layers: entries,
+            groups,
+        }
+    }
+
+    /// As text for a terminal.
+    pub fn render(&self) -> String {
+        let mut table = Table::new();
+        table
+            .load_preset(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header([
+                "layer", "op", "filters", "inputs", "kernel", "weights", "scale", "binarizer", "0 →",
+                "group", "prunable",
+            ]);
+        for l in &self.layers {
+            let kernel = l.kernel.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let group = self.groups.iter().find(|g| g.layers.contains(&l.name));
+            table.add_row([
+                l.name.clone(),
+                l.op.to_owned(),
+                l.filters.to_string(),
+                l.inputs.to_string(),
+                kernel.join("×"),
+                match l.binary {
+                    true => format!("±1, {}", l.weights),
+                    false => l.weights.to_owned(),
+                },
+                l.scale.unwrap_or("").to_owned(),
+                l.binarizer.unwrap_or("").to_owned(),
+                l.zero.map_or(String::new(), |z| format!("{z:+}").replace("+0", "0")),
+                group.map_or(String::new(), |g| g.id.to_string()),
+                if l.prunable { "yes" } else { "no" }.to_owned(),
+            ]);
+        }
+        for column in [2, 3, 9] {
+            if let Some(c) = table.column_mut(column) {
+                c.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let binary: Vec<_> = self.layers.iter().filter(|l| l.binary).collect();
+        let filters: usize = binary.iter().map(|l| l.filters).sum();
+        let prunable: usize = binary.iter().filter(|l| l.prunable).map(|l| l.filters).sum();
+        let mut text = format!("{}  (opset {})\n\n{table}\n", self.model, self.opset);
+        text += &format!(
+            "\n{} binary layers with {filters} filters, {prunable} of them prunable.\n",
+            binary.len()
+        );
+        let coupled: Vec<_> = self.groups.iter().filter(|g| g.layers.len() > 1).collect();
+        if !coupled.is_empty() {
+            text += "\nFilters that can only be cut together:\n";
+            for g in coupled {
+                text += &format!(
+                    "  group {}: {} channels of {}\n",
+                    g.id,
+                    g.channels,
+                    g.layers.join(", ")
+                );
+            }
+        }
+        let blocked: Vec<_> = self
+            .layers
+            .iter()
+            .filter_map(|l| l.reason.as_ref().map(|r| (&l.name, r)))
+            .collect();
+        if !blocked.is_empty() {
+            text += "\nNot prunable:\n";
+            for (name, reason) in blocked {
+                text += &format!("  {name}: {reason}\n");
+            }
+        }
+        for w in &self.warnings {
+            text += &format!("\nwarning: {w}\n");
+        }
+        text
+    }
+}
+
+fn entry(l: &Layer, analysis: &Analysis) -> LayerEntry {
+    let reason = match l.why_not_binary() {
+        Some(why) => Some(why.to_owned()),
+        None => analysis.prunable(&l.name).err(),
+    };
+    let binary = l.binary_weights.as_ref().filter(|_| l.is_binary());
+    let scale = binary.map(|b| {
+        let mut nonzero = b.scale.iter().copied().filter(|&s| s != 0.0);
+        let first = nonzero.next().unwrap_or(0.0);
+        match nonzero.all(|s| (s - first).abs() <= 1e-6 * first) {
+            true if first == 1.0 => "one",
+            true => "uniform",
+            false => "per-filter",
+        }
+    });
+    let weights = match binary {
+        None => "float",
+        Some(b) => match &b.latent {
+            Some(latent) if latent.scale == LatentScale::MeanAbs => "latent (mean |W|)",
+            Some(_) => "latent",
+            None => "constant",
+        },
+    };
+    LayerEntry {
+        name: l.name.clone(),
+        op: l.op.name(),
+        binary: l.is_binary(),
+        filters: l.filters,
+        inputs: l.inputs,
+        kernel: l.kernel.clone(),
+        scale,
+        binarizer: l.binarizer.as_ref().map(|b| b.kind),
+        zero: l.binarizer.as_ref().map(|b| b.zero),
+        weights,
+        group: l.group,
+        prunable: reason.is_none(),
+        reason,
+    }
+}

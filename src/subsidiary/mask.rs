@@ -1,0 +1,139 @@
+//! The subsidiary component of one stage: mask parameters M and their regulariser.
+//!
+//! m = (sign(M) + 1) / 2 with sign(0) = +1 (paper, section 3.2).
+
+use ndarray::{Array1, ArrayD, IxDyn};
+use ndarray_rand::rand::rngs::StdRng;
+use ndarray_rand::rand::{Rng as _, SeedableRng as _};
+
+/// A layer keeps at least this share of its filters, and at least one.
+const MIN_SHARE: f64 = 0.05;
+/// M starts uniform in ±this.
+const INITIAL: f32 = 1e-4;
+
+/// M of a stage before training: `[filters]`, uniform in ±1e-4.
+pub fn initial(filters: usize, seed: u64) -> ArrayD<f32> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    ArrayD::from_shape_fn(IxDyn(&[filters]), |_| {
+        rng.random_range(-INITIAL..=INITIAL)
+    })
+}
+
+/// Which filters M keeps: m = 1 where M ≥ 0.
+pub fn kept(m: &ArrayD<f32>) -> Vec<bool> {
+    m.iter().map(|&v| v >= 0.0).collect()
+}
+
+/// Filters that a layer keeps at least.
+pub fn minimum(filters: usize) -> usize {
+    ((filters as f64 * MIN_SHARE).floor() as usize).max(1)
+}
+
+/// Which filters to keep: those of [`kept`], or exactly all but the share `ratio` with the
+/// smallest M; never fewer than [`minimum`] (those with the largest M, ties by index).
+pub fn decide(m: &ArrayD<f32>, ratio: Option<f64>) -> Vec<bool> {
+    let filters = m.len();
+    let mut keep = kept(m);
+    let wanted = match ratio {
+        Some(r) => filters - (filters as f64 * r).round() as usize,
+        None => keep.iter().filter(|&&k| k).count(),
+    }
+    .max(minimum(filters));
+    if ratio.is_some() || wanted > keep.iter().filter(|&&k| k).count() {
+        let mut order: Vec<(usize, f32)> = m.iter().copied().enumerate().collect();
+        order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        keep = vec![false; filters];
+        order
+            .iter()
+            .take(wanted)
+            .for_each(|&(i, _)| keep[i] = true);
+    }
+    keep
+}
+
+/// Share of M at the bounds ±1, where Adam's steps no longer move it outwards.
+pub fn share_at_bounds(m: &ArrayD<f32>) -> f64 {
+    let at = m.iter().filter(|v| v.abs() >= 1.0).count();
+    at as f64 / m.len().max(1) as f64
+}
+
+/// The regulariser α · Σ c_o·m_o / Σ c_o on the filters that stay.
+#[derive(Debug, Clone)]
+pub struct Regularizer {
+    alpha: f32,
+    share: Array1<f32>,
+}
+
+impl Regularizer {
+    /// With coefficient `alpha` and a cost c_o for each filter.
+    pub fn new(alpha: f32, costs: &[f64]) -> Self {
+        let total: f64 = costs.iter().sum();
+        let share = costs.iter().map(|c| (c / total.max(f64::MIN_POSITIVE)) as f32);
+        Self {
+            alpha,
+            share: share.collect(),
+        }
+    }
+
+    /// Its value at M.
+    pub fn loss(&self, m: &ArrayD<f32>) -> f32 {
+        let kept = self.share.iter().zip(m).filter(|(_, m)| **m >= 0.0);
+        self.alpha * kept.map(|(s, _)| s).sum::<f32>()
+    }
+
+    /// Adds its gradient to dL/dM: through the STE, dm/dM = 1/2 on all of [-1, 1], bounds
+    /// included, so that a parameter at a bound can come back.
+    pub fn add_gradient(&self, gradient: &mut ArrayD<f32>) {
+        for (g, s) in gradient.iter_mut().zip(&self.share) {
+            *g += 0.5 * self.alpha * s;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn array(v: &[f32]) -> ArrayD<f32> {
+        Array1::from(v.to_vec()).into_dyn()
+    }
+
+    #[test]
+    fn m_starts_small_on_both_sides_and_by_seed() {
+        let m = initial(200, 7);
+        assert!(m.iter().all(|v| v.abs() <= INITIAL));
+        let kept = kept(&m).iter().filter(|&&k| k).count();
+        assert!((60..140).contains(&kept));
+        assert_eq!(m, initial(200, 7));
+        assert_ne!(m, initial(200, 8));
+    }
+
+    #[test]
+    fn zero_counts_as_plus() {
+        assert_eq!(kept(&array(&[0.0, -1e-9, 1e-9])), [true, false, true]);
+    }
+
+    #[test]
+    fn a_layer_is_never_emptied() {
+        let keep = decide(&array(&[-0.5, -0.1, -0.3]), None);
+        assert_eq!(keep, [false, true, false]);
+        let forty = decide(&array(&[-1.0; 40]), None);
+        assert_eq!(forty.iter().filter(|&&k| k).count(), 2);
+    }
+
+    #[test]
+    fn a_ratio_takes_the_smallest() {
+        let keep = decide(&array(&[0.1, 0.4, 0.2, 0.3]), Some(0.5));
+        assert_eq!(keep, [false, true, false, true]);
+    }
+
+    #[test]
+    fn the_regulariser_is_the_cost_share_kept_and_its_gradient_reaches_every_m() {
+        let r = Regularizer::new(0.2, &[1.0, 3.0]);
+        assert!((r.loss(&array(&[1.0, -1.0])) - 0.05).abs() < 1e-7);
+        assert!((r.loss(&array(&[0.0, 0.5])) - 0.2).abs() < 1e-7);
+        let mut g = array(&[0.0, 1.0]);
+        r.add_gradient(&mut g);
+        assert!((g[[0]] - 0.025).abs() < 1e-7 && (g[[1]] - 1.075).abs() < 1e-7);
+    }
+}

@@ -1,0 +1,132 @@
+//! Options of the method and their defaults.
+
+use serde::Serialize;
+
+use crate::data::Augment;
+use crate::rewrite::{FilterMasks, Removal};
+
+/// How filters are chosen.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "method", rename_all = "kebab-case")]
+pub enum Selector {
+    /// The paper's method: masks learned layer by layer.
+    Subsidiary {
+        /// Prune exactly this share of each layer's filters, those with the smallest M, instead
+        /// of those whose M is negative.
+        ratio: Option<f64>,
+    },
+    /// A rule that needs no training; for comparison.
+    Rule {
+        /// Which one.
+        rule: Rule,
+        /// How many filters go.
+        amount: Amount,
+    },
+}
+
+/// Rules that choose filters without learning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// Any, by seed.
+    Random,
+    /// Those with the smallest mean |W| (= scale).
+    Magnitude,
+}
+
+/// How many filters a rule prunes in each layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Amount {
+    /// This share of every layer.
+    Ratio(f64),
+    /// As many in each layer as these masks prune.
+    #[serde(serialize_with = "as_name")]
+    Like(FilterMasks),
+}
+
+fn as_name<S: serde::Serializer>(_: &FilterMasks, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str("masks-file")
+}
+
+/// Optimiser of the retraining phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MainOptimizer {
+    /// Adam.
+    Adam,
+    /// Stochastic gradient descent with momentum 0.9.
+    Sgd,
+}
+
+/// How the learning rate falls within a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Exponentially to a thousandth (section 4 of the paper).
+    Exponential,
+    /// Half a cosine, to zero.
+    Cosine,
+    /// Not at all.
+    Constant,
+}
+
+/// Options of the bottom-up schedule.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Options {
+    /// How filters are chosen.
+    pub selector: Selector,
+    /// Layers whose filters are never pruned.
+    pub keep: Vec<String>,
+    /// What a pruned filter leaves behind; training masks where the rewrite will.
+    pub removal: Removal,
+    /// Weight of the regulariser on the share of filters kept.
+    pub alpha: f32,
+    /// Epochs of mask training per stage.
+    pub mask_epochs: usize,
+    /// Epochs of main-network retraining per stage.
+    pub main_epochs: usize,
+    /// Learning rate of the mask parameters.
+    pub mask_lr: f32,
+    /// Learning rate of retraining.
+    pub main_lr: f32,
+    /// Optimiser of retraining.
+    pub optimizer: MainOptimizer,
+    /// Decay of both learning rates over a phase.
+    pub decay: Decay,
+    /// Images per step.
+    pub batch_size: usize,
+    /// Random variation of training images.
+    #[serde(skip)]
+    pub augment: Augment,
+    /// Seed of mask initialisation, batch order, augmentation and random rules.
+    pub seed: u64,
+}
+
+impl Options {
+    /// Steps that a phase should at least have: on a small set of images an epoch is few steps.
+    const MASK_STEPS: usize = 240;
+    const MAIN_STEPS: usize = 240;
+
+    /// Defaults for `images` training images. The number of epochs is such that a phase has some
+    /// hundred steps: the paper's 200 epochs a phase take days.
+    pub fn for_images(images: usize) -> Self {
+        let batch_size = if images >= 12_800 { 128 } else { 64 };
+        let steps = images.div_ceil(batch_size).max(1);
+        Self {
+            selector: Selector::Subsidiary { ratio: None },
+            keep: Vec::new(),
+            removal: Removal::Drop,
+            alpha: 0.1,
+            mask_epochs: Self::MASK_STEPS.div_ceil(steps).clamp(1, 20),
+            main_epochs: Self::MAIN_STEPS.div_ceil(steps).clamp(1, 20),
+            mask_lr: 1e-3,
+            main_lr: 1e-3,
+            optimizer: MainOptimizer::Adam,
+            decay: Decay::Exponential,
+            batch_size,
+            augment: Augment::default(),
+            seed: 0,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The bottom-up schedule (paper, section 3.3 and algorithm 1).
+
+use super::stage::{Stage, StageReport};
+use super::trainer::{TrainError, Trainer};
+use super::{Excluded, Options, Selector, units};
+use crate::autograd::Network;
+use crate::data::Images;
+use crate::graph::Graph;
+use crate::progress::Observer;
+use crate::recognize::Layer;
+use crate::rewrite::{Analysis, FilterMasks};
+
+/// What a run of the schedule found. The network it was given is retrained in place.
+#[derive(Debug)]
+pub struct Learned {
+    /// Which filters go.
+    pub masks: FilterMasks,
+    /// Binary layers that were left alone, and why.
+    pub excluded: Vec<Excluded>,
+    /// What happened in each stage.
+    pub stages: Vec<StageReport>,
+}
+
+/// Chooses filters of the network's binary layers and retrains it around the gaps.
+///
+/// For each unit, bottom-up: (1) its mask is trained (or set by a rule) with everything below
+/// already pruned and the main network frozen; (2) the mask is fixed, and the main network is
+/// retrained from the unit on, everything below frozen.
+pub fn learn(
+    network: &mut Network,
+    graph: &Graph<'_>,
+    layers: &[Layer],
+    analysis: &Analysis,
+    images: &Images,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Learned, TrainError> {
+    let (units, excluded) = units(graph, layers, analysis, &options.keep);
+    let mut trainer = Trainer::new(network, images, options, observer)?;
+    let mask_epochs = match options.selector {
+        Selector::Subsidiary { .. } => options.mask_epochs,
+        Selector::Rule { .. } => 0,
+    };
+    let steps = trainer.steps_per_epoch() * (mask_epochs + options.main_epochs) * units.len();
+    observer.begin("learning", steps as u64);
+    let mut stages = Vec::new();
+    let mut masks = FilterMasks::default();
+    for (index, unit) in units.iter().enumerate() {
+        let stage = Stage::new(&mut trainer, unit, layers, index, units.len());
+        let (keep, report) = stage.run()?;
+        for warning in &report.warnings {
+            observer.warn(warning);
+        }
+        stages.push(report);
+        let pruned: Vec<usize> = (0..unit.filters).filter(|&f| !keep[f]).collect();
+        for (name, filters) in unit.group.filters_of(&pruned) {
+            let count = analysis.filters(&name).unwrap_or(unit.filters);
+            masks.prune(&name, count, filters);
+        }
+    }
+    observer.end();
+    Ok(Learned {
+        masks,
+        excluded,
+        stages,
+    })
+}

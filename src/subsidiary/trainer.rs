@@ -1,0 +1,492 @@
+//! Epochs, batches and evaluations of one run: what the stages are made of.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ndarray::{ArrayD, Axis, IxDyn};
+use thiserror::Error;
+
+use super::prefix::PrefixCache;
+use super::sanity::{agreement, predictions, spread};
+use super::{Decay, MainOptimizer, Options, Unit, mask};
+use crate::autograd::{
+    Cut, EditError, MaskSpec, Mode, Network, Optimizer, ParamId, ParamKind, Rule, RunError,
+    ScaleMode, Schedule, StepId, UnfoldError,
+    loss::{Loss, cross_entropy, distillation},
+};
+use crate::data::{Augmentation, Dataset, Images, Preprocess, epoch_order};
+use crate::error::Error;
+use crate::graph::NodeId;
+use crate::progress::Observer;
+use crate::rewrite::Removal;
+
+/// Frozen activations are kept up to this size; beyond it they are computed again.
+const CACHE_BYTES: usize = 2 << 30;
+/// Images that running statistics are re-estimated on.
+const STATISTICS_IMAGES: usize = 2_048;
+/// Images that a stage's masks are judged on.
+const JUDGE_IMAGES: usize = 2_000;
+/// Images per batch where nothing is learned.
+const EVAL_BATCH: usize = 256;
+
+/// Why training stopped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The network cannot be run on these images.
+    #[error("{0}")]
+    Run(#[from] RunError),
+    /// The masks cannot be put where the plan says.
+    #[error("{0}")]
+    Edit(#[from] EditError),
+    /// A folded BatchNormalization cannot be put back.
+    #[error("{0}")]
+    Unfold(#[from] UnfoldError),
+    /// The loss is no longer a number.
+    #[error("training diverged (the loss is {0}); a smaller --main-lr or --mask-lr may help")]
+    Diverged(f32),
+    /// Model and data do not fit each other.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl TrainError {
+    /// As an error of the pipeline, about the file at `path`.
+    pub fn at(self, path: &Path) -> Error {
+        match self {
+            Self::Interrupted => Error::Interrupted,
+            other => Error::unsuitable(path, other.to_string()),
+        }
+    }
+}
+
+/// What a stage runs on: the steps from its first layer on, and what the frozen ones below give.
+#[derive(Debug)]
+pub(super) struct Span {
+    from: StepId,
+    /// Trainable parameters of the main network from there on.
+    params: Vec<ParamId>,
+    cache: Option<PrefixCache>,
+}
+
+/// One run's network, images and options.
+pub(super) struct Trainer<'a> {
+    network: &'a mut Network,
+    images: &'a Images,
+    options: &'a Options,
+    observer: &'a dyn Observer,
+    /// For unlabelled images the original's logits `[N, K]`.
+    teacher: Option<ArrayD<f32>>,
+    /// Counts every epoch of the run, so that no two have the same order of images.
+    epoch: u64,
+}
+
+impl<'a> Trainer<'a> {
+    pub(super) fn new(
+        network: &'a mut Network,
+        images: &'a Images,
+        options: &'a Options,
+        observer: &'a dyn Observer,
+    ) -> Result<Self, TrainError> {
+        let teacher = match &images.train.labels {
+            Some(_) => None,
+            None => {
+                let all: Vec<usize> = (0..images.train.len()).collect();
+                let pre = &images.preprocess;
+                Some(logits_of(network, &images.train, &all, pre, observer)?)
+            }
+        };
+        let mut trainer = Self {
+            network,
+            images,
+            options,
+            observer,
+            teacher,
+            epoch: 0,
+        };
+        trainer.unfold()?;
+        Ok(trainer)
+    }
+
+    /// Puts BatchNormalizations back that the exporter folded into binary layers.
+    fn unfold(&mut self) -> Result<(), TrainError> {
+        let folded = self.network.folded_layers();
+        if folded.is_empty() {
+            return Ok(());
+        }
+        let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
+        let mut starts = Vec::new();
+        for indices in chosen.chunks(EVAL_BATCH) {
+            let x = self.images.train.batch(indices, &self.images.preprocess);
+            starts.push(self.network.start(x)?);
+        }
+        Ok(self.network.unfold_batch_norms(&folded, starts)?)
+    }
+
+    pub(super) fn options(&self) -> &'a Options {
+        self.options
+    }
+
+    pub(super) fn observer(&self) -> &'a dyn Observer {
+        self.observer
+    }
+
+    pub(super) fn param(&self, p: ParamId) -> &ArrayD<f32> {
+        &self.network.param(p).value
+    }
+
+    /// A seed for stage `index`, different from those of other purposes.
+    pub(super) fn seed_of(&self, index: u64) -> u64 {
+        let mixed = self.options.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ index.wrapping_mul(0x94d0_49bb_1331_11eb)
+    }
+
+    pub(super) fn steps_per_epoch(&self) -> usize {
+        let images = self.images.train_indices.len();
+        images.div_ceil(self.options.batch_size.max(1))
+    }
+
+    /// Adds a unit's mask parameters and puts them where the rewrite will cut: in `drop` in front
+    /// of each channel-mixing consumer, in `fold` behind each member.
+    pub(super) fn insert_mask(
+        &mut self,
+        unit: &Unit,
+        value: ArrayD<f32>,
+    ) -> Result<ParamId, TrainError> {
+        let name = format!("mask of {}", unit.layers.join(", "));
+        let param = self.network.add_param(&name, ParamKind::Mask, value);
+        match self.options.removal {
+            Removal::Drop => {
+                for site in &unit.sites {
+                    let mask = MaskSpec {
+                        axis: site.axis,
+                        filter_of: site.filter_of.clone(),
+                        param,
+                    };
+                    self.network.insert_mask(site.consumer, site.input, mask)?;
+                }
+            }
+            Removal::Fold => {
+                for (&node, channel_of) in unit.nodes.iter().zip(&unit.group.channel_of) {
+                    let mask = MaskSpec {
+                        // [N, C, …] for Conv, [N, C] for Gemm and MatMul.
+                        axis: 1,
+                        filter_of: channel_of.iter().copied().map(Some).collect(),
+                        param,
+                    };
+                    self.network.insert_output_mask(node, mask)?;
+                }
+            }
+        }
+        Ok(param)
+    }
+
+    /// Everything from `first` on, with the frozen part below computed once where that is valid
+    /// and fits in memory.
+    pub(super) fn span_from(&self, first: NodeId) -> Result<Span, TrainError> {
+        let from = self
+            .network
+            .step_of(first)
+            .ok_or(EditError::NoStep(first.0))?;
+        let params = self.network.main_params(from..self.network.end());
+        let mut span = Span {
+            from,
+            params,
+            cache: None,
+        };
+        let at_input = self.network.cut(from) == [self.network.input()];
+        if !self.options.augment.is_none() || at_input {
+            return Ok(span);
+        }
+        let count = self.images.train.len();
+        let mut cache = PrefixCache::default();
+        let all: Vec<usize> = (0..count).collect();
+        for (i, chunk) in all.chunks(EVAL_BATCH).enumerate() {
+            self.check_cancelled()?;
+            let cut = self.run_prefix(&span, chunk, false)?;
+            let values: Vec<Arc<ArrayD<f32>>> = cut.values.into_iter().map(|(_, x)| x).collect();
+            let per_image = PrefixCache::bytes_per_image(&values);
+            if i == 0 && per_image.saturating_mul(count) > CACHE_BYTES {
+                return Ok(span);
+            }
+            cache.push(&values);
+        }
+        span.cache = Some(cache);
+        Ok(span)
+    }
+
+    /// What the frozen part gives for training images.
+    fn cut(&self, span: &Span, indices: &[usize], augmented: bool) -> Result<Cut, TrainError> {
+        match &span.cache {
+            Some(cache) => {
+                let values = self.network.cut(span.from).into_iter();
+                Ok(Cut {
+                    step: span.from,
+                    values: values
+                        .zip(cache.batch(indices).into_iter().map(Arc::new))
+                        .collect(),
+                })
+            }
+            None => self.run_prefix(span, indices, augmented),
+        }
+    }
+
+    fn run_prefix(
+        &self,
+        span: &Span,
+        indices: &[usize],
+        augmented: bool,
+    ) -> Result<Cut, TrainError> {
+        let (set, pre) = (&self.images.train, &self.images.preprocess);
+        let x = match augmented && !self.options.augment.is_none() {
+            false => set.batch(indices, pre),
+            true => {
+                let augmentation = Augmentation {
+                    augment: self.options.augment,
+                    seed: self.options.seed,
+                    epoch: self.epoch,
+                };
+                set.augmented_batch(indices, pre, &augmentation)
+            }
+        };
+        let start = self.network.start(x)?;
+        let trace = self.network.forward(&start, span.from, Mode::default())?;
+        Ok(self.network.cut_of(&trace))
+    }
+
+    /// One epoch of training the parameters of `phase`; the mean loss.
+    fn train_epoch(
+        &mut self,
+        phase: &mut Phase,
+        span: &Span,
+        regularizer: Option<&mask::Regularizer>,
+    ) -> Result<f32, TrainError> {
+        let order = epoch_order(&self.images.train_indices, self.options.seed, self.epoch);
+        let wanted = self.network.wanted(phase.params.iter().copied());
+        let (mut sum, mut count) = (0f64, 0usize);
+        for indices in order.chunks(self.options.batch_size.max(1)) {
+            self.check_cancelled()?;
+            // A batch of one has no variance to normalise by.
+            if phase.batch_statistics && indices.len() < 2 {
+                continue;
+            }
+            let cut = self.cut(span, indices, true)?;
+            let mode = Mode {
+                batch_statistics_from: phase.batch_statistics.then_some(span.from),
+                wanted: Some(&wanted),
+            };
+            let trace = self.network.forward(&cut, self.network.end(), mode)?;
+            let logits = trace
+                .value(self.network.logits())
+                .ok_or_else(|| TrainError::Mismatch("the network has no output".to_owned()))?;
+            let Loss {
+                value: mut loss,
+                grad,
+            } = self.loss(logits, indices);
+            let mut gradients = self.network.backward(&trace, grad);
+            drop(trace);
+            if let Some(r) = regularizer {
+                for &p in &phase.params {
+                    let value = &self.network.param(p).value;
+                    loss += r.loss(value);
+                    let mut extra = ArrayD::zeros(value.raw_dim());
+                    r.add_gradient(&mut extra);
+                    gradients.add(p, extra);
+                }
+            }
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged(loss));
+            }
+            phase.optimizer.step(self.network, &gradients);
+            sum += f64::from(loss) * indices.len() as f64;
+            count += indices.len();
+            self.observer.advance(1);
+        }
+        self.epoch += 1;
+        Ok((sum / count.max(1) as f64) as f32)
+    }
+
+    fn loss(&self, logits: &ArrayD<f32>, indices: &[usize]) -> Loss {
+        match (&self.images.train.labels, &self.teacher) {
+            (Some(labels), _) => {
+                let labels: Vec<usize> = indices.iter().map(|&i| labels[i]).collect();
+                cross_entropy(logits, &labels)
+            }
+            (None, Some(teacher)) => {
+                distillation(logits, &teacher.select(Axis(0), indices), 1.0)
+            }
+            (None, None) => Loss {
+                value: 0.0,
+                grad: ArrayD::zeros(logits.raw_dim()),
+            },
+        }
+    }
+
+    /// A phase that trains a mask alone; the main network is frozen, and BatchNormalization uses
+    /// running statistics.
+    pub(super) fn mask_phase(&self, m: ParamId) -> Phase {
+        let steps = self.steps_per_epoch() * self.options.mask_epochs;
+        let schedule = self.schedule(steps);
+        Phase {
+            params: vec![m],
+            optimizer: Optimizer::new(Rule::ADAM, self.options.mask_lr, schedule),
+            batch_statistics: false,
+        }
+    }
+
+    pub(super) fn mask_epoch(
+        &mut self,
+        phase: &mut Phase,
+        span: &Span,
+        regularizer: &mask::Regularizer,
+    ) -> Result<f32, TrainError> {
+        self.train_epoch(phase, span, Some(regularizer))
+    }
+
+    /// Phase 2 of a stage: retrains the main network from the span's first step on, by batch
+    /// statistics, and re-estimates the running ones. The share of binary weights that flipped,
+    /// and the mean loss of the last epoch.
+    pub(super) fn retrain(&mut self, span: &Span, label: &str) -> Result<(f64, f32), TrainError> {
+        let epochs = self.options.main_epochs;
+        let before = self.latent_signs(span);
+        let steps = self.steps_per_epoch() * epochs;
+        let rule = match self.options.optimizer {
+            MainOptimizer::Adam => Rule::ADAM,
+            MainOptimizer::Sgd => Rule::Sgd { momentum: 0.9 },
+        };
+        let mut phase = Phase {
+            params: span.params.clone(),
+            optimizer: Optimizer::new(rule, self.options.main_lr, self.schedule(steps)),
+            batch_statistics: true,
+        };
+        let mut loss = 0.0;
+        for _ in 0..epochs {
+            loss = self.train_epoch(&mut phase, span, None)?;
+            self.observer
+                .detail(&format!("{label}, retraining: loss {loss:.3}"));
+        }
+        if epochs > 0 {
+            self.reestimate(span)?;
+        }
+        let after = self.latent_signs(span);
+        let flipped = after.iter().zip(&before).filter(|(a, b)| a != b).count();
+        Ok((flipped as f64 / before.len().max(1) as f64, loss))
+    }
+
+    fn latent_signs(&self, span: &Span) -> Vec<bool> {
+        let latents = span.params.iter().map(|&p| self.network.param(p));
+        latents
+            .filter(|p| p.kind == ParamKind::Latent)
+            .flat_map(|p| p.value.iter().map(|v| *v >= 0.0))
+            .collect()
+    }
+
+    /// From now on the scale of each consumer averages over kept columns only.
+    pub(super) fn keep_columns(&mut self, unit: &Unit, keep: &[bool]) {
+        if self.options.removal == Removal::Fold {
+            return;
+        }
+        for site in &unit.sites {
+            let Some(id) = self.network.binary_of(site.consumer) else {
+                continue;
+            };
+            let weight = &mut self.network.binary[id.0];
+            if let ScaleMode::MeanAbs { kept_columns } = &mut weight.scale {
+                let columns = kept_columns.get_or_insert_with(|| vec![true; site.filter_of.len()]);
+                for (column, filter) in columns.iter_mut().zip(&site.filter_of) {
+                    *column &= filter.is_none_or(|f| keep.get(f).copied().unwrap_or(true));
+                }
+            }
+        }
+    }
+
+    /// Sets a mask and re-estimates statistics; the accuracy then (`None` without labels).
+    pub(super) fn masked_accuracy(
+        &mut self,
+        m: ParamId,
+        keep: &[bool],
+        span: &Span,
+    ) -> Result<Option<f64>, TrainError> {
+        let hard = keep.iter().map(|&k| if k { 1.0 } else { -1.0 }).collect();
+        self.network.params[m.0].value = ndarray::Array1::from_vec(hard).into_dyn();
+        self.reestimate(span)?;
+        self.accuracy()
+    }
+
+    /// Native accuracy on (at most 2,000 of) the validation images; `None` without labels.
+    pub(super) fn accuracy(&self) -> Result<Option<f64>, TrainError> {
+        let set = self.images.val_set();
+        let Some(labels) = &set.labels else {
+            return Ok(None);
+        };
+        let chosen = spread(&self.images.val_indices, JUDGE_IMAGES);
+        let truth: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
+        let pre = &self.images.preprocess;
+        let logits = logits_of(self.network, set, &chosen, pre, self.observer)?;
+        Ok(Some(agreement(&predictions(&logits), &truth)))
+    }
+
+    /// Re-estimates the running statistics of the span's BatchNormalizations on training images.
+    pub(super) fn reestimate(&mut self, span: &Span) -> Result<(), TrainError> {
+        let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
+        let mut cuts = Vec::new();
+        for indices in chosen.chunks(EVAL_BATCH) {
+            self.check_cancelled()?;
+            cuts.push(self.cut(span, indices, false)?);
+        }
+        Ok(self.network.reestimate_batch_norm(cuts, span.from)?)
+    }
+
+    fn check_cancelled(&self) -> Result<(), TrainError> {
+        match self.observer.cancelled() {
+            true => Err(TrainError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    fn schedule(&self, steps: usize) -> Schedule {
+        match self.options.decay {
+            // To a thousandth, as in section 4 of the paper.
+            Decay::Exponential => Schedule::Exponential {
+                factor: 1e-3,
+                steps,
+            },
+            Decay::Cosine => Schedule::Cosine { steps },
+            Decay::Constant => Schedule::Constant,
+        }
+    }
+}
+
+/// What is trained in a phase.
+#[derive(Debug)]
+pub(super) struct Phase {
+    params: Vec<ParamId>,
+    optimizer: Optimizer,
+    batch_statistics: bool,
+}
+
+/// The logits `[N, K]` of images, by running statistics.
+pub(super) fn logits_of(
+    network: &Network,
+    set: &Dataset,
+    indices: &[usize],
+    preprocess: &Preprocess,
+    observer: &dyn Observer,
+) -> Result<ArrayD<f32>, TrainError> {
+    let mut rows: Vec<f32> = Vec::new();
+    let mut shape = vec![0, 0];
+    for chunk in indices.chunks(EVAL_BATCH) {
+        if observer.cancelled() {
+            return Err(TrainError::Interrupted);
+        }
+        let logits = network.infer(set.batch(chunk, preprocess))?;
+        shape = logits.shape().to_vec();
+        rows.extend(logits.iter());
+    }
+    shape[0] = indices.len();
+    ArrayD::from_shape_vec(IxDyn(&shape), rows)
+        .map_err(|e| TrainError::Mismatch(format!("the network's outputs differ in shape: {e}")))
+}

@@ -1,0 +1,97 @@
+//! What the black-box tests share.
+#![allow(dead_code)] // each test file uses a part of it
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use onnx_bnnprune::data::{Dataset, LoadOptions, Preprocess, load};
+use onnx_bnnprune::onnx::{Model, to_bytes};
+use onnx_bnnprune::verify::{BatchedSession, OrtRuntime, Runtime as _, Samples, SessionOptions};
+
+/// Every binary digits network.
+pub const NETWORKS: [&str; 4] = ["vgg", "nin", "resnet", "folded"];
+
+/// A file of `fixtures/`.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// A binary digits network.
+pub fn network(name: &str) -> PathBuf {
+    fixture(&format!("digits_{name}.onnx"))
+}
+
+/// The tool.
+pub fn tool() -> Command {
+    let mut c = Command::cargo_bin("onnx-bnnprune").unwrap();
+    c.current_dir(env!("CARGO_MANIFEST_DIR"));
+    c
+}
+
+/// The main job on a digits network, with the digits and a training short enough for a test.
+pub fn quick(model: &Path, out: &Path) -> Command {
+    let mut c = tool();
+    c.arg(model)
+        .arg(out)
+        .arg("--data")
+        .arg(fixture("digits_train.npz"))
+        .arg("--val")
+        .arg(fixture("digits_test.npz"))
+        .args(["--mask-epochs", "2", "--main-epochs", "1"]);
+    c
+}
+
+/// ONNX Runtime; a test without it fails.
+pub fn runtime() -> OrtRuntime {
+    OrtRuntime::new(None).expect("ONNX Runtime is needed: run scripts/test.sh, which installs it")
+}
+
+/// A model in ONNX Runtime.
+pub fn session(path: &Path) -> BatchedSession {
+    let model = Model::load(path).unwrap();
+    let session = runtime().load(&to_bytes(&model.proto), &SessionOptions::default());
+    BatchedSession::new(session.unwrap())
+}
+
+/// The digits that no fixture was trained on.
+pub fn test_digits() -> Dataset {
+    let options = LoadOptions {
+        preprocess: gray(),
+        channels: Some(1),
+        ..LoadOptions::default()
+    };
+    load(&fixture("digits_test.npz"), &options, &|_, _| {}).unwrap()
+}
+
+/// The digits' preprocessing: the tool's defaults.
+pub fn gray() -> Preprocess {
+    Preprocess {
+        channels: onnx_bnnprune::data::Channels::Gray,
+        ..Preprocess::default()
+    }
+}
+
+/// Outputs of a model on the first `count` test digits, `[count, 10]`.
+pub fn logits(path: &Path, count: usize) -> ndarray::ArrayD<f32> {
+    let (data, preprocess) = (test_digits(), gray());
+    let indices: Vec<usize> = (0..count).collect();
+    let samples = Samples::Images {
+        data: &data,
+        indices: &indices,
+        preprocess: &preprocess,
+    };
+    let mut session = session(path);
+    let inputs = samples.batch(session.inputs(), 0..count).unwrap();
+    session.run(&inputs).unwrap().remove(0).1
+}
+
+/// Largest difference of two arrays.
+pub fn max_abs_diff(a: &ndarray::ArrayD<f32>, b: &ndarray::ArrayD<f32>) -> f32 {
+    assert_eq!(a.shape(), b.shape());
+    a.iter().zip(b).fold(0.0, |m, (a, b)| m.max((a - b).abs()))
+}
+
+/// A JSON file.
+pub fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}

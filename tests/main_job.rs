@@ -1,0 +1,205 @@
+//! The main job as a user runs it: prune, verify in ONNX Runtime, write, report.
+
+mod common;
+
+use common::{fixture, json, logits, max_abs_diff, network, quick, tool};
+use predicates::prelude::*;
+
+#[test]
+fn every_network_is_pruned_and_equals_its_masked_model_in_onnx_runtime() {
+    for name in common::NETWORKS {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |f: &str| dir.path().join(f);
+        quick(&network(name), &at("out.onnx"))
+            .args(["--alpha", "0.3", "--save-masked"])
+            .arg(at("masked.onnx"))
+            .arg("--save-masks")
+            .arg(at("masks.json"))
+            .arg("--report")
+            .arg(at("report.json"))
+            .assert()
+            .success()
+            .stdout(predicate::str::contains("filters"));
+        let report = json(&at("report.json"));
+        let masks = json(&at("masks.json"));
+        let pruned = report["totals"]["pruned_ratio"].as_f64().unwrap();
+        assert!(pruned > 0.0, "{name}: nothing was pruned");
+        assert_eq!(report["verification"]["passed"], true);
+        assert_eq!(report["verification"]["runtime"], "ONNX Runtime");
+        assert_eq!(report["accuracy"]["samples"], 450);
+        assert_eq!(masks["format"], "onnx-bnnprune-masks/1");
+        let small = std::fs::metadata(at("out.onnx")).unwrap().len();
+        assert!(small < std::fs::metadata(network(name)).unwrap().len());
+        // Every masked filter is physically gone, or the report explains it.
+        for layer in report["layers"].as_array().unwrap() {
+            let stayed = layer["masked_but_kept"].as_u64().unwrap();
+            assert!(stayed == 0 || layer["reason"].is_string(), "{name}: {layer}");
+        }
+        let (masked, out) = (logits(&at("masked.onnx"), 450), logits(&at("out.onnx"), 450));
+        let beyond = ndarray::Zip::from(&masked)
+            .and(&out)
+            .fold(0, |n, a, b| n + usize::from((a - b).abs() > 1e-4 * a.abs().max(1.0)));
+        let ties = report["verification"]["ties"].as_u64().unwrap() as usize;
+        assert!(beyond <= ties * 10, "{name}: {beyond} logits differ, {ties} ties");
+    }
+}
+
+#[test]
+fn the_report_keeps_its_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.json");
+    quick(&network("vgg"), &dir.path().join("o.onnx"))
+        .arg("--report")
+        .arg(&path)
+        .assert()
+        .success();
+    let report = json(&path);
+    for key in [
+        "tool", "version", "input", "output", "layers", "totals", "accuracy", "verification",
+        "latency_ms", "settings", "seed", "seconds",
+    ] {
+        assert!(!report[key].is_null(), "{key}");
+    }
+    for key in ["path", "sha256", "bytes", "opset"] {
+        assert!(!report["input"][key].is_null() && !report["output"][key].is_null(), "{key}");
+    }
+    for key in ["before", "after_masking", "after", "samples", "source"] {
+        assert!(!report["accuracy"][key].is_null(), "{key}");
+    }
+    for key in [
+        "filters", "kept", "pruned_ratio", "masked_but_kept", "params_before", "params_after",
+        "macs_before", "macs_after",
+    ] {
+        assert!(report["totals"][key].is_number(), "{key}");
+    }
+    let totals = &report["totals"];
+    let layers = report["layers"].as_array().unwrap();
+    let kept: u64 = layers
+        .iter()
+        .filter(|l| l["kind"] == "binary Conv")
+        .map(|l| l["kept"].as_u64().unwrap())
+        .sum();
+    assert_eq!(totals["kept"].as_u64(), Some(kept));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_at_any_thread_count() {
+    for name in ["vgg", "resnet"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        for threads in ["1", "2", "2"] {
+            let (out, masks) = (dir.path().join("o.onnx"), dir.path().join("m.json"));
+            quick(&network(name), &out)
+                .args(["--seed", "7", "--threads", threads, "--save-masks"])
+                .arg(&masks)
+                .assert()
+                .success();
+            files.push((std::fs::read(out).unwrap(), std::fs::read(masks).unwrap()));
+        }
+        assert_eq!(files[0].1, files[1].1, "{name}: masks");
+        assert!(files[0].0 == files[1].0, "{name}: bytes at 1 and 2 threads");
+        assert!(files[1].0 == files[2].0, "{name}: bytes of two runs");
+        let out = dir.path().join("o.onnx");
+        quick(&network(name), &out).args(["--seed", "8"]).assert().success();
+        assert!(std::fs::read(out).unwrap() != files[0].0, "{name}: the seed does nothing");
+    }
+}
+
+#[test]
+fn without_data_only_what_cannot_matter_goes_and_an_unchanged_model_keeps_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("o.onnx");
+    for name in common::NETWORKS {
+        tool()
+            .args([network(name), out.clone()])
+            .assert()
+            .success()
+            .stdout(predicate::str::contains("--data"));
+        assert!(max_abs_diff(&logits(&network(name), 64), &logits(&out, 64)) < 1e-4);
+    }
+    // The VGG has no dead filter: its file is copied.
+    let (before, after) = (network("vgg"), dir.path().join("v.onnx"));
+    tool().args([&before, &after]).assert().success();
+    assert!(std::fs::read(before).unwrap() == std::fs::read(after).unwrap());
+}
+
+#[test]
+fn a_masks_file_is_obeyed_to_the_filter_in_both_removals() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |f: &str| dir.path().join(f);
+    let masks = r#"{"format": "onnx-bnnprune-masks/1", "layers": {
+        "/conv1/Conv": {"filters": 40, "pruned": [0, 3, 39]},
+        "/conv2/Conv": {"filters": 48, "pruned": [5]}}}"#;
+    std::fs::write(at("m.json"), masks).unwrap();
+    for removal in ["drop", "fold"] {
+        tool()
+            .args([network("vgg"), at("o.onnx")])
+            .args(["--removal", removal, "--masks"])
+            .arg(at("m.json"))
+            .arg("--save-masked")
+            .arg(at("masked.onnx"))
+            .arg("--report")
+            .arg(at("r.json"))
+            .assert()
+            .success();
+        let report = json(&at("r.json"));
+        let of = |name: &str| {
+            let layers = report["layers"].as_array().unwrap();
+            layers.iter().find(|l| l["name"] == name).unwrap().clone()
+        };
+        let first = of("/conv1/Conv");
+        if removal == "drop" {
+            assert_eq!(first["pruned"], serde_json::json!([0, 3, 39]));
+            assert_eq!(of("/conv2/Conv")["pruned"], serde_json::json!([5]));
+        }
+        let gone = first["pruned"].as_array().unwrap().len() as u64;
+        assert_eq!(gone + first["masked_but_kept"].as_u64().unwrap(), 3);
+        assert_eq!(of("/conv3/Conv")["pruned"], serde_json::json!([]));
+        let (masked, out) = (logits(&at("masked.onnx"), 450), logits(&at("o.onnx"), 450));
+        assert!(max_abs_diff(&masked, &out) < 1e-4, "{removal}");
+        // Masking did something.
+        assert!(max_abs_diff(&masked, &logits(&network("vgg"), 450)) > 1e-2, "{removal}");
+    }
+}
+
+#[test]
+fn kept_layers_stay_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.json");
+    quick(&network("vgg"), &dir.path().join("o.onnx"))
+        .args(["--keep", "/conv2/Conv", "--alpha", "0.5", "--report"])
+        .arg(&path)
+        .assert()
+        .success();
+    let report = json(&path);
+    for layer in report["layers"].as_array().unwrap() {
+        let kept = layer["kept"] == layer["filters"];
+        match layer["name"].as_str().unwrap() {
+            "/conv2/Conv" => assert!(kept),
+            "/conv1/Conv" => assert!(!kept),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_folder_of_images_works_as_well_as_npz() {
+    let dir = tempfile::tempdir().unwrap();
+    tool()
+        .args([network("vgg"), dir.path().join("o.onnx")])
+        .arg("--data")
+        .arg(fixture("digits_png"))
+        .args(["--val-split", "0.4", "--mask-epochs", "1", "--main-epochs", "1"])
+        .args(["--flip", "--crop-padding", "1"])
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("accuracy"));
+}
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("o.onnx");
+    quick(&network("vgg"), &out).arg("--dry-run").assert().success();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
