@@ -26,6 +26,7 @@ mod run;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use batch_norm::{Folded, UnfoldError};
 pub use binary::{BinaryId, BinaryWeight, LatentOrigin, ScaleMode};
@@ -36,4 +37,4 @@ pub use ops::softmax::Head;
 pub use ops::{BatchNorm, BatchStatistics, Op, ShapeError};
 pub use optim::{Optimizer, Rule, Schedule};
 pub use param::{Origin, Param, ParamId, ParamKind};
-pub use run::{Cut, Gradients, Mode, RunError, Trace, Wanted};
+pub use trace::{Cut, Gradients, Mode, RunError, Trace, Wanted};

@@ -7,7 +7,7 @@ use ndarray::ArrayD;
 use super::network::Network;
 use super::parallel::{slice, slice_mut};
 use super::param::ParamId;
-use super::run::Gradients;
+use super::trace::Gradients;
 
 /// How the learning rate changes over the steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,7 +106,8 @@ impl Optimizer {
         self.rate * self.schedule.at(self.step)
     }
 
-    /// Changes every parameter that has a gradient; latents and masks are clipped to [-1, 1].
+    /// Changes every parameter that has a gradient; latents and masks are clipped to [-1, 1]
+    /// (latents that the file holds beyond that come back into it with the first step).
     pub fn step(&mut self, network: &mut Network, gradients: &Gradients) {
         let rate = self.learning_rate();
         self.step += 1;

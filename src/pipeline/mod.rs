@@ -19,7 +19,7 @@ use crate::onnx::proto::ModelProto;
 use crate::onnx::Model;
 use crate::progress::Observer;
 use crate::report::Report;
-use crate::rewrite::{self, EliminateOptions, FilterMasks, Masked};
+use crate::rewrite::{self, FilterMasks, Masked};
 use crate::subsidiary::{self, Learned, Options};
 use crate::verify::Runtime;
 
@@ -61,7 +61,7 @@ pub fn run(job: &Job, runtime: &dyn Runtime, observer: &dyn Observer) -> Result<
     if let Some(path) = &job.save_masked {
         model.save_edited(&masked.model, path)?;
     }
-    let eliminated = rewrite::eliminate(&masked.model, &EliminateOptions::default()).map_err(rewrite_error)?;
+    let eliminated = rewrite::eliminate(&masked.model).map_err(rewrite_error)?;
     summary.notes.extend(masked.notes.iter().map(ToString::to_string));
 
     let proof = Proof::new(job, runtime, images.as_ref(), observer);

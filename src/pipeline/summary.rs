@@ -85,15 +85,15 @@ impl Summary {
                 reason,
                 macs_before: cost.macs,
                 macs_after: then.map_or(0, |c| c.macs),
-                binary_ops_before: cost.binary_macs,
-                binary_ops_after: then.map_or(0, |c| c.binary_macs),
+                binary_ops_before: cost.binary_ops,
+                binary_ops_after: then.map_or(0, |c| c.binary_ops),
                 bytes_before: cost.bytes,
                 bytes_after: then.map_or(0, |c| c.bytes),
             });
         }
         let mut totals = Totals::of(&layers);
-        totals.params_before = cost_before.parameters;
-        totals.params_after = cost_after.parameters;
+        totals.params_before = cost_before.params;
+        totals.params_after = cost_after.params;
         Ok(Report {
             tool: "onnx-bnnprune".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

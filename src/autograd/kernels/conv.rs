@@ -236,8 +236,8 @@ pub fn conv_backward_input(g: &ConvGeometry, grad: &[f32], weight: &[f32], grad_
 /// If a slice has another size than the geometry says.
 pub fn conv_backward_weight(g: &ConvGeometry, x: &[f32], grad: &[f32], grad_weight: &mut [f32]) {
     g.check(x.len(), grad_weight.len(), grad.len());
-    grad_weight.fill(0.0);
     if g.is_empty() || grad_weight.is_empty() {
+        grad_weight.fill(0.0);
         return;
     }
     let part = g.batch.div_ceil(WEIGHT_PARTS);
@@ -257,13 +257,23 @@ pub fn conv_backward_weight(g: &ConvGeometry, x: &[f32], grad: &[f32], grad_weig
                 for (group, sum) in sum.chunks_exact_mut(size).enumerate() {
                     let columns = g.columns(x, count, group, &mut columns);
                     let grad = g.gathered(grad, count, group, &mut lines);
-                    gemm(sum, grad, columns.t(), 1.0, true);
+                    // As [C/g·kH·kW, O/g]: so the wide operand is packed along its rows.
+                    gemm(sum, columns, grad.t(), 1.0, true);
                 }
             }
             sum
         })
         .collect();
+    let mut total = vec![0.0; grad_weight.len()];
     for sum in &partial {
-        grad_weight.iter_mut().zip(sum).for_each(|(g, s)| *g += *s);
+        total.iter_mut().zip(sum).for_each(|(t, s)| *t += *s);
+    }
+    let (filters, patch) = (g.filters_per_group(), g.patch());
+    let groups = total.chunks_exact(size);
+    for (total, out) in groups.zip(grad_weight.chunks_exact_mut(size)) {
+        for (f, out) in out.chunks_exact_mut(patch).enumerate() {
+            let column = total[f..].iter().step_by(filters);
+            out.iter_mut().zip(column).for_each(|(o, t)| *o = *t);
+        }
     }
 }

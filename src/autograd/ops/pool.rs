@@ -49,15 +49,22 @@ impl Axis {
         end: 0,
     };
 
-    /// Input positions of output `o` that lie inside the input.
-    fn inside(self, o: usize) -> impl Iterator<Item = usize> + Clone {
-        let start = o * self.stride;
-        let first = self.begin.saturating_sub(start).div_ceil(self.dilation);
-        let end = match (self.size + self.begin).checked_sub(start) {
-            Some(room) => room.div_ceil(self.dilation).min(self.kernel),
-            None => 0,
+    /// The input positions of each output's window that lie inside the input.
+    fn spans(self) -> Vec<Span> {
+        let span = |o: usize| {
+            let start = o * self.stride;
+            let skipped = self.begin.saturating_sub(start).div_ceil(self.dilation);
+            let end = match (self.size + self.begin).checked_sub(start) {
+                Some(room) => room.div_ceil(self.dilation).min(self.kernel),
+                None => 0,
+            };
+            Span {
+                first: (start + skipped * self.dilation).saturating_sub(self.begin),
+                count: end.saturating_sub(skipped),
+                step: self.dilation,
+            }
         };
-        (first..end.max(first)).map(move |k| start + k * self.dilation - self.begin)
+        (0..self.out).map(span).collect()
     }
 
     /// Window positions of output `o` inside the padded input: in ceil mode the last window may
@@ -65,6 +72,20 @@ impl Axis {
     fn counted(self, o: usize) -> usize {
         let room = (self.size + self.begin + self.end).saturating_sub(o * self.stride);
         room.div_ceil(self.dilation).min(self.kernel)
+    }
+}
+
+/// Positions `first`, `first + step`, … , `count` of them.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    first: usize,
+    count: usize,
+    step: usize,
+}
+
+impl Span {
+    fn positions(self) -> impl Iterator<Item = usize> + Clone {
+        (0..self.count).map(move |k| self.first + k * self.step)
     }
 }
 
@@ -92,34 +113,79 @@ impl Pool {
         }
         Ok(axes)
     }
-
-    /// The number that a mean over window `(oy, ox)` divides by.
-    fn divisor(count_pads: bool, [y, x]: [Axis; 2], oy: usize, ox: usize) -> f32 {
-        let count = match count_pads {
-            true => y.counted(oy) * x.counted(ox),
-            false => y.inside(oy).count() * x.inside(ox).count(),
-        };
-        count.max(1) as f32
-    }
 }
 
-/// The largest element of each window of a plane, and where it lies.
-fn max_plane([y, x]: [Axis; 2], plane: &[f32], out: &mut [f32], positions: &mut [u32]) {
-    for oy in 0..y.out {
-        for ox in 0..x.out {
-            let (mut best, mut at) = (f32::NEG_INFINITY, None);
-            for iy in y.inside(oy) {
-                for ix in x.inside(ox) {
-                    let i = iy * x.size + ix;
-                    // The first of equal elements wins, and NaN wins over all.
-                    if at.is_none() || plane[i] > best || (plane[i].is_nan() && !best.is_nan()) {
-                        (best, at) = (plane[i], Some(i));
-                    }
+/// The windows of a plane.
+struct Windows {
+    rows: Vec<Span>,
+    columns: Vec<Span>,
+    width: usize,
+}
+
+impl Windows {
+    fn new([y, x]: [Axis; 2]) -> Self {
+        Self {
+            rows: y.spans(),
+            columns: x.spans(),
+            width: x.size,
+        }
+    }
+
+    /// The positions in the plane of each window, in row-major order of the output.
+    fn each(&self) -> impl Iterator<Item = impl Iterator<Item = usize>> {
+        self.rows.iter().flat_map(move |row| {
+            self.columns.iter().map(move |column| {
+                row.positions()
+                    .flat_map(move |y| column.positions().map(move |x| y * self.width + x))
+            })
+        })
+    }
+
+    /// The largest element of each window of a plane, and where it lies: the first of equal ones,
+    /// or a NaN.
+    fn max(&self, plane: &[f32], out: &mut [f32], positions: &mut [u32]) {
+        let outs = out.iter_mut().zip(positions);
+        let windows = self
+            .rows
+            .iter()
+            .flat_map(|row| self.columns.iter().map(move |column| (row, column)));
+        for ((row, column), (out, position)) in windows.zip(outs) {
+            if row.count == 0 || column.count == 0 {
+                (*out, *position) = (f32::NEG_INFINITY, NOWHERE);
+                continue;
+            }
+            let mut at = row.first * self.width + column.first;
+            let mut best = plane[at];
+            for k in 0..row.count {
+                let start = (row.first + k * row.step) * self.width + column.first;
+                for l in 0..column.count {
+                    let i = start + l * column.step;
+                    let v = plane[i];
+                    (best, at) = if v > best || v.is_nan() {
+                        (v, i)
+                    } else {
+                        (best, at)
+                    };
                 }
             }
-            out[oy * x.out + ox] = best;
-            positions[oy * x.out + ox] = at.map_or(NOWHERE, |i| i as u32);
+            (*out, *position) = (best, at as u32);
         }
+    }
+
+    /// What the mean of each window divides by: the positions inside the input or, with
+    /// `count_pads`, inside the padded input.
+    fn divisors(&self, count_pads: bool, [y, x]: [Axis; 2]) -> Vec<f32> {
+        let count = |axis: Axis, span: &Span, o: usize| match count_pads {
+            true => axis.counted(o),
+            false => span.count,
+        };
+        let rows = self.rows.iter().enumerate();
+        rows.flat_map(|(oy, row)| {
+            let columns = self.columns.iter().enumerate();
+            columns
+                .map(move |(ox, column)| (count(y, row, oy) * count(x, column, ox)).max(1) as f32)
+        })
+        .collect()
     }
 }
 
@@ -149,6 +215,7 @@ impl Op for Pool {
         let mut shape = input.shape()[..2].to_vec();
         shape.extend(axes[2 - self.window.kernel.len()..].iter().map(|a| a.out));
         let mut out = vec![0.0; shape.iter().product()];
+        let windows = Windows::new(axes);
         let planes = slice(input).par_chunks_exact(plane);
         let outs = out.par_chunks_exact_mut(out_plane);
         let saved = match self.kind {
@@ -157,19 +224,15 @@ impl Op for Pool {
                 planes
                     .zip(outs)
                     .zip(positions.par_chunks_exact_mut(out_plane))
-                    .for_each(|((plane, out), positions)| max_plane(axes, plane, out, positions));
+                    .for_each(|((plane, out), positions)| windows.max(plane, out, positions));
                 Saved::Positions(positions)
             }
             Kind::Average(count_pads) => {
+                let divisors = windows.divisors(count_pads, axes);
                 planes.zip(outs).for_each(|(plane, out)| {
-                    for oy in 0..y.out {
-                        for ox in 0..x.out {
-                            let rows = y.inside(oy).map(|iy| iy * x.size);
-                            let sum: f32 = rows
-                                .flat_map(|r| x.inside(ox).map(move |ix| plane[r + ix]))
-                                .sum();
-                            out[oy * x.out + ox] = sum / Self::divisor(count_pads, axes, oy, ox);
-                        }
+                    let outs = out.iter_mut().zip(&divisors);
+                    for (window, (out, divisor)) in windows.each().zip(outs) {
+                        *out = window.map(|i| plane[i]).sum::<f32>() / divisor;
                     }
                 });
                 Saved::Nothing
@@ -183,20 +246,20 @@ impl Op for Pool {
         let axes = self.axes(shape).expect("shapes of the forward pass");
         let [y, x] = axes;
         let (plane, out_plane) = (y.size * x.size, y.out * x.out);
+        let windows = Windows::new(axes);
         let mut out = vec![0.0; shape.iter().product()];
         let outs = out.par_chunks_exact_mut(plane);
         let grads = slice(&grad).par_chunks_exact(out_plane);
         match (self.kind, pass.saved) {
-            (Kind::Average(count_pads), _) => outs.zip(grads).for_each(|(out, grad)| {
-                for oy in 0..y.out {
-                    for ox in 0..x.out {
-                        let g = grad[oy * x.out + ox] / Self::divisor(count_pads, axes, oy, ox);
-                        for iy in y.inside(oy) {
-                            x.inside(ox).for_each(|ix| out[iy * x.size + ix] += g);
-                        }
+            (Kind::Average(count_pads), _) => {
+                let divisors = windows.divisors(count_pads, axes);
+                outs.zip(grads).for_each(|(out, grad)| {
+                    let shares = grad.iter().zip(&divisors).map(|(g, d)| g / d);
+                    for (window, share) in windows.each().zip(shares) {
+                        window.for_each(|i| out[i] += share);
                     }
-                }
-            }),
+                });
+            }
             (Kind::Max, Saved::Positions(positions)) => outs
                 .zip(grads)
                 .zip(positions.par_chunks_exact(out_plane))

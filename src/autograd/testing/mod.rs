@@ -1,6 +1,10 @@
 //! What the operators' tests share: random arrays, and gradients against finite differences.
 
+mod models;
+
 use ndarray::{ArrayD, IxDyn};
+
+pub use models::ModelBuilder;
 
 use super::ops::{Backward, Context, Op};
 

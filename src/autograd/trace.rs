@@ -1,0 +1,168 @@
+//! What runs start from, are told, and leave behind.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ndarray::{ArrayD, Axis};
+use thiserror::Error;
+
+use super::binary::BinaryId;
+use super::network::{StepId, ValueId};
+use super::ops::{BatchStatistics, Saved};
+use super::parallel::update;
+use super::param::ParamId;
+
+/// Why a run failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// An operator was given shapes that do not fit.
+    #[error("node '{node}' ({op}): {reason}")]
+    Step {
+        /// The node's name.
+        node: String,
+        /// The operator.
+        op: &'static str,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The input has another shape than the model's.
+    #[error("an input of shape {given:?} for a model that takes [N, {}]", shape_text(.expected))]
+    InputShape {
+        /// As given, with the batch.
+        given: Vec<usize>,
+        /// One sample of the model's input.
+        expected: Vec<usize>,
+    },
+    /// A step reads a value that the run was not given.
+    #[error("node '{node}': reads a value that is not among those the run started from")]
+    Missing {
+        /// The node's name.
+        node: String,
+    },
+}
+
+fn shape_text(shape: &[usize]) -> String {
+    let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
+    dims.join(", ")
+}
+
+/// Where a run starts: a position, and the values of [`Network::cut`] there. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    /// The first step that runs.
+    pub step: StepId,
+    /// What exists there.
+    pub values: Vec<(ValueId, Arc<ArrayD<f32>>)>,
+}
+
+impl Cut {
+    /// The samples `rows` of the batch, in that order.
+    ///
+    /// # Panics
+    /// If a row is beyond the batch.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let values = self.values.iter();
+        Self {
+            step: self.step,
+            values: values
+                .map(|(v, x)| (*v, Arc::new(x.select(Axis(0), rows))))
+                .collect(),
+        }
+    }
+}
+
+/// How a forward pass runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mode<'a> {
+    /// BatchNormalizations at and behind this step normalise by the batch's statistics, the others
+    /// by their running ones. `None`: all by their running ones.
+    pub batch_statistics_from: Option<StepId>,
+    /// Keep what the backward pass to these parameters needs.
+    pub wanted: Option<&'a Wanted>,
+}
+
+/// A set of parameters whose gradients are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub(super) params: Vec<bool>,
+}
+
+impl Wanted {
+    /// Whether a parameter's gradient is wanted.
+    pub fn contains(&self, p: ParamId) -> bool {
+        self.params.get(p.0).copied().unwrap_or(false)
+    }
+}
+
+/// What a forward pass leaves behind.
+#[derive(Debug)]
+pub struct Trace {
+    /// The first step that ran.
+    pub(super) start: StepId,
+    pub(super) values: Vec<Option<Arc<ArrayD<f32>>>>,
+    /// Effective weights of the binary layers that ran.
+    pub(super) weights: BTreeMap<BinaryId, ArrayD<f32>>,
+    pub(super) steps: Vec<Record>,
+    /// The wanted parameters.
+    pub(super) params: Vec<bool>,
+}
+
+/// What one step leaves behind.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub saved: Saved,
+    /// Shapes of the inputs, if a gradient has to go to one of them.
+    pub shapes: Vec<Vec<usize>>,
+    /// For each input whether a gradient has to go there.
+    pub wanted: Vec<bool>,
+}
+
+impl Trace {
+    /// A value, if it was kept: the last step's output and everything that later steps read are.
+    pub fn value(&self, v: ValueId) -> Option<&ArrayD<f32>> {
+        self.values.get(v.0)?.as_deref()
+    }
+
+    /// The statistics that BatchNormalizations measured on this batch.
+    pub fn batch_statistics(&self) -> impl Iterator<Item = (StepId, &BatchStatistics)> {
+        let records = self.steps.iter().enumerate();
+        records.filter_map(|(i, r)| match &r.saved {
+            Saved::Statistics(s) => Some((StepId(self.start.0 + i), s)),
+            _ => None,
+        })
+    }
+
+    /// The position behind the last step that ran.
+    pub fn end(&self) -> StepId {
+        StepId(self.start.0 + self.steps.len())
+    }
+}
+
+/// Gradients with respect to parameters.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    by_param: BTreeMap<ParamId, ArrayD<f32>>,
+}
+
+impl Gradients {
+    /// The gradient of a parameter; `None` if it was not wanted or nothing leads to it.
+    pub fn get(&self, p: ParamId) -> Option<&ArrayD<f32>> {
+        self.by_param.get(&p)
+    }
+
+    /// All gradients, by ascending parameter.
+    pub fn iter(&self) -> impl Iterator<Item = (ParamId, &ArrayD<f32>)> {
+        self.by_param.iter().map(|(p, g)| (*p, g))
+    }
+
+    /// Adds to the gradient of a parameter; both have its shape.
+    pub fn add(&mut self, p: ParamId, grad: ArrayD<f32>) {
+        match self.by_param.get_mut(&p) {
+            Some(sum) => update(sum, &grad, |a, b| a + b),
+            None => {
+                self.by_param.insert(p, grad);
+            }
+        }
+    }
+}
