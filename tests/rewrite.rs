@@ -9,10 +9,7 @@ use ndarray::{ArrayD, IxDyn};
 use onnx_bnnprune::graph::{Facts, Graph};
 use onnx_bnnprune::onnx::Tensor;
 use onnx_bnnprune::onnx::proto::ModelProto;
-use onnx_bnnprune::rewrite::{
-    Analysis, FilterMasks, LayerMask, MasksError, Note, Removal, RewriteError, apply_masks,
-    eliminate,
-};
+use onnx_bnnprune::rewrite::{Analysis, FilterMasks, Note, Removal, apply_masks, eliminate};
 use onnx_bnnprune::verify::Optimization;
 
 /// Weights ±1 that differ from filter to filter.
@@ -333,67 +330,6 @@ fn a_domain_of_its_own_never_passes_for_a_standard_operator() {
     let facts = Facts::infer(&graph, 1).unwrap();
     let why = Analysis::new(&graph, &facts).prunable(&a).unwrap_err();
     assert!(why.starts_with("com.example.Sign"), "{why}");
-}
-
-#[test]
-fn masks_that_do_not_fit_are_one_line_errors() {
-    let (model, a, _) = chain();
-    let error = |layer: &str, filters: usize, pruned: Vec<usize>| {
-        let mut masks = FilterMasks::default();
-        masks
-            .layers
-            .insert(layer.to_owned(), LayerMask { filters, pruned });
-        match apply_masks(&model, &masks, Removal::Drop) {
-            Err(RewriteError::Masks(e)) => {
-                assert!(!e.to_string().contains('\n'));
-                e
-            }
-            other => panic!("{other:?}"),
-        }
-    };
-    assert!(matches!(
-        error("nowhere", 4, vec![0]),
-        MasksError::UnknownLayer(_)
-    ));
-    assert!(matches!(
-        error(&a, 5, vec![0]),
-        MasksError::FilterCount { .. }
-    ));
-    assert!(matches!(
-        error(&a, 4, vec![4]),
-        MasksError::OutOfRange { .. }
-    ));
-    assert!(matches!(
-        error(&a, 4, vec![1, 1]),
-        MasksError::Duplicate { .. }
-    ));
-    assert!(matches!(
-        error(&a, 4, vec![0, 1, 2, 3]),
-        MasksError::Empties { .. }
-    ));
-}
-
-#[test]
-fn masks_files_come_back_as_they_were() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("masks.json");
-    let m = masks("/4/Conv", 160, &[12, 3, 7]);
-    m.save(&path).unwrap();
-    assert_eq!(
-        std::fs::read_to_string(&path).unwrap().trim(),
-        r#"{"format":"onnx-bnnprune-masks/1","layers":{"/4/Conv":{"filters":160,"pruned":[3,7,12]}}}"#
-    );
-    assert_eq!(FilterMasks::load(&path).unwrap(), m);
-    std::fs::write(&path, r#"{"format":"other/9","layers":{}}"#).unwrap();
-    assert!(matches!(
-        FilterMasks::load(&path),
-        Err(MasksError::Format { .. })
-    ));
-    std::fs::write(&path, "{").unwrap();
-    assert!(matches!(
-        FilterMasks::load(&path),
-        Err(MasksError::Json { .. })
-    ));
 }
 
 /// Shapes and attributes that contradict each other: an error or an untouched graph, never a panic.
