@@ -21,7 +21,13 @@ pub struct Analysis {
     groups: Vec<Group>,
     sites: Vec<Vec<MaskSite>>,
     group_of: BTreeMap<String, GroupId>,
+    /// Channels that may still be tracked, over all tensors.
+    budget: usize,
 }
+
+/// The most channels of one tensor (a Flatten has C·H·W of them), and of all.
+const MOST_CHANNELS: usize = 1 << 22;
+const MOST_IN_ALL: usize = 1 << 25;
 
 /// A layer in the order of execution.
 #[derive(Debug, Clone)]
@@ -49,6 +55,7 @@ impl Analysis {
             groups: Vec::new(),
             sites: Vec::new(),
             group_of: BTreeMap::new(),
+            budget: MOST_IN_ALL,
         };
         for &n in graph.order() {
             a.visit(graph, facts, zeroed, n);
@@ -84,6 +91,7 @@ impl Analysis {
             id: n,
             tensors: &self.tensors,
             zeroed,
+            limit: MOST_CHANNELS.min(self.budget),
         };
         let tracked: Vec<bool> = (0..inputs.len())
             .map(|k| context.channels(k).is_some())
@@ -111,6 +119,7 @@ impl Analysis {
                 self.block(t, &reason);
             }
         }
+        self.budget = self.budget.saturating_sub(behaviour.states.len());
         let units = (0..behaviour.states.len())
             .map(|j| self.unit_of(graph, n, &behaviour, j))
             .collect();

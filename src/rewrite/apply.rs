@@ -159,7 +159,8 @@ pub fn apply_masks(
     if !writer.is_empty() {
         let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
         let mut editor = Editor::new(&mut out);
-        writer.write(&graph, &mut editor);
+        let changed = writer.write(&graph, &mut editor);
+        editor.drop_value_info(&changed);
         editor.remove_unused(&was_used);
     }
     Graph::new(&out)?;

@@ -1,5 +1,7 @@
 //! New values for constants that nodes read, without touching anything else that reads them.
 
+use std::collections::HashSet;
+
 use crate::graph::edit::Editor;
 use crate::graph::{Graph, NodeId, TensorId};
 use crate::onnx::Tensor;
@@ -38,8 +40,10 @@ impl ConstantWriter {
     }
 
     /// Writes all values: in place where every reader of an initializer wants the same, else as
-    /// copies under fresh names (one for equal values of one source).
-    pub fn write(self, graph: &Graph<'_>, editor: &mut Editor<'_>) {
+    /// copies under fresh names (one for equal values of one source). Returns the tensors that were
+    /// changed in place: what value_info says of their shapes is stale.
+    pub fn write(self, graph: &Graph<'_>, editor: &mut Editor<'_>) -> HashSet<String> {
+        let mut in_place = HashSet::new();
         let mut written: Vec<(TensorId, usize, String)> = Vec::new();
         for (k, r) in self.requests.iter().enumerate() {
             let Some(source) = graph.input_of(r.node, r.input) else {
@@ -59,6 +63,7 @@ impl ConstantWriter {
                     let name = if self.owns(graph, source, &r.value)
                         && editor.set_initializer(own, &r.value)
                     {
+                        in_place.insert(own.to_owned());
                         own.to_owned()
                     } else {
                         editor.add_initializer(&format!("{own}.cut"), &r.value)
@@ -69,6 +74,7 @@ impl ConstantWriter {
             };
             editor.set_input(r.node.0, r.input, &name);
         }
+        in_place
     }
 
     /// Whether an initializer has no reader but those that want this very value, and is listed

@@ -40,7 +40,11 @@ pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
     for l in layers {
         let out = graph.output_of(l.node, 0).and_then(|t| facts.shape(t));
         // Output elements of one sample; each reads `inputs` channels through the kernel.
-        let outputs: u64 = out.map_or(0, |s| s.iter().skip(1).map(|&d| d as u64).product());
+        let outputs: u64 = out.map_or(0, |s| {
+            s.iter()
+                .skip(1)
+                .fold(1, |a: u64, &d| a.saturating_mul(d as u64))
+        });
         let row = l
             .kernel
             .iter()

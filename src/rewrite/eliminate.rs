@@ -92,7 +92,7 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     }
     let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
     let mut editor = Editor::new(&mut out);
-    plan.constants.write(graph, &mut editor);
+    let mut changed = plan.constants.write(graph, &mut editor);
     for n in plan.unit_beta {
         set_beta(&mut editor, n);
     }
@@ -102,7 +102,8 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     for b in &behind {
         add_behind(graph, &mut editor, b);
     }
-    editor.drop_value_info(&plan.channels.into_keys().collect());
+    changed.extend(plan.channels.into_keys());
+    editor.drop_value_info(&changed);
     editor.remove_unused(&was_used);
     out
 }

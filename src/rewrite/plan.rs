@@ -334,14 +334,18 @@ fn outcome(
         .copied()
         .filter(|&o| out.states[o].constant().is_some())
         .collect();
-    let reason = constant.first().and_then(|&o| {
+    let why = |o: usize| {
         let root = a.units.find(out.units[o]);
         Some(match stays[root]? {
             Stays::Blocked => a.units.why_blocked(root)?.to_owned(),
             Stays::Last => "a layer keeps at least one filter".to_owned(),
             Stays::Read(reader, state) => why_read(graph, a, decisions, layer, (reader, state)),
         })
-    });
+    };
+    let mut reasons: Vec<String> = constant.iter().filter_map(|&o| why(o)).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
     LayerOutcome {
         kept,
         constant_but_kept: constant.len(),

@@ -88,6 +88,7 @@ fn combine(ctx: &Context<'_, '_>, f: impl Fn(&[State]) -> State) -> Outcome {
         .ok_or("reads tensors whose channels are not tracked")?;
     let shape = ctx.out_shape()?;
     let count = *shape.get(axis).ok_or("changes the rank of its input")?;
+    let count = ctx.bounded(count)?;
     let operands: Vec<Operand> = inputs
         .map(|k| match ctx.channels(k) {
             Some(_) => data_operand(ctx, k, axis, shape),

@@ -21,6 +21,7 @@ pub(super) fn concat(ctx: &Context<'_, '_>) -> Result<Option<Behaviour>, String>
             ));
         }
         let offset = states.len();
+        ctx.bounded(offset.saturating_add(c.states.len()))?;
         states.extend_from_slice(&c.states);
         sources.push((k, offset, c.states.len()));
     }

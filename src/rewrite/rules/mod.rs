@@ -192,6 +192,8 @@ pub(crate) struct Context<'a, 'm> {
     pub id: NodeId,
     pub tensors: &'a [Option<Channels>],
     pub zeroed: &'a Zeroed,
+    /// The most channels that the output may have: a hostile graph doubles them at every node.
+    pub limit: usize,
 }
 
 impl<'a, 'm> Context<'a, 'm> {
@@ -222,6 +224,14 @@ impl<'a, 'm> Context<'a, 'm> {
         let out = self.graph.output_of(self.id, 0);
         out.and_then(|t| self.facts.shape(t))
             .ok_or_else(|| "has an output of unknown shape".to_owned())
+    }
+
+    /// `count` channels, unless that is more than any real network has.
+    fn bounded(&self, count: usize) -> Result<usize, String> {
+        match count <= self.limit {
+            true => Ok(count),
+            false => Err(format!("has {count} channels, more than can be followed")),
+        }
     }
 
     /// The channels and shape of input 0; an error where they are not tracked.

@@ -13,6 +13,10 @@ fn on_axis_one(axis: usize) -> Result<(), String> {
     }
 }
 
+fn product(sizes: impl Iterator<Item = usize>) -> usize {
+    sizes.fold(1, usize::saturating_mul)
+}
+
 /// `MaxPool`, `GlobalMaxPool`: padding never wins, so constants stay.
 pub(super) fn max(ctx: &Context<'_, '_>) -> Outcome {
     ctx.only_first_output()?;
@@ -31,7 +35,7 @@ pub(super) fn average(ctx: &Context<'_, '_>) -> Outcome {
     let padded = window.begin.iter().chain(&window.end).any(|&p| p > 0);
     // In ceil mode the last window may hang over the end; runtimes differ in what they count there.
     let uneven = (padded && node.int("count_include_pad", 0) != 0) || node.int("ceil_mode", 0) != 0;
-    let count = window.kernel.iter().product();
+    let count = product(window.kernel.iter().copied());
     Ok(Some(Behaviour::channelwise(x, |s| match s.mean(count) {
         State::Constant(k) if uneven && (k.value != 0.0 || k.slack != 0.0) => State::Fixed,
         s => s,
@@ -62,7 +66,7 @@ pub(super) fn mean(ctx: &Context<'_, '_>) -> Outcome {
         return Err("averages over channels, so it depends on how many there are".to_owned());
     }
     let keep = node.op() != "ReduceMean" || node.int("keepdims", 1) != 0;
-    let count: usize = axes.iter().map(|&a| shape[a]).product();
+    let count = product(axes.iter().map(|&a| shape[a]));
     let mut behaviour = Behaviour::channelwise(x, |s| s.mean(count));
     if !keep {
         behaviour.axis -= axes.iter().filter(|&&a| a < x.axis).count();

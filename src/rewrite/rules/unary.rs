@@ -39,16 +39,16 @@ pub(super) fn clip(ctx: &Context<'_, '_>) -> Outcome {
     })))
 }
 
-/// `Cast`: between bool and float types the value stays; to integers it is truncated.
+/// `Cast`: between bool and float types the value stays.
 pub(super) fn cast(ctx: &Context<'_, '_>) -> Outcome {
     let (x, _) = ctx.data()?;
     let to = i32::try_from(ctx.node().int("to", 0)).ok();
     let f = |s: State| match to.and_then(DataType::from_onnx) {
         Some(DataType::F32 | DataType::F64) => s,
         Some(DataType::Bool) => s.map(|v| f32::from(u8::from(v != 0.0)), Smoothness::Jumps),
-        Some(DataType::I32 | DataType::I64) => s.map(f32::trunc, Smoothness::Jumps),
-        // A narrow float rounds: still independent of the input where it was.
-        None => s.join(State::Fixed),
+        // Integers divide differently and narrow floats round: no value is followed through them,
+        // but what did not depend on the input still does not.
+        Some(DataType::I32 | DataType::I64) | None => s.join(State::Fixed),
     };
     Ok(Some(Behaviour::channelwise(x, f)))
 }

@@ -21,7 +21,7 @@ pub(super) fn reshape(ctx: &Context<'_, '_>) -> Outcome {
     let channels = x.states.len();
     let map =
         mapping(from, x.axis, to).ok_or("splits the channel axis or merges the batch into it")?;
-    let index: Vec<usize> = (0..to[map.axis])
+    let index: Vec<usize> = (0..ctx.bounded(to[map.axis])?)
         .map(|j| (j / map.inner) % channels)
         .collect();
     let mut behaviour = Behaviour::channelwise(x, |s| s);
