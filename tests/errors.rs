@@ -12,7 +12,10 @@ fn refused(command: &mut assert_cmd::Command, out: &Path, code: i32, words: &[&s
     let done = command.output().unwrap();
     let stderr = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(code), "{stderr}");
-    let errors: Vec<&str> = stderr.lines().filter(|l| l.starts_with("onnx-bnnprune: ")).collect();
+    let errors: Vec<&str> = stderr
+        .lines()
+        .filter(|l| l.starts_with("onnx-bnnprune: "))
+        .collect();
     assert_eq!(errors.len(), 1, "{stderr}");
     for w in words {
         assert!(errors[0].contains(w), "'{w}' is not in: {}", errors[0]);
@@ -23,7 +26,12 @@ fn refused(command: &mut assert_cmd::Command, out: &Path, code: i32, words: &[&s
 #[test]
 fn a_missing_file() {
     let out = Path::new("no-such-out.onnx");
-    refused(quick(Path::new("no/such.onnx"), out).arg("-q"), out, 2, &["no/such.onnx"]);
+    refused(
+        quick(Path::new("no/such.onnx"), out).arg("-q"),
+        out,
+        2,
+        &["no/such.onnx"],
+    );
 }
 
 #[test]
@@ -42,7 +50,12 @@ fn a_model_that_is_not_binary() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("o.onnx");
     let float = fixture("digits_float.onnx");
-    refused(&mut quick(&float, &out), &out, 2, &["digits_float.onnx", "no binary layer", "inspect"]);
+    refused(
+        &mut quick(&float, &out),
+        &out,
+        2,
+        &["digits_float.onnx", "no binary layer", "inspect"],
+    );
 }
 
 #[test]
@@ -55,7 +68,9 @@ fn images_of_another_size() {
         image::GrayImage::new(9, 8).save(sub.join("a.png")).unwrap();
     }
     let mut c = tool();
-    c.args([network("vgg"), out.clone()]).arg("--data").arg(&folder);
+    c.args([network("vgg"), out.clone()])
+        .arg("--data")
+        .arg(&folder);
     refused(&mut c, &out, 2, &["a.png", "--resize"]);
 }
 
@@ -69,7 +84,9 @@ fn another_number_of_classes() {
         image::GrayImage::new(8, 8).save(sub.join("a.png")).unwrap();
     }
     let mut c = tool();
-    c.args([network("vgg"), out.clone()]).arg("--data").arg(&folder);
+    c.args([network("vgg"), out.clone()])
+        .arg("--data")
+        .arg(&folder);
     refused(&mut c, &out, 2, &["3 classes", "10 outputs", "--classes"]);
 }
 
@@ -78,12 +95,15 @@ fn a_folder_that_does_not_exist_or_holds_no_images() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("o.onnx");
     let mut c = tool();
-    c.args([network("vgg"), out.clone()]).args(["--data", "no/such/folder"]);
+    c.args([network("vgg"), out.clone()])
+        .args(["--data", "no/such/folder"]);
     refused(&mut c, &out, 2, &["no/such/folder"]);
     let empty = dir.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     let mut c = tool();
-    c.args([network("vgg"), out.clone()]).arg("--data").arg(&empty);
+    c.args([network("vgg"), out.clone()])
+        .arg("--data")
+        .arg(&empty);
     refused(&mut c, &out, 2, &["empty"]);
 }
 
@@ -125,7 +145,9 @@ fn masks_that_do_not_fit() {
     for (text, word) in cases {
         std::fs::write(&masks, text).unwrap();
         let mut c = tool();
-        c.args([network("vgg"), out.clone()]).arg("--masks").arg(&masks);
+        c.args([network("vgg"), out.clone()])
+            .arg("--masks")
+            .arg(&masks);
         refused(&mut c, &out, 2, &[word]);
     }
     let all: Vec<usize> = (0..40).collect();
@@ -133,7 +155,9 @@ fn masks_that_do_not_fit() {
         "layers": {"/conv1/Conv": {"filters": 40, "pruned": all}}});
     std::fs::write(&masks, text.to_string()).unwrap();
     let mut c = tool();
-    c.args([network("vgg"), out.clone()]).arg("--masks").arg(&masks);
+    c.args([network("vgg"), out.clone()])
+        .arg("--masks")
+        .arg(&masks);
     refused(&mut c, &out, 2, &["/conv1/Conv", "keep at least one"]);
 }
 
@@ -174,7 +198,9 @@ fn external_data_outside_the_folder_is_refused() {
     use prost::Message as _;
     let dir = tempfile::tempdir().unwrap();
     let (path, out) = (dir.path().join("m.onnx"), dir.path().join("o.onnx"));
-    let mut model = onnx_bnnprune::onnx::Model::load(&network("vgg")).unwrap().proto;
+    let mut model = onnx_bnnprune::onnx::Model::load(&network("vgg"))
+        .unwrap()
+        .proto;
     let tensor = &mut model.graph.as_mut().unwrap().initializer[0];
     tensor.raw_data = None;
     tensor.data_location = Some(DataLocation::External as i32);

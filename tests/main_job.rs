@@ -33,14 +33,23 @@ fn every_network_is_pruned_and_equals_its_masked_model_in_onnx_runtime() {
         // Every masked filter is physically gone, or the report explains it.
         for layer in report["layers"].as_array().unwrap() {
             let stayed = layer["masked_but_kept"].as_u64().unwrap();
-            assert!(stayed == 0 || layer["reason"].is_string(), "{name}: {layer}");
+            assert!(
+                stayed == 0 || layer["reason"].is_string(),
+                "{name}: {layer}"
+            );
         }
-        let (masked, out) = (logits(&at("masked.onnx"), 450), logits(&at("out.onnx"), 450));
-        let beyond = ndarray::Zip::from(&masked)
-            .and(&out)
-            .fold(0, |n, a, b| n + usize::from((a - b).abs() > 1e-4 * a.abs().max(1.0)));
+        let (masked, out) = (
+            logits(&at("masked.onnx"), 450),
+            logits(&at("out.onnx"), 450),
+        );
+        let beyond = ndarray::Zip::from(&masked).and(&out).fold(0, |n, a, b| {
+            n + usize::from((a - b).abs() > 1e-4 * a.abs().max(1.0))
+        });
         let ties = report["verification"]["ties"].as_u64().unwrap() as usize;
-        assert!(beyond <= ties * 10, "{name}: {beyond} logits differ, {ties} ties");
+        assert!(
+            beyond <= ties * 10,
+            "{name}: {beyond} logits differ, {ties} ties"
+        );
     }
 }
 
@@ -55,20 +64,39 @@ fn the_report_keeps_its_keys() {
         .success();
     let report = json(&path);
     for key in [
-        "tool", "version", "input", "output", "layers", "totals", "accuracy", "verification",
-        "latency_ms", "settings", "seed", "seconds",
+        "tool",
+        "version",
+        "input",
+        "output",
+        "layers",
+        "totals",
+        "accuracy",
+        "verification",
+        "latency_ms",
+        "settings",
+        "seed",
+        "seconds",
     ] {
         assert!(!report[key].is_null(), "{key}");
     }
     for key in ["path", "sha256", "bytes", "opset"] {
-        assert!(!report["input"][key].is_null() && !report["output"][key].is_null(), "{key}");
+        assert!(
+            !report["input"][key].is_null() && !report["output"][key].is_null(),
+            "{key}"
+        );
     }
     for key in ["before", "after_masking", "after", "samples", "source"] {
         assert!(!report["accuracy"][key].is_null(), "{key}");
     }
     for key in [
-        "filters", "kept", "pruned_ratio", "masked_but_kept", "params_before", "params_after",
-        "macs_before", "macs_after",
+        "filters",
+        "kept",
+        "pruned_ratio",
+        "masked_but_kept",
+        "params_before",
+        "params_after",
+        "macs_before",
+        "macs_after",
     ] {
         assert!(report["totals"][key].is_number(), "{key}");
     }
@@ -100,8 +128,14 @@ fn the_same_seed_gives_the_same_bytes_at_any_thread_count() {
         assert!(files[0].0 == files[1].0, "{name}: bytes at 1 and 2 threads");
         assert!(files[1].0 == files[2].0, "{name}: bytes of two runs");
         let out = dir.path().join("o.onnx");
-        quick(&network(name), &out).args(["--seed", "8"]).assert().success();
-        assert!(std::fs::read(out).unwrap() != files[0].0, "{name}: the seed does nothing");
+        quick(&network(name), &out)
+            .args(["--seed", "8"])
+            .assert()
+            .success();
+        assert!(
+            std::fs::read(out).unwrap() != files[0].0,
+            "{name}: the seed does nothing"
+        );
     }
 }
 
@@ -158,7 +192,10 @@ fn a_masks_file_is_obeyed_to_the_filter_in_both_removals() {
         let (masked, out) = (logits(&at("masked.onnx"), 450), logits(&at("o.onnx"), 450));
         assert!(max_abs_diff(&masked, &out) < 1e-4, "{removal}");
         // Masking did something.
-        assert!(max_abs_diff(&masked, &logits(&network("vgg"), 450)) > 1e-2, "{removal}");
+        assert!(
+            max_abs_diff(&masked, &logits(&network("vgg"), 450)) > 1e-2,
+            "{removal}"
+        );
     }
 }
 
@@ -189,7 +226,14 @@ fn a_folder_of_images_works_as_well_as_npz() {
         .args([network("vgg"), dir.path().join("o.onnx")])
         .arg("--data")
         .arg(fixture("digits_png"))
-        .args(["--val-split", "0.4", "--mask-epochs", "1", "--main-epochs", "1"])
+        .args([
+            "--val-split",
+            "0.4",
+            "--mask-epochs",
+            "1",
+            "--main-epochs",
+            "1",
+        ])
         .args(["--flip", "--crop-padding", "1"])
         .assert()
         .success()
@@ -200,6 +244,9 @@ fn a_folder_of_images_works_as_well_as_npz() {
 fn a_dry_run_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("o.onnx");
-    quick(&network("vgg"), &out).arg("--dry-run").assert().success();
+    quick(&network("vgg"), &out)
+        .arg("--dry-run")
+        .assert()
+        .success();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -93,7 +93,12 @@ pub struct DataArgs {
     #[arg(long, value_parser = parse_number)]
     pub scale: Option<f32>,
     /// Mean per channel, comma-separated [default: 0]
-    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, value_name = "M,…")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        value_name = "M,…"
+    )]
     pub mean: Vec<f32>,
     /// Standard deviation per channel, comma-separated [default: 1]
     #[arg(long, value_delimiter = ',', value_name = "S,…")]
@@ -241,6 +246,9 @@ pub struct PruneArgs {
     /// Epochs of retraining per layer
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub main_epochs: Option<usize>,
+    /// Epochs of retraining the whole network at the end
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub final_epochs: Option<usize>,
     /// Learning rate of the masks
     #[arg(long, value_name = "R", help_heading = "Training")]
     pub mask_lr: Option<f32>,
@@ -292,11 +300,11 @@ pub enum OptimizerName {
 /// Values of `--lr-schedule`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ScheduleName {
-    /// By a constant factor each step
-    #[default]
-    Exponential,
     /// Half a cosine
+    #[default]
     Cosine,
+    /// By a constant factor each step, to a thousandth (the paper's, for long phases)
+    Exponential,
     /// No decay
     Constant,
 }

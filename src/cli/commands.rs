@@ -30,8 +30,18 @@ const RANDOM_SAMPLES: usize = 256;
 
 /// The main job.
 pub fn prune(args: &PruneArgs) -> Printed {
+    prune_in(args, || runtime(&args.runtime))
+}
+
+/// The main job, verified in the runtime that `open` gives.
+fn prune_in(
+    args: &PruneArgs,
+    open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
+) -> Printed {
     let (Some(input), Some(output)) = (&args.input, &args.output) else {
-        return Err(Error::Usage("IN.onnx and OUT.onnx are needed; see --help".to_owned()));
+        return Err(Error::Usage(
+            "IN.onnx and OUT.onnx are needed; see --help".to_owned(),
+        ));
     };
     if let Some(n) = args.threads {
         set_threads(n)?;
@@ -48,12 +58,13 @@ pub fn prune(args: &PruneArgs) -> Printed {
         args.save_masks.as_ref(),
         args.save_masked.as_ref(),
     ];
-    writes.into_iter().flatten().try_for_each(|p| check_folder(p))?;
+    writes
+        .into_iter()
+        .flatten()
+        .try_for_each(|p| check_folder(p))?;
     let observer = Terminal::new(args.quiet);
-    // The model first: its errors are the user's most likely ones, and cheap to find.
     let job = job(args, input, output)?;
-    let runtime = runtime(&args.runtime)?;
-    let report = pipeline::run(&job, runtime.as_ref(), &observer)?;
+    let report = pipeline::run(&job, open, &observer)?;
     if let Some(path) = &args.report {
         let json = serde_json::to_vec_pretty(&report)
             .map_err(|e| Error::unsuitable(path, format!("report cannot be written: {e}")))?;
@@ -61,20 +72,19 @@ pub fn prune(args: &PruneArgs) -> Printed {
     }
     let passed = report.verification.as_ref().is_some_and(|v| v.passed);
     let mut text = report::render(&report);
-    match (passed, &report.output) {
-        (true, Some(file)) => text += &format!("{:<18}{}\n", "written", file.path),
-        (true, None) => text += &format!("{:<18}nothing (--dry-run)\n", "written"),
+    text += &match (passed, &report.output) {
+        (true, Some(file)) => format!("{:<20}{}\n", "written", file.path),
+        (true, None) => format!("{:<20}nothing (--dry-run)\n", "written"),
         (false, _) => {
-            return Ok((text, 1)).inspect(|_| {
-                eprintln!(
-                    "onnx-bnnprune: {}: the pruned model does not compute what the masked model computes; {} was not written",
-                    input.display(),
-                    output.display()
-                );
-            });
+            eprintln!(
+                "onnx-bnnprune: {}: the pruned model does not compute what the masked model computes; {} was not written",
+                input.display(),
+                output.display()
+            );
+            format!("{:<20}nothing\n", "written")
         }
-    }
-    Ok((text, 0))
+    };
+    Ok((text, u8::from(!passed)))
 }
 
 fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
@@ -129,7 +139,11 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
     if args.batch_size == Some(0) {
         return Err(Error::Usage("--batch-size must be at least 1".to_owned()));
     }
-    for (name, rate) in [("--mask-lr", args.mask_lr), ("--main-lr", args.main_lr), ("--alpha", args.alpha)] {
+    for (name, rate) in [
+        ("--mask-lr", args.mask_lr),
+        ("--main-lr", args.main_lr),
+        ("--alpha", args.alpha),
+    ] {
         if rate.is_some_and(|r| !r.is_finite() || r < 0.0) {
             return Err(Error::Usage(format!("{name} must be a number from 0 up")));
         }
@@ -140,6 +154,7 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
         alpha: args.alpha,
         mask_epochs: args.mask_epochs,
         main_epochs: args.main_epochs,
+        final_epochs: args.final_epochs,
         mask_lr: args.mask_lr,
         main_lr: args.main_lr,
         optimizer: Some(match args.optimizer {
@@ -284,7 +299,10 @@ pub fn verify(args: &VerifyArgs) -> Printed {
 fn all_images(path: &Path, view: &View<'_>, source: &DataSource) -> Result<Images, Error> {
     let form = input_form(path, &view.graph, &view.facts)?;
     let outputs = view.classes().ok_or_else(|| {
-        Error::unsuitable(path, "its first output is not [N, classes]; --data works with classifiers")
+        Error::unsuitable(
+            path,
+            "its first output is not [N, classes]; --data works with classifiers",
+        )
     })?;
     let source = DataSource {
         val: Some(source.data.clone()),
@@ -308,16 +326,16 @@ fn session(runtime: &dyn Runtime, model: &Model) -> Result<BatchedSession, Error
     Ok(BatchedSession::new(session))
 }
 
-fn runtime(args: &RuntimeArgs) -> Result<Box<dyn Runtime>, Error> {
+fn runtime(args: &RuntimeArgs) -> Result<Box<dyn Runtime>, RuntimeError> {
     let ort = || OrtRuntime::new(args.ort_lib.as_deref());
     match args.runtime {
         RuntimeChoice::Ort => Ok(Box::new(ort()?)),
-        RuntimeChoice::Tract => Ok(tract()?),
+        RuntimeChoice::Tract => tract(),
         RuntimeChoice::Auto => match ort() {
             Ok(found) => Ok(Box::new(found)),
             Err(missing) => {
                 eprintln!("note: {missing}; tract verifies instead");
-                Ok(tract()?)
+                tract()
             }
         },
     }
@@ -331,7 +349,8 @@ fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
 #[cfg(not(feature = "tract"))]
 fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
     Err(RuntimeError::Missing(
-        "tract is not built in; build with the cargo feature `tract`, or use --runtime ort".to_owned(),
+        "tract is not built in; build with the cargo feature `tract`, or use --runtime ort"
+            .to_owned(),
     ))
 }
 
@@ -368,4 +387,89 @@ fn json(path: &Path, value: &impl serde::Serialize) -> Result<String, Error> {
     serde_json::to_string_pretty(value)
         .map(|s| s + "\n")
         .map_err(|e| Error::unsuitable(path, format!("cannot be written as JSON: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onnx_bnnprune::onnx::proto::ModelProto;
+    use onnx_bnnprune::verify::Session;
+    use prost::Message as _;
+    use std::sync::Mutex;
+
+    /// ONNX Runtime that sees every pruned model as if elimination had gone wrong: filters 0 and 1
+    /// of its second convolution are swapped.
+    struct WrongElimination {
+        inner: OrtRuntime,
+        masked: Mutex<Option<usize>>,
+    }
+
+    impl Runtime for WrongElimination {
+        fn name(&self) -> &'static str {
+            self.inner.name()
+        }
+
+        fn version(&self) -> &str {
+            self.inner.version()
+        }
+
+        fn load(
+            &self,
+            model: &[u8],
+            options: &SessionOptions,
+        ) -> Result<Box<dyn Session>, RuntimeError> {
+            // The masked model comes first; whatever is clearly smaller was pruned.
+            let masked = *self.masked.lock().unwrap().get_or_insert(model.len());
+            if model.len() * 20 > masked * 19 {
+                return self.inner.load(model, options);
+            }
+            let mut wrong = ModelProto::decode(model).unwrap();
+            swap_filters(&mut wrong);
+            self.inner.load(&wrong.encode_to_vec(), options)
+        }
+    }
+
+    fn swap_filters(model: &mut ModelProto) {
+        let tensors = model.graph.as_mut().unwrap().initializer.iter_mut();
+        let weight = tensors.filter(|t| t.dims.len() == 4).nth(1).unwrap();
+        let row = weight.dims[1..].iter().product::<i64>() as usize * 4;
+        let mut raw = weight.raw_data.take().unwrap().to_vec();
+        let (first, second) = raw[..2 * row].split_at_mut(row);
+        assert_ne!(first, second);
+        first.swap_with_slice(second);
+        weight.raw_data = Some(raw.into());
+    }
+
+    #[test]
+    fn a_wrong_elimination_is_caught_and_writes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (masks, out) = (dir.path().join("m.json"), dir.path().join("o.onnx"));
+        let pruned: Vec<usize> = (0..20).collect();
+        let text = serde_json::json!({"format": "onnx-bnnprune-masks/1",
+            "layers": {"/conv2/Conv": {"filters": 48, "pruned": pruned}}});
+        std::fs::write(&masks, text.to_string()).unwrap();
+        let args = PruneArgs {
+            input: Some(root.join("fixtures/digits_vgg.onnx")),
+            output: Some(out.clone()),
+            masks: Some(masks),
+            quiet: true,
+            ..PruneArgs::default()
+        };
+        let open = |wrong: bool| -> Result<Box<dyn Runtime>, RuntimeError> {
+            let inner = OrtRuntime::new(None)?;
+            let masked = Mutex::new(None);
+            Ok(match wrong {
+                true => Box::new(WrongElimination { inner, masked }),
+                false => Box::new(inner),
+            })
+        };
+        let (text, code) = prune_in(&args, || open(true)).unwrap();
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains("FAILED"), "{text}");
+        assert!(!out.exists());
+        let (text, code) = prune_in(&args, || open(false)).unwrap();
+        assert_eq!(code, 0, "{text}");
+        assert!(out.exists());
+    }
 }

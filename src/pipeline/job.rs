@@ -64,6 +64,8 @@ pub struct Tuning {
     pub mask_epochs: Option<usize>,
     /// See [`Options::main_epochs`].
     pub main_epochs: Option<usize>,
+    /// See [`Options::final_epochs`].
+    pub final_epochs: Option<usize>,
     /// See [`Options::mask_lr`].
     pub mask_lr: Option<f32>,
     /// See [`Options::main_lr`].
@@ -86,7 +88,16 @@ impl Tuning {
             };
         }
         take!(
-            selector, alpha, mask_epochs, main_epochs, mask_lr, main_lr, optimizer, decay, batch_size
+            selector,
+            alpha,
+            mask_epochs,
+            main_epochs,
+            final_epochs,
+            mask_lr,
+            main_lr,
+            optimizer,
+            decay,
+            batch_size
         );
         o.keep = self.keep.clone();
         o.removal = job.removal;

@@ -15,23 +15,27 @@ use std::time::Instant;
 use crate::autograd::Network;
 use crate::data::Images;
 use crate::error::Error;
-use crate::onnx::proto::ModelProto;
 use crate::onnx::Model;
+use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
 use crate::report::Report;
 use crate::rewrite::{self, FilterMasks, Masked};
 use crate::subsidiary::{self, Learned, Options};
-use crate::verify::Runtime;
+use crate::verify::{Runtime, RuntimeError};
 
 use proof::Proof;
 use summary::Summary;
 
-/// Runs a job. The report says whether verification passed; if it did not, or in a dry run,
+/// Runs a job; `open` gives the runtime that verifies. The report says whether verification passed; if it did not, or in a dry run,
 /// nothing was written to the output.
 ///
 /// # Errors
 /// Whatever stops the job before a verdict: see [`Error`].
-pub fn run(job: &Job, runtime: &dyn Runtime, observer: &dyn Observer) -> Result<Report, Error> {
+pub fn run(
+    job: &Job,
+    open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
+    observer: &dyn Observer,
+) -> Result<Report, Error> {
     let start = Instant::now();
     let model = Model::load(&job.input)?;
     model.warnings.iter().for_each(|w| observer.warn(w));
@@ -40,6 +44,8 @@ pub fn run(job: &Job, runtime: &dyn Runtime, observer: &dyn Observer) -> Result<
         Some(source) => Some(load_for(job, &view, source, observer)?),
         None => None,
     };
+    // Only now, so that a wrong path is not reported as a missing runtime; but before training.
+    let runtime = open()?;
     let mut summary = Summary::default();
 
     let (retrained, masks) = choose(job, &view, images.as_ref(), observer, &mut summary)?;
@@ -52,7 +58,9 @@ pub fn run(job: &Job, runtime: &dyn Runtime, observer: &dyn Observer) -> Result<
         source,
     };
     let masked = match &masks {
-        Some(masks) => rewrite::apply_masks(retrained, masks, job.removal).map_err(rewrite_error)?,
+        Some(masks) => {
+            rewrite::apply_masks(retrained, masks, job.removal).map_err(rewrite_error)?
+        }
         None => Masked {
             model: retrained.clone(),
             notes: Vec::new(),
@@ -62,9 +70,9 @@ pub fn run(job: &Job, runtime: &dyn Runtime, observer: &dyn Observer) -> Result<
         model.save_edited(&masked.model, path)?;
     }
     let eliminated = rewrite::eliminate(&masked.model).map_err(rewrite_error)?;
-    summary.notes.extend(masked.notes.iter().map(ToString::to_string));
+    summary.details = masked.notes.iter().map(ToString::to_string).collect();
 
-    let proof = Proof::new(job, runtime, images.as_ref(), observer);
+    let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
     let verification = proof.verify(&masked.model, &eliminated)?;
     let passed = verification.passed;
     let accuracy = proof.accuracy(
@@ -121,9 +129,7 @@ fn choose(
 ) -> Result<(Option<ModelProto>, Option<FilterMasks>), Error> {
     match (&job.choice, images) {
         (Choice::Nothing, _) => Ok((None, None)),
-        (Choice::Masks(path), _) => {
-Ok((None, Some(FilterMasks::load(path)?)))
-        }
+        (Choice::Masks(path), _) => Ok((None, Some(FilterMasks::load(path)?))),
         (Choice::Learn(_), None) => {
             summary.notes.push(
                 "no --data: only filters that cannot matter were removed; with --data images/ \
@@ -162,7 +168,9 @@ fn train(
         if view.analysis.group_of(name).is_none() {
             return Err(Error::unsuitable(
                 &job.input,
-                format!("--keep {name}: there is no such layer; `onnx-bnnprune inspect` lists them"),
+                format!(
+                    "--keep {name}: there is no such layer; `onnx-bnnprune inspect` lists them"
+                ),
             ));
         }
     }
@@ -170,10 +178,8 @@ fn train(
         path: job.input.clone(),
         source,
     };
-    let mut network =
-        Network::import(&view.graph, &view.facts, &view.layers).map_err(import)?;
-    subsidiary::sanity::check(&network, images, observer)
-        .map_err(|e| e.at(&job.source_path()))?;
+    let mut network = Network::import(&view.graph, &view.facts, &view.layers).map_err(import)?;
+    subsidiary::sanity::check(&network, images, observer).map_err(|e| e.at(&job.source_path()))?;
     let learned = subsidiary::learn(
         &mut network,
         &view.graph,

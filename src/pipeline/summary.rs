@@ -19,6 +19,8 @@ pub(super) struct Summary {
     pub learned: Option<(Learned, Options)>,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// What masking did, for the JSON report.
+    pub details: Vec<String>,
 }
 
 impl Summary {
@@ -111,9 +113,17 @@ impl Summary {
                 .map_or(Vec::new(), |(l, _)| l.stages.clone()),
             settings: self.settings(job),
             seed: job.seed,
-            warnings: [&model.warnings[..], &self.notes[..]].concat(),
+            notes: self.notes.clone(),
+            details: self.details.clone(),
+            warnings: self.warnings(model),
             ..Report::default()
         })
+    }
+
+    fn warnings(&self, model: &Model) -> Vec<String> {
+        let stages = self.learned.iter().flat_map(|(l, _)| &l.stages);
+        let learning = stages.flat_map(|s| s.warnings.iter().cloned());
+        model.warnings.iter().cloned().chain(learning).collect()
     }
 
     fn settings(&self, job: &Job) -> serde_json::Map<String, serde_json::Value> {
@@ -152,5 +162,8 @@ fn external_bytes(model: &Model) -> u64 {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::graph::Graph;
-use crate::recognize::{Layer, LatentScale};
+use crate::recognize::{LatentScale, Layer};
 use crate::rewrite::Analysis;
 
 /// A model's layers and groups (`inspect --json`; keys are a contract).
@@ -99,8 +99,17 @@ impl Inspection {
             .load_preset(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header([
-                "layer", "op", "filters", "inputs", "kernel", "weights", "scale", "binarizer", "0 →",
-                "group", "prunable",
+                "layer",
+                "op",
+                "filters",
+                "inputs",
+                "kernel",
+                "weights",
+                "scale",
+                "binarizer",
+                "0 →",
+                "group",
+                "prunable",
             ]);
         for l in &self.layers {
             let kernel = l.kernel.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -117,7 +126,8 @@ impl Inspection {
                 },
                 l.scale.unwrap_or("").to_owned(),
                 l.binarizer.unwrap_or("").to_owned(),
-                l.zero.map_or(String::new(), |z| format!("{z:+}").replace("+0", "0")),
+                l.zero
+                    .map_or(String::new(), |z| format!("{z:+}").replace("+0", "0")),
                 group.map_or(String::new(), |g| g.id.to_string()),
                 if l.prunable { "yes" } else { "no" }.to_owned(),
             ]);
@@ -129,7 +139,11 @@ impl Inspection {
         }
         let binary: Vec<_> = self.layers.iter().filter(|l| l.binary).collect();
         let filters: usize = binary.iter().map(|l| l.filters).sum();
-        let prunable: usize = binary.iter().filter(|l| l.prunable).map(|l| l.filters).sum();
+        let prunable: usize = binary
+            .iter()
+            .filter(|l| l.prunable)
+            .map(|l| l.filters)
+            .sum();
         let mut text = format!("{}  (opset {})\n\n{table}\n", self.model, self.opset);
         text += &format!(
             "\n{} binary layers with {filters} filters, {prunable} of them prunable.\n",

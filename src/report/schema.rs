@@ -36,6 +36,10 @@ pub struct Report {
     /// Wall-clock time of the run.
     pub seconds: f64,
     /// What the user should know, one line each.
+    pub notes: Vec<String>,
+    /// What masking changed in the model, one line each.
+    pub details: Vec<String>,
+    /// What looks wrong, one line each.
     pub warnings: Vec<String>,
 }
 

@@ -25,6 +25,9 @@ pub fn render(report: &Report) -> String {
     for (label, value) in figures(report) {
         text.push_str(&format!("{label:<20}{value}\n"));
     }
+    for note in &report.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
     for warning in &report.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
@@ -189,7 +192,10 @@ fn verification_lines(found: &Verification) -> Vec<(&'static str, String)> {
                 grouped(found.samples as u64)
             ),
         ),
-        ("largest difference", format!("{:.2e}{ties}", found.max_abs_diff)),
+        (
+            "largest difference",
+            format!("{:.2e}{ties}", found.max_abs_diff),
+        ),
     ];
     if let Some(agreement) = found.top1_agreement {
         lines.push(("top-1 agreement", percent(agreement)));
@@ -244,6 +250,7 @@ mod tests {
             accuracy: Some(AccuracyReport {
                 before: 0.6641,
                 after_masking: Some(0.55),
+                masked: 0.6702,
                 after: 0.6702,
                 samples: 10_000,
                 source: "cifar/test".into(),

@@ -14,9 +14,7 @@ const INITIAL: f32 = 1e-4;
 /// M of a stage before training: `[filters]`, uniform in ±1e-4.
 pub fn initial(filters: usize, seed: u64) -> ArrayD<f32> {
     let mut rng = StdRng::seed_from_u64(seed);
-    ArrayD::from_shape_fn(IxDyn(&[filters]), |_| {
-        rng.random_range(-INITIAL..=INITIAL)
-    })
+    ArrayD::from_shape_fn(IxDyn(&[filters]), |_| rng.random_range(-INITIAL..=INITIAL))
 }
 
 /// Which filters M keeps: m = 1 where M ≥ 0.
@@ -43,10 +41,7 @@ pub fn decide(m: &ArrayD<f32>, ratio: Option<f64>) -> Vec<bool> {
         let mut order: Vec<(usize, f32)> = m.iter().copied().enumerate().collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         keep = vec![false; filters];
-        order
-            .iter()
-            .take(wanted)
-            .for_each(|&(i, _)| keep[i] = true);
+        order.iter().take(wanted).for_each(|&(i, _)| keep[i] = true);
     }
     keep
 }
@@ -68,7 +63,9 @@ impl Regularizer {
     /// With coefficient `alpha` and a cost c_o for each filter.
     pub fn new(alpha: f32, costs: &[f64]) -> Self {
         let total: f64 = costs.iter().sum();
-        let share = costs.iter().map(|c| (c / total.max(f64::MIN_POSITIVE)) as f32);
+        let share = costs
+            .iter()
+            .map(|c| (c / total.max(f64::MIN_POSITIVE)) as f32);
         Self {
             alpha,
             share: share.collect(),

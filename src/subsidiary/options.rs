@@ -86,6 +86,9 @@ pub struct Options {
     pub mask_epochs: usize,
     /// Epochs of main-network retraining per stage.
     pub main_epochs: usize,
+    /// Epochs in which the whole masked network is retrained once all masks are fixed. Beyond the
+    /// paper, whose lower layers stay as they are: it wins back accuracy that small data cost.
+    pub final_epochs: usize,
     /// Learning rate of the mask parameters.
     pub mask_lr: f32,
     /// Learning rate of retraining.
@@ -107,6 +110,7 @@ impl Options {
     /// Steps that a phase should at least have: on a small set of images an epoch is few steps.
     const MASK_STEPS: usize = 240;
     const MAIN_STEPS: usize = 240;
+    const FINAL_STEPS: usize = 1_300;
 
     /// Defaults for `images` training images. The number of epochs is such that a phase has some
     /// hundred steps: the paper's 200 epochs a phase take days.
@@ -120,10 +124,11 @@ impl Options {
             alpha: 0.1,
             mask_epochs: Self::MASK_STEPS.div_ceil(steps).clamp(1, 20),
             main_epochs: Self::MAIN_STEPS.div_ceil(steps).clamp(1, 20),
+            final_epochs: Self::FINAL_STEPS.div_ceil(steps).clamp(1, 60),
             mask_lr: 1e-3,
             main_lr: 1e-3,
             optimizer: MainOptimizer::Adam,
-            decay: Decay::Exponential,
+            decay: Decay::Cosine,
             batch_size,
             augment: Augment::default(),
             seed: 0,

@@ -40,6 +40,9 @@ mod tests {
         assert_eq!(a.iter().filter(|&&k| k).count(), 20);
         assert_eq!(a, random(50, 20, 1));
         assert_ne!(a, random(50, 20, 2));
-        assert_eq!(largest(&[0.1, 0.9, 0.9, 0.5], 2), [false, true, true, false]);
+        assert_eq!(
+            largest(&[0.1, 0.9, 0.9, 0.5], 2),
+            [false, true, true, false]
+        );
     }
 }

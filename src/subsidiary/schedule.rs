@@ -41,22 +41,24 @@ pub fn learn(
         Selector::Subsidiary { .. } => options.mask_epochs,
         Selector::Rule { .. } => 0,
     };
-    let steps = trainer.steps_per_epoch() * (mask_epochs + options.main_epochs) * units.len();
+    let epochs = (mask_epochs + options.main_epochs) * units.len() + options.final_epochs;
+    let steps = trainer.steps_per_epoch() * epochs;
     observer.begin("learning", steps as u64);
     let mut stages = Vec::new();
     let mut masks = FilterMasks::default();
     for (index, unit) in units.iter().enumerate() {
         let stage = Stage::new(&mut trainer, unit, layers, index, units.len());
         let (keep, report) = stage.run()?;
-        for warning in &report.warnings {
-            observer.warn(warning);
-        }
         stages.push(report);
         let pruned: Vec<usize> = (0..unit.filters).filter(|&f| !keep[f]).collect();
         for (name, filters) in unit.group.filters_of(&pruned) {
             let count = analysis.filters(&name).unwrap_or(unit.filters);
             masks.prune(&name, count, filters);
         }
+    }
+    if !units.is_empty() && options.final_epochs > 0 {
+        let whole = trainer.whole();
+        trainer.retrain(&whole, options.final_epochs, "whole network")?;
     }
     observer.end();
     Ok(Learned {

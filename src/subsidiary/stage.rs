@@ -110,7 +110,8 @@ impl<'t, 'a> Stage<'t, 'a> {
             loss: 0.0,
             warnings: Vec::new(),
         };
-        if matches!(trainer.options().selector, Selector::Subsidiary { .. }) && kept < unit.filters {
+        if matches!(trainer.options().selector, Selector::Subsidiary { .. }) && kept < unit.filters
+        {
             let mut sum = 0.0;
             for draw in 0..RANDOM_DRAWS {
                 let random = rules::random(unit.filters, kept, seed ^ (draw + 1));
@@ -123,7 +124,7 @@ impl<'t, 'a> Stage<'t, 'a> {
             report.random_after_masking = None;
         }
         trainer.keep_columns(unit, &keep);
-        let (flipped, loss) = trainer.retrain(&span, &label)?;
+        let (flipped, loss) = trainer.retrain(&span, trainer.options().main_epochs, &label)?;
         report.flipped_weights = flipped;
         report.loss = loss;
         report.after_retraining = trainer.accuracy()?;
@@ -157,10 +158,9 @@ fn train_mask(
             at_bounds: mask::share_at_bounds(m),
             loss,
         };
-        trainer.observer().detail(&format!(
-            "{label}, mask: {:.0} % kept",
-            now.kept * 100.0
-        ));
+        trainer
+            .observer()
+            .detail(&format!("{label}, mask: {:.0} % kept", now.kept * 100.0));
         epochs.push(now);
     }
     Ok(epochs)
@@ -173,7 +173,9 @@ fn by_rule(unit: &Unit, layers: &[Layer], rule: Rule, amount: &Amount, seed: u64
             .layers
             .iter()
             .find_map(|l| masks.layers.get(l))
-            .map_or(unit.filters, |l| unit.filters.saturating_sub(l.pruned.len())),
+            .map_or(unit.filters, |l| {
+                unit.filters.saturating_sub(l.pruned.len())
+            }),
     }
     .clamp(mask::minimum(unit.filters), unit.filters);
     match rule {

@@ -22,6 +22,8 @@ use crate::rewrite::Removal;
 
 /// Frozen activations are kept up to this size; beyond it they are computed again.
 const CACHE_BYTES: usize = 2 << 30;
+/// Softens the distributions that distillation compares.
+const TEMPERATURE: f32 = 1.0;
 /// Images that running statistics are re-estimated on.
 const STATISTICS_IMAGES: usize = 2_048;
 /// Images that a stage's masks are judged on.
@@ -184,6 +186,15 @@ impl<'a> Trainer<'a> {
         Ok(param)
     }
 
+    /// The whole network.
+    pub(super) fn whole(&self) -> Span {
+        Span {
+            from: StepId(0),
+            params: self.network.main_params(self.network.all()),
+            cache: None,
+        }
+    }
+
     /// Everything from `first` on, with the frozen part below computed once where that is valid
     /// and fits in memory.
     pub(super) fn span_from(&self, first: NodeId) -> Result<Span, TrainError> {
@@ -309,6 +320,7 @@ impl<'a> Trainer<'a> {
         Ok((sum / count.max(1) as f64) as f32)
     }
 
+    /// Cross-entropy with the labels; without labels, distillation of the original's logits.
     fn loss(&self, logits: &ArrayD<f32>, indices: &[usize]) -> Loss {
         match (&self.images.train.labels, &self.teacher) {
             (Some(labels), _) => {
@@ -316,7 +328,7 @@ impl<'a> Trainer<'a> {
                 cross_entropy(logits, &labels)
             }
             (None, Some(teacher)) => {
-                distillation(logits, &teacher.select(Axis(0), indices), 1.0)
+                distillation(logits, &teacher.select(Axis(0), indices), TEMPERATURE)
             }
             (None, None) => Loss {
                 value: 0.0,
@@ -349,8 +361,12 @@ impl<'a> Trainer<'a> {
     /// Phase 2 of a stage: retrains the main network from the span's first step on, by batch
     /// statistics, and re-estimates the running ones. The share of binary weights that flipped,
     /// and the mean loss of the last epoch.
-    pub(super) fn retrain(&mut self, span: &Span, label: &str) -> Result<(f64, f32), TrainError> {
-        let epochs = self.options.main_epochs;
+    pub(super) fn retrain(
+        &mut self,
+        span: &Span,
+        epochs: usize,
+        label: &str,
+    ) -> Result<(f64, f32), TrainError> {
         let before = self.latent_signs(span);
         let steps = self.steps_per_epoch() * epochs;
         let rule = match self.options.optimizer {

@@ -13,7 +13,9 @@ pub const NETWORKS: [&str; 4] = ["vgg", "nin", "resnet", "folded"];
 
 /// A file of `fixtures/`.
 pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
 }
 
 /// A binary digits network.
