@@ -132,12 +132,14 @@ def main():
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0 (default 5)")
     parser.add_argument("--alpha-zero", action="store_true", help="also run with --alpha 0")
     parser.add_argument("--binary", type=Path, default=default_binary(), help="the tool's executable")
-    parser.add_argument("options", nargs="*", help="options of onnx-bnnprune, behind --")
-    args = parser.parse_args()
+    parser.epilog = "What stands behind -- goes to onnx-bnnprune."
+    words = sys.argv[1:]
+    split = words.index("--") if "--" in words else len(words)
+    args, options = parser.parse_args(words[:split]), words[split + 1 :]
     seeds = list(range(args.seeds))
     with tempfile.TemporaryDirectory() as folder:
         results = {
-            seed: arms(args.binary, args.model, Path(folder), seed, args.options, args.alpha_zero)
+            seed: arms(args.binary, args.model, Path(folder), seed, options, args.alpha_zero)
             for seed in seeds
         }
         table(seeds, results)

@@ -233,6 +233,8 @@ fn a_folder_of_images_works_as_well_as_npz() {
             "1",
             "--main-epochs",
             "1",
+            "--final-epochs",
+            "1",
         ])
         .args(["--flip", "--crop-padding", "1"])
         .assert()

@@ -174,8 +174,8 @@ pub fn render_verification(found: &Verification) -> String {
 
 fn verification_lines(found: &Verification) -> Vec<(&'static str, String)> {
     let verdict = match found.passed {
-        true => "passed",
-        false => "FAILED",
+        true => "passed: the models agree",
+        false => "FAILED: the models differ",
     };
     let ties = match found.ties {
         0 => String::new(),
@@ -297,7 +297,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("1,000,000 → 600,000 (-40.0 %)"), "{text}");
-        assert!(text.contains("passed: masked and pruned"), "{text}");
+        assert!(
+            text.contains("passed: the models agree in ONNX Runtime 1.20.0"),
+            "{text}"
+        );
         assert!(
             text.contains("1.90e-6 (2 samples explained by ties)"),
             "{text}"
