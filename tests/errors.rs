@@ -166,8 +166,13 @@ fn preprocessing_that_the_model_was_not_trained_with() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("o.onnx");
     let mut c = quick(&network("vgg"), &out);
-    c.args(["--scale", "1"]);
-    refused(&mut c, &out, 2, &["% of the images", "--scale 1/255"]);
+    c.args(["--mean", "3"]);
+    refused(
+        &mut c,
+        &out,
+        2,
+        &["% of the images", "neither --mean nor --std"],
+    );
     let classes = dir.path().join("classes.txt");
     std::fs::write(&classes, "1\n2\n3\n4\n5\n6\n7\n8\n9\n0\n").unwrap();
     let mut c = tool();

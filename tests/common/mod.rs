@@ -39,7 +39,14 @@ pub fn quick(model: &Path, out: &Path) -> Command {
         .arg(fixture("digits_train.npz"))
         .arg("--val")
         .arg(fixture("digits_test.npz"))
-        .args(["--mask-epochs", "2", "--main-epochs", "1", "--final-epochs", "1"]);
+        .args([
+            "--mask-epochs",
+            "2",
+            "--main-epochs",
+            "1",
+            "--final-epochs",
+            "1",
+        ]);
     c
 }
 
