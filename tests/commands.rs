@@ -82,7 +82,7 @@ fn verify_accepts_the_same_and_refuses_another_function() {
         panic!("the bias is f32");
     };
     values[[3]] += 0.01;
-    *bias = Tensor::F32(values).to_proto(&bias.name().to_owned());
+    *bias = Tensor::F32(values).to_proto(bias.name());
     save(&model, &wrong).unwrap();
     for data in [None, Some(fixture("digits_test.npz"))] {
         let verify = |candidate: &std::path::Path| {

@@ -7,6 +7,8 @@
 //! data fit. The result is a [`crate::rewrite::FilterMasks`] and a retrained network; removing the
 //! filters is not done here.
 
+mod error;
+mod evaluate;
 pub mod mask;
 mod options;
 mod prefix;
@@ -17,8 +19,8 @@ mod stage;
 mod trainer;
 mod units;
 
+pub use error::TrainError;
 pub use options::{Amount, Decay, MainOptimizer, Options, Rule, Selector};
 pub use schedule::{Learned, learn};
 pub use stage::StageReport;
-pub use trainer::TrainError;
 pub use units::{Excluded, Unit, units};

@@ -6,7 +6,8 @@
 
 use ndarray::{Array2, ArrayD};
 
-use super::trainer::{TrainError, logits_of};
+use super::error::TrainError;
+use super::evaluate::logits_of;
 use crate::autograd::Network;
 use crate::data::{Channels, Dataset, Images, Preprocess};
 use crate::progress::Observer;

@@ -1,7 +1,8 @@
 //! The bottom-up schedule (paper, section 3.3 and algorithm 1).
 
+use super::error::TrainError;
 use super::stage::{Stage, StageReport};
-use super::trainer::{TrainError, Trainer};
+use super::trainer::Trainer;
 use super::{Excluded, Options, Selector, units};
 use crate::autograd::Network;
 use crate::data::Images;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::trainer::{Span, TrainError, Trainer};
+use super::error::TrainError;
+use super::trainer::{Span, Trainer};
 use super::{Amount, Rule, Selector, Unit, mask, rules};
 use crate::autograd::ParamId;
 use crate::recognize::Layer;
@@ -159,7 +160,7 @@ fn train_mask(
             loss,
         };
         trainer
-            .observer()
+            .observer
             .detail(&format!("{label}, mask: {:.0} % kept", now.kept * 100.0));
         epochs.push(now);
     }

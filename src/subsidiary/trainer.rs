@@ -1,21 +1,20 @@
-//! Epochs, batches and evaluations of one run: what the stages are made of.
+//! Epochs and batches of one run: what the stages are made of.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{ArrayD, Axis, IxDyn};
-use thiserror::Error;
+use ndarray::{ArrayD, Axis};
 
+use super::error::TrainError;
+use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES, logits_of};
 use super::prefix::PrefixCache;
-use super::sanity::{agreement, predictions, spread};
+use super::sanity::spread;
 use super::{Decay, MainOptimizer, Options, Unit, mask};
 use crate::autograd::{
-    Cut, EditError, MaskSpec, Mode, Network, Optimizer, ParamId, ParamKind, Rule, RunError,
-    ScaleMode, Schedule, StepId, UnfoldError,
+    Cut, EditError, MaskSpec, Mode, Network, Optimizer, ParamId, ParamKind, Rule, ScaleMode,
+    Schedule, StepId,
     loss::{Loss, cross_entropy, distillation},
 };
-use crate::data::{Augmentation, Dataset, Images, Preprocess, epoch_order};
-use crate::error::Error;
+use crate::data::{Augmentation, Images, epoch_order};
 use crate::graph::NodeId;
 use crate::progress::Observer;
 use crate::rewrite::Removal;
@@ -24,51 +23,11 @@ use crate::rewrite::Removal;
 const CACHE_BYTES: usize = 2 << 30;
 /// Softens the distributions that distillation compares.
 const TEMPERATURE: f32 = 1.0;
-/// Images that running statistics are re-estimated on.
-const STATISTICS_IMAGES: usize = 2_048;
-/// Images that a stage's masks are judged on.
-const JUDGE_IMAGES: usize = 2_000;
-/// Images per batch where nothing is learned.
-const EVAL_BATCH: usize = 256;
-
-/// Why training stopped.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum TrainError {
-    /// The network cannot be run on these images.
-    #[error("{0}")]
-    Run(#[from] RunError),
-    /// The masks cannot be put where the plan says.
-    #[error("{0}")]
-    Edit(#[from] EditError),
-    /// A folded BatchNormalization cannot be put back.
-    #[error("{0}")]
-    Unfold(#[from] UnfoldError),
-    /// The loss is no longer a number.
-    #[error("training diverged (the loss is {0}); a smaller --main-lr or --mask-lr may help")]
-    Diverged(f32),
-    /// Model and data do not fit each other.
-    #[error("{0}")]
-    Mismatch(String),
-    /// The user stopped it.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl TrainError {
-    /// As an error of the pipeline, about the file at `path`.
-    pub fn at(self, path: &Path) -> Error {
-        match self {
-            Self::Interrupted => Error::Interrupted,
-            other => Error::unsuitable(path, other.to_string()),
-        }
-    }
-}
 
 /// What a stage runs on: the steps from its first layer on, and what the frozen ones below give.
 #[derive(Debug)]
 pub(super) struct Span {
-    from: StepId,
+    pub(super) from: StepId,
     /// Trainable parameters of the main network from there on.
     params: Vec<ParamId>,
     cache: Option<PrefixCache>,
@@ -76,10 +35,10 @@ pub(super) struct Span {
 
 /// One run's network, images and options.
 pub(super) struct Trainer<'a> {
-    network: &'a mut Network,
-    images: &'a Images,
+    pub(super) network: &'a mut Network,
+    pub(super) images: &'a Images,
     options: &'a Options,
-    observer: &'a dyn Observer,
+    pub(super) observer: &'a dyn Observer,
     /// For unlabelled images the original's logits `[N, K]`.
     teacher: Option<ArrayD<f32>>,
     /// Counts every epoch of the run, so that no two have the same order of images.
@@ -130,10 +89,6 @@ impl<'a> Trainer<'a> {
 
     pub(super) fn options(&self) -> &'a Options {
         self.options
-    }
-
-    pub(super) fn observer(&self) -> &'a dyn Observer {
-        self.observer
     }
 
     pub(super) fn param(&self, p: ParamId) -> &ArrayD<f32> {
@@ -230,7 +185,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// What the frozen part gives for training images.
-    fn cut(&self, span: &Span, indices: &[usize], augmented: bool) -> Result<Cut, TrainError> {
+    pub(super) fn cut(
+        &self,
+        span: &Span,
+        indices: &[usize],
+        augmented: bool,
+    ) -> Result<Cut, TrainError> {
         match &span.cache {
             Some(cache) => {
                 let values = self.network.cut(span.from).into_iter();
@@ -419,44 +379,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Sets a mask and re-estimates statistics; the accuracy then (`None` without labels).
-    pub(super) fn masked_accuracy(
-        &mut self,
-        m: ParamId,
-        keep: &[bool],
-        span: &Span,
-    ) -> Result<Option<f64>, TrainError> {
-        let hard = keep.iter().map(|&k| if k { 1.0 } else { -1.0 }).collect();
-        self.network.params[m.0].value = ndarray::Array1::from_vec(hard).into_dyn();
-        self.reestimate(span)?;
-        self.accuracy()
-    }
-
-    /// Native accuracy on (at most 2,000 of) the validation images; `None` without labels.
-    pub(super) fn accuracy(&self) -> Result<Option<f64>, TrainError> {
-        let set = self.images.val_set();
-        let Some(labels) = &set.labels else {
-            return Ok(None);
-        };
-        let chosen = spread(&self.images.val_indices, JUDGE_IMAGES);
-        let truth: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
-        let pre = &self.images.preprocess;
-        let logits = logits_of(self.network, set, &chosen, pre, self.observer)?;
-        Ok(Some(agreement(&predictions(&logits), &truth)))
-    }
-
-    /// Re-estimates the running statistics of the span's BatchNormalizations on training images.
-    pub(super) fn reestimate(&mut self, span: &Span) -> Result<(), TrainError> {
-        let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
-        let mut cuts = Vec::new();
-        for indices in chosen.chunks(EVAL_BATCH) {
-            self.check_cancelled()?;
-            cuts.push(self.cut(span, indices, false)?);
-        }
-        Ok(self.network.reestimate_batch_norm(cuts, span.from)?)
-    }
-
-    fn check_cancelled(&self) -> Result<(), TrainError> {
+    pub(super) fn check_cancelled(&self) -> Result<(), TrainError> {
         match self.observer.cancelled() {
             true => Err(TrainError::Interrupted),
             false => Ok(()),
@@ -482,27 +405,4 @@ pub(super) struct Phase {
     params: Vec<ParamId>,
     optimizer: Optimizer,
     batch_statistics: bool,
-}
-
-/// The logits `[N, K]` of images, by running statistics.
-pub(super) fn logits_of(
-    network: &Network,
-    set: &Dataset,
-    indices: &[usize],
-    preprocess: &Preprocess,
-    observer: &dyn Observer,
-) -> Result<ArrayD<f32>, TrainError> {
-    let mut rows: Vec<f32> = Vec::new();
-    let mut shape = vec![0, 0];
-    for chunk in indices.chunks(EVAL_BATCH) {
-        if observer.cancelled() {
-            return Err(TrainError::Interrupted);
-        }
-        let logits = network.infer(set.batch(chunk, preprocess))?;
-        shape = logits.shape().to_vec();
-        rows.extend(logits.iter());
-    }
-    shape[0] = indices.len();
-    ArrayD::from_shape_vec(IxDyn(&shape), rows)
-        .map_err(|e| TrainError::Mismatch(format!("the network's outputs differ in shape: {e}")))
 }

@@ -1,0 +1,42 @@
+//! Why training stops.
+
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::autograd::{EditError, RunError, UnfoldError};
+use crate::error::Error;
+
+/// Why training stopped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The network cannot be run on these images.
+    #[error("{0}")]
+    Run(#[from] RunError),
+    /// The masks cannot be put where the plan says.
+    #[error("{0}")]
+    Edit(#[from] EditError),
+    /// A folded BatchNormalization cannot be put back.
+    #[error("{0}")]
+    Unfold(#[from] UnfoldError),
+    /// The loss is no longer a number.
+    #[error("training diverged (the loss is {0}); a smaller --main-lr or --mask-lr may help")]
+    Diverged(f32),
+    /// Model and data do not fit each other.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl TrainError {
+    /// As an error of the pipeline, about the file at `path`.
+    pub fn at(self, path: &Path) -> Error {
+        match self {
+            Self::Interrupted => Error::Interrupted,
+            other => Error::unsuitable(path, other.to_string()),
+        }
+    }
+}
