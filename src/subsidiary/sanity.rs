@@ -302,8 +302,6 @@ mod tests {
         assert!(judge(&right(52), &truth, 2, &[]).is_err());
         // The same labels from a model that tells a thousand classes apart: far from chance.
         judge(&right(45), &truth, 1000, &[]).unwrap();
-        // A tenth right of ten classes is chance, however few classes the images show.
-        assert!(judge(&[0, 0, 1, 2, 3, 4, 5, 6, 7, 8], &[0; 10], 1000, &[]).is_ok());
         assert_eq!(
             classes_of(&ArrayD::zeros(ndarray::IxDyn(&[6, 10, 1, 1]))),
             10
