@@ -73,7 +73,8 @@ pub enum Error {
     /// Options that contradict each other.
     #[error("{0}")]
     Usage(String),
-    /// The pruned model does not compute what the masked model computes.
+    /// The pruned model cannot be compared with the masked model: the runtime refuses it, or it
+    /// has other outputs.
     #[error("{0}")]
     Verification(String),
     /// Stopped by the user.
@@ -93,7 +94,7 @@ impl Error {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Verification(_) => 1,
+            Self::Verification(_) | Self::Runtime(RuntimeError::Candidate(_)) => 1,
             Self::Runtime(RuntimeError::Missing(_)) => 3,
             Self::Interrupted => 130,
             _ => 2,
