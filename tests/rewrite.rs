@@ -300,28 +300,6 @@ fn what_cannot_be_cut_is_declined_by_name() {
 }
 
 #[test]
-fn grouped_convolutions_are_declined_by_name() {
-    let mut b = Builder::new(&[2, 6, 6]);
-    let a = conv(&mut b, "x", 4, 2, 1, 0);
-    let w = b.weight(&[4, 1, 1, 1], vec![1.0; 4]);
-    let d = b.node("Conv", &[&a, &w], vec![("group", Attr::Int(4))]);
-    let f = b.node("Flatten", &[&d], vec![]);
-    let y = gemm(&mut b, &f, 144);
-    let model = b.model(&[&y]);
-    let graph = Graph::new(&model).unwrap();
-    let facts = Facts::infer(&graph, 1).unwrap();
-    let analysis = Analysis::new(&graph, &facts);
-    for layer in [&a, &d] {
-        let why = analysis.prunable(layer).unwrap_err();
-        assert!(why.contains("grouped convolution"), "{why}");
-    }
-    assert_eq!(
-        analysis.prunable(&y),
-        Err(format!("graph output '{y}' keeps its shape"))
-    );
-}
-
-#[test]
 fn a_domain_of_its_own_never_passes_for_a_standard_operator() {
     let (mut model, a, _) = chain();
     let sign = &mut model.graph.as_mut().unwrap().node[1];

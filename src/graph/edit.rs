@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::onnx::Tensor;
-use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use crate::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto};
 
 /// Applies edits to a model's main graph and keeps names unique.
 #[derive(Debug)]
@@ -77,6 +77,14 @@ impl<'m> Editor<'m> {
     /// The node at `index`.
     pub fn node_mut(&mut self, index: usize) -> Option<&mut NodeProto> {
         self.graph.node.get_mut(index)
+    }
+
+    /// Sets an attribute of the node at `index`.
+    pub fn set_attribute(&mut self, index: usize, attribute: AttributeProto) {
+        if let Some(node) = self.graph.node.get_mut(index) {
+            node.attribute.retain(|a| a.name() != attribute.name());
+            node.attribute.push(attribute);
+        }
     }
 
     /// Inserts `node` before position `index`. Indices at and beyond it move up by one.

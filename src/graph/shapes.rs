@@ -88,6 +88,7 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
             one(out)
         }
         "Conv" => one(conv(node, x.shape(0)?, x.shape(1)?)?),
+        "ConvTranspose" => one(conv_transpose(node, x.shape(0)?, x.shape(1)?)?),
         "MaxPool" | "AveragePool" | "LpPool" => one(pool(node, x.shape(0)?)?),
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => {
             let mut s = first()?;
@@ -316,6 +317,16 @@ impl Window {
         Some(w)
     }
 
+    /// The window of a ConvTranspose node with explicit padding over an input `[N, C, spatial…]`;
+    /// `None` where the padding follows from the output's size instead.
+    pub fn transposed(node: &Node<'_>, input: &[usize], kernel: Option<&[usize]>) -> Option<Self> {
+        let explicit = matches!(node.string("auto_pad"), None | Some("NOTSET" | "VALID"));
+        if !explicit || node.ints("output_shape").is_some() {
+            return None;
+        }
+        Self::of(node, input, kernel)
+    }
+
     /// Input positions that the window spans on spatial axis `i`.
     pub fn extent(&self, i: usize) -> Option<usize> {
         (self.kernel[i] - 1)
@@ -346,6 +357,41 @@ fn conv(node: &Node<'_>, input: &[usize], weight: &[usize]) -> Option<Vec<usize>
     let mut out = vec![*input.first()?, *weight.first()?];
     for (i, &d) in input.iter().skip(2).enumerate() {
         out.push(window.output(i, d, false)?);
+    }
+    Some(out)
+}
+
+fn conv_transpose(node: &Node<'_>, input: &[usize], weight: &[usize]) -> Option<Vec<usize>> {
+    let spatial = input.get(2..)?;
+    let groups = usize::try_from(node.int("group", 1)).ok()?;
+    let mut out = vec![*input.first()?, weight.get(1)?.checked_mul(groups)?];
+    if let Some(sizes) = node.ints("output_shape") {
+        // Older models list batch and channels as well.
+        let sizes = sizes.get(sizes.len().checked_sub(spatial.len())?..)?;
+        out.extend(
+            sizes
+                .iter()
+                .map(|&d| usize::try_from(d).ok())
+                .collect::<Option<Vec<_>>>()?,
+        );
+        return Some(out);
+    }
+    let window = Window::of(node, input, weight.get(2..))?;
+    let extra = node.sizes("output_padding", spatial.len(), 0)?;
+    let same = node
+        .string("auto_pad")
+        .is_some_and(|p| p.starts_with("SAME"));
+    for (i, &d) in spatial.iter().enumerate() {
+        if same {
+            out.push(d.checked_mul(window.strides[i])?);
+            continue;
+        }
+        let full = d
+            .checked_sub(1)?
+            .checked_mul(window.strides[i])?
+            .checked_add(window.extent(i)?)?
+            .checked_add(extra[i])?;
+        out.push(full.checked_sub(window.begin[i].checked_add(window.end[i])?)?);
     }
     Some(out)
 }

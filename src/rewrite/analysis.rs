@@ -255,7 +255,7 @@ fn accounted_for(b: Option<Behaviour>, tracked: &[bool]) -> Result<Option<Behavi
         for (k, _) in tracked.iter().enumerate().filter(|(_, t)| **t) {
             let known = b.sources.iter().any(|s| s.input == k)
                 || b.blocked.iter().any(|(i, _)| *i == k)
-                || (k == 0 && b.mixing.is_some());
+                || b.mixing.as_ref().is_some_and(|m| m.layer.data_input == k);
             if !known {
                 return Err(format!("reads channels at input {k}, which has no rule"));
             }

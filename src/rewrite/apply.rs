@@ -244,10 +244,10 @@ fn zero_layer(
         .ok_or_else(|| unmaskable("its weights are not constant f32"))?;
     let mut weight = old.clone();
     for &f in &zeros.filters {
-        weight.index_axis_mut(Axis(shape.filter_axis), f).fill(0.0);
+        (0..shape.inputs).for_each(|c| shape.clear(&mut weight, f, c));
     }
     for &c in &zeros.columns {
-        weight.index_axis_mut(Axis(shape.input_axis), c).fill(0.0);
+        (0..shape.filters).for_each(|f| shape.clear(&mut weight, f, c));
     }
     if weight != *old {
         if graph.producer(shape.weight).is_some() {
@@ -255,11 +255,16 @@ fn zero_layer(
                 layer: layer.name.clone(),
             });
         }
-        writer.request(layer.node, 1, Tensor::F32(weight));
+        writer.request(layer.node, shape.weight_input, Tensor::F32(weight));
     }
-    if shape.shift == Shift::Behind || zeros.filters.is_empty() {
+    if zeros.filters.is_empty() {
         return Ok(());
     }
+    // Where the filters lie in the bias, counted from its last axis.
+    let from_end = match shape.shift {
+        Shift::Bias | Shift::Scaled => 0,
+        Shift::Behind(n) => n,
+    };
     let Some(t) = graph.input_of(layer.node, 2) else {
         return Ok(());
     };
@@ -267,18 +272,20 @@ fn zero_layer(
         .constant(t)
         .and_then(Tensor::as_f32)
         .ok_or_else(|| unmaskable("its bias is not constant f32"))?;
-    let mut bias = match old.shape() {
-        [.., n] if *n == shape.filters => old.clone(),
+    let axis = old.ndim().checked_sub(1 + from_end);
+    let (mut bias, axis) = match axis {
+        Some(axis) if old.shape()[axis] == shape.filters => (old.clone(), Axis(axis)),
         _ if old.len() == 1 => {
             let value = old.first().copied().unwrap_or(0.0);
-            ArrayD::from_elem(IxDyn(&[shape.filters]), value)
+            let mut full = vec![1; 1 + from_end];
+            full[0] = shape.filters;
+            (ArrayD::from_elem(IxDyn(&full), value), Axis(0))
         }
         _ => return Err(unmaskable("its bias is not one value a filter")),
     };
-    let last = Axis(bias.ndim() - 1);
     let mut shifted = 0;
     for &f in &zeros.filters {
-        let mut slice = bias.index_axis_mut(last, f);
+        let mut slice = bias.index_axis_mut(axis, f);
         shifted += usize::from(slice.iter().any(|&v| v != 0.0));
         slice.fill(0.0);
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::plan::AddBehind;
 use super::{Analysis, ChannelMaps, EliminateOptions, LayerOutcome, Plan, RewriteError};
 use crate::graph::edit::{Editor, used_names};
-use crate::graph::{Facts, Graph, NodeId};
+use crate::graph::{Facts, Graph};
 use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto, attribute_proto::AttributeType};
 
 /// A model without its constant and unused channels.
@@ -94,7 +94,10 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     let mut editor = Editor::new(&mut out);
     let mut changed = plan.constants.write(graph, &mut editor);
     for n in plan.unit_beta {
-        set_beta(&mut editor, n);
+        editor.set_attribute(n.0, float_attribute("beta", 1.0));
+    }
+    for (n, groups) in plan.groups {
+        editor.set_attribute(n.0, int_attribute("group", groups as i64));
     }
     // From the end, so that earlier indices stay true.
     let mut behind = plan.behind;
@@ -108,17 +111,22 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     out
 }
 
-fn set_beta(editor: &mut Editor<'_>, n: NodeId) {
-    let Some(node) = editor.node_mut(n.0) else {
-        return;
-    };
-    node.attribute.retain(|a| a.name() != "beta");
-    node.attribute.push(AttributeProto {
-        name: Some("beta".to_owned()),
+fn float_attribute(name: &str, value: f32) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
         r#type: Some(AttributeType::Float as i32),
-        f: Some(1.0),
+        f: Some(value),
         ..AttributeProto::default()
-    });
+    }
+}
+
+fn int_attribute(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(value),
+        ..AttributeProto::default()
+    }
 }
 
 /// `Add` behind a layer; its output takes the layer's name, so that readers (and the graph's

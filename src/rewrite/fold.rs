@@ -1,10 +1,8 @@
 //! Constants that a layer absorbs when their channels go.
 
-use ndarray::{ArrayD, Axis, IxDyn};
+use ndarray::{ArrayD, Axis, Dimension as _, IxDyn};
 
-use super::rules::Channels;
-use super::rules::Mixing;
-use crate::graph::Window;
+use super::rules::{Border, Channels, Mixing};
 
 /// What absorbed channels add to a layer's output.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,26 +43,24 @@ pub(super) fn absorb(
     if gone.is_empty() {
         return Absorbed::Nothing;
     }
-    match &mixing.padding {
+    match &mixing.border {
         None => Absorbed::Bias(
             rows.iter()
                 .map(|&o| taps(mixing, weight, o, &gone).iter().sum())
                 .collect(),
         ),
-        Some((window, spatial)) => match map(mixing, weight, rows, &gone, window, spatial) {
-            Some(map) => Absorbed::Map(map),
-            None => Absorbed::Nothing,
-        },
+        Some(border) => Absorbed::Map(map(mixing, weight, rows, &gone, border)),
     }
 }
 
 /// For each kernel position, what the constants contribute to filter `o` there.
 fn taps(mixing: &Mixing, weight: &ArrayD<f32>, o: usize, gone: &[Gone]) -> Vec<f64> {
-    let row = weight.index_axis(Axis(mixing.layer.filter_axis), o);
-    let size = row.len() / mixing.inputs.max(1);
-    let mut sum = vec![0.0; size];
+    let mut sum = vec![0.0; mixing.kernel];
     for &(i, value) in gone {
-        for (s, &w) in sum.iter_mut().zip(row.index_axis(Axis(0), i)) {
+        let Some(taps) = mixing.layer.taps(weight, o, i) else {
+            continue;
+        };
+        for (s, &w) in sum.iter_mut().zip(taps) {
             *s += f64::from(mixing.scale) * f64::from(w) * value;
         }
     }
@@ -72,11 +68,11 @@ fn taps(mixing: &Mixing, weight: &ArrayD<f32>, o: usize, gone: &[Gone]) -> Vec<f
 }
 
 /// Number of values that a border map over `rows` filters has.
-pub(super) fn map_size(mixing: &Mixing, rows: usize) -> Option<usize> {
-    let (window, spatial) = mixing.padding.as_ref()?;
-    spatial.iter().enumerate().try_fold(rows, |n, (i, &d)| {
-        n.checked_mul(window.output(i, d, false)?)
-    })
+pub(super) fn map_size(border: &Border, rows: usize) -> Option<usize> {
+    border
+        .output
+        .iter()
+        .try_fold(rows, |n, &d| n.checked_mul(d))
 }
 
 fn map(
@@ -84,37 +80,30 @@ fn map(
     weight: &ArrayD<f32>,
     rows: &[usize],
     gone: &[Gone],
-    window: &Window,
-    spatial: &[usize],
-) -> Option<ArrayD<f32>> {
-    let mut shape = vec![1, rows.len()];
-    for (i, &d) in spatial.iter().enumerate() {
-        shape.push(window.output(i, d, false)?);
-    }
+    border: &Border,
+) -> ArrayD<f32> {
+    let shape = [&[1, rows.len()], &border.output[..]].concat();
     let mut out = ArrayD::zeros(IxDyn(&shape));
-    let positions = ndarray::indices(IxDyn(&shape[2..]));
-    let kernel: Vec<_> = ndarray::indices(IxDyn(&window.kernel))
+    let positions = ndarray::indices(IxDyn(&border.output));
+    let kernel: Vec<_> = ndarray::indices(IxDyn(&border.window.kernel))
         .into_iter()
+        .collect();
+    // Most positions meet the same taps: those inside.
+    let met: Vec<Vec<usize>> = positions
+        .clone()
+        .into_iter()
+        .map(|at| {
+            let meets = |t: &usize| border.meets(at.slice(), kernel[*t].slice());
+            (0..kernel.len()).filter(meets).collect()
+        })
         .collect();
     for (r, &o) in rows.iter().enumerate() {
         let taps = taps(mixing, weight, o, gone);
         let mut plane = out.index_axis_mut(Axis(0), 0);
         let mut plane = plane.index_axis_mut(Axis(0), r);
-        for at in positions.clone() {
-            let inside = |tap: &IxDyn| {
-                (0..spatial.len()).all(|i| {
-                    let p = at[i] * window.strides[i] + tap[i] * window.dilations[i];
-                    p >= window.begin[i] && p - window.begin[i] < spatial[i]
-                })
-            };
-            let sum: f64 = kernel
-                .iter()
-                .zip(&taps)
-                .filter(|(tap, _)| inside(tap))
-                .map(|(_, v)| v)
-                .sum();
-            plane[&at] = sum as f32;
+        for (value, met) in plane.iter_mut().zip(&met) {
+            *value = met.iter().map(|&t| taps[t]).sum::<f64>() as f32;
         }
     }
-    Some(out)
+    out
 }

@@ -151,7 +151,7 @@ fn group(
 
 fn sites(a: &Analysis, count: usize, place: &[Option<(usize, usize)>]) -> Vec<Vec<MaskSite>> {
     let mut sites: Vec<Vec<MaskSite>> = vec![Vec::new(); count];
-    for (consumer, _, data) in a.mixing_with_data() {
+    for (consumer, mixing, data) in a.mixing_with_data() {
         let mut found: BTreeMap<usize, Vec<Option<usize>>> = BTreeMap::new();
         for (i, (&u, &state)) in data.units.iter().zip(&data.states).enumerate() {
             if state != State::Live {
@@ -166,7 +166,7 @@ fn sites(a: &Analysis, count: usize, place: &[Option<(usize, usize)>]) -> Vec<Ve
         for (g, filter_of) in found {
             sites[g].push(MaskSite {
                 consumer,
-                input: 0,
+                input: mixing.layer.data_input,
                 axis: data.axis,
                 filter_of,
             });

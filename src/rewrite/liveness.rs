@@ -1,6 +1,6 @@
 //! Backward: which units something reads, and so have to stay.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Analysis;
 use super::rules::{Channels, Mixing};
@@ -15,6 +15,10 @@ pub(super) enum Stays {
     Blocked,
     /// A tensor would be left without channels.
     Last,
+    /// The groups of a grouped convolution would differ in size.
+    Even(NodeId),
+    /// Their number would not be a multiple of what was asked for.
+    Rounded,
     /// A layer reads it, as this.
     Read(NodeId, State),
 }
@@ -22,8 +26,8 @@ pub(super) enum Stays {
 /// What was decided on the way to a solution.
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
-    /// Units that stay so that no tensor is emptied.
-    pub last: BTreeSet<Unit>,
+    /// Units that stay though nothing reads them, and why.
+    pub more: BTreeMap<Unit, Stays>,
     /// Convolutions that get no border map.
     pub no_map: BTreeSet<NodeId>,
 }
@@ -37,9 +41,8 @@ pub(super) fn solve(a: &Analysis, decisions: &Decisions) -> Solution {
     let mut stays: Solution = (0..a.units.len())
         .map(|u| a.units.why_blocked(u).map(|_| Stays::Blocked))
         .collect();
-    for &u in &decisions.last {
-        let root = a.units.find(u);
-        stays[root].get_or_insert(Stays::Last);
+    for (&u, &why) in &decisions.more {
+        stays[a.units.find(u)].get_or_insert(why);
     }
     let layers: Vec<_> = a
         .mixing()
@@ -73,7 +76,7 @@ pub(super) fn solve(a: &Analysis, decisions: &Decisions) -> Solution {
 fn absorbs(mixing: &Mixing, state: State, no_map: bool) -> bool {
     state
         .constant()
-        .is_some_and(|k| k.value == 0.0 || mixing.padding.is_none() || !no_map)
+        .is_some_and(|k| k.value == 0.0 || mixing.border.is_none() || !no_map)
 }
 
 /// Indices of `channels` that stay.

@@ -10,6 +10,7 @@ mod analysis;
 mod apply;
 mod constants;
 mod cost;
+mod decide;
 mod eliminate;
 mod fold;
 mod groups;

@@ -1,14 +1,15 @@
 //! What elimination will do, as a value: which channels of which tensors stay, what every constant
 //! becomes, and why filters that could go do not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
-use ndarray::Array1;
+use ndarray::{Array1, Axis};
 
 use super::constants::ConstantWriter;
+use super::decide::decide;
 use super::fold::{self, Absorbed};
-use super::liveness::{self, Decisions, Solution, Stays, kept};
+use super::liveness::{Decisions, Solution, Stays, kept};
 use super::rules::{Along, Channels, Cut, Mixing, Parameter, Shift};
 use super::state::State;
 use super::{Analysis, RewriteError};
@@ -22,12 +23,15 @@ pub struct EliminateOptions {
     /// `[1, O, H, W]` constant) of at most this many values for each weight that it saves. 0: the
     /// channels stay.
     pub border_map_ratio: f32,
+    /// Layers keep a multiple of this many filters (or all that they have). 1: any number.
+    pub round_to: usize,
 }
 
 impl Default for EliminateOptions {
     fn default() -> Self {
         Self {
             border_map_ratio: 1.0,
+            round_to: 1,
         }
     }
 }
@@ -79,6 +83,8 @@ pub struct Plan {
     pub(super) behind: Vec<AddBehind>,
     /// Gemms whose `beta` becomes 1, because their C is rewritten.
     pub(super) unit_beta: Vec<NodeId>,
+    /// Convolutions whose `group` changes.
+    pub(super) groups: Vec<(NodeId, usize)>,
 }
 
 impl fmt::Display for Plan {
@@ -116,6 +122,7 @@ impl Plan {
             constants: ConstantWriter::default(),
             behind: Vec::new(),
             unit_beta: Vec::new(),
+            groups: Vec::new(),
         };
         for t in graph.tensors() {
             if let Some(c) = &analysis.tensors[t.0] {
@@ -131,6 +138,7 @@ impl Plan {
             plan.cut_parameters(graph, facts, analysis, n)?;
         }
         for (layer, mixing, out) in analysis.mixing() {
+            plan.cut_weights(graph, facts, (layer.node, mixing, layer.output))?;
             plan.absorb(graph, facts, analysis, &stays, (layer.node, mixing, out));
         }
         for l in &analysis.layers {
@@ -167,6 +175,10 @@ impl Plan {
             let Some(map) = along.and_then(|t| self.kept(graph, t)) else {
                 continue;
             };
+            if p.cut == Cut::Groups {
+                self.groups.push((n, map.kept.len()));
+                continue;
+            }
             let current = match self.constants.requested(n, p.input) {
                 Some(value) => Some(value),
                 None => graph.input_of(n, p.input).and_then(|t| facts.constant(t)),
@@ -178,6 +190,36 @@ impl Plan {
             })?;
             self.constants.request(n, p.input, cut);
         }
+        Ok(())
+    }
+
+    /// A layer's weights follow its filters and its input channels, group by group.
+    fn cut_weights(
+        &mut self,
+        graph: &Graph<'_>,
+        facts: &Facts,
+        (node, mixing, out): (NodeId, &Mixing, TensorId),
+    ) -> Result<(), RewriteError> {
+        let layer = &mixing.layer;
+        let rows = self.kept(graph, out);
+        let columns = mixing.data.and_then(|t| self.kept(graph, t));
+        if rows.is_none() && columns.is_none() {
+            return Ok(());
+        }
+        let all = |n: usize| (0..n).collect::<Vec<_>>();
+        let rows = rows.map_or_else(|| all(layer.filters), |m| m.kept.clone());
+        let columns = columns.map_or_else(|| all(layer.inputs), |m| m.kept.clone());
+        let weight = facts.constant(layer.weight).and_then(Tensor::as_f32);
+        let cut = weight.and_then(|w| layer.cut(w, &rows, &columns));
+        let (weight, groups) = cut.ok_or_else(|| RewriteError::Inconsistent {
+            at: graph.label(node).to_owned(),
+            why: "its weights do not fit the channels they belong to".to_owned(),
+        })?;
+        if groups != layer.groups {
+            self.groups.push((node, groups));
+        }
+        self.constants
+            .request(node, layer.weight_input, Tensor::F32(weight));
         Ok(())
     }
 
@@ -207,16 +249,22 @@ impl Plan {
                 return;
             }
         };
-        let old = |o: usize| f64::from(mixing.bias.get(o).copied().unwrap_or(0.0));
+        let old = |o: usize| match mixing.layer.shift {
+            // Stays where it is.
+            Shift::Behind(_) => 0.0,
+            Shift::Bias | Shift::Scaled => f64::from(mixing.bias.get(o).copied().unwrap_or(0.0)),
+        };
         let bias: Array1<f32> = rows
             .iter()
             .zip(&added)
             .map(|(&o, v)| (old(o) + v) as f32)
             .collect();
-        let value = Tensor::F32(bias.into_dyn());
         match mixing.layer.shift {
-            Shift::Behind => {
+            Shift::Behind(trailing) => {
                 self.note(graph, node, "added constant");
+                let mut bias = bias.into_dyn();
+                (0..trailing).for_each(|_| bias.insert_axis_inplace(Axis(bias.ndim())));
+                let value = Tensor::F32(bias);
                 self.behind.push(AddBehind { node, value });
                 return;
             }
@@ -226,6 +274,7 @@ impl Plan {
             Shift::Scaled | Shift::Bias => {}
         }
         self.note(graph, node, "bias");
+        let value = Tensor::F32(bias.into_dyn());
         self.constants.request(node, 2, value);
     }
 
@@ -248,66 +297,8 @@ fn cut(value: &Tensor, p: &Parameter, kept: &[usize]) -> Option<Tensor> {
             }
             Some(value)
         }
+        Cut::Groups => None,
     }
-}
-
-/// Solves until no layer is left empty and every border map is worth its values.
-fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Decisions) {
-    let mut decisions = Decisions::default();
-    loop {
-        let stays = liveness::solve(a, &decisions);
-        let emptied: Vec<_> = a
-            .mixing()
-            .filter(|(.., out)| kept(a, &stays, out).is_empty())
-            .filter_map(|(.., out)| out.units.first().map(|&u| a.units.find(u)))
-            .collect();
-        if !emptied.is_empty() {
-            decisions.last.extend(emptied);
-            continue;
-        }
-        let too_large = not_worth(a, &stays, options);
-        if too_large.is_empty() {
-            return (stays, decisions);
-        }
-        decisions.no_map.extend(too_large);
-    }
-}
-
-/// Convolutions whose border map would have more values than the channels that it replaces.
-fn not_worth(a: &Analysis, stays: &Solution, options: &EliminateOptions) -> Vec<NodeId> {
-    // Weights that a unit's filters hold, in all layers that write it.
-    let mut held = vec![0usize; a.units.len()];
-    for (_, m, out) in a.mixing() {
-        let row = m.inputs.saturating_mul(m.kernel);
-        for &u in &out.units {
-            let root = a.units.find(u);
-            held[root] = held[root].saturating_add(row);
-        }
-    }
-    let mut list = Vec::new();
-    for (layer, m, out) in a.mixing() {
-        let data = m.data.and_then(|t| a.tensors[t.0].as_ref());
-        let Some(data) = data.filter(|_| m.padding.is_some()) else {
-            continue;
-        };
-        let rows = kept(a, stays, out);
-        let gone: Vec<usize> = fold::gone(data, &kept(a, stays, data))
-            .into_iter()
-            .map(|(i, _)| i)
-            .filter(|&i| rows.iter().any(|&o| m.reads(o, i)))
-            .collect();
-        if gone.is_empty() {
-            continue;
-        }
-        let units: BTreeSet<_> = gone.iter().map(|&i| a.units.find(data.units[i])).collect();
-        let columns = gone.len() * rows.len() * (m.kernel);
-        let saved = units.iter().map(|&u| held[u]).sum::<usize>() + columns;
-        let allowed = f64::from(options.border_map_ratio) * saved as f64;
-        if fold::map_size(m, rows.len()).is_none_or(|size| size as f64 > allowed) {
-            list.push(layer.node);
-        }
-    }
-    list
 }
 
 fn outcome(
@@ -339,6 +330,11 @@ fn outcome(
         Some(match stays[root]? {
             Stays::Blocked => a.units.why_blocked(root)?.to_owned(),
             Stays::Last => "a layer keeps at least one filter".to_owned(),
+            Stays::Even(reader) => format!(
+                "the groups of '{}' keep as many channels as each other",
+                graph.label(reader)
+            ),
+            Stays::Rounded => "filters are kept in multiples (--round-to)".to_owned(),
             Stays::Read(reader, state) => why_read(graph, a, decisions, layer, (reader, state)),
         })
     };

@@ -114,7 +114,7 @@ impl Options {
     /// Steps that a phase should at least have: on a small set of images an epoch is few steps.
     const MASK_STEPS: usize = 240;
     const MAIN_STEPS: usize = 240;
-    const FINAL_STEPS: usize = 1_300;
+    const FINAL_STEPS: usize = 3_000;
 
     /// Defaults for `images` training images. The number of epochs is such that a phase has some
     /// hundred steps: the paper's 200 epochs a phase take days.
@@ -125,11 +125,11 @@ impl Options {
             selector: Selector::Subsidiary { ratio: None },
             keep: Vec::new(),
             removal: Removal::Drop,
-            alpha: 0.1,
+            alpha: 0.3,
             distill: 0.5,
             mask_epochs: Self::MASK_STEPS.div_ceil(steps).clamp(1, 20),
             main_epochs: Self::MAIN_STEPS.div_ceil(steps).clamp(1, 20),
-            final_epochs: Self::FINAL_STEPS.div_ceil(steps).clamp(1, 60),
+            final_epochs: Self::FINAL_STEPS.div_ceil(steps).clamp(1, 150),
             mask_lr: 1e-3,
             main_lr: 1e-3,
             optimizer: MainOptimizer::Adam,

@@ -22,7 +22,7 @@ use super::units::Unit;
 use crate::graph::{Facts, Graph, Node, NodeId, TensorId};
 use crate::onnx::Tensor;
 
-pub(crate) use layer::{LayerShape, Mixing, Shift};
+pub(crate) use layer::{Border, LayerShape, Mixing, Shift};
 
 /// A function that says what one node does to channels: `None` if it reads nothing of them that a
 /// cut would change, an error (why not) if it is declined.
@@ -31,6 +31,7 @@ pub(crate) type Rule = fn(&Context<'_, '_>) -> Result<Option<Behaviour>, String>
 /// Every operator with a rule.
 const TABLE: &[(Rule, &[&str])] = &[
     (layer::conv, &["Conv"]),
+    (layer::transposed, &["ConvTranspose"]),
     (layer::gemm, &["Gemm"]),
     (layer::matmul, &["MatMul"]),
     (normalization::batch, &["BatchNormalization"]),
@@ -166,6 +167,8 @@ pub(crate) enum Cut {
     Axis(usize),
     /// The element at this index holds the number of channels (a Reshape target).
     Entry(usize),
+    /// Not the constant: the node's `group` is the number of channels.
+    Groups,
 }
 
 impl Behaviour {

@@ -1,0 +1,148 @@
+//! Which units stay, given what a model can hold: no layer without filters, groups of equal size,
+//! border maps that are worth their values.
+
+use std::collections::BTreeSet;
+
+use super::fold;
+use super::liveness::{self, Decisions, Solution, Stays, kept};
+use super::rules::Channels;
+use super::units::Unit;
+use super::{Analysis, EliminateOptions};
+use crate::graph::NodeId;
+
+/// Solves until nothing more has to stay. Each round only adds, so it ends.
+pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Decisions) {
+    let mut decisions = Decisions::default();
+    loop {
+        let stays = liveness::solve(a, &decisions);
+        let mut more = emptied(a, &stays);
+        if more.is_empty() {
+            more = uneven(a, &stays);
+        }
+        if more.is_empty() {
+            more = rounded(a, &stays, options.round_to);
+        }
+        if !more.is_empty() {
+            decisions.more.extend(more);
+            continue;
+        }
+        let too_large = not_worth(a, &stays, options);
+        if too_large.is_empty() {
+            return (stays, decisions);
+        }
+        decisions.no_map.extend(too_large);
+    }
+}
+
+type More = Vec<(Unit, Stays)>;
+
+/// One filter of each layer that would have none left.
+fn emptied(a: &Analysis, stays: &Solution) -> More {
+    a.mixing()
+        .filter(|(.., out)| kept(a, stays, out).is_empty())
+        .filter_map(|(.., out)| out.units.first().map(|&u| (a.units.find(u), Stays::Last)))
+        .collect()
+}
+
+/// The first `count` units among `of` that would go.
+fn first_gone<'u>(
+    a: &'u Analysis,
+    stays: &'u Solution,
+    of: &'u [Unit],
+    count: usize,
+) -> impl Iterator<Item = Unit> + 'u {
+    let roots = of.iter().map(|&u| a.units.find(u));
+    roots.filter(|&u| stays[u].is_none()).take(count)
+}
+
+/// Grouped convolutions need as many channels and filters in each group as in the others; a group
+/// may go as a whole.
+fn uneven(a: &Analysis, stays: &Solution) -> More {
+    let mut more = More::new();
+    let grouped = a.mixing().filter(|(_, m, _)| m.layer.groups > 1);
+    for (layer, m, out) in grouped {
+        let data = m.data.and_then(|t| a.tensors[t.0].as_ref());
+        let chunks = |c: &Channels, size: usize| -> Vec<Vec<Unit>> {
+            c.units.chunks(size.max(1)).map(<[_]>::to_vec).collect()
+        };
+        let outputs = chunks(out, m.layer.group_filters());
+        // Inputs that are not tracked are all there.
+        let inputs = data.map(|d| chunks(d, m.layer.group_inputs()));
+        let count = |units: &[Unit]| {
+            let stay = |u: &&Unit| stays[a.units.find(**u)].is_some();
+            units.iter().filter(stay).count()
+        };
+        let present: Vec<usize> = (0..outputs.len())
+            .filter(|&g| {
+                let reads = inputs.as_ref().is_none_or(|i| count(&i[g]) > 0);
+                reads || count(&outputs[g]) > 0
+            })
+            .collect();
+        for side in [Some(&outputs), inputs.as_ref()].into_iter().flatten() {
+            let most = present
+                .iter()
+                .map(|&g| count(&side[g]))
+                .max()
+                .unwrap_or(0)
+                .max(1);
+            for &g in &present {
+                let missing = most - count(&side[g]);
+                let units = first_gone(a, stays, &side[g], missing);
+                more.extend(units.map(|u| (u, Stays::Even(layer.node))));
+            }
+        }
+    }
+    more
+}
+
+/// Layers whose number of filters would not be a multiple of `round_to`.
+fn rounded(a: &Analysis, stays: &Solution, round_to: usize) -> More {
+    if round_to <= 1 {
+        return More::new();
+    }
+    let mut more = More::new();
+    for (.., out) in a.mixing() {
+        let count = kept(a, stays, out).len();
+        let wanted = count.next_multiple_of(round_to).min(out.units.len());
+        let units = first_gone(a, stays, &out.units, wanted - count);
+        more.extend(units.map(|u| (u, Stays::Rounded)));
+    }
+    more
+}
+
+/// Convolutions whose border map would have more values than the channels that it replaces.
+fn not_worth(a: &Analysis, stays: &Solution, options: &EliminateOptions) -> Vec<NodeId> {
+    // Weights that a unit's filters hold, in all layers that write it.
+    let mut held = vec![0usize; a.units.len()];
+    for (_, m, out) in a.mixing() {
+        let row = m.layer.group_inputs().saturating_mul(m.kernel);
+        for &u in &out.units {
+            let root = a.units.find(u);
+            held[root] = held[root].saturating_add(row);
+        }
+    }
+    let mut list = Vec::new();
+    for (layer, m, out) in a.mixing() {
+        let data = m.data.and_then(|t| a.tensors[t.0].as_ref());
+        let (Some(data), Some(border)) = (data, &m.border) else {
+            continue;
+        };
+        let rows = kept(a, stays, out);
+        let gone: Vec<usize> = fold::gone(data, &kept(a, stays, data))
+            .into_iter()
+            .map(|(i, _)| i)
+            .filter(|&i| rows.iter().any(|&o| m.reads(o, i)))
+            .collect();
+        if gone.is_empty() {
+            continue;
+        }
+        let units: BTreeSet<_> = gone.iter().map(|&i| a.units.find(data.units[i])).collect();
+        let columns = gone.len() * rows.len() * (m.kernel);
+        let saved = units.iter().map(|&u| held[u]).sum::<usize>() + columns;
+        let allowed = f64::from(options.border_map_ratio) * saved as f64;
+        if fold::map_size(border, rows.len()).is_none_or(|size| size as f64 > allowed) {
+            list.push(layer.node);
+        }
+    }
+    list
+}

@@ -1,0 +1,395 @@
+//! The layers that mix channels: `Conv`, `ConvTranspose`, `Gemm`, `MatMul` with constant weights.
+//!
+//! A depthwise convolution mixes nothing: its rule, in [`depthwise`], is that of a channel-wise
+//! operator.
+
+mod conv;
+mod dense;
+mod depthwise;
+
+use ndarray::{ArrayD, ArrayViewD, Axis};
+
+use super::{Behaviour, Channels, Context, Cut, Parameter};
+use crate::graph::{Facts, Graph, NodeId, TensorId, Window};
+use crate::onnx::Tensor;
+use crate::rewrite::state::{State, ULP};
+
+pub(super) use conv::{conv, transposed};
+pub(super) use dense::{gemm, matmul};
+
+type Outcome = Result<Option<Behaviour>, String>;
+
+/// Where a layer keeps its filters: what masks need to know of any layer with constant `f32`
+/// weights, whether or not its channels can be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LayerShape {
+    pub weight: TensorId,
+    /// Which of the node's inputs is data, and which the weights.
+    pub data_input: usize,
+    pub weight_input: usize,
+    pub filters: usize,
+    pub inputs: usize,
+    /// Of a convolution; else 1.
+    pub groups: usize,
+    pub filter_axis: usize,
+    pub input_axis: usize,
+    pub shift: Shift,
+}
+
+/// Where a layer adds a constant for each filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shift {
+    /// Conv: input 2, one value a filter.
+    Bias,
+    /// Gemm: input 2 times `beta`.
+    Scaled,
+    /// Only a node behind it can; its constant has this many axes of size 1 after that of the
+    /// filters.
+    Behind(usize),
+}
+
+impl LayerShape {
+    /// Of a node, if it is such a layer and reads data.
+    pub fn of(graph: &Graph<'_>, facts: &Facts, id: NodeId) -> Option<Self> {
+        let node = graph.node(id);
+        let data = |k: usize| graph.input_of(id, k).is_some_and(|t| facts.is_data(t));
+        let is_right = data(0);
+        // (weights on the right of the data, filter axis, where constants are added)
+        let (right, filter_axis, shift) = match node.op() {
+            "Conv" => (true, 0, Shift::Bias),
+            "ConvTranspose" => (true, 1, Shift::Bias),
+            "Gemm" if is_right => {
+                let axis = usize::from(node.int("transB", 0) == 0);
+                (true, axis, Shift::Scaled)
+            }
+            "Gemm" => {
+                let axis = usize::from(node.int("transA", 0) != 0);
+                (false, axis, Shift::Behind(1))
+            }
+            "MatMul" if is_right => (true, 1, Shift::Behind(0)),
+            "MatMul" => (false, 0, Shift::Behind(1)),
+            _ => return None,
+        };
+        let (data_input, weight_input) = if right { (0, 1) } else { (1, 0) };
+        let weight = graph.input_of(id, weight_input)?;
+        let shape = facts.constant(weight)?.as_f32()?.shape();
+        let fits = match shift {
+            Shift::Bias => shape.len() >= 3,
+            _ => shape.len() == 2,
+        };
+        if !fits || !data(data_input) {
+            return None;
+        }
+        let groups = match shift {
+            Shift::Bias => usize::try_from(node.int("group", 1)).ok()?,
+            _ => 1,
+        };
+        let input_axis = 1 - filter_axis;
+        // Axis 0 of a convolution's weights is whole, axis 1 that of one group.
+        let whole = |axis: usize| shape[axis].checked_mul(if axis == 0 { 1 } else { groups });
+        let (filters, inputs) = (whole(filter_axis)?, whole(input_axis)?);
+        if groups == 0 || filters % groups != 0 || inputs % groups != 0 {
+            return None;
+        }
+        Some(Self {
+            weight,
+            data_input,
+            weight_input,
+            filters,
+            inputs,
+            groups,
+            filter_axis,
+            input_axis,
+            shift,
+        })
+    }
+
+    /// Input channels of one group.
+    pub fn group_inputs(&self) -> usize {
+        self.inputs / self.groups.max(1)
+    }
+
+    /// Filters of one group.
+    pub fn group_filters(&self) -> usize {
+        self.filters / self.groups.max(1)
+    }
+
+    /// Whether filter `o` and input channel `i` are in the same group.
+    pub fn connected(&self, o: usize, i: usize) -> bool {
+        o / self.group_filters().max(1) == i / self.group_inputs().max(1)
+    }
+
+    /// Indices on the weight's filter and input axes for filter `o` and input `i`, which must be
+    /// in the same group.
+    fn place(&self, o: usize, i: usize) -> (usize, usize) {
+        (
+            match self.filter_axis {
+                0 => o,
+                _ => o % self.group_filters().max(1),
+            },
+            match self.input_axis {
+                0 => i,
+                _ => i % self.group_inputs().max(1),
+            },
+        )
+    }
+
+    /// The weights of filter `o` for input channel `i`; `None` where they are not connected.
+    pub fn taps<'w>(
+        &self,
+        weight: &'w ArrayD<f32>,
+        o: usize,
+        i: usize,
+    ) -> Option<ArrayViewD<'w, f32>> {
+        if !self.connected(o, i) || o >= self.filters || i >= self.inputs {
+            return None;
+        }
+        let (f, c) = self.place(o, i);
+        let row = weight.index_axis(Axis(self.filter_axis), f);
+        // What is left of the input axis once the filter axis is gone.
+        Some(row.index_axis_move(Axis(0), c))
+    }
+
+    /// Sets to 0 what filter `o` has for input channel `i`.
+    pub fn clear(&self, weight: &mut ArrayD<f32>, o: usize, i: usize) {
+        if self.connected(o, i) && o < self.filters && i < self.inputs {
+            let (f, c) = self.place(o, i);
+            let mut row = weight.index_axis_mut(Axis(self.filter_axis), f);
+            row.index_axis_mut(Axis(0), c).fill(0.0);
+        }
+    }
+
+    /// The weights with only some filters and input channels (ascending), and how many groups
+    /// that leaves. `None` unless each group that stays keeps as many of both as the others.
+    pub fn cut(
+        &self,
+        weight: &ArrayD<f32>,
+        filters: &[usize],
+        inputs: &[usize],
+    ) -> Option<(ArrayD<f32>, usize)> {
+        let of_group = |list: &[usize], size: usize, g: usize| -> Vec<usize> {
+            list.iter()
+                .copied()
+                .filter(|i| i / size.max(1) == g)
+                .collect()
+        };
+        let mut parts = Vec::new();
+        let mut counts = None;
+        for g in 0..self.groups {
+            let rows = of_group(filters, self.group_filters(), g);
+            let columns = of_group(inputs, self.group_inputs(), g);
+            if rows.is_empty() && columns.is_empty() {
+                continue;
+            }
+            if *counts.get_or_insert((rows.len(), columns.len())) != (rows.len(), columns.len()) {
+                return None;
+            }
+            let (f, c): (Vec<usize>, Vec<usize>) = (
+                rows.iter().map(|&o| self.place(o, 0).0).collect(),
+                columns.iter().map(|&i| self.place(0, i).1).collect(),
+            );
+            let part = weight.select(Axis(self.filter_axis), &f);
+            parts.push(part.select(Axis(self.input_axis), &c));
+        }
+        if counts.is_none_or(|(rows, columns)| rows == 0 || columns == 0) {
+            return None;
+        }
+        let views: Vec<_> = parts.iter().map(|p| p.view()).collect();
+        let joined = ndarray::concatenate(Axis(0), &views).ok()?;
+        Some((joined, parts.len()))
+    }
+}
+
+/// Around a convolution's border fewer weights meet the input than inside.
+#[derive(Debug, Clone)]
+pub(crate) struct Border {
+    pub window: Window,
+    /// Spatial size of input and output.
+    pub input: Vec<usize>,
+    pub output: Vec<usize>,
+    pub transposed: bool,
+}
+
+impl Border {
+    /// Whether kernel position `tap` meets the input where output position `at` is computed.
+    pub fn meets(&self, at: &[usize], tap: &[usize]) -> bool {
+        let w = &self.window;
+        (0..self.input.len()).all(|i| {
+            let offset = tap[i] * w.dilations[i];
+            if self.transposed {
+                let p = (at[i] + w.begin[i]).checked_sub(offset);
+                p.is_some_and(|p| p % w.strides[i] == 0 && p / w.strides[i] < self.input[i])
+            } else {
+                let p = (at[i] * w.strides[i] + offset).checked_sub(w.begin[i]);
+                p.is_some_and(|p| p < self.input[i])
+            }
+        })
+    }
+}
+
+/// A layer's arithmetic: `output = scale · (weight · input) + bias`.
+#[derive(Debug)]
+pub(crate) struct Mixing {
+    pub layer: LayerShape,
+    /// The tensor it reads, if that has its channels on the axis that is mixed.
+    pub data: Option<TensorId>,
+    /// Weights of a filter for each input channel of its group.
+    pub kernel: usize,
+    /// `alpha` of a Gemm, else 1.
+    pub scale: f32,
+    /// What is added to each filter (`beta · C` of a Gemm).
+    pub bias: Vec<f32>,
+    /// Where a constant input does not give a constant output.
+    pub border: Option<Border>,
+    /// Whether filter `o` reads input `i` of its group: at `o * group_inputs + i`.
+    reads: Vec<bool>,
+}
+
+impl Mixing {
+    /// Whether filter `o` has a weight other than 0 for input channel `i`.
+    pub fn reads(&self, o: usize, i: usize) -> bool {
+        let width = self.layer.group_inputs().max(1);
+        self.layer.connected(o, i)
+            && self
+                .reads
+                .get(o * width + i % width)
+                .copied()
+                .unwrap_or(true)
+    }
+}
+
+/// What a layer of any kind adds to its rule.
+struct Layer<'a> {
+    shape: LayerShape,
+    weight: &'a ArrayD<f32>,
+    /// Axis of the data that is mixed, and of the output that holds the filters.
+    data_axis: usize,
+    out_axis: usize,
+    scale: f32,
+    bias: Vec<f32>,
+    border: Option<Border>,
+}
+
+fn weights<'a>(ctx: &Context<'a, '_>) -> Result<(LayerShape, &'a ArrayD<f32>), String> {
+    let why = || "has weights that are not constant f32".to_owned();
+    let layer = LayerShape::of(ctx.graph, ctx.facts, ctx.id).ok_or_else(why)?;
+    let weight = ctx.facts.constant(layer.weight).and_then(Tensor::as_f32);
+    Ok((layer, weight.ok_or_else(why)?))
+}
+
+/// The behaviour of a layer.
+fn mix(ctx: &Context<'_, '_>, l: Layer<'_>) -> Outcome {
+    let shape = l.shape;
+    let input = shape.data_input;
+    if ctx.shape(input).and_then(|s| s.get(l.data_axis)) != Some(&shape.inputs) {
+        return Err("has weights that do not fit its input".to_owned());
+    }
+    let width = shape.group_inputs();
+    let mut reads = Vec::with_capacity(shape.filters * width);
+    for o in 0..shape.filters {
+        let first = o / shape.group_filters().max(1) * width;
+        for i in first..first + width {
+            let taps = shape.taps(l.weight, o, i);
+            reads.push(taps.is_none_or(|t| t.iter().any(|&w| w != 0.0)));
+        }
+    }
+    let mut mixing = Mixing {
+        layer: shape,
+        data: None,
+        kernel: l.weight.shape().iter().skip(2).product(),
+        scale: l.scale,
+        bias: l.bias,
+        border: l.border,
+        reads,
+    };
+    let mut blocked = Vec::new();
+    let data = match ctx.channels(input) {
+        Some(c) if c.axis == l.data_axis => Some(c),
+        Some(c) => {
+            let why = format!(
+                "mixes axis {}, not the channel axis {}",
+                l.data_axis, c.axis
+            );
+            blocked.push((input, why));
+            None
+        }
+        None => None,
+    };
+    mixing.data = data.and(ctx.tensor(input));
+    let zeroed = ctx.zeroed.get(&ctx.id);
+    let states = (0..shape.filters)
+        .map(|o| match zeroed.and_then(|z| z.get(o)) {
+            Some(true) => State::exact(0.0),
+            _ => filter_state(&mixing, l.weight, data, o),
+        })
+        .collect();
+    Ok(Some(Behaviour {
+        axis: l.out_axis,
+        states,
+        sources: Vec::new(),
+        parameters: bias_parameter(ctx, &shape).into_iter().collect(),
+        mixing: Some(mixing),
+        blocked,
+    }))
+}
+
+/// The bias follows the filters. (The weights follow filters and inputs: see [`LayerShape::cut`].)
+fn bias_parameter(ctx: &Context<'_, '_>, shape: &LayerShape) -> Option<Parameter> {
+    if shape.shift == Shift::Behind(0) {
+        return None;
+    }
+    let c = ctx.constant(2)?.shape();
+    // Where the filters are, counted from the last axis.
+    let from_end = match shape.shift {
+        Shift::Behind(n) => n,
+        _ => 0,
+    };
+    let axis = c.len().checked_sub(1 + from_end)?;
+    (c[axis] == shape.filters && shape.filters > 1).then_some(Parameter {
+        input: 2,
+        along: super::Along::Output,
+        cut: Cut::Axis(axis),
+    })
+}
+
+/// What is known of filter `o`'s output, by the channels that it reads.
+fn filter_state(m: &Mixing, weight: &ArrayD<f32>, data: Option<&Channels>, o: usize) -> State {
+    let bias = f64::from(m.bias.get(o).copied().unwrap_or(0.0));
+    let (mut sum, mut size, mut slack, mut terms) = (0.0, 0.0, 0.0, 0.0);
+    let mut fixed = false;
+    let first = o / m.layer.group_filters().max(1) * m.layer.group_inputs();
+    for i in (first..first + m.layer.group_inputs()).filter(|&i| m.reads(o, i)) {
+        let Some(&state) = data.and_then(|d| d.states.get(i)) else {
+            return State::Live;
+        };
+        let c = match state {
+            State::Live => return State::Live,
+            State::Fixed => {
+                fixed = true;
+                continue;
+            }
+            // The zeros around it are not this constant.
+            State::Constant(_) if m.border.is_some() && !state.is_exact_zero() => {
+                fixed = true;
+                continue;
+            }
+            State::Constant(k) => k,
+        };
+        for &w in m.layer.taps(weight, o, i).iter().flatten() {
+            let w = f64::from(w) * f64::from(m.scale);
+            sum += w * f64::from(c.value);
+            size += (w * f64::from(c.value)).abs();
+            slack += w.abs() * f64::from(c.slack);
+            terms += 1.0;
+        }
+    }
+    if fixed {
+        return State::Fixed;
+    }
+    // Nothing read: the bias, and no runtime rounds that (a Gemm may scale it by beta: one product).
+    if size == 0.0 && slack == 0.0 {
+        return State::exact(bias as f32);
+    }
+    let rounding = (terms + 2.0) * ULP * (size + bias.abs());
+    State::known(sum + bias, slack + rounding)
+}
