@@ -89,7 +89,7 @@ fn judge(
     let chance = 1.0 / classes.max(2) as f64;
     if accuracy < (CHANCE_FACTOR * chance).min(chance + ABOUT) {
         return Err(TrainError::Mismatch(format!(
-            "the original is right on {:.1} % of the images, and chance is {:.1} %; check --mean, --std, --scale, --channels and the order of classes, or whether these are the right images",
+            "the original is right on {:.1} % of the images, and chance is {:.1} %; check --mean, --std, --scale, --channels and the order of classes (--classes), or whether these are the right images",
             accuracy * 100.0,
             chance * 100.0
         )));

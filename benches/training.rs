@@ -1,0 +1,112 @@
+//! A step of mask training and a step of retraining, batch 64, on `fixtures/digits_vgg.onnx`.
+//!
+//! ```text
+//! cargo bench --bench training
+//! ```
+//!
+//! The stage is that of the second of three binary convolutions. What lies below is frozen and
+//! computed beforehand, as in a run of the tool; reading the batch is not measured.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::{gray, network as network_file, test_digits};
+use criterion::{Criterion, criterion_group, criterion_main};
+use ndarray::ArrayD;
+use onnx_bnnprune::autograd::loss::cross_entropy;
+use onnx_bnnprune::autograd::{
+    Cut, MaskSpec, Mode, Network, Optimizer, ParamId, ParamKind, Rule, Schedule, Wanted,
+};
+use onnx_bnnprune::onnx::Model;
+use onnx_bnnprune::pipeline::View;
+use onnx_bnnprune::subsidiary::mask::{self, Regularizer};
+use onnx_bnnprune::subsidiary::{Unit, units};
+
+const BATCH: usize = 64;
+
+/// Forward, loss, backward and update from `cut` on.
+fn step(
+    network: &mut Network,
+    cut: &Cut,
+    wanted: &Wanted,
+    labels: &[usize],
+    regularizer: Option<(&Regularizer, ParamId)>,
+    optimizer: &mut Optimizer,
+) {
+    let mode = Mode {
+        batch_statistics_from: regularizer.is_none().then_some(cut.step),
+        wanted: Some(wanted),
+    };
+    let trace = network
+        .forward(cut, network.end(), mode)
+        .expect("shapes that fit");
+    let logits = trace.value(network.logits()).expect("logits");
+    let loss = cross_entropy(logits, labels);
+    let mut gradients = network.backward(&trace, loss.grad);
+    if let Some((regularizer, m)) = regularizer {
+        let mut extra = ArrayD::zeros(network.param(m).value.raw_dim());
+        regularizer.add_gradient(&mut extra);
+        gradients.add(m, extra);
+    }
+    optimizer.step(network, &gradients);
+}
+
+fn insert_mask(network: &mut Network, unit: &Unit) -> ParamId {
+    let m = network.add_param("mask", ParamKind::Mask, mask::initial(unit.filters, 0));
+    for site in &unit.sites {
+        let spec = MaskSpec {
+            axis: site.axis,
+            filter_of: site.filter_of.clone(),
+            param: m,
+        };
+        network
+            .insert_mask(site.consumer, site.input, spec)
+            .expect("a mask site of the plan");
+    }
+    m
+}
+
+fn training(c: &mut Criterion) {
+    let path = network_file("vgg");
+    let model = Model::load(&path).expect("the fixture");
+    let view = View::new(&path, &model.proto).expect("a valid graph");
+    let mut network =
+        Network::import(&view.graph, &view.facts, &view.layers).expect("a native network");
+    let (units, _) = units(&view.graph, &view.layers, &view.analysis, &[]);
+    let unit = &units[1];
+    let m = insert_mask(&mut network, unit);
+
+    let digits = test_digits();
+    let labels = digits.labels.as_ref().expect("labelled digits");
+    let chosen: Vec<usize> = (0..BATCH).collect();
+    let labels = &labels[..BATCH];
+    let start = network
+        .start(digits.batch(&chosen, &gray()))
+        .expect("digits fit");
+    let from = network.step_of(unit.first).expect("the unit's layer");
+    let prefix = network
+        .forward(&start, from, Mode::default())
+        .expect("shapes that fit");
+    let cut = network.cut_of(&prefix);
+
+    let layers = unit.layers.join(" and ");
+    let mut group = c.benchmark_group(format!("digits_vgg.onnx, {layers}, batch {BATCH}"));
+    let regularizer = Regularizer::new(0.1, &vec![1.0; unit.filters]);
+    let wanted = network.wanted([m]);
+    let mut adam = Optimizer::new(Rule::ADAM, 1e-3, Schedule::Constant);
+    group.bench_function("mask step", |b| {
+        b.iter(|| {
+            let regularizer = Some((&regularizer, m));
+            step(&mut network, &cut, &wanted, labels, regularizer, &mut adam);
+        })
+    });
+    let wanted = network.wanted(network.main_params(from..network.end()));
+    let mut adam = Optimizer::new(Rule::ADAM, 1e-3, Schedule::Constant);
+    group.bench_function("retraining step", |b| {
+        b.iter(|| step(&mut network, &cut, &wanted, labels, None, &mut adam))
+    });
+    group.finish();
+}
+
+criterion_group!(benches, training);
+criterion_main!(benches);
