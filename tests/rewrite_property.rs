@@ -16,6 +16,7 @@ use proptest::prelude::*;
 /// Border maps without limit: tests want to see them.
 const OPTIONS: EliminateOptions = EliminateOptions {
     border_map_ratio: 1e6,
+    keep: Vec::new(),
 };
 
 /// The pruned model's outputs, and every surviving tensor that was cut, equal the masked model's.

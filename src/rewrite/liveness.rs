@@ -13,6 +13,8 @@ use crate::graph::NodeId;
 pub(super) enum Stays {
     /// Something forbids cutting it ([`super::units::Units::why_blocked`]).
     Blocked,
+    /// The user keeps its layer whole ([`super::EliminateOptions::keep`]).
+    Kept,
     /// A tensor would be left without channels.
     Last,
     /// A layer reads it, as this.
@@ -22,6 +24,8 @@ pub(super) enum Stays {
 /// What was decided on the way to a solution.
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
+    /// Units of the layers that the user keeps whole.
+    pub kept: BTreeSet<Unit>,
     /// Units that stay so that no tensor is emptied.
     pub last: BTreeSet<Unit>,
     /// Convolutions that get no border map.
@@ -37,9 +41,15 @@ pub(super) fn solve(a: &Analysis, decisions: &Decisions) -> Solution {
     let mut stays: Solution = (0..a.units.len())
         .map(|u| a.units.why_blocked(u).map(|_| Stays::Blocked))
         .collect();
-    for &u in &decisions.last {
-        let root = a.units.find(u);
-        stays[root].get_or_insert(Stays::Last);
+    let decided = [
+        (&decisions.kept, Stays::Kept),
+        (&decisions.last, Stays::Last),
+    ];
+    for (units, why) in decided {
+        for &u in units {
+            let root = a.units.find(u);
+            stays[root].get_or_insert(why);
+        }
     }
     let layers: Vec<_> = a
         .mixing()

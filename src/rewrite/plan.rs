@@ -16,18 +16,22 @@ use crate::graph::{Facts, Graph, NodeId, TensorId};
 use crate::onnx::Tensor;
 
 /// Settings of [`super::eliminate`].
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EliminateOptions {
     /// A convolution with zero padding that loses constant channels gets a border map (an added
     /// `[1, O, H, W]` constant) of at most this many values for each weight that it saves. 0: the
     /// channels stay.
     pub border_map_ratio: f32,
+    /// Names of layers whose filters all stay, needed or not; a name that no layer has does
+    /// nothing.
+    pub keep: Vec<String>,
 }
 
 impl Default for EliminateOptions {
     fn default() -> Self {
         Self {
             border_map_ratio: 1.0,
+            keep: Vec::new(),
         }
     }
 }
@@ -253,7 +257,14 @@ fn cut(value: &Tensor, p: &Parameter, kept: &[usize]) -> Option<Tensor> {
 
 /// Solves until no layer is left empty and every border map is worth its values.
 fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Decisions) {
-    let mut decisions = Decisions::default();
+    let kept_layers = a.layers.iter().filter(|l| options.keep.contains(&l.name));
+    let mut decisions = Decisions {
+        kept: kept_layers
+            .filter_map(|l| a.tensors[l.output.0].as_ref())
+            .flat_map(|out| out.units.iter().copied())
+            .collect(),
+        ..Decisions::default()
+    };
     loop {
         let stays = liveness::solve(a, &decisions);
         let emptied: Vec<_> = a
@@ -338,6 +349,7 @@ fn outcome(
         let root = a.units.find(out.units[o]);
         Some(match stays[root]? {
             Stays::Blocked => a.units.why_blocked(root)?.to_owned(),
+            Stays::Kept => "its layer is kept whole".to_owned(),
             Stays::Last => "a layer keeps at least one filter".to_owned(),
             Stays::Read(reader, state) => why_read(graph, a, decisions, layer, (reader, state)),
         })
