@@ -6,8 +6,7 @@ use onnx_bnnprune::data::{Augment, Dataset, Images};
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::pipeline::DataSource;
 use onnx_bnnprune::verify::{
-    self, NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions,
-    TensorInfo,
+    NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions, TensorInfo,
 };
 
 use super::args::{DataArgs, RuntimeArgs, RuntimeChoice};
@@ -61,7 +60,7 @@ pub fn runtime(args: &RuntimeArgs) -> Result<Box<dyn Runtime>, RuntimeError> {
 
 #[cfg(feature = "tract")]
 fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
-    Ok(Box::new(verify::TractRuntime))
+    Ok(Box::new(onnx_bnnprune::verify::TractRuntime))
 }
 
 #[cfg(not(feature = "tract"))]

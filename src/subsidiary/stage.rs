@@ -14,7 +14,7 @@ const RANDOM_DRAWS: u64 = 3;
 const MANY_FLIPS: f64 = 0.2;
 
 /// What happened in a stage.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct StageReport {
     /// The binary layers masked.
     pub layers: Vec<String>,
