@@ -43,10 +43,7 @@ pub fn run(
     let view = View::new(&job.input, &model.proto)?;
     let given = given::check(job, &view)?;
     let images = match &job.source {
-        Some(source) => {
-            let images = images::load(&job.input, &view, source, job.seed, observer)?;
-            Some(images)
-        }
+        Some(s) => Some(images::load(&job.input, &view, s, job.seed, observer)?),
         None => None,
     };
     // Only now, so that a wrong path is not reported as a missing runtime; but before training.
@@ -56,10 +53,7 @@ pub fn run(
         ..Summary::default()
     };
 
-    let (retrained, masks) = match given {
-        Some(masks) => (None, Some(masks)),
-        None => choose(job, &view, images.as_ref(), observer, &mut summary)?,
-    };
+    let (retrained, masks) = choose(job, &view, given, images.as_ref(), observer, &mut summary)?;
     if let (Some(path), Some(masks)) = (&job.save_masks, &masks) {
         masks.save(path)?;
     }
@@ -127,16 +121,18 @@ pub fn run(
     Ok(report)
 }
 
-/// Decides which filters go. The model returned is the retrained one, if there was training.
+/// Decides which filters go: those of the masks `given`, or learned ones. The model returned is the
+/// retrained one, if there was training.
 fn choose(
     job: &Job,
     view: &View<'_>,
+    given: Option<FilterMasks>,
     images: Option<&Images>,
     observer: &dyn Observer,
     summary: &mut Summary,
 ) -> Result<(Option<ModelProto>, Option<FilterMasks>), Error> {
     match (&job.choice, images) {
-        (Choice::Nothing | Choice::Masks(_), _) => Ok((None, None)),
+        (Choice::Nothing | Choice::Masks(_), _) => Ok((None, given)),
         (Choice::Learn(_), None) => {
             summary.notes.push(
                 "no --data: only filters that cannot matter were removed; with --data images/ \
