@@ -81,7 +81,8 @@ pub enum Error {
     /// Options that contradict each other.
     #[error("{0}")]
     Usage(String),
-    /// The pruned model does not compute what the masked model computes.
+    /// The pruned model cannot be compared with the masked model: the runtime refuses it, or it
+    /// has other outputs.
     #[error("{0}")]
     Verification(String),
     /// Stopped by the user.
@@ -98,10 +99,13 @@ impl Error {
         }
     }
 
-    /// Names the model that a runtime was working on; any other error stays as it is.
+    /// Names the model that a runtime failed on; any other error, and a verdict on a comparison's
+    /// candidate, stays as it is.
     pub fn about(self, model: &Path) -> Self {
         match self {
-            Self::Runtime(source) if !matches!(source, RuntimeError::Missing(_)) => Self::Refused {
+            missing @ Self::Runtime(RuntimeError::Missing(_)) => missing,
+            verdict @ Self::Runtime(RuntimeError::Candidate(_)) => verdict,
+            Self::Runtime(source) => Self::Refused {
                 path: model.to_owned(),
                 source,
             },
@@ -112,7 +116,7 @@ impl Error {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Verification(_) => 1,
+            Self::Verification(_) | Self::Runtime(RuntimeError::Candidate(_)) => 1,
             Self::Runtime(RuntimeError::Missing(_)) => 3,
             Self::Interrupted => 130,
             _ => 2,

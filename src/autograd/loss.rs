@@ -14,6 +14,20 @@ pub struct Loss {
     pub grad: ArrayD<f32>,
 }
 
+impl Loss {
+    /// `(1 - share)` of this loss and `share` of another one on the same logits.
+    ///
+    /// # Panics
+    /// If the gradients have different shapes.
+    pub fn mix(mut self, other: Self, share: f32) -> Self {
+        self.value = (1.0 - share) * self.value + share * other.value;
+        self.grad.zip_mut_with(&other.grad, |a, &b| {
+            *a = (1.0 - share) * *a + share * b;
+        });
+        self
+    }
+}
+
 /// Logits `[N, K]` (further axes of size 1 allowed) as rows of log-probabilities.
 fn log_probabilities(logits: &ArrayD<f32>, temperature: f32) -> (usize, Vec<f32>) {
     let samples = logits.shape().first().copied().unwrap_or(0);

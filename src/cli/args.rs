@@ -240,6 +240,9 @@ pub struct PruneArgs {
     /// Weight of the regulariser: larger prunes more
     #[arg(long, value_name = "A", help_heading = "Training")]
     pub alpha: Option<f32>,
+    /// Share of the loss that compares with the original's outputs, the rest with the labels
+    #[arg(long, value_name = "S", help_heading = "Training")]
+    pub distill: Option<f32>,
     /// Epochs of mask training per layer
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub mask_epochs: Option<usize>,

@@ -1,11 +1,11 @@
 //! `verify`.
 
 use onnx_bnnprune::error::Error;
-use onnx_bnnprune::onnx::{Model, to_bytes};
+use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::pipeline::{self, View};
 use onnx_bnnprune::report;
 use onnx_bnnprune::verify::{
-    self, BatchedSession, ChannelMap, Runtime, RuntimeError, Samples, SessionOptions, Verification,
+    self, ChannelMap, Runtime as _, RuntimeError, Samples, SessionOptions, Verification,
 };
 
 use super::Printed;
@@ -41,8 +41,6 @@ pub fn run(args: &VerifyArgs) -> Printed {
             count: RANDOM_SAMPLES,
         },
     };
-    // Once the reference has run, what fails is the candidate's fault: a difference, not bad input.
-    try_out(&runtime, &reference, &samples).map_err(|e| Error::from(e).about(&args.reference))?;
     let compared = verify::verify(
         &runtime,
         &reference.proto,
@@ -54,9 +52,8 @@ pub fn run(args: &VerifyArgs) -> Printed {
     );
     let found = match compared {
         Ok(found) => found,
-        Err(e @ RuntimeError::Missing(_)) => return Err(e.into()),
-        Err(e) => {
-            let why = format!("{}: {e}", args.candidate.display());
+        Err(RuntimeError::Candidate(reason)) => {
+            let why = format!("{}: {reason}", args.candidate.display());
             if !args.json {
                 return Err(Error::Verification(why));
             }
@@ -67,22 +64,11 @@ pub fn run(args: &VerifyArgs) -> Printed {
                 ..Verification::default()
             }
         }
+        Err(e) => return Err(Error::from(e).about(&args.reference)),
     };
     let code = u8::from(!found.passed);
     match args.json {
         true => Ok((json(&args.candidate, &found)?, code)),
         false => Ok((report::render_verification(&found), code)),
     }
-}
-
-/// Loads a model and runs it on the first samples.
-fn try_out(
-    runtime: &dyn Runtime,
-    model: &Model,
-    samples: &Samples<'_>,
-) -> Result<(), RuntimeError> {
-    let session = runtime.load(&to_bytes(&model.proto), &SessionOptions::default())?;
-    let mut session = BatchedSession::new(session);
-    let inputs = samples.batch(session.inputs(), 0..samples.len().min(BATCH))?;
-    session.run(&inputs).map(|_| ())
 }

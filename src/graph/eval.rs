@@ -4,10 +4,13 @@ use ndarray::{Array1, ArrayD, Axis, IxDyn, Slice, Zip, arr0};
 
 use super::node::{Node, normalize_axis};
 use super::{scalar, shapes};
-use crate::onnx::{DataType, Tensor, each, map_each};
+use crate::onnx::{DataType, Tensor, map_each};
 
 /// Evaluates a node whose inputs (in order, `None` where left out) are all known. `None` if the
 /// operator has no constant evaluation or the inputs do not fit it. Only the first output.
+///
+/// The caller has bounded the size of the result (see [`super::budget`]); no intermediate result
+/// is larger than inputs and output.
 pub(super) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
     let input = |k: usize| inputs.get(k).copied().flatten();
     let ints = |k: usize| input(k)?.to_ints();
@@ -60,16 +63,12 @@ pub(super) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Te
                 .map(|&d| usize::try_from(d).ok())
                 .collect::<Option<_>>()?;
             let shape = shapes::broadcast(x()?.shape(), &target)?;
-            let fits = shape.iter().try_fold(1usize, |a, &d| a.checked_mul(d))? <= MAX_ELEMENTS;
-            fits.then(|| broadcast_to(x()?, &shape))?
+            broadcast_to(x()?, &shape)
         }
         "ConstantOfShape" => constant_of_shape(node, &ints(0)?),
         op => reduce(node, op, x()?, input(1)),
     }
 }
-
-/// Constants beyond this are not evaluated: no weight of a real network comes near it.
-pub(super) const MAX_ELEMENTS: usize = 1 << 28;
 
 fn int_vector(v: Vec<i64>) -> Tensor {
     Tensor::I64(Array1::from(v).into_dyn())
@@ -179,8 +178,7 @@ fn where_(condition: &Tensor, a: &Tensor, b: &Tensor) -> Option<Tensor> {
 }
 
 fn to_shape(t: &Tensor, shape: &[usize]) -> Option<Tensor> {
-    let count: usize = shape.iter().product();
-    if count != t.len() {
+    if shapes::product(shape)? != t.len() {
         return None;
     }
     Some(map_each!(t, a => {
@@ -264,23 +262,23 @@ fn slice(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.iter().any(|&s| s <= 0) {
         return None;
     }
-    let mut out = data.clone();
-    for i in 0..starts.len() {
-        let axis = normalize_axis(axes[i], out.shape().len())?;
-        let size = out.shape()[axis] as i64;
-        let place = |v: i64| if v < 0 { v.saturating_add(size) } else { v }.clamp(0, size) as isize;
-        let (start, end) = (place(starts[i]), place(ends[i]));
-        let range = Slice::new(start, Some(end.max(start)), isize::try_from(steps[i]).ok()?);
-        out = map_each!(&out, a => a.slice_axis(Axis(axis), range).to_owned());
-    }
-    Some(out)
+    Some(map_each!(data, a => {
+        let mut part = a.view();
+        for i in 0..starts.len() {
+            let axis = normalize_axis(axes[i], part.ndim())?;
+            let size = part.shape()[axis] as i64;
+            let place =
+                |v: i64| if v < 0 { v.saturating_add(size) } else { v }.clamp(0, size) as isize;
+            let (start, end) = (place(starts[i]), place(ends[i]));
+            let range = Slice::new(start, Some(end.max(start)), isize::try_from(steps[i]).ok()?);
+            part.slice_axis_inplace(Axis(axis), range);
+        }
+        part.to_owned()
+    }))
 }
 
 fn constant_of_shape(node: &Node<'_>, dims: &[i64]) -> Option<Tensor> {
-    let (shape, count) = crate::onnx::element_count(dims)?;
-    if count > MAX_ELEMENTS {
-        return None;
-    }
+    let (shape, _) = crate::onnx::element_count(dims)?;
     let one = IxDyn(&[1]);
     let value = match node.has("value") {
         true => node.tensor("value")?,
@@ -344,9 +342,4 @@ fn reduce(node: &Node<'_>, op: &str, x: &Tensor, axes: Option<&Tensor>) -> Optio
         return to_shape(&out, &kept);
     }
     Some(out)
-}
-
-/// Number of elements of a tensor, for bounding what is kept.
-pub(super) fn elements(t: &Tensor) -> usize {
-    each!(t, a => a.len())
 }

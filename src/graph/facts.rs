@@ -3,6 +3,7 @@
 
 use thiserror::Error;
 
+use super::budget::Budget;
 use super::shapes::Inputs;
 use super::{Graph, TensorId, eval, shapes};
 use crate::onnx::Tensor;
@@ -16,6 +17,7 @@ pub struct Facts {
     values: Vec<Option<Tensor>>,
     of_shape: Vec<bool>,
     data: Vec<bool>,
+    budget: Budget,
 }
 
 /// Why nothing can be inferred.
@@ -27,6 +29,16 @@ pub enum FactsError {
         "graph input '{input}' has no static shape beyond the batch ({shape}); set its dimensions in the file"
     )]
     DynamicInput {
+        /// The input.
+        input: String,
+        /// As declared.
+        shape: String,
+    },
+    /// An image of a size that no memory holds.
+    #[error(
+        "graph input '{input}' is declared as {shape}, which is too large; set its dimensions in the file"
+    )]
+    HugeInput {
         /// The input.
         input: String,
         /// As declared.
@@ -46,6 +58,7 @@ impl Facts {
             values: vec![None; count],
             of_shape: vec![false; count],
             data: vec![false; count],
+            budget: Budget::new(),
         };
         for &t in graph.inputs() {
             facts.data[t.0] = true;
@@ -61,23 +74,35 @@ impl Facts {
                 None => (i == 0).then_some(batch),
             };
             let shape: Option<Vec<usize>> = declared.iter().enumerate().map(fill).collect();
-            if shape.is_none() {
+            let input = || graph.name(t).to_owned();
+            let text = || {
                 let dims = declared
                     .iter()
                     .map(|d| d.map_or("?".to_owned(), |d| d.to_string()));
+                dims.collect::<Vec<_>>().join("×")
+            };
+            let Some(shape) = shape else {
                 return Err(FactsError::DynamicInput {
-                    input: graph.name(t).to_owned(),
-                    shape: dims.collect::<Vec<_>>().join("×"),
+                    input: input(),
+                    shape: text(),
+                });
+            };
+            facts.set_shape(t, shape);
+            if facts.shapes[t.0].is_none() {
+                return Err(FactsError::HugeInput {
+                    input: input(),
+                    shape: text(),
                 });
             }
-            facts.shapes[t.0] = shape;
         }
         for t in graph.tensors() {
             if let Some(value) = graph.initializer_value(t) {
-                facts.set_value(t, value);
-            } else if let Some(proto) = graph.initializer(t) {
+                facts.set_read(t, value);
+            } else if let Some(proto) = graph.initializer(t)
+                && let Some((shape, _)) = crate::onnx::element_count(&proto.dims)
+            {
                 // An element type we do not compute with still has a shape.
-                facts.shapes[t.0] = crate::onnx::element_count(&proto.dims).map(|(s, _)| s);
+                facts.set_shape(t, shape);
             }
         }
         for &n in graph.order() {
@@ -92,7 +117,7 @@ impl Facts {
             return;
         };
         if let Some(value) = node.constant() {
-            self.set_value(out, value);
+            self.set_read(out, value);
             return;
         }
         let inputs = graph.inputs_of(n);
@@ -117,14 +142,6 @@ impl Facts {
             .iter()
             .zip(&values)
             .all(|(t, v)| t.is_none() || v.is_some());
-        let value = match all_known && !inputs.is_empty() {
-            true => eval::evaluate(&node, &values),
-            false => None,
-        };
-        if let Some(value) = value {
-            self.set_value(out, value);
-            return;
-        }
         let known: Vec<Option<&[usize]>> = inputs
             .iter()
             .map(|t| t.and_then(|t| self.shapes[t.0].as_deref()))
@@ -136,13 +153,27 @@ impl Facts {
                 values: &values,
             },
         );
+        if all_known && !inputs.is_empty() {
+            let result = match node.op() {
+                // Not inferred: a part of its input.
+                "Slice" => known.first().copied().flatten(),
+                _ => inferred.as_ref().and_then(|s| s.first()).map(Vec::as_slice),
+            };
+            let touched = |r| known.iter().copied().flatten().chain([r]);
+            if result.is_some_and(|r| self.budget.spend(touched(r)))
+                && let Some(value) = eval::evaluate(&node, &values)
+            {
+                self.set_value(out, value);
+                return;
+            }
+        }
         for (t, s) in graph
             .outputs_of(n)
             .into_iter()
             .zip(inferred.into_iter().flatten())
         {
             if let Some(t) = t {
-                self.shapes[t.0] = Some(s);
+                self.set_shape(t, s);
             }
         }
     }
@@ -157,7 +188,8 @@ impl Facts {
             .map(|&d| d as i64)
             .collect();
         if node.op() == "Size" {
-            return Some(Tensor::I64(arr0(dims.iter().product::<i64>()).into_dyn()));
+            let count = dims.iter().try_fold(1i64, |n, &d| n.checked_mul(d))?;
+            return Some(Tensor::I64(arr0(count).into_dyn()));
         }
         let rank = dims.len() as i64;
         let place = |v: i64| if v < 0 { v.saturating_add(rank) } else { v }.clamp(0, rank) as usize;
@@ -166,11 +198,22 @@ impl Facts {
         Some(Tensor::I64(Array1::from(part).into_dyn()))
     }
 
+    /// A value that the file holds.
+    fn set_read(&mut self, t: TensorId, value: Tensor) {
+        if self.budget.read(value.shape()) {
+            self.set_value(t, value);
+        }
+    }
+
+    /// A value within the budget.
     fn set_value(&mut self, t: TensorId, value: Tensor) {
         self.shapes[t.0] = Some(value.shape().to_vec());
-        if eval::elements(&value) <= eval::MAX_ELEMENTS {
-            self.values[t.0] = Some(value);
-        }
+        self.values[t.0] = Some(value);
+    }
+
+    /// A shape without a value, if it is believed.
+    fn set_shape(&mut self, t: TensorId, shape: Vec<usize>) {
+        self.shapes[t.0] = self.budget.admit(&shape).then_some(shape);
     }
 
     /// The batch size that shapes were inferred at.

@@ -225,7 +225,8 @@ pub fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
         .collect()
 }
 
-fn product(dims: &[usize]) -> Option<usize> {
+/// Number of elements; `None` beyond what can be addressed.
+pub(super) fn product(dims: &[usize]) -> Option<usize> {
     dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d))
 }
 

@@ -8,7 +8,7 @@ mod tensor;
 pub use load::{LoadError, LoadErrorKind, Model, OPSETS, decode};
 pub use save::{SaveError, save, to_bytes, write_atomically};
 pub use tensor::{DataType, Tensor, TensorError};
-pub(crate) use tensor::{each, element_count, map_each};
+pub(crate) use tensor::{element_count, map_each};
 
 /// The opset version of the default domain (`""` or `ai.onnx`); 0 if none is imported.
 pub fn default_opset(model: &proto::ModelProto) -> i64 {

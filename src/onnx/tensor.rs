@@ -127,7 +127,7 @@ macro_rules! map_each {
         }
     };
 }
-pub(crate) use {each, map_each};
+pub(crate) use map_each;
 
 impl Tensor {
     /// Reads a `TensorProto` (raw or typed data fields).

@@ -60,6 +60,8 @@ pub struct Tuning {
     pub selector: Option<Selector>,
     /// See [`Options::alpha`].
     pub alpha: Option<f32>,
+    /// See [`Options::distill`].
+    pub distill: Option<f32>,
     /// See [`Options::mask_epochs`].
     pub mask_epochs: Option<usize>,
     /// See [`Options::main_epochs`].
@@ -90,6 +92,7 @@ impl Tuning {
         take!(
             selector,
             alpha,
+            distill,
             mask_epochs,
             main_epochs,
             final_epochs,

@@ -20,7 +20,7 @@ use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
 use crate::report::Report;
-use crate::rewrite::{self, EliminateOptions, FilterMasks, Masked};
+use crate::rewrite::{self, EliminateOptions, FilterMasks};
 use crate::subsidiary::{self, Learned, Options};
 use crate::verify::{Runtime, RuntimeError};
 
@@ -62,34 +62,33 @@ pub fn run(
         path: job.input.clone(),
         source,
     };
-    let masked = match &masks {
+    let written = match &masks {
         Some(masks) => {
-            rewrite::apply_masks(retrained, masks, job.removal).map_err(rewrite_error)?
+            Some(rewrite::apply_masks(retrained, masks, job.removal).map_err(rewrite_error)?)
         }
-        None => Masked {
-            model: retrained.clone(),
-            notes: Vec::new(),
-        },
+        None => None,
     };
+    let masked = written.as_ref().map_or(retrained, |m| &m.model);
     if let Some(path) = &job.save_masked {
-        model.save_edited(&masked.model, path)?;
+        model.save_edited(masked, path)?;
     }
     let options = EliminateOptions {
         keep: job.keep.clone(),
         ..EliminateOptions::default()
     };
-    let eliminated = rewrite::eliminate_with(&masked.model, &options).map_err(rewrite_error)?;
-    summary.details = masked.notes.iter().map(ToString::to_string).collect();
+    let eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;
+    let notes = written.iter().flat_map(|m| &m.notes);
+    summary.details = notes.map(ToString::to_string).collect();
 
     // Whatever the runtime refuses was made of the input.
     let about = |e: Error| e.about(&job.input);
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
-    let verification = proof.verify(&masked.model, &eliminated).map_err(about)?;
+    let verification = proof.verify(masked, &eliminated).map_err(about)?;
     let passed = verification.passed;
     let mut accuracy = proof
         .accuracy(
             &model.proto,
-            &masked.model,
+            masked,
             &eliminated.model,
             summary.after_masking(),
         )

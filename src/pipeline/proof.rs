@@ -10,8 +10,8 @@ use crate::progress::Observer;
 use crate::report::{AccuracyReport, LatencyReport};
 use crate::rewrite::Eliminated;
 use crate::verify::{
-    self, BatchedSession, ChannelMap, LatencyOptions, Runtime, Samples, SessionOptions,
-    Verification,
+    self, BatchedSession, ChannelMap, LatencyOptions, Runtime, RuntimeError, Samples,
+    SessionOptions, Verification,
 };
 
 /// Random inputs compared where there are no images.
@@ -21,25 +21,25 @@ const BATCH: usize = 64;
 
 /// Runs models in a runtime, on validation images or seeded random inputs.
 pub(super) struct Proof<'a> {
+    job: &'a Job,
     runtime: &'a dyn Runtime,
     images: Option<&'a Images>,
     observer: &'a dyn Observer,
-    seed: u64,
     options: SessionOptions,
 }
 
 impl<'a> Proof<'a> {
     pub(super) fn new(
-        job: &Job,
+        job: &'a Job,
         runtime: &'a dyn Runtime,
         images: Option<&'a Images>,
         observer: &'a dyn Observer,
     ) -> Self {
         Self {
+            job,
             runtime,
             images,
             observer,
-            seed: job.seed,
             options: SessionOptions::default(),
         }
     }
@@ -52,7 +52,7 @@ impl<'a> Proof<'a> {
                 preprocess: &images.preprocess,
             },
             None => Samples::Random {
-                seed: self.seed,
+                seed: self.job.seed,
                 count: RANDOM_SAMPLES,
             },
         }
@@ -63,6 +63,26 @@ impl<'a> Proof<'a> {
         Ok(BatchedSession::new(session))
     }
 
+    /// What the runtime said of the pruned model, as a failed verification.
+    fn refused(&self, reason: &str) -> Error {
+        let output = self.job.output.as_ref();
+        Error::Verification(format!(
+            "{}: the pruned model failed verification: {reason}{}",
+            self.job.input.display(),
+            output.map_or(String::new(), |o| format!(
+                "; {} was not written",
+                o.display()
+            ))
+        ))
+    }
+
+    fn load_pruned(&self, model: &ModelProto) -> Result<BatchedSession, Error> {
+        self.load(model).map_err(|e| match e {
+            Error::Runtime(e) => self.refused(&e.to_string()),
+            other => other,
+        })
+    }
+
     fn check_cancelled(&self) -> Result<(), Error> {
         match self.observer.cancelled() {
             true => Err(Error::Interrupted),
@@ -71,6 +91,10 @@ impl<'a> Proof<'a> {
     }
 
     /// Masked against pruned model.
+    ///
+    /// # Errors
+    /// [`Error::Verification`] if the runtime refuses the pruned model or its outputs have other
+    /// shapes; other errors are the masked model's.
     pub(super) fn verify(
         &self,
         masked: &ModelProto,
@@ -81,7 +105,7 @@ impl<'a> Proof<'a> {
         for (tensor, cut) in &eliminated.channels {
             map.insert(tensor.clone(), cut.axis, cut.kept.clone());
         }
-        Ok(verify::verify(
+        verify::verify(
             self.runtime,
             masked,
             &eliminated.model,
@@ -89,7 +113,11 @@ impl<'a> Proof<'a> {
             &self.samples(),
             BATCH,
             &self.options,
-        )?)
+        )
+        .map_err(|e| match e {
+            RuntimeError::Candidate(reason) => self.refused(&reason),
+            other => other.into(),
+        })
     }
 
     /// Accuracy of the original, the masked and the pruned model; `None` without labelled images.
@@ -107,16 +135,16 @@ impl<'a> Proof<'a> {
             return Ok(None);
         };
         let truth: Vec<usize> = images.val_indices.iter().map(|&i| labels[i]).collect();
-        let of = |model: &ModelProto| -> Result<f64, Error> {
+        let of = |session: Result<BatchedSession, Error>| -> Result<f64, Error> {
             self.check_cancelled()?;
-            let mut session = self.load(model)?;
+            let mut session = session?;
             Ok(verify::accuracy(&mut session, &self.samples(), &truth, BATCH)?.fraction)
         };
         Ok(Some(AccuracyReport {
-            before: of(original)?,
+            before: of(self.load(original))?,
             after_masking,
-            masked: of(masked)?,
-            after: of(pruned)?,
+            masked: of(self.load(masked))?,
+            after: of(self.load_pruned(pruned))?,
             samples: truth.len(),
             source: images.val_source.clone(),
         }))
@@ -129,7 +157,7 @@ impl<'a> Proof<'a> {
         pruned: &ModelProto,
     ) -> Result<LatencyReport, Error> {
         self.check_cancelled()?;
-        let (mut first, mut second) = (self.load(original)?, self.load(pruned)?);
+        let (mut first, mut second) = (self.load(original)?, self.load_pruned(pruned)?);
         let times = verify::latency_ms(
             &mut [&mut first, &mut second],
             &self.samples(),
@@ -144,5 +172,139 @@ impl<'a> Proof<'a> {
             after,
             ratio: after / before,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use ndarray::{ArrayD, Axis, Slice};
+
+    use super::*;
+    use crate::pipeline::{Choice, run};
+    use crate::progress::Silent;
+    use crate::rewrite::Removal;
+    use crate::verify::{NamedTensors, OrtRuntime, Session, TensorInfo};
+
+    /// What goes wrong with every pruned model.
+    #[derive(Clone, Copy, Debug)]
+    enum Fault {
+        Load,
+        Run,
+        Shape,
+    }
+
+    /// ONNX Runtime in which pruned models (the clearly smaller ones) go wrong.
+    struct Broken {
+        inner: OrtRuntime,
+        fault: Fault,
+        masked: Mutex<Option<usize>>,
+    }
+
+    impl Runtime for Broken {
+        fn name(&self) -> &'static str {
+            self.inner.name()
+        }
+
+        fn version(&self) -> &str {
+            self.inner.version()
+        }
+
+        fn load(
+            &self,
+            model: &[u8],
+            options: &SessionOptions,
+        ) -> Result<Box<dyn Session>, RuntimeError> {
+            let masked = *self.masked.lock().unwrap().get_or_insert(model.len());
+            let inner = self.inner.load(model, options)?;
+            if model.len() * 20 > masked * 19 {
+                return Ok(inner);
+            }
+            match self.fault {
+                // Cut short: the real runtime's own refusal.
+                Fault::Load => self.inner.load(&model[..model.len() / 2], options),
+                fault => Ok(Box::new(BrokenSession { inner, fault })),
+            }
+        }
+    }
+
+    struct BrokenSession {
+        inner: Box<dyn Session>,
+        fault: Fault,
+    }
+
+    impl Session for BrokenSession {
+        fn inputs(&self) -> &[TensorInfo] {
+            self.inner.inputs()
+        }
+
+        fn outputs(&self) -> &[TensorInfo] {
+            self.inner.outputs()
+        }
+
+        fn run(&mut self, inputs: &[(String, ArrayD<f32>)]) -> Result<NamedTensors, RuntimeError> {
+            if matches!(self.fault, Fault::Run) {
+                // Images a row too small: the real runtime's own refusal.
+                let cut = |(name, x): &(String, ArrayD<f32>)| {
+                    let less = x.slice_axis(Axis(2), Slice::from(1..)).to_owned();
+                    (name.clone(), less)
+                };
+                let inputs: Vec<_> = inputs.iter().map(cut).collect();
+                return self.inner.run(&inputs);
+            }
+            let mut outputs = self.inner.run(inputs)?;
+            for (_, y) in &mut outputs {
+                y.slice_axis_inplace(Axis(1), Slice::from(1..));
+            }
+            Ok(outputs)
+        }
+    }
+
+    #[test]
+    fn a_pruned_model_that_the_runtime_refuses_failed_verification() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (masks, output) = (dir.path().join("m.json"), dir.path().join("o.onnx"));
+        let pruned: Vec<usize> = (0..20).collect();
+        let text = serde_json::json!({"format": "onnx-bnnprune-masks/1",
+            "layers": {"/conv2/Conv": {"filters": 48, "pruned": pruned}}});
+        std::fs::write(&masks, text.to_string()).unwrap();
+        let job = Job {
+            input: root.join("fixtures/digits_vgg.onnx"),
+            output: Some(output.clone()),
+            dry_run: false,
+            source: None,
+            choice: Choice::Masks(masks),
+            keep: Vec::new(),
+            removal: Removal::Drop,
+            save_masks: None,
+            save_masked: None,
+            seed: 0,
+        };
+        for (fault, word) in [
+            (Fault::Load, "cannot load"),
+            (Fault::Run, "cannot run"),
+            (Fault::Shape, "[64, 9]"),
+        ] {
+            let open = || -> Result<Box<dyn Runtime>, RuntimeError> {
+                Ok(Box::new(Broken {
+                    inner: OrtRuntime::new(None)?,
+                    fault,
+                    masked: Mutex::new(None),
+                }))
+            };
+            let error = run(&job, open, &Silent).unwrap_err();
+            let message = error.to_string();
+            assert_eq!(error.exit_code(), 1, "{fault:?}: {message}");
+            assert!(message.contains(word), "{fault:?}: {message}");
+            assert!(
+                message.contains("digits_vgg.onnx") && message.contains("o.onnx was not written"),
+                "{message}"
+            );
+            assert!(!message.contains('\n'), "{message}");
+            assert!(!output.exists());
+        }
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! Every Conv, Gemm and MatMul with constant-derived weights becomes a [`Layer`]. Its weights are
 //! evaluated and classified by value ([`weights`]), latents are found by structure ([`latent`]),
-//! and its input is traced back to a binariser: one file per dialect, listed in [`BINARIZERS`].
+//! and its input is traced back to a binariser: one file per dialect, listed in [`BINARIZERS`]. A
+//! Sign of what cannot be negative ([`range`]) gives {0, 1} and makes no binary layer.
 //!
 //! Places where further dialects go: a binariser is a function in a file of its own and a line in
 //! [`BINARIZERS`]; a weight form is one in [`latent`].
 
 mod compare;
 mod latent;
+mod range;
 mod sign;
 mod trace;
 mod weights;
@@ -45,7 +47,8 @@ impl LayerOp {
 /// How activations become ±1 in front of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binarizer {
-    /// What `inspect` calls it: `sign`, `clip-sign`, `where-ge`, `cast-ge`.
+    /// What `inspect` calls it: `sign`, `clip-sign`, `where-ge`, `cast-ge`; `01` for values in
+    /// {0, 1} ([`Binarizer::is_signed`]).
     pub kind: &'static str,
     /// The value at an input of exactly 0: -1, 0 or +1.
     pub zero: i8,
@@ -53,6 +56,17 @@ pub struct Binarizer {
     pub input: TensorId,
     /// The binarised tensor.
     pub output: TensorId,
+}
+
+/// [`Binarizer::kind`] of a binariser to {0, 1}.
+const ZERO_ONE: &str = "01";
+
+impl Binarizer {
+    /// Whether it gives ±1. One that gives {0, 1} (a Sign of what is never negative) does not make
+    /// a binary layer.
+    pub fn is_signed(&self) -> bool {
+        self.kind != ZERO_ONE
+    }
 }
 
 /// A Conv, Gemm or MatMul whose weights follow from constants.
@@ -87,12 +101,15 @@ pub struct Layer {
 impl Layer {
     /// Binary: ±1 weights (times a scale per filter) on a ±1 input.
     pub fn is_binary(&self) -> bool {
-        self.binary_weights.is_some() && self.binarizer.is_some()
+        self.binary_weights.is_some() && self.binarizer.as_ref().is_some_and(Binarizer::is_signed)
     }
 
     /// Why it is not a binary layer; `None` if it is one.
     pub fn why_not_binary(&self) -> Option<&'static str> {
         match (&self.binary_weights, &self.binarizer) {
+            (_, Some(b)) if !b.is_signed() => {
+                Some("its input is {0, 1}, not ±1: Sign of a tensor that is never negative")
+            }
             (Some(_), Some(_)) => None,
             (None, Some(_)) => Some("its weights are not ±1 times a scale per filter"),
             (Some(_), None) => Some("its input is not binarised to ±1"),

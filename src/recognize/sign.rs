@@ -1,6 +1,6 @@
-//! `Sign` and `Clip → Sign`: 0 stays 0.
+//! `Sign` and `Clip → Sign`: 0 stays 0. Of a tensor that is never negative, `Sign` gives {0, 1}.
 
-use super::Binarizer;
+use super::{Binarizer, ZERO_ONE, range};
 use crate::graph::{Facts, Graph, TensorId};
 
 pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Binarizer> {
@@ -9,26 +9,20 @@ pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<B
         return None;
     }
     let input = graph.input_of(n, 0)?;
-    if !facts.is_data(input) || never_negative(graph, input) {
+    if !facts.is_data(input) {
         return None;
     }
     let clipped = graph
         .producer(input)
         .is_some_and(|p| graph.node(p).op() == "Clip");
     Some(Binarizer {
-        kind: if clipped { "clip-sign" } else { "sign" },
+        kind: match clipped {
+            _ if range::never_negative(graph, facts, input) => ZERO_ONE,
+            true => "clip-sign",
+            false => "sign",
+        },
         zero: 0,
         input,
         output: t,
-    })
-}
-
-/// `Relu → Sign` gives {0, 1}, not ±1.
-fn never_negative(graph: &Graph<'_>, t: TensorId) -> bool {
-    graph.producer(t).is_some_and(|p| {
-        matches!(
-            graph.node(p).op(),
-            "Relu" | "Sigmoid" | "Abs" | "Sqrt" | "Exp"
-        )
     })
 }

@@ -101,6 +101,10 @@ pub struct Options {
     pub removal: Removal,
     /// Weight of the regulariser on the share of filters kept.
     pub alpha: f32,
+    /// Share of the loss that compares with the original's logits (distillation), the rest being
+    /// cross-entropy with the labels; 0 is the paper's loss. On images that the network was trained
+    /// on, cross-entropy alone is all but 0 and says little of what a filter is for.
+    pub distill: f32,
     /// Epochs of mask training per stage.
     pub mask_epochs: usize,
     /// Epochs of main-network retraining per stage.
@@ -141,6 +145,7 @@ impl Options {
             keep: Vec::new(),
             removal: Removal::Drop,
             alpha: 0.1,
+            distill: 0.5,
             mask_epochs: Self::MASK_STEPS.div_ceil(steps).clamp(1, 20),
             main_epochs: Self::MAIN_STEPS.div_ceil(steps).clamp(1, 20),
             final_epochs: Self::FINAL_STEPS.div_ceil(steps).clamp(1, 60),

@@ -22,7 +22,7 @@ use crate::rewrite::Removal;
 /// Frozen activations are kept up to this size; beyond it they are computed again.
 const CACHE_BYTES: usize = 2 << 30;
 /// Softens the distributions that distillation compares.
-const TEMPERATURE: f32 = 1.0;
+const TEMPERATURE: f32 = 2.0;
 
 /// What a stage runs on: the steps from its first layer on, and what the frozen ones below give.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(super) struct Trainer<'a> {
     pub(super) images: &'a Images,
     options: &'a Options,
     pub(super) observer: &'a dyn Observer,
-    /// For unlabelled images the original's logits `[N, K]`.
+    /// The original's logits `[N, K]` of all training images as they are, where it teaches.
     teacher: Option<ArrayD<f32>>,
     /// Counts every epoch of the run, so that no two have the same order of images.
     epoch: u64,
@@ -53,8 +53,8 @@ impl<'a> Trainer<'a> {
         observer: &'a dyn Observer,
     ) -> Result<Self, TrainError> {
         let teacher = match &images.train.labels {
-            Some(_) => None,
-            None => {
+            Some(_) if options.distill == 0.0 => None,
+            _ => {
                 let all: Vec<usize> = (0..images.train.len()).collect();
                 let pre = &images.preprocess;
                 Some(logits_of(network, &images.train, &all, pre, observer)?)
@@ -280,16 +280,20 @@ impl<'a> Trainer<'a> {
         Ok((sum / count.max(1) as f64) as f32)
     }
 
-    /// Cross-entropy with the labels; without labels, distillation of the original's logits.
+    /// Cross-entropy with the labels and distillation of the original's logits, mixed as the
+    /// options say; without labels, distillation alone.
     fn loss(&self, logits: &ArrayD<f32>, indices: &[usize]) -> Loss {
-        match (&self.images.train.labels, &self.teacher) {
-            (Some(labels), _) => {
-                let labels: Vec<usize> = indices.iter().map(|&i| labels[i]).collect();
-                cross_entropy(logits, &labels)
-            }
-            (None, Some(teacher)) => {
-                distillation(logits, &teacher.select(Axis(0), indices), TEMPERATURE)
-            }
+        let hard = self.images.train.labels.as_ref().map(|labels| {
+            let labels: Vec<usize> = indices.iter().map(|&i| labels[i]).collect();
+            cross_entropy(logits, &labels)
+        });
+        let soft = self
+            .teacher
+            .as_ref()
+            .map(|t| distillation(logits, &t.select(Axis(0), indices), TEMPERATURE));
+        match (hard, soft) {
+            (Some(hard), Some(soft)) => hard.mix(soft, self.options.distill),
+            (Some(loss), None) | (None, Some(loss)) => loss,
             (None, None) => Loss {
                 value: 0.0,
                 grad: ArrayD::zeros(logits.raw_dim()),

@@ -36,22 +36,25 @@ struct Tally {
 /// Runs both models on all samples, `batch` at a time.
 ///
 /// # Errors
-/// If a model can't be run, or their inputs or outputs differ in name or shape.
+/// If the reference can't be run; [`RuntimeError::Candidate`] if the candidate can't, or if its
+/// inputs or outputs differ in name or shape.
 pub fn compare(
     reference: &mut BatchedSession,
     candidate: &mut BatchedSession,
     samples: &Samples<'_>,
     batch: usize,
 ) -> Result<Comparison, RuntimeError> {
-    check_interface(reference, candidate)?;
+    check_interface(reference, candidate).map_err(RuntimeError::of_candidate)?;
     let mut tally = Tally::default();
     let batch = batch.max(1);
     for start in (0..samples.len()).step_by(batch) {
         let range = start..samples.len().min(start.saturating_add(batch));
         let inputs = samples.batch(reference.inputs(), range.clone())?;
         let expected = reference.run(&inputs)?;
-        let actual = candidate.run(&inputs)?;
-        tally.add(&expected, &actual, range.len())?;
+        let actual = candidate.run(&inputs).map_err(RuntimeError::of_candidate)?;
+        tally
+            .add(&expected, &actual, range.len())
+            .map_err(RuntimeError::of_candidate)?;
     }
     let Tally {
         mut found,

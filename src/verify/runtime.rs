@@ -32,6 +32,21 @@ pub enum RuntimeError {
     /// The model's inputs or outputs are not what the caller needs.
     #[error("{0}")]
     Interface(String),
+    /// In a comparison: the candidate cannot be loaded or run where the reference can, or has
+    /// other inputs or outputs. A verdict on the candidate, not a fault of the input (exit code 1).
+    #[error("the candidate does not compute what the reference computes: {0}")]
+    Candidate(String),
+}
+
+impl RuntimeError {
+    /// The same error as a verdict on a comparison's candidate.
+    pub(super) fn of_candidate(self) -> Self {
+        match self {
+            missing @ Self::Missing(_) => missing,
+            verdict @ Self::Candidate(_) => verdict,
+            other => Self::Candidate(other.to_string()),
+        }
+    }
 }
 
 /// How far the runtime may rewrite the graph before it runs it.

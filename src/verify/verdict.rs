@@ -40,8 +40,8 @@ pub struct Verification {
 /// reference's tensors the candidate has kept. Weights must be inline.
 ///
 /// # Errors
-/// If a model can't be loaded or run, or their interfaces differ. A difference is no error: see
-/// [`Verification::passed`].
+/// If the reference can't be loaded or run; [`RuntimeError::Candidate`] if the candidate can't, or
+/// has another interface. A difference in values is no error: see [`Verification::passed`].
 pub fn verify(
     runtime: &dyn Runtime,
     reference: &ModelProto,
@@ -55,7 +55,8 @@ pub fn verify(
         let bytes = model.encode_to_vec();
         runtime.load(&bytes, options).map(BatchedSession::new)
     };
-    let (mut first, mut second) = (load(reference)?, load(candidate)?);
+    let mut first = load(reference)?;
+    let mut second = load(candidate).map_err(RuntimeError::of_candidate)?;
     let found = compare(&mut first, &mut second, samples, batch)?;
     let mut verification = Verification {
         runtime: runtime.name().to_owned(),

@@ -1,0 +1,114 @@
+//! Which tensors can never be negative, by the operators that compute them.
+
+use std::collections::BTreeSet;
+
+use crate::graph::{Facts, Graph, Node, NodeId, TensorId};
+
+/// When an operator's output is never negative.
+enum Condition {
+    /// Always.
+    Always,
+    /// If these inputs never are.
+    Inputs(Vec<usize>),
+    /// Not known ever to be.
+    Unknown,
+}
+
+/// Whether every element of `t` is proven to be ≥ 0 (or NaN), whatever the model's input.
+pub(super) fn never_negative(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> bool {
+    let mut pending = vec![t];
+    // All that is pending must be proven, so what was seen once needs no second look.
+    let mut seen = BTreeSet::new();
+    while let Some(t) = pending.pop() {
+        if !seen.insert(t) {
+            continue;
+        }
+        if let Some(value) = facts.value(t) {
+            match value.as_f32().is_some_and(|a| a.iter().all(|&x| x >= 0.0)) {
+                true => continue,
+                false => return false,
+            }
+        }
+        let Some(n) = graph.producer(t) else {
+            return false;
+        };
+        match condition(graph, facts, n) {
+            Condition::Always => {}
+            Condition::Unknown => return false,
+            Condition::Inputs(inputs) => {
+                for k in inputs {
+                    match graph.input_of(n, k) {
+                        Some(t) => pending.push(t),
+                        None => return false,
+                    }
+                }
+            }
+        }
+    }
+    true
+}
+
+fn condition(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Condition {
+    let node = graph.node(n);
+    let all = || Condition::Inputs((0..graph.inputs_of(n).len()).collect());
+    let constant = |k: usize| facts.constant(graph.input_of(n, k)?)?.scalar_f32();
+    match node.op() {
+        "Relu" | "Sigmoid" | "HardSigmoid" | "Softmax" | "Abs" | "Exp" | "Sqrt" | "Softplus"
+        | "ReduceL1" | "ReduceL2" | "ReduceSumSquare" | "Shape" | "Size" => Condition::Always,
+        "ThresholdedRelu" if node.float("alpha", 1.0) >= 0.0 => Condition::Always,
+        "Clip" => clip(&node, graph, n, constant),
+        "Max" if (0..graph.inputs_of(n).len()).any(|k| constant(k).is_some_and(|c| c >= 0.0)) => {
+            Condition::Always
+        }
+        // Booleans, and numbers made of them.
+        "Not" | "And" | "Or" | "Xor" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual"
+        | "Equal" | "IsNaN" => Condition::Always,
+        "Add" | "Mul" | "Div" | "Min" | "Max" | "Sum" | "Mean" | "Concat" => all(),
+        "Where" => Condition::Inputs(vec![1, 2]),
+        // To floats or bool: to integers it may wrap around.
+        "Cast" if [1, 9, 10, 11, 16].contains(&node.int("to", 0)) => Condition::Inputs(vec![0]),
+        "Pad" => pad(&node, graph, n),
+        // They move, select, repeat or average values, or map what is ≥ 0 to what is ≥ 0.
+        "Identity" | "Dropout" | "Reshape" | "Flatten" | "Transpose" | "Squeeze" | "Unsqueeze"
+        | "Slice" | "Split" | "Gather" | "Expand" | "Tile" | "DepthToSpace" | "SpaceToDepth"
+        | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean"
+        | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "Sign" | "Floor" | "Ceil"
+        | "Round" | "LeakyRelu" | "PRelu" | "Elu" | "Tanh" | "Softsign" | "Erf" | "HardSwish" => {
+            Condition::Inputs(vec![0])
+        }
+        _ => Condition::Unknown,
+    }
+}
+
+/// `Clip(x, min, max)`: bounds are attributes up to opset 10, then inputs. Where they cross, the
+/// upper one wins.
+fn clip(
+    node: &Node<'_>,
+    graph: &Graph<'_>,
+    n: NodeId,
+    constant: impl Fn(usize) -> Option<f32>,
+) -> Condition {
+    let bound = |k: usize, name: &str, default: f32| match graph.input_of(n, k) {
+        Some(_) => constant(k),
+        None => Some(node.float(name, default)),
+    };
+    let (min, max) = (
+        bound(1, "min", f32::NEG_INFINITY),
+        bound(2, "max", f32::INFINITY),
+    );
+    match (min, max) {
+        (_, None) => Condition::Unknown,
+        (_, Some(max)) if max < 0.0 => Condition::Unknown,
+        (Some(min), _) if min >= 0.0 => Condition::Always,
+        _ => Condition::Inputs(vec![0]),
+    }
+}
+
+/// `Pad`: what is padded, and the value it is padded with.
+fn pad(node: &Node<'_>, graph: &Graph<'_>, n: NodeId) -> Condition {
+    match graph.input_of(n, 2) {
+        Some(_) => Condition::Inputs(vec![0, 2]),
+        None if node.float("value", 0.0) >= 0.0 => Condition::Inputs(vec![0]),
+        None => Condition::Unknown,
+    }
+}
