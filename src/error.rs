@@ -59,9 +59,17 @@ pub enum Error {
     /// Images that cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A runtime that is missing or refuses a model.
+    /// A runtime that is missing, or fails on a model that is yet to be named ([`Error::about`]).
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// A model that a runtime cannot load or run.
+    #[error("{}: {source}", path.display())]
+    Refused {
+        /// The model.
+        path: PathBuf,
+        /// What the runtime said.
+        source: RuntimeError,
+    },
     /// Input that does not fit: model and data, or model and job.
     #[error("{}: {reason}", path.display())]
     Unsuitable {
@@ -78,7 +86,7 @@ pub enum Error {
     #[error("{0}")]
     Verification(String),
     /// Stopped by the user.
-    #[error("interrupted; nothing was written")]
+    #[error("interrupted; the output was not written")]
     Interrupted,
 }
 
@@ -88,6 +96,20 @@ impl Error {
         Self::Unsuitable {
             path: path.to_owned(),
             reason: reason.into(),
+        }
+    }
+
+    /// Names the model that a runtime failed on; any other error, and a verdict on a comparison's
+    /// candidate, stays as it is.
+    pub fn about(self, model: &Path) -> Self {
+        match self {
+            missing @ Self::Runtime(RuntimeError::Missing(_)) => missing,
+            verdict @ Self::Runtime(RuntimeError::Candidate(_)) => verdict,
+            Self::Runtime(source) => Self::Refused {
+                path: model.to_owned(),
+                source,
+            },
+            other => other,
         }
     }
 

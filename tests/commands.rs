@@ -3,7 +3,10 @@
 mod common;
 
 use common::{fixture, network, tool};
+use onnx_bnnprune::data::Augment;
 use onnx_bnnprune::onnx::{Model, Tensor, save};
+use onnx_bnnprune::pipeline::{DataSource, View, load_all_images};
+use onnx_bnnprune::progress::Observer;
 
 #[test]
 fn inspect_lists_layers_binarisers_and_groups() {
@@ -98,20 +101,104 @@ fn verify_accepts_the_same_and_refuses_another_function() {
     }
 }
 
-#[cfg(unix)]
 #[test]
-fn an_interrupted_run_writes_nothing_and_says_so() {
+fn a_candidate_that_does_not_run_or_has_other_outputs_is_a_difference() {
     let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("o.onnx");
-    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("onnx-bnnprune"));
+    let candidate = dir.path().join("candidate.onnx");
+    let verify = || {
+        let mut c = tool();
+        c.arg("verify").arg(network("vgg")).arg(&candidate);
+        c
+    };
+    common::write_refused(&candidate);
+    let words = ["candidate.onnx: ONNX Runtime cannot load", "nonsense"];
+    common::refused(&mut verify(), 1, &words);
+    let json = verify().arg("--json").output().unwrap();
+    assert_eq!(json.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["passed"], false);
+    assert!(json["failures"][0].as_str().unwrap().contains("nonsense"));
+    // One output more.
+    let mut model = Model::load(&network("vgg")).unwrap().proto;
+    let graph = model.graph.as_mut().unwrap();
+    let mut second = graph.output[0].clone();
+    second.name = Some("second".to_owned());
+    let mut node = graph.node.last().unwrap().clone();
+    node.name = Some("second".to_owned());
+    node.output = vec!["second".to_owned()];
+    graph.node.push(node);
+    graph.output.push(second);
+    save(&model, &candidate).unwrap();
+    let words = ["candidate.onnx", "differ in their outputs", "second"];
+    common::refused(&mut verify(), 1, &words);
+    // Another shape.
+    let mut model = Model::load(&network("vgg")).unwrap().proto;
+    let graph = model.graph.as_mut().unwrap();
+    for t in &mut graph.initializer {
+        if t.name().contains("classifier") {
+            let nine: Vec<usize> = (0..9).collect();
+            let tensor = Tensor::from_proto(t).unwrap();
+            *t = tensor.select(0, &nine).unwrap().to_proto(t.name());
+        }
+    }
+    graph.output[0].r#type = None;
+    save(&model, &candidate).unwrap();
+    let words = ["candidate.onnx", "[64, 10]", "[64, 9]"];
+    common::refused(&mut verify(), 1, &words);
+}
+
+/// Counts how often images are read.
+#[derive(Default)]
+struct Reads(std::sync::atomic::AtomicUsize);
+
+impl Observer for Reads {
+    fn begin(&self, what: &str, _: u64) {
+        assert_eq!(what, "reading images");
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    fn advance(&self, _: u64) {}
+    fn detail(&self, _: &str) {}
+    fn end(&self) {}
+    fn note(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn images_to_measure_on_are_read_once_and_all_of_them_are_used() {
+    let path = network("vgg");
+    let model = Model::load(&path).unwrap();
+    let view = View::new(&path, &model.proto).unwrap();
+    let source = DataSource {
+        data: fixture("digits_png"),
+        val: None,
+        val_split: 0.1,
+        classes: None,
+        scale: 1.0 / 255.0,
+        mean: Vec::new(),
+        std: Vec::new(),
+        channels: None,
+        resize: None,
+        crop: None,
+        augment: Augment::default(),
+    };
+    let reads = Reads::default();
+    let images = load_all_images(&path, &view, &source, &reads).unwrap();
+    assert_eq!(reads.0.into_inner(), 1);
+    assert!(images.train_indices.is_empty());
+    let all: Vec<usize> = (0..images.val_set().len()).collect();
+    assert_eq!(images.val_indices, all);
+    assert!(!all.is_empty());
+}
+
+/// Starts the tool, presses Ctrl-C after some seconds; exit code and stderr.
+#[cfg(unix)]
+fn interrupted(command: &mut std::process::Command) -> (Option<i32>, String) {
     let child = command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .arg(network("vgg"))
-        .arg(&out)
-        .arg("--data")
-        .arg(fixture("digits_train.npz"))
-        // Hours, if nobody stops it.
-        .args(["--mask-epochs", "100000"])
+        .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -122,8 +209,55 @@ fn an_interrupted_run_writes_nothing_and_says_so() {
         .status();
     assert!(sent.unwrap().success());
     let done = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8(done.stderr).unwrap();
-    assert_eq!(done.status.code(), Some(130), "{stderr}");
-    assert!(stderr.contains("interrupted"), "{stderr}");
+    (done.status.code(), String::from_utf8(done.stderr).unwrap())
+}
+
+#[cfg(unix)]
+fn command() -> std::process::Command {
+    std::process::Command::new(assert_cmd::cargo::cargo_bin("onnx-bnnprune"))
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_writes_nothing_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("o.onnx");
+    let mut command = command();
+    command
+        .arg(network("vgg"))
+        .arg(&out)
+        .arg("--data")
+        .arg(fixture("digits_train.npz"))
+        // Hours, if nobody stops it.
+        .args(["--mask-epochs", "100000"]);
+    let (code, stderr) = interrupted(&mut command);
+    assert_eq!(code, Some(130), "{stderr}");
+    let words = "interrupted; the output was not written";
+    assert!(stderr.contains(words), "{stderr}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn eval_and_verify_stop_when_interrupted() {
+    use ndarray::{Array1, Array4};
+    let dir = tempfile::tempdir().unwrap();
+    let many = dir.path().join("many.npz");
+    // Enough for half a minute.
+    let count = 1_500_000;
+    let file = std::fs::File::create(&many).unwrap();
+    let mut npz = ndarray_npy::NpzWriter::new(std::io::BufWriter::new(file));
+    npz.add_array("x", &Array4::<u8>::zeros((count, 1, 8, 8)))
+        .unwrap();
+    npz.add_array("y", &Array1::<i64>::zeros(count)).unwrap();
+    npz.finish().unwrap();
+    let mut eval = command();
+    eval.arg("eval").arg(network("vgg"));
+    let mut verify = command();
+    verify.arg("verify").args([network("vgg"), network("vgg")]);
+    for command in [&mut eval, &mut verify] {
+        let (code, stderr) = interrupted(command.arg("--data").arg(&many));
+        assert_eq!(code, Some(130), "{stderr}");
+        assert!(stderr.contains("interrupted"), "{stderr}");
+    }
 }

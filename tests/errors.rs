@@ -9,18 +9,17 @@ use predicates::prelude::*;
 
 /// Runs, and checks exit code, the words in a one-line error, and that no output appeared.
 fn refused(command: &mut assert_cmd::Command, out: &Path, code: i32, words: &[&str]) {
-    let done = command.output().unwrap();
-    let stderr = String::from_utf8(done.stderr).unwrap();
-    assert_eq!(done.status.code(), Some(code), "{stderr}");
-    let errors: Vec<&str> = stderr
-        .lines()
-        .filter(|l| l.starts_with("onnx-bnnprune: "))
-        .collect();
-    assert_eq!(errors.len(), 1, "{stderr}");
-    for w in words {
-        assert!(errors[0].contains(w), "'{w}' is not in: {}", errors[0]);
-    }
+    common::refused(command, code, words);
     assert!(!out.exists());
+}
+
+/// A folder with one image of 8 by 8 pixels for each class.
+fn class_folders(folder: &Path, classes: &[&str]) {
+    for class in classes {
+        let sub = folder.join(class);
+        std::fs::create_dir_all(&sub).unwrap();
+        image::GrayImage::new(8, 8).save(sub.join("a.png")).unwrap();
+    }
 }
 
 #[test]
@@ -78,16 +77,34 @@ fn images_of_another_size() {
 fn another_number_of_classes() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, out) = (dir.path().join("data"), dir.path().join("o.onnx"));
-    for class in ["cat", "dog", "owl"] {
-        let sub = folder.join(class);
-        std::fs::create_dir_all(&sub).unwrap();
-        image::GrayImage::new(8, 8).save(sub.join("a.png")).unwrap();
-    }
+    class_folders(&folder, &["cat", "dog", "owl"]);
     let mut c = tool();
     c.args([network("vgg"), out.clone()])
         .arg("--data")
         .arg(&folder);
     refused(&mut c, &out, 2, &["3 classes", "10 outputs", "--classes"]);
+}
+
+#[test]
+fn validation_images_of_other_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, val, out) = (
+        dir.path().join("data"),
+        dir.path().join("val"),
+        dir.path().join("o.onnx"),
+    );
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    class_folders(&data, &names);
+    // The fourth class has another name, and so all classes from there on another index.
+    class_folders(&val, &["a", "b", "c", "e", "f", "g", "h", "i", "j", "k"]);
+    let mut c = tool();
+    c.args([network("vgg"), out.clone()])
+        .arg("--data")
+        .arg(&data)
+        .arg("--val")
+        .arg(&val);
+    let words = ["val: class 3 is 'e'", "it is 'd'", "--classes"];
+    refused(&mut c, &out, 2, &words);
 }
 
 #[test]
@@ -159,6 +176,71 @@ fn masks_that_do_not_fit() {
         .arg("--masks")
         .arg(&masks);
     refused(&mut c, &out, 2, &["/conv1/Conv", "keep at least one"]);
+}
+
+#[test]
+fn a_masks_file_is_named_and_checked_before_any_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let (masks, out) = (dir.path().join("m.json"), dir.path().join("o.onnx"));
+    common::write_masks(&masks, &[("/conv1/Conv", 41, &[1])]);
+    let words = ["m.json", "/conv1/Conv", "41 filters", "the model has 40"];
+    // The images would be an error too, but only later.
+    let mut c = tool();
+    c.args([network("vgg"), out.clone()])
+        .args(["--data", "no/such/folder", "--masks"])
+        .arg(&masks);
+    refused(&mut c, &out, 2, &words);
+    let mut c = tool();
+    c.args([network("vgg"), out.clone()])
+        .args(["--data", "no/such/folder", "--method", "random", "--like"])
+        .arg(&masks);
+    refused(&mut c, &out, 2, &words);
+    common::write_masks(&masks, &[("/conv1/Conv", 40, &[1])]);
+    tool()
+        .args([network("vgg"), out.clone()])
+        .arg("--masks")
+        .arg(&masks)
+        .arg("--like")
+        .arg(&masks)
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("cannot be used with"));
+}
+
+#[test]
+fn kept_layers_that_do_not_exist_or_that_the_masks_prune() {
+    let dir = tempfile::tempdir().unwrap();
+    let (masks, out) = (dir.path().join("m.json"), dir.path().join("o.onnx"));
+    let mut c = tool();
+    c.args([network("vgg"), out.clone()])
+        .args(["--keep", "/nope"]);
+    refused(&mut c, &out, 2, &["--keep /nope", "inspect"]);
+    common::write_masks(&masks, &[("/conv1/Conv", 40, &[1])]);
+    let mut c = tool();
+    c.args([network("vgg"), out.clone()])
+        .args(["--keep", "/conv1/Conv", "--masks"])
+        .arg(&masks);
+    refused(&mut c, &out, 2, &["m.json", "'/conv1/Conv'", "--keep"]);
+}
+
+#[test]
+fn a_model_that_the_runtime_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, out) = (dir.path().join("strange.onnx"), dir.path().join("o.onnx"));
+    common::write_refused(&model);
+    let words = ["strange.onnx: ONNX Runtime cannot load", "nonsense"];
+    let mut c = tool();
+    refused(c.args([&model, &out]), &out, 2, &words);
+    let mut c = tool();
+    c.arg("eval")
+        .arg(&model)
+        .arg("--data")
+        .arg(fixture("digits_test.npz"));
+    refused(&mut c, &out, 2, &words);
+    // The reference of a comparison is input as well.
+    let mut c = tool();
+    c.arg("verify").arg(&model).arg(network("vgg"));
+    refused(&mut c, &out, 2, &words);
 }
 
 #[test]

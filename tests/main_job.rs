@@ -220,6 +220,105 @@ fn kept_layers_stay_whole() {
 }
 
 #[test]
+fn kept_layers_stay_whole_also_where_nothing_is_learned() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |f: &str| dir.path().join(f);
+    common::write_masks(
+        &at("m.json"),
+        &[("/conv1/Conv", 40, &[0, 3]), ("/conv2/Conv", 48, &[5])],
+    );
+    tool()
+        .args([network("vgg"), at("o.onnx")])
+        .arg("--masks")
+        .arg(at("m.json"))
+        .arg("--save-masked")
+        .arg(at("masked.onnx"))
+        .assert()
+        .success();
+    // The masked model has filters that nothing reads.
+    let kept = |keep: &[&str]| -> Vec<u64> {
+        tool()
+            .args([at("masked.onnx"), at("o.onnx")])
+            .args(keep)
+            .arg("--report")
+            .arg(at("r.json"))
+            .assert()
+            .success();
+        let report = json(&at("r.json"));
+        let layers = report["layers"].as_array().unwrap().iter();
+        let binary = layers.filter(|l| l["kind"] == "binary Conv");
+        binary.map(|l| l["kept"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(kept(&[]), [38, 47, 64]);
+    assert_eq!(kept(&["--keep", "/conv1/Conv"]), [40, 47, 64]);
+    // Nor does a masks file for other layers cut them.
+    common::write_masks(&at("m.json"), &[("/conv3/Conv", 64, &[0])]);
+    let file = at("m.json").display().to_string();
+    let args = ["--keep", "/conv1/Conv", "--masks", &file];
+    assert_eq!(kept(&args), [40, 47, 63]);
+}
+
+#[test]
+fn the_report_of_a_masks_file_holds_its_accuracy_and_every_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |f: &str| dir.path().join(f);
+    common::write_masks(&at("m.json"), &[("/conv2/Conv", 48, &[0, 1, 2, 3, 4, 5])]);
+    tool()
+        .args([network("vgg"), at("o.onnx")])
+        .arg("--masks")
+        .arg(at("m.json"))
+        .arg("--data")
+        .arg(fixture("digits_png"))
+        .args(["--val-split", "0.5", "--keep", "/conv1/Conv"])
+        .args(["--resize", "9x10", "--crop", "8", "--flip"])
+        .args(["--crop-padding", "2", "--threads", "2", "--removal", "fold"])
+        .arg("--report")
+        .arg(at("r.json"))
+        .assert()
+        .success()
+        .stdout(predicate::str::contains(", masked "));
+    let report = json(&at("r.json"));
+    let accuracy = &report["accuracy"];
+    assert!(accuracy["masked"].is_number());
+    assert_eq!(accuracy["after_masking"], accuracy["masked"]);
+    let settings = &report["settings"];
+    assert_eq!(settings["method"], "masks");
+    assert_eq!(settings["masks"], at("m.json").display().to_string());
+    assert_eq!(settings["keep"], serde_json::json!(["/conv1/Conv"]));
+    assert_eq!(settings["removal"], "fold");
+    assert_eq!(settings["threads"], 2);
+    let data = &settings["data"];
+    // Not given: what the model's one channel means.
+    assert_eq!(data["channels"], "gray");
+    let size = |height: u32, width: u32| serde_json::json!({"height": height, "width": width});
+    assert_eq!(data["resize"], size(9, 10));
+    assert_eq!(data["crop"], size(8, 8));
+    let augment = serde_json::json!({"flip": true, "crop_padding": 2});
+    assert_eq!(data["augment"], augment);
+}
+
+#[test]
+fn the_report_names_the_rule_and_the_file_it_is_like() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |f: &str| dir.path().join(f);
+    common::write_masks(&at("m.json"), &[("/conv2/Conv", 48, &[0, 1])]);
+    quick(&network("vgg"), &at("o.onnx"))
+        .args(["--method", "magnitude", "--like"])
+        .arg(at("m.json"))
+        .arg("--report")
+        .arg(at("r.json"))
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("native network, 450 images"));
+    let report = json(&at("r.json"));
+    assert_eq!(report["settings"]["method"], "magnitude");
+    let amount = &report["settings"]["training"]["selector"]["amount"];
+    let file = at("m.json").display().to_string();
+    assert_eq!(*amount, serde_json::json!({"like": {"path": file}}));
+    assert_eq!(report["totals"]["kept"], 150);
+}
+
+#[test]
 fn a_folder_of_images_works_as_well_as_npz() {
     let dir = tempfile::tempdir().unwrap();
     tool()

@@ -9,7 +9,9 @@ use ndarray::{ArrayD, IxDyn};
 use onnx_bnnprune::graph::{Facts, Graph};
 use onnx_bnnprune::onnx::Tensor;
 use onnx_bnnprune::onnx::proto::ModelProto;
-use onnx_bnnprune::rewrite::{Analysis, FilterMasks, Note, Removal, apply_masks, eliminate};
+use onnx_bnnprune::rewrite::{
+    Analysis, EliminateOptions, FilterMasks, Note, Removal, apply_masks, eliminate, eliminate_with,
+};
 use onnx_bnnprune::verify::Optimization;
 
 /// Weights ±1 that differ from filter to filter.
@@ -96,6 +98,25 @@ fn what_is_not_touched_stays_the_same() {
     assert_eq!(new.initializer[0].dims, [2, 2, 3, 3]);
     assert_eq!(new.initializer[1].dims, [3, 2, 3, 3]);
     assert_eq!(new.initializer[2], old.initializer[2]);
+}
+
+#[test]
+fn a_kept_layer_stays_whole_and_the_others_do_not() {
+    let (model, a, c) = chain();
+    let mut both = masks(&a, 4, &[1, 2]);
+    both.prune(&c, 3, [0]);
+    let masked = apply_masks(&model, &both, Removal::Drop).unwrap().model;
+    let options = EliminateOptions {
+        keep: vec![a.clone()],
+        ..EliminateOptions::default()
+    };
+    let e = eliminate_with(&masked, &options).unwrap();
+    let kept: Kept = e.layers.into_iter().map(|l| (l.name, l.kept)).collect();
+    assert_eq!(kept[&a], [0, 1, 2, 3]);
+    assert_eq!(kept[&c], [1, 2]);
+    let x = input(&[2, 2, 6, 6]);
+    let level = Optimization::All;
+    assert_eq!(run(&masked, &x, level), run(&e.model, &x, level));
 }
 
 #[test]

@@ -17,6 +17,7 @@ use proptest::prelude::*;
 const OPTIONS: EliminateOptions = EliminateOptions {
     border_map_ratio: 1e6,
     round_to: 1,
+    keep: Vec::new(),
 };
 
 /// The pruned model's outputs, and every surviving tensor that was cut, equal the masked model's.

@@ -221,11 +221,11 @@ pub struct PruneArgs {
         conflicts_with = "ratio"
     )]
     pub like: Option<PathBuf>,
-    /// Never prune this layer's filters (repeatable)
+    /// Never cut this layer's filters, not even dead ones (repeatable)
     #[arg(long, value_name = "NAME", help_heading = "Choosing filters")]
     pub keep: Vec<String>,
     /// Mask exactly these filters: no learning, no retraining
-    #[arg(long, value_name = "FILE", help_heading = "Choosing filters", conflicts_with_all = ["method", "ratio", "keep"])]
+    #[arg(long, value_name = "FILE", help_heading = "Choosing filters", conflicts_with_all = ["method", "ratio", "like"])]
     pub masks: Option<PathBuf>,
     /// Write the masks
     #[arg(long, value_name = "FILE", help_heading = "Choosing filters")]

@@ -1,8 +1,13 @@
 //! Arguments, commands, progress, exit codes; no logic.
 
 mod args;
-mod commands;
+mod eval;
+mod inspect;
 mod progress;
+mod prune;
+mod shared;
+mod targets;
+mod verify;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -30,10 +35,10 @@ pub fn main() -> ExitCode {
         eprintln!("warning: Ctrl-C cannot be caught: {e}");
     }
     let outcome = match &cli.command {
-        Some(Command::Inspect(a)) => commands::inspect(a),
-        Some(Command::Eval(a)) => commands::eval(a),
-        Some(Command::Verify(a)) => commands::verify(a),
-        None => commands::prune(&cli.prune),
+        Some(Command::Inspect(a)) => unless_interrupted(inspect::run(a)),
+        Some(Command::Eval(a)) => unless_interrupted(eval::run(a)),
+        Some(Command::Verify(a)) => unless_interrupted(verify::run(a)),
+        None => prune::run(&cli.prune),
     };
     match outcome {
         Ok((text, code)) => {
@@ -45,6 +50,15 @@ pub fn main() -> ExitCode {
             eprintln!("onnx-bnnprune: {}", one_line(&e.to_string()));
             ExitCode::from(e.exit_code())
         }
+    }
+}
+
+/// What a command that only reads has found, unless Ctrl-C cut it short. The main job looks at the
+/// flag itself: what it has written by then stands.
+fn unless_interrupted(outcome: Printed) -> Printed {
+    match progress::interrupted() {
+        true => Err(Error::Interrupted),
+        false => outcome,
     }
 }
 

@@ -9,6 +9,11 @@ use onnx_bnnprune::progress::Observer;
 /// Set by Ctrl-C.
 pub static CANCELLED: AtomicBool = AtomicBool::new(false);
 
+/// Whether Ctrl-C was pressed.
+pub fn interrupted() -> bool {
+    CANCELLED.load(Ordering::Relaxed)
+}
+
 /// Draws a bar for each phase; plain notes where stderr is not a terminal.
 pub struct Terminal {
     bar: Mutex<ProgressBar>,
@@ -80,6 +85,6 @@ impl Observer for Terminal {
     }
 
     fn cancelled(&self) -> bool {
-        CANCELLED.load(Ordering::Relaxed)
+        interrupted()
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::View;
 use crate::data::{
     self, Augment, Channels, DataError, Dataset, Images, Layout, LoadOptions, Preprocess, Size,
 };
@@ -29,32 +30,28 @@ pub struct DataSource {
     /// Standard deviation per channel; empty: 1.
     pub std: Vec<f32>,
     /// Channel order; `None`: what the model's channel count suggests.
-    #[serde(skip)]
     pub channels: Option<Channels>,
     /// Resize to this size.
-    #[serde(skip)]
     pub resize: Option<Size>,
     /// Crop the centre of this size.
-    #[serde(skip)]
     pub crop: Option<Size>,
     /// Random variation of training images.
-    #[serde(skip)]
     pub augment: Augment,
 }
 
 /// What a model takes: channels, and size where fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InputForm {
+struct InputForm {
     /// Order of axes.
-    pub layout: Layout,
+    layout: Layout,
     /// Channels; `None` for flat inputs.
-    pub channels: Option<usize>,
+    channels: Option<usize>,
     /// Height and width; `None` for flat inputs.
-    pub size: Option<Size>,
+    size: Option<Size>,
 }
 
 /// The form of the model's only input.
-pub fn input_form(path: &Path, graph: &Graph<'_>, facts: &Facts) -> Result<InputForm, Error> {
+fn input_form(path: &Path, graph: &Graph<'_>, facts: &Facts) -> Result<InputForm, Error> {
     let &[input] = graph.inputs() else {
         let count = graph.inputs().len();
         return Err(Error::unsuitable(
@@ -95,54 +92,25 @@ pub fn input_form(path: &Path, graph: &Graph<'_>, facts: &Facts) -> Result<Input
     }
 }
 
-/// Loads the images of `source` for a model of that form with `outputs` classes.
+/// Loads the images of `source` for the classifier `view`, read from `model`.
+///
+/// # Errors
+/// If the model takes no images or is no classifier, and whatever keeps the images from being
+/// what it takes.
 pub fn load(
     model: &Path,
-    form: InputForm,
-    outputs: usize,
+    view: &View<'_>,
     source: &DataSource,
     seed: u64,
     observer: &dyn Observer,
 ) -> Result<Images, Error> {
-    let channels = match source.channels {
-        Some(c) => c,
-        None => form
-            .channels
-            .and_then(Channels::for_model)
-            .unwrap_or_default(),
-    };
-    if let Some(c) = form.channels.filter(|&c| c != channels.count()) {
-        return Err(Error::Usage(format!(
-            "--channels {channels:?} has {} channels, but the model's input has {c}",
-            channels.count()
-        )));
-    }
-    let preprocess = Preprocess {
-        scale: source.scale,
-        mean: or_default(&source.mean, 0.0),
-        std: or_default(&source.std, 1.0),
-        channels,
-        resize: source.resize,
-        crop: source.crop,
-        layout: form.layout,
-    };
-    let options = LoadOptions {
-        preprocess: preprocess.clone(),
-        channels: form.channels,
-        size: form.size,
-        classes: source.classes.clone(),
-    };
-    let read = |path: &Path| -> Result<Dataset, Error> {
-        let set = read_with_progress(path, &options, observer)?;
-        check_classes(model, path, &set, outputs)?;
-        Ok(set)
-    };
-    let train = read(&source.data)?;
-    preprocess.check(train.image_shape()[0])?;
+    let reader = Reader::new(model, view, source, observer)?;
+    let train = reader.read(&source.data)?;
     let all: Vec<usize> = (0..train.len()).collect();
     let (val, train_indices, val_indices, val_source) = match &source.val {
         Some(path) => {
-            let set = read(path)?;
+            let set = reader.read(path)?;
+            check_names(&source.data, &train, path, &set)?;
             let indices = (0..set.len()).collect();
             (Some(set), all, indices, path.display().to_string())
         }
@@ -167,9 +135,125 @@ pub fn load(
         train_indices,
         val,
         val_indices,
-        preprocess,
+        preprocess: reader.options.preprocess,
         val_source,
     })
+}
+
+/// Loads the images of `source.data` to measure on: all validate, none trains.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_all(
+    model: &Path,
+    view: &View<'_>,
+    source: &DataSource,
+    observer: &dyn Observer,
+) -> Result<Images, Error> {
+    let reader = Reader::new(model, view, source, observer)?;
+    let set = reader.read(&source.data)?;
+    if set.is_empty() {
+        return Err(Error::unsuitable(&source.data, "holds no images"));
+    }
+    Ok(Images {
+        val_indices: (0..set.len()).collect(),
+        train: set,
+        train_indices: Vec::new(),
+        val: None,
+        preprocess: reader.options.preprocess,
+        val_source: source.data.display().to_string(),
+    })
+}
+
+/// Reads data sets for one classifier.
+struct Reader<'a> {
+    model: &'a Path,
+    /// Classes that the model tells apart.
+    outputs: usize,
+    options: LoadOptions,
+    observer: &'a dyn Observer,
+}
+
+impl<'a> Reader<'a> {
+    /// Checks that the model is a classifier of images, before any is decoded.
+    fn new(
+        model: &'a Path,
+        view: &View<'_>,
+        source: &DataSource,
+        observer: &'a dyn Observer,
+    ) -> Result<Self, Error> {
+        let form = input_form(model, &view.graph, &view.facts)?;
+        let outputs = view.classes().ok_or_else(|| {
+            Error::unsuitable(
+                model,
+                "its first output is not [N, classes]; --data works with classifiers",
+            )
+        })?;
+        let channels = match source.channels {
+            Some(c) => c,
+            None => form
+                .channels
+                .and_then(Channels::for_model)
+                .unwrap_or_default(),
+        };
+        if let Some(c) = form.channels.filter(|&c| c != channels.count()) {
+            return Err(Error::Usage(format!(
+                "--channels {channels:?} has {} channels, but the model's input has {c}",
+                channels.count()
+            )));
+        }
+        let preprocess = Preprocess {
+            scale: source.scale,
+            mean: or_default(&source.mean, 0.0),
+            std: or_default(&source.std, 1.0),
+            channels,
+            resize: source.resize,
+            crop: source.crop,
+            layout: form.layout,
+        };
+        Ok(Self {
+            model,
+            outputs,
+            options: LoadOptions {
+                preprocess,
+                channels: form.channels,
+                size: form.size,
+                classes: source.classes.clone(),
+            },
+            observer,
+        })
+    }
+
+    fn read(&self, path: &Path) -> Result<Dataset, Error> {
+        let set = read_with_progress(path, &self.options, self.observer)?;
+        check_classes(self.model, path, &set, self.outputs)?;
+        self.options.preprocess.check(set.image_shape()[0])?;
+        Ok(set)
+    }
+}
+
+/// The same class must be the same output in both; sets without names have none to compare.
+fn check_names(data: &Path, train: &Dataset, val: &Path, set: &Dataset) -> Result<(), Error> {
+    if train.classes.is_empty() || set.classes.is_empty() {
+        return Ok(());
+    }
+    let name = |names: &[String], i: usize| match names.get(i) {
+        Some(name) => format!("'{name}'"),
+        None => "missing".to_owned(),
+    };
+    let count = train.classes.len().max(set.classes.len());
+    match (0..count).find(|&i| train.classes.get(i) != set.classes.get(i)) {
+        None => Ok(()),
+        Some(i) => Err(Error::unsuitable(
+            val,
+            format!(
+                "class {i} is {}, but in {} it is {}; both need the same classes in the same order (see --classes)",
+                name(&set.classes, i),
+                data.display(),
+                name(&train.classes, i),
+            ),
+        )),
+    }
 }
 
 /// What the user gave per channel, or one value for all.

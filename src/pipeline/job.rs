@@ -20,6 +20,8 @@ pub struct Job {
     pub source: Option<DataSource>,
     /// How filters are chosen.
     pub choice: Choice,
+    /// Layers whose filters all stay, however filters are chosen.
+    pub keep: Vec<String>,
     /// What a pruned filter leaves behind.
     pub removal: Removal,
     /// Where to write the masks.
@@ -56,8 +58,6 @@ pub enum Choice {
 pub struct Tuning {
     /// How filters are chosen.
     pub selector: Option<Selector>,
-    /// Layers never pruned.
-    pub keep: Vec<String>,
     /// See [`Options::alpha`].
     pub alpha: Option<f32>,
     /// See [`Options::distill`].
@@ -102,7 +102,7 @@ impl Tuning {
             decay,
             batch_size
         );
-        o.keep = self.keep.clone();
+        o.keep.clone_from(&job.keep);
         o.removal = job.removal;
         o.seed = job.seed;
         if let Some(source) = &job.source {

@@ -1,12 +1,13 @@
 //! The main job, end to end: import, recognise, learn, remove, verify, write, report.
 
+mod given;
 mod images;
 mod job;
 mod proof;
 mod summary;
 mod view;
 
-pub use images::{DataSource, InputForm, input_form, load as load_images};
+pub use images::{DataSource, load as load_images, load_all as load_all_images};
 pub use job::{Choice, Job, Tuning};
 pub use view::View;
 
@@ -19,15 +20,15 @@ use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
 use crate::report::Report;
-use crate::rewrite::{self, FilterMasks};
+use crate::rewrite::{self, EliminateOptions, FilterMasks};
 use crate::subsidiary::{self, Learned, Options};
 use crate::verify::{Runtime, RuntimeError};
 
 use proof::Proof;
 use summary::Summary;
 
-/// Runs a job; `open` gives the runtime that verifies. The report says whether verification passed; if it did not, or in a dry run,
-/// nothing was written to the output.
+/// Runs a job; `open` gives the runtime that verifies. The report says whether verification
+/// passed; if it did not, or in a dry run, nothing was written to the output.
 ///
 /// # Errors
 /// Whatever stops the job before a verdict: see [`Error`].
@@ -40,15 +41,19 @@ pub fn run(
     let model = Model::load(&job.input)?;
     model.warnings.iter().for_each(|w| observer.warn(w));
     let view = View::new(&job.input, &model.proto)?;
+    let given = given::check(job, &view)?;
     let images = match &job.source {
-        Some(source) => Some(load_for(job, &view, source, observer)?),
+        Some(s) => Some(images::load(&job.input, &view, s, job.seed, observer)?),
         None => None,
     };
     // Only now, so that a wrong path is not reported as a missing runtime; but before training.
     let runtime = open()?;
-    let mut summary = Summary::default();
+    let mut summary = Summary {
+        channels: images.as_ref().map(|i| i.preprocess.channels),
+        ..Summary::default()
+    };
 
-    let (retrained, masks) = choose(job, &view, images.as_ref(), observer, &mut summary)?;
+    let (retrained, masks) = choose(job, &view, given, images.as_ref(), observer, &mut summary)?;
     if let (Some(path), Some(masks)) = (&job.save_masks, &masks) {
         masks.save(path)?;
     }
@@ -67,20 +72,33 @@ pub fn run(
     if let Some(path) = &job.save_masked {
         model.save_edited(masked, path)?;
     }
-    let eliminated = rewrite::eliminate(masked).map_err(rewrite_error)?;
+    let options = EliminateOptions {
+        keep: job.keep.clone(),
+        ..EliminateOptions::default()
+    };
+    let eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;
     let notes = written.iter().flat_map(|m| &m.notes);
     summary.details = notes.map(ToString::to_string).collect();
 
+    // Whatever the runtime refuses was made of the input.
+    let about = |e: Error| e.about(&job.input);
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
-    let verification = proof.verify(masked, &eliminated)?;
+    let verification = proof.verify(masked, &eliminated).map_err(about)?;
     let passed = verification.passed;
-    let accuracy = proof.accuracy(
-        &model.proto,
-        masked,
-        &eliminated.model,
-        summary.after_masking(),
-    )?;
-    let latency = proof.latency(&model.proto, &eliminated.model)?;
+    let mut accuracy = proof
+        .accuracy(
+            &model.proto,
+            masked,
+            &eliminated.model,
+            summary.after_masking(),
+        )
+        .map_err(about)?;
+    if let (Choice::Masks(_), Some(accuracy)) = (&job.choice, &mut accuracy) {
+        accuracy.after_masking = Some(accuracy.masked);
+    }
+    let latency = proof
+        .latency(&model.proto, &eliminated.model)
+        .map_err(about)?;
 
     let output = job.output.as_ref().filter(|_| passed && !job.dry_run);
     if let Some(path) = output {
@@ -102,33 +120,18 @@ pub fn run(
     Ok(report)
 }
 
-fn load_for(
-    job: &Job,
-    view: &View<'_>,
-    source: &DataSource,
-    observer: &dyn Observer,
-) -> Result<Images, Error> {
-    let form = input_form(&job.input, &view.graph, &view.facts)?;
-    let outputs = view.classes().ok_or_else(|| {
-        Error::unsuitable(
-            &job.input,
-            "its first output is not [N, classes]; --data works with classifiers",
-        )
-    })?;
-    images::load(&job.input, form, outputs, source, job.seed, observer)
-}
-
-/// Decides which filters go. The model returned is the retrained one, if there was training.
+/// Decides which filters go: those of the masks `given`, or learned ones. The model returned is the
+/// retrained one, if there was training.
 fn choose(
     job: &Job,
     view: &View<'_>,
+    given: Option<FilterMasks>,
     images: Option<&Images>,
     observer: &dyn Observer,
     summary: &mut Summary,
 ) -> Result<(Option<ModelProto>, Option<FilterMasks>), Error> {
     match (&job.choice, images) {
-        (Choice::Nothing, _) => Ok((None, None)),
-        (Choice::Masks(path), _) => Ok((None, Some(FilterMasks::load(path)?))),
+        (Choice::Nothing | Choice::Masks(_), _) => Ok((None, given)),
         (Choice::Learn(_), None) => {
             summary.notes.push(
                 "no --data: only filters that cannot matter were removed; with --data images/ \
@@ -162,16 +165,6 @@ fn train(
                 job.input.display()
             ),
         ));
-    }
-    for name in &options.keep {
-        if view.analysis.group_of(name).is_none() {
-            return Err(Error::unsuitable(
-                &job.input,
-                format!(
-                    "--keep {name}: there is no such layer; `onnx-bnnprune inspect` lists them"
-                ),
-            ));
-        }
     }
     let import = |source| Error::Import {
         path: job.input.clone(),

@@ -277,6 +277,7 @@ mod tests {
             dry_run: false,
             source: None,
             choice: Choice::Masks(masks),
+            keep: Vec::new(),
             removal: Removal::Drop,
             save_masks: None,
             save_masked: None,

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Job, View};
+use super::{Choice, DataSource, Job, View};
+use crate::data::Channels;
 use crate::error::Error;
 use crate::onnx::Model;
 use crate::report::{FileReport, LayerReport, Report, Totals};
@@ -19,6 +20,8 @@ pub(super) struct Summary {
     pub learned: Option<(Learned, Options)>,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// The channel order in which images were read.
+    pub channels: Option<Channels>,
     /// What masking did, for the JSON report.
     pub details: Vec<String>,
 }
@@ -133,11 +136,30 @@ impl Summary {
                 map.insert(key.to_owned(), v);
             }
         };
+        let method = match (&job.choice, &self.learned) {
+            (Choice::Masks(_), _) => "masks",
+            (_, Some((_, options))) => options.selector.name(),
+            (_, None) => "none",
+        };
+        put("method", serde_json::to_value(method));
+        if let Choice::Masks(path) = &job.choice {
+            put("masks", serde_json::to_value(path));
+        }
+        put("keep", serde_json::to_value(&job.keep));
         put("removal", serde_json::to_value(job.removal));
+        put(
+            "threads",
+            serde_json::to_value(rayon::current_num_threads()),
+        );
         if let Some((_, options)) = &self.learned {
             put("training", serde_json::to_value(options));
         }
         if let Some(source) = &job.source {
+            // The channel order as it was, also where the model's input decided it.
+            let source = DataSource {
+                channels: self.channels,
+                ..source.clone()
+            };
             put("data", serde_json::to_value(source));
         }
         map

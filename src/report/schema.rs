@@ -142,13 +142,16 @@ impl Totals {
     }
 }
 
-/// Top-1 accuracy, as fractions.
+/// Top-1 accuracy, as fractions; measured in the runtime on all `samples` but for `after_masking`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccuracyReport {
     /// Of the input model.
     pub before: f64,
-    /// Right after masking, before any retraining; absent where nothing was masked.
+    /// After learning: of the native network right after the last layer's mask, before that
+    /// layer's retraining, on at most 2,000 of the images
+    /// ([`JUDGE_IMAGES`](crate::subsidiary::JUDGE_IMAGES)); each stage's is in `stages`. With a
+    /// masks file, where nothing is retrained: `masked`. Absent where nothing was masked.
     pub after_masking: Option<f64>,
     /// Of the masked model.
     pub masked: f64,

@@ -4,6 +4,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent
 
 use super::schema::{LayerReport, Report};
 use super::text::{bytes, change, grouped, percent, saving, short, shortened};
+use crate::subsidiary::JUDGE_IMAGES;
 use crate::verify::Verification;
 
 /// Widest layer name in the table.
@@ -136,9 +137,11 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         lines.extend(verification_lines(verification));
     }
     if let Some(accuracy) = &report.accuracy {
-        let masked = accuracy
-            .after_masking
-            .map_or(String::new(), |a| format!("after masking {}, ", percent(a)));
+        let learned = !report.stages.is_empty();
+        let masked = match accuracy.after_masking.filter(|_| !learned) {
+            Some(a) => format!("masked {}, ", percent(a)),
+            None => String::new(),
+        };
         lines.push((
             "accuracy",
             format!(
@@ -152,6 +155,16 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
             "measured on",
             format!("{samples} images of {}", accuracy.source),
         ));
+        if let Some(a) = accuracy.after_masking.filter(|_| learned) {
+            lines.push((
+                "after last mask",
+                format!(
+                    "{}, before its retraining (native network, {} images)",
+                    percent(a),
+                    grouped(accuracy.samples.min(JUDGE_IMAGES) as u64)
+                ),
+            ));
+        }
     }
     if let Some(latency) = &report.latency_ms {
         lines.push((
@@ -210,6 +223,7 @@ fn verification_lines(found: &Verification) -> Vec<(&'static str, String)> {
 mod tests {
     use super::super::schema::{AccuracyReport, FileReport, LatencyReport, Totals};
     use super::*;
+    use crate::subsidiary::StageReport;
 
     fn layer(name: &str, binary: bool, filters: usize, kept: usize) -> LayerReport {
         let ops = |n: usize| n as u64 * 1_048_576;
@@ -306,11 +320,25 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("before 66.41 %, after masking 55.00 %, after 67.02 %"),
+            text.contains("before 66.41 %, masked 55.00 %, after 67.02 %"),
             "{text}"
         );
         assert!(!text.contains("NOTHING"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn the_accuracy_after_the_last_mask_says_what_it_is_of() {
+        let mut learned = report(vec![layer("/2/Conv", true, 64, 32)]);
+        learned.stages = vec![StageReport::default()];
+        let text = render(&learned);
+        assert!(text.contains("before 66.41 %, after 67.02 %"), "{text}");
+        assert!(
+            text.contains(
+                "after last mask     55.00 %, before its retraining (native network, 2,000 images)"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

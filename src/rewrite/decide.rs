@@ -13,6 +13,12 @@ use crate::graph::NodeId;
 /// Solves until nothing more has to stay. Each round only adds, so it ends.
 pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Decisions) {
     let mut decisions = Decisions::default();
+    for l in a.layers.iter().filter(|l| options.keep.contains(&l.name)) {
+        let units = a.tensors[l.output.0].iter().flat_map(|out| &out.units);
+        decisions
+            .more
+            .extend(units.map(|&u| (a.units.find(u), Stays::Kept)));
+    }
     loop {
         let stays = liveness::solve(a, &decisions);
         let mut more = emptied(a, &stays);

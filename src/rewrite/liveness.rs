@@ -13,6 +13,8 @@ use crate::graph::NodeId;
 pub(super) enum Stays {
     /// Something forbids cutting it ([`super::units::Units::why_blocked`]).
     Blocked,
+    /// The user keeps its layer whole ([`super::EliminateOptions::keep`]).
+    Kept,
     /// A tensor would be left without channels.
     Last,
     /// The groups of a grouped convolution would differ in size.

@@ -17,7 +17,7 @@ use crate::graph::{Facts, Graph, NodeId, TensorId};
 use crate::onnx::Tensor;
 
 /// Settings of [`super::eliminate`].
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EliminateOptions {
     /// A convolution with zero padding that loses constant channels gets a border map (an added
     /// `[1, O, H, W]` constant) of at most this many values for each weight that it saves. 0: the
@@ -25,6 +25,9 @@ pub struct EliminateOptions {
     pub border_map_ratio: f32,
     /// Layers keep a multiple of this many filters (or all that they have). 1: any number.
     pub round_to: usize,
+    /// Names of layers whose filters all stay, needed or not; a name that no layer has does
+    /// nothing.
+    pub keep: Vec<String>,
 }
 
 impl Default for EliminateOptions {
@@ -32,6 +35,7 @@ impl Default for EliminateOptions {
         Self {
             border_map_ratio: 1.0,
             round_to: 1,
+            keep: Vec::new(),
         }
     }
 }
@@ -329,6 +333,7 @@ fn outcome(
         let root = a.units.find(out.units[o]);
         Some(match stays[root]? {
             Stays::Blocked => a.units.why_blocked(root)?.to_owned(),
+            Stays::Kept => "its layer is kept whole".to_owned(),
             Stays::Last => "a layer keeps at least one filter".to_owned(),
             Stays::Even(reader) => format!(
                 "the groups of '{}' keep as many channels as each other",

@@ -11,8 +11,8 @@ use crate::progress::Observer;
 
 /// Images that running statistics are re-estimated on.
 pub(super) const STATISTICS_IMAGES: usize = 2_048;
-/// Images that a stage's masks are judged on.
-const JUDGE_IMAGES: usize = 2_000;
+/// Validation images that a stage's masks are judged on, at most.
+pub const JUDGE_IMAGES: usize = 2_000;
 /// Images per batch where nothing is learned.
 pub(super) const EVAL_BATCH: usize = 256;
 

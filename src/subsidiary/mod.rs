@@ -20,6 +20,7 @@ mod trainer;
 mod units;
 
 pub use error::TrainError;
+pub use evaluate::JUDGE_IMAGES;
 pub use options::{Amount, Decay, MainOptimizer, Options, Rule, Selector};
 pub use schedule::{Learned, learn};
 pub use stage::StageReport;

@@ -1,5 +1,7 @@
 //! Options of the method and their defaults.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use crate::data::Augment;
@@ -24,6 +26,22 @@ pub enum Selector {
     },
 }
 
+impl Selector {
+    /// Its name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Subsidiary { .. } => "subsidiary",
+            Self::Rule {
+                rule: Rule::Random, ..
+            } => "random",
+            Self::Rule {
+                rule: Rule::Magnitude,
+                ..
+            } => "magnitude",
+        }
+    }
+}
+
 /// Rules that choose filters without learning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -41,12 +59,13 @@ pub enum Amount {
     /// This share of every layer.
     Ratio(f64),
     /// As many in each layer as these masks prune.
-    #[serde(serialize_with = "as_name")]
-    Like(FilterMasks),
-}
-
-fn as_name<S: serde::Serializer>(_: &FilterMasks, s: S) -> Result<S::Ok, S::Error> {
-    s.serialize_str("masks-file")
+    Like {
+        /// The file that they came from.
+        path: PathBuf,
+        /// The masks.
+        #[serde(skip)]
+        masks: FilterMasks,
+    },
 }
 
 /// Optimiser of the retraining phase.
@@ -103,7 +122,7 @@ pub struct Options {
     pub decay: Decay,
     /// Images per step.
     pub batch_size: usize,
-    /// Random variation of training images.
+    /// Random variation of training images; reported with the data.
     #[serde(skip)]
     pub augment: Augment,
     /// Seed of mask initialisation, batch order, augmentation and random rules.

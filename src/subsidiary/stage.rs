@@ -14,7 +14,7 @@ const RANDOM_DRAWS: u64 = 3;
 const MANY_FLIPS: f64 = 0.2;
 
 /// What happened in a stage.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct StageReport {
     /// The binary layers masked.
     pub layers: Vec<String>,
@@ -24,7 +24,8 @@ pub struct StageReport {
     pub kept: usize,
     /// Per mask epoch: share kept, share of M that changed sign, share of M at ±1.
     pub mask_epochs: Vec<MaskEpoch>,
-    /// Native validation accuracy right after masking, before retraining.
+    /// Native accuracy right after masking, before retraining; this and the next two on at most
+    /// [`JUDGE_IMAGES`](super::JUDGE_IMAGES) validation images.
     pub after_masking: Option<f64>,
     /// The same for random masks of the same size (mean of three).
     pub random_after_masking: Option<f64>,
@@ -170,7 +171,7 @@ fn train_mask(
 fn by_rule(unit: &Unit, layers: &[Layer], rule: Rule, amount: &Amount, seed: u64) -> Vec<bool> {
     let keep = match amount {
         Amount::Ratio(r) => unit.filters - (unit.filters as f64 * r).round() as usize,
-        Amount::Like(masks) => unit
+        Amount::Like { masks, .. } => unit
             .layers
             .iter()
             .find_map(|l| masks.layers.get(l))

@@ -104,3 +104,46 @@ pub fn max_abs_diff(a: &ndarray::ArrayD<f32>, b: &ndarray::ArrayD<f32>) -> f32 {
 pub fn json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
+
+/// Writes a masks file.
+pub fn write_masks(path: &Path, layers: &[(&str, usize, &[usize])]) {
+    let layers: serde_json::Map<String, serde_json::Value> = layers
+        .iter()
+        .map(|&(name, filters, pruned)| {
+            let mask = serde_json::json!({"filters": filters, "pruned": pruned});
+            (name.to_owned(), mask)
+        })
+        .collect();
+    let file = serde_json::json!({"format": "onnx-bnnprune-masks/1", "layers": layers});
+    std::fs::write(path, file.to_string()).unwrap();
+}
+
+/// Writes the VGG with an attribute that no runtime knows: it can be read, but not loaded.
+pub fn write_refused(path: &Path) {
+    use onnx_bnnprune::onnx::proto::{AttributeProto, attribute_proto::AttributeType};
+    let mut model = Model::load(&network("vgg")).unwrap().proto;
+    let nodes = &mut model.graph.as_mut().unwrap().node;
+    let node = nodes.iter_mut().find(|n| n.op_type() == "MaxPool").unwrap();
+    node.attribute.push(AttributeProto {
+        name: Some("nonsense".to_owned()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(1),
+        ..AttributeProto::default()
+    });
+    onnx_bnnprune::onnx::save(&model, path).unwrap();
+}
+
+/// Runs a command that must fail: checks its exit code and the words in its one-line error.
+pub fn refused(command: &mut Command, code: i32, words: &[&str]) {
+    let done = command.output().unwrap();
+    let stderr = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(code), "{stderr}");
+    let errors: Vec<&str> = stderr
+        .lines()
+        .filter(|l| l.starts_with("onnx-bnnprune: "))
+        .collect();
+    assert_eq!(errors.len(), 1, "{stderr}");
+    for w in words {
+        assert!(errors[0].contains(w), "'{w}' is not in: {}", errors[0]);
+    }
+}

@@ -1,40 +1,28 @@
-//! From arguments to a job, and from its outcome to text.
+//! The main job: from arguments to a [`Job`], and from its outcome to text.
 
 use std::path::Path;
 
-use onnx_bnnprune::data::{Augment, Dataset, Images};
+use onnx_bnnprune::data::Augment;
 use onnx_bnnprune::error::Error;
-use onnx_bnnprune::onnx::{Model, to_bytes, write_atomically};
-use onnx_bnnprune::pipeline::{
-    self, Choice, DataSource, Job, Tuning, View, input_form, load_images,
-};
-use onnx_bnnprune::report::{self, Inspection};
+use onnx_bnnprune::onnx::write_atomically;
+use onnx_bnnprune::pipeline::{self, Choice, DataSource, Job, Tuning};
+use onnx_bnnprune::report;
 use onnx_bnnprune::rewrite::{FilterMasks, Removal};
 use onnx_bnnprune::subsidiary::{Amount, Decay, MainOptimizer, Rule, Selector};
-use onnx_bnnprune::verify::{
-    self, BatchedSession, ChannelMap, LatencyOptions, OrtRuntime, Runtime, RuntimeError, Samples,
-    SessionOptions,
-};
+use onnx_bnnprune::verify::{Runtime, RuntimeError};
 
-use super::Printed;
-use super::args::{
-    DataArgs, EvalArgs, InspectArgs, MethodName, OptimizerName, PruneArgs, RemovalName,
-    RuntimeArgs, RuntimeChoice, ScheduleName, VerifyArgs,
-};
+use super::args::{MethodName, OptimizerName, PruneArgs, RemovalName, ScheduleName};
 use super::progress::Terminal;
+use super::shared::{runtime, source_of};
+use super::{Printed, targets};
 
-/// Samples a run in `eval` and `verify`.
-const BATCH: usize = 64;
-/// Random samples that `verify` compares without --data.
-const RANDOM_SAMPLES: usize = 256;
-
-/// The main job.
-pub fn prune(args: &PruneArgs) -> Printed {
-    prune_in(args, || runtime(&args.runtime))
+/// Prunes a model.
+pub fn run(args: &PruneArgs) -> Printed {
+    run_in(args, || runtime(&args.runtime))
 }
 
 /// The main job, verified in the runtime that `open` gives.
-fn prune_in(
+fn run_in(
     args: &PruneArgs,
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
 ) -> Printed {
@@ -46,22 +34,7 @@ fn prune_in(
     if let Some(n) = args.threads {
         set_threads(n)?;
     }
-    if !args.in_place && same_file(input, output) {
-        return Err(Error::Usage(format!(
-            "{} is both input and output; give another output, or --in-place",
-            input.display()
-        )));
-    }
-    let writes = [
-        Some(output).filter(|_| !args.dry_run),
-        args.report.as_ref(),
-        args.save_masks.as_ref(),
-        args.save_masked.as_ref(),
-    ];
-    writes
-        .into_iter()
-        .flatten()
-        .try_for_each(|p| check_folder(p))?;
+    targets::check(args, input, output)?;
     let observer = Terminal::new(args.quiet);
     let job = job(args, input, output)?;
     let report = pipeline::run(&job, open, &observer)?;
@@ -100,6 +73,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
         dry_run: args.dry_run,
         source,
         choice,
+        keep: args.keep.clone(),
         removal: match args.removal {
             RemovalName::Drop => Removal::Drop,
             RemovalName::Fold => Removal::Fold,
@@ -113,7 +87,10 @@ fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
 fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
     let rule = |rule| -> Result<Selector, Error> {
         let amount = match (&args.like, args.ratio) {
-            (Some(path), _) => Amount::Like(FilterMasks::load(path)?),
+            (Some(path), _) => Amount::Like {
+                path: path.clone(),
+                masks: FilterMasks::load(path)?,
+            },
             (None, Some(r)) => Amount::Ratio(r),
             (None, None) => {
                 return Err(Error::Usage(
@@ -153,7 +130,6 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
     }
     Ok(Tuning {
         selector: Some(selector),
-        keep: args.keep.clone(),
         alpha: args.alpha,
         distill: args.distill,
         mask_epochs: args.mask_epochs,
@@ -190,174 +166,6 @@ fn data_source(args: &PruneArgs) -> Result<Option<DataSource>, Error> {
     Ok(Some(source))
 }
 
-fn source_of(args: &DataArgs) -> Option<DataSource> {
-    Some(DataSource {
-        data: args.data.clone()?,
-        val: None,
-        val_split: 0.1,
-        classes: args.classes.clone(),
-        scale: args.scale.unwrap_or(1.0 / 255.0),
-        mean: args.mean.clone(),
-        std: args.std.clone(),
-        channels: args.channels.map(Into::into),
-        resize: args.resize,
-        crop: args.crop,
-        augment: Augment::default(),
-    })
-}
-
-/// `inspect`.
-pub fn inspect(args: &InspectArgs) -> Printed {
-    let model = Model::load(&args.model)?;
-    let view = View::new(&args.model, &model.proto)?;
-    let found = Inspection::new(
-        &args.model,
-        &view.graph,
-        &view.layers,
-        &view.analysis,
-        model.warnings,
-    );
-    match args.json {
-        true => Ok((json(&args.model, &found)?, 0)),
-        false => Ok((found.render(), 0)),
-    }
-}
-
-/// `eval`.
-pub fn eval(args: &EvalArgs) -> Printed {
-    let source = source_of(&args.data)
-        .ok_or_else(|| Error::Usage("eval needs --data: labelled images".to_owned()))?;
-    let model = Model::load(&args.model)?;
-    let view = View::new(&args.model, &model.proto)?;
-    let runtime = runtime(&args.runtime)?;
-    let images = all_images(&args.model, &view, &source)?;
-    let labels = images.train.labels.as_ref().ok_or_else(|| {
-        Error::unsuitable(
-            &source.data,
-            "has no labels; accuracy needs a folder per class, or `y` in the .npz",
-        )
-    })?;
-    let mut session = session(runtime.as_ref(), &model)?;
-    let samples = samples(&images);
-    let accuracy = verify::accuracy(&mut session, &samples, labels, BATCH)?.fraction;
-    let latency = verify::latency_ms(&mut [&mut session], &samples, &LatencyOptions::default())?;
-    let latency = latency.first().copied().unwrap_or(f64::NAN);
-    if args.json {
-        let value = serde_json::json!({
-            "model": args.model.display().to_string(),
-            "runtime": runtime.name(),
-            "runtime_version": runtime.version(),
-            "accuracy": accuracy,
-            "samples": labels.len(),
-            "latency_ms": latency,
-        });
-        return Ok((json(&args.model, &value)?, 0));
-    }
-    let text = format!(
-        "{:<18}{:.2} % top-1 on {} images of {}\n{:<18}{latency:.3} ms an image (median)\n{:<18}{} {}\n",
-        "accuracy",
-        accuracy * 100.0,
-        labels.len(),
-        source.data.display(),
-        "latency",
-        "runtime",
-        runtime.name(),
-        runtime.version(),
-    );
-    Ok((text, 0))
-}
-
-/// `verify`.
-pub fn verify(args: &VerifyArgs) -> Printed {
-    let reference = Model::load(&args.reference)?;
-    let candidate = Model::load(&args.candidate)?;
-    let view = View::new(&args.reference, &reference.proto)?;
-    let runtime = runtime(&args.runtime)?;
-    let images = match source_of(&args.data) {
-        Some(source) => Some(all_images(&args.reference, &view, &source)?),
-        None => None,
-    };
-    let samples = match &images {
-        Some(images) => samples(images),
-        None => Samples::Random {
-            seed: args.seed,
-            count: RANDOM_SAMPLES,
-        },
-    };
-    let found = verify::verify(
-        runtime.as_ref(),
-        &reference.proto,
-        &candidate.proto,
-        &ChannelMap::default(),
-        &samples,
-        BATCH,
-        &SessionOptions::default(),
-    )?;
-    let code = u8::from(!found.passed);
-    match args.json {
-        true => Ok((json(&args.candidate, &found)?, code)),
-        false => Ok((report::render_verification(&found), code)),
-    }
-}
-
-fn all_images(path: &Path, view: &View<'_>, source: &DataSource) -> Result<Images, Error> {
-    let form = input_form(path, &view.graph, &view.facts)?;
-    let outputs = view.classes().ok_or_else(|| {
-        Error::unsuitable(
-            path,
-            "its first output is not [N, classes]; --data works with classifiers",
-        )
-    })?;
-    let source = DataSource {
-        val: Some(source.data.clone()),
-        ..source.clone()
-    };
-    load_images(path, form, outputs, &source, 0, &Terminal::new(false))
-}
-
-fn samples(images: &Images) -> Samples<'_> {
-    let set: &Dataset = images.val_set();
-    Samples::Images {
-        data: set,
-        indices: &images.val_indices,
-        preprocess: &images.preprocess,
-    }
-}
-
-fn session(runtime: &dyn Runtime, model: &Model) -> Result<BatchedSession, Error> {
-    let bytes = to_bytes(&model.proto);
-    let session = runtime.load(&bytes, &SessionOptions::default())?;
-    Ok(BatchedSession::new(session))
-}
-
-fn runtime(args: &RuntimeArgs) -> Result<Box<dyn Runtime>, RuntimeError> {
-    let ort = || OrtRuntime::new(args.ort_lib.as_deref());
-    match args.runtime {
-        RuntimeChoice::Ort => Ok(Box::new(ort()?)),
-        RuntimeChoice::Tract => tract(),
-        RuntimeChoice::Auto => match ort() {
-            Ok(found) => Ok(Box::new(found)),
-            Err(missing) => {
-                eprintln!("note: {missing}; tract verifies instead");
-                tract()
-            }
-        },
-    }
-}
-
-#[cfg(feature = "tract")]
-fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
-    Ok(Box::new(verify::TractRuntime))
-}
-
-#[cfg(not(feature = "tract"))]
-fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
-    Err(RuntimeError::Missing(
-        "tract is not built in; build with the cargo feature `tract`, or use --runtime ort"
-            .to_owned(),
-    ))
-}
-
 fn set_threads(n: usize) -> Result<(), Error> {
     if n == 0 {
         return Err(Error::Usage("--threads must be at least 1".to_owned()));
@@ -368,36 +176,11 @@ fn set_threads(n: usize) -> Result<(), Error> {
         .map_err(|e| Error::Usage(format!("--threads {n}: {e}")))
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-}
-
-/// Minutes of training must not end in a folder that does not exist.
-fn check_folder(path: &Path) -> Result<(), Error> {
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => return Ok(()),
-    };
-    match folder.is_dir() {
-        true => Ok(()),
-        false => Err(Error::unsuitable(
-            path,
-            format!("cannot be written: there is no folder {}", folder.display()),
-        )),
-    }
-}
-
-fn json(path: &Path, value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string_pretty(value)
-        .map(|s| s + "\n")
-        .map_err(|e| Error::unsuitable(path, format!("cannot be written as JSON: {e}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use onnx_bnnprune::onnx::proto::ModelProto;
-    use onnx_bnnprune::verify::Session;
+    use onnx_bnnprune::verify::{OrtRuntime, Session, SessionOptions};
     use prost::Message as _;
     use std::sync::Mutex;
 
@@ -468,11 +251,11 @@ mod tests {
                 false => Box::new(inner),
             })
         };
-        let (text, code) = prune_in(&args, || open(true)).unwrap();
+        let (text, code) = run_in(&args, || open(true)).unwrap();
         assert_eq!(code, 1, "{text}");
         assert!(text.contains("FAILED"), "{text}");
         assert!(!out.exists());
-        let (text, code) = prune_in(&args, || open(false)).unwrap();
+        let (text, code) = run_in(&args, || open(false)).unwrap();
         assert_eq!(code, 0, "{text}");
         assert!(out.exists());
     }

@@ -1,0 +1,26 @@
+//! `inspect`.
+
+use onnx_bnnprune::onnx::Model;
+use onnx_bnnprune::pipeline::View;
+use onnx_bnnprune::report::Inspection;
+
+use super::Printed;
+use super::args::InspectArgs;
+use super::shared::json;
+
+/// Lists layers and groups.
+pub fn run(args: &InspectArgs) -> Printed {
+    let model = Model::load(&args.model)?;
+    let view = View::new(&args.model, &model.proto)?;
+    let found = Inspection::new(
+        &args.model,
+        &view.graph,
+        &view.layers,
+        &view.analysis,
+        model.warnings,
+    );
+    match args.json {
+        true => Ok((json(&args.model, &found)?, 0)),
+        false => Ok((found.render(), 0)),
+    }
+}

@@ -1,0 +1,124 @@
+//! What several commands need: images, a runtime, JSON.
+
+use std::path::Path;
+
+use onnx_bnnprune::data::{Augment, Dataset, Images};
+use onnx_bnnprune::error::Error;
+use onnx_bnnprune::pipeline::DataSource;
+use onnx_bnnprune::verify::{
+    NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions, TensorInfo,
+};
+
+use super::args::{DataArgs, RuntimeArgs, RuntimeChoice};
+use super::progress::interrupted;
+
+/// Samples a run in `eval` and `verify`.
+pub const BATCH: usize = 64;
+
+/// The images that the arguments name, if they name some.
+pub fn source_of(args: &DataArgs) -> Option<DataSource> {
+    Some(DataSource {
+        data: args.data.clone()?,
+        val: None,
+        val_split: 0.1,
+        classes: args.classes.clone(),
+        scale: args.scale.unwrap_or(1.0 / 255.0),
+        mean: args.mean.clone(),
+        std: args.std.clone(),
+        channels: args.channels.map(Into::into),
+        resize: args.resize,
+        crop: args.crop,
+        augment: Augment::default(),
+    })
+}
+
+/// The validation images.
+pub fn samples(images: &Images) -> Samples<'_> {
+    let set: &Dataset = images.val_set();
+    Samples::Images {
+        data: set,
+        indices: &images.val_indices,
+        preprocess: &images.preprocess,
+    }
+}
+
+/// The runtime that the arguments ask for.
+pub fn runtime(args: &RuntimeArgs) -> Result<Box<dyn Runtime>, RuntimeError> {
+    let ort = || OrtRuntime::new(args.ort_lib.as_deref());
+    match args.runtime {
+        RuntimeChoice::Ort => Ok(Box::new(ort()?)),
+        RuntimeChoice::Tract => tract(),
+        RuntimeChoice::Auto => match ort() {
+            Ok(found) => Ok(Box::new(found)),
+            Err(missing) => {
+                eprintln!("note: {missing}; tract verifies instead");
+                tract()
+            }
+        },
+    }
+}
+
+#[cfg(feature = "tract")]
+fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
+    Ok(Box::new(onnx_bnnprune::verify::TractRuntime))
+}
+
+#[cfg(not(feature = "tract"))]
+fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
+    Err(RuntimeError::Missing(
+        "tract is not built in; build with the cargo feature `tract`, or use --runtime ort"
+            .to_owned(),
+    ))
+}
+
+/// A runtime whose sessions stop at the next batch once the user has pressed Ctrl-C.
+pub struct Interruptible(pub Box<dyn Runtime>);
+
+impl Runtime for Interruptible {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn version(&self) -> &str {
+        self.0.version()
+    }
+
+    fn load(
+        &self,
+        model: &[u8],
+        options: &SessionOptions,
+    ) -> Result<Box<dyn Session>, RuntimeError> {
+        let session = self.0.load(model, options)?;
+        Ok(Box::new(InterruptibleSession(session)))
+    }
+}
+
+struct InterruptibleSession(Box<dyn Session>);
+
+impl Session for InterruptibleSession {
+    fn inputs(&self) -> &[TensorInfo] {
+        self.0.inputs()
+    }
+
+    fn outputs(&self) -> &[TensorInfo] {
+        self.0.outputs()
+    }
+
+    fn run(
+        &mut self,
+        inputs: &[(String, ndarray::ArrayD<f32>)],
+    ) -> Result<NamedTensors, RuntimeError> {
+        match interrupted() {
+            // The caller sees the flag as well: this text is never shown.
+            true => Err(RuntimeError::Interface("interrupted".to_owned())),
+            false => self.0.run(inputs),
+        }
+    }
+}
+
+/// `value` as the JSON that a command prints; `path` is the file concerned.
+pub fn json(path: &Path, value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string_pretty(value)
+        .map(|s| s + "\n")
+        .map_err(|e| Error::unsuitable(path, format!("cannot be written as JSON: {e}")))
+}

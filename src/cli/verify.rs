@@ -1,0 +1,74 @@
+//! `verify`.
+
+use onnx_bnnprune::error::Error;
+use onnx_bnnprune::onnx::Model;
+use onnx_bnnprune::pipeline::{self, View};
+use onnx_bnnprune::report;
+use onnx_bnnprune::verify::{
+    self, ChannelMap, Runtime as _, RuntimeError, Samples, SessionOptions, Verification,
+};
+
+use super::Printed;
+use super::args::VerifyArgs;
+use super::progress::Terminal;
+use super::shared::{BATCH, Interruptible, json, runtime, samples, source_of};
+
+/// Random samples that are compared without --data.
+const RANDOM_SAMPLES: usize = 256;
+
+/// Compares two models.
+pub fn run(args: &VerifyArgs) -> Printed {
+    let reference = Model::load(&args.reference)?;
+    let candidate = Model::load(&args.candidate)?;
+    let view = View::new(&args.reference, &reference.proto)?;
+    let runtime = Interruptible(runtime(&args.runtime)?);
+    let images = match source_of(&args.data) {
+        Some(source) => {
+            let terminal = Terminal::new(false);
+            Some(pipeline::load_all_images(
+                &args.reference,
+                &view,
+                &source,
+                &terminal,
+            )?)
+        }
+        None => None,
+    };
+    let samples = match &images {
+        Some(images) => samples(images),
+        None => Samples::Random {
+            seed: args.seed,
+            count: RANDOM_SAMPLES,
+        },
+    };
+    let compared = verify::verify(
+        &runtime,
+        &reference.proto,
+        &candidate.proto,
+        &ChannelMap::default(),
+        &samples,
+        BATCH,
+        &SessionOptions::default(),
+    );
+    let found = match compared {
+        Ok(found) => found,
+        Err(RuntimeError::Candidate(reason)) => {
+            let why = format!("{}: {reason}", args.candidate.display());
+            if !args.json {
+                return Err(Error::Verification(why));
+            }
+            Verification {
+                runtime: runtime.name().to_owned(),
+                runtime_version: runtime.version().to_owned(),
+                failures: vec![why],
+                ..Verification::default()
+            }
+        }
+        Err(e) => return Err(Error::from(e).about(&args.reference)),
+    };
+    let code = u8::from(!found.passed);
+    match args.json {
+        true => Ok((json(&args.candidate, &found)?, code)),
+        false => Ok((report::render_verification(&found), code)),
+    }
+}
