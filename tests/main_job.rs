@@ -259,6 +259,33 @@ fn kept_layers_stay_whole_also_where_nothing_is_learned() {
 }
 
 #[test]
+fn filters_are_kept_in_multiples() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.json");
+    let kept = |command: &mut assert_cmd::Command| -> Vec<u64> {
+        command.arg("--report").arg(&path).assert().success();
+        let report = json(&path);
+        let layers = report["layers"].as_array().unwrap().iter();
+        let binary = layers.filter(|l| l["kind"] == "binary Conv");
+        binary.map(|l| l["kept"].as_u64().unwrap()).collect()
+    };
+    let out = dir.path().join("o.onnx");
+    let learned = kept(quick(&network("vgg"), &out).args(["--round-to", "16"]));
+    // conv1 has 40 filters: all of them, where 48 would be needed.
+    for (kept, filters) in learned.into_iter().zip([40, 48, 64]) {
+        assert!(kept % 16 == 0 || kept == filters, "{kept} of {filters}");
+    }
+    // A masks file says what is masked; only what is cut follows the multiple.
+    let masks = dir.path().join("m.json");
+    let pruned: Vec<usize> = (0..20).collect();
+    common::write_masks(&masks, &[("/conv2/Conv", 48, &pruned)]);
+    let mut c = tool();
+    c.args([&network("vgg"), &out]).arg("--masks").arg(&masks);
+    assert_eq!(kept(c.args(["--round-to", "8"])), [40, 32, 64]);
+    assert_eq!(json(&path)["totals"]["masked_but_kept"], 4);
+}
+
+#[test]
 fn the_report_of_a_masks_file_holds_its_accuracy_and_every_setting() {
     let dir = tempfile::tempdir().unwrap();
     let at = |f: &str| dir.path().join(f);

@@ -224,6 +224,9 @@ pub struct PruneArgs {
     /// Never cut this layer's filters, not even dead ones (repeatable)
     #[arg(long, value_name = "NAME", help_heading = "Choosing filters")]
     pub keep: Vec<String>,
+    /// Keep a multiple of this many filters in each layer
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Choosing filters")]
+    pub round_to: u32,
     /// Mask exactly these filters: no learning, no retraining
     #[arg(long, value_name = "FILE", help_heading = "Choosing filters", conflicts_with_all = ["method", "ratio", "like"])]
     pub masks: Option<PathBuf>,

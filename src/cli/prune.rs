@@ -74,6 +74,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
         source,
         choice,
         keep: args.keep.clone(),
+        round_to: usize::try_from(args.round_to).unwrap_or(usize::MAX),
         removal: match args.removal {
             RemovalName::Drop => Removal::Drop,
             RemovalName::Fold => Removal::Fold,

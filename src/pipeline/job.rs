@@ -22,6 +22,8 @@ pub struct Job {
     pub choice: Choice,
     /// Layers whose filters all stay, however filters are chosen.
     pub keep: Vec<String>,
+    /// Layers keep a multiple of this many filters; 1: any number.
+    pub round_to: usize,
     /// What a pruned filter leaves behind.
     pub removal: Removal,
     /// Where to write the masks.
@@ -103,6 +105,7 @@ impl Tuning {
             batch_size
         );
         o.keep.clone_from(&job.keep);
+        o.round_to = job.round_to;
         o.removal = job.removal;
         o.seed = job.seed;
         if let Some(source) = &job.source {

@@ -74,6 +74,7 @@ pub fn run(
     }
     let options = EliminateOptions {
         keep: job.keep.clone(),
+        round_to: job.round_to,
         ..EliminateOptions::default()
     };
     let eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;

@@ -278,6 +278,7 @@ mod tests {
             source: None,
             choice: Choice::Masks(masks),
             keep: Vec::new(),
+            round_to: 1,
             removal: Removal::Drop,
             save_masks: None,
             save_masked: None,

@@ -27,9 +27,15 @@ pub fn minimum(filters: usize) -> usize {
     ((filters as f64 * MIN_SHARE).floor() as usize).max(1)
 }
 
+/// `count` filters or somewhat more: a multiple of `round_to`, or all there are.
+pub fn rounded(count: usize, filters: usize, round_to: usize) -> usize {
+    count.next_multiple_of(round_to.max(1)).min(filters)
+}
+
 /// Which filters to keep: those of [`kept`], or exactly all but the share `ratio` with the
-/// smallest M; never fewer than [`minimum`] (those with the largest M, ties by index).
-pub fn decide(m: &ArrayD<f32>, ratio: Option<f64>) -> Vec<bool> {
+/// smallest M; never fewer than [`minimum`], and as many as [`rounded`] says (those with the
+/// largest M, ties by index).
+pub fn decide(m: &ArrayD<f32>, ratio: Option<f64>, round_to: usize) -> Vec<bool> {
     let filters = m.len();
     let mut keep = kept(m);
     let wanted = match ratio {
@@ -37,6 +43,7 @@ pub fn decide(m: &ArrayD<f32>, ratio: Option<f64>) -> Vec<bool> {
         None => keep.iter().filter(|&&k| k).count(),
     }
     .max(minimum(filters));
+    let wanted = rounded(wanted, filters, round_to);
     if ratio.is_some() || wanted > keep.iter().filter(|&&k| k).count() {
         let mut order: Vec<(usize, f32)> = m.iter().copied().enumerate().collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -112,16 +119,27 @@ mod tests {
 
     #[test]
     fn a_layer_is_never_emptied() {
-        let keep = decide(&array(&[-0.5, -0.1, -0.3]), None);
+        let keep = decide(&array(&[-0.5, -0.1, -0.3]), None, 1);
         assert_eq!(keep, [false, true, false]);
-        let forty = decide(&array(&[-1.0; 40]), None);
+        let forty = decide(&array(&[-1.0; 40]), None, 1);
         assert_eq!(forty.iter().filter(|&&k| k).count(), 2);
     }
 
     #[test]
     fn a_ratio_takes_the_smallest() {
-        let keep = decide(&array(&[0.1, 0.4, 0.2, 0.3]), Some(0.5));
+        let keep = decide(&array(&[0.1, 0.4, 0.2, 0.3]), Some(0.5), 1);
         assert_eq!(keep, [false, true, false, true]);
+    }
+
+    #[test]
+    fn filters_are_kept_in_multiples() {
+        let m = array(&[0.1, -0.4, 0.2, -0.3, 0.3, -0.1]);
+        let count = |n| decide(&m, None, n).iter().filter(|&&k| k).count();
+        assert_eq!((count(1), count(2), count(4)), (3, 4, 4));
+        assert_eq!(count(5), 5);
+        assert_eq!(count(8), 6);
+        // The next best ones stay.
+        assert!(decide(&m, None, 4)[5]);
     }
 
     #[test]

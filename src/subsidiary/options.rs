@@ -99,6 +99,8 @@ pub struct Options {
     pub keep: Vec<String>,
     /// What a pruned filter leaves behind; training masks where the rewrite will.
     pub removal: Removal,
+    /// Layers keep a multiple of this many filters, or all that they have.
+    pub round_to: usize,
     /// Weight of the regulariser on the share of filters kept.
     pub alpha: f32,
     /// Share of the loss that compares with the original's logits (distillation), the rest being
@@ -144,6 +146,7 @@ impl Options {
             selector: Selector::Subsidiary { ratio: None },
             keep: Vec::new(),
             removal: Removal::Drop,
+            round_to: 1,
             alpha: 0.3,
             distill: 0.5,
             mask_epochs: Self::MASK_STEPS.div_ceil(steps).clamp(1, 20),

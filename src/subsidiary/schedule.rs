@@ -1,7 +1,7 @@
 //! The bottom-up schedule (paper, section 3.3 and algorithm 1).
 
 use super::error::TrainError;
-use super::stage::{Stage, StageReport};
+use super::stage::{self, StageReport};
 use super::trainer::Trainer;
 use super::{Excluded, Options, Selector, units};
 use crate::autograd::Network;
@@ -48,8 +48,7 @@ pub fn learn(
     let mut stages = Vec::new();
     let mut masks = FilterMasks::default();
     for (index, unit) in units.iter().enumerate() {
-        let stage = Stage::new(&mut trainer, unit, layers, index, units.len());
-        let (keep, report) = stage.run()?;
+        let (keep, report) = stage::run(&mut trainer, unit, layers, (index, units.len()))?;
         stages.push(report);
         let pruned: Vec<usize> = (0..unit.filters).filter(|&f| !keep[f]).collect();
         for (name, filters) in unit.group.filters_of(&pruned) {

@@ -53,86 +53,65 @@ pub struct MaskEpoch {
     pub loss: f32,
 }
 
-/// A stage under way.
-pub(super) struct Stage<'t, 'a> {
-    trainer: &'t mut Trainer<'a>,
-    unit: &'t Unit,
-    layers: &'t [Layer],
-    index: usize,
-    count: usize,
-}
-
-impl<'t, 'a> Stage<'t, 'a> {
-    pub(super) fn new(
-        trainer: &'t mut Trainer<'a>,
-        unit: &'t Unit,
-        layers: &'t [Layer],
-        index: usize,
-        count: usize,
-    ) -> Self {
-        Self {
-            trainer,
-            unit,
-            layers,
-            index,
-            count,
+/// Runs the stage of `unit`, `place` = (which, of how many); which filters stay, and what happened.
+pub(super) fn run(
+    trainer: &mut Trainer<'_>,
+    unit: &Unit,
+    layers: &[Layer],
+    (index, count): (usize, usize),
+) -> Result<(Vec<bool>, StageReport), TrainError> {
+    let seed = trainer.seed_of(index as u64);
+    let label = format!("layer {}/{count}", index + 1);
+    let m = trainer.insert_mask(unit, mask::initial(unit.filters, seed))?;
+    let span = trainer.span_from(unit.first)?;
+    let (keep, mask_epochs) = match trainer.options().selector.clone() {
+        Selector::Subsidiary { ratio } => {
+            let epochs = train_mask(trainer, unit, m, &span, &label)?;
+            (
+                mask::decide(trainer.param(m), ratio, trainer.options().round_to),
+                epochs,
+            )
         }
+        Selector::Rule { rule, amount } => {
+            let round_to = trainer.options().round_to;
+            (
+                by_rule(unit, layers, rule, &amount, (seed, round_to)),
+                vec![],
+            )
+        }
+    };
+    let kept = keep.iter().filter(|&&k| k).count();
+    let mut report = StageReport {
+        layers: unit.layers.clone(),
+        filters: unit.filters,
+        kept,
+        mask_epochs,
+        after_masking: None,
+        random_after_masking: None,
+        after_retraining: None,
+        flipped_weights: 0.0,
+        loss: 0.0,
+        warnings: Vec::new(),
+    };
+    if matches!(trainer.options().selector, Selector::Subsidiary { .. }) && kept < unit.filters {
+        let mut sum = 0.0;
+        for draw in 0..RANDOM_DRAWS {
+            let random = rules::random(unit.filters, kept, seed ^ (draw + 1));
+            sum += trainer.masked_accuracy(m, &random, &span)?.unwrap_or(0.0);
+        }
+        report.random_after_masking = Some(sum / RANDOM_DRAWS as f64);
     }
-
-    /// Runs the stage; which filters stay, and what happened.
-    pub(super) fn run(self) -> Result<(Vec<bool>, StageReport), TrainError> {
-        let Self {
-            trainer,
-            unit,
-            layers,
-            index,
-            count,
-        } = self;
-        let seed = trainer.seed_of(index as u64);
-        let label = format!("layer {}/{count}", index + 1);
-        let m = trainer.insert_mask(unit, mask::initial(unit.filters, seed))?;
-        let span = trainer.span_from(unit.first)?;
-        let (keep, mask_epochs) = match trainer.options().selector.clone() {
-            Selector::Subsidiary { ratio } => {
-                let epochs = train_mask(trainer, unit, m, &span, &label)?;
-                (mask::decide(trainer.param(m), ratio), epochs)
-            }
-            Selector::Rule { rule, amount } => (by_rule(unit, layers, rule, &amount, seed), vec![]),
-        };
-        let kept = keep.iter().filter(|&&k| k).count();
-        let mut report = StageReport {
-            layers: unit.layers.clone(),
-            filters: unit.filters,
-            kept,
-            mask_epochs,
-            after_masking: None,
-            random_after_masking: None,
-            after_retraining: None,
-            flipped_weights: 0.0,
-            loss: 0.0,
-            warnings: Vec::new(),
-        };
-        if matches!(trainer.options().selector, Selector::Subsidiary { .. }) && kept < unit.filters
-        {
-            let mut sum = 0.0;
-            for draw in 0..RANDOM_DRAWS {
-                let random = rules::random(unit.filters, kept, seed ^ (draw + 1));
-                sum += trainer.masked_accuracy(m, &random, &span)?.unwrap_or(0.0);
-            }
-            report.random_after_masking = Some(sum / RANDOM_DRAWS as f64);
-        }
-        report.after_masking = trainer.masked_accuracy(m, &keep, &span)?;
-        if report.after_masking.is_none() {
-            report.random_after_masking = None;
-        }
-        trainer.keep_columns(unit, &keep);
-        let (flipped, loss) = trainer.retrain(&span, trainer.options().main_epochs, &label)?;
-        report.flipped_weights = flipped;
-        report.loss = loss;
-        report.after_retraining = trainer.accuracy()?;
-        report.warnings = warnings(&report, trainer.options().main_epochs);
-        Ok((keep, report))
+    report.after_masking = trainer.masked_accuracy(m, &keep, &span)?;
+    if report.after_masking.is_none() {
+        report.random_after_masking = None;
     }
+    trainer.keep_columns(unit, &keep);
+    let (flipped, loss) = trainer.retrain(&span, trainer.options().main_epochs, &label)?;
+    report.flipped_weights = flipped;
+    report.loss = loss;
+    report.after_retraining = trainer.accuracy()?;
+    report.warnings = warnings(&report, trainer.options().main_epochs);
+    Ok((keep, report))
 }
 
 /// Phase 1 of a stage: only M is trained, by cross-entropy plus regulariser.
@@ -168,7 +147,13 @@ fn train_mask(
     Ok(epochs)
 }
 
-fn by_rule(unit: &Unit, layers: &[Layer], rule: Rule, amount: &Amount, seed: u64) -> Vec<bool> {
+fn by_rule(
+    unit: &Unit,
+    layers: &[Layer],
+    rule: Rule,
+    amount: &Amount,
+    (seed, round_to): (u64, usize),
+) -> Vec<bool> {
     let keep = match amount {
         Amount::Ratio(r) => unit.filters - (unit.filters as f64 * r).round() as usize,
         Amount::Like { masks, .. } => unit
@@ -179,7 +164,8 @@ fn by_rule(unit: &Unit, layers: &[Layer], rule: Rule, amount: &Amount, seed: u64
                 unit.filters.saturating_sub(l.pruned.len())
             }),
     }
-    .clamp(mask::minimum(unit.filters), unit.filters);
+    .max(mask::minimum(unit.filters));
+    let keep = mask::rounded(keep, unit.filters, round_to);
     match rule {
         Rule::Random => rules::random(unit.filters, keep, seed),
         Rule::Magnitude => {
