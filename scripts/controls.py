@@ -2,7 +2,7 @@
 """Runs onnx-bnnprune against its controls over several seeds and prints a table.
 
 For each seed: the learned masks; random masks of the same size per layer, retrained alike; no
-pruning at all, retrained alike; and, with --alpha-zero, learning with the regulariser switched off.
+pruning at all, retrained alike; learning with the regulariser switched off. --arms chooses.
 Accuracies are those of ONNX Runtime from each run's report, on the images given with --val.
 Needs nothing but Python's standard library.
 
@@ -44,19 +44,29 @@ def run(binary, model, folder, name, options):
     return found
 
 
-def arms(binary, model, folder, seed, options, alpha_zero):
-    """The runs of one seed, by name."""
+ARMS = ["random", "unpruned", "alpha-zero"]
+
+
+def runs_of(binary, model, folder, seed, options, arms):
+    """The runs of one seed, by name; the learned one always."""
     seeded = [*options, "--seed", str(seed)]
-    learned = run(binary, model, folder, f"learned-{seed}", seeded)
-    random = ["--method", "random"]
-    runs = {
-        "learned": learned,
-        "random": run(binary, model, folder, f"random-{seed}", [*seeded, *random, "--like", learned["masks"]]),
-        "unpruned": run(binary, model, folder, f"unpruned-{seed}", [*seeded, *random, "--ratio", "0"]),
+    # With rules, --ratio would contradict --like.
+    rule = [*without(seeded, "--ratio"), "--method", "random"]
+    runs = {"learned": run(binary, model, folder, f"learned-{seed}", seeded)}
+    extra = {
+        "random": [*rule, "--like", runs["learned"]["masks"]],
+        "unpruned": [*rule, "--ratio", "0"],
+        "alpha-zero": [*seeded, "--alpha", "0"],
     }
-    if alpha_zero:
-        runs["alpha 0"] = run(binary, model, folder, f"alpha0-{seed}", [*seeded, "--alpha", "0"])
+    for arm in arms:
+        runs[arm] = run(binary, model, folder, f"{arm}-{seed}", extra[arm])
     return runs
+
+
+def without(options, name):
+    """The options without `name` and its value."""
+    skip = {i + k for i, o in enumerate(options) if o == name for k in (0, 1)}
+    return [o for i, o in enumerate(options) if i not in skip]
 
 
 def mean(values):
@@ -104,11 +114,12 @@ def table(seeds, results):
     line("mean", [mean(c) for c in columns])
     line("± 95%", [interval(c) for c in columns])
     drop = [r[-1] - r[3] for r in rows]
-    against = [r[3] - r[3 + names.index("unpruned")] for r in rows]
-    print(f"learned loses {mean(drop) * 100:+.2f} ± {interval(drop) * 100:.2f} points against the original,")
-    print(f"gains {mean(against) * 100:+.2f} ± {interval(against) * 100:.2f} against the retrained unpruned network")
-    if "alpha 0" in names:
-        ratios = [results[s]["alpha 0"]["totals"]["pruned_ratio"] for s in seeds]
+    print(f"learned loses {mean(drop) * 100:+.2f} ± {interval(drop) * 100:.2f} points against the original")
+    for arm in names[1:]:
+        against = [r[3] - r[3 + names.index(arm)] for r in rows]
+        print(f"gains {mean(against) * 100:+.2f} ± {interval(against) * 100:.2f} points against {arm}")
+    if "alpha-zero" in names:
+        ratios = [results[s]["alpha-zero"]["totals"]["pruned_ratio"] for s in seeds]
         print(f"with --alpha 0, {mean(ratios) * 100:.2f} ± {interval(ratios) * 100:.2f} % of the filters are pruned")
     samples = results[seeds[0]]["learned"]["accuracy"]["samples"]
     print(f"{samples} test images in ONNX Runtime")
@@ -130,7 +141,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0 (default 5)")
-    parser.add_argument("--alpha-zero", action="store_true", help="also run with --alpha 0")
+    parser.add_argument("--arms", nargs="*", choices=ARMS, default=ARMS[:2], help="controls beside the learned masks (default: random unpruned)")
     parser.add_argument("--binary", type=Path, default=default_binary(), help="the tool's executable")
     parser.epilog = "What stands behind -- goes to onnx-bnnprune."
     words = sys.argv[1:]
@@ -139,7 +150,7 @@ def main():
     seeds = list(range(args.seeds))
     with tempfile.TemporaryDirectory() as folder:
         results = {
-            seed: arms(args.binary, args.model, Path(folder), seed, options, args.alpha_zero)
+            seed: runs_of(args.binary, args.model, Path(folder), seed, options, args.arms)
             for seed in seeds
         }
         table(seeds, results)
