@@ -270,3 +270,23 @@ fn filters_are_kept_in_multiples() {
     // A layer narrower than that keeps what it has.
     assert_eq!(l.of(&last).len(), 3);
 }
+
+#[test]
+fn a_channel_shuffle_becomes_a_gather_where_channels_go() {
+    let mut b = Builder::new(&[2, 5, 5]);
+    let a = conv(&mut b, "x", &[6, 2, 1, 1], 0, 1);
+    let split = b.ints(&[0, 2, 3, 5, 5]);
+    let r = b.node("Reshape", &[&a, &split], vec![]);
+    let t = b.node("Transpose", &[&r], vec![("perm", ints(&[0, 2, 1, 3, 4]))]);
+    let merged = b.ints(&[0, -1, 5, 5]);
+    let s = b.node("Reshape", &[&t, &merged], vec![]);
+    let d = conv(&mut b, &s, &[6, 1, 3, 3], 1, 6);
+    let last = conv(&mut b, &d, &[2, 6, 1, 1], 0, 1);
+    let model = b.model(&[&last]);
+    for removal in [DROP, FOLD] {
+        let l = left(&model, &[(&a, 6, &[1, 2, 3])], removal);
+        assert_eq!(l.of(&a), [0, 4, 5], "{}", l.text);
+        // Channel j of the shuffled is channel j / 2 + j % 2 · 3 of the other.
+        assert_eq!(l.of(&d), [0, 3, 5]);
+    }
+}

@@ -138,7 +138,7 @@ impl Analysis {
         let mut unit = None;
         for s in &b.sources {
             let source = s.index.get(j).copied().flatten().and_then(|i| {
-                let t = graph.input_of(n, s.input)?;
+                let t = s.tensor(graph, n)?;
                 self.tensors[t.0].as_ref()?.units.get(i).copied()
             });
             match (unit, source) {

@@ -209,7 +209,7 @@ fn named_channels(graph: &Graph<'_>, a: &Analysis, zeroed: &Zeroed) -> Vec<Optio
             .map(|j| {
                 let inherited = b.sources.iter().any(|s| {
                     let i = s.index.get(j).copied().flatten();
-                    let t = graph.input_of(n, s.input);
+                    let t = s.tensor(graph, n);
                     i.zip(t)
                         .and_then(|(i, t)| named[t.0].as_ref()?.get(i).copied())
                         .unwrap_or(false)

@@ -2,10 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::plan::AddBehind;
+use ndarray::Array1;
+
+use super::plan::{AddBehind, GatherOf};
 use super::{Analysis, ChannelMaps, EliminateOptions, LayerOutcome, Plan, RewriteError};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph};
+use crate::onnx::Tensor;
 use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto, attribute_proto::AttributeType};
 
 /// A model without its constant and unused channels.
@@ -96,6 +99,9 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     for n in plan.unit_beta {
         editor.set_attribute(n.0, float_attribute("beta", 1.0));
     }
+    for gather in &plan.gathers {
+        to_gather(graph, &mut editor, gather);
+    }
     for (n, groups) in plan.groups {
         editor.set_attribute(n.0, int_attribute("group", groups as i64));
     }
@@ -109,6 +115,18 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     editor.drop_value_info(&changed);
     editor.remove_unused(&was_used);
     out
+}
+
+/// A node becomes a `Gather` of a tensor further up; its name and output stay.
+fn to_gather(graph: &Graph<'_>, editor: &mut Editor<'_>, gather: &GatherOf) {
+    let indices: Array1<i64> = gather.indices.iter().map(|&i| i as i64).collect();
+    let wish = format!("{}.channels", graph.label(gather.node));
+    let indices = editor.add_initializer(&wish, &Tensor::I64(indices.into_dyn()));
+    if let Some(node) = editor.node_mut(gather.node.0) {
+        node.op_type = Some("Gather".to_owned());
+        node.input = vec![graph.name(gather.tensor).to_owned(), indices];
+        node.attribute = vec![int_attribute("axis", gather.axis as i64)];
+    }
 }
 
 fn float_attribute(name: &str, value: f32) -> AttributeProto {

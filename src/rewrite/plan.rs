@@ -74,6 +74,15 @@ pub(super) struct AddBehind {
     pub value: Tensor,
 }
 
+/// A node that becomes `Gather(tensor, indices)` along an axis.
+#[derive(Debug)]
+pub(super) struct GatherOf {
+    pub node: NodeId,
+    pub tensor: TensorId,
+    pub axis: usize,
+    pub indices: Vec<usize>,
+}
+
 /// What elimination will do. Printing it gives one line a decision.
 #[derive(Debug)]
 pub struct Plan {
@@ -87,6 +96,8 @@ pub struct Plan {
     pub(super) behind: Vec<AddBehind>,
     /// Gemms whose `beta` becomes 1, because their C is rewritten.
     pub(super) unit_beta: Vec<NodeId>,
+    /// Nodes that become a `Gather` of a tensor further up.
+    pub(super) gathers: Vec<GatherOf>,
     /// Convolutions whose `group` changes.
     pub(super) groups: Vec<(NodeId, usize)>,
 }
@@ -127,6 +138,7 @@ impl Plan {
             behind: Vec::new(),
             unit_beta: Vec::new(),
             groups: Vec::new(),
+            gathers: Vec::new(),
         };
         for t in graph.tensors() {
             if let Some(c) = &analysis.tensors[t.0] {
@@ -140,6 +152,9 @@ impl Plan {
         }
         for &n in graph.order() {
             plan.cut_parameters(graph, facts, analysis, n)?;
+        }
+        for &n in graph.order() {
+            plan.gathers.extend(plan.gather(graph, analysis, n));
         }
         for (layer, mixing, out) in analysis.mixing() {
             plan.cut_weights(graph, facts, (layer.node, mixing, layer.output))?;
@@ -195,6 +210,33 @@ impl Plan {
             self.constants.request(n, p.input, cut);
         }
         Ok(())
+    }
+
+    /// A channel shuffle of which channels go.
+    fn gather(&self, graph: &Graph<'_>, analysis: &Analysis, n: NodeId) -> Option<GatherOf> {
+        let behaviour = analysis.behaviours[n.0].as_ref()?;
+        let (source, out) = (behaviour.sources.first()?, graph.output_of(n, 0)?);
+        let tensor = source.via?;
+        let of = self.kept(graph, tensor).map(|m| m.kept.as_slice());
+        let kept = self.kept(graph, out).map(|m| m.kept.as_slice());
+        if of.is_none() && kept.is_none() {
+            return None;
+        }
+        let all: Vec<usize> = (0..source.index.len()).collect();
+        let place = |i: usize| match of {
+            Some(of) => of.binary_search(&i).ok(),
+            None => Some(i),
+        };
+        let indices = kept.unwrap_or(&all).iter();
+        let indices = indices
+            .map(|&j| place(source.index.get(j).copied().flatten()?))
+            .collect::<Option<_>>()?;
+        Some(GatherOf {
+            node: n,
+            tensor,
+            axis: behaviour.axis,
+            indices,
+        })
     }
 
     /// A layer's weights follow its filters and its input channels, group by group.

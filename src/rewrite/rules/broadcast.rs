@@ -138,6 +138,7 @@ fn data_operand(
         states: c.states.clone(),
         source: Some(Source {
             input: k,
+            via: None,
             index: (0..c.states.len()).map(Some).collect(),
         }),
         parameter: None,

@@ -30,6 +30,7 @@ pub(super) fn concat(ctx: &Context<'_, '_>) -> Result<Option<Behaviour>, String>
         .into_iter()
         .map(|(input, offset, count)| Source {
             input,
+            via: None,
             index: (0..total)
                 .map(|j| j.checked_sub(offset).filter(|&i| i < count))
                 .collect(),

@@ -12,6 +12,7 @@ mod normalization;
 mod pad;
 mod pool;
 mod shape;
+mod shuffle;
 mod unary;
 mod view;
 
@@ -142,7 +143,16 @@ pub(crate) struct Behaviour {
 #[derive(Debug)]
 pub(crate) struct Source {
     pub input: usize,
+    /// Of this tensor instead, further up: the node becomes a `Gather` of it if channels go.
+    pub via: Option<TensorId>,
     pub index: Vec<Option<usize>>,
+}
+
+impl Source {
+    /// The tensor that the channels are of.
+    pub fn tensor(&self, graph: &Graph<'_>, n: NodeId) -> Option<TensorId> {
+        self.via.or_else(|| graph.input_of(n, self.input))
+    }
 }
 
 /// A constant input that is cut together with channels.
@@ -179,6 +189,7 @@ impl Behaviour {
             states: x.states.iter().map(|&s| f(s)).collect(),
             sources: vec![Source {
                 input: 0,
+                via: None,
                 index: (0..x.states.len()).map(Some).collect(),
             }],
             parameters: Vec::new(),

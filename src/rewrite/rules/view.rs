@@ -1,6 +1,6 @@
 //! Operators that only rearrange: `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze`, `Transpose`.
 
-use super::{Along, Behaviour, Context, Cut, Parameter, Source};
+use super::{Along, Behaviour, Context, Cut, Parameter, Source, shuffle};
 
 type Outcome = Result<Option<Behaviour>, String>;
 
@@ -16,6 +16,12 @@ struct Mapping {
 /// `Reshape`, `Flatten`, `Squeeze` and `Unsqueeze` where the channel axis stays, or is merged with
 /// axes after or before it (not the batch) into one.
 pub(super) fn reshape(ctx: &Context<'_, '_>) -> Outcome {
+    if let Some(behaviour) = shuffle::ends(ctx) {
+        return Ok(Some(behaviour));
+    }
+    if shuffle::begins(ctx) {
+        return Ok(None);
+    }
     let (x, from) = ctx.data()?;
     let to = ctx.out_shape()?;
     let channels = x.states.len();
@@ -29,6 +35,7 @@ pub(super) fn reshape(ctx: &Context<'_, '_>) -> Outcome {
     behaviour.states = index.iter().map(|&c| x.states[c]).collect();
     behaviour.sources = vec![Source {
         input: 0,
+        via: None,
         index: index.into_iter().map(Some).collect(),
     }];
     if ctx.node().op() == "Reshape" {

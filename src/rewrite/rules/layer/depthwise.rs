@@ -41,6 +41,7 @@ pub(super) fn depthwise(ctx: &Context<'_, '_>, layer: &Layer<'_>) -> Outcome {
         states,
         sources: vec![Source {
             input: 0,
+            via: None,
             index: (0..shape.filters).map(|o| Some(o / multiplier)).collect(),
         }],
         parameters,
