@@ -7,11 +7,11 @@ use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::write_atomically;
 use onnx_bnnprune::pipeline::{self, Choice, DataSource, Job, Tuning};
 use onnx_bnnprune::report;
-use onnx_bnnprune::rewrite::{FilterMasks, Removal};
+use onnx_bnnprune::rewrite::{FilterMasks, Removal, Residual};
 use onnx_bnnprune::subsidiary::{Amount, Decay, MainOptimizer, Rule, Selector};
 use onnx_bnnprune::verify::{Runtime, RuntimeError};
 
-use super::args::{MethodName, OptimizerName, PruneArgs, RemovalName, ScheduleName};
+use super::args::{MethodName, OptimizerName, PruneArgs, RemovalName, ResidualName, ScheduleName};
 use super::progress::Terminal;
 use super::shared::{runtime, source_of};
 use super::{Printed, targets};
@@ -78,6 +78,10 @@ fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
         removal: match args.removal {
             RemovalName::Drop => Removal::Drop,
             RemovalName::Fold => Removal::Fold,
+        },
+        residual: match args.residual {
+            ResidualName::Coupled => Residual::Coupled,
+            ResidualName::Scatter => Residual::Scatter,
         },
         save_masks: args.save_masks.clone(),
         save_masked: args.save_masked.clone(),

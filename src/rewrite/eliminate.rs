@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use ndarray::Array1;
 
-use super::plan::{AddBehind, GatherOf};
+use super::plan::{AddBehind, GatherOf, Place, Scatter};
 use super::{Analysis, ChannelMaps, EliminateOptions, LayerOutcome, Plan, RewriteError};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph};
@@ -38,7 +38,7 @@ pub fn eliminate_with(
 ) -> Result<Eliminated, RewriteError> {
     let graph = Graph::new(model)?;
     let facts = Facts::infer(&graph, 1)?;
-    let analysis = Analysis::new(&graph, &facts);
+    let analysis = Analysis::with_residual(&graph, &facts, options.residual);
     let plan = Plan::new(&graph, &facts, &analysis, options)?;
     check(&graph, &facts, &plan)?;
     let text = plan.to_string();
@@ -105,11 +105,19 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     for (n, groups) in plan.groups {
         editor.set_attribute(n.0, int_attribute("group", groups as i64));
     }
+    // (before which node, the new one)
+    let mut new: Vec<(usize, NodeProto)> = Vec::new();
+    for b in &plan.behind {
+        new.extend(add_behind(graph, &mut editor, b).map(|node| (b.node.0 + 1, node)));
+    }
+    for s in &plan.scatters {
+        let nodes = scatter(graph, &mut editor, s);
+        new.extend(nodes.into_iter().map(|node| (s.node.0, node)));
+    }
     // From the end, so that earlier indices stay true.
-    let mut behind = plan.behind;
-    behind.sort_by_key(|b| std::cmp::Reverse(b.node));
-    for b in &behind {
-        add_behind(graph, &mut editor, b);
+    new.sort_by_key(|(index, _)| *index);
+    for (index, node) in new.into_iter().rev() {
+        editor.insert_node(index, node);
     }
     changed.extend(plan.channels.into_keys());
     editor.drop_value_info(&changed);
@@ -127,6 +135,58 @@ fn to_gather(graph: &Graph<'_>, editor: &mut Editor<'_>, gather: &GatherOf) {
         node.input = vec![graph.name(gather.tensor).to_owned(), indices];
         node.attribute = vec![int_attribute("axis", gather.axis as i64)];
     }
+}
+
+/// `Pad` (a channel of zeros) → `Gather` → `Add` (constants) in front of an addition.
+fn scatter(graph: &Graph<'_>, editor: &mut Editor<'_>, s: &Scatter) -> Vec<NodeProto> {
+    let operand = graph.name(s.operand).to_owned();
+    let mut nodes = Vec::new();
+    let mut add = |editor: &mut Editor<'_>, op: &str, inputs: Vec<String>, attributes| {
+        let output = editor.fresh_name(&format!("{operand}.{}", op.to_lowercase()));
+        nodes.push(NodeProto {
+            name: Some(output.clone()),
+            op_type: Some(op.to_owned()),
+            input: inputs,
+            output: vec![output.clone()],
+            attribute: attributes,
+            ..NodeProto::default()
+        });
+        output
+    };
+    let mut pads = vec![0i64; 2 * s.rank];
+    pads[s.rank + s.axis] = 1;
+    let indices = s.places.iter().map(|p| match p {
+        Place::Channel(i) => *i as i64,
+        Place::Constant(_) => s.channels as i64,
+    });
+    let indices: Array1<i64> = indices.collect();
+    let values: Array1<f32> = s
+        .places
+        .iter()
+        .map(|p| match p {
+            Place::Channel(_) => 0.0,
+            Place::Constant(v) => *v,
+        })
+        .collect();
+    let ints = |editor: &mut Editor<'_>, kind: &str, v: Array1<i64>| {
+        editor.add_initializer(&format!("{operand}.{kind}"), &Tensor::I64(v.into_dyn()))
+    };
+    let pads = ints(editor, "pads", Array1::from(pads));
+    let padded = add(editor, "Pad", vec![operand.clone(), pads], Vec::new());
+    let indices = ints(editor, "channels", indices);
+    let axis = vec![int_attribute("axis", s.axis as i64)];
+    let mut last = add(editor, "Gather", vec![padded, indices], axis);
+    if values.iter().any(|&v| v != 0.0) {
+        let mut shape = vec![1; s.rank];
+        shape[s.axis] = values.len();
+        if let Ok(values) = values.into_shape_with_order(shape) {
+            let wish = format!("{operand}.constants");
+            let values = editor.add_initializer(&wish, &Tensor::F32(values));
+            last = add(editor, "Add", vec![last, values], Vec::new());
+        }
+    }
+    editor.set_input(s.node.0, s.input, &last);
+    nodes
 }
 
 fn float_attribute(name: &str, value: f32) -> AttributeProto {
@@ -149,13 +209,11 @@ fn int_attribute(name: &str, value: i64) -> AttributeProto {
 
 /// `Add` behind a layer; its output takes the layer's name, so that readers (and the graph's
 /// outputs) stay as they are.
-fn add_behind(graph: &Graph<'_>, editor: &mut Editor<'_>, add: &AddBehind) {
+fn add_behind(graph: &Graph<'_>, editor: &mut Editor<'_>, add: &AddBehind) -> Option<NodeProto> {
     let label = graph.label(add.node);
     let constant = editor.add_initializer(&format!("{label}.absorbed"), &add.value);
     let name = editor.fresh_name(&format!("{label}.absorb"));
-    let Some(output) = graph.output_of(add.node, 0).map(|t| graph.name(t)) else {
-        return;
-    };
+    let output = graph.name(graph.output_of(add.node, 0)?);
     let inner = editor.fresh_name(&format!("{output}.before"));
     if let Some(first) = editor
         .node_mut(add.node.0)
@@ -163,14 +221,13 @@ fn add_behind(graph: &Graph<'_>, editor: &mut Editor<'_>, add: &AddBehind) {
     {
         inner.clone_into(first);
     }
-    let node = NodeProto {
+    Some(NodeProto {
         name: Some(name),
         op_type: Some("Add".to_owned()),
         input: vec![inner, constant],
         output: vec![output.to_owned()],
         ..NodeProto::default()
-    };
-    editor.insert_node(add.node.0 + 1, node);
+    })
 }
 
 /// Every tensor that is still there has the shape that was planned, and the rest its old one.

@@ -29,7 +29,7 @@ pub use cost::{Cost, LayerCost, cost};
 pub use eliminate::{Eliminated, eliminate, eliminate_with};
 pub use groups::{Group, GroupId, MaskSite};
 pub use masks::{FilterMasks, LayerMask, MasksError};
-pub use plan::{ChannelMap, ChannelMaps, EliminateOptions, LayerOutcome, Plan};
+pub use plan::{ChannelMap, ChannelMaps, EliminateOptions, LayerOutcome, Plan, Residual};
 pub use state::{Known, State};
 
 use crate::graph::{FactsError, GraphError};

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ndarray::{Array1, Axis};
+use serde::{Deserialize, Serialize};
 
+use super::analysis::Scattered;
 use super::constants::ConstantWriter;
 use super::decide::decide;
 use super::fold::{self, Absorbed};
@@ -25,6 +27,8 @@ pub struct EliminateOptions {
     pub border_map_ratio: f32,
     /// Layers keep a multiple of this many filters (or all that they have). 1: any number.
     pub round_to: usize,
+    /// What becomes of filters that write into a residual stream.
+    pub residual: Residual,
     /// Names of layers whose filters all stay, needed or not; a name that no layer has does
     /// nothing.
     pub keep: Vec<String>,
@@ -35,9 +39,22 @@ impl Default for EliminateOptions {
         Self {
             border_map_ratio: 1.0,
             round_to: 1,
+            residual: Residual::Coupled,
             keep: Vec::new(),
         }
     }
+}
+
+/// How filters that write into a shared stream (through `Add`) are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Residual {
+    /// Only where all producers of the stream lose the same channel: the stream gets narrower.
+    #[default]
+    Coupled,
+    /// One by one: the producer gets narrower, and its output is scattered back into the stream,
+    /// a pruned position receiving the branch's constant. Where that saves more than it costs.
+    Scatter,
 }
 
 /// The channels that a tensor of the pruned model has kept.
@@ -83,6 +100,30 @@ pub(super) struct GatherOf {
     pub indices: Vec<usize>,
 }
 
+/// An operand that is spread over the channels of a stream.
+#[derive(Debug)]
+pub(super) struct Scatter {
+    pub node: NodeId,
+    pub label: String,
+    pub input: usize,
+    pub axis: usize,
+    pub rank: usize,
+    pub operand: TensorId,
+    /// How many channels the operand has left.
+    pub channels: usize,
+    /// What each channel of the stream receives.
+    pub places: Vec<Place>,
+}
+
+/// What a channel of a stream receives from an operand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Place {
+    /// One of its channels.
+    Channel(usize),
+    /// A constant.
+    Constant(f32),
+}
+
 /// What elimination will do. Printing it gives one line a decision.
 #[derive(Debug)]
 pub struct Plan {
@@ -96,6 +137,8 @@ pub struct Plan {
     pub(super) behind: Vec<AddBehind>,
     /// Gemms whose `beta` becomes 1, because their C is rewritten.
     pub(super) unit_beta: Vec<NodeId>,
+    /// Operands that are scattered into a stream.
+    pub(super) scatters: Vec<Scatter>,
     /// Nodes that become a `Gather` of a tensor further up.
     pub(super) gathers: Vec<GatherOf>,
     /// Convolutions whose `group` changes.
@@ -113,6 +156,15 @@ impl fmt::Display for Plan {
         }
         for (t, m) in &self.channels {
             writeln!(f, "tensor '{t}': axis {} keeps {}", m.axis, m.kept.len())?;
+        }
+        for s in &self.scatters {
+            let constant = |p: &&Place| matches!(p, Place::Constant(_));
+            let (missing, count) = (s.places.iter().filter(constant).count(), s.places.len());
+            writeln!(
+                f,
+                "input {} of '{}': scattered, {missing} of {count} channels are constant",
+                s.input, s.label
+            )?;
         }
         for (layer, how) in &self.absorbed {
             writeln!(f, "layer '{layer}': absorbs constants into its {how}")?;
@@ -139,6 +191,7 @@ impl Plan {
             unit_beta: Vec::new(),
             groups: Vec::new(),
             gathers: Vec::new(),
+            scatters: Vec::new(),
         };
         for t in graph.tensors() {
             if let Some(c) = &analysis.tensors[t.0] {
@@ -152,6 +205,10 @@ impl Plan {
         }
         for &n in graph.order() {
             plan.cut_parameters(graph, facts, analysis, n)?;
+        }
+        for s in &analysis.scattered {
+            plan.scatters
+                .extend(plan.scatter(graph, facts, analysis, s)?);
         }
         for &n in graph.order() {
             plan.gathers.extend(plan.gather(graph, analysis, n));
@@ -210,6 +267,59 @@ impl Plan {
             self.constants.request(n, p.input, cut);
         }
         Ok(())
+    }
+
+    /// An operand that keeps other channels than the stream it is added to.
+    fn scatter(
+        &self,
+        graph: &Graph<'_>,
+        facts: &Facts,
+        analysis: &Analysis,
+        s: &Scattered,
+    ) -> Result<Option<Scatter>, RewriteError> {
+        let label = graph.label(s.node);
+        let inconsistent = |why: &str| RewriteError::Inconsistent {
+            at: label.to_owned(),
+            why: why.to_owned(),
+        };
+        let (Some(channels), Some(shape)) = (
+            analysis.tensors[s.operand.0].as_ref(),
+            facts.shape(s.operand),
+        ) else {
+            return Err(inconsistent("an operand is not tracked"));
+        };
+        let kept = |t: TensorId, count: usize| match self.kept(graph, t) {
+            Some(map) => map.kept.clone(),
+            None => (0..count).collect(),
+        };
+        let of = kept(s.operand, channels.states.len());
+        let place = |j: usize| -> Option<Place> {
+            let i = s.index.get(j).copied().flatten()?;
+            match of.binary_search(&i) {
+                Ok(place) => Some(Place::Channel(place)),
+                Err(_) => Some(Place::Constant(channels.states.get(i)?.constant()?.value)),
+            }
+        };
+        let places: Option<Vec<_>> = kept(s.stream, s.index.len())
+            .into_iter()
+            .map(place)
+            .collect();
+        let places =
+            places.ok_or_else(|| inconsistent("a channel that is not constant would go"))?;
+        let in_place = |(j, p): (usize, &Place)| *p == Place::Channel(j);
+        if places.len() == of.len() && places.iter().enumerate().all(in_place) {
+            return Ok(None);
+        }
+        Ok(Some(Scatter {
+            node: s.node,
+            label: label.to_owned(),
+            input: s.input,
+            axis: channels.axis,
+            rank: shape.len(),
+            operand: s.operand,
+            channels: of.len(),
+            places,
+        }))
     }
 
     /// A channel shuffle of which channels go.
@@ -380,6 +490,10 @@ fn outcome(
             Stays::Even(reader) => format!(
                 "the groups of '{}' keep as many channels as each other",
                 graph.label(reader)
+            ),
+            Stays::Coupled(add) => format!(
+                "'{}' adds it to a stream that stays, and scattering it would cost more than it saves",
+                graph.label(add)
             ),
             Stays::Rounded => "filters are kept in multiples (--round-to)".to_owned(),
             Stays::Read(reader, state) => why_read(graph, a, decisions, layer, (reader, state)),
