@@ -256,6 +256,14 @@ pub struct PruneArgs {
     /// Weight of the regulariser: larger prunes more
     #[arg(long, value_name = "A", help_heading = "Training")]
     pub alpha: Option<f32>,
+    /// Never prune more than this share of a layer [default: 0.6]
+    #[arg(
+        long,
+        value_name = "F",
+        help_heading = "Choosing filters",
+        conflicts_with = "ratio"
+    )]
+    pub max_share: Option<f64>,
     /// Share of the loss that compares with the original's outputs, the rest with the labels
     #[arg(long, value_name = "S", help_heading = "Training")]
     pub distill: Option<f32>,

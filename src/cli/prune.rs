@@ -130,12 +130,18 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
             return Err(Error::Usage(format!("{name} must be a number from 0 up")));
         }
     }
+    if args.max_share.is_some_and(|s| !(0.0..=1.0).contains(&s)) {
+        return Err(Error::Usage(
+            "--max-share must be between 0 and 1".to_owned(),
+        ));
+    }
     if args.distill.is_some_and(|s| !(0.0..=1.0).contains(&s)) {
         return Err(Error::Usage("--distill must be between 0 and 1".to_owned()));
     }
     Ok(Tuning {
         selector: Some(selector),
         alpha: args.alpha,
+        max_share: args.max_share,
         distill: args.distill,
         mask_epochs: args.mask_epochs,
         main_epochs: args.main_epochs,

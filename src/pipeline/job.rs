@@ -64,6 +64,8 @@ pub struct Tuning {
     pub selector: Option<Selector>,
     /// See [`Options::alpha`].
     pub alpha: Option<f32>,
+    /// See [`Options::max_share`].
+    pub max_share: Option<f64>,
     /// See [`Options::distill`].
     pub distill: Option<f32>,
     /// See [`Options::mask_epochs`].
@@ -96,6 +98,7 @@ impl Tuning {
         take!(
             selector,
             alpha,
+            max_share,
             distill,
             mask_epochs,
             main_epochs,
