@@ -148,7 +148,7 @@ impl Options {
     /// Steps that a phase should at least have: on a small set of images an epoch is few steps.
     const MASK_STEPS: usize = 240;
     const MAIN_STEPS: usize = 240;
-    const FINAL_STEPS: usize = 3_000;
+    const FINAL_STEPS: usize = 2_000;
 
     /// Defaults for `images` training images. The number of epochs is such that a phase has some
     /// hundred steps: the paper's 200 epochs a phase take days.
@@ -161,7 +161,7 @@ impl Options {
             removal: Removal::Drop,
             max_share: 0.6,
             round_to: 1,
-            alpha: 0.3,
+            alpha: 0.4,
             distill: 0.5,
             mask_epochs: Self::MASK_STEPS.div_ceil(steps).clamp(1, 20),
             main_epochs: Self::MAIN_STEPS.div_ceil(steps).clamp(1, 20),
