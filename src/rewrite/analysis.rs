@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use super::Residual;
 use super::groups::{self, Group, GroupId, MaskSite};
-use super::plan::Residual;
 use super::rules::{self, Behaviour, Channels, Context, LayerShape, Mixing, Zeroed};
 use super::state::State;
 use super::units::{Unit, Units};

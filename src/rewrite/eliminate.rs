@@ -2,14 +2,11 @@
 
 use std::collections::HashSet;
 
-use ndarray::Array1;
-
-use super::plan::{AddBehind, GatherOf, Place, Scatter};
+use super::inserted::{add_behind, correct, float_attribute, int_attribute, scatter, to_gather};
 use super::{Analysis, ChannelMaps, EliminateOptions, LayerOutcome, Plan, RewriteError};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph};
-use crate::onnx::Tensor;
-use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto, attribute_proto::AttributeType};
+use crate::onnx::proto::{ModelProto, NodeProto};
 
 /// A model without its constant and unused channels.
 #[derive(Debug, Clone)]
@@ -110,6 +107,14 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     for b in &plan.behind {
         new.extend(add_behind(graph, &mut editor, b).map(|node| (b.node.0 + 1, node)));
     }
+    for c in &plan.corrections {
+        let nodes = correct(graph, &mut editor, c);
+        new.extend(
+            nodes
+                .into_iter()
+                .flat_map(|(at, nodes)| nodes.into_iter().map(move |n| (at, n))),
+        );
+    }
     for s in &plan.scatters {
         let nodes = scatter(graph, &mut editor, s);
         new.extend(nodes.into_iter().map(|node| (s.node.0, node)));
@@ -123,111 +128,6 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     editor.drop_value_info(&changed);
     editor.remove_unused(&was_used);
     out
-}
-
-/// A node becomes a `Gather` of a tensor further up; its name and output stay.
-fn to_gather(graph: &Graph<'_>, editor: &mut Editor<'_>, gather: &GatherOf) {
-    let indices: Array1<i64> = gather.indices.iter().map(|&i| i as i64).collect();
-    let wish = format!("{}.channels", graph.label(gather.node));
-    let indices = editor.add_initializer(&wish, &Tensor::I64(indices.into_dyn()));
-    if let Some(node) = editor.node_mut(gather.node.0) {
-        node.op_type = Some("Gather".to_owned());
-        node.input = vec![graph.name(gather.tensor).to_owned(), indices];
-        node.attribute = vec![int_attribute("axis", gather.axis as i64)];
-    }
-}
-
-/// `Pad` (a channel of zeros) → `Gather` → `Add` (constants) in front of an addition.
-fn scatter(graph: &Graph<'_>, editor: &mut Editor<'_>, s: &Scatter) -> Vec<NodeProto> {
-    let operand = graph.name(s.operand).to_owned();
-    let mut nodes = Vec::new();
-    let mut add = |editor: &mut Editor<'_>, op: &str, inputs: Vec<String>, attributes| {
-        let output = editor.fresh_name(&format!("{operand}.{}", op.to_lowercase()));
-        nodes.push(NodeProto {
-            name: Some(output.clone()),
-            op_type: Some(op.to_owned()),
-            input: inputs,
-            output: vec![output.clone()],
-            attribute: attributes,
-            ..NodeProto::default()
-        });
-        output
-    };
-    let mut pads = vec![0i64; 2 * s.rank];
-    pads[s.rank + s.axis] = 1;
-    let indices = s.places.iter().map(|p| match p {
-        Place::Channel(i) => *i as i64,
-        Place::Constant(_) => s.channels as i64,
-    });
-    let indices: Array1<i64> = indices.collect();
-    let values: Array1<f32> = s
-        .places
-        .iter()
-        .map(|p| match p {
-            Place::Channel(_) => 0.0,
-            Place::Constant(v) => *v,
-        })
-        .collect();
-    let ints = |editor: &mut Editor<'_>, kind: &str, v: Array1<i64>| {
-        editor.add_initializer(&format!("{operand}.{kind}"), &Tensor::I64(v.into_dyn()))
-    };
-    let pads = ints(editor, "pads", Array1::from(pads));
-    let padded = add(editor, "Pad", vec![operand.clone(), pads], Vec::new());
-    let indices = ints(editor, "channels", indices);
-    let axis = vec![int_attribute("axis", s.axis as i64)];
-    let mut last = add(editor, "Gather", vec![padded, indices], axis);
-    if values.iter().any(|&v| v != 0.0) {
-        let mut shape = vec![1; s.rank];
-        shape[s.axis] = values.len();
-        if let Ok(values) = values.into_shape_with_order(shape) {
-            let wish = format!("{operand}.constants");
-            let values = editor.add_initializer(&wish, &Tensor::F32(values));
-            last = add(editor, "Add", vec![last, values], Vec::new());
-        }
-    }
-    editor.set_input(s.node.0, s.input, &last);
-    nodes
-}
-
-fn float_attribute(name: &str, value: f32) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Float as i32),
-        f: Some(value),
-        ..AttributeProto::default()
-    }
-}
-
-fn int_attribute(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Int as i32),
-        i: Some(value),
-        ..AttributeProto::default()
-    }
-}
-
-/// `Add` behind a layer; its output takes the layer's name, so that readers (and the graph's
-/// outputs) stay as they are.
-fn add_behind(graph: &Graph<'_>, editor: &mut Editor<'_>, add: &AddBehind) -> Option<NodeProto> {
-    let label = graph.label(add.node);
-    let constant = editor.add_initializer(&format!("{label}.absorbed"), &add.value);
-    let name = editor.fresh_name(&format!("{label}.absorb"));
-    let output = graph.name(graph.output_of(add.node, 0)?);
-    let inner = editor.fresh_name(&format!("{output}.before"));
-    if let Some(first) = editor
-        .node_mut(add.node.0)
-        .and_then(|n| n.output.first_mut())
-    {
-        inner.clone_into(first);
-    }
-    Some(NodeProto {
-        name: Some(name),
-        op_type: Some("Add".to_owned()),
-        input: vec![inner, constant],
-        output: vec![output.to_owned()],
-        ..NodeProto::default()
-    })
 }
 
 /// Every tensor that is still there has the shape that was planned, and the rest its old one.

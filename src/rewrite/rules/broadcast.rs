@@ -152,6 +152,17 @@ fn constant_operand(
     axis: usize,
     out: &[usize],
 ) -> Result<Operand, String> {
+    if let Some(t) = ctx.tensor(k)
+        && ctx.facts.is_of_shape(t)
+        && ctx.shape(k).is_some_and(|s| s.iter().all(|&d| d == 1))
+    {
+        // A number computed from shapes, the batch's perhaps.
+        return Ok(Operand {
+            states: vec![State::Fixed; out.get(axis).copied().unwrap_or(1)],
+            source: None,
+            parameter: None,
+        });
+    }
     let value = ctx.constant(k).ok_or_else(|| {
         format!("has an operand (input {k}) that is neither tracked nor constant")
     })?;

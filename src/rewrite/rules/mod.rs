@@ -84,7 +84,7 @@ const TABLE: &[(Rule, &[&str])] = &[
     (view::transpose, &["Transpose"]),
     (concat::concat, &["Concat"]),
     (pad::pad, &["Pad"]),
-    (shape::shape, &["Shape"]),
+    (shape::shape, &["Shape", "Size"]),
 ];
 
 /// Operators without columns that mix channels: there is nothing to cut behind them.
