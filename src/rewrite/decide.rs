@@ -47,11 +47,14 @@ pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Dec
 
 type More = Vec<(Unit, Stays)>;
 
-/// One filter of each layer that would have none left.
+/// One channel of each tensor that would have none left.
 fn emptied(a: &Analysis, stays: &Solution) -> More {
-    a.mixing()
-        .filter(|(.., out)| kept(a, stays, out).is_empty())
-        .filter_map(|(.., out)| out.units.first().map(|&u| (a.units.find(u), Stays::Last)))
+    let gone = |u: &Unit| stays[a.units.find(*u)].is_none();
+    a.tensors
+        .iter()
+        .flatten()
+        .filter(|c| c.units.iter().all(gone))
+        .filter_map(|c| c.units.first().map(|&u| (a.units.find(u), Stays::Last)))
         .collect()
 }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 mod network;
+pub mod random;
 
 use ndarray::{ArrayD, IxDyn};
 use onnx_bnnprune::onnx::Tensor;
@@ -14,6 +15,7 @@ use onnx_bnnprune::onnx::proto::{
 use onnx_bnnprune::onnx::to_bytes;
 use onnx_bnnprune::verify::{Optimization, OrtRuntime, Runtime as _, SessionOptions};
 
+use network::Dice;
 #[allow(unused_imports)] // see above
 pub use network::{Activation, Block, Head, Network, Pool};
 
