@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::groups::{self, Group, GroupId, MaskSite};
-use super::rules::{self, Behaviour, Channels, Context, LayerShape, Mixing, Zeroed};
+use super::rules::{self, Behaviour, Channels, Context, LayerShape, Mixing, Output, Zeroed};
 use super::state::State;
 use super::units::{Unit, Units};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
@@ -119,24 +119,32 @@ impl Analysis {
                 self.block(t, &reason);
             }
         }
-        self.budget = self.budget.saturating_sub(behaviour.states.len());
-        let units = (0..behaviour.states.len())
-            .map(|j| self.unit_of(graph, n, &behaviour, j))
-            .collect();
-        if let Some(out) = graph.output_of(n, 0) {
-            self.tensors[out.0] = Some(Channels {
-                axis: behaviour.axis,
-                states: behaviour.states.clone(),
-                units,
-            });
+        for (slot, output) in behaviour.outputs.iter().enumerate() {
+            self.budget = self.budget.saturating_sub(output.states.len());
+            let units: Vec<Unit> = (0..output.states.len())
+                .map(|j| self.unit_of(graph, n, output, j))
+                .collect();
+            if let Some((part, why)) = &output.pinned {
+                let reason = format!("{} '{}' {why}", graph.node(n).full_op(), graph.label(n));
+                for &u in units.get(part.clone()).into_iter().flatten() {
+                    self.units.block(u, &reason);
+                }
+            }
+            if let Some(out) = graph.output_of(n, slot) {
+                self.tensors[out.0] = Some(Channels {
+                    axis: output.axis,
+                    states: output.states.clone(),
+                    units,
+                });
+            }
         }
         self.behaviours[n.0] = Some(behaviour);
     }
 
     /// The unit of output channel `j`: a new one, or that of the input channels it comes from, tied.
-    fn unit_of(&mut self, graph: &Graph<'_>, n: NodeId, b: &Behaviour, j: usize) -> Unit {
+    fn unit_of(&mut self, graph: &Graph<'_>, n: NodeId, output: &Output, j: usize) -> Unit {
         let mut unit = None;
-        for s in &b.sources {
+        for s in &output.sources {
             let source = s.index.get(j).copied().flatten().and_then(|i| {
                 let t = s.tensor(graph, n)?;
                 self.tensors[t.0].as_ref()?.units.get(i).copied()
@@ -253,7 +261,8 @@ impl Analysis {
 fn accounted_for(b: Option<Behaviour>, tracked: &[bool]) -> Result<Option<Behaviour>, String> {
     if let Some(b) = &b {
         for (k, _) in tracked.iter().enumerate().filter(|(_, t)| **t) {
-            let known = b.sources.iter().any(|s| s.input == k)
+            let sources = b.outputs.iter().flat_map(|o| &o.sources);
+            let known = sources.into_iter().any(|s| s.input == k)
                 || b.blocked.iter().any(|(i, _)| *i == k)
                 || b.mixing.as_ref().is_some_and(|m| m.layer.data_input == k);
             if !known {

@@ -105,6 +105,12 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     for (n, groups) in plan.groups {
         editor.set_attribute(n.0, int_attribute("group", groups as i64));
     }
+    for (n, name, value) in plan.attributes {
+        match value {
+            Some(list) => editor.set_attribute(n.0, ints_attribute(name, list)),
+            None => editor.remove_attribute(n.0, name),
+        }
+    }
     // From the end, so that earlier indices stay true.
     let mut behind = plan.behind;
     behind.sort_by_key(|b| std::cmp::Reverse(b.node));
@@ -143,6 +149,15 @@ fn int_attribute(name: &str, value: i64) -> AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(AttributeType::Int as i32),
         i: Some(value),
+        ..AttributeProto::default()
+    }
+}
+
+fn ints_attribute(name: &str, ints: Vec<i64>) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Ints as i32),
+        ints,
         ..AttributeProto::default()
     }
 }

@@ -1,6 +1,6 @@
 //! Elementwise operators of several operands: data tensors are coupled, constants follow.
 
-use super::{Along, Behaviour, Context, Cut, Parameter, Source};
+use super::{Along, Behaviour, Context, Cut, Output, Parameter, Source};
 use crate::graph::scalar;
 use crate::onnx::Tensor;
 use crate::rewrite::state::{Smoothness, State};
@@ -110,12 +110,13 @@ fn combine(ctx: &Context<'_, '_>, f: impl Fn(&[State]) -> State) -> Outcome {
         parameters.extend(o.parameter);
     }
     Ok(Some(Behaviour {
-        axis,
-        states,
-        sources,
         parameters,
-        mixing: None,
-        blocked: Vec::new(),
+        ..Behaviour::of(Output {
+            axis,
+            states,
+            sources,
+            pinned: None,
+        })
     }))
 }
 
@@ -136,11 +137,7 @@ fn data_operand(
     }
     Ok(Operand {
         states: c.states.clone(),
-        source: Some(Source {
-            input: k,
-            via: None,
-            index: (0..c.states.len()).map(Some).collect(),
-        }),
+        source: Some(Source::input(k, (0..c.states.len()).map(Some))),
         parameter: None,
     })
 }
@@ -178,7 +175,7 @@ fn constant_operand(
         source: None,
         parameter: own.map(|a| Parameter {
             input: k,
-            along: Along::Output,
+            along: Along::Output(0),
             cut: Cut::Axis(a),
         }),
     })

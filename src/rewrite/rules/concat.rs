@@ -1,6 +1,6 @@
 //! `Concat` along the channel axis.
 
-use super::{Behaviour, Context, Source};
+use super::{Behaviour, Context, Output, Source};
 
 pub(super) fn concat(ctx: &Context<'_, '_>) -> Result<Option<Behaviour>, String> {
     let rank = ctx.out_shape()?.len();
@@ -28,20 +28,15 @@ pub(super) fn concat(ctx: &Context<'_, '_>) -> Result<Option<Behaviour>, String>
     let total = states.len();
     let sources = sources
         .into_iter()
-        .map(|(input, offset, count)| Source {
-            input,
-            via: None,
-            index: (0..total)
-                .map(|j| j.checked_sub(offset).filter(|&i| i < count))
-                .collect(),
+        .map(|(input, offset, count)| {
+            let place = |j: usize| j.checked_sub(offset).filter(|&i| i < count);
+            Source::input(input, (0..total).map(place))
         })
         .collect();
-    Ok(Some(Behaviour {
+    Ok(Some(Behaviour::of(Output {
         axis,
         states,
         sources,
-        parameters: Vec::new(),
-        mixing: None,
-        blocked: Vec::new(),
-    }))
+        pinned: None,
+    })))
 }

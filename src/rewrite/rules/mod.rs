@@ -17,6 +17,7 @@ mod unary;
 mod view;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::state::State;
 use super::units::Unit;
@@ -122,21 +123,32 @@ pub(crate) struct Channels {
 /// Filters that are taken to be zero: by node, for each filter.
 pub(crate) type Zeroed = BTreeMap<NodeId, Vec<bool>>;
 
-/// What one node does to channels. Only a node's first output is tracked.
-#[derive(Debug)]
+/// What one node does to channels.
+#[derive(Debug, Default)]
 pub(crate) struct Behaviour {
-    /// Channel axis of the output.
-    pub axis: usize,
-    /// What is known of each of its channels.
-    pub states: Vec<State>,
-    /// Where they come from; empty if the node makes new ones.
-    pub sources: Vec<Source>,
+    /// For each of the node's outputs, from the first on, its channels.
+    pub outputs: Vec<Output>,
     /// Constants of the node that follow the channels.
     pub parameters: Vec<Parameter>,
+    /// Values of such constants where the node has no input that holds them.
+    pub implied: Vec<Implied>,
     /// For Conv, Gemm and MatMul.
     pub mixing: Option<Mixing>,
     /// Inputs whose channels cannot be cut because of this node, and why.
     pub blocked: Vec<(usize, String)>,
+}
+
+/// The channels of one of a node's outputs.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    /// The axis they lie on.
+    pub axis: usize,
+    /// What is known of each.
+    pub states: Vec<State>,
+    /// Where they come from; empty if the node makes new ones.
+    pub sources: Vec<Source>,
+    /// Those of them that cannot be cut, and why.
+    pub pinned: Option<(Range<usize>, String)>,
 }
 
 /// The output's channel `j` is (also) channel `index[j]` of an input.
@@ -149,6 +161,15 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Channels of an input.
+    fn input(input: usize, index: impl Iterator<Item = Option<usize>>) -> Self {
+        Self {
+            input,
+            via: None,
+            index: index.collect(),
+        }
+    }
+
     /// The tensor that the channels are of.
     pub fn tensor(&self, graph: &Graph<'_>, n: NodeId) -> Option<TensorId> {
         self.via.or_else(|| graph.input_of(n, self.input))
@@ -164,10 +185,25 @@ pub(crate) struct Parameter {
 }
 
 /// Whose channels a parameter follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Along {
     Input(usize),
-    Output,
+    /// Of the node's outputs this one.
+    Output(usize),
+    /// This part of the first output's channels.
+    Part(Range<usize>),
+}
+
+/// A list of integers that an attribute holds, or that follows from the shape of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Implied {
+    /// The input that holds it in [`Parameter`]s, and in newer opsets.
+    pub input: usize,
+    pub value: Vec<i64>,
+    /// Where it is written to: an attribute, or else the input.
+    pub attribute: Option<&'static str>,
+    /// An attribute that would contradict it.
+    pub instead_of: Option<&'static str>,
 }
 
 /// What of a constant is cut.
@@ -182,19 +218,39 @@ pub(crate) enum Cut {
 }
 
 impl Behaviour {
+    /// A node with one output and no constants.
+    fn of(output: Output) -> Self {
+        Self {
+            outputs: vec![output],
+            ..Self::default()
+        }
+    }
+
     /// A node whose output has the channels of input 0, index by index, on the same axis.
+    fn channelwise(x: &Channels, f: impl Fn(State) -> State) -> Self {
+        Self::of(Output::channelwise(x, f))
+    }
+}
+
+impl Output {
+    /// The channels of input 0, index by index, on the same axis.
     fn channelwise(x: &Channels, f: impl Fn(State) -> State) -> Self {
         Self {
             axis: x.axis,
             states: x.states.iter().map(|&s| f(s)).collect(),
-            sources: vec![Source {
-                input: 0,
-                via: None,
-                index: (0..x.states.len()).map(Some).collect(),
-            }],
-            parameters: Vec::new(),
-            mixing: None,
-            blocked: Vec::new(),
+            sources: vec![Source::input(0, (0..x.states.len()).map(Some))],
+            pinned: None,
+        }
+    }
+
+    /// Channel `j` is channel `index[j]` of input 0.
+    fn rearranged(x: &Channels, axis: usize, index: &[usize]) -> Self {
+        let state = |&i: &usize| x.states.get(i).copied().unwrap_or(State::Live);
+        Self {
+            axis,
+            states: index.iter().map(state).collect(),
+            sources: vec![Source::input(0, index.iter().copied().map(Some))],
+            pinned: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `BatchNormalization` in inference mode.
 
-use super::{Along, Behaviour, Context, Cut, Parameter};
+use super::{Along, Behaviour, Context, Cut, Output, Parameter};
 use crate::rewrite::state::{State, ULP};
 
 pub(super) fn batch(ctx: &Context<'_, '_>) -> Result<Option<Behaviour>, String> {
@@ -31,16 +31,20 @@ pub(super) fn batch(ctx: &Context<'_, '_>) -> Result<Option<Behaviour>, String> 
         .zip(var)
         .map(|(((&s, &g), (&b, &m)), &v)| normalise(s, [g, b, m, v].map(f64::from), epsilon))
         .collect();
-    let mut behaviour = Behaviour::channelwise(x, |s| s);
-    behaviour.states = states;
-    behaviour.parameters = (1..5)
+    let parameters = (1..5)
         .map(|input| Parameter {
             input,
-            along: Along::Output,
+            along: Along::Output(0),
             cut: Cut::Axis(0),
         })
         .collect();
-    Ok(Some(behaviour))
+    Ok(Some(Behaviour {
+        parameters,
+        ..Behaviour::of(Output {
+            states,
+            ..Output::channelwise(x, |s| s)
+        })
+    }))
 }
 
 /// A zero scale makes the channel constant whatever it reads. The bound covers both ways runtimes

@@ -1,6 +1,6 @@
 //! Pooling over the spatial axes.
 
-use super::{Behaviour, Context};
+use super::{Behaviour, Context, Output};
 use crate::graph::{Window, normalize_axis};
 use crate::rewrite::state::State;
 
@@ -67,9 +67,9 @@ pub(super) fn mean(ctx: &Context<'_, '_>) -> Outcome {
     }
     let keep = node.op() != "ReduceMean" || node.int("keepdims", 1) != 0;
     let count = product(axes.iter().map(|&a| shape[a]));
-    let mut behaviour = Behaviour::channelwise(x, |s| s.mean(count));
+    let mut output = Output::channelwise(x, |s| s.mean(count));
     if !keep {
-        behaviour.axis -= axes.iter().filter(|&&a| a < x.axis).count();
+        output.axis -= axes.iter().filter(|&&a| a < x.axis).count();
     }
-    Ok(Some(behaviour))
+    Ok(Some(Behaviour::of(output)))
 }
