@@ -8,7 +8,7 @@ use graphs::{Network, run, with_outputs};
 use ndarray::{ArrayD, Axis};
 use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::rewrite::{
-    EliminateOptions, Eliminated, FilterMasks, Removal, apply_masks, eliminate_with,
+    EliminateOptions, Eliminated, FilterMasks, Removal, Residual, apply_masks, eliminate_with,
 };
 use onnx_bnnprune::verify::Optimization;
 use proptest::prelude::*;
@@ -17,6 +17,7 @@ use proptest::prelude::*;
 const OPTIONS: EliminateOptions = EliminateOptions {
     border_map_ratio: 1e6,
     round_to: 1,
+    residual: Residual::Coupled,
     keep: Vec::new(),
 };
 

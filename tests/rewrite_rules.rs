@@ -232,7 +232,7 @@ fn views_carry_channels_along() {
 }
 
 #[test]
-fn the_batch_may_be_read_off_a_shape_and_the_channels_may_not() {
+fn a_target_may_be_computed_but_not_merge_the_batch() {
     let view = |dimension: i64| {
         behind(|b, x| {
             let s = b.node("Shape", &[x], vec![]);
@@ -247,7 +247,7 @@ fn the_batch_may_be_read_off_a_shape_and_the_channels_may_not() {
     };
     assert_eq!(view(0).unwrap().0.len(), 48);
     let why = view(1).unwrap_err();
-    assert!(why.contains("reads the number of channels"), "{why}");
+    assert!(why.contains("merges the batch into it"), "{why}");
 }
 
 #[test]

@@ -183,6 +183,16 @@ pub enum RemovalName {
     Fold,
 }
 
+/// What becomes of filters that write into a residual stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ResidualName {
+    /// They go where all producers of the stream lose the same channel
+    #[default]
+    Coupled,
+    /// One by one, scattered back into the stream, where that saves more than it costs
+    Scatter,
+}
+
 /// Arguments of the main job.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PruneArgs {
@@ -239,10 +249,21 @@ pub struct PruneArgs {
     /// What a pruned filter leaves behind
     #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
     pub removal: RemovalName,
+    /// What becomes of filters that write into a residual stream
+    #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
+    pub residual: ResidualName,
 
     /// Weight of the regulariser: larger prunes more
     #[arg(long, value_name = "A", help_heading = "Training")]
     pub alpha: Option<f32>,
+    /// Never prune more than this share of a layer [default: 0.6]
+    #[arg(
+        long,
+        value_name = "F",
+        help_heading = "Choosing filters",
+        conflicts_with = "ratio"
+    )]
+    pub max_share: Option<f64>,
     /// Share of the loss that compares with the original's outputs, the rest with the labels
     #[arg(long, value_name = "S", help_heading = "Training")]
     pub distill: Option<f32>,

@@ -7,11 +7,11 @@ use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::write_atomically;
 use onnx_bnnprune::pipeline::{self, Choice, DataSource, Job, Tuning};
 use onnx_bnnprune::report;
-use onnx_bnnprune::rewrite::{FilterMasks, Removal};
+use onnx_bnnprune::rewrite::{FilterMasks, Removal, Residual};
 use onnx_bnnprune::subsidiary::{Amount, Decay, MainOptimizer, Rule, Selector};
 use onnx_bnnprune::verify::{Runtime, RuntimeError};
 
-use super::args::{MethodName, OptimizerName, PruneArgs, RemovalName, ScheduleName};
+use super::args::{MethodName, OptimizerName, PruneArgs, RemovalName, ResidualName, ScheduleName};
 use super::progress::Terminal;
 use super::shared::{runtime, source_of};
 use super::{Printed, targets};
@@ -79,6 +79,10 @@ fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
             RemovalName::Drop => Removal::Drop,
             RemovalName::Fold => Removal::Fold,
         },
+        residual: match args.residual {
+            ResidualName::Coupled => Residual::Coupled,
+            ResidualName::Scatter => Residual::Scatter,
+        },
         save_masks: args.save_masks.clone(),
         save_masked: args.save_masked.clone(),
         seed: args.seed,
@@ -126,12 +130,18 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
             return Err(Error::Usage(format!("{name} must be a number from 0 up")));
         }
     }
+    if args.max_share.is_some_and(|s| !(0.0..=1.0).contains(&s)) {
+        return Err(Error::Usage(
+            "--max-share must be between 0 and 1".to_owned(),
+        ));
+    }
     if args.distill.is_some_and(|s| !(0.0..=1.0).contains(&s)) {
         return Err(Error::Usage("--distill must be between 0 and 1".to_owned()));
     }
     Ok(Tuning {
         selector: Some(selector),
         alpha: args.alpha,
+        max_share: args.max_share,
         distill: args.distill,
         mask_epochs: args.mask_epochs,
         main_epochs: args.main_epochs,

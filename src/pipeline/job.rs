@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::DataSource;
 use crate::data::Images;
-use crate::rewrite::Removal;
+use crate::rewrite::{Removal, Residual};
 use crate::subsidiary::{Decay, MainOptimizer, Options, Selector};
 
 /// The main job.
@@ -22,6 +22,8 @@ pub struct Job {
     pub choice: Choice,
     /// Layers whose filters all stay, however filters are chosen.
     pub keep: Vec<String>,
+    /// What becomes of filters that write into a residual stream.
+    pub residual: Residual,
     /// Layers keep a multiple of this many filters; 1: any number.
     pub round_to: usize,
     /// What a pruned filter leaves behind.
@@ -62,6 +64,8 @@ pub struct Tuning {
     pub selector: Option<Selector>,
     /// See [`Options::alpha`].
     pub alpha: Option<f32>,
+    /// See [`Options::max_share`].
+    pub max_share: Option<f64>,
     /// See [`Options::distill`].
     pub distill: Option<f32>,
     /// See [`Options::mask_epochs`].
@@ -94,6 +98,7 @@ impl Tuning {
         take!(
             selector,
             alpha,
+            max_share,
             distill,
             mask_epochs,
             main_epochs,

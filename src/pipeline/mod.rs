@@ -75,6 +75,7 @@ pub fn run(
     let options = EliminateOptions {
         keep: job.keep.clone(),
         round_to: job.round_to,
+        residual: job.residual,
         ..EliminateOptions::default()
     };
     let eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;

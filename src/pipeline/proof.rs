@@ -279,6 +279,7 @@ mod tests {
             choice: Choice::Masks(masks),
             keep: Vec::new(),
             round_to: 1,
+            residual: crate::rewrite::Residual::Coupled,
             removal: Removal::Drop,
             save_masks: None,
             save_masked: None,

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use super::Residual;
 use super::groups::{self, Group, GroupId, MaskSite};
-use super::rules::{self, Behaviour, Channels, Context, LayerShape, Mixing, Output, Zeroed};
+use super::rules::{
+    self, Behaviour, Channels, Context, LayerShape, Mixing, Output, Source, Zeroed,
+};
 use super::state::State;
 use super::units::{Unit, Units};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
@@ -17,6 +20,10 @@ pub struct Analysis {
     pub(super) behaviours: Vec<Option<Behaviour>>,
     pub(super) units: Units,
     pub(super) layers: Vec<LayerNode>,
+    /// Operands of an addition that need not have the channels of its output: what they lack can
+    /// be scattered back in.
+    pub(super) scattered: Vec<Scattered>,
+    residual: Residual,
     declined: BTreeMap<NodeId, String>,
     groups: Vec<Group>,
     sites: Vec<Vec<MaskSite>>,
@@ -28,6 +35,17 @@ pub struct Analysis {
 /// The most channels of one tensor (a Flatten has C·H·W of them), and of all.
 const MOST_CHANNELS: usize = 1 << 22;
 const MOST_IN_ALL: usize = 1 << 25;
+
+/// An operand of an addition that may have fewer channels than the stream it is added to.
+#[derive(Debug)]
+pub(super) struct Scattered {
+    pub node: NodeId,
+    pub input: usize,
+    pub operand: TensorId,
+    pub stream: TensorId,
+    /// Channel `j` of the stream receives channel `index[j]` of the operand.
+    pub index: Vec<Option<usize>>,
+}
 
 /// A layer in the order of execution.
 #[derive(Debug, Clone)]
@@ -41,16 +59,27 @@ pub(super) struct LayerNode {
 impl Analysis {
     /// Analyses a graph as it is.
     pub fn new(graph: &Graph<'_>, facts: &Facts) -> Self {
-        Self::with_zeroed(graph, facts, &Zeroed::new())
+        Self::of(graph, facts, &Zeroed::new(), Residual::Coupled)
+    }
+
+    /// As [`new`](Self::new), with residual streams as given.
+    pub fn with_residual(graph: &Graph<'_>, facts: &Facts, residual: Residual) -> Self {
+        Self::of(graph, facts, &Zeroed::new(), residual)
     }
 
     /// Analyses a graph as if some filters were zero.
     pub(super) fn with_zeroed(graph: &Graph<'_>, facts: &Facts, zeroed: &Zeroed) -> Self {
+        Self::of(graph, facts, zeroed, Residual::Coupled)
+    }
+
+    fn of(graph: &Graph<'_>, facts: &Facts, zeroed: &Zeroed, residual: Residual) -> Self {
         let mut a = Self {
             tensors: vec![None; graph.tensor_count()],
             behaviours: (0..graph.node_count()).map(|_| None).collect(),
             units: Units::default(),
             layers: Vec::new(),
+            scattered: Vec::new(),
+            residual,
             declined: BTreeMap::new(),
             groups: Vec::new(),
             sites: Vec::new(),
@@ -112,7 +141,37 @@ impl Analysis {
         }
     }
 
-    fn register(&mut self, graph: &Graph<'_>, n: NodeId, behaviour: Behaviour) {
+    fn register(&mut self, graph: &Graph<'_>, n: NodeId, mut behaviour: Behaviour) {
+        if self.residual == Residual::Scatter
+            && graph.node(n).op() == "Add"
+            && let Some(Output {
+                sources, states, ..
+            }) = behaviour.outputs.first_mut()
+        {
+            let tensors = &self.tensors;
+            // A constant that goes into a stream which is not constant there.
+            let filled = |s: &mut Source| {
+                let operand = graph.input_of(n, s.input);
+                let operand = operand.and_then(|t| tensors[t.0].as_ref());
+                operand.is_some_and(|c| {
+                    let mut pairs = s.index.iter().zip(states.iter());
+                    pairs.any(|(i, out)| {
+                        let own = i.and_then(|i| c.states.get(i)).and_then(|s| s.constant());
+                        own.is_some() && out.constant().is_none()
+                    })
+                })
+            };
+            let scattered = sources.extract_if(.., filled).filter_map(|s| {
+                Some(Scattered {
+                    node: n,
+                    input: s.input,
+                    operand: graph.input_of(n, s.input)?,
+                    stream: graph.output_of(n, 0)?,
+                    index: s.index,
+                })
+            });
+            self.scattered.extend(scattered);
+        }
         for (k, why) in &behaviour.blocked {
             let reason = format!("{} '{}' {why}", graph.node(n).full_op(), graph.label(n));
             if let Some(t) = graph.input_of(n, *k) {
@@ -124,7 +183,7 @@ impl Analysis {
             let units: Vec<Unit> = (0..output.states.len())
                 .map(|j| self.unit_of(graph, n, output, j))
                 .collect();
-            if let Some((part, why)) = &output.pinned {
+            for (part, why) in &output.pinned {
                 let reason = format!("{} '{}' {why}", graph.node(n).full_op(), graph.label(n));
                 for &u in units.get(part.clone()).into_iter().flatten() {
                     self.units.block(u, &reason);

@@ -32,6 +32,11 @@ pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Dec
             decisions.more.extend(more);
             continue;
         }
+        let together = costly(a, &stays);
+        if !together.is_subset(&decisions.no_scatter) {
+            decisions.no_scatter.extend(together);
+            continue;
+        }
         let too_large = not_worth(a, &stays, options);
         if too_large.is_empty() {
             return (stays, decisions);
@@ -120,6 +125,40 @@ fn rounded(a: &Analysis, stays: &Solution, round_to: usize) -> More {
         more.extend(units.map(|u| (u, Stays::Rounded)));
     }
     more
+}
+
+/// Memory accesses that scattering one value takes (padding, gathering and adding read and write),
+/// in multiply-accumulates that take as long.
+const SCATTER_COST: usize = 8;
+
+/// Operands whose scattering would cost more than the filters that it saves.
+fn costly(a: &Analysis, stays: &Solution) -> BTreeSet<(NodeId, usize)> {
+    let (mut macs, mut positions) = (vec![0usize; a.units.len()], vec![0usize; a.units.len()]);
+    for (_, m, out) in a.mixing() {
+        for &u in &out.units {
+            let root = a.units.find(u);
+            macs[root] = macs[root].saturating_add(m.macs());
+            positions[root] = positions[root].max(m.positions);
+        }
+    }
+    let mut costly = BTreeSet::new();
+    for s in &a.scattered {
+        let (mut saved, mut cost, mut same) = (0usize, 0usize, true);
+        for (operand, stream, _) in liveness::pairs(a, s) {
+            same &= stays[operand].is_some() == stays[stream].is_some();
+            if stays[operand].is_none() {
+                saved = saved.saturating_add(macs[operand]);
+            }
+            if stays[stream].is_some() {
+                let each = SCATTER_COST.saturating_mul(positions[operand]);
+                cost = cost.saturating_add(each);
+            }
+        }
+        if !same && saved <= cost {
+            costly.insert((s.node, s.input));
+        }
+    }
+    costly
 }
 
 /// Convolutions whose border map would have more values than the channels that it replaces.

@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 
-use ndarray::Array1;
-
-use super::plan::{AddBehind, GatherOf};
+use super::inserted::{
+    add_behind, correct, float_attribute, int_attribute, ints_attribute, scatter, to_gather,
+};
 use super::{Analysis, ChannelMaps, EliminateOptions, LayerOutcome, Plan, RewriteError};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph};
-use crate::onnx::Tensor;
-use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto, attribute_proto::AttributeType};
+use crate::onnx::proto::{ModelProto, NodeProto};
 
 /// A model without its constant and unused channels.
 #[derive(Debug, Clone)]
@@ -38,7 +37,7 @@ pub fn eliminate_with(
 ) -> Result<Eliminated, RewriteError> {
     let graph = Graph::new(model)?;
     let facts = Facts::infer(&graph, 1)?;
-    let analysis = Analysis::new(&graph, &facts);
+    let analysis = Analysis::with_residual(&graph, &facts, options.residual);
     let plan = Plan::new(&graph, &facts, &analysis, options)?;
     check(&graph, &facts, &plan)?;
     let text = plan.to_string();
@@ -111,81 +110,32 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
             None => editor.remove_attribute(n.0, name),
         }
     }
+    // (before which node, the new one)
+    let mut new: Vec<(usize, NodeProto)> = Vec::new();
+    for b in &plan.behind {
+        new.extend(add_behind(graph, &mut editor, b).map(|node| (b.node.0 + 1, node)));
+    }
+    for c in &plan.corrections {
+        let nodes = correct(graph, &mut editor, c);
+        new.extend(
+            nodes
+                .into_iter()
+                .flat_map(|(at, nodes)| nodes.into_iter().map(move |n| (at, n))),
+        );
+    }
+    for s in &plan.scatters {
+        let nodes = scatter(graph, &mut editor, s);
+        new.extend(nodes.into_iter().map(|node| (s.node.0, node)));
+    }
     // From the end, so that earlier indices stay true.
-    let mut behind = plan.behind;
-    behind.sort_by_key(|b| std::cmp::Reverse(b.node));
-    for b in &behind {
-        add_behind(graph, &mut editor, b);
+    new.sort_by_key(|(index, _)| *index);
+    for (index, node) in new.into_iter().rev() {
+        editor.insert_node(index, node);
     }
     changed.extend(plan.channels.into_keys());
     editor.drop_value_info(&changed);
     editor.remove_unused(&was_used);
     out
-}
-
-/// A node becomes a `Gather` of a tensor further up; its name and output stay.
-fn to_gather(graph: &Graph<'_>, editor: &mut Editor<'_>, gather: &GatherOf) {
-    let indices: Array1<i64> = gather.indices.iter().map(|&i| i as i64).collect();
-    let wish = format!("{}.channels", graph.label(gather.node));
-    let indices = editor.add_initializer(&wish, &Tensor::I64(indices.into_dyn()));
-    if let Some(node) = editor.node_mut(gather.node.0) {
-        node.op_type = Some("Gather".to_owned());
-        node.input = vec![graph.name(gather.tensor).to_owned(), indices];
-        node.attribute = vec![int_attribute("axis", gather.axis as i64)];
-    }
-}
-
-fn float_attribute(name: &str, value: f32) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Float as i32),
-        f: Some(value),
-        ..AttributeProto::default()
-    }
-}
-
-fn int_attribute(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Int as i32),
-        i: Some(value),
-        ..AttributeProto::default()
-    }
-}
-
-fn ints_attribute(name: &str, ints: Vec<i64>) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Ints as i32),
-        ints,
-        ..AttributeProto::default()
-    }
-}
-
-/// `Add` behind a layer; its output takes the layer's name, so that readers (and the graph's
-/// outputs) stay as they are.
-fn add_behind(graph: &Graph<'_>, editor: &mut Editor<'_>, add: &AddBehind) {
-    let label = graph.label(add.node);
-    let constant = editor.add_initializer(&format!("{label}.absorbed"), &add.value);
-    let name = editor.fresh_name(&format!("{label}.absorb"));
-    let Some(output) = graph.output_of(add.node, 0).map(|t| graph.name(t)) else {
-        return;
-    };
-    let inner = editor.fresh_name(&format!("{output}.before"));
-    if let Some(first) = editor
-        .node_mut(add.node.0)
-        .and_then(|n| n.output.first_mut())
-    {
-        inner.clone_into(first);
-    }
-    let node = NodeProto {
-        name: Some(name),
-        op_type: Some("Add".to_owned()),
-        input: vec![inner, constant],
-        output: vec![output.to_owned()],
-        ..NodeProto::default()
-    };
-    editor.insert_node(add.node.0 + 1, node);
 }
 
 /// Every tensor that is still there has the shape that was planned, and the rest its old one.

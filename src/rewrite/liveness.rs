@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Analysis;
+use super::analysis::Scattered;
 use super::rules::{Channels, Mixing};
 use super::state::State;
 use super::units::Unit;
@@ -19,6 +20,8 @@ pub(super) enum Stays {
     Last,
     /// The groups of a grouped convolution would differ in size.
     Even(NodeId),
+    /// Added to a stream that stays, which it is not worth scattering into.
+    Coupled(NodeId),
     /// Their number would not be a multiple of what was asked for.
     Rounded,
     /// A layer reads it, as this.
@@ -30,6 +33,8 @@ pub(super) enum Stays {
 pub(super) struct Decisions {
     /// Units that stay though nothing reads them, and why.
     pub more: BTreeMap<Unit, Stays>,
+    /// Additions and which of their operands keeps the channels of the stream.
+    pub no_scatter: BTreeSet<(NodeId, usize)>,
     /// Convolutions that get no border map.
     pub no_map: BTreeSet<NodeId>,
 }
@@ -68,10 +73,45 @@ pub(super) fn solve(a: &Analysis, decisions: &Decisions) -> Solution {
                 }
             }
         }
+        for s in &a.scattered {
+            let n = s.node;
+            let together = decisions.no_scatter.contains(&(n, s.input));
+            for (operand, stream, state) in pairs(a, s) {
+                let read = stays[stream].is_some() && stays[operand].is_none();
+                if read && (together || state.constant().is_none()) {
+                    stays[operand] = Some(match state.constant() {
+                        Some(_) => Stays::Coupled(n),
+                        None => Stays::Read(n, state),
+                    });
+                    changed = true;
+                }
+                if together && stays[operand].is_some() && stays[stream].is_none() {
+                    stays[stream] = Some(Stays::Coupled(n));
+                    changed = true;
+                }
+            }
+        }
         if !changed {
             return stays;
         }
     }
+}
+
+/// For each channel of a scattered operand: its unit, that of the stream, and what is known of it.
+pub(super) fn pairs<'a>(
+    a: &'a Analysis,
+    s: &'a Scattered,
+) -> impl Iterator<Item = (Unit, Unit, State)> + 'a {
+    let (of, out) = (
+        a.tensors[s.operand.0].as_ref(),
+        a.tensors[s.stream.0].as_ref(),
+    );
+    s.index.iter().enumerate().filter_map(move |(j, i)| {
+        let (of, out, i) = (of?, out?, (*i)?);
+        let operand = a.units.find(*of.units.get(i)?);
+        let stream = a.units.find(*out.units.get(j)?);
+        Some((operand, stream, *of.states.get(i)?))
+    })
 }
 
 /// Whether a layer can take an input channel into its bias (or a border map).

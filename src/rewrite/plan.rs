@@ -6,39 +6,17 @@ use std::fmt;
 
 use ndarray::{Array1, Axis};
 
+use super::analysis::Scattered;
 use super::constants::ConstantWriter;
 use super::decide::decide;
 use super::fold::{self, Absorbed};
-use super::liveness::{Decisions, Solution, Stays, kept};
+use super::inserted::{AddBehind, At, By, Correction, GatherOf, Place, Scatter};
+use super::liveness::{Solution, kept};
+use super::outcome::{LayerOutcome, outcome};
 use super::rules::{Along, Channels, Cut, Mixing, Parameter, Shift};
-use super::state::State;
-use super::{Analysis, RewriteError};
+use super::{Analysis, EliminateOptions, RewriteError};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
 use crate::onnx::Tensor;
-
-/// Settings of [`super::eliminate`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct EliminateOptions {
-    /// A convolution with zero padding that loses constant channels gets a border map (an added
-    /// `[1, O, H, W]` constant) of at most this many values for each weight that it saves. 0: the
-    /// channels stay.
-    pub border_map_ratio: f32,
-    /// Layers keep a multiple of this many filters (or all that they have). 1: any number.
-    pub round_to: usize,
-    /// Names of layers whose filters all stay, needed or not; a name that no layer has does
-    /// nothing.
-    pub keep: Vec<String>,
-}
-
-impl Default for EliminateOptions {
-    fn default() -> Self {
-        Self {
-            border_map_ratio: 1.0,
-            round_to: 1,
-            keep: Vec::new(),
-        }
-    }
-}
 
 /// The channels that a tensor of the pruned model has kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,37 +29,6 @@ pub struct ChannelMap {
 
 /// By tensor name; tensors that lost nothing are not listed.
 pub type ChannelMaps = BTreeMap<String, ChannelMap>;
-
-/// What becomes of a layer's filters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LayerOutcome {
-    /// The layer.
-    pub name: String,
-    /// How many filters it had.
-    pub filters: usize,
-    /// Those that stay, ascending.
-    pub kept: Vec<usize>,
-    /// Filters among `kept` whose output is constant all the same.
-    pub constant_but_kept: usize,
-    /// Why those stay.
-    pub reason: Option<String>,
-}
-
-/// A node `Add` behind a layer, for what the layer absorbed and cannot hold itself.
-#[derive(Debug)]
-pub(super) struct AddBehind {
-    pub node: NodeId,
-    pub value: Tensor,
-}
-
-/// A node that becomes `Gather(tensor, indices)` along an axis.
-#[derive(Debug)]
-pub(super) struct GatherOf {
-    pub node: NodeId,
-    pub tensor: TensorId,
-    pub axis: usize,
-    pub indices: Vec<usize>,
-}
 
 /// What elimination will do. Printing it gives one line a decision.
 #[derive(Debug)]
@@ -96,10 +43,14 @@ pub struct Plan {
     pub(super) behind: Vec<AddBehind>,
     /// Gemms whose `beta` becomes 1, because their C is rewritten.
     pub(super) unit_beta: Vec<NodeId>,
+    /// Operands that are scattered into a stream.
+    pub(super) scatters: Vec<Scatter>,
     /// Nodes that become a `Gather` of a tensor further up.
     pub(super) gathers: Vec<GatherOf>,
     /// Lists that nodes hold as attributes: new, or gone.
     pub(super) attributes: Vec<(NodeId, &'static str, Option<Vec<i64>>)>,
+    /// What is computed from shapes and would change with the channels.
+    pub(super) corrections: Vec<Correction>,
     /// Convolutions whose `group` changes.
     pub(super) groups: Vec<(NodeId, usize)>,
 }
@@ -115,6 +66,15 @@ impl fmt::Display for Plan {
         }
         for (t, m) in &self.channels {
             writeln!(f, "tensor '{t}': axis {} keeps {}", m.axis, m.kept.len())?;
+        }
+        for s in &self.scatters {
+            let constant = |p: &&Place| matches!(p, Place::Constant(_));
+            let (missing, count) = (s.places.iter().filter(constant).count(), s.places.len());
+            writeln!(
+                f,
+                "input {} of '{}': scattered, {missing} of {count} channels are constant",
+                s.input, s.label
+            )?;
         }
         for (layer, how) in &self.absorbed {
             writeln!(f, "layer '{layer}': absorbs constants into its {how}")?;
@@ -142,6 +102,8 @@ impl Plan {
             groups: Vec::new(),
             attributes: Vec::new(),
             gathers: Vec::new(),
+            scatters: Vec::new(),
+            corrections: Vec::new(),
         };
         for t in graph.tensors() {
             if let Some(c) = &analysis.tensors[t.0] {
@@ -154,7 +116,12 @@ impl Plan {
             }
         }
         for &n in graph.order() {
+            plan.corrections.extend(plan.shape_read(graph, facts, n));
             plan.cut_parameters(graph, facts, analysis, n)?;
+        }
+        for s in &analysis.scattered {
+            plan.scatters
+                .extend(plan.scatter(graph, facts, analysis, s)?);
         }
         for &n in graph.order() {
             plan.gathers.extend(plan.gather(graph, analysis, n));
@@ -209,16 +176,26 @@ impl Plan {
                 self.groups.push((n, kept.len()));
                 continue;
             }
+            let input = graph.input_of(n, p.input);
+            if let (Cut::Entry(entry), Some(t)) = (p.cut, input)
+                && facts.is_of_shape(t)
+                && let Some(target) = facts.value(t).and_then(Tensor::to_ints)
+                && let Some(old) = target.get(entry)
+            {
+                let mut difference = vec![0; target.len()];
+                difference[entry] = kept.len() as i64 - old;
+                self.corrections.push(Correction {
+                    node: n,
+                    at: At::Input(p.input),
+                    by: By::Adding(difference),
+                });
+                continue;
+            }
             let implied = behaviour.implied.iter().find(|i| i.input == p.input);
-            let current = match self.constants.requested(n, p.input) {
-                Some(value) => Some(value.clone()),
-                None => match implied {
-                    Some(i) => Some(Tensor::I64(Array1::from(i.value.clone()).into_dyn())),
-                    None => {
-                        let t = graph.input_of(n, p.input);
-                        t.and_then(|t| facts.constant(t)).cloned()
-                    }
-                },
+            let current = match (self.constants.requested(n, p.input), implied) {
+                (Some(value), _) => Some(value.clone()),
+                (None, Some(i)) => Some(Tensor::I64(Array1::from(i.value.clone()).into_dyn())),
+                (None, None) => input.and_then(|t| facts.constant(t)).cloned(),
             };
             let cut = current.and_then(|value| cut(&value, p, &kept));
             let cut = cut.ok_or_else(|| RewriteError::Inconsistent {
@@ -241,6 +218,85 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// A `Shape` or `Size` of a tensor that loses channels: what reads it goes on with the numbers
+    /// as they were.
+    fn shape_read(&self, graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Correction> {
+        let node = graph.node(n);
+        let tensor = graph.input_of(n, 0)?;
+        let map = self.kept(graph, tensor)?;
+        let shape = facts.shape(tensor)?;
+        let (old, new) = (*shape.get(map.axis)? as i64, map.kept.len() as i64);
+        let by = match node.op() {
+            "Size" => By::Ratio { old, new },
+            "Shape" => {
+                let rank = shape.len() as i64;
+                let place = |v: i64| if v < 0 { v.saturating_add(rank) } else { v }.clamp(0, rank);
+                let start = place(node.int("start", 0));
+                let count = usize::try_from(place(node.int("end", rank)) - start).ok()?;
+                let entry = usize::try_from(map.axis as i64 - start).ok()?;
+                let mut difference = vec![0; count];
+                *difference.get_mut(entry)? = old - new;
+                By::Adding(difference)
+            }
+            _ => return None,
+        };
+        let at = At::Behind;
+        Some(Correction { node: n, at, by })
+    }
+
+    /// An operand that keeps other channels than the stream it is added to.
+    fn scatter(
+        &self,
+        graph: &Graph<'_>,
+        facts: &Facts,
+        analysis: &Analysis,
+        s: &Scattered,
+    ) -> Result<Option<Scatter>, RewriteError> {
+        let label = graph.label(s.node);
+        let inconsistent = |why: &str| RewriteError::Inconsistent {
+            at: label.to_owned(),
+            why: why.to_owned(),
+        };
+        let (Some(channels), Some(shape)) = (
+            analysis.tensors[s.operand.0].as_ref(),
+            facts.shape(s.operand),
+        ) else {
+            return Err(inconsistent("an operand is not tracked"));
+        };
+        let kept = |t: TensorId, count: usize| match self.kept(graph, t) {
+            Some(map) => map.kept.clone(),
+            None => (0..count).collect(),
+        };
+        let of = kept(s.operand, channels.states.len());
+        let place = |j: usize| -> Option<Place> {
+            let i = s.index.get(j).copied().flatten()?;
+            match of.binary_search(&i) {
+                Ok(place) => Some(Place::Channel(place)),
+                Err(_) => Some(Place::Constant(channels.states.get(i)?.constant()?.value)),
+            }
+        };
+        let places: Option<Vec<_>> = kept(s.stream, s.index.len())
+            .into_iter()
+            .map(place)
+            .collect();
+        let places =
+            places.ok_or_else(|| inconsistent("a channel that is not constant would go"))?;
+        let in_place = |(j, p): (usize, &Place)| *p == Place::Channel(j);
+        if places.len() == of.len() && places.iter().enumerate().all(in_place) {
+            return Ok(None);
+        }
+        Ok(Some(Scatter {
+            node: s.node,
+            label: label.to_owned(),
+            input: s.input,
+            axis: channels.axis,
+            rank: shape.len(),
+            operand: s.operand,
+            channels: of.len(),
+            places,
+        }))
     }
 
     /// A channel shuffle of which channels go.
@@ -376,83 +432,5 @@ fn cut(value: &Tensor, p: &Parameter, kept: &[usize]) -> Option<Tensor> {
             Some(value)
         }
         Cut::Groups => None,
-    }
-}
-
-fn outcome(
-    graph: &Graph<'_>,
-    a: &Analysis,
-    stays: &Solution,
-    decisions: &Decisions,
-    layer: &super::analysis::LayerNode,
-) -> LayerOutcome {
-    let filters = layer.shape.filters;
-    let all = LayerOutcome {
-        name: layer.name.clone(),
-        filters,
-        kept: (0..filters).collect(),
-        constant_but_kept: 0,
-        reason: a.declined(layer.node).map(str::to_owned),
-    };
-    let Some(out) = &a.tensors[layer.output.0] else {
-        return all;
-    };
-    let kept = kept(a, stays, out);
-    let constant: Vec<usize> = kept
-        .iter()
-        .copied()
-        .filter(|&o| out.states[o].constant().is_some())
-        .collect();
-    let why = |o: usize| {
-        let root = a.units.find(out.units[o]);
-        Some(match stays[root]? {
-            Stays::Blocked => a.units.why_blocked(root)?.to_owned(),
-            Stays::Kept => "its layer is kept whole".to_owned(),
-            Stays::Last => "a layer keeps at least one filter".to_owned(),
-            Stays::Even(reader) => format!(
-                "the groups of '{}' keep as many channels as each other",
-                graph.label(reader)
-            ),
-            Stays::Rounded => "filters are kept in multiples (--round-to)".to_owned(),
-            Stays::Read(reader, state) => why_read(graph, a, decisions, layer, (reader, state)),
-        })
-    };
-    let mut reasons: Vec<String> = constant.iter().filter_map(|&o| why(o)).collect();
-    reasons.sort_unstable();
-    reasons.dedup();
-    let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-    LayerOutcome {
-        kept,
-        constant_but_kept: constant.len(),
-        reason,
-        ..all
-    }
-}
-
-fn why_read(
-    graph: &Graph<'_>,
-    a: &Analysis,
-    decisions: &Decisions,
-    layer: &super::analysis::LayerNode,
-    (reader, state): (NodeId, State),
-) -> String {
-    let reader_name = graph.label(reader);
-    match state {
-        State::Live => {
-            let group = a.group_of(&layer.name).and_then(|g| a.groups().get(g.0));
-            let other = group.and_then(|g| g.layers.iter().find(|l| **l != layer.name));
-            match other {
-                Some(other) => {
-                    format!("coupled with '{other}', whose channels '{reader_name}' still reads")
-                }
-                None => format!("'{reader_name}' reads its channel, which is not constant there"),
-            }
-        }
-        State::Constant(_) if decisions.no_map.contains(&reader) => format!(
-            "the zero padding of '{reader_name}' would need a border map larger than what it saves"
-        ),
-        _ => format!(
-            "'{reader_name}' reads a value that differs at a border or is within rounding of a jump"
-        ),
     }
 }

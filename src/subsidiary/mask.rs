@@ -27,24 +27,37 @@ pub fn minimum(filters: usize) -> usize {
     ((filters as f64 * MIN_SHARE).floor() as usize).max(1)
 }
 
+/// How many filters of a layer stay.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Prune exactly this share.
+    pub ratio: Option<f64>,
+    /// Never prune more than this share.
+    pub most: f64,
+    /// Keep a multiple of this many, or all.
+    pub round_to: usize,
+}
+
 /// `count` filters or somewhat more: a multiple of `round_to`, or all there are.
 pub fn rounded(count: usize, filters: usize, round_to: usize) -> usize {
     count.next_multiple_of(round_to.max(1)).min(filters)
 }
 
-/// Which filters to keep: those of [`kept`], or exactly all but the share `ratio` with the
-/// smallest M; never fewer than [`minimum`], and as many as [`rounded`] says (those with the
-/// largest M, ties by index).
-pub fn decide(m: &ArrayD<f32>, ratio: Option<f64>, round_to: usize) -> Vec<bool> {
+/// Which filters to keep: those of [`kept`], but as many as `bounds` allow, and never fewer than
+/// [`minimum`] (those with the largest M, ties by index).
+pub fn decide(m: &ArrayD<f32>, bounds: Bounds) -> Vec<bool> {
     let filters = m.len();
     let mut keep = kept(m);
-    let wanted = match ratio {
+    let wanted = match bounds.ratio {
         Some(r) => filters - (filters as f64 * r).round() as usize,
-        None => keep.iter().filter(|&&k| k).count(),
+        None => {
+            let least = filters - (filters as f64 * bounds.most).floor() as usize;
+            keep.iter().filter(|&&k| k).count().max(least)
+        }
     }
     .max(minimum(filters));
-    let wanted = rounded(wanted, filters, round_to);
-    if ratio.is_some() || wanted > keep.iter().filter(|&&k| k).count() {
+    let wanted = rounded(wanted, filters, bounds.round_to);
+    if bounds.ratio.is_some() || wanted > keep.iter().filter(|&&k| k).count() {
         let mut order: Vec<(usize, f32)> = m.iter().copied().enumerate().collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         keep = vec![false; filters];
@@ -98,6 +111,12 @@ impl Regularizer {
 mod tests {
     use super::*;
 
+    const ANY: Bounds = Bounds {
+        ratio: None,
+        most: 1.0,
+        round_to: 1,
+    };
+
     fn array(v: &[f32]) -> ArrayD<f32> {
         Array1::from(v.to_vec()).into_dyn()
     }
@@ -119,27 +138,41 @@ mod tests {
 
     #[test]
     fn a_layer_is_never_emptied() {
-        let keep = decide(&array(&[-0.5, -0.1, -0.3]), None, 1);
+        let keep = decide(&array(&[-0.5, -0.1, -0.3]), ANY);
         assert_eq!(keep, [false, true, false]);
-        let forty = decide(&array(&[-1.0; 40]), None, 1);
+        let forty = decide(&array(&[-1.0; 40]), ANY);
         assert_eq!(forty.iter().filter(|&&k| k).count(), 2);
     }
 
     #[test]
     fn a_ratio_takes_the_smallest() {
-        let keep = decide(&array(&[0.1, 0.4, 0.2, 0.3]), Some(0.5), 1);
+        let keep = decide(
+            &array(&[0.1, 0.4, 0.2, 0.3]),
+            Bounds {
+                ratio: Some(0.5),
+                ..ANY
+            },
+        );
         assert_eq!(keep, [false, true, false, true]);
     }
 
     #[test]
     fn filters_are_kept_in_multiples() {
         let m = array(&[0.1, -0.4, 0.2, -0.3, 0.3, -0.1]);
-        let count = |n| decide(&m, None, n).iter().filter(|&&k| k).count();
+        let to = |round_to| Bounds { round_to, ..ANY };
+        let count = |n| decide(&m, to(n)).iter().filter(|&&k| k).count();
         assert_eq!((count(1), count(2), count(4)), (3, 4, 4));
         assert_eq!(count(5), 5);
         assert_eq!(count(8), 6);
         // The next best ones stay.
-        assert!(decide(&m, None, 4)[5]);
+        assert!(decide(&m, to(4))[5]);
+    }
+
+    #[test]
+    fn no_more_than_a_share_of_a_layer_goes() {
+        let m = array(&[-0.1, -0.4, -0.2, -0.3, 0.3]);
+        let keep = decide(&m, Bounds { most: 0.6, ..ANY });
+        assert_eq!(keep, [true, false, false, false, true]);
     }
 
     #[test]

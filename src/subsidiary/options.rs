@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::mask::Bounds;
 use crate::data::Augment;
 use crate::rewrite::{FilterMasks, Removal};
 
@@ -99,6 +100,9 @@ pub struct Options {
     pub keep: Vec<String>,
     /// What a pruned filter leaves behind; training masks where the rewrite will.
     pub removal: Removal,
+    /// Of no layer is more than this share pruned (unless a ratio is given): each mask is learned
+    /// with the layers above still whole, and does not know what will be taken from them.
+    pub max_share: f64,
     /// Layers keep a multiple of this many filters, or all that they have.
     pub round_to: usize,
     /// Weight of the regulariser on the share of filters kept.
@@ -132,10 +136,19 @@ pub struct Options {
 }
 
 impl Options {
+    /// How many filters a learned mask may leave.
+    pub(super) fn bounds(&self, ratio: Option<f64>) -> Bounds {
+        Bounds {
+            ratio,
+            most: self.max_share,
+            round_to: self.round_to,
+        }
+    }
+
     /// Steps that a phase should at least have: on a small set of images an epoch is few steps.
     const MASK_STEPS: usize = 240;
     const MAIN_STEPS: usize = 240;
-    const FINAL_STEPS: usize = 3_000;
+    const FINAL_STEPS: usize = 2_000;
 
     /// Defaults for `images` training images. The number of epochs is such that a phase has some
     /// hundred steps: the paper's 200 epochs a phase take days.
@@ -146,8 +159,9 @@ impl Options {
             selector: Selector::Subsidiary { ratio: None },
             keep: Vec::new(),
             removal: Removal::Drop,
+            max_share: 0.6,
             round_to: 1,
-            alpha: 0.3,
+            alpha: 0.4,
             distill: 0.5,
             mask_epochs: Self::MASK_STEPS.div_ceil(steps).clamp(1, 20),
             main_epochs: Self::MAIN_STEPS.div_ceil(steps).clamp(1, 20),

@@ -68,7 +68,7 @@ pub(super) fn run(
         Selector::Subsidiary { ratio } => {
             let epochs = train_mask(trainer, unit, m, &span, &label)?;
             (
-                mask::decide(trainer.param(m), ratio, trainer.options().round_to),
+                mask::decide(trainer.param(m), trainer.options().bounds(ratio)),
                 epochs,
             )
         }

@@ -272,6 +272,9 @@ impl<'a> Trainer<'a> {
                 return Err(TrainError::Diverged(loss));
             }
             phase.optimizer.step(self.network, &gradients);
+            if let Some(average) = &mut phase.average {
+                average.update(self.network, &phase.params);
+            }
             sum += f64::from(loss) * indices.len() as f64;
             count += indices.len();
             self.observer.advance(1);
@@ -310,6 +313,7 @@ impl<'a> Trainer<'a> {
             params: vec![m],
             optimizer: Optimizer::new(Rule::ADAM, self.options.mask_lr, schedule),
             batch_statistics: false,
+            average: None,
         }
     }
 
@@ -341,12 +345,16 @@ impl<'a> Trainer<'a> {
             params: span.params.clone(),
             optimizer: Optimizer::new(rule, self.options.main_lr, self.schedule(steps)),
             batch_statistics: true,
+            average: Some(Average::new(steps)),
         };
         let mut loss = 0.0;
         for _ in 0..epochs {
             loss = self.train_epoch(&mut phase, span, None)?;
             self.observer
                 .detail(&format!("{label}, retraining: loss {loss:.3}"));
+        }
+        if let Some(average) = phase.average {
+            average.store(self.network, &phase.params);
         }
         if epochs > 0 {
             self.reestimate(span)?;
@@ -409,4 +417,41 @@ pub(super) struct Phase {
     params: Vec<ParamId>,
     optimizer: Optimizer,
     batch_statistics: bool,
+    average: Option<Average>,
+}
+
+/// A moving average of parameters over the last tenth of a phase: the sign of an averaged latent
+/// is the one it mostly had, not the one of the last step.
+#[derive(Debug)]
+struct Average {
+    values: Vec<ArrayD<f32>>,
+    rate: f32,
+}
+
+impl Average {
+    fn new(steps: usize) -> Self {
+        Self {
+            values: Vec::new(),
+            rate: (10.0 / steps.max(1) as f32).min(1.0),
+        }
+    }
+
+    fn update(&mut self, network: &Network, params: &[ParamId]) {
+        let now = params.iter().map(|&p| &network.param(p).value);
+        if self.values.is_empty() {
+            self.values = now.cloned().collect();
+            return;
+        }
+        let rate = self.rate;
+        for (mean, now) in self.values.iter_mut().zip(now) {
+            mean.zip_mut_with(now, |m, &x| *m += rate * (x - *m));
+        }
+    }
+
+    /// The parameters become their averages.
+    fn store(self, network: &mut Network, params: &[ParamId]) {
+        for (&p, mean) in params.iter().zip(self.values) {
+            network.params[p.0].value = mean;
+        }
+    }
 }

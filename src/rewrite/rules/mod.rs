@@ -10,7 +10,11 @@ mod concat;
 mod layer;
 mod normalization;
 mod pad;
+mod parts;
 mod pool;
+mod quantize;
+mod reduce;
+mod resize;
 mod shape;
 mod shuffle;
 mod unary;
@@ -28,7 +32,9 @@ pub(crate) use layer::{Border, LayerShape, Mixing, Shift};
 
 /// A function that says what one node does to channels: `None` if it reads nothing of them that a
 /// cut would change, an error (why not) if it is declined.
-pub(crate) type Rule = fn(&Context<'_, '_>) -> Result<Option<Behaviour>, String>;
+pub(crate) type Rule = fn(&Context<'_, '_>) -> Outcome;
+
+type Outcome = Result<Option<Behaviour>, String>;
 
 /// Every operator with a rule.
 const TABLE: &[(Rule, &[&str])] = &[
@@ -37,6 +43,8 @@ const TABLE: &[(Rule, &[&str])] = &[
     (layer::gemm, &["Gemm"]),
     (layer::matmul, &["MatMul"]),
     (normalization::batch, &["BatchNormalization"]),
+    (normalization::instance, &["InstanceNormalization"]),
+    (normalization::softmax, &["Softmax", "LogSoftmax"]),
     (
         unary::scalar,
         &[
@@ -44,6 +52,13 @@ const TABLE: &[(Rule, &[&str])] = &[
             "Relu",
             "LeakyRelu",
             "Elu",
+            "Selu",
+            "Celu",
+            "ThresholdedRelu",
+            "Softsign",
+            "Mish",
+            "Gelu",
+            "Erf",
             "Sign",
             "Abs",
             "Neg",
@@ -67,8 +82,11 @@ const TABLE: &[(Rule, &[&str])] = &[
     (unary::dropout, &["Dropout"]),
     (
         broadcast::arithmetic,
-        &["Add", "Sub", "Mul", "Div", "Min", "Max"],
+        &[
+            "Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean", "Pow",
+        ],
     ),
+    (broadcast::logic, &["And", "Or", "Xor"]),
     (
         broadcast::comparison,
         &["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"],
@@ -77,7 +95,25 @@ const TABLE: &[(Rule, &[&str])] = &[
     (broadcast::prelu, &["PRelu"]),
     (pool::max, &["MaxPool", "GlobalMaxPool"]),
     (pool::average, &["AveragePool"]),
-    (pool::mean, &["GlobalAveragePool", "ReduceMean"]),
+    (pool::norm, &["LpPool"]),
+    (reduce::global, &["GlobalAveragePool", "GlobalLpPool"]),
+    (
+        reduce::reduce,
+        &[
+            "ReduceMean",
+            "ReduceSum",
+            "ReduceMax",
+            "ReduceMin",
+            "ReduceProd",
+            "ReduceL1",
+            "ReduceL2",
+            "ReduceSumSquare",
+            "ReduceLogSum",
+            "ReduceLogSumExp",
+        ],
+    ),
+    (resize::resize, &["Resize", "Upsample"]),
+    (resize::expand, &["Expand"]),
     (
         view::reshape,
         &["Reshape", "Flatten", "Squeeze", "Unsqueeze"],
@@ -85,14 +121,25 @@ const TABLE: &[(Rule, &[&str])] = &[
     (view::transpose, &["Transpose"]),
     (concat::concat, &["Concat"]),
     (pad::pad, &["Pad"]),
-    (shape::shape, &["Shape"]),
+    (parts::split, &["Split"]),
+    (parts::slice, &["Slice"]),
+    (parts::gather, &["Gather"]),
+    (parts::tile, &["Tile"]),
+    (parts::depth_to_space, &["DepthToSpace"]),
+    (parts::space_to_depth, &["SpaceToDepth"]),
+    (quantize::quantize, &["QuantizeLinear"]),
+    (quantize::dequantize, &["DequantizeLinear"]),
+    (shape::shape, &["Shape", "Size"]),
 ];
 
 /// Operators without columns that mix channels: there is nothing to cut behind them.
 const MIXES: &[&str] = &[
-    "Softmax",
-    "LogSoftmax",
+    "Hardmax",
     "LRN",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+    "CumSum",
+    "Einsum",
     "ArgMax",
     "ArgMin",
     "TopK",
@@ -148,7 +195,7 @@ pub(crate) struct Output {
     /// Where they come from; empty if the node makes new ones.
     pub sources: Vec<Source>,
     /// Those of them that cannot be cut, and why.
-    pub pinned: Option<(Range<usize>, String)>,
+    pub pinned: Vec<(Range<usize>, String)>,
 }
 
 /// The output's channel `j` is (also) channel `index[j]` of an input.
@@ -239,7 +286,7 @@ impl Output {
             axis: x.axis,
             states: x.states.iter().map(|&s| f(s)).collect(),
             sources: vec![Source::input(0, (0..x.states.len()).map(Some))],
-            pinned: None,
+            pinned: Vec::new(),
         }
     }
 
@@ -250,7 +297,7 @@ impl Output {
             axis,
             states: index.iter().map(state).collect(),
             sources: vec![Source::input(0, index.iter().copied().map(Some))],
-            pinned: None,
+            pinned: Vec::new(),
         }
     }
 }

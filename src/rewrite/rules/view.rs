@@ -1,8 +1,6 @@
 //! Operators that only rearrange: `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze`, `Transpose`.
 
-use super::{Along, Behaviour, Context, Cut, Output, Parameter, shuffle};
-
-type Outcome = Result<Option<Behaviour>, String>;
+use super::{Along, Behaviour, Context, Cut, Outcome, Output, Parameter, shuffle};
 
 /// Where the channel axis goes when a shape is rewritten.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,17 +38,18 @@ pub(super) fn reshape(ctx: &Context<'_, '_>) -> Outcome {
 /// The entry of the Reshape target that holds the channels' count: -1 and 0 follow by themselves.
 fn target(ctx: &Context<'_, '_>, axis: usize) -> Result<Option<Parameter>, String> {
     let t = ctx.tensor(1).ok_or("has no target shape")?;
+    // Also where it is computed from other shapes.
     let value = ctx.facts.value(t).and_then(|v| v.to_ints());
     let entry = value.as_deref().and_then(|v| v.get(axis)).copied();
     match entry {
         Some(-1) => Ok(None),
         Some(0) if ctx.node().int("allowzero", 0) == 0 => Ok(None),
-        Some(_) if ctx.constant(1).is_some() => Ok(Some(Parameter {
+        Some(_) => Ok(Some(Parameter {
             input: 1,
             along: Along::Output(0),
             cut: Cut::Entry(axis),
         })),
-        _ => Err("has a target shape that is computed from other shapes".to_owned()),
+        None => Err("has a target shape that is not known".to_owned()),
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) fn depthwise(ctx: &Context<'_, '_>, layer: &Layer<'_>) -> Outcome {
             axis: 1,
             states,
             sources: vec![Source::input(0, (0..shape.filters).map(of))],
-            pinned: None,
+            pinned: Vec::new(),
         })
     }))
 }

@@ -235,6 +235,8 @@ pub(crate) struct Mixing {
     pub data: Option<TensorId>,
     /// Weights of a filter for each input channel of its group.
     pub kernel: usize,
+    /// Output positions of a filter, at batch size 1.
+    pub positions: usize,
     /// `alpha` of a Gemm, else 1.
     pub scale: f32,
     /// What is added to each filter (`beta · C` of a Gemm).
@@ -246,6 +248,12 @@ pub(crate) struct Mixing {
 }
 
 impl Mixing {
+    /// Multiply-accumulates of one filter, at batch size 1.
+    pub fn macs(&self) -> usize {
+        let weights = self.layer.group_inputs().saturating_mul(self.kernel);
+        weights.saturating_mul(self.positions)
+    }
+
     /// Whether filter `o` has a weight other than 0 for input channel `i`.
     pub fn reads(&self, o: usize, i: usize) -> bool {
         let width = self.layer.group_inputs().max(1);
@@ -284,6 +292,7 @@ fn mix(ctx: &Context<'_, '_>, l: Layer<'_>) -> Outcome {
     if ctx.shape(input).and_then(|s| s.get(l.data_axis)) != Some(&shape.inputs) {
         return Err("has weights that do not fit its input".to_owned());
     }
+    let out = ctx.out_shape()?;
     let width = shape.group_inputs();
     let mut reads = Vec::with_capacity(shape.filters * width);
     for o in 0..shape.filters {
@@ -297,6 +306,7 @@ fn mix(ctx: &Context<'_, '_>, l: Layer<'_>) -> Outcome {
         layer: shape,
         data: None,
         kernel: l.weight.shape().iter().skip(2).product(),
+        positions: out.iter().product::<usize>() / shape.filters.max(1),
         scale: l.scale,
         bias: l.bias,
         border: l.border,

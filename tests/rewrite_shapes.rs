@@ -1,0 +1,116 @@
+//! Shapes that mention how many channels there are: what is computed from them stays as it was.
+
+mod graphs;
+
+use std::collections::BTreeMap;
+
+use graphs::{Attr, Builder, run};
+use ndarray::{ArrayD, IxDyn, arr0};
+use onnx_bnnprune::onnx::Tensor;
+use onnx_bnnprune::onnx::proto::ModelProto;
+use onnx_bnnprune::rewrite::{FilterMasks, Removal, apply_masks, eliminate};
+use onnx_bnnprune::verify::Optimization;
+
+fn values(n: usize, salt: usize) -> Vec<f32> {
+    (0..n)
+        .map(|i| (((i + salt) * 37 % 23) as f32 - 11.0) / 4.0)
+        .collect()
+}
+
+fn conv(b: &mut Builder) -> String {
+    let w = b.weight(&[4, 2, 3, 3], values(72, 1));
+    b.node("Conv", &["x", &w], vec![])
+}
+
+fn head(b: &mut Builder, x: &str, inputs: usize) -> String {
+    let w = b.weight(&[inputs, 3], values(inputs * 3, 2));
+    b.node("MatMul", &[x, &w], vec![])
+}
+
+fn scalar(b: &mut Builder, v: i64) -> String {
+    b.constant(&Tensor::I64(arr0(v).into_dyn()))
+}
+
+/// Filters left of `layer` once 1 and 2 of its four are masked; both models agree at two batch
+/// sizes.
+fn left(model: &ModelProto, layer: &str) -> Vec<usize> {
+    let mut kept = Vec::new();
+    for removal in [Removal::Drop, Removal::Fold] {
+        let mut masks = FilterMasks::default();
+        masks.prune(layer, 4, [1, 2]);
+        let masked = apply_masks(model, &masks, removal).unwrap().model;
+        let e = eliminate(&masked).unwrap();
+        for batch in [1, 3] {
+            let x = values(batch * 50, 3);
+            let x = ArrayD::from_shape_vec(IxDyn(&[batch, 2, 5, 5]), x).unwrap();
+            let run = |m: &ModelProto| run(m, &x, Optimization::Basic);
+            assert_ne!(run(model), run(&masked), "the masks move nothing");
+            assert_eq!(run(&masked), run(&e.model));
+        }
+        let layers: BTreeMap<_, _> = e.layers.into_iter().map(|l| (l.name, l.kept)).collect();
+        kept.push(layers[layer].clone());
+    }
+    assert_eq!(kept[0], kept[1]);
+    kept.remove(0)
+}
+
+#[test]
+fn a_target_computed_from_the_tensors_own_shape() {
+    // x.view(x.size(0), x.size(1) * x.size(2) * x.size(3))
+    let mut b = Builder::new(&[2, 5, 5]);
+    let a = conv(&mut b);
+    let shape = b.node("Shape", &[&a], vec![]);
+    let mut sizes = Vec::new();
+    for i in 0..4 {
+        let i = b.ints(&[i]);
+        sizes.push(b.node("Gather", &[&shape, &i], vec![]));
+    }
+    let chw = b.node("Mul", &[&sizes[1], &sizes[2]], vec![]);
+    let chw = b.node("Mul", &[&chw, &sizes[3]], vec![]);
+    let target = b.node("Concat", &[&sizes[0], &chw], vec![("axis", Attr::Int(0))]);
+    let flat = b.node("Reshape", &[&a, &target], vec![]);
+    let last = head(&mut b, &flat, 36);
+    assert_eq!(left(&b.model(&[&last]), &a), [0, 3]);
+}
+
+#[test]
+fn a_shape_read_of_one_tensor_that_shapes_another() {
+    // The channel count of the cut tensor as the rows of a fixed reshape further down.
+    let mut b = Builder::new(&[2, 5, 5]);
+    let a = conv(&mut b);
+    let attributes = vec![("start", Attr::Int(1)), ("end", Attr::Int(2))];
+    let count = b.node("Shape", &[&a], attributes);
+    let pooled = b.node("GlobalAveragePool", &[&a], vec![]);
+    let flat = b.node("Flatten", &[&pooled], vec![]);
+    let last = head(&mut b, &flat, 4);
+    // [N, 3] as it is, times 4.
+    let number = b.node("Cast", &[&count], vec![("to", Attr::Int(1))]);
+    let y = b.node("Mul", &[&last, &number], vec![]);
+    assert_eq!(left(&b.model(&[&y]), &a), [0, 3]);
+}
+
+#[test]
+fn a_mean_written_as_a_sum_over_the_number_of_channels() {
+    let mut b = Builder::new(&[2, 5, 5]);
+    let a = conv(&mut b);
+    let shape = b.node("Shape", &[&a], vec![]);
+    let one = scalar(&mut b, 1);
+    let count = b.node("Gather", &[&shape, &one], vec![]);
+    let count = b.node("Cast", &[&count], vec![("to", Attr::Int(1))]);
+    let halved = b.node("Div", &[&a, &count], vec![]);
+    let flat = b.node("Flatten", &[&halved], vec![]);
+    let last = head(&mut b, &flat, 36);
+    assert_eq!(left(&b.model(&[&last]), &a), [0, 3]);
+}
+
+#[test]
+fn the_size_of_a_cut_tensor() {
+    let mut b = Builder::new(&[2, 5, 5]);
+    let a = conv(&mut b);
+    let size = b.node("Size", &[&a], vec![]);
+    let size = b.node("Cast", &[&size], vec![("to", Attr::Int(1))]);
+    let scaled = b.node("Div", &[&a, &size], vec![]);
+    let flat = b.node("Flatten", &[&scaled], vec![]);
+    let last = head(&mut b, &flat, 36);
+    assert_eq!(left(&b.model(&[&last]), &a), [0, 3]);
+}
