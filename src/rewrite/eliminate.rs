@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::inserted::{add_behind, correct, float_attribute, int_attribute, scatter, to_gather};
+use super::inserted::{
+    add_behind, correct, float_attribute, int_attribute, ints_attribute, scatter, to_gather,
+};
 use super::{Analysis, ChannelMaps, EliminateOptions, LayerOutcome, Plan, RewriteError};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph};
@@ -104,6 +106,12 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     }
     for (n, groups) in plan.groups {
         editor.set_attribute(n.0, int_attribute("group", groups as i64));
+    }
+    for (n, name, value) in plan.attributes {
+        match value {
+            Some(list) => editor.set_attribute(n.0, ints_attribute(name, list)),
+            None => editor.remove_attribute(n.0, name),
+        }
     }
     // (before which node, the new one)
     let mut new: Vec<(usize, NodeProto)> = Vec::new();
