@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Residual;
+use super::bounds::{self, Interval};
 use super::groups::{self, Group, GroupId, MaskSite};
 use super::rules::{
     self, Behaviour, Channels, Context, LayerShape, Mixing, Output, Source, Zeroed,
@@ -28,6 +29,8 @@ pub struct Analysis {
     groups: Vec<Group>,
     sites: Vec<Vec<MaskSite>>,
     group_of: BTreeMap<String, GroupId>,
+    /// What each channel of each tensor can hold at all.
+    bounds: Vec<Option<Vec<Interval>>>,
     /// Channels that may still be tracked, over all tensors.
     budget: usize,
 }
@@ -84,6 +87,7 @@ impl Analysis {
             groups: Vec::new(),
             sites: Vec::new(),
             group_of: BTreeMap::new(),
+            bounds: vec![None; graph.tensor_count()],
             budget: MOST_IN_ALL,
         };
         for &n in graph.order() {
@@ -130,7 +134,14 @@ impl Analysis {
             .and_then(|b| accounted_for(b, &tracked));
         match outcome {
             Ok(None) => {}
-            Ok(Some(behaviour)) => self.register(graph, n, behaviour),
+            Ok(Some(mut behaviour)) => {
+                let found = bounds::of(&context, &behaviour, &self.bounds);
+                bounds::refine(&mut behaviour, &found);
+                if let Some(out) = graph.output_of(n, 0) {
+                    self.bounds[out.0] = Some(found);
+                }
+                self.register(graph, n, behaviour);
+            }
             Err(why) => {
                 let reason = format!("{} '{}' {why}", node.full_op(), graph.label(n));
                 for t in inputs.into_iter().flatten() {

@@ -8,6 +8,7 @@
 
 mod analysis;
 mod apply;
+mod bounds;
 mod constants;
 mod cost;
 mod decide;

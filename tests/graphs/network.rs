@@ -66,10 +66,10 @@ pub struct Network {
 }
 
 /// A small generator of its own, so that a seed means the same numbers everywhere.
-struct Dice(u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, n: u64) -> u64 {
+    pub fn roll(&mut self, n: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6364136223846793005)
@@ -81,7 +81,7 @@ impl Dice {
         from[self.roll(from.len() as u64) as usize]
     }
 
-    fn many(&mut self, n: usize, from: &[f32]) -> Vec<f32> {
+    pub fn many(&mut self, n: usize, from: &[f32]) -> Vec<f32> {
         (0..n).map(|_| self.pick(from)).collect()
     }
 }

@@ -314,11 +314,11 @@ pub(crate) struct Context<'a, 'm> {
 }
 
 impl<'a, 'm> Context<'a, 'm> {
-    fn node(&self) -> Node<'m> {
+    pub fn node(&self) -> Node<'m> {
         self.graph.node(self.id)
     }
 
-    fn tensor(&self, k: usize) -> Option<TensorId> {
+    pub fn tensor(&self, k: usize) -> Option<TensorId> {
         self.graph.input_of(self.id, k)
     }
 
@@ -332,12 +332,12 @@ impl<'a, 'm> Context<'a, 'm> {
     }
 
     /// The value of input `k` where it follows from constants alone.
-    fn constant(&self, k: usize) -> Option<&'a Tensor> {
+    pub fn constant(&self, k: usize) -> Option<&'a Tensor> {
         self.facts.constant(self.tensor(k)?)
     }
 
     /// The shape of the first output.
-    fn out_shape(&self) -> Result<&'a [usize], String> {
+    pub fn out_shape(&self) -> Result<&'a [usize], String> {
         let out = self.graph.output_of(self.id, 0);
         out.and_then(|t| self.facts.shape(t))
             .ok_or_else(|| "has an output of unknown shape".to_owned())
