@@ -298,3 +298,18 @@ fn a_sign_within_rounding_is_left_alone() {
     });
     assert_eq!(states(sign), "fixed -1 live");
 }
+
+/// Shapes are those of a batch of one; a sum over the batch is not known from them.
+#[test]
+fn sums_over_the_batch_have_no_known_value() {
+    let sum = |axis: i64| {
+        behind(|b, x| {
+            let axes = b.ints(&[axis]);
+            b.node("ReduceSum", &[x, &axes], vec![])
+        })
+    };
+    assert_eq!(states(sum(2)), "2 0 live");
+    assert_eq!(states(sum(0)), "fixed 0 live");
+    let softmax = one("Softmax", vec![("axis", Attr::Int(0))]);
+    assert_eq!(states(softmax), "fixed fixed live");
+}
