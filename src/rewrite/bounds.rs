@@ -320,10 +320,15 @@ fn batch_norm(ctx: &Context<'_, '_>, x: &[Interval]) -> Option<Vec<Interval>> {
 
 /// Sums of weights times what is read; around a zero-padded border some weights meet 0.
 fn mixing(ctx: &Context<'_, '_>, m: &Mixing, data: Option<&[Interval]>) -> Option<Vec<Interval>> {
-    let data = data.filter(|d| d.len() == m.layer.inputs && d.iter().any(|i| *i != ALL))?;
+    let data =
+        data.filter(|d| d.len() == m.layer.inputs && d.iter().any(|i| i.size().is_finite()))?;
     let weight = ctx.facts.constant(m.layer.weight)?.as_f32()?;
     let filter = |o: usize| {
         let (mut sum, mut size, mut terms) = (Interval::point(0.0), 0.0, 0.0);
+        let unbounded = |i: usize, x: &Interval| !x.size().is_finite() && m.reads(o, i);
+        if data.iter().enumerate().any(|(i, x)| unbounded(i, x)) {
+            return ALL;
+        }
         for (i, &x) in data.iter().enumerate().filter(|(i, _)| m.reads(o, *i)) {
             for &w in m.layer.taps(weight, o, i).iter().flatten() {
                 let mut term = x.times(Interval::point(f64::from(w) * f64::from(m.scale)));

@@ -21,6 +21,8 @@ pub struct Eliminated {
     pub channels: ChannelMaps,
     /// The plan, printed.
     pub plan: String,
+    /// What the graph got besides narrower tensors ([`Plan::changes`]).
+    pub changes: Vec<String>,
 }
 
 /// Removes every channel that is provably constant or provably unused, without changing what the
@@ -40,7 +42,7 @@ pub fn eliminate_with(
     let analysis = Analysis::with_residual(&graph, &facts, options.residual);
     let plan = Plan::new(&graph, &facts, &analysis, options)?;
     check(&graph, &facts, &plan)?;
-    let text = plan.to_string();
+    let (text, changes) = (plan.to_string(), plan.changes());
     let layers = plan.layers.clone();
     let mut channels = plan.channels.clone();
     let out = apply(&graph, model, plan);
@@ -58,6 +60,7 @@ pub fn eliminate_with(
         layers,
         channels,
         plan: text,
+        changes,
     })
 }
 

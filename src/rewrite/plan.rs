@@ -67,23 +67,31 @@ impl fmt::Display for Plan {
         for (t, m) in &self.channels {
             writeln!(f, "tensor '{t}': axis {} keeps {}", m.axis, m.kept.len())?;
         }
-        for s in &self.scatters {
-            let constant = |p: &&Place| matches!(p, Place::Constant(_));
-            let (missing, count) = (s.places.iter().filter(constant).count(), s.places.len());
-            writeln!(
-                f,
-                "input {} of '{}': scattered, {missing} of {count} channels are constant",
-                s.input, s.label
-            )?;
-        }
-        for (layer, how) in &self.absorbed {
-            writeln!(f, "layer '{layer}': absorbs constants into its {how}")?;
+        for line in &self.changes() {
+            writeln!(f, "{line}")?;
         }
         Ok(())
     }
 }
 
 impl Plan {
+    /// What the graph gets besides narrower tensors, one line each.
+    pub fn changes(&self) -> Vec<String> {
+        let scattered = self.scatters.iter().map(|s| {
+            let constant = |p: &&Place| matches!(p, Place::Constant(_));
+            let (missing, count) = (s.places.iter().filter(constant).count(), s.places.len());
+            format!(
+                "input {} of '{}': scattered into the stream, {missing} of {count} channels are constant",
+                s.input, s.label
+            )
+        });
+        let absorbed = self
+            .absorbed
+            .iter()
+            .map(|(layer, how)| format!("layer '{layer}': absorbs constants into its {how}"));
+        scattered.chain(absorbed).collect()
+    }
+
     /// Decides what can be cut from an analysed graph. Changes nothing.
     pub fn new(
         graph: &Graph<'_>,
