@@ -31,9 +31,9 @@ fn scalar(b: &mut Builder, v: i64) -> String {
     b.constant(&Tensor::I64(arr0(v).into_dyn()))
 }
 
-/// Filters left of `layer` once 1 and 2 of its four are masked; both models agree at two batch
-/// sizes.
-fn left(model: &ModelProto, layer: &str) -> Vec<usize> {
+/// Filters left of `layer`, in `drop` and in `fold`, once 1 and 2 of its four are masked; both models
+/// agree at two batch sizes.
+fn left(model: &ModelProto, layer: &str) -> [usize; 2] {
     let mut kept = Vec::new();
     for removal in [Removal::Drop, Removal::Fold] {
         let mut masks = FilterMasks::default();
@@ -48,10 +48,9 @@ fn left(model: &ModelProto, layer: &str) -> Vec<usize> {
             assert_eq!(run(&masked), run(&e.model));
         }
         let layers: BTreeMap<_, _> = e.layers.into_iter().map(|l| (l.name, l.kept)).collect();
-        kept.push(layers[layer].clone());
+        kept.push(layers[layer].len());
     }
-    assert_eq!(kept[0], kept[1]);
-    kept.remove(0)
+    [kept[0], kept[1]]
 }
 
 #[test]
@@ -70,7 +69,7 @@ fn a_target_computed_from_the_tensors_own_shape() {
     let target = b.node("Concat", &[&sizes[0], &chw], vec![("axis", Attr::Int(0))]);
     let flat = b.node("Reshape", &[&a, &target], vec![]);
     let last = head(&mut b, &flat, 36);
-    assert_eq!(left(&b.model(&[&last]), &a), [0, 3]);
+    assert_eq!(left(&b.model(&[&last]), &a), [2, 2]);
 }
 
 #[test]
@@ -86,7 +85,7 @@ fn a_shape_read_of_one_tensor_that_shapes_another() {
     // [N, 3] as it is, times 4.
     let number = b.node("Cast", &[&count], vec![("to", Attr::Int(1))]);
     let y = b.node("Mul", &[&last, &number], vec![]);
-    assert_eq!(left(&b.model(&[&y]), &a), [0, 3]);
+    assert_eq!(left(&b.model(&[&y]), &a), [2, 2]);
 }
 
 #[test]
@@ -100,7 +99,8 @@ fn a_mean_written_as_a_sum_over_the_number_of_channels() {
     let halved = b.node("Div", &[&a, &count], vec![]);
     let flat = b.node("Flatten", &[&halved], vec![]);
     let last = head(&mut b, &flat, 36);
-    assert_eq!(left(&b.model(&[&last]), &a), [0, 3]);
+    // 0 over a number that is not known before the model runs need not be 0.
+    assert_eq!(left(&b.model(&[&last]), &a), [2, 4]);
 }
 
 #[test]
@@ -112,5 +112,6 @@ fn the_size_of_a_cut_tensor() {
     let scaled = b.node("Div", &[&a, &size], vec![]);
     let flat = b.node("Flatten", &[&scaled], vec![]);
     let last = head(&mut b, &flat, 36);
-    assert_eq!(left(&b.model(&[&last]), &a), [0, 3]);
+    // 0 over a number that is not known before the model runs need not be 0.
+    assert_eq!(left(&b.model(&[&last]), &a), [2, 4]);
 }

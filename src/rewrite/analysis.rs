@@ -135,17 +135,10 @@ impl Analysis {
         match outcome {
             Ok(None) => {}
             Ok(Some(mut behaviour)) => {
-                let mut found = Vec::new();
-                for output in &mut behaviour.outputs {
-                    let mixing = behaviour.mixing.as_ref();
-                    let bounds = bounds::of(&context, mixing, output, &self.bounds);
-                    bounds::refine(output, &bounds);
-                    found.push(bounds);
-                }
-                for (k, bounds) in found.into_iter().enumerate() {
-                    if let Some(out) = graph.output_of(n, k) {
-                        self.bounds[out.0] = Some(bounds);
-                    }
+                let found = bounds::of(&context, &behaviour, &self.bounds);
+                bounds::refine(&mut behaviour, &found);
+                if let Some(out) = graph.output_of(n, 0) {
+                    self.bounds[out.0] = Some(found);
                 }
                 self.register(graph, n, behaviour);
             }

@@ -4,7 +4,7 @@
 //! what follows it is constant without any mask. Bounds are widened by every rounding that a
 //! runtime may do, so only a step (Sign, a comparison, Relu, Clip) makes a point of them.
 
-use super::rules::{Context, Mixing, Output};
+use super::rules::{Behaviour, Context, Mixing, Output};
 use super::state::{State, ULP};
 use crate::graph::scalar;
 use crate::onnx::Tensor;
@@ -71,27 +71,30 @@ impl Interval {
     }
 }
 
-/// Bounds of each channel of one output of a node. Where nothing is known, [`ALL`].
+/// Bounds of each channel of a node's first output. Where nothing is known, [`ALL`].
 pub(super) fn of(
     ctx: &Context<'_, '_>,
-    mixing_of: Option<&Mixing>,
-    output: &Output,
+    behaviour: &Behaviour,
     known: &[Option<Vec<Interval>>],
 ) -> Vec<Interval> {
     let node = ctx.node();
+    let Some(output) = behaviour.outputs.first() else {
+        return Vec::new();
+    };
     let count = output.states.len();
     let channels = |k: usize| -> Option<&[Interval]> { known.get(ctx.tensor(k)?.0)?.as_deref() };
     let op = node.op();
     let found: Option<Vec<Interval>> = match op {
-        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => {
-            mixing_of.and_then(|m| mixing(ctx, m, channels(m.layer.data_input)))
-        }
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => behaviour
+            .mixing
+            .as_ref()
+            .and_then(|m| mixing(ctx, m, channels(m.layer.data_input))),
         "BatchNormalization" => channels(0).and_then(|x| batch_norm(ctx, x)),
         // What they hold is what they read; padding never wins in MaxPool.
         "Identity" | "Dropout" | "MaxPool" | "GlobalMaxPool" | "Flatten" | "Reshape"
-        | "Squeeze" | "Unsqueeze" | "Transpose" | "Concat" | "Split" | "Slice" => {
-            moved(ctx, output, known)
-        }
+        | "Squeeze" | "Unsqueeze" | "Transpose" => moved(ctx, output, known),
+        // Beside constants they hold more than that.
+        "Concat" if behaviour.parameters.is_empty() => moved(ctx, output, known),
         "Relu" | "LeakyRelu" | "Sign" | "Floor" | "Ceil" | "Round" | "Sigmoid" | "Tanh"
         | "HardSigmoid" => {
             let rising = op != "LeakyRelu" || node.float("alpha", 0.01) >= 0.0;
@@ -166,8 +169,9 @@ pub(super) fn of(
 }
 
 /// States that follow from bounds: a channel that can hold but one value is constant.
-pub(super) fn refine(output: &mut Output, bounds: &[Interval]) {
-    for (state, bounds) in output.states.iter_mut().zip(bounds) {
+pub(super) fn refine(behaviour: &mut Behaviour, bounds: &[Interval]) {
+    let states = behaviour.outputs.first_mut().map(|o| o.states.iter_mut());
+    for (state, bounds) in states.into_iter().flatten().zip(bounds) {
         if state.constant().is_none()
             && let Some(known) = bounds.state()
         {
@@ -234,8 +238,9 @@ fn operands(
     let mut columns = vec![Vec::new(); count];
     for k in 0..ctx.graph.inputs_of(ctx.id).len() {
         let tracked = ctx.tensor(k).and_then(|t| known.get(t.0)?.as_ref());
+        let source = output.sources.iter().any(|s| s.input == k);
         let of: Vec<Interval> = match (tracked, ctx.constant(k)) {
-            (Some(b), _) if b.len() == count => b.clone(),
+            (Some(b), _) if source && b.len() == count => b.clone(),
             (None, Some(value)) => constant(value, output.axis, rank, count)?,
             _ => return None,
         };

@@ -24,6 +24,8 @@ pub enum Attr {
     Int(i64),
     Float(f32),
     Ints(Vec<i64>),
+    Floats(Vec<f32>),
+    Text(&'static str),
 }
 
 /// A model under construction, opset 17.
@@ -59,6 +61,12 @@ impl Builder {
                         (a.r#type, a.f) = (Some(AttributeType::Float as i32), Some(f));
                     }
                     Attr::Ints(v) => (a.r#type, a.ints) = (Some(AttributeType::Ints as i32), v),
+                    Attr::Floats(v) => {
+                        (a.r#type, a.floats) = (Some(AttributeType::Floats as i32), v);
+                    }
+                    Attr::Text(s) => {
+                        (a.r#type, a.s) = (Some(AttributeType::String as i32), Some(s.into()));
+                    }
                 }
                 a
             })
@@ -72,6 +80,22 @@ impl Builder {
             ..NodeProto::default()
         });
         output
+    }
+
+    /// Adds a node with several outputs; their names are returned.
+    pub fn split(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        count: usize,
+        attributes: Vec<(&str, Attr)>,
+    ) -> Vec<String> {
+        let first = self.node(op, inputs, attributes);
+        let names: Vec<String> = (0..count).map(|i| format!("{first}.{i}")).collect();
+        if let Some(node) = self.graph.node.last_mut() {
+            node.output.clone_from(&names);
+        }
+        names
     }
 
     /// Adds an `f32` initializer; its name is returned.

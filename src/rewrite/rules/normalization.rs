@@ -130,7 +130,10 @@ pub(super) fn softmax(ctx: &Context<'_, '_>) -> Outcome {
         return Err("mixes channels and has no columns to cut".to_owned());
     }
     let count = sizes.iter().fold(1usize, |n, &d| n.saturating_mul(d)) as f64;
+    // Shapes are those of a batch of one, so what a batch may lie on has no known size.
+    let any_size = !ctx.facts.fixed_batch() && (axis == 0 || sizes.contains(&1));
     Ok(Some(Behaviour::channelwise(x, |s| match s {
+        State::Constant(_) if any_size => State::Fixed,
         State::Constant(k) => {
             // Differences of values are all that counts.
             let spread = 4.0 * f64::from(k.slack) + (count + 8.0) * ULP;

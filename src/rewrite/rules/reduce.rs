@@ -32,7 +32,14 @@ pub(super) fn reduce(ctx: &Context<'_, '_>) -> Outcome {
         ));
     }
     let count = count_over(shape, &axes)?;
-    let mut output = Output::channelwise(x, |s| of_constant(kind, s, count));
+    // Shapes are those of a batch of one, so what a batch may lie on has no known size.
+    let batch = |&a: &usize| a == 0 || (shape[a] == 1 && kind != "Mean");
+    let any_size = !ctx.facts.fixed_batch() && axes.iter().any(batch);
+    let mut output = Output::channelwise(x, |s| match (any_size, kind) {
+        (false, _) | (true, "Max" | "Min") => of_constant(kind, s, count),
+        (true, "Mean" | "Sum" | "L1" | "L2" | "SumSquare") => s.beside(0.0),
+        (true, _) => s.join(State::Fixed),
+    });
     if node.int("keepdims", 1) == 0 {
         output.axis -= axes.iter().filter(|&&a| a < x.axis).count();
     }
