@@ -36,16 +36,18 @@ def drop(
     On top of `fold`, a layer reads nothing from an input channel that carries no information
     because of the masks: one that is the same for all samples in the fold reference, and not in
     the original. Both are looked at through `_transparent`, so that a sign or a Relu that happens
-    to be constant on these samples does not count.
+    to be constant on these samples does not count. What is constant in the original whatever the
+    input is not dropped: the sign of a positive number is +1, mask or no mask.
     """
     out = fold(model, masks)
     readers = [site for site in layers.sites(out) if not site.depthwise]
     names = list(dict.fromkeys(site.data for site in readers))
     before = runtime.tensors(_transparent(model), names_before(names), inputs)
     after = runtime.tensors(_transparent(out), names, inputs)
+    settled = _settled_signs(model)
     for site in readers:
-        was, now = before[original_name(site.data)], after[site.data]
-        dead = _silent(now, site.input_axis) & ~_silent(was, site.input_axis)
+        now, name, axis = after[site.data], original_name(site.data), site.input_axis
+        dead = _silent(now, axis) & ~_silent(before[name], axis) & ~settled.get(name, np.False_)
         if dead.any():
             factor = layers.selector(site.input_axis, now.ndim, ~dead)
             _multiply_input(out, site.node, site.data, factor)
@@ -104,6 +106,27 @@ def _transparent(model: onnx.ModelProto) -> onnx.ModelProto:
             out.graph.node.append(helper.make_node(op, [source], [name], **slope))
             source = name
     return out
+
+
+def _settled_signs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Channels of Relu, perhaps pooled, BatchNormalization, Sign, whose sign can never change."""
+    maker = {node.output[0]: node for node in model.graph.node}
+    values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    found = {}
+    for node in model.graph.node:
+        norm = maker.get(node.input[0]) if node.op_type == "Sign" else None
+        if norm is None or norm.op_type != "BatchNormalization":
+            continue
+        source = maker.get(norm.input[0])
+        while source is not None and source.op_type in ("MaxPool", "AveragePool"):
+            source = maker.get(source.input[0])
+        if source is None or source.op_type != "Relu":
+            continue
+        scale, bias, mean, variance = (values[name] for name in norm.input[1:5])
+        epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
+        at_zero = bias - scale * mean / np.sqrt(variance + epsilon)
+        found[node.output[0]] = scale * at_zero > 0
+    return found
 
 
 def _silent(tensor: np.ndarray, axis: int) -> np.ndarray:

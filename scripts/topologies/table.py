@@ -17,8 +17,9 @@ LEGEND = """\
 output). `fold` compares the pruned model with the original whose layer outputs are multiplied by a
 0/1 vector; `drop` the pruned model with the masked one, and that with a reference that finds by
 experiment which inputs carry nothing because of the masks (`†`: a layer could only be masked as in
-`fold`, so that second comparison was left out). A tie: the reference, with the inputs of its
-discontinuous operators moved within rounding, gives the other answer too.
+`fold`, so that second comparison was left out). A tie: a sample whose answers differ, and where
+the reference gives the other answer too once up to four of its signs, with inputs within 1e-6 of
+the tensor's largest value, are flipped one by one.
 """
 
 
