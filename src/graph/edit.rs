@@ -87,6 +87,13 @@ impl<'m> Editor<'m> {
         }
     }
 
+    /// Removes an attribute of the node at `index`.
+    pub fn remove_attribute(&mut self, index: usize, name: &str) {
+        if let Some(node) = self.graph.node.get_mut(index) {
+            node.attribute.retain(|a| a.name() != name);
+        }
+    }
+
     /// Inserts `node` before position `index`. Indices at and beyond it move up by one.
     pub fn insert_node(&mut self, index: usize, node: NodeProto) {
         self.names.extend(node.output.iter().cloned());

@@ -154,11 +154,7 @@ impl Facts {
             },
         );
         if all_known && !inputs.is_empty() {
-            let result = match node.op() {
-                // Not inferred: a part of its input.
-                "Slice" => known.first().copied().flatten(),
-                _ => inferred.as_ref().and_then(|s| s.first()).map(Vec::as_slice),
-            };
+            let result = inferred.as_ref().and_then(|s| s.first()).map(Vec::as_slice);
             let touched = |r| known.iter().copied().flatten().chain([r]);
             if result.is_some_and(|r| self.budget.spend(touched(r)))
                 && let Some(value) = eval::evaluate(&node, &values)

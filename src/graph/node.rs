@@ -67,6 +67,11 @@ impl<'m> Node<'m> {
         self.attribute(name).map(|a| a.ints.as_slice())
     }
 
+    /// An attribute that is a list of floats.
+    pub fn floats(&self, name: &str) -> Option<&'m [f32]> {
+        self.attribute(name).map(|a| a.floats.as_slice())
+    }
+
     /// A list of integers that must not be negative (strides, pads, kernel sizes), or `n` times the
     /// default; `None` if the list has another length or a negative entry.
     pub fn sizes(&self, name: &str, n: usize, default: usize) -> Option<Vec<usize>> {

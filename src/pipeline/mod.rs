@@ -81,6 +81,7 @@ pub fn run(
     let eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;
     let notes = written.iter().flat_map(|m| &m.notes);
     summary.details = notes.map(ToString::to_string).collect();
+    summary.details.extend(eliminated.changes.iter().cloned());
 
     // Whatever the runtime refuses was made of the input.
     let about = |e: Error| e.about(&job.input);

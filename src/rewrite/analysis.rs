@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use super::Residual;
 use super::bounds::{self, Interval};
 use super::groups::{self, Group, GroupId, MaskSite};
-use super::rules::{self, Behaviour, Channels, Context, LayerShape, Mixing, Zeroed};
+use super::rules::{
+    self, Behaviour, Channels, Context, LayerShape, Mixing, Output, Source, Zeroed,
+};
 use super::state::State;
 use super::units::{Unit, Units};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
@@ -133,10 +135,17 @@ impl Analysis {
         match outcome {
             Ok(None) => {}
             Ok(Some(mut behaviour)) => {
-                let found = bounds::of(&context, &behaviour, &self.bounds);
-                bounds::refine(&mut behaviour, &found);
-                if let Some(out) = graph.output_of(n, 0) {
-                    self.bounds[out.0] = Some(found);
+                let mut found = Vec::new();
+                for output in &mut behaviour.outputs {
+                    let mixing = behaviour.mixing.as_ref();
+                    let bounds = bounds::of(&context, mixing, output, &self.bounds);
+                    bounds::refine(output, &bounds);
+                    found.push(bounds);
+                }
+                for (k, bounds) in found.into_iter().enumerate() {
+                    if let Some(out) = graph.output_of(n, k) {
+                        self.bounds[out.0] = Some(bounds);
+                    }
                 }
                 self.register(graph, n, behaviour);
             }
@@ -151,33 +160,34 @@ impl Analysis {
     }
 
     fn register(&mut self, graph: &Graph<'_>, n: NodeId, mut behaviour: Behaviour) {
-        if self.residual == Residual::Scatter && graph.node(n).op() == "Add" {
+        if self.residual == Residual::Scatter
+            && graph.node(n).op() == "Add"
+            && let Some(Output {
+                sources, states, ..
+            }) = behaviour.outputs.first_mut()
+        {
             let tensors = &self.tensors;
-            let scattered = behaviour
-                .sources
-                .extract_if(.., |s| {
-                    let operand = graph.input_of(n, s.input);
-                    operand
-                        .and_then(|t| tensors[t.0].as_ref())
-                        .is_some_and(|c| {
-                            // A constant that goes into a stream which is not constant there.
-                            let mut pairs = s.index.iter().zip(&behaviour.states);
-                            pairs.any(|(i, out)| {
-                                let own =
-                                    i.and_then(|i| c.states.get(i)).and_then(|s| s.constant());
-                                own.is_some() && out.constant().is_none()
-                            })
-                        })
-                })
-                .filter_map(|s| {
-                    Some(Scattered {
-                        node: n,
-                        input: s.input,
-                        operand: graph.input_of(n, s.input)?,
-                        stream: graph.output_of(n, 0)?,
-                        index: s.index,
+            // A constant that goes into a stream which is not constant there.
+            let filled = |s: &mut Source| {
+                let operand = graph.input_of(n, s.input);
+                let operand = operand.and_then(|t| tensors[t.0].as_ref());
+                operand.is_some_and(|c| {
+                    let mut pairs = s.index.iter().zip(states.iter());
+                    pairs.any(|(i, out)| {
+                        let own = i.and_then(|i| c.states.get(i)).and_then(|s| s.constant());
+                        own.is_some() && out.constant().is_none()
                     })
-                });
+                })
+            };
+            let scattered = sources.extract_if(.., filled).filter_map(|s| {
+                Some(Scattered {
+                    node: n,
+                    input: s.input,
+                    operand: graph.input_of(n, s.input)?,
+                    stream: graph.output_of(n, 0)?,
+                    index: s.index,
+                })
+            });
             self.scattered.extend(scattered);
         }
         for (k, why) in &behaviour.blocked {
@@ -186,24 +196,32 @@ impl Analysis {
                 self.block(t, &reason);
             }
         }
-        self.budget = self.budget.saturating_sub(behaviour.states.len());
-        let units = (0..behaviour.states.len())
-            .map(|j| self.unit_of(graph, n, &behaviour, j))
-            .collect();
-        if let Some(out) = graph.output_of(n, 0) {
-            self.tensors[out.0] = Some(Channels {
-                axis: behaviour.axis,
-                states: behaviour.states.clone(),
-                units,
-            });
+        for (slot, output) in behaviour.outputs.iter().enumerate() {
+            self.budget = self.budget.saturating_sub(output.states.len());
+            let units: Vec<Unit> = (0..output.states.len())
+                .map(|j| self.unit_of(graph, n, output, j))
+                .collect();
+            for (part, why) in &output.pinned {
+                let reason = format!("{} '{}' {why}", graph.node(n).full_op(), graph.label(n));
+                for &u in units.get(part.clone()).into_iter().flatten() {
+                    self.units.block(u, &reason);
+                }
+            }
+            if let Some(out) = graph.output_of(n, slot) {
+                self.tensors[out.0] = Some(Channels {
+                    axis: output.axis,
+                    states: output.states.clone(),
+                    units,
+                });
+            }
         }
         self.behaviours[n.0] = Some(behaviour);
     }
 
     /// The unit of output channel `j`: a new one, or that of the input channels it comes from, tied.
-    fn unit_of(&mut self, graph: &Graph<'_>, n: NodeId, b: &Behaviour, j: usize) -> Unit {
+    fn unit_of(&mut self, graph: &Graph<'_>, n: NodeId, output: &Output, j: usize) -> Unit {
         let mut unit = None;
-        for s in &b.sources {
+        for s in &output.sources {
             let source = s.index.get(j).copied().flatten().and_then(|i| {
                 let t = s.tensor(graph, n)?;
                 self.tensors[t.0].as_ref()?.units.get(i).copied()
@@ -320,7 +338,8 @@ impl Analysis {
 fn accounted_for(b: Option<Behaviour>, tracked: &[bool]) -> Result<Option<Behaviour>, String> {
     if let Some(b) = &b {
         for (k, _) in tracked.iter().enumerate().filter(|(_, t)| **t) {
-            let known = b.sources.iter().any(|s| s.input == k)
+            let sources = b.outputs.iter().flat_map(|o| &o.sources);
+            let known = sources.into_iter().any(|s| s.input == k)
                 || b.blocked.iter().any(|(i, _)| *i == k)
                 || b.mixing.as_ref().is_some_and(|m| m.layer.data_input == k);
             if !known {

@@ -198,28 +198,32 @@ fn not_droppable(a: &Analysis, zeroed: &Zeroed) -> Vec<Note> {
 fn named_channels(graph: &Graph<'_>, a: &Analysis, zeroed: &Zeroed) -> Vec<Option<Vec<bool>>> {
     let mut named: Vec<Option<Vec<bool>>> = vec![None; graph.tensor_count()];
     for &n in graph.order() {
-        let (Some(b), Some(out)) = (&a.behaviours[n.0], graph.output_of(n, 0)) else {
-            continue;
-        };
-        let Some(channels) = &a.tensors[out.0] else {
-            continue;
-        };
-        let own = zeroed.get(&n);
-        let flags = (0..b.states.len())
-            .map(|j| {
-                let inherited = b.sources.iter().any(|s| {
-                    let i = s.index.get(j).copied().flatten();
-                    let t = s.tensor(graph, n);
-                    i.zip(t)
-                        .and_then(|(i, t)| named[t.0].as_ref()?.get(i).copied())
-                        .unwrap_or(false)
-                });
-                let itself = own.and_then(|z| z.get(j)).copied().unwrap_or(false)
-                    && a.units.why_blocked(channels.units[j]).is_none();
-                inherited || itself
-            })
-            .collect();
-        named[out.0] = Some(flags);
+        let outputs = a.behaviours[n.0].iter().flat_map(|b| &b.outputs);
+        for (slot, output) in outputs.enumerate() {
+            let Some(out) = graph.output_of(n, slot) else {
+                continue;
+            };
+            let Some(channels) = &a.tensors[out.0] else {
+                continue;
+            };
+            // A layer's filters are its only output.
+            let own = zeroed.get(&n);
+            let flags = (0..output.states.len())
+                .map(|j| {
+                    let inherited = output.sources.iter().any(|s| {
+                        let i = s.index.get(j).copied().flatten();
+                        let t = s.tensor(graph, n);
+                        i.zip(t)
+                            .and_then(|(i, t)| named[t.0].as_ref()?.get(i).copied())
+                            .unwrap_or(false)
+                    });
+                    let itself = own.and_then(|z| z.get(j)).copied().unwrap_or(false)
+                        && a.units.why_blocked(channels.units[j]).is_none();
+                    inherited || itself
+                })
+                .collect();
+            named[out.0] = Some(flags);
+        }
     }
     named
 }

@@ -4,7 +4,7 @@
 //! what follows it is constant without any mask. Bounds are widened by every rounding that a
 //! runtime may do, so only a step (Sign, a comparison, Relu, Clip) makes a point of them.
 
-use super::rules::{Behaviour, Context, Mixing};
+use super::rules::{Context, Mixing, Output};
 use super::state::{State, ULP};
 use crate::graph::scalar;
 use crate::onnx::Tensor;
@@ -71,25 +71,27 @@ impl Interval {
     }
 }
 
-/// Bounds of each channel of the output of a node. Where nothing is known, [`ALL`].
+/// Bounds of each channel of one output of a node. Where nothing is known, [`ALL`].
 pub(super) fn of(
     ctx: &Context<'_, '_>,
-    behaviour: &Behaviour,
+    mixing_of: Option<&Mixing>,
+    output: &Output,
     known: &[Option<Vec<Interval>>],
 ) -> Vec<Interval> {
     let node = ctx.node();
-    let count = behaviour.states.len();
+    let count = output.states.len();
     let channels = |k: usize| -> Option<&[Interval]> { known.get(ctx.tensor(k)?.0)?.as_deref() };
     let op = node.op();
     let found: Option<Vec<Interval>> = match op {
-        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => behaviour
-            .mixing
-            .as_ref()
-            .and_then(|m| mixing(ctx, m, channels(m.layer.data_input))),
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => {
+            mixing_of.and_then(|m| mixing(ctx, m, channels(m.layer.data_input)))
+        }
         "BatchNormalization" => channels(0).and_then(|x| batch_norm(ctx, x)),
         // What they hold is what they read; padding never wins in MaxPool.
         "Identity" | "Dropout" | "MaxPool" | "GlobalMaxPool" | "Flatten" | "Reshape"
-        | "Squeeze" | "Unsqueeze" | "Transpose" | "Concat" => moved(ctx, behaviour, known),
+        | "Squeeze" | "Unsqueeze" | "Transpose" | "Concat" | "Split" | "Slice" => {
+            moved(ctx, output, known)
+        }
         "Relu" | "LeakyRelu" | "Sign" | "Floor" | "Ceil" | "Round" | "Sigmoid" | "Tanh"
         | "HardSigmoid" => {
             let rising = op != "LeakyRelu" || node.float("alpha", 0.01) >= 0.0;
@@ -118,7 +120,7 @@ pub(super) fn of(
             x.iter().map(flip).collect()
         }),
         "Clip" => clip(ctx, channels(0)),
-        "Add" | "Sub" | "Mul" => operands(ctx, behaviour, known).map(|columns| {
+        "Add" | "Sub" | "Mul" => operands(ctx, output, known).map(|columns| {
             let join = |a: Interval, b: Interval| {
                 let size = a.size().max(b.size());
                 match op {
@@ -130,15 +132,16 @@ pub(super) fn of(
             let fold = |c: Vec<Interval>| c.into_iter().reduce(join).unwrap_or(ALL);
             columns.into_iter().map(fold).collect()
         }),
-        "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => operands(ctx, behaviour, known)
-            .map(|columns| {
+        "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => {
+            operands(ctx, output, known).map(|columns| {
                 let decide = |c: Vec<Interval>| match c.as_slice() {
                     [a, b] => compare(op, *a, *b),
                     _ => ALL,
                 };
                 columns.into_iter().map(decide).collect()
-            }),
-        "Where" => operands(ctx, behaviour, known).map(|columns| {
+            })
+        }
+        "Where" => operands(ctx, output, known).map(|columns| {
             let select = |c: Vec<Interval>| match c.as_slice() {
                 [c, a, _] if c.low == c.high && c.low == 1.0 => *a,
                 [c, _, b] if c.low == c.high && c.low == 0.0 => *b,
@@ -147,13 +150,13 @@ pub(super) fn of(
             };
             columns.into_iter().map(select).collect()
         }),
-        "Cast" => moved(ctx, behaviour, known).map(|x| x.into_iter().map(zero_or_one).collect()),
+        "Cast" => moved(ctx, output, known).map(|x| x.into_iter().map(zero_or_one).collect()),
         _ => None,
     };
     let mut found = found
         .filter(|f| f.len() == count)
         .unwrap_or_else(|| vec![ALL; count]);
-    for (bounds, state) in found.iter_mut().zip(&behaviour.states) {
+    for (bounds, state) in found.iter_mut().zip(&output.states) {
         if let Some(k) = state.constant() {
             let (v, slack) = (f64::from(k.value), f64::from(k.slack));
             *bounds = Interval::new(v - slack, v + slack);
@@ -163,8 +166,8 @@ pub(super) fn of(
 }
 
 /// States that follow from bounds: a channel that can hold but one value is constant.
-pub(super) fn refine(behaviour: &mut Behaviour, bounds: &[Interval]) {
-    for (state, bounds) in behaviour.states.iter_mut().zip(bounds) {
+pub(super) fn refine(output: &mut Output, bounds: &[Interval]) {
+    for (state, bounds) in output.states.iter_mut().zip(bounds) {
         if state.constant().is_none()
             && let Some(known) = bounds.state()
         {
@@ -203,11 +206,11 @@ fn above(v: f64) -> f64 {
 /// Channels that come from inputs as they are.
 fn moved(
     ctx: &Context<'_, '_>,
-    behaviour: &Behaviour,
+    output: &Output,
     known: &[Option<Vec<Interval>>],
 ) -> Option<Vec<Interval>> {
-    let mut out = vec![None; behaviour.states.len()];
-    for s in &behaviour.sources {
+    let mut out = vec![None; output.states.len()];
+    for s in &output.sources {
         let t = s.tensor(ctx.graph, ctx.id)?;
         let of = known.get(t.0)?.as_ref()?;
         for (out, i) in out.iter_mut().zip(&s.index) {
@@ -223,17 +226,17 @@ fn moved(
 /// For each output channel the bounds of every operand.
 fn operands(
     ctx: &Context<'_, '_>,
-    behaviour: &Behaviour,
+    output: &Output,
     known: &[Option<Vec<Interval>>],
 ) -> Option<Vec<Vec<Interval>>> {
-    let count = behaviour.states.len();
+    let count = output.states.len();
     let rank = ctx.out_shape().ok()?.len();
     let mut columns = vec![Vec::new(); count];
     for k in 0..ctx.graph.inputs_of(ctx.id).len() {
         let tracked = ctx.tensor(k).and_then(|t| known.get(t.0)?.as_ref());
         let of: Vec<Interval> = match (tracked, ctx.constant(k)) {
             (Some(b), _) if b.len() == count => b.clone(),
-            (None, Some(value)) => constant(value, behaviour.axis, rank, count)?,
+            (None, Some(value)) => constant(value, output.axis, rank, count)?,
             _ => return None,
         };
         columns.iter_mut().zip(of).for_each(|(c, b)| c.push(b));

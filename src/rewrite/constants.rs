@@ -26,6 +26,13 @@ impl ConstantWriter {
         self.requests.push(Request { node, input, value });
     }
 
+    /// Takes a request back.
+    pub fn withdraw(&mut self, node: NodeId, input: usize) -> Option<Tensor> {
+        let found = |r: &Request| r.node == node && r.input == input;
+        let at = self.requests.iter().position(found)?;
+        Some(self.requests.remove(at).value)
+    }
+
     /// What was requested for an input.
     pub fn requested(&self, node: NodeId, input: usize) -> Option<&Tensor> {
         self.requests
@@ -47,7 +54,11 @@ impl ConstantWriter {
         let mut written: Vec<(TensorId, usize, String)> = Vec::new();
         for (k, r) in self.requests.iter().enumerate() {
             let Some(source) = graph.input_of(r.node, r.input) else {
-                let wish = format!("{}.bias", graph.label(r.node));
+                let what = match r.value {
+                    Tensor::F32(_) => "bias",
+                    _ => "sizes",
+                };
+                let wish = format!("{}.{what}", graph.label(r.node));
                 let name = editor.add_initializer(&wish, &r.value);
                 editor.set_input(r.node.0, r.input, &name);
                 continue;

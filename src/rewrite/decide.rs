@@ -47,15 +47,18 @@ pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Dec
 
 type More = Vec<(Unit, Stays)>;
 
-/// One channel of each tensor that would have none left.
+/// One filter of each layer that would have none left; if all have one, then one channel of a
+/// tensor that would have none: a part of a layer's output, by Split or Slice.
 fn emptied(a: &Analysis, stays: &Solution) -> More {
-    let gone = |u: &Unit| stays[a.units.find(*u)].is_none();
-    a.tensors
-        .iter()
-        .flatten()
-        .filter(|c| c.units.iter().all(gone))
-        .filter_map(|c| c.units.first().map(|&u| (a.units.find(u), Stays::Last)))
-        .collect()
+    let empty = |c: &&Channels| !c.units.iter().any(|&u| stays[a.units.find(u)].is_some());
+    let first = |c: &Channels| Some((a.units.find(*c.units.first()?), Stays::Last));
+    let layers = a.mixing().map(|(.., out)| out);
+    let mut more: More = layers.filter(empty).filter_map(first).collect();
+    if more.is_empty() {
+        let mut tensors = a.tensors.iter().flatten().filter(empty);
+        more.extend(tensors.find_map(first));
+    }
+    more
 }
 
 /// The first `count` units among `of` that would go.

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::inserted::{add_behind, correct, float_attribute, int_attribute, scatter, to_gather};
+use super::inserted::{
+    add_behind, correct, float_attribute, int_attribute, ints_attribute, scatter, to_gather,
+};
 use super::{Analysis, ChannelMaps, EliminateOptions, LayerOutcome, Plan, RewriteError};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph};
@@ -19,6 +21,8 @@ pub struct Eliminated {
     pub channels: ChannelMaps,
     /// The plan, printed.
     pub plan: String,
+    /// What the graph got besides narrower tensors ([`Plan::changes`]).
+    pub changes: Vec<String>,
 }
 
 /// Removes every channel that is provably constant or provably unused, without changing what the
@@ -38,7 +42,7 @@ pub fn eliminate_with(
     let analysis = Analysis::with_residual(&graph, &facts, options.residual);
     let plan = Plan::new(&graph, &facts, &analysis, options)?;
     check(&graph, &facts, &plan)?;
-    let text = plan.to_string();
+    let (text, changes) = (plan.to_string(), plan.changes());
     let layers = plan.layers.clone();
     let mut channels = plan.channels.clone();
     let out = apply(&graph, model, plan);
@@ -56,6 +60,7 @@ pub fn eliminate_with(
         layers,
         channels,
         plan: text,
+        changes,
     })
 }
 
@@ -101,6 +106,12 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     }
     for (n, groups) in plan.groups {
         editor.set_attribute(n.0, int_attribute("group", groups as i64));
+    }
+    for (n, name, value) in plan.attributes {
+        match value {
+            Some(list) => editor.set_attribute(n.0, ints_attribute(name, list)),
+            None => editor.remove_attribute(n.0, name),
+        }
     }
     // (before which node, the new one)
     let mut new: Vec<(usize, NodeProto)> = Vec::new();

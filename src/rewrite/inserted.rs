@@ -155,6 +155,15 @@ pub(super) fn int_attribute(name: &str, value: i64) -> AttributeProto {
     }
 }
 
+pub(super) fn ints_attribute(name: &str, ints: Vec<i64>) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Ints as i32),
+        ints,
+        ..AttributeProto::default()
+    }
+}
+
 /// `Add` behind a layer; its output takes the layer's name, so that readers (and the graph's
 /// outputs) stay as they are.
 pub(super) fn add_behind(

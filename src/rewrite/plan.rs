@@ -47,6 +47,8 @@ pub struct Plan {
     pub(super) scatters: Vec<Scatter>,
     /// Nodes that become a `Gather` of a tensor further up.
     pub(super) gathers: Vec<GatherOf>,
+    /// Lists that nodes hold as attributes: new, or gone.
+    pub(super) attributes: Vec<(NodeId, &'static str, Option<Vec<i64>>)>,
     /// What is computed from shapes and would change with the channels.
     pub(super) corrections: Vec<Correction>,
     /// Convolutions whose `group` changes.
@@ -65,23 +67,31 @@ impl fmt::Display for Plan {
         for (t, m) in &self.channels {
             writeln!(f, "tensor '{t}': axis {} keeps {}", m.axis, m.kept.len())?;
         }
-        for s in &self.scatters {
-            let constant = |p: &&Place| matches!(p, Place::Constant(_));
-            let (missing, count) = (s.places.iter().filter(constant).count(), s.places.len());
-            writeln!(
-                f,
-                "input {} of '{}': scattered, {missing} of {count} channels are constant",
-                s.input, s.label
-            )?;
-        }
-        for (layer, how) in &self.absorbed {
-            writeln!(f, "layer '{layer}': absorbs constants into its {how}")?;
+        for line in &self.changes() {
+            writeln!(f, "{line}")?;
         }
         Ok(())
     }
 }
 
 impl Plan {
+    /// What the graph gets besides narrower tensors, one line each.
+    pub fn changes(&self) -> Vec<String> {
+        let scattered = self.scatters.iter().map(|s| {
+            let constant = |p: &&Place| matches!(p, Place::Constant(_));
+            let (missing, count) = (s.places.iter().filter(constant).count(), s.places.len());
+            format!(
+                "input {} of '{}': scattered into the stream, {missing} of {count} channels are constant",
+                s.input, s.label
+            )
+        });
+        let absorbed = self
+            .absorbed
+            .iter()
+            .map(|(layer, how)| format!("layer '{layer}': absorbs constants into its {how}"));
+        scattered.chain(absorbed).collect()
+    }
+
     /// Decides what can be cut from an analysed graph. Changes nothing.
     pub fn new(
         graph: &Graph<'_>,
@@ -98,6 +108,7 @@ impl Plan {
             behind: Vec::new(),
             unit_beta: Vec::new(),
             groups: Vec::new(),
+            attributes: Vec::new(),
             gathers: Vec::new(),
             scatters: Vec::new(),
             corrections: Vec::new(),
@@ -156,13 +167,21 @@ impl Plan {
         for p in &behaviour.parameters {
             let along = match p.along {
                 Along::Input(k) => graph.input_of(n, k),
-                Along::Output => graph.output_of(n, 0),
+                Along::Output(slot) => graph.output_of(n, slot),
+                Along::Part(_) => graph.output_of(n, 0),
             };
             let Some(map) = along.and_then(|t| self.kept(graph, t)) else {
                 continue;
             };
+            let kept = match &p.along {
+                Along::Part(part) => {
+                    let inside = map.kept.iter().filter(|k| part.contains(k));
+                    inside.map(|k| k - part.start).collect()
+                }
+                _ => map.kept.clone(),
+            };
             if p.cut == Cut::Groups {
-                self.groups.push((n, map.kept.len()));
+                self.groups.push((n, kept.len()));
                 continue;
             }
             let input = graph.input_of(n, p.input);
@@ -172,7 +191,7 @@ impl Plan {
                 && let Some(old) = target.get(entry)
             {
                 let mut difference = vec![0; target.len()];
-                difference[entry] = map.kept.len() as i64 - old;
+                difference[entry] = kept.len() as i64 - old;
                 self.corrections.push(Correction {
                     node: n,
                     at: At::Input(p.input),
@@ -180,16 +199,31 @@ impl Plan {
                 });
                 continue;
             }
-            let current = match self.constants.requested(n, p.input) {
-                Some(value) => Some(value),
-                None => input.and_then(|t| facts.constant(t)),
+            let implied = behaviour.implied.iter().find(|i| i.input == p.input);
+            let current = match (self.constants.requested(n, p.input), implied) {
+                (Some(value), _) => Some(value.clone()),
+                (None, Some(i)) => Some(Tensor::I64(Array1::from(i.value.clone()).into_dyn())),
+                (None, None) => input.and_then(|t| facts.constant(t)).cloned(),
             };
-            let cut = current.and_then(|value| cut(value, p, &map.kept));
+            let cut = current.and_then(|value| cut(&value, p, &kept));
             let cut = cut.ok_or_else(|| RewriteError::Inconsistent {
                 at: graph.label(n).to_owned(),
                 why: format!("input {} does not fit the channels it belongs to", p.input),
             })?;
             self.constants.request(n, p.input, cut);
+        }
+        for i in &behaviour.implied {
+            if self.constants.requested(n, i.input).is_none() {
+                continue;
+            }
+            if let Some(name) = i.attribute {
+                let value = self.constants.withdraw(n, i.input);
+                let list = value.and_then(|v| v.to_ints()).unwrap_or_default();
+                self.attributes.push((n, name, Some(list)));
+            }
+            if let Some(name) = i.instead_of {
+                self.attributes.push((n, name, None));
+            }
         }
         Ok(())
     }
@@ -276,7 +310,8 @@ impl Plan {
     /// A channel shuffle of which channels go.
     fn gather(&self, graph: &Graph<'_>, analysis: &Analysis, n: NodeId) -> Option<GatherOf> {
         let behaviour = analysis.behaviours[n.0].as_ref()?;
-        let (source, out) = (behaviour.sources.first()?, graph.output_of(n, 0)?);
+        let output = behaviour.outputs.first()?;
+        let (source, out) = (output.sources.first()?, graph.output_of(n, 0)?);
         let tensor = source.via?;
         let of = self.kept(graph, tensor).map(|m| m.kept.as_slice());
         let kept = self.kept(graph, out).map(|m| m.kept.as_slice());
@@ -295,7 +330,7 @@ impl Plan {
         Some(GatherOf {
             node: n,
             tensor,
-            axis: behaviour.axis,
+            axis: output.axis,
             indices,
         })
     }

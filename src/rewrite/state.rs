@@ -25,12 +25,14 @@ pub struct Known {
 }
 
 /// How a function of one number treats rounding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Smoothness {
     /// Every runtime computes it without rounding (Relu, Neg, Abs).
     Exact,
     /// Runtimes round or approximate it differently (Exp, Sigmoid).
     Rounded,
+    /// The same, and numbers of this size occur on the way (`alpha` of an Elu).
+    Scaled(f32),
     /// Has jumps: decided only where no jump lies within the slack (Sign, Round).
     Jumps,
 }
@@ -44,9 +46,12 @@ impl State {
     /// A value with a bound; [`State::Live`] if either is not finite (0 times infinity is not 0, so
     /// nothing may be concluded from it).
     pub(crate) fn known(value: f64, slack: f64) -> Self {
+        // Some runtimes flush what is smaller to 0.
+        let flushed = value != 0.0 && value.abs() < f64::from(f32::MIN_POSITIVE);
+        let flush = if flushed { f32::MIN_POSITIVE } else { 0.0 };
         let known = Known {
             value: value as f32,
-            slack: slack as f32,
+            slack: slack as f32 + flush,
         };
         if known.value.is_finite() && known.slack.is_finite() {
             Self::Constant(known)
@@ -93,12 +98,14 @@ impl State {
             let d = |x: f32| (f64::from(f(x)) - f64::from(y)).abs();
             2.0 * d(value - slack).max(d(value + slack))
         };
+        let size = f64::from(y.abs()).max(f64::from(value.abs()) + 1.0);
         let rounding = match smoothness {
             Smoothness::Exact => 0.0,
             Smoothness::Jumps if spread > 0.0 || !spread.is_finite() => return Self::Fixed,
             Smoothness::Jumps => 0.0,
-            Smoothness::Rounded if value == 0.0 && slack == 0.0 && y == 0.0 => 0.0,
-            Smoothness::Rounded => 8.0 * ULP * f64::from(y.abs()).max(f64::from(value.abs()) + 1.0),
+            _ if value == 0.0 && slack == 0.0 && y == 0.0 => 0.0,
+            Smoothness::Rounded => 8.0 * ULP * size,
+            Smoothness::Scaled(on_the_way) => 8.0 * ULP * size.max(f64::from(on_the_way.abs())),
         };
         Self::known(f64::from(y), spread + rounding)
     }
@@ -150,6 +157,38 @@ impl State {
             return Self::Fixed;
         }
         Self::exact(f32::from(u8::from(predicate(x, y))))
+    }
+
+    /// The sum of `count` copies of it, in any order.
+    pub(crate) fn sum(self, count: usize) -> Self {
+        match self {
+            Self::Constant(k) if k.value == 0.0 && k.slack == 0.0 => self,
+            Self::Constant(k) => {
+                let n = count as f64;
+                let v = f64::from(k.value) * n;
+                Self::known(v, f64::from(k.slack) * n + (n + 2.0) * ULP * v.abs())
+            }
+            s => s,
+        }
+    }
+
+    /// Several channels taken together: their common value, if they have one.
+    pub(crate) fn merge(states: impl IntoIterator<Item = Self>) -> Self {
+        let same = |a: Self, b: Self| match (a, b) {
+            (Self::Constant(x), Self::Constant(y)) if x.value == y.value => {
+                Self::known(f64::from(x.value), f64::from(x.slack.max(y.slack)))
+            }
+            _ => a.join(b),
+        };
+        states.into_iter().reduce(same).unwrap_or(Self::Live)
+    }
+
+    /// What it is where some elements are replaced by `fill`.
+    pub(crate) fn beside(self, fill: f32) -> Self {
+        match self {
+            Self::Constant(k) if k.value != fill || k.slack != 0.0 => Self::Fixed,
+            s => s,
+        }
     }
 
     /// The mean of `count` copies of it, as a runtime sums them.

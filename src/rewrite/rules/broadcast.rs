@@ -1,26 +1,61 @@
 //! Elementwise operators of several operands: data tensors are coupled, constants follow.
 
-use super::{Along, Behaviour, Context, Cut, Parameter, Source};
+use super::{Along, Behaviour, Context, Cut, Outcome, Output, Parameter, Source};
 use crate::graph::scalar;
 use crate::onnx::Tensor;
-use crate::rewrite::state::{Smoothness, State};
+use crate::rewrite::state::{Smoothness, State, ULP};
 
-type Outcome = Result<Option<Behaviour>, String>;
-
-/// `Add`, `Sub`, `Mul`, `Div`, `Min`, `Max`.
+/// `Add`, `Sub`, `Mul`, `Div`, `Min`, `Max`, `Sum`, `Mean`, `Pow`.
 pub(super) fn arithmetic(ctx: &Context<'_, '_>) -> Outcome {
     let op = ctx.node().op();
     combine(ctx, |operands| {
         let mut it = operands.iter().copied();
         let first = it.next().unwrap_or(State::Live);
-        it.fold(first, |a, b| match op {
-            "Add" => a.plus(b, 1.0),
+        let all = it.fold(first, |a, b| match op {
+            "Add" | "Sum" | "Mean" => a.plus(b, 1.0),
             "Sub" => a.plus(b, -1.0),
             "Mul" => a.times(b),
             "Div" => a.over(b),
             "Min" => extreme(a, b, f32::min),
-            _ => extreme(a, b, f32::max),
-        })
+            "Max" => extreme(a, b, f32::max),
+            _ => power(a, b),
+        });
+        match op {
+            "Mean" => all.over(State::exact(operands.len() as f32)),
+            _ => all,
+        }
+    })
+}
+
+fn power(base: State, exponent: State) -> State {
+    match exponent {
+        State::Constant(e) if e.slack == 0.0 => base.map(|v| v.powf(e.value), Smoothness::Rounded),
+        _ => base.join(exponent),
+    }
+}
+
+/// `And`, `Or`, `Xor`: true is 1, false 0.
+pub(super) fn logic(ctx: &Context<'_, '_>) -> Outcome {
+    let op = ctx.node().op();
+    // What decides the result whatever the other operand is.
+    let decisive = match op {
+        "And" => Some(State::exact(0.0)),
+        "Or" => Some(State::exact(1.0)),
+        _ => None,
+    };
+    combine(ctx, |operands| match operands {
+        [a, b] if decisive.is_some_and(|d| d == *a || d == *b) => decisive.unwrap_or(*a),
+        [State::Constant(a), State::Constant(b)] => {
+            let (a, b) = (a.value != 0.0, b.value != 0.0);
+            let bit = match op {
+                "And" => a && b,
+                "Or" => a || b,
+                _ => a != b,
+            };
+            State::exact(f32::from(u8::from(bit)))
+        }
+        [a, b] => a.join(*b),
+        _ => State::Live,
     })
 }
 
@@ -72,28 +107,27 @@ pub(super) fn prelu(ctx: &Context<'_, '_>) -> Outcome {
 }
 
 /// One operand: what is known of it for each channel of the output, and where that comes from.
+#[derive(Default)]
 struct Operand {
     states: Vec<State>,
     source: Option<Source>,
     parameter: Option<Parameter>,
+    /// Why its channels cannot be cut.
+    blocked: Option<&'static str>,
 }
 
 /// Channel by channel, the output is `f` of the operands.
 fn combine(ctx: &Context<'_, '_>, f: impl Fn(&[State]) -> State) -> Outcome {
     let inputs = 0..ctx.graph.inputs_of(ctx.id).len();
+    let shape = ctx.out_shape()?;
     let axis = inputs
         .clone()
-        .find_map(|k| ctx.channels(k))
-        .map(|c| c.axis)
+        .find_map(|k| in_output(ctx, k, shape))
         .ok_or("reads tensors whose channels are not tracked")?;
-    let shape = ctx.out_shape()?;
     let count = *shape.get(axis).ok_or("changes the rank of its input")?;
     let count = ctx.bounded(count)?;
     let operands: Vec<Operand> = inputs
-        .map(|k| match ctx.channels(k) {
-            Some(_) => data_operand(ctx, k, axis, shape),
-            None => constant_operand(ctx, k, axis, shape),
-        })
+        .map(|k| operand(ctx, k, axis, shape))
         .collect::<Result<_, _>>()?;
     let states = (0..count)
         .map(|j| {
@@ -104,45 +138,65 @@ fn combine(ctx: &Context<'_, '_>, f: impl Fn(&[State]) -> State) -> Outcome {
             f(&column)
         })
         .collect();
-    let (mut sources, mut parameters) = (Vec::new(), Vec::new());
-    for o in operands {
+    let mut behaviour = Behaviour::default();
+    let mut sources = Vec::new();
+    for (k, o) in operands.into_iter().enumerate() {
         sources.extend(o.source);
-        parameters.extend(o.parameter);
+        behaviour.parameters.extend(o.parameter);
+        let blocked = o.blocked.map(|why| (k, why.to_owned()));
+        behaviour.blocked.extend(blocked);
     }
-    Ok(Some(Behaviour {
+    behaviour.outputs.push(Output {
         axis,
         states,
         sources,
-        parameters,
-        mixing: None,
-        blocked: Vec::new(),
-    }))
+        pinned: Vec::new(),
+    });
+    Ok(Some(behaviour))
 }
 
-fn data_operand(
-    ctx: &Context<'_, '_>,
-    k: usize,
-    axis: usize,
-    out: &[usize],
-) -> Result<Operand, String> {
-    let (Some(c), Some(shape)) = (ctx.channels(k), ctx.shape(k)) else {
-        return Err("reads a tensor whose channels are not tracked".to_owned());
-    };
-    if shape.len() != out.len() || c.axis != axis {
-        return Err("combines tensors whose channels are not on the same axis".to_owned());
+/// Where the channel axis of input `k` lies in the output, if it is tracked.
+fn in_output(ctx: &Context<'_, '_>, k: usize, out: &[usize]) -> Option<usize> {
+    let rank = ctx.shape(k)?.len();
+    (ctx.channels(k)?.axis + out.len()).checked_sub(rank)
+}
+
+fn operand(ctx: &Context<'_, '_>, k: usize, axis: usize, out: &[usize]) -> Result<Operand, String> {
+    let is_data = ctx.tensor(k).is_some_and(|t| ctx.facts.is_data(t));
+    if !is_data {
+        return constant_operand(ctx, k, axis, out);
     }
-    if Some(&c.states.len()) != out.get(axis) {
-        return Err("broadcasts a tensor over channels".to_owned());
-    }
-    Ok(Operand {
-        states: c.states.clone(),
-        source: Some(Source {
-            input: k,
-            via: None,
-            index: (0..c.states.len()).map(Some).collect(),
+    let shape = ctx.shape(k).ok_or("reads a tensor of unknown shape")?;
+    let count = out.get(axis).copied().unwrap_or(1);
+    // Its size along the channel axis of the output.
+    let own = (axis + shape.len()).checked_sub(out.len());
+    let own = own.and_then(|a| shape.get(a)).copied().unwrap_or(1);
+    match ctx.channels(k) {
+        Some(c) if in_output(ctx, k, out) == Some(axis) => match c.states.len() {
+            n if n == count => Ok(Operand {
+                states: c.states.clone(),
+                source: Some(Source::input(k, (0..n).map(Some))),
+                ..Operand::default()
+            }),
+            1 => Ok(Operand {
+                states: vec![c.states[0]; count],
+                blocked: Some("reads it for every channel"),
+                ..Operand::default()
+            }),
+            _ => Err("combines tensors with different numbers of channels".to_owned()),
+        },
+        Some(_) if own != 1 => {
+            Err("combines tensors whose channels are not on the same axis".to_owned())
+        }
+        None if own != 1 => Err(format!(
+            "has an operand (input {k}) that is neither tracked nor constant"
+        )),
+        channels => Ok(Operand {
+            states: vec![State::Live; count],
+            blocked: channels.map(|_| "combines it with channels on another axis"),
+            ..Operand::default()
         }),
-        parameter: None,
-    })
+    }
 }
 
 /// A constant operand: a value per channel, one for all, or a map over space for each channel.
@@ -159,8 +213,7 @@ fn constant_operand(
         // A number computed from shapes, the batch's perhaps.
         return Ok(Operand {
             states: vec![State::Fixed; out.get(axis).copied().unwrap_or(1)],
-            source: None,
-            parameter: None,
+            ..Operand::default()
         });
     }
     let value = ctx.constant(k).ok_or_else(|| {
@@ -170,6 +223,17 @@ fn constant_operand(
         .len()
         .checked_sub(value.shape().len())
         .ok_or("has a constant operand of higher rank than its data")?;
+    // An integer exponent of a float is the number that it says.
+    let exponent = match value {
+        Tensor::I64(a) if ctx.node().op() == "Pow" && k == 1 => {
+            Some(Tensor::F32(a.mapv(|v| v as f32)))
+        }
+        Tensor::I32(a) if ctx.node().op() == "Pow" && k == 1 => {
+            Some(Tensor::F32(a.mapv(|v| v as f32)))
+        }
+        _ => None,
+    };
+    let value = exponent.as_ref().unwrap_or(value);
     let count = out.get(axis).copied().unwrap_or(1);
     // The constant's own axis that lines up with the channel axis.
     let own = axis
@@ -186,17 +250,18 @@ fn constant_operand(
     };
     Ok(Operand {
         states,
-        source: None,
         parameter: own.map(|a| Parameter {
             input: k,
-            along: Along::Output,
+            along: Along::Output(0),
             cut: Cut::Axis(a),
         }),
+        ..Operand::default()
     })
 }
 
-/// The one value of a constant, or [`State::Fixed`] where it differs over space.
-fn uniform(t: &Tensor) -> State {
+/// The one value of a constant, or [`State::Fixed`] where it differs over space. Integers divide
+/// and overflow differently: no value but 0 is followed through them.
+pub(super) fn uniform(t: &Tensor) -> State {
     fn all_same<T: Copy + PartialEq>(a: &ndarray::ArrayD<T>) -> Option<T> {
         let first = *a.first()?;
         a.iter().all(|&x| x == first).then_some(first)
@@ -209,9 +274,13 @@ fn uniform(t: &Tensor) -> State {
             all_same(a)
         }
         Tensor::Bool(a) => all_same(a).map(|b| f32::from(u8::from(b))),
-        Tensor::I32(a) => all_same(a).map(|v| v as f32),
-        Tensor::I64(a) => all_same(a).map(|v| v as f32),
-        Tensor::F64(a) => all_same(a).map(|v| v as f32),
+        Tensor::I32(a) => all_same(a).filter(|&v| v == 0).map(|_| 0.0),
+        Tensor::I64(a) => all_same(a).filter(|&v| v == 0).map(|_| 0.0),
+        Tensor::F64(a) => match all_same(a) {
+            Some(v) if f64::from(v as f32) == v => Some(v as f32),
+            Some(v) => return State::known(v, ULP * v.abs()),
+            None => None,
+        },
     };
     value.map_or(State::Fixed, State::exact)
 }

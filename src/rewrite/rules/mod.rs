@@ -10,13 +10,18 @@ mod concat;
 mod layer;
 mod normalization;
 mod pad;
+mod parts;
 mod pool;
+mod quantize;
+mod reduce;
+mod resize;
 mod shape;
 mod shuffle;
 mod unary;
 mod view;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::state::State;
 use super::units::Unit;
@@ -27,7 +32,9 @@ pub(crate) use layer::{Border, LayerShape, Mixing, Shift};
 
 /// A function that says what one node does to channels: `None` if it reads nothing of them that a
 /// cut would change, an error (why not) if it is declined.
-pub(crate) type Rule = fn(&Context<'_, '_>) -> Result<Option<Behaviour>, String>;
+pub(crate) type Rule = fn(&Context<'_, '_>) -> Outcome;
+
+type Outcome = Result<Option<Behaviour>, String>;
 
 /// Every operator with a rule.
 const TABLE: &[(Rule, &[&str])] = &[
@@ -36,6 +43,8 @@ const TABLE: &[(Rule, &[&str])] = &[
     (layer::gemm, &["Gemm"]),
     (layer::matmul, &["MatMul"]),
     (normalization::batch, &["BatchNormalization"]),
+    (normalization::instance, &["InstanceNormalization"]),
+    (normalization::softmax, &["Softmax", "LogSoftmax"]),
     (
         unary::scalar,
         &[
@@ -43,6 +52,13 @@ const TABLE: &[(Rule, &[&str])] = &[
             "Relu",
             "LeakyRelu",
             "Elu",
+            "Selu",
+            "Celu",
+            "ThresholdedRelu",
+            "Softsign",
+            "Mish",
+            "Gelu",
+            "Erf",
             "Sign",
             "Abs",
             "Neg",
@@ -66,8 +82,11 @@ const TABLE: &[(Rule, &[&str])] = &[
     (unary::dropout, &["Dropout"]),
     (
         broadcast::arithmetic,
-        &["Add", "Sub", "Mul", "Div", "Min", "Max"],
+        &[
+            "Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean", "Pow",
+        ],
     ),
+    (broadcast::logic, &["And", "Or", "Xor"]),
     (
         broadcast::comparison,
         &["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"],
@@ -76,7 +95,25 @@ const TABLE: &[(Rule, &[&str])] = &[
     (broadcast::prelu, &["PRelu"]),
     (pool::max, &["MaxPool", "GlobalMaxPool"]),
     (pool::average, &["AveragePool"]),
-    (pool::mean, &["GlobalAveragePool", "ReduceMean"]),
+    (pool::norm, &["LpPool"]),
+    (reduce::global, &["GlobalAveragePool", "GlobalLpPool"]),
+    (
+        reduce::reduce,
+        &[
+            "ReduceMean",
+            "ReduceSum",
+            "ReduceMax",
+            "ReduceMin",
+            "ReduceProd",
+            "ReduceL1",
+            "ReduceL2",
+            "ReduceSumSquare",
+            "ReduceLogSum",
+            "ReduceLogSumExp",
+        ],
+    ),
+    (resize::resize, &["Resize", "Upsample"]),
+    (resize::expand, &["Expand"]),
     (
         view::reshape,
         &["Reshape", "Flatten", "Squeeze", "Unsqueeze"],
@@ -84,14 +121,25 @@ const TABLE: &[(Rule, &[&str])] = &[
     (view::transpose, &["Transpose"]),
     (concat::concat, &["Concat"]),
     (pad::pad, &["Pad"]),
+    (parts::split, &["Split"]),
+    (parts::slice, &["Slice"]),
+    (parts::gather, &["Gather"]),
+    (parts::tile, &["Tile"]),
+    (parts::depth_to_space, &["DepthToSpace"]),
+    (parts::space_to_depth, &["SpaceToDepth"]),
+    (quantize::quantize, &["QuantizeLinear"]),
+    (quantize::dequantize, &["DequantizeLinear"]),
     (shape::shape, &["Shape", "Size"]),
 ];
 
 /// Operators without columns that mix channels: there is nothing to cut behind them.
 const MIXES: &[&str] = &[
-    "Softmax",
-    "LogSoftmax",
+    "Hardmax",
     "LRN",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+    "CumSum",
+    "Einsum",
     "ArgMax",
     "ArgMin",
     "TopK",
@@ -122,21 +170,32 @@ pub(crate) struct Channels {
 /// Filters that are taken to be zero: by node, for each filter.
 pub(crate) type Zeroed = BTreeMap<NodeId, Vec<bool>>;
 
-/// What one node does to channels. Only a node's first output is tracked.
-#[derive(Debug)]
+/// What one node does to channels.
+#[derive(Debug, Default)]
 pub(crate) struct Behaviour {
-    /// Channel axis of the output.
-    pub axis: usize,
-    /// What is known of each of its channels.
-    pub states: Vec<State>,
-    /// Where they come from; empty if the node makes new ones.
-    pub sources: Vec<Source>,
+    /// For each of the node's outputs, from the first on, its channels.
+    pub outputs: Vec<Output>,
     /// Constants of the node that follow the channels.
     pub parameters: Vec<Parameter>,
+    /// Values of such constants where the node has no input that holds them.
+    pub implied: Vec<Implied>,
     /// For Conv, Gemm and MatMul.
     pub mixing: Option<Mixing>,
     /// Inputs whose channels cannot be cut because of this node, and why.
     pub blocked: Vec<(usize, String)>,
+}
+
+/// The channels of one of a node's outputs.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    /// The axis they lie on.
+    pub axis: usize,
+    /// What is known of each.
+    pub states: Vec<State>,
+    /// Where they come from; empty if the node makes new ones.
+    pub sources: Vec<Source>,
+    /// Those of them that cannot be cut, and why.
+    pub pinned: Vec<(Range<usize>, String)>,
 }
 
 /// The output's channel `j` is (also) channel `index[j]` of an input.
@@ -149,6 +208,15 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Channels of an input.
+    fn input(input: usize, index: impl Iterator<Item = Option<usize>>) -> Self {
+        Self {
+            input,
+            via: None,
+            index: index.collect(),
+        }
+    }
+
     /// The tensor that the channels are of.
     pub fn tensor(&self, graph: &Graph<'_>, n: NodeId) -> Option<TensorId> {
         self.via.or_else(|| graph.input_of(n, self.input))
@@ -164,10 +232,25 @@ pub(crate) struct Parameter {
 }
 
 /// Whose channels a parameter follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Along {
     Input(usize),
-    Output,
+    /// Of the node's outputs this one.
+    Output(usize),
+    /// This part of the first output's channels.
+    Part(Range<usize>),
+}
+
+/// A list of integers that an attribute holds, or that follows from the shape of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Implied {
+    /// The input that holds it in [`Parameter`]s, and in newer opsets.
+    pub input: usize,
+    pub value: Vec<i64>,
+    /// Where it is written to: an attribute, or else the input.
+    pub attribute: Option<&'static str>,
+    /// An attribute that would contradict it.
+    pub instead_of: Option<&'static str>,
 }
 
 /// What of a constant is cut.
@@ -182,19 +265,39 @@ pub(crate) enum Cut {
 }
 
 impl Behaviour {
+    /// A node with one output and no constants.
+    fn of(output: Output) -> Self {
+        Self {
+            outputs: vec![output],
+            ..Self::default()
+        }
+    }
+
     /// A node whose output has the channels of input 0, index by index, on the same axis.
+    fn channelwise(x: &Channels, f: impl Fn(State) -> State) -> Self {
+        Self::of(Output::channelwise(x, f))
+    }
+}
+
+impl Output {
+    /// The channels of input 0, index by index, on the same axis.
     fn channelwise(x: &Channels, f: impl Fn(State) -> State) -> Self {
         Self {
             axis: x.axis,
             states: x.states.iter().map(|&s| f(s)).collect(),
-            sources: vec![Source {
-                input: 0,
-                via: None,
-                index: (0..x.states.len()).map(Some).collect(),
-            }],
-            parameters: Vec::new(),
-            mixing: None,
-            blocked: Vec::new(),
+            sources: vec![Source::input(0, (0..x.states.len()).map(Some))],
+            pinned: Vec::new(),
+        }
+    }
+
+    /// Channel `j` is channel `index[j]` of input 0.
+    fn rearranged(x: &Channels, axis: usize, index: &[usize]) -> Self {
+        let state = |&i: &usize| x.states.get(i).copied().unwrap_or(State::Live);
+        Self {
+            axis,
+            states: index.iter().map(state).collect(),
+            sources: vec![Source::input(0, index.iter().copied().map(Some))],
+            pinned: Vec::new(),
         }
     }
 }

@@ -1,9 +1,11 @@
-//! `BatchNormalization` in inference mode.
+//! Normalisation that keeps channels apart: `BatchNormalization` in inference mode,
+//! `InstanceNormalization`, `Softmax` over another axis.
 
-use super::{Along, Behaviour, Context, Cut, Parameter};
+use super::{Along, Behaviour, Context, Cut, Outcome, Output, Parameter};
+use crate::onnx::Tensor;
 use crate::rewrite::state::{State, ULP};
 
-pub(super) fn batch(ctx: &Context<'_, '_>) -> Result<Option<Behaviour>, String> {
+pub(super) fn batch(ctx: &Context<'_, '_>) -> Outcome {
     let node = ctx.node();
     if node.int("training_mode", 0) != 0 {
         return Err("runs in training mode: export the model in evaluation mode".to_owned());
@@ -31,16 +33,20 @@ pub(super) fn batch(ctx: &Context<'_, '_>) -> Result<Option<Behaviour>, String> 
         .zip(var)
         .map(|(((&s, &g), (&b, &m)), &v)| normalise(s, [g, b, m, v].map(f64::from), epsilon))
         .collect();
-    let mut behaviour = Behaviour::channelwise(x, |s| s);
-    behaviour.states = states;
-    behaviour.parameters = (1..5)
+    let parameters = (1..5)
         .map(|input| Parameter {
             input,
-            along: Along::Output,
+            along: Along::Output(0),
             cut: Cut::Axis(0),
         })
         .collect();
-    Ok(Some(behaviour))
+    Ok(Some(Behaviour {
+        parameters,
+        ..Behaviour::of(Output {
+            states,
+            ..Output::channelwise(x, |s| s)
+        })
+    }))
 }
 
 /// A zero scale makes the channel constant whatever it reads. The bound covers both ways runtimes
@@ -59,6 +65,82 @@ fn normalise(x: State, [g, b, m, v]: [f64; 4], epsilon: f64) -> State {
         (x - m) * s + b,
         f64::from(k.slack) * s.abs() + 8.0 * ULP * size,
     )
+}
+
+/// `InstanceNormalization`: each channel by its own mean and variance over space.
+pub(super) fn instance(ctx: &Context<'_, '_>) -> Outcome {
+    let (x, _) = ctx.data()?;
+    if x.axis != 1 {
+        return Err(format!(
+            "normalises axis 1, not the channel axis {}",
+            x.axis
+        ));
+    }
+    let parameter = |k: usize| {
+        let value = ctx.constant(k).and_then(Tensor::as_f32);
+        value
+            .filter(|a| a.shape() == [x.states.len()])
+            .ok_or_else(|| {
+                format!("has a parameter (input {k}) that is not a constant per channel")
+            })
+    };
+    let (scale, bias) = (parameter(1)?, parameter(2)?);
+    let epsilon = ctx.node().float("epsilon", 1e-5);
+    let state = |((&s, &g), &b): ((&State, &f32), &f32)| {
+        let nothing = g == 0.0 || s.is_exact_zero();
+        match s {
+            // Without epsilon, a constant channel is divided by 0.
+            _ if nothing && epsilon > 0.0 && g.is_finite() => State::exact(b),
+            State::Constant(_) if epsilon <= 0.0 => State::Live,
+            // The mean differs from the values by rounding, which is divided by sqrt(epsilon).
+            s => s.join(State::Fixed),
+        }
+    };
+    let parameters = (1..3)
+        .map(|input| Parameter {
+            input,
+            along: Along::Output(0),
+            cut: Cut::Axis(0),
+        })
+        .collect();
+    let states = x.states.iter().zip(scale).zip(bias).map(state).collect();
+    Ok(Some(Behaviour {
+        parameters,
+        ..Behaviour::of(Output {
+            states,
+            ..Output::channelwise(x, |s| s)
+        })
+    }))
+}
+
+/// `Softmax` and `LogSoftmax` over axes other than the channel axis.
+pub(super) fn softmax(ctx: &Context<'_, '_>) -> Outcome {
+    let (x, shape) = ctx.data()?;
+    let node = ctx.node();
+    let old = node.opset() < 13;
+    let axis = node
+        .axis(if old { 1 } else { -1 }, shape.len())
+        .ok_or("has an axis outside its input")?;
+    // Before opset 13 it took all axes from there on together.
+    let (mixed, sizes) = match old {
+        true => (x.axis >= axis, &shape[axis..]),
+        false => (x.axis == axis, &shape[axis..=axis]),
+    };
+    if mixed {
+        return Err("mixes channels and has no columns to cut".to_owned());
+    }
+    let count = sizes.iter().fold(1usize, |n, &d| n.saturating_mul(d)) as f64;
+    Ok(Some(Behaviour::channelwise(x, |s| match s {
+        State::Constant(k) => {
+            // Differences of values are all that counts.
+            let spread = 4.0 * f64::from(k.slack) + (count + 8.0) * ULP;
+            match node.op() {
+                "Softmax" => State::known(1.0 / count, spread / count),
+                _ => State::known(-count.ln(), spread * (1.0 + count.ln())),
+            }
+        }
+        s => s,
+    })))
 }
 
 #[cfg(test)]

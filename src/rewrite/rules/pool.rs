@@ -1,10 +1,7 @@
 //! Pooling over the spatial axes.
 
-use super::{Behaviour, Context};
-use crate::graph::{Window, normalize_axis};
-use crate::rewrite::state::State;
-
-type Outcome = Result<Option<Behaviour>, String>;
+use super::{Behaviour, Context, Outcome, reduce};
+use crate::graph::Window;
 
 fn on_axis_one(axis: usize) -> Result<(), String> {
     match axis {
@@ -32,44 +29,50 @@ pub(super) fn average(ctx: &Context<'_, '_>) -> Outcome {
     let node = ctx.node();
     let window =
         Window::of(&node, shape, None).ok_or("has attributes that contradict each other")?;
-    let padded = window.begin.iter().chain(&window.end).any(|&p| p > 0);
-    // In ceil mode the last window may hang over the end; runtimes differ in what they count there.
-    let uneven = (padded && node.int("count_include_pad", 0) != 0) || node.int("ceil_mode", 0) != 0;
+    let hangs = node.int("ceil_mode", 0) != 0 && hangs_over(&window, shape);
+    let counted = node.int("count_include_pad", 0) != 0;
+    // Only elements inside count, or zeros around them as well; of what hangs over in ceil mode,
+    // runtimes count different things. A dilated window may meet nothing but padding.
+    let uneven = match padded(&window) || hangs {
+        false => false,
+        true => counted || window.dilations.iter().any(|&d| d > 1),
+    };
     let count = product(window.kernel.iter().copied());
-    Ok(Some(Behaviour::channelwise(x, |s| match s.mean(count) {
-        State::Constant(k) if uneven && (k.value != 0.0 || k.slack != 0.0) => State::Fixed,
-        s => s,
+    Ok(Some(Behaviour::channelwise(x, |s| match uneven {
+        true => s.beside(0.0),
+        false => s.mean(count),
     })))
 }
 
-/// `GlobalAveragePool`, and `ReduceMean` over axes other than the channel axis.
-pub(super) fn mean(ctx: &Context<'_, '_>) -> Outcome {
+/// `LpPool`: around it there are zeros, which count for nothing.
+pub(super) fn norm(ctx: &Context<'_, '_>) -> Outcome {
     let (x, shape) = ctx.data()?;
+    on_axis_one(x.axis)?;
     let node = ctx.node();
-    let rank = shape.len();
-    let mut axes: Vec<usize> = if node.op() == "ReduceMean" {
-        match ctx.ints("axes", 1)?.filter(|v| !v.is_empty()) {
-            Some(v) => v
-                .iter()
-                .map(|&a| normalize_axis(a, rank))
-                .collect::<Option<_>>()
-                .ok_or("has axes outside its input")?,
-            None if node.int("noop_with_empty_axes", 0) != 0 => Vec::new(),
-            None => (0..rank).collect(),
-        }
-    } else {
-        (2..rank).collect()
-    };
-    axes.sort_unstable();
-    axes.dedup();
-    if axes.contains(&x.axis) {
-        return Err("averages over channels, so it depends on how many there are".to_owned());
-    }
-    let keep = node.op() != "ReduceMean" || node.int("keepdims", 1) != 0;
-    let count = product(axes.iter().map(|&a| shape[a]));
-    let mut behaviour = Behaviour::channelwise(x, |s| s.mean(count));
-    if !keep {
-        behaviour.axis -= axes.iter().filter(|&&a| a < x.axis).count();
-    }
-    Ok(Some(behaviour))
+    let window =
+        Window::of(&node, shape, None).ok_or("has attributes that contradict each other")?;
+    let uneven = padded(&window) || node.int("ceil_mode", 0) != 0;
+    let count = product(window.kernel.iter().copied());
+    let p = node.int("p", 2);
+    Ok(Some(Behaviour::channelwise(x, |s| match uneven {
+        true => s.beside(0.0),
+        false => reduce::norm(s, count, p),
+    })))
+}
+
+fn padded(window: &Window) -> bool {
+    window.begin.iter().chain(&window.end).any(|&p| p > 0)
+}
+
+/// Whether the last window hangs over the end of the padded input.
+fn hangs_over(window: &Window, shape: &[usize]) -> bool {
+    let sizes = shape.iter().skip(2).enumerate();
+    sizes.into_iter().any(|(i, &d)| {
+        let end = || {
+            let last = window.output(i, d, true)?.checked_sub(1)?;
+            let end = last.checked_mul(window.strides[i])?;
+            end.checked_add(window.extent(i)?)
+        };
+        end().is_none_or(|end| end > d + window.begin[i] + window.end[i])
+    })
 }

@@ -6,7 +6,7 @@
 
 use ndarray::{ArrayD, IxDyn};
 
-use super::{Behaviour, Channels, Context, Source};
+use super::{Behaviour, Channels, Context, Output};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
 
 /// Elements of a tensor that is followed one by one.
@@ -50,14 +50,12 @@ pub(super) fn ends(ctx: &Context<'_, '_>) -> Option<Behaviour> {
     let first = graph.producer(graph.input_of(middle, 0)?)?;
     let shuffle = from_first(graph, first).filter(|s| s.last == ctx.id)?;
     let (index, x) = permutation(ctx, &shuffle)?;
-    let mut behaviour = Behaviour::channelwise(x, |s| s);
-    behaviour.states = index.iter().map(|&i| x.states[i]).collect();
-    behaviour.sources = vec![Source {
-        input: 0,
-        via: Some(shuffle.source),
-        index: index.into_iter().map(Some).collect(),
-    }];
-    Some(behaviour)
+    let mut output = Output::rearranged(x, x.axis, &index);
+    output
+        .sources
+        .iter_mut()
+        .for_each(|s| s.via = Some(shuffle.source));
+    Some(Behaviour::of(output))
 }
 
 /// For each channel of the shuffle's output the channel of its source that it is, if that is all

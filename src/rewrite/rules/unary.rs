@@ -1,11 +1,9 @@
 //! Operators that act on each element alone.
 
-use super::{Behaviour, Context};
+use super::{Behaviour, Context, Outcome};
 use crate::graph::scalar;
 use crate::onnx::DataType;
 use crate::rewrite::state::{Smoothness, State};
-
-type Outcome = Result<Option<Behaviour>, String>;
 
 /// Every operator of the scalar table that has one data input.
 pub(super) fn scalar(ctx: &Context<'_, '_>) -> Outcome {
@@ -14,7 +12,10 @@ pub(super) fn scalar(ctx: &Context<'_, '_>) -> Outcome {
     let f = scalar::unary(&node).ok_or("has no scalar function")?;
     let smoothness = match node.op() {
         "Identity" | "Relu" | "Abs" | "Neg" => Smoothness::Exact,
-        "Sign" | "Floor" | "Ceil" | "Round" => Smoothness::Jumps,
+        "Sign" | "Floor" | "Ceil" | "Round" | "ThresholdedRelu" => Smoothness::Jumps,
+        "Elu" | "Celu" => Smoothness::Scaled(node.float("alpha", 1.0)),
+        "Selu" => Smoothness::Scaled(node.float("alpha", 2.0) * node.float("gamma", 2.0)),
+        "HardSigmoid" => Smoothness::Scaled(node.float("beta", 0.5)),
         _ => Smoothness::Rounded,
     };
     Ok(Some(Behaviour::channelwise(x, |s| s.map(&f, smoothness))))

@@ -1,8 +1,6 @@
 //! Operators that only rearrange: `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze`, `Transpose`.
 
-use super::{Along, Behaviour, Context, Cut, Parameter, Source, shuffle};
-
-type Outcome = Result<Option<Behaviour>, String>;
+use super::{Along, Behaviour, Context, Cut, Outcome, Output, Parameter, shuffle};
 
 /// Where the channel axis goes when a shape is rewritten.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,14 +28,7 @@ pub(super) fn reshape(ctx: &Context<'_, '_>) -> Outcome {
     let index: Vec<usize> = (0..ctx.bounded(to[map.axis])?)
         .map(|j| (j / map.inner) % channels)
         .collect();
-    let mut behaviour = Behaviour::channelwise(x, |s| s);
-    behaviour.axis = map.axis;
-    behaviour.states = index.iter().map(|&c| x.states[c]).collect();
-    behaviour.sources = vec![Source {
-        input: 0,
-        via: None,
-        index: index.into_iter().map(Some).collect(),
-    }];
+    let mut behaviour = Behaviour::of(Output::rearranged(x, map.axis, &index));
     if ctx.node().op() == "Reshape" {
         behaviour.parameters = target(ctx, map.axis)?.into_iter().collect();
     }
@@ -55,7 +46,7 @@ fn target(ctx: &Context<'_, '_>, axis: usize) -> Result<Option<Parameter>, Strin
         Some(0) if ctx.node().int("allowzero", 0) == 0 => Ok(None),
         Some(_) => Ok(Some(Parameter {
             input: 1,
-            along: Along::Output,
+            along: Along::Output(0),
             cut: Cut::Entry(axis),
         })),
         None => Err("has a target shape that is not known".to_owned()),
@@ -100,9 +91,10 @@ pub(super) fn transpose(ctx: &Context<'_, '_>) -> Outcome {
         None => shape.len().checked_sub(x.axis + 1),
         Some(p) => p.iter().position(|&a| usize::try_from(a) == Ok(x.axis)),
     };
-    let mut behaviour = Behaviour::channelwise(x, |s| s);
-    behaviour.axis = moved.ok_or("has a permutation that does not fit its input")?;
-    Ok(Some(behaviour))
+    Ok(Some(Behaviour::of(Output {
+        axis: moved.ok_or("has a permutation that does not fit its input")?,
+        ..Output::channelwise(x, |s| s)
+    })))
 }
 
 #[cfg(test)]

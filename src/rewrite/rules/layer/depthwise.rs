@@ -1,7 +1,7 @@
 //! Depthwise convolutions: each filter reads one input channel, so channels stay what they are.
 
 use super::{Layer, Outcome, bias_parameter};
-use crate::rewrite::rules::{Along, Behaviour, Context, Cut, Parameter, Source};
+use crate::rewrite::rules::{Along, Behaviour, Context, Cut, Output, Parameter, Source};
 use crate::rewrite::state::{State, ULP};
 
 /// `Conv` or `ConvTranspose` with as many groups as input channels: output channel `j` is input
@@ -22,7 +22,7 @@ pub(super) fn depthwise(ctx: &Context<'_, '_>, layer: &Layer<'_>) -> Outcome {
         .collect();
     // The weight's axis 0 holds filters (Conv) or input channels (ConvTranspose).
     let along = match shape.filter_axis {
-        0 => Along::Output,
+        0 => Along::Output(0),
         _ => Along::Input(0),
     };
     let mut parameters = vec![Parameter {
@@ -36,17 +36,15 @@ pub(super) fn depthwise(ctx: &Context<'_, '_>, layer: &Layer<'_>) -> Outcome {
         along: Along::Input(0),
         cut: Cut::Groups,
     });
+    let of = |o: usize| Some(o / multiplier);
     Ok(Some(Behaviour {
-        axis: 1,
-        states,
-        sources: vec![Source {
-            input: 0,
-            via: None,
-            index: (0..shape.filters).map(|o| Some(o / multiplier)).collect(),
-        }],
         parameters,
-        mixing: None,
-        blocked: Vec::new(),
+        ..Behaviour::of(Output {
+            axis: 1,
+            states,
+            sources: vec![Source::input(0, (0..shape.filters).map(of))],
+            pinned: Vec::new(),
+        })
     }))
 }
 

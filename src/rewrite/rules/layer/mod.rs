@@ -9,7 +9,7 @@ mod depthwise;
 
 use ndarray::{ArrayD, ArrayViewD, Axis};
 
-use super::{Behaviour, Channels, Context, Cut, Parameter};
+use super::{Behaviour, Channels, Context, Cut, Output, Parameter};
 use crate::graph::{Facts, Graph, NodeId, TensorId, Window};
 use crate::onnx::Tensor;
 use crate::rewrite::state::{State, ULP};
@@ -334,12 +334,14 @@ fn mix(ctx: &Context<'_, '_>, l: Layer<'_>) -> Outcome {
         })
         .collect();
     Ok(Some(Behaviour {
-        axis: l.out_axis,
-        states,
-        sources: Vec::new(),
         parameters: bias_parameter(ctx, &shape).into_iter().collect(),
         mixing: Some(mixing),
         blocked,
+        ..Behaviour::of(Output {
+            axis: l.out_axis,
+            states,
+            ..Output::default()
+        })
     }))
 }
 
@@ -357,7 +359,7 @@ fn bias_parameter(ctx: &Context<'_, '_>, shape: &LayerShape) -> Option<Parameter
     let axis = c.len().checked_sub(1 + from_end)?;
     (c[axis] == shape.filters && shape.filters > 1).then_some(Parameter {
         input: 2,
-        along: super::Along::Output,
+        along: super::Along::Output(0),
         cut: Cut::Axis(axis),
     })
 }

@@ -1,0 +1,167 @@
+//! Convolutions and pooling.
+
+use super::sizes;
+use crate::graph::Node;
+
+/// Geometry of a convolution or pooling window over the spatial axes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Kernel size per spatial axis.
+    pub kernel: Vec<usize>,
+    /// Stride per spatial axis.
+    pub strides: Vec<usize>,
+    /// Dilation per spatial axis.
+    pub dilations: Vec<usize>,
+    /// Padding before each spatial axis.
+    pub begin: Vec<usize>,
+    /// Padding after each spatial axis.
+    pub end: Vec<usize>,
+}
+
+impl Window {
+    /// The window of a Conv or pooling node over an input `[N, C, spatial…]`; `kernel` is the
+    /// weight's spatial shape for Conv. `None` if the attributes contradict each other.
+    pub fn of(node: &Node<'_>, input: &[usize], kernel: Option<&[usize]>) -> Option<Self> {
+        let n = input.len().checked_sub(2)?;
+        let kernel = match kernel {
+            Some(k) if k.len() == n => k.to_vec(),
+            Some(_) => return None,
+            None => node.ints("kernel_shape").and_then(sizes)?,
+        };
+        let strides = node.sizes("strides", n, 1)?;
+        let dilations = node.sizes("dilations", n, 1)?;
+        if kernel.len() != n
+            || [&kernel, &strides, &dilations]
+                .iter()
+                .any(|v| v.contains(&0))
+        {
+            return None;
+        }
+        let mut w = Self {
+            kernel,
+            strides,
+            dilations,
+            begin: vec![0; n],
+            end: vec![0; n],
+        };
+        match node.string("auto_pad").unwrap_or("NOTSET") {
+            "NOTSET" => {
+                let pads = node.sizes("pads", 2 * n, 0)?;
+                w.begin.copy_from_slice(&pads[..n]);
+                w.end.copy_from_slice(&pads[n..]);
+            }
+            "VALID" => {}
+            upper_or_lower => {
+                let lower = upper_or_lower == "SAME_LOWER";
+                for i in 0..n {
+                    let d = input[i + 2];
+                    let out = d.div_ceil(w.strides[i]);
+                    let covered = out
+                        .checked_sub(1)?
+                        .checked_mul(w.strides[i])?
+                        .checked_add(w.extent(i)?)?;
+                    let total = covered.saturating_sub(d);
+                    let (small, large) = (total / 2, total - total / 2);
+                    (w.begin[i], w.end[i]) = if lower {
+                        (large, small)
+                    } else {
+                        (small, large)
+                    };
+                }
+            }
+        }
+        Some(w)
+    }
+
+    /// The window of a ConvTranspose node with explicit padding over an input `[N, C, spatial…]`;
+    /// `None` where the padding follows from the output's size instead.
+    pub fn transposed(node: &Node<'_>, input: &[usize], kernel: Option<&[usize]>) -> Option<Self> {
+        let explicit = matches!(node.string("auto_pad"), None | Some("NOTSET" | "VALID"));
+        if !explicit || node.ints("output_shape").is_some() {
+            return None;
+        }
+        Self::of(node, input, kernel)
+    }
+
+    /// Input positions that the window spans on spatial axis `i`.
+    pub fn extent(&self, i: usize) -> Option<usize> {
+        (self.kernel[i] - 1)
+            .checked_mul(self.dilations[i])?
+            .checked_add(1)
+    }
+
+    /// Output size on spatial axis `i` for an input of size `d`.
+    pub fn output(&self, i: usize, d: usize, ceil: bool) -> Option<usize> {
+        let padded = d.checked_add(self.begin[i])?.checked_add(self.end[i])?;
+        let span = padded.checked_sub(self.extent(i)?)?;
+        let stride = self.strides[i];
+        let mut out = if ceil {
+            span.div_ceil(stride)
+        } else {
+            span / stride
+        } + 1;
+        // The last window of a ceil-mode pooling must start inside the input or its front padding.
+        if ceil && (out - 1).checked_mul(stride)? >= d + self.begin[i] {
+            out -= 1;
+        }
+        Some(out)
+    }
+}
+
+pub(super) fn conv(node: &Node<'_>, input: &[usize], weight: &[usize]) -> Option<Vec<usize>> {
+    let window = Window::of(node, input, weight.get(2..))?;
+    let mut out = vec![*input.first()?, *weight.first()?];
+    for (i, &d) in input.iter().skip(2).enumerate() {
+        out.push(window.output(i, d, false)?);
+    }
+    Some(out)
+}
+
+pub(super) fn conv_transpose(
+    node: &Node<'_>,
+    input: &[usize],
+    weight: &[usize],
+) -> Option<Vec<usize>> {
+    let spatial = input.get(2..)?;
+    let groups = usize::try_from(node.int("group", 1)).ok()?;
+    let mut out = vec![*input.first()?, weight.get(1)?.checked_mul(groups)?];
+    if let Some(sizes) = node.ints("output_shape") {
+        // Older models list batch and channels as well.
+        let sizes = sizes.get(sizes.len().checked_sub(spatial.len())?..)?;
+        out.extend(
+            sizes
+                .iter()
+                .map(|&d| usize::try_from(d).ok())
+                .collect::<Option<Vec<_>>>()?,
+        );
+        return Some(out);
+    }
+    let window = Window::of(node, input, weight.get(2..))?;
+    let extra = node.sizes("output_padding", spatial.len(), 0)?;
+    let same = node
+        .string("auto_pad")
+        .is_some_and(|p| p.starts_with("SAME"));
+    for (i, &d) in spatial.iter().enumerate() {
+        if same {
+            out.push(d.checked_mul(window.strides[i])?);
+            continue;
+        }
+        let full = d
+            .checked_sub(1)?
+            .checked_mul(window.strides[i])?
+            .checked_add(window.extent(i)?)?
+            .checked_add(extra[i])?;
+        out.push(full.checked_sub(window.begin[i].checked_add(window.end[i])?)?);
+    }
+    Some(out)
+}
+
+pub(super) fn pool(node: &Node<'_>, input: &[usize]) -> Option<Vec<usize>> {
+    let window = Window::of(node, input, None)?;
+    let ceil = node.int("ceil_mode", 0) != 0;
+    let mut out = input.get(..2)?.to_vec();
+    for (i, &d) in input.iter().skip(2).enumerate() {
+        out.push(window.output(i, d, ceil)?);
+    }
+    Some(out)
+}

@@ -1,0 +1,122 @@
+//! Reductions, and global pooling.
+
+use super::{Behaviour, Context, Outcome, Output};
+use crate::graph::normalize_axis;
+use crate::rewrite::state::{Known, Smoothness, State, ULP};
+
+/// `ReduceMean` and its kin over axes other than the channel axis.
+pub(super) fn reduce(ctx: &Context<'_, '_>) -> Outcome {
+    let (x, shape) = ctx.data()?;
+    let node = ctx.node();
+    let rank = shape.len();
+    let kind = node.op().strip_prefix("Reduce").unwrap_or_default();
+    let mut axes: Vec<usize> = match ctx.ints("axes", 1)?.filter(|v| !v.is_empty()) {
+        Some(v) => v
+            .iter()
+            .map(|&a| normalize_axis(a, rank))
+            .collect::<Option<_>>()
+            .ok_or("has axes outside its input")?,
+        None if node.int("noop_with_empty_axes", 0) == 0 => (0..rank).collect(),
+        None if matches!(kind, "Mean" | "Sum" | "Max" | "Min" | "Prod") => Vec::new(),
+        None => return Err("has no axes, of which runtimes make different things".to_owned()),
+    };
+    axes.sort_unstable();
+    axes.dedup();
+    if axes.contains(&x.axis) {
+        let what = match kind {
+            "Mean" => "averages",
+            _ => "reduces",
+        };
+        return Err(format!(
+            "{what} over channels, so it depends on how many there are"
+        ));
+    }
+    let count = count_over(shape, &axes)?;
+    let mut output = Output::channelwise(x, |s| of_constant(kind, s, count));
+    if node.int("keepdims", 1) == 0 {
+        output.axis -= axes.iter().filter(|&&a| a < x.axis).count();
+    }
+    Ok(Some(Behaviour::of(output)))
+}
+
+/// `GlobalAveragePool` and `GlobalLpPool`.
+pub(super) fn global(ctx: &Context<'_, '_>) -> Outcome {
+    let (x, shape) = ctx.data()?;
+    if x.axis != 1 {
+        return Err(format!("pools over the channel axis {}", x.axis));
+    }
+    let axes: Vec<usize> = (2..shape.len()).collect();
+    let count = count_over(shape, &axes)?;
+    let p = ctx.node().int("p", 2);
+    Ok(Some(Behaviour::channelwise(x, |s| match ctx.node().op() {
+        "GlobalLpPool" => norm(s, count, p),
+        _ => s.mean(count),
+    })))
+}
+
+fn count_over(shape: &[usize], axes: &[usize]) -> Result<usize, String> {
+    let sizes = axes.iter().filter_map(|&a| shape.get(a));
+    match sizes.fold(1usize, |n, &d| n.saturating_mul(d)) {
+        0 => Err("reduces an axis of size 0".to_owned()),
+        n => Ok(n),
+    }
+}
+
+/// A reduction of `count` copies of a value.
+fn of_constant(kind: &str, s: State, count: usize) -> State {
+    let n = count as f64;
+    let magnitude = |s: State| s.map(f32::abs, Smoothness::Exact);
+    match kind {
+        "Mean" => s.mean(count),
+        "Sum" => s.sum(count),
+        "Max" | "Min" => s,
+        "L1" => magnitude(s).sum(count),
+        "L2" => norm(s, count, 2),
+        "SumSquare" => s.times(s).sum(count),
+        "LogSum" => s.sum(count).map(f32::ln, Smoothness::Rounded),
+        "LogSumExp" => s.plus(State::known(n.ln(), 8.0 * n * ULP), 1.0),
+        "Prod" if count == 1 || s.is_exact_zero() => s,
+        // 1 to any power is exact; of others the rounding grows with each factor.
+        "Prod" if magnitude(s) == State::exact(1.0) => s.map(
+            |v| if count.is_multiple_of(2) { 1.0 } else { v },
+            Smoothness::Exact,
+        ),
+        _ => s.join(State::Fixed),
+    }
+}
+
+/// The `p`-norm of `count` copies of a value.
+pub(super) fn norm(s: State, count: usize, p: i64) -> State {
+    let State::Constant(Known { value, slack }) = s else {
+        return s;
+    };
+    if value == 0.0 && slack == 0.0 {
+        return State::exact(0.0);
+    }
+    let (n, p) = (count as f64, p as f64);
+    let v = f64::from(value).abs();
+    let power = v.powf(p) * n;
+    // Beyond what a runtime's single precision holds on the way.
+    if !(p >= 1.0 && power.is_finite() && (1e-30..1e30).contains(&power)) {
+        return State::Fixed;
+    }
+    let root = n.powf(1.0 / p);
+    let rounding = (n + 8.0 + 2.0 * p) * ULP * root * v;
+    State::known(root * v, root * f64::from(slack) + rounding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn norms_of_constants() {
+        assert_eq!(norm(State::exact(0.0), 9, 2), State::exact(0.0));
+        let k = norm(State::exact(-2.0), 9, 2).constant().unwrap();
+        assert_eq!(k.value, 6.0);
+        assert!(k.slack > 0.0);
+        // The square of it is no number that single precision holds.
+        assert_eq!(norm(State::exact(1e-25), 9, 2), State::Fixed);
+        assert_eq!(norm(State::Live, 9, 2), State::Live);
+    }
+}
