@@ -1,0 +1,167 @@
+"""References built with the `onnx` package from the original file and the masks alone."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+import layers
+import runtime
+from masks import Masks
+
+
+def fold(model: onnx.ModelProto, masks: Masks) -> onnx.ModelProto:
+    """What `--removal fold` promises: each masked layer's output, times a 0/1 vector."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    sites = layers.sites(out)
+    for name, pruned in masks.items():
+        site = layers.named(sites, name)
+        keep = np.ones(site.filters, np.float32)
+        keep[pruned] = 0
+        if site.output_axis < 0:
+            rank = -site.output_axis
+        else:
+            rank = 4
+        _multiply_output(out, site.node, layers.selector(site.output_axis, rank, keep))
+    return out
+
+
+def drop(
+    model: onnx.ModelProto, masks: Masks, inputs: dict[str, np.ndarray]
+) -> onnx.ModelProto:
+    """What `--removal drop` promises, found by experiment rather than by analysis.
+
+    On top of `fold`, a layer reads nothing from an input channel that carries no information
+    because of the masks: one that is the same for all samples in the fold reference, and not in
+    the original. Both are looked at through `_transparent`, so that a sign or a Relu that happens
+    to be constant on these samples does not count. What is constant in the original whatever the
+    input is not dropped: the sign of a positive number is +1, mask or no mask.
+    """
+    out = fold(model, masks)
+    readers = [site for site in layers.sites(out) if not site.depthwise]
+    names = list(dict.fromkeys(site.data for site in readers))
+    before = runtime.tensors(_transparent(model), names_before(names), inputs)
+    after = runtime.tensors(_transparent(out), names, inputs)
+    settled = _settled_signs(model)
+    for site in readers:
+        now, name, axis = after[site.data], original_name(site.data), site.input_axis
+        dead = _silent(now, axis) & ~_silent(before[name], axis) & ~settled.get(name, np.False_)
+        if dead.any():
+            factor = layers.selector(site.input_axis, now.ndim, ~dead)
+            _multiply_input(out, site.node, site.data, factor)
+    return out
+
+
+MASKED = "__masked"
+
+
+def original_name(name: str) -> str:
+    """What the original calls a tensor of the fold reference."""
+    return name.removesuffix(MASKED)
+
+
+def names_before(names: Iterable[str]) -> list[str]:
+    """Names of the fold reference's tensors in the original."""
+    return list(dict.fromkeys(original_name(name) for name in names))
+
+
+# Operators that can be constant, or nearly so, for a varying input, and what stands in for them:
+# strictly monotone, of modest growth, and the same at zero. Of two, the first is applied first.
+STAND_INS = {
+    "Sign": ["LeakyRelu"],
+    "Relu": ["LeakyRelu"],
+    "Clip": ["LeakyRelu"],
+    "HardSwish": ["LeakyRelu"],
+    "Erf": ["Softsign"],
+    "Tanh": ["Softsign"],
+    "Sigmoid": ["Softsign", "Sigmoid"],
+    "HardSigmoid": ["Softsign", "Sigmoid"],
+}
+
+
+def _transparent(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with a stand-in for each activation that can saturate."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    del out.graph.node[:]
+    compared = {
+        node.output[0]: node.input[0]
+        for node in model.graph.node
+        if node.op_type in ("GreaterOrEqual", "Greater")
+    }
+    fixed = layers.constants(model)
+    for node in model.graph.node:
+        binarises = node.op_type == "Where" and node.input[0] in compared
+        chain = ["LeakyRelu"] if binarises else STAND_INS.get(node.op_type)
+        if node.output[0] in fixed or chain is None:
+            out.graph.node.append(node)
+            continue
+        source = compared[node.input[0]] if binarises else node.input[0]
+        for number, op in enumerate(chain, 1):
+            last = number == len(chain)
+            name = node.output[0] if last else f"{node.output[0]}_stand_in_{number}"
+            slope = {"alpha": 0.5} if op == "LeakyRelu" else {}
+            out.graph.node.append(helper.make_node(op, [source], [name], **slope))
+            source = name
+    return out
+
+
+def _settled_signs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Channels of Relu, perhaps pooled, BatchNormalization, Sign, whose sign can never change."""
+    maker = {node.output[0]: node for node in model.graph.node}
+    values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    found = {}
+    for node in model.graph.node:
+        norm = maker.get(node.input[0]) if node.op_type == "Sign" else None
+        if norm is None or norm.op_type != "BatchNormalization":
+            continue
+        source = maker.get(norm.input[0])
+        while source is not None and source.op_type in ("MaxPool", "AveragePool"):
+            source = maker.get(source.input[0])
+        if source is None or source.op_type != "Relu":
+            continue
+        scale, bias, mean, variance = (values[name] for name in norm.input[1:5])
+        epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
+        at_zero = bias - scale * mean / np.sqrt(variance + epsilon)
+        found[node.output[0]] = scale * at_zero > 0
+    return found
+
+
+def _silent(tensor: np.ndarray, axis: int) -> np.ndarray:
+    """Channels that are the same for all samples."""
+    axis %= tensor.ndim
+    others = tuple(i for i in range(1, tensor.ndim) if i != axis)
+    spread = tensor.max(0, keepdims=True) - tensor.min(0, keepdims=True)
+    size = np.abs(tensor).max(0, keepdims=True)
+    quiet = spread <= 1e-6 * np.maximum(size, 1e-6)
+    return quiet.all(axis=(0, *others))
+
+
+def _multiply_output(model: onnx.ModelProto, node: onnx.NodeProto, factor: np.ndarray) -> None:
+    """Everything that read the node's output reads its product with `factor`."""
+    graph = model.graph
+    name, product = node.output[0], node.output[0] + MASKED
+    for other in graph.node:
+        for position, read in enumerate(other.input):
+            if read == name:
+                other.input[position] = product
+    graph.initializer.append(numpy_helper.from_array(factor, product + "_factor"))
+    index = next(i for i, n in enumerate(graph.node) if n.output[0] == name)
+    graph.node.insert(index + 1, helper.make_node("Mul", [name, product + "_factor"], [product]))
+
+
+def _multiply_input(
+    model: onnx.ModelProto, node: onnx.NodeProto, name: str, factor: np.ndarray
+) -> None:
+    """This node alone reads the product of tensor `name` with `factor`."""
+    graph = model.graph
+    product = f"{name}_for_{node.output[0]}"
+    index = next(i for i, n in enumerate(graph.node) if n.output[0] == node.output[0])
+    reader = graph.node[index]
+    for position, read in enumerate(reader.input):
+        if read == name:
+            reader.input[position] = product
+    graph.initializer.append(numpy_helper.from_array(factor, product + "_factor"))
+    graph.node.insert(index, helper.make_node("Mul", [name, product + "_factor"], [product]))
