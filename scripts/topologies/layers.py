@@ -12,13 +12,15 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 class Site:
     """A weighted node: where its channels lie in its output, and in the input that it mixes.
 
-    The output's axis counts from the front for convolutions, else from the end. `depthwise`: each
+    `rank` is that of a factor for the output; the output's axis counts from the front for
+    convolutions, else from the end. `depthwise`: each
     filter reads one channel; `grouped`: some, but not all.
     """
 
     node: onnx.NodeProto
     data: str
     filters: int
+    rank: int
     output_axis: int
     input_axis: int
     depthwise: bool = False
@@ -72,19 +74,20 @@ def sites(model: onnx.ModelProto) -> list[Site]:
             case "Conv":
                 depthwise = group > 1 and shape[1] == 1
                 grouped = group > 1 and not depthwise
-                site = Site(node, node.input[0], shape[0], 1, 1, depthwise, grouped)
+                site = Site(node, node.input[0], shape[0], len(shape), 1, 1, depthwise, grouped)
             case "ConvTranspose":
                 depthwise = group > 1 and shape[0] == group
                 grouped = group > 1 and not depthwise
-                site = Site(node, node.input[0], shape[1] * group, 1, 1, depthwise, grouped)
+                filters = shape[1] * group
+                site = Site(node, node.input[0], filters, len(shape), 1, 1, depthwise, grouped)
             case "Gemm" if right:
                 filters = shape[0] if _attribute(node, "transB", 0) else shape[1]
                 axis = 0 if _attribute(node, "transA", 0) else 1
-                site = Site(node, node.input[0], filters, -1, axis)
+                site = Site(node, node.input[0], filters, 1, -1, axis)
             case "MatMul" if right:
-                site = Site(node, node.input[0], shape[-1], -1, -1)
+                site = Site(node, node.input[0], shape[-1], 1, -1, -1)
             case "MatMul":
-                site = Site(node, node.input[1], shape[-2], -2, -2)
+                site = Site(node, node.input[1], shape[-2], 2, -2, -2)
             case _:
                 continue
         found.append(site)

@@ -22,8 +22,10 @@ class Inspected:
     free: set[str]
 
 
-def inspect(binary: Path, path: Path, model: onnx.ModelProto) -> Inspected:
-    """Layers that the tool lists, but for those that write into the model's outputs.
+def inspect(
+    binary: Path, path: Path, model: onnx.ModelProto, outputs_too: bool = False
+) -> Inspected:
+    """Layers that the tool lists; `outputs_too` with those that write into the model's outputs.
 
     `prunable` in the tool's list is about what can be learned, so float layers are not; masks
     may name them all the same. `free` layers are alone in their group, and no grouped convolution
@@ -40,7 +42,8 @@ def inspect(binary: Path, path: Path, model: onnx.ModelProto) -> Inspected:
     for layer in found["layers"]:
         name = layer["name"]
         site = layers.named(sites, name)
-        if layer["filters"] > 1 and not layers.writes_output(model, sites, site):
+        last = layers.writes_output(model, sites, site)
+        if layer["filters"] > 1 and (outputs_too or not last):
             filters[name] = layer["filters"]
         if layers.tied_by_groups(model, sites, site):
             tied.add(name)

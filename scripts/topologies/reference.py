@@ -20,11 +20,8 @@ def fold(model: onnx.ModelProto, masks: Masks) -> onnx.ModelProto:
         site = layers.named(sites, name)
         keep = np.ones(site.filters, np.float32)
         keep[pruned] = 0
-        if site.output_axis < 0:
-            rank = -site.output_axis
-        else:
-            rank = 4
-        _multiply_output(out, site.node, layers.selector(site.output_axis, rank, keep))
+        factor = layers.selector(site.output_axis, site.rank, keep)
+        _multiply_output(out, site.node, factor)
     return out
 
 
@@ -143,12 +140,16 @@ def _multiply_output(model: onnx.ModelProto, node: onnx.NodeProto, factor: np.nd
     """Everything that read the node's output reads its product with `factor`."""
     graph = model.graph
     name, product = node.output[0], node.output[0] + MASKED
+    index = next(i for i, n in enumerate(graph.node) if n.output[0] == name)
     for other in graph.node:
         for position, read in enumerate(other.input):
             if read == name:
                 other.input[position] = product
+    if any(output.name == name for output in graph.output):
+        # The output keeps its name, so it is the node's own that changes.
+        name, product = product, name
+        graph.node[index].output[0] = name
     graph.initializer.append(numpy_helper.from_array(factor, product + "_factor"))
-    index = next(i for i, n in enumerate(graph.node) if n.output[0] == name)
     graph.node.insert(index + 1, helper.make_node("Mul", [name, product + "_factor"], [product]))
 
 

@@ -23,23 +23,45 @@ def session(model: onnx.ModelProto, optimised: bool = False, threads: int = 1):
 
 
 def inputs(model: onnx.ModelProto, count: int, seed: int) -> dict[str, np.ndarray]:
-    """Samples of mixed sign at several magnitudes."""
+    """At least `count` samples of mixed sign at several magnitudes; whole batches."""
     random = np.random.default_rng(seed)
-    constant = {t.name for t in model.graph.initializer}
+    batch = fixed_batch(model) or 1
+    count = -(-count // batch) * batch
     found = {}
-    for value in model.graph.input:
-        if value.name in constant:
-            continue
+    for value in _data_inputs(model):
         shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
-        batch = shape[0] or count
-        sizes = np.resize([1.0, 1.0, 0.3, 3.0], batch).reshape(-1, *[1] * (len(shape) - 1))
-        found[value.name] = (random.standard_normal((batch, *shape[1:])) * sizes).astype(np.float32)
+        sizes = np.resize([1.0, 1.0, 0.3, 3.0], count).reshape(-1, *[1] * (len(shape) - 1))
+        found[value.name] = (random.standard_normal((count, *shape[1:])) * sizes).astype(np.float32)
     return found
+
+
+def _data_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    constant = {t.name for t in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in constant]
+
+
+def fixed_batch(model: onnx.ModelProto) -> int:
+    """The batch size that the file asks for, or 0 where it is free."""
+    return max(v.type.tensor_type.shape.dim[0].dim_value for v in _data_inputs(model))
+
+
+def run(
+    model: onnx.ModelProto, names: list[str] | None, feed: dict[str, np.ndarray]
+) -> list[np.ndarray]:
+    """Outputs for all samples, batch by batch where the batch is fixed."""
+    one = session(model)
+    count = len(next(iter(feed.values())))
+    batch = fixed_batch(model) or count
+    parts = [
+        one.run(names, {name: value[start : start + batch] for name, value in feed.items()})
+        for start in range(0, count, batch)
+    ]
+    return [np.concatenate(part) if len(parts) > 1 else part[0] for part in zip(*parts)]
 
 
 def outputs(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
     """The model's outputs."""
-    return session(model).run(None, feed)
+    return run(model, None, feed)
 
 
 def tensors(
@@ -52,7 +74,7 @@ def tensors(
     given = [name for name in names if name in feed]
     rest = [name for name in names if name not in feed]
     out.graph.output.extend(onnx.ValueInfoProto(name=name) for name in rest)
-    values = session(out).run(rest, feed) if rest else []
+    values = run(out, rest, feed) if rest else []
     return dict(zip(rest, values)) | {name: feed[name] for name in given}
 
 

@@ -80,16 +80,18 @@ class Plan:
     removals: tuple[str, ...] = REMOVALS
     residuals: tuple[str, ...] = RESIDUALS
     samples: int = 8
+    # Mask layers that write into the model's outputs as well.
+    outputs_too: bool = False
 
 
 class Subject:
     """A file on trial, with what all of its trials share."""
 
-    def __init__(self, tool: Tool, path: Path, samples: int):
+    def __init__(self, tool: Tool, path: Path, plan: Plan):
         self.tool, self.path = tool, path
         self.model = onnx.load(path)
-        self.inspected = masking.inspect(tool.binary, path, self.model)
-        self.feed = runtime.inputs(self.model, samples, seed=7)
+        self.inspected = masking.inspect(tool.binary, path, self.model, plan.outputs_too)
+        self.feed = runtime.inputs(self.model, plan.samples, seed=7)
         self.plain = runtime.outputs(self.model, self.feed)
 
 
@@ -98,7 +100,7 @@ def trials(
 ) -> Iterator[Trial]:
     """All trials of one file; a failing one is a row with its error."""
     try:
-        subject = Subject(tool, path, plan.samples)
+        subject = Subject(tool, path, plan)
     except Exception as error:  # noqa: BLE001 - any failure is a row of the table
         yield Trial(network, exporter, "-", "-", 0.0, error=described(error))
         return
