@@ -86,6 +86,15 @@ fn a_model_with_nothing_to_remove_comes_back_unchanged() {
 }
 
 #[test]
+fn added_initializers_need_an_ir_version_that_allows_them() {
+    let (mut model, a, _) = chain();
+    model.ir_version = Some(3);
+    assert_eq!(eliminate(&model).unwrap().model.ir_version, Some(3));
+    let (out, _) = pruned(&model, &masks(&a, 4, &[1, 2]), Removal::Drop);
+    assert_eq!(out.ir_version, Some(4));
+}
+
+#[test]
 fn what_is_not_touched_stays_the_same() {
     let (model, a, c) = chain();
     let (out, kept) = pruned(&model, &masks(&a, 4, &[1, 2]), Removal::Drop);

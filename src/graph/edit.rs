@@ -15,6 +15,11 @@ pub struct Editor<'m> {
 impl<'m> Editor<'m> {
     /// An editor of `model`'s main graph.
     pub fn new(model: &'m mut ModelProto) -> Self {
+        // Before IR version 4 every initializer had to be an input of the graph as well; those that
+        // are added here are not.
+        if model.ir_version.is_some_and(|v| v < 4) {
+            model.ir_version = Some(4);
+        }
         let graph = model.graph.get_or_insert_default();
         let mut names: HashSet<String> = HashSet::new();
         for n in &graph.node {

@@ -54,6 +54,15 @@ const STEPS: &[(usize, Step)] = &[
     (1, Random::channels_last),
     (2, Random::shuffle),
     (2, Random::gate),
+    (3, Random::split),
+    (2, Random::slice),
+    (2, Random::gather),
+    (1, Random::resize),
+    (1, Random::depth_to_space),
+    (1, Random::space_to_depth),
+    (1, Random::pad_channels),
+    (1, Random::spatial_gate),
+    (1, Random::sum),
 ];
 
 impl Random {
@@ -415,6 +424,143 @@ impl Random {
         Some(T {
             side: t.side + 1,
             ..scaled(t, name, one, 0)
+        })
+    }
+
+    /// Both parts of a Split along the channels; the larger one goes on, the other stays for others.
+    fn split(&mut self, t: &T) -> Option<T> {
+        let first = 1 + self.roll(t.channels.checked_sub(1).filter(|&n| n > 0)?);
+        let parts = [first, t.channels - first];
+        let sizes = self.b.ints(&parts.map(|n| n as i64));
+        let axis = vec![("axis", Attr::Int(1))];
+        let names = self.b.split("Split", &[&t.name, &sizes], 2, axis);
+        let [a, b] = <[String; 2]>::try_from(names).ok()?;
+        let part = |name: String, channels: usize| T {
+            name,
+            channels,
+            read: false,
+            ..t.clone()
+        };
+        self.tensors.push(part(a, parts[0]));
+        Some(part(b, parts[1]))
+    }
+
+    /// Some channels in a row, perhaps every second or backwards.
+    fn slice(&mut self, t: &T) -> Option<T> {
+        let c = t.channels as i64;
+        let (start, end, step) = [
+            (0, c - 1, 1),
+            (-2, i64::MAX, 1),
+            (0, c, 2),
+            (-1, i64::MIN, -1),
+        ][self.roll(4)];
+        let channels = match step {
+            2 => t.channels.div_ceil(2),
+            -1 => t.channels,
+            _ if start == 0 => t.channels.checked_sub(1).filter(|&n| n > 0)?,
+            _ => t.channels.min(2),
+        };
+        let [start, end, axes, step] = [start, end, 1, step].map(|v| self.b.ints(&[v]));
+        let name = self
+            .b
+            .node("Slice", &[&t.name, &start, &end, &axes, &step], vec![]);
+        Some(T {
+            channels,
+            ..scaled(t, name, 0.0, 0)
+        })
+    }
+
+    /// Any channels in any order.
+    fn gather(&mut self, t: &T) -> Option<T> {
+        let channels = 1 + self.roll(t.channels + 1);
+        let indices: Vec<i64> = (0..channels)
+            .map(|_| self.roll(t.channels) as i64)
+            .collect();
+        let indices = self.b.ints(&indices);
+        let name = self
+            .b
+            .node("Gather", &[&t.name, &indices], vec![("axis", Attr::Int(1))]);
+        Some(T {
+            channels,
+            ..scaled(t, name, 0.0, 0)
+        })
+    }
+
+    /// Twice the size, by repetition.
+    fn resize(&mut self, t: &T) -> Option<T> {
+        (t.side <= 4).then_some(())?;
+        let scales = self.b.weight(&[4], vec![1.0, 1.0, 2.0, 2.0]);
+        let name = self.b.node("Resize", &[&t.name, "", &scales], vec![]);
+        Some(T {
+            side: t.side * 2,
+            ..scaled(t, name, 0.0, 0)
+        })
+    }
+
+    fn depth_to_space(&mut self, t: &T) -> Option<T> {
+        (t.channels.is_multiple_of(4) && t.side <= 4).then_some(())?;
+        let name = self.b.node(
+            "DepthToSpace",
+            &[&t.name],
+            vec![("blocksize", Attr::Int(2))],
+        );
+        Some(T {
+            channels: t.channels / 4,
+            side: t.side * 2,
+            ..scaled(t, name, 0.0, 0)
+        })
+    }
+
+    fn space_to_depth(&mut self, t: &T) -> Option<T> {
+        (t.channels <= 4 && t.side.is_multiple_of(2)).then_some(())?;
+        let name = self.b.node(
+            "SpaceToDepth",
+            &[&t.name],
+            vec![("blocksize", Attr::Int(2))],
+        );
+        Some(T {
+            channels: t.channels * 4,
+            side: t.side / 2,
+            ..scaled(t, name, 0.0, 0)
+        })
+    }
+
+    /// New channels of a constant.
+    fn pad_channels(&mut self, t: &T) -> Option<T> {
+        (t.channels < 8).then_some(())?;
+        let pads = self.b.ints(&[0, 1, 0, 0, 0, 2, 0, 0]);
+        let value = self.numbers(1, &[0.0, 1.0, -1.0]);
+        let value = self.b.weight(&[], value);
+        let name = self.b.node("Pad", &[&t.name, &pads, &value], vec![]);
+        Some(T {
+            channels: t.channels + 3,
+            ..scaled(t, name, 2f64.powi(t.bits), 0)
+        })
+    }
+
+    /// One channel for all: the sum over channels, binarised, times the tensor.
+    fn spatial_gate(&mut self, t: &T) -> Option<T> {
+        let t = self.small(t);
+        let w = self.weights(&[1, t.channels, 1, 1], 1);
+        let sum = self.b.node("Conv", &[&t.name, &w], vec![]);
+        let gate = self.b.node("Sign", &[&sum], vec![]);
+        let name = self.b.node("Mul", &[&t.name, &gate], vec![]);
+        Some(scaled(&t, name, 0.0, 0))
+    }
+
+    /// `Sum` of the tensor, another one and itself.
+    fn sum(&mut self, t: &T) -> Option<T> {
+        let o = self.other(|o| o.channels == t.channels && o.side == t.side)?;
+        let (t, o) = (self.small(t), self.small(&o));
+        let name = self.b.node("Sum", &[&t.name, &o.name, &t.name], vec![]);
+        let bits = t.bits.max(o.bits);
+        let units = |v: &T| v.size * 2f64.powi(bits - v.bits);
+        Some(T {
+            name,
+            size: 2.0 * units(&t) + units(&o),
+            bits,
+            read: false,
+            ..t.clone()
         })
     }
 
