@@ -3,10 +3,10 @@
 
 Every file there with a Conv, ConvTranspose, Gemm or MatMul of constant weights is brought to
 opset 13 with onnx's converter (most are older than the tool reads), and goes through the same
-trials as run.py's networks. The `light_*` networks ship without weights: one value for each tensor. They get random
-ones here, else no mask would change anything, and what enters their last Softmax is made an output
-as well, since a saturated Softmax would hide differences. Where the tool lists no layer (a lone
-ConvTranspose) the file goes through without masks.
+trials as run.py's networks. The `light_*` networks ship without weights: one value for each
+tensor. They get random ones here, else no mask would change anything, and what enters their last
+Softmax is made an output as well, since a saturated Softmax would hide differences. Where the tool
+lists no layer (a lone ConvTranspose) the file goes through without masks.
 
     scripts/topologies/onnx_test_data.py --out table.md
 
