@@ -200,6 +200,33 @@ fn a_masks_file_is_obeyed_to_the_filter_in_both_removals() {
 }
 
 #[test]
+fn a_ratio_is_a_target_over_all_binary_filters_that_layers_share_by_need() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("r.json");
+    quick(&network("vgg"), &dir.path().join("o.onnx"))
+        .args(["--ratio", "0.3", "--flip", "--report"])
+        .arg(&report)
+        .assert()
+        .success();
+    let report = json(&report);
+    let pruned = report["totals"]["pruned_ratio"].as_f64().unwrap();
+    assert!((0.3..0.31).contains(&pruned), "{pruned}");
+    let stages = report["stages"].as_array().unwrap();
+    for stage in stages {
+        assert!(stage["sensitivity"].as_f64().unwrap() > 0.0);
+        for epoch in stage["mask_epochs"].as_array().unwrap() {
+            let kept = epoch["kept"].as_f64().unwrap() * stage["filters"].as_f64().unwrap();
+            assert_eq!(kept.round() as i64, stage["kept"].as_i64().unwrap());
+        }
+    }
+    quick(&network("vgg"), &dir.path().join("o.onnx"))
+        .args(["--ratio", "0.3", "--alpha", "1"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("--alpha"));
+}
+
+#[test]
 fn kept_layers_stay_whole() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("r.json");

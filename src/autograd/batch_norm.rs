@@ -247,7 +247,7 @@ impl Network {
         self.steps.insert(
             behind.0,
             Step {
-                op: Box::new(BatchNorm { epsilon: EPSILON }),
+                op: std::sync::Arc::new(BatchNorm { epsilon: EPSILON }),
                 inputs: std::iter::once(Input::Value(source))
                     .chain(params)
                     .collect(),

@@ -1,6 +1,7 @@
 //! The network: parameters, and steps in the order of execution.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ndarray::ArrayD;
 use thiserror::Error;
@@ -31,10 +32,10 @@ pub enum Input {
 }
 
 /// One operator at work.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Step {
     /// What it computes.
-    pub op: Box<dyn Op>,
+    pub op: Arc<dyn Op>,
     /// What it reads, in the order of the ONNX operator's inputs.
     pub inputs: Vec<Input>,
     /// What it writes.
@@ -46,7 +47,7 @@ pub struct Step {
 }
 
 /// A network imported from ONNX that can be run and differentiated.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Network {
     /// The parameters, indexed by [`ParamId`].
     pub params: Vec<Param>,
@@ -287,11 +288,25 @@ impl Network {
         Ok(behind)
     }
 
+    /// Takes the masks of a parameter out again.
+    pub fn remove_masks(&mut self, param: ParamId) {
+        let is_mask = |s: &Step| {
+            s.op.name() == "ChannelMask" && s.inputs.get(1) == Some(&Input::Param(param))
+        };
+        while let Some(at) = self.steps.iter().position(is_mask) {
+            let masked = self.steps[at].output;
+            if let Input::Value(source) = self.steps[at].inputs[0] {
+                self.redirect(StepId(at), masked, source);
+            }
+            self.steps.remove(at);
+        }
+    }
+
     /// Inserts a step at `at` that writes a new value.
     pub(super) fn insert_step(
         &mut self,
         at: StepId,
-        (op, param): (Box<dyn Op>, ParamId),
+        (op, param): (Arc<dyn Op>, ParamId),
         inputs: impl FnOnce(Input) -> Vec<Input>,
         node: NodeId,
         name: String,
@@ -325,11 +340,11 @@ impl Network {
 }
 
 impl MaskSpec {
-    fn into_op(self) -> (Box<dyn Op>, ParamId) {
+    fn into_op(self) -> (Arc<dyn Op>, ParamId) {
         let op = ChannelMask {
             axis: self.axis,
             filter_of: self.filter_of,
         };
-        (Box::new(op), self.param)
+        (Arc::new(op), self.param)
     }
 }

@@ -220,7 +220,8 @@ pub struct PruneArgs {
     /// How filters are chosen
     #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
     pub method: MethodName,
-    /// Share of filters to prune in each layer (a target for `subsidiary`)
+    /// Share of all binary filters to prune, more in layers that miss them less; for rules: of
+    /// each layer's
     #[arg(long, value_name = "F", help_heading = "Choosing filters", value_parser = parse_share)]
     pub ratio: Option<f64>,
     /// For the rules: prune as many filters per layer as this masks file does
@@ -254,15 +255,15 @@ pub struct PruneArgs {
     pub residual: ResidualName,
 
     /// Weight of the regulariser: larger prunes more
-    #[arg(long, value_name = "A", help_heading = "Training")]
-    pub alpha: Option<f32>,
-    /// Never prune more than this share of a layer [default: 0.6]
     #[arg(
         long,
-        value_name = "F",
-        help_heading = "Choosing filters",
+        value_name = "A",
+        help_heading = "Training",
         conflicts_with = "ratio"
     )]
+    pub alpha: Option<f32>,
+    /// Never prune more than this share of a layer [default: 0.6]
+    #[arg(long, value_name = "F", help_heading = "Choosing filters")]
     pub max_share: Option<f64>,
     /// Share of the loss that compares with the original's outputs, the rest with the labels
     #[arg(long, value_name = "S", help_heading = "Training")]

@@ -30,8 +30,8 @@ pub fn minimum(filters: usize) -> usize {
 /// How many filters of a layer stay.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Prune exactly this share.
-    pub ratio: Option<f64>,
+    /// Keep exactly this many.
+    pub keep: Option<usize>,
     /// Never prune more than this share.
     pub most: f64,
     /// Keep a multiple of this many, or all.
@@ -43,21 +43,31 @@ pub fn rounded(count: usize, filters: usize, round_to: usize) -> usize {
     count.next_multiple_of(round_to.max(1)).min(filters)
 }
 
+/// Shifts M so that exactly its `keep` largest elements are kept (more only where they are equal):
+/// what the multiplier of a constraint on the share kept does, exactly and in each step.
+pub fn centre(m: &mut ArrayD<f32>, keep: usize) {
+    let mut sorted: Vec<f32> = m.iter().copied().collect();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let Some(&last) = keep.checked_sub(1).and_then(|k| sorted.get(k)) else {
+        return;
+    };
+    let next = sorted.get(keep).copied().unwrap_or(last);
+    // Half way, and not beyond the smallest one kept.
+    let shift = (0.5 * (last + next)).min(last);
+    m.mapv_inplace(|v| (v - shift).clamp(-1.0, 1.0));
+}
+
 /// Which filters to keep: those of [`kept`], but as many as `bounds` allow, and never fewer than
 /// [`minimum`] (those with the largest M, ties by index).
 pub fn decide(m: &ArrayD<f32>, bounds: Bounds) -> Vec<bool> {
     let filters = m.len();
     let mut keep = kept(m);
-    let wanted = match bounds.ratio {
-        Some(r) => filters - (filters as f64 * r).round() as usize,
-        None => {
-            let least = filters - (filters as f64 * bounds.most).floor() as usize;
-            keep.iter().filter(|&&k| k).count().max(least)
-        }
-    }
-    .max(minimum(filters));
-    let wanted = rounded(wanted, filters, bounds.round_to);
-    if bounds.ratio.is_some() || wanted > keep.iter().filter(|&&k| k).count() {
+    let wanted = bounds.keep.map(|k| k.min(filters)).unwrap_or_else(|| {
+        let least = filters - (filters as f64 * bounds.most).floor() as usize;
+        let kept = keep.iter().filter(|&&k| k).count().max(least);
+        rounded(kept.max(minimum(filters)), filters, bounds.round_to)
+    });
+    if bounds.keep.is_some() || wanted > keep.iter().filter(|&&k| k).count() {
         let mut order: Vec<(usize, f32)> = m.iter().copied().enumerate().collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         keep = vec![false; filters];
@@ -112,7 +122,7 @@ mod tests {
     use super::*;
 
     const ANY: Bounds = Bounds {
-        ratio: None,
+        keep: None,
         most: 1.0,
         round_to: 1,
     };
@@ -145,11 +155,28 @@ mod tests {
     }
 
     #[test]
+    fn centring_keeps_as_many_as_asked_in_the_same_order() {
+        let m = array(&[0.3, -0.2, 0.9, 0.1, 1.0]);
+        for keep in 1..=5 {
+            let mut shifted = m.clone();
+            centre(&mut shifted, keep);
+            let count = kept(&shifted).iter().filter(|&&k| k).count();
+            assert_eq!(count, keep, "{shifted}");
+            let pairs = |a: &ArrayD<f32>| [a[0] > a[1], a[2] > a[0], a[0] > a[3]];
+            assert_eq!(pairs(&shifted), [true; 3]);
+            assert!(shifted.iter().all(|v| v.abs() <= 1.0));
+        }
+        let mut equal = array(&[0.5; 3]);
+        centre(&mut equal, 2);
+        assert_eq!(kept(&equal), [true; 3]);
+    }
+
+    #[test]
     fn a_ratio_takes_the_smallest() {
         let keep = decide(
             &array(&[0.1, 0.4, 0.2, 0.3]),
             Bounds {
-                ratio: Some(0.5),
+                keep: Some(2),
                 ..ANY
             },
         );

@@ -7,6 +7,8 @@
 //! data fit. The result is a [`crate::rewrite::FilterMasks`] and a retrained network; removing the
 //! filters is not done here.
 
+mod allocation;
+mod average;
 mod error;
 mod evaluate;
 pub mod mask;
@@ -16,6 +18,7 @@ pub mod rules;
 pub mod sanity;
 mod schedule;
 mod stage;
+mod teacher;
 mod trainer;
 mod units;
 

@@ -14,8 +14,8 @@ use crate::rewrite::{FilterMasks, Removal};
 pub enum Selector {
     /// The paper's method: masks learned layer by layer.
     Subsidiary {
-        /// Prune exactly this share of each layer's filters, those with the smallest M, instead
-        /// of those whose M is negative.
+        /// Prune this share of all binary filters, more where they are missed less, instead of
+        /// those whose M is negative.
         ratio: Option<f64>,
     },
     /// A rule that needs no training; for comparison.
@@ -100,8 +100,9 @@ pub struct Options {
     pub keep: Vec<String>,
     /// What a pruned filter leaves behind; training masks where the rewrite will.
     pub removal: Removal,
-    /// Of no layer is more than this share pruned (unless a ratio is given): each mask is learned
-    /// with the layers above still whole, and does not know what will be taken from them.
+    /// Of no layer is more than this share pruned (or than the ratio, if that is larger): each mask
+    /// is learned with the layers above still whole, and does not know what will be taken from
+    /// them.
     pub max_share: f64,
     /// Layers keep a multiple of this many filters, or all that they have.
     pub round_to: usize,
@@ -137,9 +138,9 @@ pub struct Options {
 
 impl Options {
     /// How many filters a learned mask may leave.
-    pub(super) fn bounds(&self, ratio: Option<f64>) -> Bounds {
+    pub(super) fn bounds(&self, keep: Option<usize>) -> Bounds {
         Bounds {
-            ratio,
+            keep,
             most: self.max_share,
             round_to: self.round_to,
         }

@@ -1,5 +1,6 @@
 //! The bottom-up schedule (paper, section 3.3 and algorithm 1).
 
+use super::allocation::allocate;
 use super::error::TrainError;
 use super::stage::{self, StageReport};
 use super::trainer::Trainer;
@@ -45,10 +46,18 @@ pub fn learn(
     let epochs = (mask_epochs + options.main_epochs) * units.len() + options.final_epochs;
     let steps = trainer.steps_per_epoch() * epochs;
     observer.begin("learning", steps as u64);
+    let shares = match options.selector {
+        Selector::Subsidiary { ratio: Some(ratio) } => allocate(&mut trainer, &units, ratio)?,
+        _ => Vec::new(),
+    };
     let mut stages = Vec::new();
     let mut masks = FilterMasks::default();
     for (index, unit) in units.iter().enumerate() {
-        let (keep, report) = stage::run(&mut trainer, unit, layers, (index, units.len()))?;
+        let share = shares.get(index).copied();
+        let goal = share.map(|(keep, _)| keep);
+        let place = (index, units.len());
+        let (keep, mut report) = stage::run(&mut trainer, unit, layers, place, goal)?;
+        report.sensitivity = share.map(|(_, cost)| cost);
         stages.push(report);
         let pruned: Vec<usize> = (0..unit.filters).filter(|&f| !keep[f]).collect();
         for (name, filters) in unit.group.filters_of(&pruned) {

@@ -22,6 +22,9 @@ pub struct StageReport {
     pub filters: usize,
     /// Filters kept.
     pub kept: usize,
+    /// How far the network's outputs moved when a quarter of the filters was masked at random
+    /// (mean Kullback-Leibler divergence), where a ratio was shared out by that.
+    pub sensitivity: Option<f64>,
     /// Per mask epoch: share kept, share of M that changed sign, share of M at ±1.
     pub mask_epochs: Vec<MaskEpoch>,
     /// Native accuracy right after masking, before retraining; this and the next two on at most
@@ -54,21 +57,24 @@ pub struct MaskEpoch {
 }
 
 /// Runs the stage of `unit`, `place` = (which, of how many); which filters stay, and what happened.
+/// With `goal`, exactly so many filters are kept.
 pub(super) fn run(
     trainer: &mut Trainer<'_>,
     unit: &Unit,
     layers: &[Layer],
     (index, count): (usize, usize),
+    goal: Option<usize>,
 ) -> Result<(Vec<bool>, StageReport), TrainError> {
     let seed = trainer.seed_of(index as u64);
     let label = format!("layer {}/{count}", index + 1);
     let m = trainer.insert_mask(unit, mask::initial(unit.filters, seed))?;
     let span = trainer.span_from(unit.first)?;
     let (keep, mask_epochs) = match trainer.options().selector.clone() {
-        Selector::Subsidiary { ratio } => {
-            let epochs = train_mask(trainer, unit, m, &span, &label)?;
+        _ if goal == Some(unit.filters) => (vec![true; unit.filters], vec![]),
+        Selector::Subsidiary { .. } => {
+            let epochs = train_mask(trainer, unit, (m, goal), &span, &label)?;
             (
-                mask::decide(trainer.param(m), trainer.options().bounds(ratio)),
+                mask::decide(trainer.param(m), trainer.options().bounds(goal)),
                 epochs,
             )
         }
@@ -85,6 +91,7 @@ pub(super) fn run(
         layers: unit.layers.clone(),
         filters: unit.filters,
         kept,
+        sensitivity: None,
         mask_epochs,
         after_masking: None,
         random_after_masking: None,
@@ -114,17 +121,26 @@ pub(super) fn run(
     Ok((keep, report))
 }
 
-/// Phase 1 of a stage: only M is trained, by cross-entropy plus regulariser.
+/// Phase 1 of a stage: only M is trained, by the loss plus regulariser. A goal takes the
+/// regulariser's place: exactly so many filters are kept from the first step to the last, and
+/// they compete for staying.
 fn train_mask(
     trainer: &mut Trainer<'_>,
     unit: &Unit,
-    m: ParamId,
+    (m, goal): (ParamId, Option<usize>),
     span: &Span,
     label: &str,
 ) -> Result<Vec<MaskEpoch>, TrainError> {
     let costs = vec![1.0; unit.filters];
-    let regularizer = mask::Regularizer::new(trainer.options().alpha, &costs);
-    let mut phase = trainer.mask_phase(m);
+    let alpha = match goal {
+        Some(_) => 0.0,
+        None => trainer.options().alpha,
+    };
+    let regularizer = mask::Regularizer::new(alpha, &costs);
+    let mut phase = trainer.mask_phase(m, goal);
+    if let Some(keep) = goal {
+        mask::centre(&mut trainer.network.params[m.0].value, keep);
+    }
     let mut epochs = Vec::new();
     for _ in 0..trainer.options().mask_epochs {
         let before = mask::kept(trainer.param(m));

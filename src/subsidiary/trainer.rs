@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use ndarray::{ArrayD, Axis};
+use ndarray::ArrayD;
 
+use super::average::Average;
 use super::error::TrainError;
-use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES, logits_of};
+use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES};
 use super::prefix::PrefixCache;
 use super::sanity::spread;
+use super::teacher::{Sample, Teacher};
 use super::{Decay, MainOptimizer, Options, Unit, mask};
 use crate::autograd::{
     Cut, EditError, MaskSpec, Mode, Network, Optimizer, ParamId, ParamKind, Rule, ScaleMode,
@@ -39,8 +41,7 @@ pub(super) struct Trainer<'a> {
     pub(super) images: &'a Images,
     options: &'a Options,
     pub(super) observer: &'a dyn Observer,
-    /// The original's logits `[N, K]` of all training images as they are, where it teaches.
-    teacher: Option<ArrayD<f32>>,
+    pub(super) teacher: Option<Teacher>,
     /// Counts every epoch of the run, so that no two have the same order of images.
     epoch: u64,
 }
@@ -52,14 +53,7 @@ impl<'a> Trainer<'a> {
         options: &'a Options,
         observer: &'a dyn Observer,
     ) -> Result<Self, TrainError> {
-        let teacher = match &images.train.labels {
-            Some(_) if options.distill == 0.0 => None,
-            _ => {
-                let all: Vec<usize> = (0..images.train.len()).collect();
-                let pre = &images.preprocess;
-                Some(logits_of(network, &images.train, &all, pre, observer)?)
-            }
-        };
+        let teacher = Teacher::new(network, images, options, observer)?;
         let mut trainer = Self {
             network,
             images,
@@ -150,19 +144,25 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Everything from `first` on, with the frozen part below computed once where that is valid
-    /// and fits in memory.
-    pub(super) fn span_from(&self, first: NodeId) -> Result<Span, TrainError> {
+    /// Everything from `first` on.
+    pub(super) fn span_over(&self, first: NodeId) -> Result<Span, TrainError> {
         let from = self
             .network
             .step_of(first)
             .ok_or(EditError::NoStep(first.0))?;
         let params = self.network.main_params(from..self.network.end());
-        let mut span = Span {
+        Ok(Span {
             from,
             params,
             cache: None,
-        };
+        })
+    }
+
+    /// Everything from `first` on, with the frozen part below computed once where that is valid
+    /// and fits in memory.
+    pub(super) fn span_from(&self, first: NodeId) -> Result<Span, TrainError> {
+        let mut span = self.span_over(first)?;
+        let from = span.from;
         let at_input = self.network.cut(from) == [self.network.input()];
         if !self.options.augment.is_none() || at_input {
             return Ok(span);
@@ -172,7 +172,7 @@ impl<'a> Trainer<'a> {
         let all: Vec<usize> = (0..count).collect();
         for (i, chunk) in all.chunks(EVAL_BATCH).enumerate() {
             self.check_cancelled()?;
-            let cut = self.run_prefix(&span, chunk, false)?;
+            let cut = self.prefix(&span, self.input(chunk, false))?;
             let values: Vec<Arc<ArrayD<f32>>> = cut.values.into_iter().map(|(_, x)| x).collect();
             let per_image = PrefixCache::bytes_per_image(&values);
             if i == 0 && per_image.saturating_mul(count) > CACHE_BYTES {
@@ -201,18 +201,14 @@ impl<'a> Trainer<'a> {
                         .collect(),
                 })
             }
-            None => self.run_prefix(span, indices, augmented),
+            None => self.prefix(span, self.input(indices, augmented)),
         }
     }
 
-    fn run_prefix(
-        &self,
-        span: &Span,
-        indices: &[usize],
-        augmented: bool,
-    ) -> Result<Cut, TrainError> {
+    /// The network's input for training images.
+    pub(super) fn input(&self, indices: &[usize], augmented: bool) -> ArrayD<f32> {
         let (set, pre) = (&self.images.train, &self.images.preprocess);
-        let x = match augmented && !self.options.augment.is_none() {
+        match augmented && !self.options.augment.is_none() {
             false => set.batch(indices, pre),
             true => {
                 let augmentation = Augmentation {
@@ -222,7 +218,11 @@ impl<'a> Trainer<'a> {
                 };
                 set.augmented_batch(indices, pre, &augmentation)
             }
-        };
+        }
+    }
+
+    /// What the frozen part gives for an input.
+    pub(super) fn prefix(&self, span: &Span, x: ArrayD<f32>) -> Result<Cut, TrainError> {
         let start = self.network.start(x)?;
         let trace = self.network.forward(&start, span.from, Mode::default())?;
         Ok(self.network.cut_of(&trace))
@@ -244,7 +244,7 @@ impl<'a> Trainer<'a> {
             if phase.batch_statistics && indices.len() < 2 {
                 continue;
             }
-            let cut = self.cut(span, indices, true)?;
+            let Sample { cut, taught } = self.sample(span, indices, true)?;
             let mode = Mode {
                 batch_statistics_from: phase.batch_statistics.then_some(span.from),
                 wanted: Some(&wanted),
@@ -256,7 +256,7 @@ impl<'a> Trainer<'a> {
             let Loss {
                 value: mut loss,
                 grad,
-            } = self.loss(logits, indices);
+            } = self.loss(logits, indices, taught.as_ref());
             let mut gradients = self.network.backward(&trace, grad);
             drop(trace);
             if let Some(r) = regularizer {
@@ -272,6 +272,11 @@ impl<'a> Trainer<'a> {
                 return Err(TrainError::Diverged(loss));
             }
             phase.optimizer.step(self.network, &gradients);
+            if let Some(keep) = phase.keep {
+                for p in &phase.params {
+                    mask::centre(&mut self.network.params[p.0].value, keep);
+                }
+            }
             if let Some(average) = &mut phase.average {
                 average.update(self.network, &phase.params);
             }
@@ -285,15 +290,17 @@ impl<'a> Trainer<'a> {
 
     /// Cross-entropy with the labels and distillation of the original's logits, mixed as the
     /// options say; without labels, distillation alone.
-    fn loss(&self, logits: &ArrayD<f32>, indices: &[usize]) -> Loss {
+    pub(super) fn loss(
+        &self,
+        logits: &ArrayD<f32>,
+        indices: &[usize],
+        taught: Option<&ArrayD<f32>>,
+    ) -> Loss {
         let hard = self.images.train.labels.as_ref().map(|labels| {
             let labels: Vec<usize> = indices.iter().map(|&i| labels[i]).collect();
             cross_entropy(logits, &labels)
         });
-        let soft = self
-            .teacher
-            .as_ref()
-            .map(|t| distillation(logits, &t.select(Axis(0), indices), TEMPERATURE));
+        let soft = taught.map(|t| distillation(logits, t, TEMPERATURE));
         match (hard, soft) {
             (Some(hard), Some(soft)) => hard.mix(soft, self.options.distill),
             (Some(loss), None) | (None, Some(loss)) => loss,
@@ -306,7 +313,8 @@ impl<'a> Trainer<'a> {
 
     /// A phase that trains a mask alone; the main network is frozen, and BatchNormalization uses
     /// running statistics.
-    pub(super) fn mask_phase(&self, m: ParamId) -> Phase {
+    /// With `keep`, exactly so many filters are kept after each step.
+    pub(super) fn mask_phase(&self, m: ParamId, keep: Option<usize>) -> Phase {
         let steps = self.steps_per_epoch() * self.options.mask_epochs;
         let schedule = self.schedule(steps);
         Phase {
@@ -314,6 +322,7 @@ impl<'a> Trainer<'a> {
             optimizer: Optimizer::new(Rule::ADAM, self.options.mask_lr, schedule),
             batch_statistics: false,
             average: None,
+            keep,
         }
     }
 
@@ -346,6 +355,7 @@ impl<'a> Trainer<'a> {
             optimizer: Optimizer::new(rule, self.options.main_lr, self.schedule(steps)),
             batch_statistics: true,
             average: Some(Average::new(steps)),
+            keep: None,
         };
         let mut loss = 0.0;
         for _ in 0..epochs {
@@ -353,11 +363,11 @@ impl<'a> Trainer<'a> {
             self.observer
                 .detail(&format!("{label}, retraining: loss {loss:.3}"));
         }
-        if let Some(average) = phase.average {
-            average.store(self.network, &phase.params);
-        }
         if epochs > 0 {
             self.reestimate(span)?;
+        }
+        if let Some(average) = phase.average {
+            self.settle(span, &phase.params, average)?;
         }
         let after = self.latent_signs(span);
         let flipped = after.iter().zip(&before).filter(|(a, b)| a != b).count();
@@ -418,40 +428,6 @@ pub(super) struct Phase {
     optimizer: Optimizer,
     batch_statistics: bool,
     average: Option<Average>,
-}
-
-/// A moving average of parameters over the last tenth of a phase: the sign of an averaged latent
-/// is the one it mostly had, not the one of the last step.
-#[derive(Debug)]
-struct Average {
-    values: Vec<ArrayD<f32>>,
-    rate: f32,
-}
-
-impl Average {
-    fn new(steps: usize) -> Self {
-        Self {
-            values: Vec::new(),
-            rate: (10.0 / steps.max(1) as f32).min(1.0),
-        }
-    }
-
-    fn update(&mut self, network: &Network, params: &[ParamId]) {
-        let now = params.iter().map(|&p| &network.param(p).value);
-        if self.values.is_empty() {
-            self.values = now.cloned().collect();
-            return;
-        }
-        let rate = self.rate;
-        for (mean, now) in self.values.iter_mut().zip(now) {
-            mean.zip_mut_with(now, |m, &x| *m += rate * (x - *m));
-        }
-    }
-
-    /// The parameters become their averages.
-    fn store(self, network: &mut Network, params: &[ParamId]) {
-        for (&p, mean) in params.iter().zip(self.values) {
-            network.params[p.0].value = mean;
-        }
-    }
+    /// Of a mask phase: how many filters to keep after each step.
+    keep: Option<usize>,
 }

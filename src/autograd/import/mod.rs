@@ -8,6 +8,7 @@ mod latents;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ndarray::{ArrayD, Axis, Slice};
 
@@ -153,7 +154,7 @@ impl<'g, 'm> Builder<'g, 'm> {
         let view = NodeView::new(self.graph, self.facts, id);
         if let Some(b) = recognize::binarizer_of(self.graph, self.facts, t) {
             let input = Input::Value(self.value(b.input)?);
-            let op = Box::new(Binarize {
+            let op = Arc::new(Binarize {
                 zero: f32::from(b.zero),
             });
             self.push(

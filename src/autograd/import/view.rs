@@ -39,7 +39,7 @@ pub enum ImportError {
 /// A node as an operator of the network, and which of its ONNX inputs the operator reads.
 #[derive(Debug)]
 pub(in crate::autograd) struct Imported {
-    pub op: Box<dyn Op>,
+    pub op: std::sync::Arc<dyn Op>,
     /// ONNX input index, and what a constant there is for. In ascending order.
     pub operands: Vec<(usize, ParamKind)>,
 }
@@ -166,7 +166,7 @@ impl<'g, 'm> NodeView<'g, 'm> {
             operands.push((k, kind));
         }
         Ok(Imported {
-            op: Box::new(op),
+            op: std::sync::Arc::new(op),
             operands,
         })
     }

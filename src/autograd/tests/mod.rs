@@ -282,6 +282,22 @@ fn a_mask_in_front_of_a_consumer_is_seen_by_it_alone_and_behind_a_node_by_all() 
 }
 
 #[test]
+fn masks_are_taken_out_again() {
+    let m = model();
+    let mut n = import(&m);
+    let (plain, steps) = (n.infer(x(3)).unwrap(), n.steps().len());
+    let spec = mask(&mut n, 6);
+    let param = spec.param;
+    n.params[param.0].value.fill(-0.5);
+    n.insert_output_mask(node(&m, "c2"), spec.clone()).unwrap();
+    n.insert_mask(node(&m, "sum"), 1, spec).unwrap();
+    assert_ne!(n.infer(x(3)).unwrap(), plain);
+    n.remove_masks(param);
+    assert_eq!(n.steps().len(), steps);
+    assert_eq!(n.infer(x(3)).unwrap(), plain);
+}
+
+#[test]
 fn a_run_from_any_cut_gives_the_whole_runs_result() {
     let n = import(&model());
     let whole = n.infer(x(4)).unwrap();

@@ -1,0 +1,84 @@
+//! The moving average of a retraining phase, kept where it is the better end of it.
+
+use ndarray::ArrayD;
+
+use super::error::TrainError;
+use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES};
+use super::sanity::spread;
+use super::teacher::Sample;
+use super::trainer::{Span, Trainer};
+use crate::autograd::{Network, ParamId};
+
+/// A moving average of parameters over the last tenth of a phase: the sign of an averaged latent
+/// is the one it mostly had, not the one of the last step.
+#[derive(Debug)]
+pub(super) struct Average {
+    values: Vec<ArrayD<f32>>,
+    rate: f32,
+}
+
+impl Average {
+    pub(super) fn new(steps: usize) -> Self {
+        Self {
+            values: Vec::new(),
+            rate: (10.0 / steps.max(1) as f32).min(1.0),
+        }
+    }
+
+    pub(super) fn update(&mut self, network: &Network, params: &[ParamId]) {
+        let now = params.iter().map(|&p| &network.param(p).value);
+        if self.values.is_empty() {
+            self.values = now.cloned().collect();
+            return;
+        }
+        let rate = self.rate;
+        for (mean, now) in self.values.iter_mut().zip(now) {
+            mean.zip_mut_with(now, |m, &x| *m += rate * (x - *m));
+        }
+    }
+
+    /// Exchanges the parameters and their averages.
+    fn swap(&mut self, network: &mut Network, params: &[ParamId]) {
+        for (&p, mean) in params.iter().zip(&mut self.values) {
+            std::mem::swap(&mut network.params[p.0].value, mean);
+        }
+    }
+}
+
+impl Trainer<'_> {
+    /// The parameters become their averages if that lowers the loss on training images. In short
+    /// phases on few images it mostly does; in long ones the last step's signs fit each other
+    /// better.
+    pub(super) fn settle(
+        &mut self,
+        span: &Span,
+        params: &[ParamId],
+        mut average: Average,
+    ) -> Result<(), TrainError> {
+        if average.values.is_empty() {
+            return Ok(());
+        }
+        let last = self.clean_loss(span)?;
+        average.swap(self.network, params);
+        self.reestimate(span)?;
+        if self.clean_loss(span)? > last {
+            average.swap(self.network, params);
+            self.reestimate(span)?;
+        }
+        Ok(())
+    }
+
+    /// Mean loss on (at most 2,048 of) the training images as they are, by running statistics.
+    fn clean_loss(&self, span: &Span) -> Result<f64, TrainError> {
+        let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
+        let mut sum = 0.0;
+        for indices in chosen.chunks(EVAL_BATCH) {
+            self.check_cancelled()?;
+            let Sample { cut, taught } = self.sample(span, indices, false)?;
+            let logits = self.network.infer_from(&cut)?;
+            let loss = self.loss(&logits, indices, taught.as_ref());
+            sum += f64::from(loss.value) * indices.len() as f64;
+        }
+        Ok(sum / chosen.len().max(1) as f64)
+    }
+}

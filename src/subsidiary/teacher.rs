@@ -1,0 +1,77 @@
+//! What the original network says of training images: what distillation compares with.
+
+use ndarray::{ArrayD, Axis};
+
+use super::Options;
+use super::error::TrainError;
+use super::evaluate::logits_of;
+use super::trainer::{Span, Trainer};
+use crate::autograd::{Cut, Network};
+use crate::data::Images;
+use crate::progress::Observer;
+
+/// Where the original's logits come from.
+#[derive(Debug)]
+pub(super) enum Teacher {
+    /// Kept, `[N, K]` of all training images: these are always the same.
+    Kept(ArrayD<f32>),
+    /// Computed: each image is varied at random, and both networks must see the same one.
+    Asked(Box<Network>),
+}
+
+impl Teacher {
+    /// None where the loss is cross-entropy with the labels alone.
+    pub(super) fn new(
+        network: &Network,
+        images: &Images,
+        options: &Options,
+        observer: &dyn Observer,
+    ) -> Result<Option<Self>, TrainError> {
+        if images.train.labels.is_some() && options.distill == 0.0 {
+            return Ok(None);
+        }
+        if !options.augment.is_none() {
+            return Ok(Some(Self::Asked(Box::new(network.clone()))));
+        }
+        let all: Vec<usize> = (0..images.train.len()).collect();
+        let pre = &images.preprocess;
+        let logits = logits_of(network, &images.train, &all, pre, observer)?;
+        Ok(Some(Self::Kept(logits)))
+    }
+}
+
+/// A batch to learn from.
+#[derive(Debug)]
+pub(super) struct Sample {
+    /// What the frozen part gives for it.
+    pub(super) cut: Cut,
+    /// The original's logits, where it teaches.
+    pub(super) taught: Option<ArrayD<f32>>,
+}
+
+impl Trainer<'_> {
+    /// Training images, varied at random if `augmented`.
+    pub(super) fn sample(
+        &self,
+        span: &Span,
+        indices: &[usize],
+        augmented: bool,
+    ) -> Result<Sample, TrainError> {
+        if let Some(Teacher::Asked(original)) = &self.teacher {
+            let x = self.input(indices, augmented);
+            let taught = original.infer(x.clone())?;
+            return Ok(Sample {
+                cut: self.prefix(span, x)?,
+                taught: Some(taught),
+            });
+        }
+        let taught = match &self.teacher {
+            Some(Teacher::Kept(all)) => Some(all.select(Axis(0), indices)),
+            _ => None,
+        };
+        Ok(Sample {
+            cut: self.cut(span, indices, augmented)?,
+            taught,
+        })
+    }
+}
