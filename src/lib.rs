@@ -11,6 +11,7 @@ pub mod autograd;
 pub mod data;
 pub mod error;
 pub mod graph;
+pub mod normalise;
 pub mod onnx;
 pub mod pipeline;
 pub mod progress;

@@ -254,6 +254,10 @@ pub struct PruneArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
     pub residual: ResidualName,
 
+    /// Write binary layers in integer form: ±1 weights, thresholds in front of binarisers
+    #[arg(long, help_heading = "Choosing filters")]
+    pub normalise: bool,
+
     /// Weight of the regulariser: larger prunes more
     #[arg(
         long,

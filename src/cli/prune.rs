@@ -79,6 +79,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
             RemovalName::Drop => Removal::Drop,
             RemovalName::Fold => Removal::Fold,
         },
+        normalise: args.normalise,
         residual: match args.residual {
             ResidualName::Coupled => Residual::Coupled,
             ResidualName::Scatter => Residual::Scatter,

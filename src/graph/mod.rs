@@ -16,8 +16,8 @@ mod shapes;
 pub use facts::{Facts, FactsError};
 pub use index::{Graph, GraphError, NodeId, TensorId, Use};
 pub use node::{Node, normalize_axis};
-pub use shapes::Window;
 pub(crate) use shapes::{Stretch, scaled_axes, split_sizes, stretches};
+pub use shapes::{Window, broadcast};
 
 #[allow(unused_imports)] // for the link in the module's documentation
 use crate::onnx::proto::ModelProto;

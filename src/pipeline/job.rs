@@ -24,6 +24,8 @@ pub struct Job {
     pub keep: Vec<String>,
     /// What becomes of filters that write into a residual stream.
     pub residual: Residual,
+    /// Bring binary layers into the integer form ([`crate::normalise`]).
+    pub normalise: bool,
     /// Layers keep a multiple of this many filters; 1: any number.
     pub round_to: usize,
     /// What a pruned filter leaves behind.

@@ -3,6 +3,7 @@
 mod given;
 mod images;
 mod job;
+mod normal;
 mod proof;
 mod summary;
 mod view;
@@ -58,6 +59,13 @@ pub fn run(
         masks.save(path)?;
     }
     let retrained = retrained.as_ref().unwrap_or(&model.proto);
+    let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
+    // In the integer form first: masks and constants then meet integers.
+    let normal = match job.normalise {
+        true => Some(normal::form(job, retrained, &proof)?),
+        false => None,
+    };
+    let retrained = normal.as_ref().map_or(retrained, |(model, _)| model);
     let rewrite_error = |source| Error::Rewrite {
         path: job.input.clone(),
         source,
@@ -85,7 +93,6 @@ pub fn run(
 
     // Whatever the runtime refuses was made of the input.
     let about = |e: Error| e.about(&job.input);
-    let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
     let verification = proof.verify(masked, &eliminated).map_err(about)?;
     let passed = verification.passed;
     let mut accuracy = proof
@@ -114,6 +121,7 @@ pub fn run(
     let mut report = summary.report(job, &model, &view, &pruned, &eliminated, masks.as_ref())?;
     report.verification = Some(verification);
     report.accuracy = accuracy;
+    report.normalised = normal.map(|(_, report)| report);
     report.latency_ms = Some(latency);
     report.output = match output {
         Some(path) => Some(summary::output_file(path, report.input.opset)?),

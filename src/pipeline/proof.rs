@@ -120,6 +120,27 @@ impl<'a> Proof<'a> {
         })
     }
 
+    /// Two models that have all channels in common.
+    ///
+    /// # Errors
+    /// If the runtime refuses either, or they have other interfaces.
+    pub(super) fn compare(
+        &self,
+        reference: &ModelProto,
+        candidate: &ModelProto,
+    ) -> Result<Verification, Error> {
+        self.check_cancelled()?;
+        Ok(verify::verify(
+            self.runtime,
+            reference,
+            candidate,
+            &ChannelMap::default(),
+            &self.samples(),
+            BATCH,
+            &self.options,
+        )?)
+    }
+
     /// Accuracy of the original, the masked and the pruned model; `None` without labelled images.
     pub(super) fn accuracy(
         &self,
@@ -280,6 +301,7 @@ mod tests {
             keep: Vec::new(),
             round_to: 1,
             residual: crate::rewrite::Residual::Coupled,
+            normalise: false,
             removal: Removal::Drop,
             save_masks: None,
             save_masked: None,

@@ -146,6 +146,7 @@ impl Summary {
             put("masks", serde_json::to_value(path));
         }
         put("keep", serde_json::to_value(&job.keep));
+        put("normalise", serde_json::to_value(job.normalise));
         put("residual", serde_json::to_value(job.residual));
         put("round_to", serde_json::to_value(job.round_to));
         put("removal", serde_json::to_value(job.removal));

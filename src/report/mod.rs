@@ -6,5 +6,7 @@ mod table;
 mod text;
 
 pub use inspect::{GroupEntry, Inspection, LayerEntry};
-pub use schema::{AccuracyReport, FileReport, LatencyReport, LayerReport, Report, Totals};
+pub use schema::{
+    AccuracyReport, FileReport, LatencyReport, LayerReport, NormalisedReport, Report, Totals,
+};
 pub use table::{render, render_verification};

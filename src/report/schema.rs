@@ -27,6 +27,8 @@ pub struct Report {
     pub accuracy: Option<AccuracyReport>,
     /// Masked against pruned model; absent only where nothing was verified.
     pub verification: Option<Verification>,
+    /// The integer form of binary layers (`--normalise`); absent without it.
+    pub normalised: Option<NormalisedReport>,
     /// Median time of one run; absent where it was not measured.
     pub latency_ms: Option<LatencyReport>,
     /// Everything that shaped the run: options and preprocessing.
@@ -41,6 +43,21 @@ pub struct Report {
     pub details: Vec<String>,
     /// What looks wrong, one line each.
     pub warnings: Vec<String>,
+}
+
+/// What `--normalise` did. The comparison is of the model before (but retrained) and behind it:
+/// samples may differ by ties, which the integer form settles.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NormalisedReport {
+    /// Binary layers with a threshold in front of their binariser.
+    pub thresholds: Vec<String>,
+    /// Binary layers with a division behind them.
+    pub divided: Vec<String>,
+    /// Binary layers left as they were, and why.
+    pub unchanged: std::collections::BTreeMap<String, String>,
+    /// The model before against the normalised one.
+    pub verification: Verification,
 }
 
 /// A model file.

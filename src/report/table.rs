@@ -133,6 +133,20 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
             change(before, after, bytes) + &saving(before, after),
         ));
     }
+    if let Some(normal) = &report.normalised {
+        let found = &normal.verification;
+        lines.push((
+            "normalised",
+            format!(
+                "{} thresholds, {} divisions, {} as they were; {} of {} samples differ from the original by ties",
+                normal.thresholds.len(),
+                normal.divided.len(),
+                normal.unchanged.len(),
+                grouped(found.ties as u64),
+                grouped(found.samples as u64),
+            ),
+        ));
+    }
     if let Some(verification) = &report.verification {
         lines.extend(verification_lines(verification));
     }

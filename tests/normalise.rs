@@ -1,0 +1,252 @@
+//! `--normalise`: binary layers in integer form, the same in every runtime.
+
+mod common;
+mod graphs;
+
+use common::{json, network, quick, write_masks};
+use graphs::{Attr, Builder, Network, run, with_outputs};
+use ndarray::{ArrayD, IxDyn};
+use onnx_bnnprune::graph::{Facts, Graph};
+use onnx_bnnprune::normalise::{Form, normalise};
+use onnx_bnnprune::onnx::proto::ModelProto;
+use onnx_bnnprune::onnx::{Model, Tensor};
+use onnx_bnnprune::recognize;
+use onnx_bnnprune::verify::Optimization;
+use proptest::prelude::*;
+
+const LEVELS: [Optimization; 3] = [Optimization::Off, Optimization::Basic, Optimization::All];
+
+fn normal(model: &ModelProto) -> (ModelProto, Vec<(String, Form)>) {
+    let graph = Graph::new(model).unwrap();
+    let facts = Facts::infer(&graph, 1).unwrap();
+    let layers = recognize::layers(&graph, &facts);
+    let found = normalise(&graph, &facts, &layers);
+    (found.model, found.layers)
+}
+
+/// Pseudo-random numbers in [-1, 1).
+fn noise(count: usize, seed: usize) -> Vec<f32> {
+    let mut state = seed as u64 * 2 + 1;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// An untrained network without biases: binary convolutions of ±α one behind the other, so that
+/// a large part of the sums is exactly 0.
+fn tie_heavy(depth: usize) -> (ModelProto, Vec<String>) {
+    let mut b = Builder::new(&[8, 10, 10]);
+    let mut at = b.node("Sign", &["x"], vec![]);
+    let mut signs = Vec::new();
+    for i in 0..depth {
+        let scales = noise(16, 100 + i);
+        let inputs = if i == 0 { 8 } else { 16 };
+        let size = inputs * 9;
+        let weights = noise(16 * size, 200 + i);
+        let weights = weights.iter().enumerate();
+        let weights = weights.map(|(k, w)| w.signum() * (scales[k / size].abs() + 0.05));
+        let weight = b.weight(&[16, inputs, 3, 3], weights.collect());
+        at = b.node(
+            "Conv",
+            &[&at, &weight],
+            vec![("pads", Attr::Ints(vec![1; 4]))],
+        );
+        at = b.node("Sign", &[&at], vec![]);
+        signs.push(at.clone());
+    }
+    let pooled = b.node("GlobalAveragePool", &[&at], vec![]);
+    (b.model(&[&pooled]), signs)
+}
+
+#[test]
+fn every_optimisation_level_gives_the_same_signs_on_a_network_full_of_ties() {
+    let (model, signs) = tie_heavy(6);
+    let (integer, layers) = normal(&model);
+    assert!(
+        layers.iter().all(|(_, form)| *form == Form::Threshold),
+        "{layers:?}"
+    );
+    let x = ArrayD::from_shape_vec(IxDyn(&[4, 8, 10, 10]), noise(4 * 800, 7)).unwrap();
+    let names: Vec<&str> = signs.iter().map(String::as_str).collect();
+    let integer = with_outputs(&integer, &names);
+    let outputs: Vec<_> = LEVELS.iter().map(|&l| run(&integer, &x, l)).collect();
+    assert_eq!(outputs[0], outputs[1]);
+    assert_eq!(outputs[0], outputs[2]);
+    let zeros = outputs[0][1].iter().filter(|v| **v == 0.0).count();
+    assert!(zeros * 50 > outputs[0][1].len(), "ties: {zeros}");
+    // The native network sums in an order of its own.
+    let (plain, _) = normal(&model);
+    let graph = Graph::new(&plain).unwrap();
+    let facts = Facts::infer(&graph, 1).unwrap();
+    let layers = recognize::layers(&graph, &facts);
+    let native = onnx_bnnprune::autograd::Network::import(&graph, &facts, &layers).unwrap();
+    let logits = native.infer(x).unwrap();
+    let worst = (&logits - &outputs[0][0])
+        .iter()
+        .fold(0f32, |m, d| m.max(d.abs()));
+    assert!(worst < 1e-6, "native inference differs by {worst}");
+}
+
+/// Every way in which a threshold can come about: flipped filters, with and without pooling,
+/// sums that are exactly at the threshold, thresholds out of reach, clipping, slopes.
+#[test]
+fn thresholds_reproduce_the_float_expression() {
+    for (pool, gamma_sign, zero_is_one) in [
+        (false, 1.0, false),
+        (false, -1.0, false),
+        (true, 1.0, true),
+        (true, -1.0, false),
+        (false, -1.0, true),
+    ] {
+        let mut b = Builder::new(&[4, 6, 6]);
+        let at = b.node("Sign", &["x"], vec![]);
+        let weights: Vec<f32> = noise(8 * 36, 3).iter().map(|w| w.signum() * 0.5).collect();
+        let weight = b.weight(&[8, 4, 3, 3], weights);
+        let bias = b.weight(&[8], (0..8).map(|i| i as f32 * 0.5 - 2.0).collect());
+        let mut at = b.node("Conv", &[&at, &weight, &bias], vec![]);
+        if pool {
+            let kernel = vec![("kernel_shape", Attr::Ints(vec![2, 2]))];
+            at = b.node("MaxPool", &[&at], kernel);
+        }
+        let mut vector = |values: Vec<f32>| b.weight(&[8], values);
+        let gamma = vector((0..8).map(|i| gamma_sign * (0.25 + i as f32)).collect());
+        let beta = vector((0..8).map(|i| 3.0 - i as f32).collect());
+        let mean = vector((0..8).map(|i| [0.5, 100.0, -100.0, 0.0][i % 4]).collect());
+        let variance = vector(vec![1.0 - 1e-5; 8]);
+        let inputs = [at.as_str(), &gamma, &beta, &mean, &variance];
+        at = b.node("BatchNormalization", &inputs, vec![]);
+        let slope = b.weight(&[8, 1, 1], vec![0.25; 8]);
+        at = b.node("PRelu", &[&at, &slope], vec![]);
+        let sign = match zero_is_one {
+            false => b.node("Sign", &[&at], vec![]),
+            true => {
+                let zero = b.weight(&[], vec![0.0]);
+                let positive = b.node("GreaterOrEqual", &[&at, &zero], vec![]);
+                let (one, minus) = (b.weight(&[], vec![1.0]), b.weight(&[], vec![-1.0]));
+                b.node("Where", &[&positive, &one, &minus], vec![])
+            }
+        };
+        let next = b.weight(
+            &[2, 8, 1, 1],
+            noise(16, 9).iter().map(|w| w.signum()).collect(),
+        );
+        let y = b.node("Conv", &[&sign, &next], vec![]);
+        let model = b.model(&[&y]);
+        let (integer, layers) = normal(&model);
+        assert_eq!(layers[0].1, Form::Threshold);
+        let x = ArrayD::from_shape_vec(IxDyn(&[32, 4, 6, 6]), noise(32 * 144, 5)).unwrap();
+        let (model, integer) = (
+            with_outputs(&model, &[&sign]),
+            with_outputs(&integer, &[&sign]),
+        );
+        let expected = run(&model, &x, Optimization::Off);
+        for level in LEVELS {
+            assert_eq!(
+                run(&integer, &x, level),
+                expected,
+                "{pool} {gamma_sign} {level:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn masked_and_pruned_are_both_normalised_and_onnx_runtime_leaves_the_weights_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |f: &str| dir.path().join(f);
+    for name in common::NETWORKS {
+        quick(&network(name), &at("out.onnx"))
+            .args(["--normalise", "--alpha", "0.3", "--save-masked"])
+            .arg(at("masked.onnx"))
+            .arg("--report")
+            .arg(at("r.json"))
+            .assert()
+            .success();
+        let report = json(&at("r.json"));
+        let found = &report["normalised"];
+        let named = |key: &str| -> Vec<String> {
+            let list = found[key].as_array().unwrap();
+            list.iter()
+                .map(|v| v.as_str().unwrap().to_owned())
+                .collect()
+        };
+        let (thresholds, divided) = (named("thresholds"), named("divided"));
+        assert!(!thresholds.is_empty(), "{name}");
+        assert_eq!(found["unchanged"].as_object().unwrap().len(), 0);
+        assert_eq!(found["verification"]["passed"], true);
+        assert!(report["totals"]["pruned_ratio"].as_f64().unwrap() > 0.0);
+        for file in ["masked.onnx", "out.onnx"] {
+            let optimised = optimised(&at(file), &at("optimised.onnx"));
+            let layers = thresholds.iter().chain(&divided);
+            for layer in layers {
+                let weights = weights_of(&optimised, layer);
+                assert!(
+                    weights.iter().all(|w| [-1.0, 0.0, 1.0].contains(w)),
+                    "{name} {file} {layer}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn masks_files_fit_the_normalised_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |f: &str| dir.path().join(f);
+    write_masks(&at("m.json"), &[("/conv2/Conv", 48, &[0, 5, 7])]);
+    for removal in ["drop", "fold"] {
+        common::tool()
+            .arg(network("vgg"))
+            .arg(at("out.onnx"))
+            .args(["--normalise", "--removal", removal, "--masks"])
+            .arg(at("m.json"))
+            .arg("--report")
+            .arg(at("r.json"))
+            .assert()
+            .success();
+        let report = json(&at("r.json"));
+        assert_eq!(report["totals"]["filters"], 40 + 48 + 64);
+        assert_eq!(report["totals"]["kept"], 40 + 45 + 64, "{removal}");
+    }
+}
+
+/// What ONNX Runtime makes of a model at its basic level, as it writes it.
+fn optimised(model: &std::path::Path, to: &std::path::Path) -> ModelProto {
+    use ort::session::{Session, builder::GraphOptimizationLevel};
+    // Loads the library.
+    common::runtime();
+    let environment = ort::init().with_name("optimise").build().unwrap();
+    let built = Session::builder(&environment).unwrap();
+    let built = built.with_optimization_level(GraphOptimizationLevel::Level1);
+    let built = built.unwrap().with_optimized_model_path(to);
+    built.unwrap().commit_from_file(model).unwrap();
+    Model::load(to).unwrap().proto
+}
+
+/// The constant at the weight input of a layer.
+fn weights_of(model: &ModelProto, layer: &str) -> Vec<f32> {
+    let graph = Graph::new(model).unwrap();
+    let node = graph.find_node(layer).expect("the layer's node");
+    let weight = graph.input_of(node, 1).unwrap();
+    let value = graph.initializer_value(weight).expect("an initializer");
+    Tensor::as_f32(&value).unwrap().iter().copied().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    /// On networks whose arithmetic is exact the integer form changes no bit.
+    #[test]
+    fn exact_networks_stay_what_they_are(network in Network::strategy(false, true)) {
+        let model = network.model();
+        let (integer, _) = normal(&model);
+        let x = network.input();
+        for level in LEVELS {
+            prop_assert_eq!(run(&model, &x, level), run(&integer, &x, level));
+        }
+    }
+}
