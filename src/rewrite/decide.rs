@@ -158,7 +158,7 @@ fn costly(a: &Analysis, stays: &Solution) -> BTreeSet<(NodeId, usize)> {
     costly
 }
 
-/// Convolutions whose border map would have more values than the channels that it replaces.
+/// Convolutions whose border map would take more values than the channels that it replaces.
 fn not_worth(a: &Analysis, stays: &Solution, options: &EliminateOptions) -> Vec<NodeId> {
     // Weights that a unit's filters hold, in all layers that write it.
     let mut held = vec![0usize; a.units.len()];
@@ -188,7 +188,8 @@ fn not_worth(a: &Analysis, stays: &Solution, options: &EliminateOptions) -> Vec<
         let columns = gone.len() * rows.len() * (m.kernel);
         let saved = units.iter().map(|&u| held[u]).sum::<usize>() + columns;
         let allowed = f64::from(options.border_map_ratio) * saved as f64;
-        if fold::map_size(border, rows.len()).is_none_or(|size| size as f64 > allowed) {
+        let size = fold::form(border, rows.len(), m.kernel);
+        if size.is_none_or(|(_, size)| size as f64 > allowed) {
             list.push(layer.node);
         }
     }

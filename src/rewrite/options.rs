@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq)]
 pub struct EliminateOptions {
     /// A convolution with zero padding that loses constant channels gets a border map (an added
-    /// `[1, O, H, W]` constant) of at most this many values for each weight that it saves. 0: the
-    /// channels stay.
+    /// `[1, O, H, W]` constant, or a kernel `[O, 1, k, k]` that makes it from a plane of ones) of at
+    /// most this many values for each weight that it saves. 0: the channels stay.
     pub border_map_ratio: f32,
     /// Layers keep a multiple of this many filters (or all that they have). 1: any number.
     pub round_to: usize,
