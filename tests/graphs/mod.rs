@@ -152,6 +152,15 @@ fn declare(name: &str, shape: &[i64]) -> ValueInfoProto {
     )
 }
 
+/// An `f32` tensor of that shape.
+pub fn sized(name: &str, shape: &[usize]) -> ValueInfoProto {
+    let dim = shape.iter().map(|&d| Dimension {
+        value: Some(Value::DimValue(d as i64)),
+        ..Dimension::default()
+    });
+    value_info(name, Some(TensorShapeProto { dim: dim.collect() }))
+}
+
 /// A graph output whose shape is not declared.
 pub fn undeclared(name: &str) -> ValueInfoProto {
     value_info(name, None)
