@@ -121,7 +121,8 @@ impl Facts {
             return;
         }
         let inputs = graph.inputs_of(n);
-        let from_data = inputs.iter().flatten().any(|t| self.data[t.0]);
+        let from_data = inputs.iter().flatten().any(|t| self.data[t.0])
+            || graph.captured_by(n).any(|t| self.data[t.0]);
         let of_shape = inputs.iter().flatten().any(|t| self.of_shape[t.0]);
         if matches!(node.op(), "Shape" | "Size") {
             if let Some(value) = self.shape_value(graph, n) {

@@ -280,6 +280,7 @@ mod tests {
             keep: Vec::new(),
             round_to: 1,
             residual: crate::rewrite::Residual::Coupled,
+            inference_mode: false,
             removal: Removal::Drop,
             save_masks: None,
             save_masked: None,

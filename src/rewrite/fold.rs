@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayD, Axis, Dimension as _, IxDyn};
 
-use super::rules::{Border, Channels, Mixing};
+use super::rules::{Border, Channels, Kernels, Mixing};
 
 /// What absorbed channels add to a layer's output.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,17 +46,18 @@ pub(super) fn absorb(
     if gone.is_empty() {
         return Absorbed::Nothing;
     }
+    let kernels = &mixing.layer.kernels(weight);
     match &mixing.border {
         None => Absorbed::Bias(
             rows.iter()
-                .map(|&o| taps(mixing, weight, o, &gone).iter().sum())
+                .map(|&o| taps(mixing, kernels, o, &gone).iter().sum())
                 .collect(),
         ),
         Some(border) => match form(border, rows.len(), mixing.kernel) {
             Some((Form::Kernel, _)) => {
-                Absorbed::Kernel(kernel(mixing, weight, rows, &gone, border))
+                Absorbed::Kernel(kernel(mixing, kernels, rows, &gone, border))
             }
-            _ => Absorbed::Map(map(mixing, weight, rows, &gone, border)),
+            _ => Absorbed::Map(map(mixing, kernels, rows, &gone, border)),
         },
     }
 }
@@ -85,7 +86,7 @@ pub(super) fn form(border: &Border, rows: usize, kernel: usize) -> Option<(Form,
 /// The kernel `[O, 1, k…]` (transposed: `[1, O, k…]`) whose one input is 1 wherever the input is.
 fn kernel(
     mixing: &Mixing,
-    weight: &ArrayD<f32>,
+    kernels: &Kernels<'_>,
     rows: &[usize],
     gone: &[Gone],
     border: &Border,
@@ -96,19 +97,16 @@ fn kernel(
     };
     let shape = [&filters[..], &border.window.kernel[..]].concat();
     let mut out = ArrayD::zeros(IxDyn(&shape));
-    let taps = rows.iter().flat_map(|&o| taps(mixing, weight, o, gone));
+    let taps = rows.iter().flat_map(|&o| taps(mixing, kernels, o, gone));
     out.iter_mut().zip(taps).for_each(|(k, v)| *k = v as f32);
     out
 }
 
 /// For each kernel position, what the constants contribute to filter `o` there.
-fn taps(mixing: &Mixing, weight: &ArrayD<f32>, o: usize, gone: &[Gone]) -> Vec<f64> {
+fn taps(mixing: &Mixing, kernels: &Kernels<'_>, o: usize, gone: &[Gone]) -> Vec<f64> {
     let mut sum = vec![0.0; mixing.kernel];
     for &(i, value) in gone {
-        let Some(taps) = mixing.layer.taps(weight, o, i) else {
-            continue;
-        };
-        for (s, &w) in sum.iter_mut().zip(taps) {
+        for (s, &w) in sum.iter_mut().zip(kernels.taps(o, i)) {
             *s += f64::from(mixing.scale) * f64::from(w) * value;
         }
     }
@@ -117,7 +115,7 @@ fn taps(mixing: &Mixing, weight: &ArrayD<f32>, o: usize, gone: &[Gone]) -> Vec<f
 
 fn map(
     mixing: &Mixing,
-    weight: &ArrayD<f32>,
+    kernels: &Kernels<'_>,
     rows: &[usize],
     gone: &[Gone],
     border: &Border,
@@ -138,7 +136,7 @@ fn map(
         })
         .collect();
     for (r, &o) in rows.iter().enumerate() {
-        let taps = taps(mixing, weight, o, gone);
+        let taps = taps(mixing, kernels, o, gone);
         let mut plane = out.index_axis_mut(Axis(0), 0);
         let mut plane = plane.index_axis_mut(Axis(0), r);
         for (value, met) in plane.iter_mut().zip(&met) {

@@ -131,8 +131,15 @@ pub(super) fn scatter(graph: &Graph<'_>, editor: &mut Editor<'_>, s: &Scatter) -
     let ints = |editor: &mut Editor<'_>, kind: &str, v: Array1<i64>| {
         editor.add_initializer(&format!("{operand}.{kind}"), &Tensor::I64(v.into_dyn()))
     };
-    let pads = ints(editor, "pads", Array1::from(pads));
-    let padded = add(editor, "Pad", vec![operand.clone(), pads], Vec::new());
+    // The amounts were an attribute once.
+    let (inputs, attributes) = match graph.opset() {
+        ..11 => (vec![operand.clone()], vec![ints_attribute("pads", pads)]),
+        _ => {
+            let pads = ints(editor, "pads", Array1::from(pads));
+            (vec![operand.clone(), pads], Vec::new())
+        }
+    };
+    let padded = add(editor, "Pad", inputs, attributes);
     let indices = ints(editor, "channels", indices);
     let axis = vec![int_attribute("axis", s.axis as i64)];
     let mut last = add(editor, "Gather", vec![padded, indices], axis);

@@ -55,6 +55,13 @@ pub(super) fn solve(a: &Analysis, decisions: &Decisions) -> Solution {
         .mixing()
         .filter_map(|(l, m, out)| Some((l.node, m, a.tensors[m.data?.0].as_ref()?, out)))
         .collect();
+    for (node, total, data) in a.totals() {
+        for (&u, &state) in data.units.iter().zip(&data.states) {
+            if !total.absorbs(state) {
+                stays[a.units.find(u)].get_or_insert(Stays::Read(node, state));
+            }
+        }
+    }
     loop {
         let mut changed = false;
         for &(node, mixing, data, out) in layers.iter().rev() {

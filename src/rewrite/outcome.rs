@@ -98,7 +98,8 @@ fn why_read(
         State::Constant(_) if decisions.no_map.contains(&reader) => format!(
             "the zero padding of '{reader_name}' would need a border map larger than what it saves"
         ),
-        _ => format!(
+        State::Constant(_) => format!("'{reader_name}' sums it up over a batch of unknown size"),
+        State::Fixed => format!(
             "'{reader_name}' reads a value that differs at a border or is within rounding of a jump"
         ),
     }

@@ -2,6 +2,7 @@
 //! ONNX Runtime to run them.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod around;
 mod network;
 pub mod random;
 

@@ -8,7 +8,7 @@ use crate::onnx::Tensor;
 use crate::rewrite::fold::{self, Absorbed};
 use crate::rewrite::inserted::{AddBehind, Added};
 use crate::rewrite::liveness::{Solution, kept};
-use crate::rewrite::rules::{Channels, Mixing, Shift};
+use crate::rewrite::rules::{Channels, Mixing, Shift, Total};
 use crate::rewrite::{Analysis, RewriteError};
 
 impl Plan {
@@ -109,5 +109,24 @@ impl Plan {
 
     fn note(&mut self, graph: &Graph<'_>, node: NodeId, how: &'static str) {
         self.absorbed.insert(graph.label(node).to_owned(), how);
+    }
+    /// What a sum over channels adds behind it for those that are gone.
+    pub(super) fn absorb_total(
+        &mut self,
+        graph: &Graph<'_>,
+        analysis: &Analysis,
+        stays: &Solution,
+        (node, total, data): (NodeId, &Total, &Channels),
+    ) {
+        let gone = fold::gone(data, &kept(analysis, stays, data));
+        let sum: f64 = gone.iter().map(|(_, v)| v).sum();
+        let copies = total.copies.unwrap_or(0) as f64;
+        if gone.is_empty() || sum * copies == 0.0 {
+            return;
+        }
+        self.note(graph, node, "added constant");
+        let value = ndarray::arr0((sum * copies) as f32).into_dyn();
+        let value = Added::Constant(Tensor::F32(value));
+        self.behind.push(AddBehind { node, value });
     }
 }

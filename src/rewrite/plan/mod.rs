@@ -35,7 +35,7 @@ pub struct Plan {
     pub channels: ChannelMaps,
     /// Every layer, in the order of execution.
     pub layers: Vec<LayerOutcome>,
-    /// Layers that absorb constants, and how (`bias`, `border map`, `added constant`).
+    /// Layers and sums that absorb constants, and how (`bias`, `border map`, `added constant`).
     pub absorbed: BTreeMap<String, &'static str>,
     pub(super) constants: ConstantWriter,
     pub(super) behind: Vec<AddBehind>,
@@ -86,7 +86,7 @@ impl Plan {
         let absorbed = self
             .absorbed
             .iter()
-            .map(|(layer, how)| format!("layer '{layer}': absorbs constants into its {how}"));
+            .map(|(layer, how)| format!("'{layer}': absorbs constants into its {how}"));
         scattered.chain(absorbed).collect()
     }
 
@@ -135,6 +135,9 @@ impl Plan {
         for (layer, mixing, out) in analysis.mixing() {
             plan.cut_weights(graph, facts, (layer.node, mixing, layer.output))?;
             plan.absorb(graph, facts, analysis, &stays, (layer.node, mixing, out));
+        }
+        for total in analysis.totals() {
+            plan.absorb_total(graph, analysis, &stays, total);
         }
         for l in &analysis.layers {
             plan.layers

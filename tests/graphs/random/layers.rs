@@ -102,11 +102,19 @@ impl Random {
         Some(scaled(&t, name, 0.0, gate.bits))
     }
 
-    /// One channel for all: the sum over channels, binarised, times the tensor.
+    /// One channel for all: the sum over channels, weighted or not, binarised, times the tensor.
     pub(super) fn spatial_gate(&mut self, t: &T) -> Option<T> {
         let t = self.small(t);
-        let w = self.weights(&[1, t.channels, 1, 1], 1);
-        let sum = self.b.node("Conv", &[&t.name, &w], vec![]);
+        let sum = match self.roll(3) {
+            0 => {
+                let axes = self.b.ints(&[1]);
+                self.b.node("ReduceSum", &[&t.name, &axes], vec![])
+            }
+            _ => {
+                let w = self.weights(&[1, t.channels, 1, 1], 1);
+                self.b.node("Conv", &[&t.name, &w], vec![])
+            }
+        };
         let gate = if self.smooth() { "Sigmoid" } else { "Sign" };
         let gate = self.b.node(gate, &[&sum], vec![]);
         let name = self.b.node("Mul", &[&t.name, &gate], vec![]);
