@@ -261,7 +261,10 @@ fn training_mode() {
                 "BatchNormalization",
                 &inputs,
                 outputs,
-                vec![("training_mode", Attr::Int(training))],
+                vec![
+                    ("training_mode", Attr::Int(training)),
+                    ("epsilon", Attr::Float(0.0)),
+                ],
             );
             names.remove(0)
         }

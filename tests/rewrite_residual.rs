@@ -123,3 +123,37 @@ fn scattering_that_costs_more_than_it_saves_is_left() {
     assert!(plan.contains("would cost more than it saves"), "{plan}");
     assert_eq!(count(&pruned, "Gather"), 0);
 }
+
+/// A gate's masked filters are 1/2 everywhere: they go from the layer that makes the gate, and come
+/// back as constants in front of the product.
+#[test]
+fn the_filters_of_a_gate_are_scattered_too() {
+    let mut b = Builder::new(&[2, 6, 6]);
+    let stem = conv(&mut b, "x", 2);
+    let pooled = b.node("GlobalMaxPool", &[&stem], vec![]);
+    let wide = 64;
+    let w = b.weight(&[wide, WIDTH, 1, 1], values(WIDTH * wide, 1));
+    let squeezed = b.node("Conv", &[&pooled, &w], vec![]);
+    let signs = b.node("Sign", &[&squeezed], vec![]);
+    let w = b.weight(&[WIDTH, wide, 1, 1], values(WIDTH * wide, 2));
+    let excited = b.node("Conv", &[&signs, &w], vec![]);
+    // Hard sigmoid of dyadic numbers: max(0, min(1, x / 4 + 1 / 2)).
+    let hard = vec![("alpha", Attr::Float(0.25)), ("beta", Attr::Float(0.5))];
+    let gate = b.node("HardSigmoid", &[&excited], hard);
+    let product = b.node("Mul", &[&stem, &gate], vec![]);
+    let last = conv(&mut b, &product, WIDTH);
+    let model = b.model(&[&last]);
+    let masks: &[(&str, &[usize])] = &[(&excited, &[1, 2, 7])];
+    for removal in [Removal::Drop, Removal::Fold] {
+        let (kept, ..) = cut(&model, masks, (removal, Residual::Coupled));
+        assert_eq!((kept[&stem], kept[&excited]), (WIDTH, WIDTH));
+        let (kept, plan, pruned) = cut(&model, masks, (removal, Residual::Scatter));
+        assert_eq!((kept[&stem], kept[&excited]), (WIDTH, WIDTH - 3), "{plan}");
+        assert_eq!(count(&pruned, "Gather"), 1, "{plan}");
+    }
+    // Where the stream itself is zero, the gate's channel is not needed.
+    let masks: &[(&str, &[usize])] = &[(&stem, &[1, 2, 7])];
+    let (kept, plan, pruned) = cut(&model, masks, (Removal::Drop, Residual::Coupled));
+    assert_eq!((kept[&stem], kept[&excited]), (13, 13), "{plan}");
+    assert_eq!(count(&pruned, "Gather"), 0, "{plan}");
+}

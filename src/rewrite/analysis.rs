@@ -21,8 +21,8 @@ pub struct Analysis {
     pub(super) behaviours: Vec<Option<Behaviour>>,
     pub(super) units: Units,
     pub(super) layers: Vec<LayerNode>,
-    /// Operands of an addition that need not have the channels of its output: what they lack can
-    /// be scattered back in.
+    /// Operands of an `Add` or `Mul` that need not have the channels of its output: what they lack
+    /// can be scattered back in.
     pub(super) scattered: Vec<Scattered>,
     residual: Residual,
     declined: BTreeMap<NodeId, String>,
@@ -39,7 +39,7 @@ pub struct Analysis {
 const MOST_CHANNELS: usize = 1 << 22;
 const MOST_IN_ALL: usize = 1 << 25;
 
-/// An operand of an addition that may have fewer channels than the stream it is added to.
+/// An operand of an `Add` or `Mul` that may have fewer channels than the stream it goes into.
 #[derive(Debug)]
 pub(super) struct Scattered {
     pub node: NodeId,
@@ -156,13 +156,13 @@ impl Analysis {
 
     fn register(&mut self, graph: &Graph<'_>, n: NodeId, mut behaviour: Behaviour) {
         if self.residual == Residual::Scatter
-            && graph.node(n).op() == "Add"
+            && matches!(graph.node(n).op(), "Add" | "Mul")
             && let Some(Output {
                 sources, states, ..
             }) = behaviour.outputs.first_mut()
         {
             let tensors = &self.tensors;
-            // A constant that goes into a stream which is not constant there.
+            // A constant that goes into a stream which is not constant there: a branch, or a gate.
             let filled = |s: &mut Source| {
                 let operand = graph.input_of(n, s.input);
                 let operand = operand.and_then(|t| tensors[t.0].as_ref());

@@ -97,7 +97,7 @@ pub(super) fn to_gather(graph: &Graph<'_>, editor: &mut Editor<'_>, gather: &Gat
     }
 }
 
-/// `Pad` (a channel of zeros) → `Gather` → `Add` (constants) in front of an addition.
+/// `Pad` (a channel of zeros) → `Gather` → `Add` (constants) in front of an `Add` or `Mul`.
 pub(super) fn scatter(graph: &Graph<'_>, editor: &mut Editor<'_>, s: &Scatter) -> Vec<NodeProto> {
     let operand = graph.name(s.operand).to_owned();
     let mut nodes = Vec::new();

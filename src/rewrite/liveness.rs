@@ -33,7 +33,7 @@ pub(super) enum Stays {
 pub(super) struct Decisions {
     /// Units that stay though nothing reads them, and why.
     pub more: BTreeMap<Unit, Stays>,
-    /// Additions and which of their operands keeps the channels of the stream.
+    /// An `Add` or `Mul` and which of its operands keeps the channels of the stream.
     pub no_scatter: BTreeSet<(NodeId, usize)>,
     /// Convolutions that get no border map.
     pub no_map: BTreeSet<NodeId>,

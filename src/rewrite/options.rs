@@ -29,14 +29,15 @@ impl Default for EliminateOptions {
     }
 }
 
-/// How filters that write into a shared stream (through `Add`) are removed.
+/// How filters that write into a shared stream (through `Add` or `Mul`) are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Residual {
     /// Only where all producers of the stream lose the same channel: the stream gets narrower.
     #[default]
     Coupled,
-    /// One by one: the producer gets narrower, and its output is scattered back into the stream,
-    /// a pruned position receiving the branch's constant. Where that saves more than it costs.
+    /// One by one: the producer (of a branch that is added, or of a gate that is multiplied) gets
+    /// narrower, and its output is scattered back into the stream, a pruned position receiving the
+    /// branch's constant. Where that saves more than it costs.
     Scatter,
 }

@@ -57,7 +57,7 @@ pub(super) fn outcome(
                 graph.label(reader)
             ),
             Stays::Coupled(add) => format!(
-                "'{}' adds it to a stream that stays, and scattering it would cost more than it saves",
+                "'{}' combines it with a stream that stays, and scattering it would cost more than it saves",
                 graph.label(add)
             ),
             Stays::Rounded => "filters are kept in multiples (--round-to)".to_owned(),

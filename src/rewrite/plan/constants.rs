@@ -46,19 +46,18 @@ impl Plan {
                 && let Some(target) = facts.value(t).and_then(Tensor::to_ints)
                 && let Some(old) = target.get(entry)
             {
-                let mut difference = vec![0; target.len()];
-                difference[entry] = kept.len() as i64 - old;
-                self.corrections.push(Correction {
-                    node: n,
-                    at: At::Input(p.input),
-                    by: By::Adding(difference),
-                });
+                let by = kept.len() as i64 - old;
+                let at = At::Input(p.input);
+                self.add_to_entry((n, at), (entry, target.len()), by);
                 continue;
             }
             let implied = behaviour.implied.iter().find(|i| i.input == p.input);
             let current = match (self.constants.requested(n, p.input), implied) {
                 (Some(value), _) => Some(value.clone()),
                 (None, Some(i)) => Some(Tensor::I64(Array1::from(i.value.clone()).into_dyn())),
+                (None, None) if p.cut == Cut::Uniform => {
+                    input.and_then(|t| facts.value(t)).cloned()
+                }
                 (None, None) => input.and_then(|t| facts.constant(t)).cloned(),
             };
             let cut = current.and_then(|value| cut(&value, p, &kept));
@@ -82,6 +81,24 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Another number in one entry of a list that is computed.
+    fn add_to_entry(&mut self, (node, at): (NodeId, At), (entry, len): (usize, usize), by: i64) {
+        let mut own = self.corrections.iter_mut();
+        let own = own.find(|c| c.node == node && c.at == at);
+        if let Some(Correction {
+            by: By::Adding(difference),
+            ..
+        }) = own
+        {
+            difference[entry] += by;
+            return;
+        }
+        let mut difference = vec![0; len];
+        difference[entry] = by;
+        let by = By::Adding(difference);
+        self.corrections.push(Correction { node, at, by });
     }
 
     /// A `Shape` or `Size` of a tensor that loses channels: what reads it goes on with the numbers
@@ -127,6 +144,13 @@ fn cut(value: &Tensor, p: &Parameter, kept: &[usize]) -> Option<Tensor> {
                 Tensor::I64(a) => *a.iter_mut().nth(index)? = i64::try_from(count).ok()?,
                 Tensor::I32(a) => *a.iter_mut().nth(index)? = i32::try_from(count).ok()?,
                 _ => return None,
+            }
+            Some(value)
+        }
+        Cut::Uniform => {
+            let mut value = value.clone();
+            for axis in 0..value.shape().len() {
+                value = value.select(axis, &[0])?;
             }
             Some(value)
         }

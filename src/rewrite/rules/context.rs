@@ -39,6 +39,12 @@ impl<'a, 'm> Context<'a, 'm> {
         self.facts.constant(self.tensor(k)?)
     }
 
+    /// The value of input `k` where it is the same for any batch, though it may be computed from
+    /// shapes.
+    pub fn fixed(&self, k: usize) -> Option<&'a Tensor> {
+        self.facts.fixed(self.tensor(k)?)
+    }
+
     /// The shape of the first output.
     pub fn out_shape(&self) -> Result<&'a [usize], String> {
         let out = self.graph.output_of(self.id, 0);
@@ -95,7 +101,7 @@ impl<'a, 'm> Context<'a, 'm> {
         }
         match self.tensor(k) {
             None => Ok(None),
-            Some(_) => match self.constant(k).and_then(Tensor::to_ints) {
+            Some(t) => match self.facts.fixed(t).and_then(Tensor::to_ints) {
                 Some(v) => Ok(Some(v)),
                 None => Err(format!("has {name} that are not constant")),
             },

@@ -282,6 +282,8 @@ pub(crate) enum Cut {
     Entry(usize),
     /// Not the constant: the node's `group` is the number of channels.
     Groups,
+    /// All elements are equal: one stands for them.
+    Uniform,
 }
 
 impl Behaviour {

@@ -86,6 +86,8 @@ const STEPS: &[(usize, Step)] = &[
     (2, Random::dense),
     (1, Random::matmul),
     (1, Random::view),
+    (1, Random::chunk),
+    (1, Random::filled),
     (1, Random::quantised),
     (1, Random::instance_norm),
     (1, Random::softmax),

@@ -62,6 +62,30 @@ impl Random {
         })
     }
 
+    /// The first half of the channels, a bound that follows from how many there are.
+    pub(super) fn chunk(&mut self, t: &T) -> Option<T> {
+        let shape = self.b.node("Shape", &[&t.name], vec![]);
+        let [zero, one, two] = [0, 1, 2].map(|i| self.b.ints(&[i]));
+        let count = self.b.node("Gather", &[&shape, &one], vec![]);
+        let more = self.b.node("Add", &[&count, &one], vec![]);
+        let half = self.b.node("Div", &[&more, &two], vec![]);
+        let name = self.b.node("Slice", &[&t.name, &zero, &half, &one], vec![]);
+        Some(T {
+            channels: t.channels.div_ceil(2),
+            ..scaled(t, name, 0.0, 0)
+        })
+    }
+
+    /// The greater of the tensor and a constant of its shape.
+    pub(super) fn filled(&mut self, t: &T) -> Option<T> {
+        let shape = self.b.node("Shape", &[&t.name], vec![]);
+        let half = self.b.weight(&[], vec![0.5]);
+        let halves = self.b.node("Expand", &[&half, &shape], vec![]);
+        let op = ["Max", "Add"][self.roll(2)];
+        let name = self.b.node(op, &[&t.name, &halves], vec![]);
+        Some(scaled(t, name, 2f64.powi(t.bits), 1))
+    }
+
     /// To three axes and back, by sizes read from the tensor.
     pub(super) fn view(&mut self, t: &T) -> Option<T> {
         let shape = self.b.node("Shape", &[&t.name], vec![]);
