@@ -103,14 +103,17 @@ fn choices() -> impl Strategy<Value = Vec<u64>> {
 fn options() -> impl Strategy<Value = EliminateOptions> {
     let ratio = prop_oneof![Just(1.0f32), Just(1e6)];
     let residual = prop_oneof![Just(Residual::Coupled), Just(Residual::Scatter)];
-    (ratio, residual, 1usize..4).prop_map(|(border_map_ratio, residual, round_to)| {
-        EliminateOptions {
+    let cost = prop_oneof![Just(0usize), Just(8)];
+    let all = (ratio, residual, cost, 1usize..4);
+    all.prop_map(
+        |(border_map_ratio, residual, scatter_cost, round_to)| EliminateOptions {
             border_map_ratio,
             residual,
+            scatter_cost,
             round_to,
             keep: Vec::new(),
-        }
-    })
+        },
+    )
 }
 
 fn config() -> ProptestConfig {
@@ -162,29 +165,35 @@ proptest! {
 #[test]
 fn the_graphs_exercise_elimination() {
     use proptest::strategy::ValueTree as _;
-    let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let strategy = choices();
-    let (mut cut, mut moved, mut scattered, mut gathered) = (0, 0, 0, 0);
-    let x = input(Family::Dyadic, 11);
     let options = EliminateOptions {
         residual: Residual::Scatter,
+        scatter_cost: 0,
         ..EliminateOptions::default()
     };
-    for seed in 0..100 {
-        let steps = strategy.new_tree(&mut runner).unwrap().current();
-        let model = Random::model(Family::Dyadic, &steps);
-        let masks = masks(&model, 40, seed);
-        let masked = apply_masks(&model, &masks, Removal::Drop).unwrap().model;
-        let pruned = eliminate_with(&masked, &options).unwrap();
-        cut += usize::from(!pruned.channels.is_empty());
-        scattered += usize::from(pruned.plan.contains("scattered"));
-        let nodes = &pruned.model.graph.as_ref().unwrap().node;
-        gathered += usize::from(nodes.iter().any(|n| n.op_type() == "Gather"));
-        let original = run(&model, &x, Optimization::Off);
-        moved += usize::from(original != run(&pruned.model, &x, Optimization::Off));
+    for family in [Family::Dyadic, Family::Smooth] {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let strategy = choices();
+        let (mut cut, mut moved, mut scattered, mut gathered) = (0, 0, 0, 0);
+        let (mut maps, mut biases) = (0, 0);
+        let x = input(family, 11);
+        for seed in 0..100 {
+            let steps = strategy.new_tree(&mut runner).unwrap().current();
+            let model = Random::model(family, &steps);
+            let (masked, differs) = moving(&model, Removal::Fold, (40, seed), &x);
+            let pruned = eliminate_with(&masked, &options).unwrap();
+            moved += usize::from(differs);
+            cut += usize::from(!pruned.channels.is_empty());
+            scattered += usize::from(pruned.plan.contains("scattered"));
+            maps += usize::from(pruned.plan.contains("border map"));
+            biases += usize::from(pruned.plan.contains("its bias"));
+            let nodes = &pruned.model.graph.as_ref().unwrap().node;
+            gathered += usize::from(nodes.iter().any(|n| n.op_type() == "Gather"));
+        }
+        let much = cut >= 60 && moved >= 90 && gathered >= 10 && maps >= 5 && biases >= 20;
+        assert!(
+            much && scattered >= 10,
+            "{family:?}, of 100: {cut} cut, {moved} moved, {gathered} with Gather, {maps} with \
+             border maps, {biases} with biases, {scattered} scattered"
+        );
     }
-    assert!(
-        cut >= 60 && moved >= 60 && gathered >= 3,
-        "of 100: {cut} cut, {moved} moved, {scattered} scattered, {gathered} with Gather"
-    );
 }

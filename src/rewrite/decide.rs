@@ -32,7 +32,7 @@ pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Dec
             decisions.more.extend(more);
             continue;
         }
-        let together = costly(a, &stays);
+        let together = costly(a, &stays, options.scatter_cost);
         if !together.is_subset(&decisions.no_scatter) {
             decisions.no_scatter.extend(together);
             continue;
@@ -124,12 +124,8 @@ fn rounded(a: &Analysis, stays: &Solution, round_to: usize) -> More {
     more
 }
 
-/// Memory accesses that scattering one value takes (padding, gathering and adding read and write),
-/// in multiply-accumulates that take as long.
-const SCATTER_COST: usize = 8;
-
 /// Operands whose scattering would cost more than the filters that it saves.
-fn costly(a: &Analysis, stays: &Solution) -> BTreeSet<(NodeId, usize)> {
+fn costly(a: &Analysis, stays: &Solution, each: usize) -> BTreeSet<(NodeId, usize)> {
     let (mut macs, mut positions) = (vec![0usize; a.units.len()], vec![0usize; a.units.len()]);
     for (_, m, out) in a.mixing() {
         for &u in &out.units {
@@ -147,11 +143,11 @@ fn costly(a: &Analysis, stays: &Solution) -> BTreeSet<(NodeId, usize)> {
                 saved = saved.saturating_add(macs[operand]);
             }
             if stays[stream].is_some() {
-                let each = SCATTER_COST.saturating_mul(positions[operand]);
+                let each = each.saturating_mul(positions[operand]);
                 cost = cost.saturating_add(each);
             }
         }
-        if !same && saved <= cost {
+        if !same && saved <= cost && cost > 0 {
             costly.insert((s.node, s.input));
         }
     }

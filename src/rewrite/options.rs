@@ -13,6 +13,9 @@ pub struct EliminateOptions {
     pub round_to: usize,
     /// What becomes of filters that write into a residual stream.
     pub residual: Residual,
+    /// What scattering one value costs (padding, gathering and adding read and write it), in
+    /// multiply-accumulates that take as long. 0: whatever can be scattered is.
+    pub scatter_cost: usize,
     /// Names of layers whose filters all stay, needed or not; a name that no layer has does
     /// nothing.
     pub keep: Vec<String>,
@@ -24,6 +27,7 @@ impl Default for EliminateOptions {
             border_map_ratio: 1.0,
             round_to: 1,
             residual: Residual::Coupled,
+            scatter_cost: 8,
             keep: Vec::new(),
         }
     }
