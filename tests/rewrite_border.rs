@@ -70,7 +70,7 @@ fn fold(model: &ModelProto, first: &str, pruned: &[usize]) -> (Vec<String>, Vec<
 
 #[test]
 fn a_kernel_on_a_plane_of_ones_stands_for_a_large_map() {
-    let cases: Vec<(&str, [usize; 4], Vec<(&str, Attr)>)> = vec![
+    let cases = vec![
         ("Conv", [16, 12, 3, 3], vec![ints("pads", &[1; 4])]),
         (
             "Conv",
