@@ -72,8 +72,8 @@ enum Found {
     Shapes(Vec<Vec<usize>>),
 }
 
-/// The other batch size is larger by this.
-const FURTHER: usize = 4;
+/// The other batch size is larger by this: enough for a batch divided by 8 to show.
+const FURTHER: usize = 8;
 
 /// Why nothing can be inferred.
 #[derive(Debug, Error, PartialEq, Eq)]
