@@ -21,7 +21,7 @@ pub struct Analysis {
     pub(super) behaviours: Vec<Option<Behaviour>>,
     pub(super) units: Units,
     pub(super) layers: Vec<LayerNode>,
-    /// Operands of an `Add` or `Mul` that need not have the channels of its output: what they lack
+    /// Operands of an `Add`, `Sum` or `Mul` that need not have the channels of its output: what they lack
     /// can be scattered back in.
     pub(super) scattered: Vec<Scattered>,
     residual: Residual,
@@ -39,7 +39,7 @@ pub struct Analysis {
 const MOST_CHANNELS: usize = 1 << 22;
 const MOST_IN_ALL: usize = 1 << 25;
 
-/// An operand of an `Add` or `Mul` that may have fewer channels than the stream it goes into.
+/// An operand of an `Add`, `Sum` or `Mul` that may have fewer channels than the stream it goes into.
 #[derive(Debug)]
 pub(super) struct Scattered {
     pub node: NodeId,
@@ -156,7 +156,7 @@ impl Analysis {
 
     fn register(&mut self, graph: &Graph<'_>, n: NodeId, mut behaviour: Behaviour) {
         if self.residual == Residual::Scatter
-            && matches!(graph.node(n).op(), "Add" | "Mul")
+            && matches!(graph.node(n).op(), "Add" | "Sum" | "Mul")
             && let Some(Output {
                 sources, states, ..
             }) = behaviour.outputs.first_mut()

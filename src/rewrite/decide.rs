@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::even::uneven;
 use super::fold;
 use super::liveness::{self, Decisions, Solution, Stays, kept};
-use super::rules::Channels;
 use super::units::Unit;
 use super::{Analysis, EliminateOptions};
 use crate::graph::NodeId;
@@ -45,7 +45,7 @@ pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Dec
     }
 }
 
-type More = Vec<(Unit, Stays)>;
+pub(super) type More = Vec<(Unit, Stays)>;
 
 /// One channel of each tensor that would have none left.
 fn emptied(a: &Analysis, stays: &Solution) -> More {
@@ -67,46 +67,6 @@ fn first_gone<'u>(
 ) -> impl Iterator<Item = Unit> + 'u {
     let roots = of.iter().map(|&u| a.units.find(u));
     roots.filter(|&u| stays[u].is_none()).take(count)
-}
-
-/// Grouped convolutions need as many channels and filters in each group as in the others; a group
-/// may go as a whole.
-fn uneven(a: &Analysis, stays: &Solution) -> More {
-    let mut more = More::new();
-    let grouped = a.mixing().filter(|(_, m, _)| m.layer.groups > 1);
-    for (layer, m, out) in grouped {
-        let data = m.data.and_then(|t| a.tensors[t.0].as_ref());
-        let chunks = |c: &Channels, size: usize| -> Vec<Vec<Unit>> {
-            c.units.chunks(size.max(1)).map(<[_]>::to_vec).collect()
-        };
-        let outputs = chunks(out, m.layer.group_filters());
-        // Inputs that are not tracked are all there.
-        let inputs = data.map(|d| chunks(d, m.layer.group_inputs()));
-        let count = |units: &[Unit]| {
-            let stay = |u: &&Unit| stays[a.units.find(**u)].is_some();
-            units.iter().filter(stay).count()
-        };
-        let present: Vec<usize> = (0..outputs.len())
-            .filter(|&g| {
-                let reads = inputs.as_ref().is_none_or(|i| count(&i[g]) > 0);
-                reads || count(&outputs[g]) > 0
-            })
-            .collect();
-        for side in [Some(&outputs), inputs.as_ref()].into_iter().flatten() {
-            let most = present
-                .iter()
-                .map(|&g| count(&side[g]))
-                .max()
-                .unwrap_or(0)
-                .max(1);
-            for &g in &present {
-                let missing = most - count(&side[g]);
-                let units = first_gone(a, stays, &side[g], missing);
-                more.extend(units.map(|u| (u, Stays::Even(layer.node))));
-            }
-        }
-    }
-    more
 }
 
 /// Layers whose number of filters would not be a multiple of `round_to`.

@@ -13,6 +13,7 @@ mod constants;
 mod cost;
 mod decide;
 mod eliminate;
+mod even;
 mod fold;
 mod groups;
 mod inference;
