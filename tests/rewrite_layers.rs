@@ -290,3 +290,24 @@ fn a_channel_shuffle_becomes_a_gather_where_channels_go() {
         assert_eq!(l.of(&d), [0, 3, 5]);
     }
 }
+
+/// What one grouped convolution writes, shuffled, another one reads: the filters that stay to make
+/// one even are those that make the other even too.
+#[test]
+fn groups_on_both_sides_of_a_shuffle() {
+    let mut b = Builder::new(&[2, 5, 5]);
+    let stem = conv(&mut b, "x", &[4, 2, 1, 1], 0, 1);
+    let a = conv(&mut b, &stem, &[16, 2, 1, 1], 0, 2);
+    let split = b.ints(&[0, 2, 8, 5, 5]);
+    let r = b.node("Reshape", &[&a, &split], vec![]);
+    let t = b.node("Transpose", &[&r], vec![("perm", ints(&[0, 2, 1, 3, 4]))]);
+    let merged = b.ints(&[0, 16, 5, 5]);
+    let s = b.node("Reshape", &[&t, &merged], vec![]);
+    let g = conv(&mut b, &s, &[6, 8, 3, 3], 1, 2);
+    let last = conv(&mut b, &g, &[2, 6, 1, 1], 0, 1);
+    let model = b.model(&[&last]);
+    // The other convolution reads 0 to 3 and 8 to 11 in its first group: of that two are masked,
+    // of the second four, so two of those stay, one of each group of the first convolution.
+    let l = left(&model, &[(&a, 16, &[0, 5, 6, 8, 12, 13])], DROP);
+    assert_eq!(l.of(&a).len(), 12, "{}", l.text);
+}

@@ -20,6 +20,7 @@ const OPTIONS: EliminateOptions = EliminateOptions {
     border_map_ratio: 1e6,
     round_to: 1,
     residual: Residual::Coupled,
+    scatter_cost: 8,
     keep: Vec::new(),
 };
 

@@ -29,7 +29,7 @@ fn conv(b: &mut Builder, x: &str, inputs: usize) -> String {
 
 /// Two blocks `stream + (conv → shift → sign)` behind a stem, and a head; names of stem and blocks.
 /// `shift` is what follows each block's convolution.
-fn residual(shift: f32) -> (ModelProto, [String; 3]) {
+fn residual(op: &str, shift: f32) -> (ModelProto, [String; 3]) {
     let mut b = Builder::new(&[2, 6, 6]);
     let stem = conv(&mut b, "x", 2);
     let mut stream = stem.clone();
@@ -39,7 +39,7 @@ fn residual(shift: f32) -> (ModelProto, [String; 3]) {
         let c = conv(&mut b, &signs, WIDTH);
         let by = b.weight(&[1, WIDTH, 1, 1], vec![shift; WIDTH]);
         let moved = b.node("Add", &[&c, &by], vec![]);
-        stream = b.node("Add", &[&stream, &moved], vec![]);
+        stream = b.node(op, &[&stream, &moved], vec![]);
         names.push(c);
     }
     let pooled = b.node("GlobalMaxPool", &[&stream], vec![]);
@@ -79,8 +79,8 @@ fn count(model: &ModelProto, op: &str) -> usize {
 
 #[test]
 fn a_scattered_branch_loses_its_own_filters() {
-    for (shift, adds) in [(0.0, 0), (0.5, 2)] {
-        let (model, [stem, a, c]) = residual(shift);
+    for (op, shift, adds) in [("Add", 0.0, 2), ("Add", 0.5, 4), ("Sum", 0.5, 2)] {
+        let (model, [stem, a, c]) = residual(op, shift);
         let masks: &[(&str, &[usize])] = &[(&a, &[1, 2, 7]), (&c, &[0, 7, 9, 15])];
         for removal in [Removal::Drop, Removal::Fold] {
             let (kept, ..) = cut(&model, masks, (removal, Residual::Coupled));
@@ -88,7 +88,7 @@ fn a_scattered_branch_loses_its_own_filters() {
             let (kept, plan, pruned) = cut(&model, masks, (removal, Residual::Scatter));
             assert_eq!((kept[&stem], kept[&a], kept[&c]), (16, 13, 12), "{plan}");
             assert_eq!(count(&pruned, "Gather"), 2, "{plan}");
-            assert_eq!(count(&pruned, "Add"), 4 + adds);
+            assert_eq!(count(&pruned, "Add"), 2 + adds);
             assert!(plan.contains("scattered"), "{plan}");
         }
     }
@@ -96,7 +96,7 @@ fn a_scattered_branch_loses_its_own_filters() {
 
 #[test]
 fn a_channel_that_all_producers_lose_leaves_the_stream() {
-    let (model, [stem, a, c]) = residual(0.0);
+    let (model, [stem, a, c]) = residual("Add", 0.0);
     let both: &[usize] = &[3, 4];
     let masks: &[(&str, &[usize])] = &[(&stem, both), (&a, &[3, 4, 5]), (&c, both)];
     let (kept, plan, pruned) = cut(&model, masks, (Removal::Drop, Residual::Coupled));
@@ -122,4 +122,38 @@ fn scattering_that_costs_more_than_it_saves_is_left() {
     assert_eq!(kept[&side], WIDTH, "{plan}");
     assert!(plan.contains("would cost more than it saves"), "{plan}");
     assert_eq!(count(&pruned, "Gather"), 0);
+}
+
+/// A gate's masked filters are 1/2 everywhere: they go from the layer that makes the gate, and come
+/// back as constants in front of the product.
+#[test]
+fn the_filters_of_a_gate_are_scattered_too() {
+    let mut b = Builder::new(&[2, 6, 6]);
+    let stem = conv(&mut b, "x", 2);
+    let pooled = b.node("GlobalMaxPool", &[&stem], vec![]);
+    let wide = 64;
+    let w = b.weight(&[wide, WIDTH, 1, 1], values(WIDTH * wide, 1));
+    let squeezed = b.node("Conv", &[&pooled, &w], vec![]);
+    let signs = b.node("Sign", &[&squeezed], vec![]);
+    let w = b.weight(&[WIDTH, wide, 1, 1], values(WIDTH * wide, 2));
+    let excited = b.node("Conv", &[&signs, &w], vec![]);
+    // Hard sigmoid of dyadic numbers: max(0, min(1, x / 4 + 1 / 2)).
+    let hard = vec![("alpha", Attr::Float(0.25)), ("beta", Attr::Float(0.5))];
+    let gate = b.node("HardSigmoid", &[&excited], hard);
+    let product = b.node("Mul", &[&stem, &gate], vec![]);
+    let last = conv(&mut b, &product, WIDTH);
+    let model = b.model(&[&last]);
+    let masks: &[(&str, &[usize])] = &[(&excited, &[1, 2, 7])];
+    for removal in [Removal::Drop, Removal::Fold] {
+        let (kept, ..) = cut(&model, masks, (removal, Residual::Coupled));
+        assert_eq!((kept[&stem], kept[&excited]), (WIDTH, WIDTH));
+        let (kept, plan, pruned) = cut(&model, masks, (removal, Residual::Scatter));
+        assert_eq!((kept[&stem], kept[&excited]), (WIDTH, WIDTH - 3), "{plan}");
+        assert_eq!(count(&pruned, "Gather"), 1, "{plan}");
+    }
+    // Where the stream itself is zero, the gate's channel is not needed.
+    let masks: &[(&str, &[usize])] = &[(&stem, &[1, 2, 7])];
+    let (kept, plan, pruned) = cut(&model, masks, (Removal::Drop, Residual::Coupled));
+    assert_eq!((kept[&stem], kept[&excited]), (13, 13), "{plan}");
+    assert_eq!(count(&pruned, "Gather"), 0, "{plan}");
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use graphs::{Attr, Builder, run};
 use ndarray::{ArrayD, IxDyn, arr0};
+use onnx_bnnprune::graph::{Facts, Graph};
 use onnx_bnnprune::onnx::Tensor;
 use onnx_bnnprune::onnx::proto::ModelProto;
-use onnx_bnnprune::rewrite::{FilterMasks, Removal, apply_masks, eliminate};
+use onnx_bnnprune::rewrite::{Analysis, FilterMasks, Removal, apply_masks, eliminate};
 use onnx_bnnprune::verify::Optimization;
 
 fn values(n: usize, salt: usize) -> Vec<f32> {
@@ -114,4 +115,83 @@ fn the_size_of_a_cut_tensor() {
     let last = head(&mut b, &flat, 36);
     // 0 over a number that is not known before the model runs need not be 0.
     assert_eq!(left(&b.model(&[&last]), &a), [2, 4]);
+}
+
+/// torch's `chunk`, as its older exporter writes it: the bounds follow from the number of channels.
+#[test]
+fn slices_whose_bounds_are_computed() {
+    let mut b = Builder::new(&[2, 5, 5]);
+    let a = conv(&mut b);
+    let shape = b.node("Shape", &[&a], vec![]);
+    let one = b.ints(&[1]);
+    let count = b.node("Gather", &[&shape, &one], vec![]);
+    let (two, zero) = (b.ints(&[2]), b.ints(&[0]));
+    let more = b.node("Add", &[&count, &one], vec![]);
+    let half = b.node("Div", &[&more, &two], vec![]);
+    let end = b.node("Mul", &[&half, &two], vec![]);
+    let first = b.node("Slice", &[&a, &zero, &half, &one], vec![]);
+    let second = b.node("Slice", &[&a, &half, &end, &one], vec![]);
+    let joined = b.node("Concat", &[&second, &first], vec![("axis", Attr::Int(1))]);
+    let flat = b.node("Flatten", &[&joined], vec![]);
+    let y = head(&mut b, &flat, 36);
+    assert_eq!(left(&b.model(&[&y]), &a), [2, 2]);
+}
+
+#[test]
+fn a_split_whose_sizes_are_computed() {
+    let mut b = Builder::new(&[2, 5, 5]);
+    let a = conv(&mut b);
+    let shape = b.node("Shape", &[&a], vec![]);
+    let (one, two) = (b.ints(&[1]), b.ints(&[2]));
+    let count = b.node("Gather", &[&shape, &one], vec![]);
+    let half = b.node("Div", &[&count, &two], vec![]);
+    let rest = b.node("Sub", &[&count, &half], vec![]);
+    let sizes = b.node("Concat", &[&half, &rest], vec![("axis", Attr::Int(0))]);
+    let parts = b.split("Split", &[&a, &sizes], 2, vec![("axis", Attr::Int(1))]);
+    let sum = b.node(
+        "Concat",
+        &[&parts[1], &parts[0]],
+        vec![("axis", Attr::Int(1))],
+    );
+    let flat = b.node("Flatten", &[&sum], vec![]);
+    let y = head(&mut b, &flat, 36);
+    assert_eq!(left(&b.model(&[&y]), &a), [2, 2]);
+}
+
+/// A bound that follows from the batch is no bound that is known.
+#[test]
+fn slices_by_the_batch_are_declined() {
+    let mut b = Builder::new(&[2, 5, 5]);
+    let a = conv(&mut b);
+    let shape = b.node("Shape", &[&a], vec![]);
+    let (zero, one) = (b.ints(&[0]), b.ints(&[1]));
+    let n = b.node("Gather", &[&shape, &zero], vec![]);
+    let part = b.node("Slice", &[&a, &zero, &n, &one], vec![]);
+    let pooled = b.node("ReduceMax", &[&part], vec![("axes", Attr::Ints(vec![1]))]);
+    let flat = b.node("Flatten", &[&pooled], vec![]);
+    let y = head(&mut b, &flat, 9);
+    let model = b.model(&[&y]);
+    let graph = Graph::new(&model).unwrap();
+    let facts = Facts::infer(&graph, 1).unwrap();
+    let why = Analysis::new(&graph, &facts).prunable(&a).unwrap_err();
+    assert!(why.contains("has ends that are not constant"), "{why}");
+}
+
+/// `torch.where(x >= 0, torch.ones_like(x), -torch.ones_like(x))`: constants of the data's shape.
+#[test]
+fn constants_in_the_shape_of_data() {
+    let mut b = Builder::new(&[2, 5, 5]);
+    let a = conv(&mut b);
+    let shape = b.node("Shape", &[&a], vec![]);
+    let ones = b.node("ConstantOfShape", &[&shape], vec![]);
+    let one = b.weight(&[], vec![1.0]);
+    let zero = b.weight(&[], vec![0.0]);
+    let expanded = b.node("Expand", &[&one, &shape], vec![]);
+    let minus = b.node("Neg", &[&expanded], vec![]);
+    let plus = b.node("Add", &[&ones, &one], vec![]);
+    let condition = b.node("GreaterOrEqual", &[&a, &zero], vec![]);
+    let signs = b.node("Where", &[&condition, &plus, &minus], vec![]);
+    let flat = b.node("Flatten", &[&signs], vec![]);
+    let y = head(&mut b, &flat, 36);
+    assert_eq!(left(&b.model(&[&y]), &a), [2, 2]);
 }

@@ -305,6 +305,9 @@ pub struct PruneArgs {
 
     #[command(flatten)]
     pub runtime: RuntimeArgs,
+    /// Put Dropout and BatchNormalization that were exported in training mode into inference mode
+    #[arg(long, help_heading = "Output")]
+    pub inference_mode: bool,
     /// Write the report as JSON
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     pub report: Option<PathBuf>,

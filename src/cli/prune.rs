@@ -84,6 +84,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
             ResidualName::Coupled => Residual::Coupled,
             ResidualName::Scatter => Residual::Scatter,
         },
+        inference_mode: args.inference_mode,
         save_masks: args.save_masks.clone(),
         save_masked: args.save_masked.clone(),
         seed: args.seed,

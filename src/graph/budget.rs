@@ -14,7 +14,7 @@ const MAX_EXTENT: usize = 1 << 25;
 
 /// What may still be computed and kept for one graph. What goes beyond is unknown, as if its
 /// operator were.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
     work: usize,
     extent: usize,

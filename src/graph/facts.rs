@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::budget::Budget;
 use super::shapes::Inputs;
-use super::{Graph, TensorId, eval, shapes};
+use super::{Graph, Node, TensorId, eval, shapes};
 use crate::onnx::Tensor;
 
 /// Shapes and constant values of a graph's tensors.
@@ -13,12 +13,67 @@ use crate::onnx::Tensor;
 pub struct Facts {
     batch: usize,
     fixed_batch: bool,
-    shapes: Vec<Option<Vec<usize>>>,
-    values: Vec<Option<Tensor>>,
     of_shape: Vec<bool>,
     data: Vec<bool>,
+    here: World,
+    /// The same of everything that depends on the input's shape, at another batch size: what is the
+    /// same there does not depend on it.
+    elsewhere: World,
+}
+
+/// Shapes and values at one batch size.
+#[derive(Debug)]
+struct World {
+    shapes: Vec<Option<Vec<usize>>>,
+    values: Vec<Option<Tensor>>,
     budget: Budget,
 }
+
+impl World {
+    fn new(count: usize) -> Self {
+        Self {
+            shapes: vec![None; count],
+            values: vec![None; count],
+            budget: Budget::new(),
+        }
+    }
+
+    /// A value within the budget.
+    fn set_value(&mut self, t: TensorId, value: Tensor) {
+        self.shapes[t.0] = Some(value.shape().to_vec());
+        self.values[t.0] = Some(value);
+    }
+
+    /// A shape without a value, if it is believed.
+    fn set_shape(&mut self, t: TensorId, shape: Vec<usize>) {
+        self.shapes[t.0] = self.budget.admit(&shape).then_some(shape);
+    }
+
+    fn set(&mut self, outputs: &[Option<TensorId>], found: Found) {
+        match (found, outputs.first()) {
+            (Found::Value(value), Some(Some(out))) => self.set_value(*out, value),
+            (Found::Value(_), _) => {}
+            (Found::Shapes(shapes), _) => {
+                for (t, s) in outputs.iter().zip(shapes) {
+                    if let Some(t) = t {
+                        self.set_shape(*t, s);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is known of a node's outputs.
+enum Found {
+    /// The first one's value.
+    Value(Tensor),
+    /// Shapes, as far as they are known.
+    Shapes(Vec<Vec<usize>>),
+}
+
+/// The other batch size is larger by this: enough for a batch divided by 8 to show.
+const FURTHER: usize = 8;
 
 /// Why nothing can be inferred.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -54,11 +109,10 @@ impl Facts {
         let mut facts = Self {
             batch,
             fixed_batch: false,
-            shapes: vec![None; count],
-            values: vec![None; count],
             of_shape: vec![false; count],
             data: vec![false; count],
-            budget: Budget::new(),
+            here: World::new(count),
+            elsewhere: World::new(count),
         };
         for &t in graph.inputs() {
             facts.data[t.0] = true;
@@ -69,11 +123,11 @@ impl Facts {
                 facts.fixed_batch = true;
                 facts.batch = *n;
             }
-            let fill = |(i, d): (usize, &Option<usize>)| match d {
-                Some(d) => Some(*d),
-                None => (i == 0).then_some(batch),
+            let filled = |batch: usize| -> Option<Vec<usize>> {
+                let dims = declared.iter().enumerate();
+                dims.map(|(i, d)| d.or((i == 0).then_some(batch))).collect()
             };
-            let shape: Option<Vec<usize>> = declared.iter().enumerate().map(fill).collect();
+            let shape = filled(batch);
             let input = || graph.name(t).to_owned();
             let text = || {
                 let dims = declared
@@ -87,8 +141,11 @@ impl Facts {
                     shape: text(),
                 });
             };
-            facts.set_shape(t, shape);
-            if facts.shapes[t.0].is_none() {
+            facts.here.set_shape(t, shape);
+            if let Some(shape) = filled(batch.saturating_add(FURTHER)) {
+                facts.elsewhere.set_shape(t, shape);
+            }
+            if facts.here.shapes[t.0].is_none() {
                 return Err(FactsError::HugeInput {
                     input: input(),
                     shape: text(),
@@ -102,7 +159,7 @@ impl Facts {
                 && let Some((shape, _)) = crate::onnx::element_count(&proto.dims)
             {
                 // An element type we do not compute with still has a shape.
-                facts.set_shape(t, shape);
+                facts.here.set_shape(t, shape);
             }
         }
         for &n in graph.order() {
@@ -121,95 +178,65 @@ impl Facts {
             return;
         }
         let inputs = graph.inputs_of(n);
-        let from_data = inputs.iter().flatten().any(|t| self.data[t.0]);
+        let from_data = inputs.iter().flatten().any(|t| self.data[t.0])
+            || graph.captured_by(n).any(|t| self.data[t.0]);
         let of_shape = inputs.iter().flatten().any(|t| self.of_shape[t.0]);
         if matches!(node.op(), "Shape" | "Size") {
-            if let Some(value) = self.shape_value(graph, n) {
+            let of = graph.input_of(n, 0);
+            let value = |shape: Option<&[usize]>| shape_value(&node, shape?);
+            if let Some(value) = value(of.and_then(|t| self.shape(t))) {
                 self.of_shape[out.0] = of_shape || from_data;
-                self.set_value(out, value);
+                self.here.set_value(out, value);
+            }
+            if let Some(value) = value(of.and_then(|t| self.shape_elsewhere(t))) {
+                self.elsewhere.set_value(out, value);
             }
             return;
         }
-        for t in graph.outputs_of(n).into_iter().flatten() {
+        let outputs = graph.outputs_of(n);
+        for t in outputs.iter().flatten() {
             self.data[t.0] = from_data;
             self.of_shape[t.0] = of_shape;
         }
-        let values: Vec<Option<&Tensor>> = inputs
-            .iter()
-            .map(|t| t.and_then(|t| self.values[t.0].as_ref()))
-            .collect();
-        let all_known = inputs
-            .iter()
-            .zip(&values)
-            .all(|(t, v)| t.is_none() || v.is_some());
-        let known: Vec<Option<&[usize]>> = inputs
-            .iter()
-            .map(|t| t.and_then(|t| self.shapes[t.0].as_deref()))
-            .collect();
-        let inferred = shapes::infer(
-            &node,
-            &Inputs {
-                shapes: &known,
-                values: &values,
-            },
-        );
-        if all_known && !inputs.is_empty() {
-            let result = inferred.as_ref().and_then(|s| s.first()).map(Vec::as_slice);
-            let touched = |r| known.iter().copied().flatten().chain([r]);
-            if result.is_some_and(|r| self.budget.spend(touched(r)))
-                && let Some(value) = eval::evaluate(&node, &values)
-            {
-                self.set_value(out, value);
-                return;
-            }
+        let shape = |t| self.shape(t);
+        let value = |t| self.value(t);
+        let mut budget = self.here.budget;
+        let found = compute(&node, &inputs, (shape, value), &mut budget);
+        self.here.budget = budget;
+        self.here.set(&outputs, found);
+        if from_data || of_shape {
+            let shape = |t| self.shape_elsewhere(t);
+            let value = |t| self.value_elsewhere(t);
+            let mut budget = self.elsewhere.budget;
+            let found = compute(&node, &inputs, (shape, value), &mut budget);
+            self.elsewhere.budget = budget;
+            self.elsewhere.set(&outputs, found);
         }
-        for (t, s) in graph
-            .outputs_of(n)
-            .into_iter()
-            .zip(inferred.into_iter().flatten())
-        {
-            if let Some(t) = t {
-                self.set_shape(t, s);
-            }
-        }
-    }
-
-    /// The value of a Shape (with its `start` and `end`) or Size node.
-    fn shape_value(&self, graph: &Graph<'_>, n: super::NodeId) -> Option<Tensor> {
-        use ndarray::{Array1, arr0};
-        let node = graph.node(n);
-        let dims: Vec<i64> = self.shapes[graph.input_of(n, 0)?.0]
-            .as_ref()?
-            .iter()
-            .map(|&d| d as i64)
-            .collect();
-        if node.op() == "Size" {
-            let count = dims.iter().try_fold(1i64, |n, &d| n.checked_mul(d))?;
-            return Some(Tensor::I64(arr0(count).into_dyn()));
-        }
-        let rank = dims.len() as i64;
-        let place = |v: i64| if v < 0 { v.saturating_add(rank) } else { v }.clamp(0, rank) as usize;
-        let (start, end) = (place(node.int("start", 0)), place(node.int("end", rank)));
-        let part = dims.get(start..end.max(start))?.to_vec();
-        Some(Tensor::I64(Array1::from(part).into_dyn()))
     }
 
     /// A value that the file holds.
     fn set_read(&mut self, t: TensorId, value: Tensor) {
-        if self.budget.read(value.shape()) {
-            self.set_value(t, value);
+        if self.here.budget.read(value.shape()) {
+            self.here.set_value(t, value);
         }
     }
 
-    /// A value within the budget.
-    fn set_value(&mut self, t: TensorId, value: Tensor) {
-        self.shapes[t.0] = Some(value.shape().to_vec());
-        self.values[t.0] = Some(value);
+    fn depends_on_input(&self, t: TensorId) -> bool {
+        self.data[t.0] || self.of_shape[t.0]
     }
 
-    /// A shape without a value, if it is believed.
-    fn set_shape(&mut self, t: TensorId, shape: Vec<usize>) {
-        self.shapes[t.0] = self.budget.admit(&shape).then_some(shape);
+    fn shape_elsewhere(&self, t: TensorId) -> Option<&[usize]> {
+        match self.depends_on_input(t) {
+            true => self.elsewhere.shapes[t.0].as_deref(),
+            false => self.shape(t),
+        }
+    }
+
+    fn value_elsewhere(&self, t: TensorId) -> Option<&Tensor> {
+        match self.depends_on_input(t) {
+            true => self.elsewhere.values[t.0].as_ref(),
+            false => self.value(t),
+        }
     }
 
     /// The batch size that shapes were inferred at.
@@ -224,17 +251,38 @@ impl Facts {
 
     /// A tensor's shape at [`Facts::batch`].
     pub fn shape(&self, t: TensorId) -> Option<&[usize]> {
-        self.shapes[t.0].as_deref()
+        self.here.shapes[t.0].as_deref()
     }
 
     /// A tensor's value where it follows from initializers and constants alone.
     pub fn constant(&self, t: TensorId) -> Option<&Tensor> {
-        self.values[t.0].as_ref().filter(|_| !self.of_shape[t.0])
+        self.here.values[t.0]
+            .as_ref()
+            .filter(|_| !self.of_shape[t.0])
+    }
+
+    /// A tensor's value where it is a constant, or follows from those dimensions of the input that
+    /// the file fixes: the same for any batch.
+    pub fn fixed(&self, t: TensorId) -> Option<&Tensor> {
+        let value = self.value(t)?;
+        (!self.of_shape[t.0] || self.elsewhere.values[t.0].as_ref() == Some(value)).then_some(value)
+    }
+
+    /// Whether two tensors have the same shape, whatever the batch.
+    pub fn same_shape(&self, a: TensorId, b: TensorId) -> bool {
+        self.shape(a).is_some()
+            && self.shape(a) == self.shape(b)
+            && self.shape_elsewhere(a) == self.shape_elsewhere(b)
+    }
+
+    /// The value of a tensor whose shape may follow from the batch, at two batch sizes.
+    pub fn at_two_sizes(&self, t: TensorId) -> Option<[&Tensor; 2]> {
+        Some([self.value(t)?, self.value_elsewhere(t)?])
     }
 
     /// A tensor's value, also where it depends on the shape of data (at [`Facts::batch`]).
     pub fn value(&self, t: TensorId) -> Option<&Tensor> {
-        self.values[t.0].as_ref()
+        self.here.values[t.0].as_ref()
     }
 
     /// Whether a known value depends on the shape of data (a `Shape` of something computed from
@@ -247,4 +295,52 @@ impl Facts {
     pub fn is_data(&self, t: TensorId) -> bool {
         self.data[t.0]
     }
+}
+
+/// What follows of a node's outputs from what is known of its inputs.
+fn compute<'f>(
+    node: &Node<'_>,
+    inputs: &[Option<TensorId>],
+    (shape, value): (
+        impl Fn(TensorId) -> Option<&'f [usize]>,
+        impl Fn(TensorId) -> Option<&'f Tensor>,
+    ),
+    budget: &mut Budget,
+) -> Found {
+    let values: Vec<Option<&Tensor>> = inputs.iter().map(|t| value((*t)?)).collect();
+    let shapes: Vec<Option<&[usize]>> = inputs.iter().map(|t| shape((*t)?)).collect();
+    let mut known = inputs.iter().zip(&values);
+    let all_known = known.all(|(t, v)| t.is_none() || v.is_some());
+    let found = shapes::infer(
+        node,
+        &Inputs {
+            shapes: &shapes,
+            values: &values,
+        },
+    );
+    if all_known && !inputs.is_empty() {
+        let result = found.as_ref().and_then(|s| s.first()).map(Vec::as_slice);
+        let touched = |r| shapes.iter().copied().flatten().chain([r]);
+        if result.is_some_and(|r| budget.spend(touched(r)))
+            && let Some(value) = eval::evaluate(node, &values)
+        {
+            return Found::Value(value);
+        }
+    }
+    Found::Shapes(found.unwrap_or_default())
+}
+
+/// The value of a `Shape` (with its `start` and `end`) or `Size` node that reads this shape.
+fn shape_value(node: &Node<'_>, shape: &[usize]) -> Option<Tensor> {
+    use ndarray::{Array1, arr0};
+    let dims: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+    if node.op() == "Size" {
+        let count = dims.iter().try_fold(1i64, |n, &d| n.checked_mul(d))?;
+        return Some(Tensor::I64(arr0(count).into_dyn()));
+    }
+    let rank = dims.len() as i64;
+    let place = |v: i64| if v < 0 { v.saturating_add(rank) } else { v }.clamp(0, rank) as usize;
+    let (start, end) = (place(node.int("start", 0)), place(node.int("end", rank)));
+    let part = dims.get(start..end.max(start))?.to_vec();
+    Some(Tensor::I64(Array1::from(part).into_dyn()))
 }

@@ -322,6 +322,12 @@ impl<'m> Graph<'m> {
         self.outputs.contains(&t)
     }
 
+    /// The tensors that subgraphs of a node read by name.
+    pub fn captured_by(&self, id: NodeId) -> impl Iterator<Item = TensorId> {
+        let names = captured_names(&self.graph.node[id.0]);
+        names.into_iter().filter_map(|n| self.find(n))
+    }
+
     /// The declared dimensions of a graph input or output: `None` where dynamic. `None` for the
     /// whole if no shape is declared.
     pub fn declared_shape(&self, t: TensorId) -> Option<Vec<Option<usize>>> {

@@ -14,7 +14,7 @@ use super::proto::{
 };
 
 /// Oldest and newest opset of the default domain that the rewriting rules are written for.
-pub const OPSETS: std::ops::RangeInclusive<i64> = 11..=26;
+pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 /// A decoded message costs up to some 300 bytes: this bounds what a hostile file can make us hold.
 const MAX_MESSAGES: usize = 4_000_000;
 

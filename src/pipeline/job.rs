@@ -30,6 +30,8 @@ pub struct Job {
     pub round_to: usize,
     /// What a pruned filter leaves behind.
     pub removal: Removal,
+    /// Nodes in training mode are put into inference mode first.
+    pub inference_mode: bool,
     /// Where to write the masks.
     pub save_masks: Option<PathBuf>,
     /// Where to write the masked model.

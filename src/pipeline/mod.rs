@@ -12,6 +12,7 @@ pub use images::{DataSource, load as load_images, load_all as load_all_images};
 pub use job::{Choice, Job, Tuning};
 pub use view::View;
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use crate::autograd::Network;
@@ -28,6 +29,9 @@ use crate::verify::{Runtime, RuntimeError};
 use proof::Proof;
 use summary::Summary;
 
+/// The oldest opset that the native network imports.
+const LEARNING_OPSET: i64 = 11;
+
 /// Runs a job; `open` gives the runtime that verifies. The report says whether verification
 /// passed; if it did not, or in a dry run, nothing was written to the output.
 ///
@@ -41,7 +45,20 @@ pub fn run(
     let start = Instant::now();
     let model = Model::load(&job.input)?;
     model.warnings.iter().for_each(|w| observer.warn(w));
-    let view = View::new(&job.input, &model.proto)?;
+    let rewrite_error = |source| Error::Rewrite {
+        path: job.input.clone(),
+        source,
+    };
+    let (original, left) = match job.inference_mode {
+        true => {
+            let (proto, left) = rewrite::to_inference_mode(&model.proto).map_err(rewrite_error)?;
+            (Cow::Owned(proto), left)
+        }
+        false => (Cow::Borrowed(&model.proto), Vec::new()),
+    };
+    let original: &ModelProto = &original;
+    let view = View::new(&job.input, original)?;
+    rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
     let given = given::check(job, &view)?;
     let images = match &job.source {
         Some(s) => Some(images::load(&job.input, &view, s, job.seed, observer)?),
@@ -58,7 +75,7 @@ pub fn run(
     if let (Some(path), Some(masks)) = (&job.save_masks, &masks) {
         masks.save(path)?;
     }
-    let retrained = retrained.as_ref().unwrap_or(&model.proto);
+    let retrained = retrained.as_ref().unwrap_or(original);
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
     // In the integer form first: masks and constants then meet integers.
     let normal = match job.normalise {
@@ -66,10 +83,6 @@ pub fn run(
         false => None,
     };
     let retrained = normal.as_ref().map_or(retrained, |(model, _)| model);
-    let rewrite_error = |source| Error::Rewrite {
-        path: job.input.clone(),
-        source,
-    };
     let written = match &masks {
         Some(masks) => {
             Some(rewrite::apply_masks(retrained, masks, job.removal).map_err(rewrite_error)?)
@@ -88,7 +101,11 @@ pub fn run(
     };
     let eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;
     let notes = written.iter().flat_map(|m| &m.notes);
-    summary.details = notes.map(ToString::to_string).collect();
+    let left = left.iter();
+    summary.details = left
+        .map(|node| format!("'{node}': was in training mode, runs in inference mode now"))
+        .chain(notes.map(ToString::to_string))
+        .collect();
     summary.details.extend(eliminated.changes.iter().cloned());
 
     // Whatever the runtime refuses was made of the input.
@@ -96,19 +113,12 @@ pub fn run(
     let verification = proof.verify(masked, &eliminated).map_err(about)?;
     let passed = verification.passed;
     let mut accuracy = proof
-        .accuracy(
-            &model.proto,
-            masked,
-            &eliminated.model,
-            summary.after_masking(),
-        )
+        .accuracy(original, masked, &eliminated.model, summary.after_masking())
         .map_err(about)?;
     if let (Choice::Masks(_), Some(accuracy)) = (&job.choice, &mut accuracy) {
         accuracy.after_masking = Some(accuracy.masked);
     }
-    let latency = proof
-        .latency(&model.proto, &eliminated.model)
-        .map_err(about)?;
+    let latency = proof.latency(original, &eliminated.model).map_err(about)?;
 
     let output = job.output.as_ref().filter(|_| passed && !job.dry_run);
     if let Some(path) = output {
@@ -168,6 +178,16 @@ fn train(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<(ModelProto, Learned), Error> {
+    let opset = view.graph.opset();
+    if opset < LEARNING_OPSET {
+        return Err(Error::unsuitable(
+            &job.input,
+            format!(
+                "uses opset {opset}; masks are learned from opset {LEARNING_OPSET} on: convert it \
+                 with onnx.version_converter, or give the filters with --masks"
+            ),
+        ));
+    }
     if !view.layers.iter().any(|l| l.is_binary()) {
         return Err(Error::unsuitable(
             &job.input,

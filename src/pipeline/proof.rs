@@ -302,6 +302,7 @@ mod tests {
             round_to: 1,
             residual: crate::rewrite::Residual::Coupled,
             normalise: false,
+            inference_mode: false,
             removal: Removal::Drop,
             save_masks: None,
             save_masked: None,

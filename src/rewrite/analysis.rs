@@ -7,7 +7,7 @@ use super::Residual;
 use super::bounds::{self, Interval};
 use super::groups::{self, Group, GroupId, MaskSite};
 use super::rules::{
-    self, Behaviour, Channels, Context, LayerShape, Mixing, Output, Source, Zeroed,
+    self, Behaviour, Channels, Context, LayerShape, Mixing, Output, Source, Total, Zeroed,
 };
 use super::state::State;
 use super::units::{Unit, Units};
@@ -21,8 +21,8 @@ pub struct Analysis {
     pub(super) behaviours: Vec<Option<Behaviour>>,
     pub(super) units: Units,
     pub(super) layers: Vec<LayerNode>,
-    /// Operands of an addition that need not have the channels of its output: what they lack can
-    /// be scattered back in.
+    /// Operands of an `Add`, `Sum` or `Mul` that need not have the channels of its output: what they lack
+    /// can be scattered back in.
     pub(super) scattered: Vec<Scattered>,
     residual: Residual,
     declined: BTreeMap<NodeId, String>,
@@ -39,7 +39,7 @@ pub struct Analysis {
 const MOST_CHANNELS: usize = 1 << 22;
 const MOST_IN_ALL: usize = 1 << 25;
 
-/// An operand of an addition that may have fewer channels than the stream it is added to.
+/// An operand of an `Add`, `Sum` or `Mul` that may have fewer channels than the stream it goes into.
 #[derive(Debug)]
 pub(super) struct Scattered {
     pub node: NodeId,
@@ -137,7 +137,9 @@ impl Analysis {
             Ok(Some(mut behaviour)) => {
                 let found = bounds::of(&context, &behaviour, &self.bounds);
                 bounds::refine(&mut behaviour, &found);
-                if let Some(out) = graph.output_of(n, 0) {
+                if let Some(out) = graph.output_of(n, 0)
+                    && !behaviour.outputs.is_empty()
+                {
                     self.bounds[out.0] = Some(found);
                 }
                 self.register(graph, n, behaviour);
@@ -154,13 +156,13 @@ impl Analysis {
 
     fn register(&mut self, graph: &Graph<'_>, n: NodeId, mut behaviour: Behaviour) {
         if self.residual == Residual::Scatter
-            && graph.node(n).op() == "Add"
+            && matches!(graph.node(n).op(), "Add" | "Sum" | "Mul")
             && let Some(Output {
                 sources, states, ..
             }) = behaviour.outputs.first_mut()
         {
             let tensors = &self.tensors;
-            // A constant that goes into a stream which is not constant there.
+            // A constant that goes into a stream which is not constant there: a branch, or a gate.
             let filled = |s: &mut Source| {
                 let operand = graph.input_of(n, s.input);
                 let operand = operand.and_then(|t| tensors[t.0].as_ref());
@@ -187,6 +189,13 @@ impl Analysis {
             let reason = format!("{} '{}' {why}", graph.node(n).full_op(), graph.label(n));
             if let Some(t) = graph.input_of(n, *k) {
                 self.block(t, &reason);
+            }
+        }
+        if let Some(total) = &behaviour.total {
+            let (op, label) = (graph.node(n).full_op(), graph.label(n));
+            let reason = format!("{op} '{label}' sums up channels and has no columns to zero");
+            for &u in self.tensors[total.data.0].iter().flat_map(|c| &c.units) {
+                self.units.block_drop(u, &reason);
             }
         }
         for (slot, output) in behaviour.outputs.iter().enumerate() {
@@ -246,7 +255,8 @@ impl Analysis {
         }
         for t in graph.tensors() {
             if let Some(u) = graph.consumers(t).iter().find(|u| u.input.is_none()) {
-                let reason = format!("a subgraph of '{}' reads it", graph.label(u.node));
+                let (op, label) = (graph.node(u.node).full_op(), graph.label(u.node));
+                let reason = format!("a subgraph of {op} '{label}' reads it");
                 self.block(t, &reason);
             }
         }
@@ -279,7 +289,7 @@ impl Analysis {
         }
         let channels = self.tensors[l.output.0].as_ref();
         let units = channels.map_or(&[][..], |c| &c.units);
-        match units.iter().find_map(|&u| self.units.why_blocked(u)) {
+        match units.iter().find_map(|&u| self.units.why_undroppable(u)) {
             Some(reason) => Err(reason.to_owned()),
             None => Ok(()),
         }
@@ -320,6 +330,15 @@ impl Analysis {
         })
     }
 
+    /// Sums over channels, with these.
+    pub(super) fn totals(&self) -> impl Iterator<Item = (NodeId, &Total, &Channels)> {
+        let all = self.behaviours.iter().enumerate();
+        all.filter_map(|(n, b)| {
+            let total = b.as_ref()?.total.as_ref()?;
+            Some((NodeId(n), total, self.tensors[total.data.0].as_ref()?))
+        })
+    }
+
     /// Those of them that read tracked channels, with these.
     pub(super) fn mixing_with_data(&self) -> impl Iterator<Item = (NodeId, &Mixing, &Channels)> {
         self.mixing()
@@ -334,7 +353,8 @@ fn accounted_for(b: Option<Behaviour>, tracked: &[bool]) -> Result<Option<Behavi
             let sources = b.outputs.iter().flat_map(|o| &o.sources);
             let known = sources.into_iter().any(|s| s.input == k)
                 || b.blocked.iter().any(|(i, _)| *i == k)
-                || b.mixing.as_ref().is_some_and(|m| m.layer.data_input == k);
+                || b.mixing.as_ref().is_some_and(|m| m.layer.data_input == k)
+                || (b.total.is_some() && k == 0);
             if !known {
                 return Err(format!("reads channels at input {k}, which has no rule"));
             }

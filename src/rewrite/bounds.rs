@@ -323,6 +323,7 @@ fn mixing(ctx: &Context<'_, '_>, m: &Mixing, data: Option<&[Interval]>) -> Optio
     let data =
         data.filter(|d| d.len() == m.layer.inputs && d.iter().any(|i| i.size().is_finite()))?;
     let weight = ctx.facts.constant(m.layer.weight)?.as_f32()?;
+    let kernels = m.layer.kernels(weight);
     let filter = |o: usize| {
         let (mut sum, mut size, mut terms) = (Interval::point(0.0), 0.0, 0.0);
         let unbounded = |i: usize, x: &Interval| !x.size().is_finite() && m.reads(o, i);
@@ -330,7 +331,7 @@ fn mixing(ctx: &Context<'_, '_>, m: &Mixing, data: Option<&[Interval]>) -> Optio
             return ALL;
         }
         for (i, &x) in data.iter().enumerate().filter(|(i, _)| m.reads(o, *i)) {
-            for &w in m.layer.taps(weight, o, i).iter().flatten() {
+            for &w in kernels.taps(o, i) {
                 let mut term = x.times(Interval::point(f64::from(w) * f64::from(m.scale)));
                 if m.border.is_some() {
                     term = term.hull(Interval::point(0.0));

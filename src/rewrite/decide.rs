@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::even::uneven;
 use super::fold;
 use super::liveness::{self, Decisions, Solution, Stays, kept};
-use super::rules::Channels;
 use super::units::Unit;
 use super::{Analysis, EliminateOptions};
 use crate::graph::NodeId;
@@ -32,7 +32,7 @@ pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Dec
             decisions.more.extend(more);
             continue;
         }
-        let together = costly(a, &stays);
+        let together = costly(a, &stays, options.scatter_cost);
         if !together.is_subset(&decisions.no_scatter) {
             decisions.no_scatter.extend(together);
             continue;
@@ -45,7 +45,7 @@ pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Dec
     }
 }
 
-type More = Vec<(Unit, Stays)>;
+pub(super) type More = Vec<(Unit, Stays)>;
 
 /// One channel of each tensor that would have none left.
 fn emptied(a: &Analysis, stays: &Solution) -> More {
@@ -69,46 +69,6 @@ fn first_gone<'u>(
     roots.filter(|&u| stays[u].is_none()).take(count)
 }
 
-/// Grouped convolutions need as many channels and filters in each group as in the others; a group
-/// may go as a whole.
-fn uneven(a: &Analysis, stays: &Solution) -> More {
-    let mut more = More::new();
-    let grouped = a.mixing().filter(|(_, m, _)| m.layer.groups > 1);
-    for (layer, m, out) in grouped {
-        let data = m.data.and_then(|t| a.tensors[t.0].as_ref());
-        let chunks = |c: &Channels, size: usize| -> Vec<Vec<Unit>> {
-            c.units.chunks(size.max(1)).map(<[_]>::to_vec).collect()
-        };
-        let outputs = chunks(out, m.layer.group_filters());
-        // Inputs that are not tracked are all there.
-        let inputs = data.map(|d| chunks(d, m.layer.group_inputs()));
-        let count = |units: &[Unit]| {
-            let stay = |u: &&Unit| stays[a.units.find(**u)].is_some();
-            units.iter().filter(stay).count()
-        };
-        let present: Vec<usize> = (0..outputs.len())
-            .filter(|&g| {
-                let reads = inputs.as_ref().is_none_or(|i| count(&i[g]) > 0);
-                reads || count(&outputs[g]) > 0
-            })
-            .collect();
-        for side in [Some(&outputs), inputs.as_ref()].into_iter().flatten() {
-            let most = present
-                .iter()
-                .map(|&g| count(&side[g]))
-                .max()
-                .unwrap_or(0)
-                .max(1);
-            for &g in &present {
-                let missing = most - count(&side[g]);
-                let units = first_gone(a, stays, &side[g], missing);
-                more.extend(units.map(|u| (u, Stays::Even(layer.node))));
-            }
-        }
-    }
-    more
-}
-
 /// Layers whose number of filters would not be a multiple of `round_to`.
 fn rounded(a: &Analysis, stays: &Solution, round_to: usize) -> More {
     if round_to <= 1 {
@@ -124,12 +84,8 @@ fn rounded(a: &Analysis, stays: &Solution, round_to: usize) -> More {
     more
 }
 
-/// Memory accesses that scattering one value takes (padding, gathering and adding read and write),
-/// in multiply-accumulates that take as long.
-const SCATTER_COST: usize = 8;
-
 /// Operands whose scattering would cost more than the filters that it saves.
-fn costly(a: &Analysis, stays: &Solution) -> BTreeSet<(NodeId, usize)> {
+fn costly(a: &Analysis, stays: &Solution, each: usize) -> BTreeSet<(NodeId, usize)> {
     let (mut macs, mut positions) = (vec![0usize; a.units.len()], vec![0usize; a.units.len()]);
     for (_, m, out) in a.mixing() {
         for &u in &out.units {
@@ -147,18 +103,18 @@ fn costly(a: &Analysis, stays: &Solution) -> BTreeSet<(NodeId, usize)> {
                 saved = saved.saturating_add(macs[operand]);
             }
             if stays[stream].is_some() {
-                let each = SCATTER_COST.saturating_mul(positions[operand]);
+                let each = each.saturating_mul(positions[operand]);
                 cost = cost.saturating_add(each);
             }
         }
-        if !same && saved <= cost {
+        if !same && saved <= cost && cost > 0 {
             costly.insert((s.node, s.input));
         }
     }
     costly
 }
 
-/// Convolutions whose border map would have more values than the channels that it replaces.
+/// Convolutions whose border map would take more values than the channels that it replaces.
 fn not_worth(a: &Analysis, stays: &Solution, options: &EliminateOptions) -> Vec<NodeId> {
     // Weights that a unit's filters hold, in all layers that write it.
     let mut held = vec![0usize; a.units.len()];
@@ -188,7 +144,8 @@ fn not_worth(a: &Analysis, stays: &Solution, options: &EliminateOptions) -> Vec<
         let columns = gone.len() * rows.len() * (m.kernel);
         let saved = units.iter().map(|&u| held[u]).sum::<usize>() + columns;
         let allowed = f64::from(options.border_map_ratio) * saved as f64;
-        if fold::map_size(border, rows.len()).is_none_or(|size| size as f64 > allowed) {
+        let size = fold::form(border, rows.len(), m.kernel);
+        if size.is_none_or(|(_, size)| size as f64 > allowed) {
             list.push(layer.node);
         }
     }

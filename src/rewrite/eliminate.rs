@@ -116,7 +116,8 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     // (before which node, the new one)
     let mut new: Vec<(usize, NodeProto)> = Vec::new();
     for b in &plan.behind {
-        new.extend(add_behind(graph, &mut editor, b).map(|node| (b.node.0 + 1, node)));
+        let nodes = add_behind(graph, &mut editor, b).unwrap_or_default();
+        new.extend(nodes.into_iter().map(|node| (b.node.0 + 1, node)));
     }
     for c in &plan.corrections {
         let nodes = correct(graph, &mut editor, c);

@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayD, Axis, Dimension as _, IxDyn};
 
-use super::rules::{Border, Channels, Mixing};
+use super::rules::{Border, Channels, Kernels, Mixing};
 
 /// What absorbed channels add to a layer's output.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +13,9 @@ pub(super) enum Absorbed {
     Bias(Vec<f64>),
     /// A map `[1, O, spatial…]`: around a zero-padded border fewer weights meet the constant.
     Map(ArrayD<f32>),
+    /// The same map as what the layer, with this kernel for one input channel, makes of a plane of
+    /// ones.
+    Kernel(ArrayD<f32>),
 }
 
 /// A channel that goes, and the constant it held.
@@ -43,41 +46,76 @@ pub(super) fn absorb(
     if gone.is_empty() {
         return Absorbed::Nothing;
     }
+    let kernels = &mixing.layer.kernels(weight);
     match &mixing.border {
         None => Absorbed::Bias(
             rows.iter()
-                .map(|&o| taps(mixing, weight, o, &gone).iter().sum())
+                .map(|&o| taps(mixing, kernels, o, &gone).iter().sum())
                 .collect(),
         ),
-        Some(border) => Absorbed::Map(map(mixing, weight, rows, &gone, border)),
+        Some(border) => match form(border, rows.len(), mixing.kernel) {
+            Some((Form::Kernel, _)) => {
+                Absorbed::Kernel(kernel(mixing, kernels, rows, &gone, border))
+            }
+            _ => Absorbed::Map(map(mixing, kernels, rows, &gone, border)),
+        },
     }
 }
 
+/// How a border map is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Map,
+    Kernel,
+}
+
+/// What the nodes that make a map from a kernel take in a file, in values.
+const NODES: usize = 80;
+
+/// The smaller form of a border map over `rows` filters, and how many values it takes.
+pub(super) fn form(border: &Border, rows: usize, kernel: usize) -> Option<(Form, usize)> {
+    let mut sizes = border.output.iter();
+    let map = sizes.try_fold(rows, |n, &d| n.checked_mul(d));
+    let kernel = rows.checked_mul(kernel)?.checked_add(NODES)?;
+    Some(match map {
+        Some(map) if map <= kernel => (Form::Map, map),
+        _ => (Form::Kernel, kernel),
+    })
+}
+
+/// The kernel `[O, 1, k…]` (transposed: `[1, O, k…]`) whose one input is 1 wherever the input is.
+fn kernel(
+    mixing: &Mixing,
+    kernels: &Kernels<'_>,
+    rows: &[usize],
+    gone: &[Gone],
+    border: &Border,
+) -> ArrayD<f32> {
+    let filters = match border.transposed {
+        false => [rows.len(), 1],
+        true => [1, rows.len()],
+    };
+    let shape = [&filters[..], &border.window.kernel[..]].concat();
+    let mut out = ArrayD::zeros(IxDyn(&shape));
+    let taps = rows.iter().flat_map(|&o| taps(mixing, kernels, o, gone));
+    out.iter_mut().zip(taps).for_each(|(k, v)| *k = v as f32);
+    out
+}
+
 /// For each kernel position, what the constants contribute to filter `o` there.
-fn taps(mixing: &Mixing, weight: &ArrayD<f32>, o: usize, gone: &[Gone]) -> Vec<f64> {
+fn taps(mixing: &Mixing, kernels: &Kernels<'_>, o: usize, gone: &[Gone]) -> Vec<f64> {
     let mut sum = vec![0.0; mixing.kernel];
     for &(i, value) in gone {
-        let Some(taps) = mixing.layer.taps(weight, o, i) else {
-            continue;
-        };
-        for (s, &w) in sum.iter_mut().zip(taps) {
+        for (s, &w) in sum.iter_mut().zip(kernels.taps(o, i)) {
             *s += f64::from(mixing.scale) * f64::from(w) * value;
         }
     }
     sum
 }
 
-/// Number of values that a border map over `rows` filters has.
-pub(super) fn map_size(border: &Border, rows: usize) -> Option<usize> {
-    border
-        .output
-        .iter()
-        .try_fold(rows, |n, &d| n.checked_mul(d))
-}
-
 fn map(
     mixing: &Mixing,
-    weight: &ArrayD<f32>,
+    kernels: &Kernels<'_>,
     rows: &[usize],
     gone: &[Gone],
     border: &Border,
@@ -98,7 +136,7 @@ fn map(
         })
         .collect();
     for (r, &o) in rows.iter().enumerate() {
-        let taps = taps(mixing, weight, o, gone);
+        let taps = taps(mixing, kernels, o, gone);
         let mut plane = out.index_axis_mut(Axis(0), 0);
         let mut plane = plane.index_axis_mut(Axis(0), r);
         for (value, met) in plane.iter_mut().zip(&met) {

@@ -135,7 +135,7 @@ fn group(
             });
             of.push(channel);
             if blocked.is_none() {
-                blocked = a.units.why_blocked(u).map(str::to_owned);
+                blocked = a.units.why_undroppable(u).map(str::to_owned);
             }
         }
         channel_of.push(of);

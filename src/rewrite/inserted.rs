@@ -1,6 +1,6 @@
 //! Nodes that elimination adds or replaces: what they are for, and how they are written.
 
-use ndarray::Array1;
+use ndarray::{Array1, ArrayD, IxDyn};
 
 use crate::graph::edit::Editor;
 use crate::graph::{Graph, NodeId, TensorId};
@@ -11,7 +11,19 @@ use crate::onnx::proto::{AttributeProto, NodeProto, attribute_proto::AttributeTy
 #[derive(Debug)]
 pub(super) struct AddBehind {
     pub node: NodeId,
-    pub value: Tensor,
+    pub value: Added,
+}
+
+/// What is added behind a layer.
+#[derive(Debug)]
+pub(super) enum Added {
+    Constant(Tensor),
+    /// What the layer makes of a plane of ones of these sizes, with a kernel for one input channel:
+    /// a runtime computes it once, when it loads the model.
+    Convolved {
+        kernel: Tensor,
+        sizes: Vec<usize>,
+    },
 }
 
 /// A node that becomes `Gather(tensor, indices)` along an axis.
@@ -85,7 +97,7 @@ pub(super) fn to_gather(graph: &Graph<'_>, editor: &mut Editor<'_>, gather: &Gat
     }
 }
 
-/// `Pad` (a channel of zeros) → `Gather` → `Add` (constants) in front of an addition.
+/// `Pad` (a channel of zeros) → `Gather` → `Add` (constants) in front of an `Add` or `Mul`.
 pub(super) fn scatter(graph: &Graph<'_>, editor: &mut Editor<'_>, s: &Scatter) -> Vec<NodeProto> {
     let operand = graph.name(s.operand).to_owned();
     let mut nodes = Vec::new();
@@ -119,8 +131,15 @@ pub(super) fn scatter(graph: &Graph<'_>, editor: &mut Editor<'_>, s: &Scatter) -
     let ints = |editor: &mut Editor<'_>, kind: &str, v: Array1<i64>| {
         editor.add_initializer(&format!("{operand}.{kind}"), &Tensor::I64(v.into_dyn()))
     };
-    let pads = ints(editor, "pads", Array1::from(pads));
-    let padded = add(editor, "Pad", vec![operand.clone(), pads], Vec::new());
+    // The amounts were an attribute once.
+    let (inputs, attributes) = match graph.opset() {
+        ..11 => (vec![operand.clone()], vec![ints_attribute("pads", pads)]),
+        _ => {
+            let pads = ints(editor, "pads", Array1::from(pads));
+            (vec![operand.clone(), pads], Vec::new())
+        }
+    };
+    let padded = add(editor, "Pad", inputs, attributes);
     let indices = ints(editor, "channels", indices);
     let axis = vec![int_attribute("axis", s.axis as i64)];
     let mut last = add(editor, "Gather", vec![padded, indices], axis);
@@ -164,15 +183,22 @@ pub(super) fn ints_attribute(name: &str, ints: Vec<i64>) -> AttributeProto {
     }
 }
 
-/// `Add` behind a layer; its output takes the layer's name, so that readers (and the graph's
-/// outputs) stay as they are.
+/// `Add` behind a layer, and the nodes that make what is added; its output takes the layer's name,
+/// so that readers (and the graph's outputs) stay as they are.
 pub(super) fn add_behind(
     graph: &Graph<'_>,
     editor: &mut Editor<'_>,
     add: &AddBehind,
-) -> Option<NodeProto> {
+) -> Option<Vec<NodeProto>> {
     let label = graph.label(add.node);
-    let constant = editor.add_initializer(&format!("{label}.absorbed"), &add.value);
+    let mut nodes = Vec::new();
+    let constant = match &add.value {
+        Added::Constant(value) => editor.add_initializer(&format!("{label}.absorbed"), value),
+        Added::Convolved { kernel, sizes } => {
+            nodes = convolved(graph, editor, add.node, (kernel, sizes));
+            nodes.last()?.output.first()?.clone()
+        }
+    };
     let name = editor.fresh_name(&format!("{label}.absorb"));
     let output = graph.name(graph.output_of(add.node, 0)?);
     let inner = editor.fresh_name(&format!("{output}.before"));
@@ -182,13 +208,65 @@ pub(super) fn add_behind(
     {
         inner.clone_into(first);
     }
-    Some(NodeProto {
+    nodes.push(NodeProto {
         name: Some(name),
         op_type: Some("Add".to_owned()),
         input: vec![inner, constant],
         output: vec![output.to_owned()],
         ..NodeProto::default()
-    })
+    });
+    Some(nodes)
+}
+
+/// A plane of ones → a copy of the convolution with `kernel`.
+fn convolved(
+    graph: &Graph<'_>,
+    editor: &mut Editor<'_>,
+    node: NodeId,
+    (kernel, sizes): (&Tensor, &[usize]),
+) -> Vec<NodeProto> {
+    let label = graph.label(node);
+    let kernel = editor.add_initializer(&format!("{label}.border"), kernel);
+    let mut nodes = Vec::new();
+    let plane = match graph.opset() {
+        // There is no ConstantOfShape yet.
+        ..9 => {
+            let shape = [&[1, 1], sizes].concat();
+            let ones = Tensor::F32(ArrayD::ones(IxDyn(&shape)));
+            editor.add_initializer(&format!("{label}.ones"), &ones)
+        }
+        _ => {
+            let shape: Array1<i64> = [1, 1].iter().chain(sizes).map(|&d| d as i64).collect();
+            let shape = Tensor::I64(shape.into_dyn());
+            let shape = editor.add_initializer(&format!("{label}.plane"), &shape);
+            let ones = editor.fresh_name(&format!("{label}.ones"));
+            let one = Tensor::F32(ArrayD::ones(IxDyn(&[1])));
+            nodes.push(NodeProto {
+                name: Some(ones.clone()),
+                op_type: Some("ConstantOfShape".to_owned()),
+                input: vec![shape],
+                output: vec![ones.clone()],
+                attribute: vec![AttributeProto {
+                    name: Some("value".to_owned()),
+                    r#type: Some(AttributeType::Tensor as i32),
+                    t: Some(one.to_proto("")),
+                    ..AttributeProto::default()
+                }],
+                ..NodeProto::default()
+            });
+            ones
+        }
+    };
+    let map = editor.fresh_name(&format!("{label}.absorbed"));
+    let mut layer = NodeProto {
+        name: Some(map.clone()),
+        input: vec![plane, kernel],
+        output: vec![map],
+        ..graph.node(node).proto().clone()
+    };
+    layer.attribute.retain(|a| a.name() != "group");
+    nodes.push(layer);
+    nodes
 }
 
 /// The nodes of a correction, and before which node they stand.

@@ -33,7 +33,7 @@ pub(super) enum Stays {
 pub(super) struct Decisions {
     /// Units that stay though nothing reads them, and why.
     pub more: BTreeMap<Unit, Stays>,
-    /// Additions and which of their operands keeps the channels of the stream.
+    /// An `Add` or `Mul` and which of its operands keeps the channels of the stream.
     pub no_scatter: BTreeSet<(NodeId, usize)>,
     /// Convolutions that get no border map.
     pub no_map: BTreeSet<NodeId>,
@@ -55,6 +55,13 @@ pub(super) fn solve(a: &Analysis, decisions: &Decisions) -> Solution {
         .mixing()
         .filter_map(|(l, m, out)| Some((l.node, m, a.tensors[m.data?.0].as_ref()?, out)))
         .collect();
+    for (node, total, data) in a.totals() {
+        for (&u, &state) in data.units.iter().zip(&data.states) {
+            if !total.absorbs(state) {
+                stays[a.units.find(u)].get_or_insert(Stays::Read(node, state));
+            }
+        }
+    }
     loop {
         let mut changed = false;
         for &(node, mixing, data, out) in layers.iter().rev() {

@@ -13,8 +13,10 @@ mod constants;
 mod cost;
 mod decide;
 mod eliminate;
+mod even;
 mod fold;
 mod groups;
+mod inference;
 mod inserted;
 mod liveness;
 mod masks;
@@ -32,6 +34,7 @@ pub use apply::{Masked, Note, Removal, apply_masks};
 pub use cost::{Cost, LayerCost, cost};
 pub use eliminate::{Eliminated, eliminate, eliminate_with};
 pub use groups::{Group, GroupId, MaskSite};
+pub use inference::{check_deterministic, to_inference_mode};
 pub use masks::{FilterMasks, LayerMask, MasksError};
 pub use options::{EliminateOptions, Residual};
 pub use outcome::LayerOutcome;
@@ -60,6 +63,22 @@ pub enum RewriteError {
         layer: String,
         /// What stands against it.
         why: String,
+    },
+    /// A model whose outputs are random.
+    #[error(
+        "node '{node}': Dropout in training mode gives other values in each run: export the model in evaluation mode, or give --inference-mode"
+    )]
+    Random {
+        /// The `Dropout`.
+        node: String,
+    },
+    /// Training mode that cannot be left.
+    #[error(
+        "node '{node}': BatchNormalization in training mode whose statistics are read: export the model in evaluation mode"
+    )]
+    Statistics {
+        /// The `BatchNormalization`.
+        node: String,
     },
     /// The rewritten graph is not what was planned; nothing of it is used.
     #[error("'{at}': the rewritten model is inconsistent ({why}); please report this model")]

@@ -57,7 +57,7 @@ pub(super) fn outcome(
                 graph.label(reader)
             ),
             Stays::Coupled(add) => format!(
-                "'{}' adds it to a stream that stays, and scattering it would cost more than it saves",
+                "'{}' combines it with a stream that stays, and scattering it would cost more than it saves",
                 graph.label(add)
             ),
             Stays::Rounded => "filters are kept in multiples (--round-to)".to_owned(),
@@ -98,7 +98,8 @@ fn why_read(
         State::Constant(_) if decisions.no_map.contains(&reader) => format!(
             "the zero padding of '{reader_name}' would need a border map larger than what it saves"
         ),
-        _ => format!(
+        State::Constant(_) => format!("'{reader_name}' sums it up over a batch of unknown size"),
+        State::Fixed => format!(
             "'{reader_name}' reads a value that differs at a border or is within rounding of a jump"
         ),
     }

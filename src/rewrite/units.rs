@@ -8,6 +8,7 @@ pub(crate) type Unit = usize;
 pub(crate) struct Units {
     parent: Vec<Unit>,
     blocked: Vec<Option<String>>,
+    undroppable: Vec<Option<String>>,
 }
 
 impl Units {
@@ -15,6 +16,7 @@ impl Units {
     pub fn fresh(&mut self) -> Unit {
         self.parent.push(self.parent.len());
         self.blocked.push(None);
+        self.undroppable.push(None);
         self.parent.len() - 1
     }
 
@@ -38,9 +40,11 @@ impl Units {
         let (old, new) = (a.min(b), a.max(b));
         if old != new {
             self.parent[new] = old;
-            let reason = self.blocked[new].take();
-            if self.blocked[old].is_none() {
-                self.blocked[old] = reason;
+            for reasons in [&mut self.blocked, &mut self.undroppable] {
+                let reason = reasons[new].take();
+                if reasons[old].is_none() {
+                    reasons[old] = reason;
+                }
             }
         }
         self.compress(a);
@@ -62,6 +66,21 @@ impl Units {
         if self.blocked[u].is_none() {
             self.blocked[u] = Some(reason.to_owned());
         }
+    }
+
+    /// Says that what a unit holds cannot be dropped where it is read, though it may be cut where it
+    /// is constant; the first reason stays.
+    pub fn block_drop(&mut self, u: Unit, reason: &str) {
+        let u = self.find(u);
+        if self.undroppable[u].is_none() {
+            self.undroppable[u] = Some(reason.to_owned());
+        }
+    }
+
+    /// Why what a unit holds cannot be dropped.
+    pub fn why_undroppable(&self, u: Unit) -> Option<&str> {
+        let dropped = || self.undroppable[self.find(u)].as_deref();
+        self.why_blocked(u).or_else(dropped)
     }
 
     /// Why a unit cannot be cut; `None` if nothing forbids it.

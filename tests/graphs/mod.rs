@@ -2,6 +2,7 @@
 //! ONNX Runtime to run them.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod around;
 mod network;
 pub mod random;
 
@@ -150,6 +151,15 @@ fn declare(name: &str, shape: &[i64]) -> ValueInfoProto {
                 .collect(),
         }),
     )
+}
+
+/// An `f32` tensor of that shape.
+pub fn sized(name: &str, shape: &[usize]) -> ValueInfoProto {
+    let dim = shape.iter().map(|&d| Dimension {
+        value: Some(Value::DimValue(d as i64)),
+        ..Dimension::default()
+    });
+    value_info(name, Some(TensorShapeProto { dim: dim.collect() }))
 }
 
 /// A graph output whose shape is not declared.

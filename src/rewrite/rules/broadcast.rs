@@ -216,6 +216,17 @@ fn constant_operand(
             ..Operand::default()
         });
     }
+    if let Some(state) = filled(ctx, k) {
+        return Ok(Operand {
+            states: vec![state; out.get(axis).copied().unwrap_or(1)],
+            parameter: Some(Parameter {
+                input: k,
+                along: Along::Output(0),
+                cut: Cut::Uniform,
+            }),
+            ..Operand::default()
+        });
+    }
     let value = ctx.constant(k).ok_or_else(|| {
         format!("has an operand (input {k}) that is neither tracked nor constant")
     })?;
@@ -257,6 +268,17 @@ fn constant_operand(
         }),
         ..Operand::default()
     })
+}
+
+/// A tensor of one value that was given the shape of data (`ones_like`): the value, if another
+/// operand gives the output its shape as well, so that a scalar does in its place.
+fn filled(ctx: &Context<'_, '_>, k: usize) -> Option<State> {
+    let t = ctx.tensor(k).filter(|&t| ctx.facts.is_of_shape(t))?;
+    let out = ctx.graph.output_of(ctx.id, 0)?;
+    let mut others = ctx.graph.inputs_of(ctx.id).into_iter().flatten();
+    others.find(|&o| ctx.facts.is_data(o) && ctx.facts.same_shape(o, out))?;
+    let [here, elsewhere] = ctx.facts.at_two_sizes(t)?.map(uniform);
+    (here.constant().is_some() && here == elsewhere).then_some(here)
 }
 
 /// The one value of a constant, or [`State::Fixed`] where it differs over space. Integers divide

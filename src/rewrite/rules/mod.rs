@@ -7,6 +7,7 @@
 
 mod broadcast;
 mod concat;
+mod context;
 mod layer;
 mod normalization;
 mod pad;
@@ -23,12 +24,12 @@ mod view;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::state::State;
+use super::state::{Known, State};
 use super::units::Unit;
-use crate::graph::{Facts, Graph, Node, NodeId, TensorId};
-use crate::onnx::Tensor;
+use crate::graph::{Graph, Node, NodeId, TensorId};
 
-pub(crate) use layer::{Border, LayerShape, Mixing, Shift};
+pub(crate) use context::Context;
+pub(crate) use layer::{Border, Kernels, LayerShape, Mixing, Shift};
 
 /// A function that says what one node does to channels: `None` if it reads nothing of them that a
 /// cut would change, an error (why not) if it is declined.
@@ -181,8 +182,27 @@ pub(crate) struct Behaviour {
     pub implied: Vec<Implied>,
     /// For Conv, Gemm and MatMul.
     pub mixing: Option<Mixing>,
+    /// For a sum over all channels of input 0.
+    pub total: Option<Total>,
     /// Inputs whose channels cannot be cut because of this node, and why.
     pub blocked: Vec<(usize, String)>,
+}
+
+/// A sum over all channels: what is constant can be added behind it instead, but it has no columns
+/// that masks could zero.
+#[derive(Debug)]
+pub(crate) struct Total {
+    pub data: TensorId,
+    /// Values of one channel that are summed up in one value of the output, where that is known.
+    pub copies: Option<usize>,
+}
+
+impl Total {
+    /// Whether a channel can go because of what is known of it.
+    pub fn absorbs(&self, state: State) -> bool {
+        let absorbed = |k: Known| k.value == 0.0 || self.copies.is_some();
+        state.constant().is_some_and(absorbed)
+    }
 }
 
 /// The channels of one of a node's outputs.
@@ -262,6 +282,8 @@ pub(crate) enum Cut {
     Entry(usize),
     /// Not the constant: the node's `group` is the number of channels.
     Groups,
+    /// All elements are equal: one stands for them.
+    Uniform,
 }
 
 impl Behaviour {
@@ -298,92 +320,6 @@ impl Output {
             states: index.iter().map(state).collect(),
             sources: vec![Source::input(0, index.iter().copied().map(Some))],
             pinned: Vec::new(),
-        }
-    }
-}
-
-/// A node in its graph, as a rule sees it.
-pub(crate) struct Context<'a, 'm> {
-    pub graph: &'a Graph<'m>,
-    pub facts: &'a Facts,
-    pub id: NodeId,
-    pub tensors: &'a [Option<Channels>],
-    pub zeroed: &'a Zeroed,
-    /// The most channels that the output may have: a hostile graph doubles them at every node.
-    pub limit: usize,
-}
-
-impl<'a, 'm> Context<'a, 'm> {
-    pub fn node(&self) -> Node<'m> {
-        self.graph.node(self.id)
-    }
-
-    pub fn tensor(&self, k: usize) -> Option<TensorId> {
-        self.graph.input_of(self.id, k)
-    }
-
-    /// The channels of input `k`, if they are tracked.
-    pub fn channels(&self, k: usize) -> Option<&'a Channels> {
-        self.tensors.get(self.tensor(k)?.0)?.as_ref()
-    }
-
-    fn shape(&self, k: usize) -> Option<&'a [usize]> {
-        self.facts.shape(self.tensor(k)?)
-    }
-
-    /// The value of input `k` where it follows from constants alone.
-    pub fn constant(&self, k: usize) -> Option<&'a Tensor> {
-        self.facts.constant(self.tensor(k)?)
-    }
-
-    /// The shape of the first output.
-    pub fn out_shape(&self) -> Result<&'a [usize], String> {
-        let out = self.graph.output_of(self.id, 0);
-        out.and_then(|t| self.facts.shape(t))
-            .ok_or_else(|| "has an output of unknown shape".to_owned())
-    }
-
-    /// `count` channels, unless that is more than any real network has.
-    fn bounded(&self, count: usize) -> Result<usize, String> {
-        match count <= self.limit {
-            true => Ok(count),
-            false => Err(format!("has {count} channels, more than can be followed")),
-        }
-    }
-
-    /// The channels and shape of input 0; an error where they are not tracked.
-    fn data(&self) -> Result<(&'a Channels, &'a [usize]), String> {
-        match (self.channels(0), self.shape(0)) {
-            (Some(c), Some(s)) if s.get(c.axis) == Some(&c.states.len()) => Ok((c, s)),
-            _ => Err("reads a tensor whose channels are not tracked".to_owned()),
-        }
-    }
-
-    /// An error if anything reads an output beyond the first.
-    fn only_first_output(&self) -> Result<(), String> {
-        let used = |t: TensorId| !self.graph.consumers(t).is_empty() || self.graph.is_output(t);
-        let mut others = self.graph.outputs_of(self.id).into_iter().skip(1).flatten();
-        match others.find(|&t| used(t)) {
-            Some(t) => Err(format!(
-                "has a second output '{}' in use",
-                self.graph.name(t)
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// A list given as an attribute in old opsets and as input `k` in new ones; `Err` if the input
-    /// is there but not constant.
-    fn ints(&self, name: &str, k: usize) -> Result<Option<Vec<i64>>, String> {
-        if let Some(v) = self.node().ints(name) {
-            return Ok(Some(v.to_vec()));
-        }
-        match self.tensor(k) {
-            None => Ok(None),
-            Some(_) => match self.constant(k).and_then(Tensor::to_ints) {
-                Some(v) => Ok(Some(v)),
-                None => Err(format!("has {name} that are not constant")),
-            },
         }
     }
 }

@@ -7,10 +7,11 @@ use crate::rewrite::state::{State, ULP};
 
 pub(super) fn batch(ctx: &Context<'_, '_>) -> Outcome {
     let node = ctx.node();
-    if node.int("training_mode", 0) != 0 {
-        return Err("runs in training mode: export the model in evaluation mode".to_owned());
-    }
+    ctx.in_inference_mode()?;
     ctx.only_first_output()?;
+    if node.int("spatial", 1) == 0 {
+        return Err("normalises each position by itself (spatial = 0)".to_owned());
+    }
     let (x, _) = ctx.data()?;
     if x.axis != 1 {
         return Err(format!(

@@ -97,7 +97,7 @@ pub(super) fn gather(ctx: &Context<'_, '_>) -> Outcome {
         })));
     }
     let indices = ctx
-        .constant(1)
+        .fixed(1)
         .filter(|t| t.shape().len() == 1)
         .and_then(Tensor::to_ints)
         .ok_or("picks channels with indices that are no constant list")?;
@@ -122,7 +122,7 @@ fn picked(ctx: &Context<'_, '_>, x: &Channels, index: &[usize]) -> Behaviour {
 pub(super) fn tile(ctx: &Context<'_, '_>) -> Outcome {
     let (x, _) = ctx.data()?;
     let repeats = ctx
-        .constant(1)
+        .fixed(1)
         .and_then(Tensor::to_ints)
         .ok_or("has repeats that are not constant")?;
     let count = repeats

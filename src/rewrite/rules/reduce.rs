@@ -1,6 +1,6 @@
 //! Reductions, and global pooling.
 
-use super::{Behaviour, Context, Outcome, Output};
+use super::{Behaviour, Context, Outcome, Output, Total};
 use crate::graph::normalize_axis;
 use crate::rewrite::state::{Known, Smoothness, State, ULP};
 
@@ -22,6 +22,9 @@ pub(super) fn reduce(ctx: &Context<'_, '_>) -> Outcome {
     };
     axes.sort_unstable();
     axes.dedup();
+    if axes.contains(&x.axis) && kind == "Sum" {
+        return Ok(Some(total(ctx, x.axis, shape, &axes)?));
+    }
     if axes.contains(&x.axis) {
         let what = match kind {
             "Mean" => "averages",
@@ -44,6 +47,27 @@ pub(super) fn reduce(ctx: &Context<'_, '_>) -> Outcome {
         output.axis -= axes.iter().filter(|&&a| a < x.axis).count();
     }
     Ok(Some(Behaviour::of(output)))
+}
+
+/// `ReduceSum` over channels, and perhaps other axes: the output has none.
+fn total(
+    ctx: &Context<'_, '_>,
+    axis: usize,
+    shape: &[usize],
+    axes: &[usize],
+) -> Result<Behaviour, String> {
+    let others: Vec<usize> = axes.iter().copied().filter(|&a| a != axis).collect();
+    // Shapes are those of a batch of one, so what a batch may lie on has no known size.
+    let batch = |&a: &usize| a == 0 || shape[a] == 1;
+    let known = ctx.facts.fixed_batch() || !others.iter().any(batch);
+    let copies = count_over(shape, &others)?;
+    Ok(Behaviour {
+        total: Some(Total {
+            data: ctx.tensor(0).ok_or("has no input")?,
+            copies: known.then_some(copies),
+        }),
+        ..Behaviour::default()
+    })
 }
 
 /// `GlobalAveragePool` and `GlobalLpPool`.

@@ -63,18 +63,8 @@ pub(super) fn not(ctx: &Context<'_, '_>) -> Outcome {
 
 /// `Dropout` in inference mode.
 pub(super) fn dropout(ctx: &Context<'_, '_>) -> Outcome {
-    use crate::onnx::Tensor;
     ctx.only_first_output()?;
-    let inference = match ctx.tensor(2) {
-        None => true,
-        Some(_) => match ctx.constant(2) {
-            Some(Tensor::Bool(a)) => a.iter().all(|&training| !training),
-            _ => false,
-        },
-    };
-    if !inference {
-        return Err("runs in training mode: export the model in evaluation mode".to_owned());
-    }
+    ctx.in_inference_mode()?;
     let (x, _) = ctx.data()?;
     Ok(Some(Behaviour::channelwise(x, |s| s)))
 }

@@ -23,8 +23,13 @@ pub(super) fn reshape(ctx: &Context<'_, '_>) -> Outcome {
     let (x, from) = ctx.data()?;
     let to = ctx.out_shape()?;
     let channels = x.states.len();
-    let map =
-        mapping(from, x.axis, to).ok_or("splits the channel axis or merges the batch into it")?;
+    let map = mapping(from, x.axis, to).ok_or_else(|| {
+        let normalised = normalised_as_groups(ctx).map(|n| {
+            format!("makes groups of channels for the group normalisation '{n}', which mixes them")
+        });
+        normalised
+            .unwrap_or_else(|| "splits the channel axis or merges the batch into it".to_owned())
+    })?;
     let index: Vec<usize> = (0..ctx.bounded(to[map.axis])?)
         .map(|j| (j / map.inner) % channels)
         .collect();
@@ -33,6 +38,14 @@ pub(super) fn reshape(ctx: &Context<'_, '_>) -> Outcome {
         behaviour.parameters = target(ctx, map.axis)?.into_iter().collect();
     }
     Ok(Some(behaviour))
+}
+
+/// The `InstanceNormalization` that normalises groups of channels, which this node makes.
+fn normalised_as_groups<'g>(ctx: &Context<'g, '_>) -> Option<&'g str> {
+    let out = ctx.graph.output_of(ctx.id, 0)?;
+    let mut uses = ctx.graph.consumers(out).iter();
+    let norm = uses.find(|u| ctx.graph.node(u.node).op() == "InstanceNormalization")?;
+    Some(ctx.graph.label(norm.node))
 }
 
 /// The entry of the Reshape target that holds the channels' count: -1 and 0 follow by themselves.

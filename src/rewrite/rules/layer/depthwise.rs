@@ -1,6 +1,6 @@
 //! Depthwise convolutions: each filter reads one input channel, so channels stay what they are.
 
-use super::{Layer, Outcome, bias_parameter};
+use super::{Kernels, Layer, Outcome, bias_parameter};
 use crate::rewrite::rules::{Along, Behaviour, Context, Cut, Output, Parameter, Source};
 use crate::rewrite::state::{State, ULP};
 
@@ -13,11 +13,17 @@ pub(super) fn depthwise(ctx: &Context<'_, '_>, layer: &Layer<'_>) -> Outcome {
         return Err(format!("convolves axis 1, not the channel axis {}", x.axis));
     }
     let multiplier = shape.group_filters();
+    let kernels = shape.kernels(layer.weight);
     let zeroed = ctx.zeroed.get(&ctx.id);
     let states = (0..shape.filters)
         .map(|o| match zeroed.and_then(|z| z.get(o)) {
             Some(true) => State::exact(0.0),
-            _ => state(layer, o, x.states[o / multiplier], o / multiplier),
+            _ => state(
+                layer,
+                &kernels,
+                (o, o / multiplier),
+                x.states[o / multiplier],
+            ),
         })
         .collect();
     // The weight's axis 0 holds filters (Conv) or input channels (ConvTranspose).
@@ -48,11 +54,9 @@ pub(super) fn depthwise(ctx: &Context<'_, '_>, layer: &Layer<'_>) -> Outcome {
     }))
 }
 
-fn state(layer: &Layer<'_>, o: usize, input: State, i: usize) -> State {
+fn state(layer: &Layer<'_>, kernels: &Kernels<'_>, (o, i): (usize, usize), input: State) -> State {
     let bias = f64::from(layer.bias.get(o).copied().unwrap_or(0.0));
-    let Some(taps) = layer.shape.taps(layer.weight, o, i) else {
-        return State::Live;
-    };
+    let taps = kernels.taps(o, i);
     if input.is_exact_zero() || taps.iter().all(|&w| w == 0.0) {
         return State::exact(bias as f32);
     }

@@ -6,199 +6,20 @@
 mod conv;
 mod dense;
 mod depthwise;
+mod shape;
 
-use ndarray::{ArrayD, ArrayViewD, Axis};
+use ndarray::ArrayD;
 
 use super::{Behaviour, Channels, Context, Cut, Output, Parameter};
-use crate::graph::{Facts, Graph, NodeId, TensorId, Window};
+use crate::graph::{TensorId, Window};
 use crate::onnx::Tensor;
 use crate::rewrite::state::{State, ULP};
 
 pub(super) use conv::{conv, transposed};
 pub(super) use dense::{gemm, matmul};
+pub(crate) use shape::{Kernels, LayerShape, Shift};
 
 type Outcome = Result<Option<Behaviour>, String>;
-
-/// Where a layer keeps its filters: what masks need to know of any layer with constant `f32`
-/// weights, whether or not its channels can be cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LayerShape {
-    pub weight: TensorId,
-    /// Which of the node's inputs is data, and which the weights.
-    pub data_input: usize,
-    pub weight_input: usize,
-    pub filters: usize,
-    pub inputs: usize,
-    /// Of a convolution; else 1.
-    pub groups: usize,
-    pub filter_axis: usize,
-    pub input_axis: usize,
-    pub shift: Shift,
-}
-
-/// Where a layer adds a constant for each filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shift {
-    /// Conv: input 2, one value a filter.
-    Bias,
-    /// Gemm: input 2 times `beta`.
-    Scaled,
-    /// Only a node behind it can; its constant has this many axes of size 1 after that of the
-    /// filters.
-    Behind(usize),
-}
-
-impl LayerShape {
-    /// Of a node, if it is such a layer and reads data.
-    pub fn of(graph: &Graph<'_>, facts: &Facts, id: NodeId) -> Option<Self> {
-        let node = graph.node(id);
-        let data = |k: usize| graph.input_of(id, k).is_some_and(|t| facts.is_data(t));
-        let is_right = data(0);
-        // (weights on the right of the data, filter axis, where constants are added)
-        let (right, filter_axis, shift) = match node.op() {
-            "Conv" => (true, 0, Shift::Bias),
-            "ConvTranspose" => (true, 1, Shift::Bias),
-            "Gemm" if is_right => {
-                let axis = usize::from(node.int("transB", 0) == 0);
-                (true, axis, Shift::Scaled)
-            }
-            "Gemm" => {
-                let axis = usize::from(node.int("transA", 0) != 0);
-                (false, axis, Shift::Behind(1))
-            }
-            "MatMul" if is_right => (true, 1, Shift::Behind(0)),
-            "MatMul" => (false, 0, Shift::Behind(1)),
-            _ => return None,
-        };
-        let (data_input, weight_input) = if right { (0, 1) } else { (1, 0) };
-        let weight = graph.input_of(id, weight_input)?;
-        let shape = facts.constant(weight)?.as_f32()?.shape();
-        let fits = match shift {
-            Shift::Bias => shape.len() >= 3,
-            _ => shape.len() == 2,
-        };
-        if !fits || !data(data_input) {
-            return None;
-        }
-        let groups = match shift {
-            Shift::Bias => usize::try_from(node.int("group", 1)).ok()?,
-            _ => 1,
-        };
-        let input_axis = 1 - filter_axis;
-        // Axis 0 of a convolution's weights is whole, axis 1 that of one group.
-        let whole = |axis: usize| shape[axis].checked_mul(if axis == 0 { 1 } else { groups });
-        let (filters, inputs) = (whole(filter_axis)?, whole(input_axis)?);
-        if groups == 0 || filters % groups != 0 || inputs % groups != 0 {
-            return None;
-        }
-        Some(Self {
-            weight,
-            data_input,
-            weight_input,
-            filters,
-            inputs,
-            groups,
-            filter_axis,
-            input_axis,
-            shift,
-        })
-    }
-
-    /// Input channels of one group.
-    pub fn group_inputs(&self) -> usize {
-        self.inputs / self.groups.max(1)
-    }
-
-    /// Filters of one group.
-    pub fn group_filters(&self) -> usize {
-        self.filters / self.groups.max(1)
-    }
-
-    /// Whether filter `o` and input channel `i` are in the same group.
-    pub fn connected(&self, o: usize, i: usize) -> bool {
-        o / self.group_filters().max(1) == i / self.group_inputs().max(1)
-    }
-
-    /// Indices on the weight's filter and input axes for filter `o` and input `i`, which must be
-    /// in the same group.
-    fn place(&self, o: usize, i: usize) -> (usize, usize) {
-        (
-            match self.filter_axis {
-                0 => o,
-                _ => o % self.group_filters().max(1),
-            },
-            match self.input_axis {
-                0 => i,
-                _ => i % self.group_inputs().max(1),
-            },
-        )
-    }
-
-    /// The weights of filter `o` for input channel `i`; `None` where they are not connected.
-    pub fn taps<'w>(
-        &self,
-        weight: &'w ArrayD<f32>,
-        o: usize,
-        i: usize,
-    ) -> Option<ArrayViewD<'w, f32>> {
-        if !self.connected(o, i) || o >= self.filters || i >= self.inputs {
-            return None;
-        }
-        let (f, c) = self.place(o, i);
-        let row = weight.index_axis(Axis(self.filter_axis), f);
-        // What is left of the input axis once the filter axis is gone.
-        Some(row.index_axis_move(Axis(0), c))
-    }
-
-    /// Sets to 0 what filter `o` has for input channel `i`.
-    pub fn clear(&self, weight: &mut ArrayD<f32>, o: usize, i: usize) {
-        if self.connected(o, i) && o < self.filters && i < self.inputs {
-            let (f, c) = self.place(o, i);
-            let mut row = weight.index_axis_mut(Axis(self.filter_axis), f);
-            row.index_axis_mut(Axis(0), c).fill(0.0);
-        }
-    }
-
-    /// The weights with only some filters and input channels (ascending), and how many groups
-    /// that leaves. `None` unless each group that stays keeps as many of both as the others.
-    pub fn cut(
-        &self,
-        weight: &ArrayD<f32>,
-        filters: &[usize],
-        inputs: &[usize],
-    ) -> Option<(ArrayD<f32>, usize)> {
-        let of_group = |list: &[usize], size: usize, g: usize| -> Vec<usize> {
-            list.iter()
-                .copied()
-                .filter(|i| i / size.max(1) == g)
-                .collect()
-        };
-        let mut parts = Vec::new();
-        let mut counts = None;
-        for g in 0..self.groups {
-            let rows = of_group(filters, self.group_filters(), g);
-            let columns = of_group(inputs, self.group_inputs(), g);
-            if rows.is_empty() && columns.is_empty() {
-                continue;
-            }
-            if *counts.get_or_insert((rows.len(), columns.len())) != (rows.len(), columns.len()) {
-                return None;
-            }
-            let (f, c): (Vec<usize>, Vec<usize>) = (
-                rows.iter().map(|&o| self.place(o, 0).0).collect(),
-                columns.iter().map(|&i| self.place(0, i).1).collect(),
-            );
-            let part = weight.select(Axis(self.filter_axis), &f);
-            parts.push(part.select(Axis(self.input_axis), &c));
-        }
-        if counts.is_none_or(|(rows, columns)| rows == 0 || columns == 0) {
-            return None;
-        }
-        let views: Vec<_> = parts.iter().map(|p| p.view()).collect();
-        let joined = ndarray::concatenate(Axis(0), &views).ok()?;
-        Some((joined, parts.len()))
-    }
-}
 
 /// Around a convolution's border fewer weights meet the input than inside.
 #[derive(Debug, Clone)]
@@ -294,12 +115,12 @@ fn mix(ctx: &Context<'_, '_>, l: Layer<'_>) -> Outcome {
     }
     let out = ctx.out_shape()?;
     let width = shape.group_inputs();
+    let kernels = shape.kernels(l.weight);
     let mut reads = Vec::with_capacity(shape.filters * width);
     for o in 0..shape.filters {
         let first = o / shape.group_filters().max(1) * width;
         for i in first..first + width {
-            let taps = shape.taps(l.weight, o, i);
-            reads.push(taps.is_none_or(|t| t.iter().any(|&w| w != 0.0)));
+            reads.push(kernels.taps(o, i).iter().any(|&w| w != 0.0));
         }
     }
     let mut mixing = Mixing {
@@ -330,7 +151,7 @@ fn mix(ctx: &Context<'_, '_>, l: Layer<'_>) -> Outcome {
     let states = (0..shape.filters)
         .map(|o| match zeroed.and_then(|z| z.get(o)) {
             Some(true) => State::exact(0.0),
-            _ => filter_state(&mixing, l.weight, data, o),
+            _ => filter_state(&mixing, &kernels, data, o),
         })
         .collect();
     Ok(Some(Behaviour {
@@ -365,7 +186,7 @@ fn bias_parameter(ctx: &Context<'_, '_>, shape: &LayerShape) -> Option<Parameter
 }
 
 /// What is known of filter `o`'s output, by the channels that it reads.
-fn filter_state(m: &Mixing, weight: &ArrayD<f32>, data: Option<&Channels>, o: usize) -> State {
+fn filter_state(m: &Mixing, kernels: &Kernels<'_>, data: Option<&Channels>, o: usize) -> State {
     let bias = f64::from(m.bias.get(o).copied().unwrap_or(0.0));
     let (mut sum, mut size, mut slack, mut terms) = (0.0, 0.0, 0.0, 0.0);
     let mut fixed = false;
@@ -387,7 +208,7 @@ fn filter_state(m: &Mixing, weight: &ArrayD<f32>, data: Option<&Channels>, o: us
             }
             State::Constant(k) => k,
         };
-        for &w in m.layer.taps(weight, o, i).iter().flatten() {
+        for &w in kernels.taps(o, i) {
             let w = f64::from(w) * f64::from(m.scale);
             sum += w * f64::from(c.value);
             size += (w * f64::from(c.value)).abs();

@@ -1,0 +1,113 @@
+//! Grouped convolutions need as many channels and filters in each group as in the others; a group
+//! may go as a whole.
+
+use std::collections::BTreeMap;
+
+use super::Analysis;
+use super::decide::More;
+use super::liveness::{Solution, Stays};
+use super::rules::Channels;
+use super::units::Unit;
+use crate::graph::NodeId;
+
+/// The filters of a grouped convolution, or the channels that it reads: for each group that does
+/// not go as a whole its units, by representative.
+struct Side {
+    node: NodeId,
+    groups: Vec<Vec<Unit>>,
+    /// How many of each group have to stay.
+    target: usize,
+}
+
+/// Units that have to stay so that groups are of equal size.
+pub(super) fn uneven(a: &Analysis, stays: &Solution) -> More {
+    let mut sides = sides(a, stays);
+    // Two sides of the same channels (a convolution that reads what another writes, shuffled) keep
+    // as many in all.
+    let mut totals: BTreeMap<Vec<Unit>, usize> = BTreeMap::new();
+    let key = |s: &Side| {
+        let mut units = s.groups.concat();
+        units.sort_unstable();
+        units
+    };
+    for s in &sides {
+        let total = totals.entry(key(s)).or_default();
+        *total = (*total).max(s.target * s.groups.len());
+    }
+    for s in &mut sides {
+        let total = totals.get(&key(s)).copied().unwrap_or(0);
+        s.target = total.div_ceil(s.groups.len().max(1));
+    }
+    fill(&sides, stays)
+}
+
+fn sides(a: &Analysis, stays: &Solution) -> Vec<Side> {
+    let mut sides = Vec::new();
+    let count = |units: &[Unit]| units.iter().filter(|&&u| stays[u].is_some()).count();
+    for (layer, m, out) in a.mixing().filter(|(_, m, _)| m.layer.groups > 1) {
+        let chunks = |c: &Channels, size: usize| -> Vec<Vec<Unit>> {
+            let roots: Vec<Unit> = c.units.iter().map(|&u| a.units.find(u)).collect();
+            roots.chunks(size.max(1)).map(<[_]>::to_vec).collect()
+        };
+        let outputs = chunks(out, m.layer.group_filters());
+        // Inputs that are not tracked are all there.
+        let data = m.data.and_then(|t| a.tensors[t.0].as_ref());
+        let inputs = data.map(|d| chunks(d, m.layer.group_inputs()));
+        let present = |g: usize| {
+            let reads = |i: &Vec<Vec<Unit>>| i.get(g).is_some_and(|i| count(i) > 0);
+            inputs.as_ref().is_none_or(reads) || outputs.get(g).is_some_and(|o| count(o) > 0)
+        };
+        for side in [Some(&outputs), inputs.as_ref()].into_iter().flatten() {
+            let present = side.iter().enumerate().filter(|(g, _)| present(*g));
+            let groups: Vec<Vec<Unit>> = present.map(|(_, units)| units.clone()).collect();
+            let most = groups.iter().map(|g| count(g)).max().unwrap_or(0);
+            sides.push(Side {
+                node: layer.node,
+                groups,
+                target: most.max(1),
+            });
+        }
+    }
+    sides
+}
+
+/// Units that go, as many as the groups lack; first those that more than one group lacks.
+fn fill(sides: &[Side], stays: &Solution) -> More {
+    let mut missing: Vec<usize> = Vec::new();
+    // For each unit that goes the groups that could do with it, and why.
+    let mut useful: BTreeMap<Unit, (NodeId, Vec<usize>)> = BTreeMap::new();
+    for s in sides {
+        for units in &s.groups {
+            let gone: Vec<Unit> = units
+                .iter()
+                .copied()
+                .filter(|&u| stays[u].is_none())
+                .collect();
+            let there = units.len() - gone.len();
+            let lacks = s.target.min(units.len()).saturating_sub(there);
+            if lacks > 0 {
+                for u in gone {
+                    let (_, groups) = useful.entry(u).or_insert_with(|| (s.node, Vec::new()));
+                    groups.push(missing.len());
+                }
+                missing.push(lacks);
+            }
+        }
+    }
+    let mut more = More::new();
+    let most = useful.values().map(|(_, groups)| groups.len()).max();
+    for wanted in (1..=most.unwrap_or(0)).rev() {
+        useful.retain(|&u, (node, groups)| {
+            let lacking = groups.iter().filter(|&&g| missing[g] > 0).count();
+            let taken = lacking >= wanted;
+            if taken {
+                groups
+                    .iter()
+                    .for_each(|&g| missing[g] = missing[g].saturating_sub(1));
+                more.push((u, Stays::Even(*node)));
+            }
+            !taken
+        });
+    }
+    more
+}

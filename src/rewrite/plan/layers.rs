@@ -1,0 +1,132 @@
+//! Layers: their weights, and what they absorb.
+
+use ndarray::{Array1, Axis};
+
+use super::Plan;
+use crate::graph::{Facts, Graph, NodeId, TensorId};
+use crate::onnx::Tensor;
+use crate::rewrite::fold::{self, Absorbed};
+use crate::rewrite::inserted::{AddBehind, Added};
+use crate::rewrite::liveness::{Solution, kept};
+use crate::rewrite::rules::{Channels, Mixing, Shift, Total};
+use crate::rewrite::{Analysis, RewriteError};
+
+impl Plan {
+    /// A layer's weights follow its filters and its input channels, group by group.
+    pub(super) fn cut_weights(
+        &mut self,
+        graph: &Graph<'_>,
+        facts: &Facts,
+        (node, mixing, out): (NodeId, &Mixing, TensorId),
+    ) -> Result<(), RewriteError> {
+        let layer = &mixing.layer;
+        let rows = self.kept(graph, out);
+        let columns = mixing.data.and_then(|t| self.kept(graph, t));
+        if rows.is_none() && columns.is_none() {
+            return Ok(());
+        }
+        let all = |n: usize| (0..n).collect::<Vec<_>>();
+        let rows = rows.map_or_else(|| all(layer.filters), |m| m.kept.clone());
+        let columns = columns.map_or_else(|| all(layer.inputs), |m| m.kept.clone());
+        let weight = facts.constant(layer.weight).and_then(Tensor::as_f32);
+        let cut = weight.and_then(|w| layer.cut(w, &rows, &columns));
+        let (weight, groups) = cut.ok_or_else(|| RewriteError::Inconsistent {
+            at: graph.label(node).to_owned(),
+            why: "its weights do not fit the channels they belong to".to_owned(),
+        })?;
+        if groups != layer.groups {
+            self.groups.push((node, groups));
+        }
+        self.constants
+            .request(node, layer.weight_input, Tensor::F32(weight));
+        Ok(())
+    }
+
+    /// What a layer takes over from the channels that it no longer reads.
+    pub(super) fn absorb(
+        &mut self,
+        graph: &Graph<'_>,
+        facts: &Facts,
+        analysis: &Analysis,
+        stays: &Solution,
+        (node, mixing, out): (NodeId, &Mixing, &Channels),
+    ) {
+        let weight = facts.constant(mixing.layer.weight).and_then(Tensor::as_f32);
+        let data = mixing.data.and_then(|t| analysis.tensors[t.0].as_ref());
+        let (Some(weight), Some(data)) = (weight, data) else {
+            return;
+        };
+        let rows = kept(analysis, stays, out);
+        let gone = fold::gone(data, &kept(analysis, stays, data));
+        let added = match fold::absorb(mixing, weight, &rows, &gone) {
+            Absorbed::Nothing => return,
+            Absorbed::Bias(added) => added,
+            Absorbed::Map(map) => {
+                self.note(graph, node, "border map");
+                let value = Added::Constant(Tensor::F32(map));
+                self.behind.push(AddBehind { node, value });
+                return;
+            }
+            Absorbed::Kernel(kernel) => {
+                self.note(graph, node, "border map");
+                let sizes = mixing.border.as_ref().map(|b| b.input.clone());
+                let value = Added::Convolved {
+                    kernel: Tensor::F32(kernel),
+                    sizes: sizes.unwrap_or_default(),
+                };
+                self.behind.push(AddBehind { node, value });
+                return;
+            }
+        };
+        let old = |o: usize| match mixing.layer.shift {
+            // Stays where it is.
+            Shift::Behind(_) => 0.0,
+            Shift::Bias | Shift::Scaled => f64::from(mixing.bias.get(o).copied().unwrap_or(0.0)),
+        };
+        let bias: Array1<f32> = rows
+            .iter()
+            .zip(&added)
+            .map(|(&o, v)| (old(o) + v) as f32)
+            .collect();
+        match mixing.layer.shift {
+            Shift::Behind(trailing) => {
+                self.note(graph, node, "added constant");
+                let mut bias = bias.into_dyn();
+                (0..trailing).for_each(|_| bias.insert_axis_inplace(Axis(bias.ndim())));
+                let value = Added::Constant(Tensor::F32(bias));
+                self.behind.push(AddBehind { node, value });
+                return;
+            }
+            Shift::Scaled if graph.node(node).float("beta", 1.0) != 1.0 => {
+                self.unit_beta.push(node);
+            }
+            Shift::Scaled | Shift::Bias => {}
+        }
+        self.note(graph, node, "bias");
+        let value = Tensor::F32(bias.into_dyn());
+        self.constants.request(node, 2, value);
+    }
+
+    fn note(&mut self, graph: &Graph<'_>, node: NodeId, how: &'static str) {
+        self.absorbed.insert(graph.label(node).to_owned(), how);
+    }
+    /// What a sum over channels adds behind it for those that are gone.
+    pub(super) fn absorb_total(
+        &mut self,
+        graph: &Graph<'_>,
+        analysis: &Analysis,
+        stays: &Solution,
+        (node, total, data): (NodeId, &Total, &Channels),
+    ) {
+        let gone = fold::gone(data, &kept(analysis, stays, data));
+        let sum: f64 = gone.iter().map(|(_, v)| v).sum();
+        let copies = total.copies.unwrap_or(0) as f64;
+        if gone.is_empty() || sum * copies == 0.0 {
+            return;
+        }
+        self.note(graph, node, "added constant");
+        let value = ndarray::arr0((sum * copies) as f32).into_dyn();
+        let value = Added::Constant(Tensor::F32(value));
+        self.behind.push(AddBehind { node, value });
+    }
+}
