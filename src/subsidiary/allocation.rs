@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_costs_more_loses_less_and_the_sum_is_reached() {
-        let demands = [demand(32, 0.2), demand(64, 0.05), demand(128, 0.01)];
+        let demands = [demand(32, 0.2), demand(64, 0.1), demand(128, 0.1)];
         let keep = keep_counts(&demands, 0.3, 0.6, 1);
         let share = |i: usize| keep[i] as f64 / demands[i].filters as f64;
         assert!(share(0) > share(1) && share(1) > share(2), "{keep:?}");
