@@ -11,7 +11,7 @@ use onnx_bnnprune::normalise::{Form, normalise};
 use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::onnx::{Model, Tensor};
 use onnx_bnnprune::recognize;
-use onnx_bnnprune::verify::Optimization;
+use onnx_bnnprune::verify::{Optimization, SessionOptions};
 use proptest::prelude::*;
 
 const LEVELS: [Optimization; 3] = [Optimization::Off, Optimization::Basic, Optimization::All];
@@ -216,14 +216,13 @@ fn masks_files_fit_the_normalised_model() {
 
 /// What ONNX Runtime makes of a model at its basic level, as it writes it.
 fn optimised(model: &std::path::Path, to: &std::path::Path) -> ModelProto {
-    use ort::session::{Session, builder::GraphOptimizationLevel};
-    // Loads the library.
-    common::runtime();
-    let environment = ort::init().with_name("optimise").build().unwrap();
-    let built = Session::builder(&environment).unwrap();
-    let built = built.with_optimization_level(GraphOptimizationLevel::Level1);
-    let built = built.unwrap().with_optimized_model_path(to);
-    built.unwrap().commit_from_file(model).unwrap();
+    let options = SessionOptions {
+        optimization: Optimization::Basic,
+        threads: 1,
+    };
+    let bytes = std::fs::read(model).unwrap();
+    let runtime = common::runtime();
+    runtime.write_optimized(&bytes, &options, to).unwrap();
     Model::load(to).unwrap().proto
 }
 

@@ -18,7 +18,7 @@ use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::Tensor;
 use crate::onnx::proto::{ModelProto, NodeProto};
-use crate::recognize::{Layer, LayerOp};
+use crate::recognize::{Layer, LayerOp, binarizer_of};
 use path::{Path, channel_shape};
 use threshold::{Affine, Thresholds};
 
@@ -67,9 +67,9 @@ enum Behind {
 /// Brings every binary layer of a graph into the integer form.
 pub fn normalise(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Normalised {
     // A tensor that two different binarisers read has two readers, and no path ends there.
-    let ends: BTreeMap<TensorId, i8> = layers
-        .iter()
-        .filter_map(|l| l.binarizer.as_ref())
+    let ends: BTreeMap<TensorId, i8> = graph
+        .tensors()
+        .filter_map(|t| binarizer_of(graph, facts, t))
         .filter(|b| b.is_signed())
         .map(|b| (b.input, b.zero))
         .collect();

@@ -55,6 +55,23 @@ impl OrtRuntime {
         })
     }
 
+    /// Writes what the optimiser makes of a model to `to`, as an ONNX file.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Load`] if the model or the file is refused.
+    pub fn write_optimized(
+        &self,
+        model: &[u8],
+        options: &SessionOptions,
+        to: &Path,
+    ) -> Result<(), RuntimeError> {
+        let built = build(&self.loaded.environment, model, options, Some(to));
+        built.map(drop).map_err(|reason| RuntimeError::Load {
+            runtime: NAME,
+            reason,
+        })
+    }
+
     /// The shared library in use.
     pub fn library(&self) -> &Path {
         &self.loaded.path
@@ -99,7 +116,7 @@ impl Runtime for OrtRuntime {
         model: &[u8],
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, RuntimeError> {
-        let session = build(&self.loaded.environment, model, options).map_err(|reason| {
+        let session = build(&self.loaded.environment, model, options, None).map_err(|reason| {
             RuntimeError::Load {
                 runtime: NAME,
                 reason,
@@ -119,6 +136,7 @@ fn build(
     environment: &Environment,
     model: &[u8],
     options: &SessionOptions,
+    optimized: Option<&Path>,
 ) -> Result<ort::session::Session, String> {
     let level = match options.optimization {
         Optimization::Off => GraphOptimizationLevel::Disable,
@@ -134,6 +152,11 @@ fn build(
     if options.threads > 0 {
         builder = builder
             .with_intra_threads(options.threads)
+            .map_err(first_line)?;
+    }
+    if let Some(path) = optimized {
+        builder = builder
+            .with_optimized_model_path(path)
             .map_err(first_line)?;
     }
     builder.commit_from_memory(model).map_err(first_line)
