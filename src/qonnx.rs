@@ -2,12 +2,12 @@
 //! dialect's own form.
 //!
 //! A QONNX file stays one through the whole tool (FINN and hls4ml read it); ONNX Runtime has no
-//! such operators, so what it is given is a lowered copy. Names of tensors stay.
+//! such operators, so what it is given is a lowered copy ([`lower`]). Names of tensors stay.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use ndarray::{ArrayD, Axis, IxDyn, arr0};
-use prost::Message as _;
 use thiserror::Error;
 
 use crate::graph::edit::{Editor, used_names};
@@ -15,7 +15,6 @@ use crate::graph::{Facts, FactsError, Graph, GraphError, NodeId, Quantizer};
 use crate::onnx::Tensor;
 use crate::onnx::proto::{ModelProto, NodeProto};
 use crate::recognize;
-use crate::verify::{Runtime, RuntimeError, Session, SessionOptions};
 
 /// Why a QONNX model cannot be lowered.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -48,11 +47,28 @@ pub fn is_qonnx(model: &ModelProto) -> bool {
     graph.order().iter().any(found)
 }
 
-/// A copy with QONNX's quantisers written as standard operators, which compute the same numbers.
+/// A model that runtimes can load.
+#[derive(Debug, Clone)]
+pub struct Lowered<'m> {
+    /// The model itself if it is not QONNX.
+    pub model: Cow<'m, ModelProto>,
+    /// Tensors that were added between a quantiser's input and its output, and that output: they
+    /// have the same channels.
+    pub added: Vec<(String, String)>,
+}
+
+/// A copy with QONNX's quantisers written as standard operators, which compute the same numbers;
+/// the model itself where it has none.
 ///
 /// # Errors
 /// If a quantiser has no such form.
-pub fn lower(model: &ModelProto) -> Result<ModelProto, LowerError> {
+pub fn lower(model: &ModelProto) -> Result<Lowered<'_>, LowerError> {
+    if !is_qonnx(model) {
+        return Ok(Lowered {
+            model: Cow::Borrowed(model),
+            added: Vec::new(),
+        });
+    }
     let graph = Graph::new(model)?;
     let facts = Facts::infer(&graph, 1)?;
     let mut lowered: Vec<(usize, Quantizer)> = Vec::new();
@@ -70,6 +86,7 @@ pub fn lower(model: &ModelProto) -> Result<ModelProto, LowerError> {
         })?;
         lowered.push((i, quantizer));
     }
+    let mut added = Vec::new();
     let mut out = model.clone();
     let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
     let mut editor = Editor::new(&mut out);
@@ -80,6 +97,9 @@ pub fn lower(model: &ModelProto) -> Result<ModelProto, LowerError> {
         };
         let nodes = Steps::of(&mut editor, &node).write(quantizer);
         let count = nodes.len();
+        let of = node.output.first().cloned().unwrap_or_default();
+        let inner = nodes.iter().take(count.saturating_sub(1));
+        added.extend(inner.flat_map(|n| &n.output).map(|t| (t.clone(), of.clone())));
         for (k, n) in nodes.into_iter().enumerate() {
             match k + 1 == count {
                 true => {
@@ -94,7 +114,10 @@ pub fn lower(model: &ModelProto) -> Result<ModelProto, LowerError> {
     editor.remove_unused(&was_used);
     out.opset_import
         .retain(|o| crate::onnx::is_default_domain(o.domain()) || left.contains(o.domain()));
-    Ok(out)
+    Ok(Lowered {
+        model: Cow::Owned(out),
+        added,
+    })
 }
 
 /// The nodes that replace one quantiser.
@@ -283,6 +306,29 @@ pub struct Restored {
     pub constant: Vec<String>,
 }
 
+impl Restored {
+    /// What the report says of it; `to_onnx`: the file is written in standard operators.
+    pub fn notes(&self, to_onnx: bool) -> Vec<String> {
+        let mut notes = vec![match to_onnx {
+            true => "the input is QONNX; the output is standard ONNX (--to onnx)".to_owned(),
+            false => "the input is QONNX, and so is the output: runtimes need it lowered, which --to onnx does; it was verified lowered".to_owned(),
+        }];
+        if !self.quantized.is_empty() {
+            notes.push(format!(
+                "written as BipolarQuant of ±1 with their scale, without latents: {}",
+                self.quantized.join(", ")
+            ));
+        }
+        if !self.constant.is_empty() {
+            notes.push(format!(
+                "written as constants, as some of their weights are 0: {}",
+                self.constant.join(", ")
+            ));
+        }
+        notes
+    }
+}
+
 fn is_bipolar(op: &str) -> bool {
     matches!(op, "qonnx.BipolarQuant" | "qonnx.Quant")
 }
@@ -318,35 +364,4 @@ fn signs_and_scale(values: &ArrayD<f32>, axis: usize) -> Option<(ArrayD<f32>, Ar
         }
     };
     Some((values.mapv(f32::signum), scale))
-}
-
-/// A runtime that is given QONNX models lowered to standard operators, and others as they are.
-pub struct Lowering<R>(pub R);
-
-impl<R: std::ops::Deref<Target = dyn Runtime>> Runtime for Lowering<R> {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn version(&self) -> &str {
-        self.0.version()
-    }
-
-    fn load(
-        &self,
-        model: &[u8],
-        options: &SessionOptions,
-    ) -> Result<Box<dyn Session>, RuntimeError> {
-        match lowered_bytes(model) {
-            Some(Ok(lowered)) => self.0.load(&lowered, options),
-            Some(Err(e)) => Err(RuntimeError::Interface(e.to_string())),
-            None => self.0.load(model, options),
-        }
-    }
-}
-
-/// The model lowered, if it is a QONNX one.
-fn lowered_bytes(model: &[u8]) -> Option<Result<Vec<u8>, LowerError>> {
-    let decoded = ModelProto::decode(model).ok()?;
-    is_qonnx(&decoded).then(|| lower(&decoded).map(|m| m.encode_to_vec()))
 }

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::graph::Graph;
-use crate::recognize::{self, LatentScale, Layer};
+use crate::recognize::{self, Form, LatentScale, Layer};
 use crate::rewrite::Analysis;
 
 /// A model's layers and groups (`inspect --json`; keys are a contract).
@@ -230,7 +230,11 @@ fn entry(graph: &Graph<'_>, l: &Layer, analysis: &Analysis) -> LayerEntry {
         kernel: l.kernel.clone(),
         scale,
         binarizer: l.binarizer.as_ref().map(|b| b.kind),
-        zero: l.binarizer.as_ref().map(|b| b.zero),
+        zero: l
+            .binarizer
+            .as_ref()
+            .filter(|b| matches!(b.form, Form::Signed | Form::ZeroOne))
+            .map(|b| b.zero),
         padding: l.padding,
         weights,
         latents: binary
