@@ -99,7 +99,11 @@ pub fn lower(model: &ModelProto) -> Result<Lowered<'_>, LowerError> {
         let count = nodes.len();
         let of = node.output.first().cloned().unwrap_or_default();
         let inner = nodes.iter().take(count.saturating_sub(1));
-        added.extend(inner.flat_map(|n| &n.output).map(|t| (t.clone(), of.clone())));
+        added.extend(
+            inner
+                .flat_map(|n| &n.output)
+                .map(|t| (t.clone(), of.clone())),
+        );
         for (k, n) in nodes.into_iter().enumerate() {
             match k + 1 == count {
                 true => {
@@ -143,7 +147,10 @@ impl<'e, 'm> Steps<'e, 'm> {
     }
 
     fn number(&mut self, wish: &str, value: f32) -> String {
-        let name = format!("{}.{wish}", self.node.output.first().map_or("", String::as_str));
+        let name = format!(
+            "{}.{wish}",
+            self.node.output.first().map_or("", String::as_str)
+        );
         let value = Tensor::F32(arr0(value).into_dyn());
         self.editor.add_initializer(&name, &value)
     }
@@ -151,7 +158,9 @@ impl<'e, 'm> Steps<'e, 'm> {
     /// One more node, of those inputs.
     fn apply(&mut self, op: &str, inputs: Vec<String>) {
         let out = self.node.output.first().map_or("", String::as_str);
-        let out = self.editor.fresh_name(&format!("{out}.{}", op.to_lowercase()));
+        let out = self
+            .editor
+            .fresh_name(&format!("{out}.{}", op.to_lowercase()));
         self.written.push(NodeProto {
             op_type: Some(op.to_owned()),
             name: Some(out.clone()),
@@ -272,7 +281,10 @@ pub fn restore(original: &ModelProto, model: &mut ModelProto) -> Result<Restored
     let any = !planned.is_empty();
     let mut editor = Editor::new(model);
     for (node, signs, scale) in planned {
-        let Some(old) = editor.node_mut(node.0).and_then(|n| n.input.get(1).cloned()) else {
+        let Some(old) = editor
+            .node_mut(node.0)
+            .and_then(|n| n.input.get(1).cloned())
+        else {
             continue;
         };
         let signs = editor.add_initializer(&format!("{old}.signs"), &Tensor::F32(signs));

@@ -53,7 +53,12 @@ fn each(models: &[PathBuf], check: impl Fn(&Path) -> Result<(), String>) {
         .filter_map(|p| check(p).err().map(|e| format!("{}: {e}", name(p))))
         .collect();
     let count = models.len();
-    assert!(failed.is_empty(), "{} of {count} fail:\n{}", failed.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{} of {count} fail:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
 }
 
 fn inspected(path: &Path) -> Result<Value, String> {
@@ -78,7 +83,10 @@ fn floats(v: &Value) -> Vec<f32> {
 /// The golden input and output beside a model.
 fn golden(path: &Path) -> (ArrayD<f32>, Vec<f32>) {
     let golden = &json(&path.with_extension("json"))["golden"];
-    let shape: Vec<usize> = floats(&golden["shape"]).iter().map(|&d| d as usize).collect();
+    let shape: Vec<usize> = floats(&golden["shape"])
+        .iter()
+        .map(|&d| d as usize)
+        .collect();
     let x = ArrayD::from_shape_vec(IxDyn(&shape), floats(&golden["input"])).unwrap();
     (x, floats(&golden["output"]))
 }
@@ -135,7 +143,9 @@ fn the_native_network_and_the_runtime_give_the_golden_output() {
         let session = runtime.load(&to_bytes(&lowered.model), &SessionOptions::default());
         let mut session = BatchedSession::new(session.map_err(|e| e.to_string())?);
         let input = session.inputs()[0].name.clone();
-        let ort = session.run(&[(input, x.clone())]).map_err(|e| e.to_string())?;
+        let ort = session
+            .run(&[(input, x.clone())])
+            .map_err(|e| e.to_string())?;
         let expected = ArrayD::from_shape_vec(ort[0].1.shape(), y).unwrap();
         let diff = max_abs_diff(&ort[0].1, &expected);
         if diff > 1e-4 {
@@ -209,7 +219,14 @@ fn a_short_training_run_works() {
             .arg(dir.path().join("out.onnx"))
             .arg("--data")
             .arg(&data)
-            .args(["--mask-epochs", "1", "--main-epochs", "1", "--final-epochs", "1"])
+            .args([
+                "--mask-epochs",
+                "1",
+                "--main-epochs",
+                "1",
+                "--final-epochs",
+                "1",
+            ])
             .args(["--batch-size", "10", "--quiet"])
             .output()
             .unwrap();
@@ -243,7 +260,11 @@ fn qonnx_stays_qonnx_unless_asked() {
         let mut c = tool();
         c.arg(&path).arg(out).arg("--masks").arg(&masks).args(more);
         let done = c.output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     };
     run(&kept, &[]);
     run(&lowered, &["--to", "onnx"]);
@@ -255,5 +276,10 @@ fn qonnx_stays_qonnx_unless_asked() {
     let model = Model::load(&lowered).unwrap();
     let session = runtime().load(&to_bytes(&model.proto), &SessionOptions::default());
     assert!(session.is_ok());
-    tool().arg("verify").arg(&kept).arg(&lowered).assert().success();
+    tool()
+        .arg("verify")
+        .arg(&kept)
+        .arg(&lowered)
+        .assert()
+        .success();
 }

@@ -1,7 +1,7 @@
 """Writes the fixtures of both torch exporters, of onnxsim and onnxslim, and of ONNX Runtime's own
 saving: the model, what `inspect` must say of it, and an input with its output.
 
-    python scripts/dialects/make_torch.py fixtures/dialects
+    python scripts/dialects/make_torch.py fixtures/dialects [ROW...]
 """
 
 import logging
@@ -61,10 +61,12 @@ def folded(expect: dict) -> dict:
     return {**expect, "scale_or_folded": scale is not None}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, only: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     for name, row in torch_networks.rows().items():
+        if only and name not in only:
+            continue
         for exporter in row["exporters"]:
             path = folder / f"{name}.{exporter}.onnx"
             try:
@@ -79,4 +81,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

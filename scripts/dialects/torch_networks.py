@@ -10,8 +10,8 @@ import weights as w
 BINARY = 2
 
 
-def batch_norm(channels: int) -> nn.BatchNorm2d:
-    bn = nn.BatchNorm2d(channels)
+def batch_norm(channels: int, kind=nn.BatchNorm2d) -> nn.Module:
+    bn = kind(channels)
     bn.running_mean.normal_(std=0.3)
     bn.running_var.uniform_(0.5, 2)
     bn.weight.data.uniform_(0.5, 1.5).mul_(torch.where(torch.rand(channels) < 0.2, -1.0, 1.0))
@@ -91,9 +91,9 @@ class OneKernelTwice(nn.Module):
 
 def dense():
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(192, 16), nn.BatchNorm1d(16),
-        acts.Sign(), w.Linear(16, 24, w.mean_abs), nn.BatchNorm1d(24),
-        acts.Sign(), w.Linear(24, 16, w.plain_sign, constant=True), nn.BatchNorm1d(16),
+        nn.Flatten(), nn.Linear(192, 16), batch_norm(16, nn.BatchNorm1d),
+        acts.Sign(), w.Linear(16, 24, w.mean_abs), batch_norm(24, nn.BatchNorm1d),
+        acts.Sign(), w.Linear(24, 16, w.plain_sign, constant=True), batch_norm(16, nn.BatchNorm1d),
         nn.Linear(16, 10),
     )
 
@@ -170,14 +170,14 @@ def rows() -> dict:
         "shared_sign": row(SharedSign(), "sign", 0),
         "dense": row(dense(), "sign", 0, ["per-filter", "one"]),
         "xnor": row(plain(act(acts.Sign), w.xnor), "sign", 0),
-        "irnet": row(plain(act(acts.Sign), w.irnet), "sign", 0, "power-of-two"),
+        "irnet": row(plain(act(acts.Sign), w.irnet), "sign", 0, ["power-of-two", "one"]),
         "dorefa": row(plain(act(acts.Sign), w.dorefa), "sign", 0, "uniform"),
         "detached_weights": row(plain(act(acts.Sign), w.detached), "sign", 0),
         "where_weights": row(plain(act(acts.Sign), w.where), "sign", 0),
         "folded": row(plain(act(acts.Sign), constant=True), "sign", 0, "folded"),
         "grouped": row(plain(act(acts.Sign), groups=2), "sign", 0),
         "zero_filter": row(zeroed(plain(act(acts.Sign))), "sign", 0),
-        "one_kernel_twice": row(OneKernelTwice(), "sign", 0, coupled=1),
+        "one_kernel_twice": row(OneKernelTwice(), "sign", 0, coupled=0),
         "box": row(box(), None, None, None, 0),
         "ternary_weights": row(ternary_weights(), "sign", 0, None, 0),
     }

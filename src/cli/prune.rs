@@ -11,7 +11,9 @@ use onnx_bnnprune::rewrite::{FilterMasks, Removal, Residual};
 use onnx_bnnprune::subsidiary::{Amount, Decay, MainOptimizer, Rule, Selector};
 use onnx_bnnprune::verify::{Runtime, RuntimeError};
 
-use super::args::{FormatName, MethodName, OptimizerName, PruneArgs, RemovalName, ResidualName, ScheduleName};
+use super::args::{
+    FormatName, MethodName, OptimizerName, PruneArgs, RemovalName, ResidualName, ScheduleName,
+};
 use super::progress::Terminal;
 use super::shared::{runtime, source_of};
 use super::{Printed, targets};

@@ -306,7 +306,7 @@ fn slice(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
     let (starts, ends) = (list(1, "starts")?, list(2, "ends")?);
     let axes = list(3, "axes").unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = list(4, "steps").unwrap_or_else(|| vec![1; starts.len()]);
-    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.iter().any(|&s| s <= 0) {
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.contains(&0) {
         return None;
     }
     Some(map_each!(data, a => {
@@ -314,10 +314,20 @@ fn slice(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
         for i in 0..starts.len() {
             let axis = normalize_axis(axes[i], part.ndim())?;
             let size = part.shape()[axis] as i64;
-            let place =
-                |v: i64| if v < 0 { v.saturating_add(size) } else { v }.clamp(0, size) as isize;
-            let (start, end) = (place(starts[i]), place(ends[i]));
-            let range = Slice::new(start, Some(end.max(start)), isize::try_from(steps[i]).ok()?);
+            let from_start = |v: i64| if v < 0 { v.saturating_add(size) } else { v };
+            let step = isize::try_from(steps[i]).ok()?;
+            let (start, end) = match step > 0 {
+                true => {
+                    let place = |v: i64| from_start(v).clamp(0, size);
+                    (place(starts[i]), place(ends[i]))
+                }
+                // Backwards from the start to just behind the end: ndarray takes the range forwards.
+                false => {
+                    let place = |v: i64| from_start(v).clamp(-1, size - 1);
+                    (place(ends[i]) + 1, place(starts[i]) + 1)
+                }
+            };
+            let range = Slice::new(start as isize, Some(end.max(start) as isize), step);
             part.slice_axis_inplace(Axis(axis), range);
         }
         part.to_owned()

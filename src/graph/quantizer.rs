@@ -27,7 +27,12 @@ impl Rounding {
 
     /// Of a node; `None` for a mode that is not supported.
     fn of(node: &Node<'_>, default: &str) -> Option<Self> {
-        match node.string("rounding_mode").unwrap_or(default).to_uppercase().as_str() {
+        match node
+            .string("rounding_mode")
+            .unwrap_or(default)
+            .to_uppercase()
+            .as_str()
+        {
             "ROUND" | "HALF_EVEN" => Some(Self::Nearest),
             "CEIL" => Some(Self::Ceil),
             "FLOOR" => Some(Self::Floor),
@@ -121,5 +126,39 @@ impl Quantizer {
                 back(rounding.apply((x / scale + zero).round_ties_even() / step))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of qonnx's own executor.
+    #[test]
+    fn values() {
+        let all = |q: Quantizer, scale, zero, x: &[f32]| -> Vec<f32> {
+            x.iter().map(|&x| q.apply(x, scale, zero)).collect()
+        };
+        let x = [-3.0, -0.5, -0.0, 0.25, 0.75, 3.0];
+        let bipolar = all(Quantizer::Bipolar, 0.5, 0.0, &x);
+        assert_eq!(bipolar, [-0.5, -0.5, 0.5, 0.5, 0.5, 0.5]);
+        assert_eq!(all(Quantizer::SignedBit, 0.5, 0.0, &x), bipolar);
+        let integers = |rounding| Quantizer::Integers {
+            low: -2.0,
+            high: 1.0,
+            rounding,
+        };
+        let nearest = all(integers(Rounding::Nearest), 0.5, 0.0, &x);
+        assert_eq!(nearest, [-1.0, -0.5, 0.0, 0.0, 0.5, 0.5]);
+        let up = all(integers(Rounding::Ceil), 0.5, 0.0, &x);
+        assert_eq!(up, [-1.0, -0.5, 0.0, 0.5, 0.5, 0.5]);
+        let truncated = Quantizer::Truncated {
+            step: 4.0,
+            rounding: Rounding::Floor,
+        };
+        assert_eq!(
+            all(truncated, 0.25, 0.0, &x),
+            [-0.75, -0.25, 0.0, 0.0, 0.0, 0.75]
+        );
     }
 }

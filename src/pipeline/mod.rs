@@ -82,8 +82,8 @@ pub fn run(
     let mut eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;
     let about = |e: Error| e.about(&job.input);
     if qonnx::is_qonnx(&model.proto) {
-        let restored = qonnx::restore(&model.proto, &mut eliminated.model)
-            .map_err(|e| about(e.into()))?;
+        let restored =
+            qonnx::restore(&model.proto, &mut eliminated.model).map_err(|e| about(e.into()))?;
         summary.notes.extend(restored.notes(job.to_onnx));
     } else if job.to_onnx {
         summary

@@ -36,9 +36,7 @@ pub(super) fn detached(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<
         let n = node_of(graph, through_identity(graph, t), "Sub")?;
         Some((graph.input_of(n, 0)?, graph.input_of(n, 1)?))
     };
-    let same = |a: TensorId, b: TensorId| {
-        through_identity(graph, a) == through_identity(graph, b)
-    };
+    let same = |a: TensorId, b: TensorId| through_identity(graph, a) == through_identity(graph, b);
     match graph.node(n).op() {
         "Add" => [(a, b), (b, a)].into_iter().find_map(|(d, s)| {
             let (q, minus) = difference(d)?;

@@ -119,7 +119,10 @@ fn root(graph: &Graph<'_>, facts: &Facts, tensor: TensorId) -> Option<TensorId> 
 
 /// Whether `weight` is `Mul(Sign(w), ReduceMean(Abs(w)))` with one mean for each filter (axis 0).
 fn is_mean_abs(graph: &Graph<'_>, facts: &Facts, weight: TensorId, w: TensorId) -> bool {
-    let Some(top) = graph.producer(weight).filter(|&n| graph.node(n).op() == "Mul") else {
+    let Some(top) = graph
+        .producer(weight)
+        .filter(|&n| graph.node(n).op() == "Mul")
+    else {
         return false;
     };
     let is_sign = |t: TensorId| operand(graph, t, "Sign") == Some(w);
@@ -142,6 +145,8 @@ fn mean_of(graph: &Graph<'_>, facts: &Facts, t: TensorId, w: TensorId) -> bool {
         source = x;
         reduced = true;
     }
-    let abs: Option<NodeId> = graph.producer(source).filter(|&n| graph.node(n).op() == "Abs");
+    let abs: Option<NodeId> = graph
+        .producer(source)
+        .filter(|&n| graph.node(n).op() == "Abs");
     per_filter && reduced && abs.and_then(|n| graph.input_of(n, 0)) == Some(w)
 }

@@ -27,7 +27,11 @@ pub(super) fn form_of(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<F
 }
 
 /// Bounds of `Clip`, `Min(Max(x))` or `Max(Min(x))` with numbers, and what is clipped.
-pub(super) fn bounds(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<(f32, f32, TensorId)> {
+pub(super) fn bounds(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    t: TensorId,
+) -> Option<(f32, f32, TensorId)> {
     if let Some(n) = node_of(graph, t, "Clip") {
         let node = graph.node(n);
         let bound = |k: usize, name: &str, default: f32| match graph.input_of(n, k) {
@@ -106,7 +110,9 @@ fn levels(graph: &Graph<'_>, facts: &Facts, t: TensorId, depth: usize) -> Option
     };
     let found = match node.op() {
         "Sign" => match of(0) {
-            Some(known) => set(known.iter().map(|&x| crate::graph::scalar::sign(from_ordered(x)))),
+            Some(known) => set(known
+                .iter()
+                .map(|&x| crate::graph::scalar::sign(from_ordered(x)))),
             None if range::never_negative(graph, facts, input(0)?) => set([0.0, 1.0]),
             None => set([-1.0, 0.0, 1.0]),
         },

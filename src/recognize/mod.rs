@@ -227,7 +227,9 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
     let known = weights::classify(&values, filter_axis, latent.is_some());
     let binary_weights = known.map(|b| BinaryWeights { latent, ..b });
     let traced = trace::binarizer_behind(graph, facts, data);
-    let own_pads = node.string("auto_pad").is_some_and(|p| p.starts_with("SAME"))
+    let own_pads = node
+        .string("auto_pad")
+        .is_some_and(|p| p.starts_with("SAME"))
         || node.ints("pads").is_some_and(|p| p.iter().any(|&v| v != 0));
     let padding = traced.as_ref().and_then(|t| t.padding);
     let padding = padding.or((op == LayerOp::Conv && own_pads).then_some(0.0));

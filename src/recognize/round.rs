@@ -24,7 +24,11 @@ pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<B
     let (_, _, start) = affine(graph, facts, source);
     let unit = |v: f32| if v == 0.0 { 0 } else { v.signum() as i8 };
     Some(Binarizer {
-        kind: if form == Form::Signed { "round-clip" } else { "01" },
+        kind: if form == Form::Signed {
+            "round-clip"
+        } else {
+            "01"
+        },
         form,
         zero: unit(if start > 0.5 { above } else { below }),
         values: [below, below, above],

@@ -95,7 +95,11 @@ fn sign_add_sign(
     };
     Some(Some(Binarizer {
         kind: "sign-add-sign",
-        zero: if inner.zero == 0 { at as i8 } else { inner.zero },
+        zero: if inner.zero == 0 {
+            at as i8
+        } else {
+            inner.zero
+        },
         values: [below, at, above],
         output: t,
         ..inner

@@ -102,12 +102,7 @@ fn scaled(graph: &Graph<'_>, facts: &Facts, t: TensorId, op: &str) -> Option<Ten
 }
 
 /// All inputs of a `Concat`, if they are binarised to the same values.
-fn concat(
-    graph: &Graph<'_>,
-    facts: &Facts,
-    n: NodeId,
-    branches: &mut usize,
-) -> Option<Traced> {
+fn concat(graph: &Graph<'_>, facts: &Facts, n: NodeId, branches: &mut usize) -> Option<Traced> {
     let mut first: Option<Traced> = None;
     for t in graph.inputs_of(n) {
         *branches = branches.checked_sub(1)?;

@@ -203,7 +203,9 @@ impl Plan {
             let current = match (self.constants.requested(n, p.input), implied) {
                 (Some(value), _) => Some(value.clone()),
                 (None, Some(i)) => Some(Tensor::I64(Array1::from(i.value.clone()).into_dyn())),
-                (None, None) => input.and_then(|t| facts.constant(t)).cloned(),
+                (None, None) => input
+                    .and_then(|t| facts.constant(t).or_else(|| facts.expanded(graph, t)))
+                    .cloned(),
             };
             let cut = current.and_then(|value| cut(&value, p, &kept));
             let cut = cut.ok_or_else(|| RewriteError::Inconsistent {

@@ -68,7 +68,11 @@ impl Op for Binarize {
         let open = self.compared(pass.input(0), |x, t| {
             if (x - t).abs() <= 1.0 { slope } else { 0.0 }
         });
-        update(&mut grad, &open.expect("shapes of the forward pass"), |g, s| g * s);
+        update(
+            &mut grad,
+            &open.expect("shapes of the forward pass"),
+            |g, s| g * s,
+        );
         vec![Some(grad)]
     }
 

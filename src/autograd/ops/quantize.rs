@@ -18,7 +18,10 @@ struct Quantize {
 
 impl Quantize {
     fn map(&self, x: &ArrayD<f32>, f: impl Fn(f32, f32, f32) -> f32) -> ArrayD<f32> {
-        let (scale, zero) = (expand(&self.scale, x.shape()), expand(&self.zero, x.shape()));
+        let (scale, zero) = (
+            expand(&self.scale, x.shape()),
+            expand(&self.zero, x.shape()),
+        );
         Zip::from(x)
             .and(&scale)
             .and(&zero)
@@ -93,9 +96,6 @@ mod tests {
         let x = vector(&[-3.0, -0.3, 0.25, 0.4, 9.0]);
         assert_eq!(forward(&op, &[&x]), vector(&[-1.0, -0.5, 0.0, 0.5, 0.5]));
         let grads = backward(&op, &[&x], vector(&[1.0; 5]), &[true]);
-        assert_eq!(
-            grads[0].as_ref(),
-            Some(&vector(&[0.0, 1.0, 1.0, 1.0, 0.0]))
-        );
+        assert_eq!(grads[0].as_ref(), Some(&vector(&[0.0, 1.0, 1.0, 1.0, 0.0])));
     }
 }

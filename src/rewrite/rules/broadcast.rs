@@ -239,7 +239,8 @@ fn constant_operand(
             ..Operand::default()
         });
     }
-    let value = ctx.constant(k).ok_or_else(|| {
+    let expanded = || ctx.facts.expanded(ctx.graph, ctx.tensor(k)?);
+    let value = ctx.constant(k).or_else(expanded).ok_or_else(|| {
         format!("has an operand (input {k}) that is neither tracked nor constant")
     })?;
     let missing = out
