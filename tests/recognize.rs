@@ -114,7 +114,7 @@ fn pooling_reshaping_and_sums_keep_it() {
         let sum = b.node("Add", &[&relu, &shift], vec![]);
         b.node("Sign", &[&sum], vec![])
     });
-    assert_signed(&shifted, "sign");
+    assert_signed(&shifted, "threshold-sign");
 }
 
 /// A binariser's tensor, then what stands between it and the layer.
