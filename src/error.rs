@@ -8,6 +8,7 @@ use crate::autograd::ImportError;
 use crate::data::DataError;
 use crate::graph::{FactsError, GraphError};
 use crate::onnx::{LoadError, SaveError};
+use crate::qonnx::LowerError;
 use crate::rewrite::{MasksError, RewriteError};
 use crate::verify::RuntimeError;
 
@@ -62,6 +63,9 @@ pub enum Error {
     /// A runtime that is missing, or fails on a model that is yet to be named ([`Error::about`]).
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// A QONNX model that has no form in standard operators.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
     /// A model that a runtime cannot load or run.
     #[error("{}: {source}", path.display())]
     Refused {
@@ -109,6 +113,7 @@ impl Error {
                 path: model.to_owned(),
                 source,
             },
+            Self::Lower(e) => Self::unsuitable(model, e.to_string()),
             other => other,
         }
     }

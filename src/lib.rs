@@ -4,7 +4,8 @@
 //! [`onnx`] reads and writes the file, [`graph`] indexes it, [`recognize`] finds the binary
 //! layers, [`autograd`] runs and differentiates the network, [`subsidiary`] learns which
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
-//! in a runtime, [`report`] says so. [`data`] supplies the images.
+//! in a runtime, [`report`] says so. [`data`] supplies the images; [`qonnx`] writes QONNX files as
+//! standard ONNX for runtimes.
 #![warn(missing_docs)]
 
 pub mod autograd;
@@ -15,6 +16,7 @@ pub mod normalise;
 pub mod onnx;
 pub mod pipeline;
 pub mod progress;
+pub mod qonnx;
 pub mod recognize;
 pub mod report;
 pub mod rewrite;

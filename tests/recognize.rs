@@ -114,5 +114,101 @@ fn pooling_reshaping_and_sums_keep_it() {
         let sum = b.node("Add", &[&relu, &shift], vec![]);
         b.node("Sign", &[&sum], vec![])
     });
-    assert_signed(&shifted, "sign");
+    assert_signed(&shifted, "threshold-sign");
+}
+
+/// A binariser's tensor, then what stands between it and the layer.
+fn after_sign(chain: impl Fn(&mut Builder, &str) -> String) -> serde_json::Value {
+    inspected(|b| {
+        let sign = b.node("Sign", &["x"], vec![]);
+        chain(b, &sign)
+    })
+}
+
+#[test]
+fn constants_are_read_by_value() {
+    let where_of = |yes: f32, no: f32| {
+        inspected(move |b| {
+            let zero = b.weight(&[], vec![0.0]);
+            let (yes, no) = (b.weight(&[], vec![yes]), b.weight(&[], vec![no]));
+            let c = b.node("GreaterOrEqual", &["x", &zero], vec![]);
+            b.node("Where", &[&c, &yes, &no], vec![])
+        })
+    };
+    assert_signed(&where_of(1.0, -1.0), "where-ge");
+    assert_signed(&where_of(0.5, -0.5), "where-ge");
+    let swapped = where_of(-1.0, 1.0);
+    assert_signed(&swapped, "where-ge");
+    assert_eq!(swapped["zero"], -1);
+    assert_zero_one(&where_of(1.0, 0.0), "1 or 0");
+    let uneven = where_of(1.0, -0.5);
+    assert_eq!(uneven["binary"], false, "{uneven}");
+}
+
+#[test]
+fn a_second_sign_needs_a_shift_below_one() {
+    let twice = |shift: f32| {
+        after_sign(move |b, sign| {
+            let c = b.weight(&[], vec![shift]);
+            let sum = b.node("Add", &[sign, &c], vec![]);
+            b.node("Sign", &[&sum], vec![])
+        })
+    };
+    for (shift, zero) in [(0.1, 1), (-0.1, -1)] {
+        let layer = twice(shift);
+        assert_signed(&layer, "sign-add-sign");
+        assert_eq!(layer["zero"], zero);
+    }
+    assert_eq!(twice(1.5)["binary"], false);
+}
+
+#[test]
+fn what_may_stand_between_binariser_and_layer() {
+    let padded = |value: f32| {
+        after_sign(move |b, sign| {
+            let pads = b.ints(&[0, 0, 1, 1, 0, 0, 1, 1]);
+            let value = b.weight(&[], vec![value]);
+            b.node("Pad", &[sign, &pads, &value], vec![])
+        })
+    };
+    for value in [0.0, 1.0, -1.0] {
+        assert_signed(&padded(value), "sign");
+        assert_eq!(padded(value)["padding"], value);
+    }
+    assert_eq!(padded(0.5)["binary"], false);
+    let scaled = after_sign(|b, sign| {
+        let c = b.weight(&[1], vec![0.7]);
+        b.node("Mul", &[sign, &c], vec![])
+    });
+    assert_signed(&scaled, "sign");
+    let shifted = after_sign(|b, sign| {
+        let c = b.weight(&[1], vec![1.0]);
+        b.node("Add", &[sign, &c], vec![])
+    });
+    assert_eq!(shifted["binarizer"], "k-bit", "{shifted}");
+}
+
+#[test]
+fn detaching_anything_changes_nothing() {
+    let detached = |op: &str| {
+        let op = op.to_owned();
+        after_sign(move |b, sign| {
+            let soft = b.node(&op, &["x"], vec![]);
+            let difference = b.node("Sub", &[sign, &soft], vec![]);
+            b.node("Add", &[&soft, &difference], vec![])
+        })
+    };
+    for op in ["Tanh", "Identity", "Abs"] {
+        assert_signed(&detached(op), "detach-sign");
+    }
+    // Not the tensor that was subtracted.
+    let other = after_sign(|b, sign| {
+        let (soft, hard) = (
+            b.node("Tanh", &["x"], vec![]),
+            b.node("Abs", &["x"], vec![]),
+        );
+        let difference = b.node("Sub", &[sign, &soft], vec![]);
+        b.node("Add", &[&difference, &hard], vec![])
+    });
+    assert_eq!(other["binary"], false);
 }

@@ -311,6 +311,9 @@ pub struct PruneArgs {
     /// Write the report as JSON
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     pub report: Option<PathBuf>,
+    /// Write the quantisers of a QONNX file as standard operators [default: QONNX stays QONNX]
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
+    pub to: Option<FormatName>,
     /// Do everything but write OUT
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
@@ -320,6 +323,13 @@ pub struct PruneArgs {
     /// No progress bars
     #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,
+}
+
+/// Values of `--to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatName {
+    /// Standard operators only: ONNX Runtime loads it
+    Onnx,
 }
 
 /// Values of `--optimizer`.

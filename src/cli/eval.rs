@@ -3,6 +3,7 @@
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::{Model, to_bytes};
 use onnx_bnnprune::pipeline::{self, View};
+use onnx_bnnprune::qonnx;
 use onnx_bnnprune::verify::{
     self, BatchedSession, LatencyOptions, Runtime as _, RuntimeError, Samples, SessionOptions,
 };
@@ -35,7 +36,7 @@ pub fn run(args: &EvalArgs) -> Printed {
         )
     })?;
     let found = measure(&runtime, &model, &samples(&images), labels)
-        .map_err(|e| Error::from(e).about(&args.model))?;
+        .map_err(|e| RuntimeError::Interface(e.to_string()))?;
     if args.json {
         let value = serde_json::json!({
             "model": args.model.display().to_string(),
@@ -68,7 +69,8 @@ fn measure(
     samples: &Samples<'_>,
     labels: &[usize],
 ) -> Result<Measured, RuntimeError> {
-    let session = runtime.load(&to_bytes(&model.proto), &SessionOptions::default())?;
+    let lowered = qonnx::lower(&model.proto).map_err(|e| RuntimeError::Interface(e.to_string()))?;
+    let session = runtime.load(&to_bytes(&lowered.model), &SessionOptions::default())?;
     let mut session = BatchedSession::new(session);
     let accuracy = verify::accuracy(&mut session, samples, labels, BATCH)?.fraction;
     let latency = verify::latency_ms(&mut [&mut session], samples, &LatencyOptions::default())?;

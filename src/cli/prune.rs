@@ -11,7 +11,9 @@ use onnx_bnnprune::rewrite::{FilterMasks, Removal, Residual};
 use onnx_bnnprune::subsidiary::{Amount, Decay, MainOptimizer, Rule, Selector};
 use onnx_bnnprune::verify::{Runtime, RuntimeError};
 
-use super::args::{MethodName, OptimizerName, PruneArgs, RemovalName, ResidualName, ScheduleName};
+use super::args::{
+    FormatName, MethodName, OptimizerName, PruneArgs, RemovalName, ResidualName, ScheduleName,
+};
 use super::progress::Terminal;
 use super::shared::{runtime, source_of};
 use super::{Printed, targets};
@@ -70,6 +72,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
     Ok(Job {
         input: input.to_owned(),
         output: Some(output.to_owned()),
+        to_onnx: args.to == Some(FormatName::Onnx),
         dry_run: args.dry_run,
         source,
         choice,

@@ -3,6 +3,7 @@
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::pipeline::{self, View};
+use onnx_bnnprune::qonnx;
 use onnx_bnnprune::report;
 use onnx_bnnprune::verify::{
     self, ChannelMap, Runtime as _, RuntimeError, Samples, SessionOptions, Verification,
@@ -41,10 +42,15 @@ pub fn run(args: &VerifyArgs) -> Printed {
             count: RANDOM_SAMPLES,
         },
     };
+    let lowered = |model: &'_ Model| -> Result<_, Error> {
+        let lowered = qonnx::lower(&model.proto);
+        let lowered = lowered.map_err(|e| Error::from(e).about(&model.path))?;
+        Ok(lowered.model.into_owned())
+    };
     let compared = verify::verify(
         &runtime,
-        &reference.proto,
-        &candidate.proto,
+        &lowered(&reference)?,
+        &lowered(&candidate)?,
         &ChannelMap::default(),
         &samples,
         BATCH,

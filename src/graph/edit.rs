@@ -92,6 +92,12 @@ impl<'m> Editor<'m> {
         }
     }
 
+    /// Removes the node that writes `output`, for another to do so. Indices behind it move down.
+    pub fn remove_producer(&mut self, output: &str) {
+        let writes = |n: &NodeProto| n.output.iter().any(|o| o == output);
+        self.graph.node.retain(|n| !writes(n));
+    }
+
     /// Removes an attribute of the node at `index`.
     pub fn remove_attribute(&mut self, index: usize, name: &str) {
         if let Some(node) = self.graph.node.get_mut(index) {

@@ -3,7 +3,7 @@
 use ndarray::{Array1, ArrayD, Axis, IxDyn, Slice, Zip, arr0};
 
 use super::node::{Node, normalize_axis};
-use super::{scalar, shapes};
+use super::{Quantizer, scalar, shapes};
 use crate::onnx::{DataType, Tensor, map_each};
 
 /// Evaluates a node whose inputs (in order, `None` where left out) are all known. `None` if the
@@ -66,8 +66,55 @@ pub(super) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Te
             broadcast_to(x()?, &shape)
         }
         "ConstantOfShape" => constant_of_shape(node, &ints(0)?),
+        "And" | "Or" | "Xor" => logic(node.op(), x()?, input(1)?),
+        "Mod" => match (x()?, input(1)?) {
+            // The sign of the divisor, as ONNX has it without fmod.
+            (Tensor::I64(a), Tensor::I64(b)) if node.int("fmod", 0) == 0 => {
+                let f = |a: i64, b: i64| match a.checked_rem(b) {
+                    Some(r) if r != 0 && (r < 0) != (b < 0) => r + b,
+                    Some(r) => r,
+                    None => 0,
+                };
+                Some(Tensor::I64(zip_arrays(a, b, f)?))
+            }
+            _ => None,
+        },
+        "Mean" => {
+            let mut sum = x()?.as_f32()?.clone();
+            for k in 1..inputs.len() {
+                sum = zip_arrays(&sum, input(k)?.as_f32()?, |a, b| a + b)?;
+            }
+            let count = inputs.len() as f32;
+            Some(Tensor::F32(sum.mapv(|v| v / count)))
+        }
+        "qonnx.BipolarQuant" | "qonnx.Quant" | "qonnx.Trunc" => quantize(node, inputs),
         op => reduce(node, op, x()?, input(1)),
     }
+}
+
+fn logic(op: &str, a: &Tensor, b: &Tensor) -> Option<Tensor> {
+    let (Tensor::Bool(a), Tensor::Bool(b)) = (a, b) else {
+        return None;
+    };
+    Some(Tensor::Bool(match op {
+        "And" => zip_arrays(a, b, |a, b| a && b)?,
+        "Or" => zip_arrays(a, b, |a, b| a || b)?,
+        _ => zip_arrays(a, b, |a, b| a != b)?,
+    }))
+}
+
+fn quantize(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+    let float = |k: usize| inputs.get(k).copied().flatten()?.as_f32();
+    let number = |k: usize| inputs.get(k).copied().flatten()?.scalar_f32();
+    let quantizer = Quantizer::of(node, number)?;
+    let (x, scale) = (float(0)?, float(1)?);
+    let zero = match quantizer {
+        Quantizer::Bipolar => ArrayD::zeros(IxDyn(&[])),
+        _ => float(2)?.clone(),
+    };
+    let parameters = zip_arrays(scale, &zero, |s, z| (s, z))?;
+    let result = zip_arrays(x, &parameters, |x, (s, z)| quantizer.apply(x, s, z))?;
+    (result.shape() == x.shape()).then_some(Tensor::F32(result))
 }
 
 fn int_vector(v: Vec<i64>) -> Tensor {
@@ -259,7 +306,7 @@ fn slice(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
     let (starts, ends) = (list(1, "starts")?, list(2, "ends")?);
     let axes = list(3, "axes").unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = list(4, "steps").unwrap_or_else(|| vec![1; starts.len()]);
-    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.iter().any(|&s| s <= 0) {
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.contains(&0) {
         return None;
     }
     Some(map_each!(data, a => {
@@ -267,10 +314,20 @@ fn slice(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
         for i in 0..starts.len() {
             let axis = normalize_axis(axes[i], part.ndim())?;
             let size = part.shape()[axis] as i64;
-            let place =
-                |v: i64| if v < 0 { v.saturating_add(size) } else { v }.clamp(0, size) as isize;
-            let (start, end) = (place(starts[i]), place(ends[i]));
-            let range = Slice::new(start, Some(end.max(start)), isize::try_from(steps[i]).ok()?);
+            let from_start = |v: i64| if v < 0 { v.saturating_add(size) } else { v };
+            let step = isize::try_from(steps[i]).ok()?;
+            let (start, end) = match step > 0 {
+                true => {
+                    let place = |v: i64| from_start(v).clamp(0, size);
+                    (place(starts[i]), place(ends[i]))
+                }
+                // Backwards from the start to just behind the end: ndarray takes the range forwards.
+                false => {
+                    let place = |v: i64| from_start(v).clamp(-1, size - 1);
+                    (place(ends[i]) + 1, place(starts[i]) + 1)
+                }
+            };
+            let range = Slice::new(start as isize, Some(end.max(start) as isize), step);
             part.slice_axis_inplace(Axis(axis), range);
         }
         part.to_owned()
@@ -290,9 +347,10 @@ fn constant_of_shape(node: &Node<'_>, dims: &[i64]) -> Option<Tensor> {
 
 fn reduce(node: &Node<'_>, op: &str, x: &Tensor, axes: Option<&Tensor>) -> Option<Tensor> {
     let kind = op.strip_prefix("Reduce")?;
-    let Tensor::F32(a) = x else {
+    if !matches!(x, Tensor::F32(_) | Tensor::F64(_) | Tensor::I64(_)) {
         return None;
-    };
+    }
+    let a = to_f64(x);
     let shape = a.shape().to_vec();
     let list = match axes {
         Some(t) => Some(t.to_ints()?),
@@ -313,9 +371,9 @@ fn reduce(node: &Node<'_>, op: &str, x: &Tensor, axes: Option<&Tensor>) -> Optio
     axes.dedup();
     // In double precision: the order of summation then does not show in the f32 result.
     let mut acc = match kind {
-        "L1" => a.mapv(|v| f64::from(v.abs())),
-        "L2" | "SumSquare" => a.mapv(|v| f64::from(v) * f64::from(v)),
-        "Mean" | "Sum" | "Max" | "Min" | "Prod" => a.mapv(f64::from),
+        "L1" => a.mapv(f64::abs),
+        "L2" | "SumSquare" => a.mapv(|v| v * v),
+        "Mean" | "Sum" | "Max" | "Min" | "Prod" => a,
         _ => return None,
     };
     let count: usize = axes.iter().map(|&i| shape[i]).product();
@@ -332,7 +390,15 @@ fn reduce(node: &Node<'_>, op: &str, x: &Tensor, axes: Option<&Tensor>) -> Optio
         "L2" => acc.mapv_inplace(f64::sqrt),
         _ => {}
     }
-    let out = Tensor::F32(acc.mapv(|v| v as f32));
+    let out = match x {
+        Tensor::F32(_) => Tensor::F32(acc.mapv(|v| v as f32)),
+        Tensor::F64(_) => Tensor::F64(acc),
+        // Beyond 2^53 sums of integers would be rounded.
+        _ if kind != "Mean" && acc.iter().all(|v| v.abs() < 9e15) => {
+            Tensor::I64(acc.mapv(|v| v as i64))
+        }
+        _ => return None,
+    };
     if node.int("keepdims", 1) != 0 {
         let kept: Vec<usize> = shape
             .iter()

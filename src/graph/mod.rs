@@ -10,12 +10,14 @@ mod eval;
 mod facts;
 mod index;
 mod node;
+mod quantizer;
 pub mod scalar;
 mod shapes;
 
 pub use facts::{Facts, FactsError};
 pub use index::{Graph, GraphError, NodeId, TensorId, Use};
 pub use node::{Node, normalize_axis};
+pub use quantizer::{Quantizer, Rounding};
 pub(crate) use shapes::{Stretch, scaled_axes, split_sizes, stretches};
 pub use shapes::{Window, broadcast};
 

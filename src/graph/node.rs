@@ -3,6 +3,13 @@
 use crate::onnx::proto::{AttributeProto, NodeProto};
 use crate::onnx::{Tensor, is_default_domain};
 
+/// Domains that QONNX's quantisers have been exported in.
+const QONNX_DOMAINS: [&str; 3] = [
+    "qonnx.custom_op.general",
+    "onnx.brevitas",
+    "finn.custom_op.general",
+];
+
 /// A node of the graph with typed access to its attributes.
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'m> {
@@ -20,13 +27,19 @@ impl<'m> Node<'m> {
         self.proto
     }
 
-    /// The operator if it is of the default domain, else the empty string (so that an operator of
-    /// another domain never passes for a standard one).
+    /// The operator if it is of the default domain; `qonnx.Quant` and the like for the quantisers
+    /// of QONNX; else the empty string (so that an operator of another domain never passes for a
+    /// standard one).
     pub fn op(&self) -> &'m str {
-        if is_default_domain(self.proto.domain()) {
-            self.proto.op_type()
-        } else {
-            ""
+        match self.proto.domain() {
+            d if is_default_domain(d) => self.proto.op_type(),
+            d if QONNX_DOMAINS.contains(&d) => match self.proto.op_type() {
+                "BipolarQuant" => "qonnx.BipolarQuant",
+                "Quant" | "IntQuant" => "qonnx.Quant",
+                "Trunc" => "qonnx.Trunc",
+                _ => "",
+            },
+            _ => "",
         }
     }
 

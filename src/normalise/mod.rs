@@ -18,8 +18,8 @@ use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::Tensor;
 use crate::onnx::proto::{ModelProto, NodeProto};
-use crate::recognize::{Layer, LayerOp, binarizer_of};
-use path::{Path, channel_shape};
+use crate::recognize::{Layer, LayerOp};
+use path::{End, Path, channel_shape};
 use threshold::{Affine, Thresholds};
 
 /// What became of a binary layer.
@@ -66,13 +66,7 @@ enum Behind {
 
 /// Brings every binary layer of a graph into the integer form.
 pub fn normalise(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Normalised {
-    // A tensor that two different binarisers read has two readers, and no path ends there.
-    let ends: BTreeMap<TensorId, i8> = graph
-        .tensors()
-        .filter_map(|t| binarizer_of(graph, facts, t))
-        .filter(|b| b.is_signed())
-        .map(|b| (b.input, b.zero))
-        .collect();
+    let ends = End::all(graph, facts);
     let mut notes = Vec::new();
     let mut plans = Vec::new();
     for layer in layers.iter().filter(|l| l.is_binary()) {
@@ -111,9 +105,13 @@ fn plan<'a>(
     graph: &Graph<'_>,
     facts: &Facts,
     layer: &'a Layer,
-    ends: &BTreeMap<TensorId, i8>,
+    ends: &BTreeMap<TensorId, End>,
 ) -> Result<Plan<'a>, &'static str> {
     let weights = layer.binary_weights.as_ref().ok_or("has no ±1 weights")?;
+    let unit = |v: &f32| [-1.0, 0.0, 1.0].contains(v);
+    if !(layer.binarizer.as_ref()).is_some_and(|b| b.values.iter().all(unit)) {
+        return Err("its input is not ±1 but ±a scale");
+    }
     let output = graph.output_of(layer.node, 0).ok_or("has no output")?;
     let rank = facts.shape(output).ok_or("has an unknown shape")?.len();
     let shape = channel_shape(rank, layer);
@@ -206,8 +204,7 @@ impl Plan<'_> {
         let output = output.into_iter().next().unwrap_or_default();
         match &self.behind {
             Behind::Threshold { path, found } => {
-                let (new, last) = self.thresholded(graph, editor, sums, path, found);
-                editor.redirect(graph.name(path.end), &last, None);
+                let new = self.thresholded(graph, editor, sums, path, found);
                 insert_behind(editor, index, new);
             }
             Behind::Divide { by, bias } => {
@@ -227,7 +224,8 @@ impl Plan<'_> {
     }
 
     /// Pools as they were, on integers; the filters that could not be flipped in front of them;
-    /// the threshold. The nodes, and the name of what they give.
+    /// the threshold; and a Sign, which takes the binariser's place and is never asked what becomes
+    /// of 0 unless that stays 0.
     fn thresholded(
         &self,
         graph: &Graph<'_>,
@@ -235,7 +233,7 @@ impl Plan<'_> {
         mut at: String,
         path: &Path,
         found: &Thresholds,
-    ) -> (Vec<NodeProto>, String) {
+    ) -> Vec<NodeProto> {
         let name = &self.layer.name;
         let mut new = Vec::new();
         for n in path.pools() {
@@ -256,7 +254,16 @@ impl Plan<'_> {
         let negative: Vec<f32> = found.threshold.iter().map(|t| -t).collect();
         let threshold = self.vector(editor, "threshold", &negative);
         new.push(step("Add", name, "threshold", [&at, &threshold], &shifted));
-        (new, shifted)
+        let binarised = graph.name(path.end.output);
+        editor.remove_producer(binarised);
+        new.push(NodeProto {
+            op_type: Some("Sign".to_owned()),
+            name: Some(format!("{name}/sign")),
+            input: vec![shifted],
+            output: vec![binarised.to_owned()],
+            ..NodeProto::default()
+        });
+        new
     }
 
     /// An initializer with one value per channel, where the layer's output has its channels.

@@ -1,21 +1,87 @@
-//! From a binary layer's output to the binariser it ends in.
+//! From a binary layer's output to the binariser that it ends in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::ArrayD;
 
 use crate::graph::{Facts, Graph, Node, NodeId, TensorId, broadcast, scalar};
-use crate::recognize::Layer;
+use crate::recognize::{Layer, binarizer_of};
 
 /// The operators between a layer's output and a binariser, each monotone in its input, channel by
 /// channel.
 #[derive(Debug)]
 pub(super) struct Path {
     steps: Vec<Step>,
-    /// The tensor that is binarised.
-    pub end: TensorId,
-    /// What the binariser makes of 0.
+    /// What it ends in.
+    pub end: End,
+}
+
+/// A binariser to ±1, seen as the sign of its input minus a threshold.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    /// The binarised tensor.
+    pub output: TensorId,
+    /// Its value where the input is at the threshold: -1, 0 or +1.
     pub zero: i8,
+    /// What the input is compared with; broadcasts to it.
+    threshold: ArrayD<f32>,
+    /// -1 where what is above the threshold becomes -1.
+    turn: f32,
+}
+
+impl End {
+    /// The binarisers of a graph, by the tensor they read. Only those are listed that nothing else
+    /// takes part in: every reader of the input serves the binariser alone.
+    pub(super) fn all(graph: &Graph<'_>, facts: &Facts) -> BTreeMap<TensorId, Self> {
+        let found = graph
+            .tensors()
+            .filter_map(|t| binarizer_of(graph, facts, t))
+            .filter(|b| b.is_signed() && is_alone(graph, b.input, b.output))
+            .filter_map(|b| {
+                let [below, at, above] = b.values;
+                let unit = above.abs() == 1.0 && below == -above && [-1.0, 0.0, 1.0].contains(&at);
+                let end = Self {
+                    output: b.output,
+                    zero: (at * above) as i8,
+                    threshold: b.threshold,
+                    turn: above,
+                };
+                unit.then_some((b.input, end))
+            });
+        found.collect()
+    }
+
+    /// Positive where the binariser gives +1, negative where it gives -1, 0 at the threshold.
+    fn signed(&self, x: ArrayD<f32>) -> Option<ArrayD<f32>> {
+        let threshold = self.threshold.broadcast(x.raw_dim())?;
+        Some((x - threshold) * self.turn)
+    }
+}
+
+/// Whether everything that is computed of `input` leads to `output` and nowhere else, and `output`
+/// is not one of the graph's.
+fn is_alone(graph: &Graph<'_>, input: TensorId, output: TensorId) -> bool {
+    let mut open = vec![input];
+    let mut seen = BTreeSet::new();
+    while let Some(t) = open.pop() {
+        if graph.is_output(t) {
+            return false;
+        }
+        if t == output || !seen.insert(t) {
+            continue;
+        }
+        // No binariser is so long; something else is in the way.
+        if seen.len() > 64 || graph.consumers(t).is_empty() {
+            return false;
+        }
+        for reader in graph.consumers(t) {
+            if reader.input.is_none() {
+                return false;
+            }
+            open.extend(graph.outputs_of(reader.node).into_iter().flatten());
+        }
+    }
+    true
 }
 
 /// One operator.
@@ -63,7 +129,7 @@ impl Path {
         graph: &Graph<'_>,
         facts: &Facts,
         layer: &Layer,
-        ends: &BTreeMap<TensorId, i8>,
+        ends: &BTreeMap<TensorId, End>,
     ) -> Option<Self> {
         let mut t = graph.output_of(layer.node, 0)?;
         let shape = channel_shape(facts.shape(t)?.len(), layer);
@@ -72,16 +138,13 @@ impl Path {
             if graph.is_output(t) {
                 return None;
             }
+            if let Some(end) = ends.get(&t) {
+                let end = end.clone();
+                return Some(Self { steps, end });
+            }
             let [reader] = graph.consumers(t) else {
                 return None;
             };
-            if let Some(&zero) = ends.get(&t) {
-                return Some(Self {
-                    steps,
-                    end: t,
-                    zero,
-                });
-            }
             steps.push(Step::of(graph, facts, reader.node, t, &shape)?);
             t = graph.output_of(reader.node, 0)?;
         }
@@ -95,8 +158,8 @@ impl Path {
         })
     }
 
-    /// What reaches the binariser where a channel of the layer's output has these values; pooling
-    /// takes the largest of equal ones. With `to_last_pool` only as far as that.
+    /// What has the sign of the binarised tensor, where a channel of the layer's output has these
+    /// values; pooling takes the largest of equal ones. With `to_last_pool` what leaves that.
     pub(super) fn run(
         &self,
         graph: &Graph<'_>,
@@ -115,7 +178,10 @@ impl Path {
                 return None;
             }
         }
-        Some(x)
+        match to_last_pool {
+            true => Some(x),
+            false => self.end.signed(x).filter(|x| x.shape() == shape),
+        }
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) fn find(
     let (positive, not_negative) = (first(|v| v > 0.0)?, first(|v| v >= 0.0)?);
     let mut threshold = Vec::with_capacity(channels);
     for (&p, &z) in positive.iter().zip(&not_negative) {
-        threshold.push(match (path.zero, p - z) {
+        threshold.push(match (path.end.zero, p - z) {
             (_, 0) => p as f32 - 0.5,
             (1.., _) => z as f32 - 0.5,
             (..=-1, _) => p as f32 - 0.5,

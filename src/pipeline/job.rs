@@ -14,6 +14,8 @@ pub struct Job {
     pub input: PathBuf,
     /// Where the pruned model goes; `None`: nowhere.
     pub output: Option<PathBuf>,
+    /// Write QONNX's quantisers as standard operators; without, a QONNX file stays one.
+    pub to_onnx: bool,
     /// Everything but writing the output.
     pub dry_run: bool,
     /// Images, if there are any.

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
+use crate::qonnx;
 use crate::report::Report;
 use crate::rewrite::{self, EliminateOptions, FilterMasks};
 use crate::subsidiary::{self, Learned, Options};
@@ -99,7 +100,17 @@ pub fn run(
         residual: job.residual,
         ..EliminateOptions::default()
     };
-    let eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;
+    let mut eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;
+    let about = |e: Error| e.about(&job.input);
+    if qonnx::is_qonnx(&model.proto) {
+        let restored =
+            qonnx::restore(&model.proto, &mut eliminated.model).map_err(|e| about(e.into()))?;
+        summary.notes.extend(restored.notes(job.to_onnx));
+    } else if job.to_onnx {
+        summary
+            .notes
+            .push("--to onnx changes nothing: the input is standard ONNX".to_owned());
+    }
     let notes = written.iter().flat_map(|m| &m.notes);
     let left = left.iter();
     summary.details = left
@@ -109,7 +120,6 @@ pub fn run(
     summary.details.extend(eliminated.changes.iter().cloned());
 
     // Whatever the runtime refuses was made of the input.
-    let about = |e: Error| e.about(&job.input);
     let verification = proof.verify(masked, &eliminated).map_err(about)?;
     let passed = verification.passed;
     let mut accuracy = proof
@@ -125,7 +135,13 @@ pub fn run(
         if observer.cancelled() {
             return Err(Error::Interrupted);
         }
-        model.save_edited(&eliminated.model, path)?;
+        match job.to_onnx {
+            true => {
+                let lowered = qonnx::lower(&eliminated.model).map_err(|e| about(e.into()))?;
+                model.save_edited(&lowered.model, path)?;
+            }
+            false => model.save_edited(&eliminated.model, path)?,
+        }
     }
     let pruned = View::new(&job.input, &eliminated.model)?;
     let mut report = summary.report(job, &model, &view, &pruned, &eliminated, masks.as_ref())?;

@@ -7,6 +7,7 @@ use crate::data::Images;
 use crate::error::Error;
 use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
+use crate::qonnx;
 use crate::report::{AccuracyReport, LatencyReport};
 use crate::rewrite::Eliminated;
 use crate::verify::{
@@ -59,7 +60,10 @@ impl<'a> Proof<'a> {
     }
 
     fn load(&self, model: &ModelProto) -> Result<BatchedSession, Error> {
-        let session = self.runtime.load(&model.encode_to_vec(), &self.options)?;
+        let lowered = qonnx::lower(model)?;
+        let session = self
+            .runtime
+            .load(&lowered.model.encode_to_vec(), &self.options)?;
         Ok(BatchedSession::new(session))
     }
 
@@ -105,10 +109,17 @@ impl<'a> Proof<'a> {
         for (tensor, cut) in &eliminated.channels {
             map.insert(tensor.clone(), cut.axis, cut.kept.clone());
         }
+        let reference = qonnx::lower(masked)?;
+        let candidate = qonnx::lower(&eliminated.model)?;
+        for (tensor, of) in reference.added.iter().chain(&candidate.added) {
+            if let Some(cut) = eliminated.channels.get(of) {
+                map.insert(tensor.clone(), cut.axis, cut.kept.clone());
+            }
+        }
         verify::verify(
             self.runtime,
-            masked,
-            &eliminated.model,
+            &reference.model,
+            &candidate.model,
             &map,
             &self.samples(),
             BATCH,
@@ -295,6 +306,7 @@ mod tests {
         let job = Job {
             input: root.join("fixtures/digits_vgg.onnx"),
             output: Some(output.clone()),
+            to_onnx: false,
             dry_run: false,
             source: None,
             choice: Choice::Masks(masks),

@@ -2,23 +2,31 @@
 //!
 //! Every Conv, Gemm and MatMul with constant-derived weights becomes a [`Layer`]. Its weights are
 //! evaluated and classified by value ([`weights`]), latents are found by structure ([`latent`]),
-//! and its input is traced back to a binariser: one file per dialect, listed in [`BINARIZERS`]. A
-//! Sign of what cannot be negative ([`range`]) gives {0, 1} and makes no binary layer.
+//! and its input is traced back ([`trace`]) to a binariser: one file per family, listed in
+//! [`BINARIZERS`]. A Sign of what cannot be negative ([`range`]) gives {0, 1}; it, and what takes
+//! three or more values ([`levels`]), makes no binary layer.
 //!
 //! Places where further dialects go: a binariser is a function in a file of its own and a line in
 //! [`BINARIZERS`]; a weight form is one in [`latent`].
 
 mod compare;
+mod detach;
+mod dialect;
 mod latent;
+mod levels;
+mod pattern;
+mod quant;
 mod range;
+mod round;
 mod sign;
 mod trace;
 mod weights;
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, arr0};
 
 use crate::graph::{Facts, Graph, NodeId, TensorId};
 
+pub use dialect::{Dialect, Exporter, dialect_of};
 pub use latent::{Latent, LatentScale};
 pub use weights::BinaryWeights;
 
@@ -44,28 +52,62 @@ impl LayerOp {
     }
 }
 
+/// How many values a quantised activation takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// ±scale.
+    Signed,
+    /// 0 and one other value.
+    ZeroOne,
+    /// 0 and ± one other value, by thresholds.
+    Ternary,
+    /// This many.
+    Levels(usize),
+}
+
 /// How activations become ±1 in front of a layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Binarizer {
-    /// What `inspect` calls it: `sign`, `clip-sign`, `where-ge`, `cast-ge`; `01` for values in
-    /// {0, 1} ([`Binarizer::is_signed`]).
+    /// What `inspect` calls it: `sign`, `where-ge`, `bipolar-quant` and so on; `01` for values in
+    /// {0, 1}, `ternary`, `k-bit` ([`Binarizer::form`]).
     pub kind: &'static str,
-    /// The value at an input of exactly 0: -1, 0 or +1.
+    /// The values that it takes.
+    pub form: Form,
+    /// The sign of its value where the activation is exactly 0: -1, 0 or +1. Where a learned
+    /// threshold per channel is added first, that of the sum.
     pub zero: i8,
+    /// Its value where `input` is below `threshold`, at it, and above it.
+    pub values: [f32; 3],
+    /// What `input` is compared with; broadcasts to it.
+    pub threshold: ArrayD<f32>,
     /// The real-valued tensor that is binarised.
     pub input: TensorId,
     /// The binarised tensor.
     pub output: TensorId,
 }
 
-/// [`Binarizer::kind`] of a binariser to {0, 1}.
-const ZERO_ONE: &str = "01";
-
 impl Binarizer {
-    /// Whether it gives ±1. One that gives {0, 1} (a Sign of what is never negative) does not make
-    /// a binary layer.
+    /// A binariser to ±1 at 0.
+    fn signed(kind: &'static str, zero: i8, input: TensorId, output: TensorId) -> Self {
+        Self {
+            kind,
+            form: Form::Signed,
+            zero,
+            values: [-1.0, f32::from(zero), 1.0],
+            threshold: arr0(0.0).into_dyn(),
+            input,
+            output,
+        }
+    }
+
+    /// Whether it gives ±scale. Others do not make a binary layer.
     pub fn is_signed(&self) -> bool {
-        self.kind != ZERO_ONE
+        self.form == Form::Signed
+    }
+
+    /// The magnitude of its values.
+    pub fn scale(&self) -> f32 {
+        self.values.iter().fold(0.0, |m, v| m.max(v.abs()))
     }
 }
 
@@ -96,6 +138,8 @@ pub struct Layer {
     pub binary_weights: Option<BinaryWeights>,
     /// What binarises the input, if anything does.
     pub binarizer: Option<Binarizer>,
+    /// What its border is padded with (0 by the operator's own pads); `None` without padding.
+    pub padding: Option<f32>,
 }
 
 impl Layer {
@@ -106,12 +150,15 @@ impl Layer {
 
     /// Why it is not a binary layer; `None` if it is one.
     pub fn why_not_binary(&self) -> Option<&'static str> {
-        match (&self.binary_weights, &self.binarizer) {
-            (_, Some(b)) if !b.is_signed() => {
-                Some("its input is {0, 1}, not ±1: Sign of a tensor that is never negative")
+        let form = self.binarizer.as_ref().map(|b| b.form);
+        match (&self.binary_weights, form) {
+            (_, Some(Form::ZeroOne)) => Some("its input is {0, 1}, not ±1"),
+            (_, Some(Form::Ternary)) => Some("its input is ternary, not ±1"),
+            (_, Some(Form::Levels(_))) => {
+                Some("its input is quantised to more than two values, not to ±1")
             }
-            (Some(_), Some(_)) => None,
-            (None, Some(_)) => Some("its weights are not ±1 times a scale per filter"),
+            (Some(_), Some(Form::Signed)) => None,
+            (None, Some(Form::Signed)) => Some(weights::why_not(&self.values, self.filter_axis)),
             (Some(_), None) => Some("its input is not binarised to ±1"),
             (None, None) => Some("float layer: neither its weights nor its input are ±1"),
         }
@@ -127,7 +174,15 @@ impl Layer {
 type Matcher = fn(&Graph<'_>, &Facts, TensorId) -> Option<Binarizer>;
 
 /// Every binariser dialect, tried in order.
-const BINARIZERS: &[Matcher] = &[sign::matches, compare::where_matches, compare::cast_matches];
+const BINARIZERS: &[Matcher] = &[
+    sign::matches,
+    compare::where_matches,
+    compare::zero_replaced,
+    compare::cast_matches,
+    round::matches,
+    quant::matches,
+    detach::matches,
+];
 
 /// The binariser that writes `t`, if one does.
 pub fn binarizer_of(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Binarizer> {
@@ -168,12 +223,16 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
     };
     let (filters, inputs) = (shape[filter_axis], shape[1 - filter_axis]);
     let group = usize::try_from(node.int("group", 1)).ok()?;
-    let known = weights::classify(&values, filter_axis);
-    let binary_weights = known.map(|mut b| {
-        b.latent = latent::find(graph, facts, weight);
-        b
-    });
-    let binarizer = trace::binarizer_behind(graph, facts, data);
+    let latent = latent::find(graph, facts, weight, &values);
+    let known = weights::classify(&values, filter_axis, latent.is_some());
+    let binary_weights = known.map(|b| BinaryWeights { latent, ..b });
+    let traced = trace::binarizer_behind(graph, facts, data);
+    let own_pads = node
+        .string("auto_pad")
+        .is_some_and(|p| p.starts_with("SAME"))
+        || node.ints("pads").is_some_and(|p| p.iter().any(|&v| v != 0));
+    let padding = traced.as_ref().and_then(|t| t.padding);
+    let padding = padding.or((op == LayerOp::Conv && own_pads).then_some(0.0));
     Some(Layer {
         name: graph.label(n).to_owned(),
         node: n,
@@ -186,6 +245,7 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
         filter_axis,
         values,
         binary_weights,
-        binarizer,
+        binarizer: traced.map(|t| t.binarizer),
+        padding,
     })
 }

@@ -1,11 +1,13 @@
 //! From a layer's data input back to the binariser.
 
-use super::{Binarizer, binarizer_of};
-use crate::graph::{Facts, Graph, TensorId};
+use super::pattern::{uniform, with_constant};
+use super::{Binarizer, Form, binarizer_of, levels};
+use crate::graph::{Facts, Graph, NodeId, TensorId};
 
 /// Operators that only move, select or repeat values: ±1 stays ±1.
 const TRANSPARENT: &[&str] = &[
     "MaxPool",
+    "GlobalMaxPool",
     "Identity",
     "Dropout",
     "Reshape",
@@ -17,22 +19,117 @@ const TRANSPARENT: &[&str] = &[
     "Split",
     "Gather",
     "Expand",
+    "Tile",
+    "DepthToSpace",
+    "SpaceToDepth",
 ];
+/// Inputs of Concats followed, in all: a hostile graph doubles them at every node.
+const MOST_BRANCHES: usize = 64;
+
+/// A layer's input, traced back.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Traced {
+    pub binarizer: Binarizer,
+    /// What explicit `Pad`s between binariser and layer write.
+    pub padding: Option<f32>,
+}
 
 /// The binariser behind `t`, through operators that keep its values what they are.
-pub(super) fn binarizer_behind(
+pub(super) fn binarizer_behind(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Traced> {
+    follow(graph, facts, t, &mut MOST_BRANCHES.clone())
+}
+
+fn follow(
     graph: &Graph<'_>,
     facts: &Facts,
     mut t: TensorId,
-) -> Option<Binarizer> {
+    branches: &mut usize,
+) -> Option<Traced> {
+    let mut padding: Option<f32> = None;
     loop {
-        if let Some(b) = binarizer_of(graph, facts, t) {
-            return Some(b);
+        if let Some(binarizer) = binarizer_of(graph, facts, t) {
+            // A border of another value than the binariser's own (or nothing) makes more levels.
+            let alien = padding.is_some_and(|p| p != 0.0 && p.abs() != binarizer.scale());
+            if alien {
+                return None;
+            }
+            return Some(Traced { binarizer, padding });
         }
         let n = graph.producer(t)?;
-        if !TRANSPARENT.contains(&graph.node(n).op()) {
-            return None;
+        let op = graph.node(n).op();
+        match op {
+            "Pad" => match (pad_value(graph, facts, n)?, padding) {
+                (Some(v), None) => padding = Some(v),
+                (Some(v), Some(p)) if v != p => return None,
+                _ => {}
+            },
+            "Concat" => {
+                let found = concat(graph, facts, n, branches)?;
+                return Some(Traced {
+                    padding: padding.or(found.padding),
+                    ..found
+                });
+            }
+            "Mul" | "Div" if scaled(graph, facts, t, op).is_some() => {
+                t = scaled(graph, facts, t, op)?;
+                continue;
+            }
+            _ if TRANSPARENT.contains(&op) => {}
+            _ => {
+                let binarizer = Binarizer {
+                    form: levels::form_of(graph, facts, t)?,
+                    kind: "levels",
+                    ..Binarizer::signed("levels", 0, t, t)
+                };
+                let kind = match binarizer.form {
+                    Form::ZeroOne => "01",
+                    Form::Ternary => "ternary",
+                    _ => "k-bit",
+                };
+                let binarizer = Binarizer { kind, ..binarizer };
+                return Some(Traced { binarizer, padding });
+            }
         }
         t = graph.input_of(n, 0)?;
     }
+}
+
+/// The data of a node that multiplies or divides them by one number.
+fn scaled(graph: &Graph<'_>, facts: &Facts, t: TensorId, op: &str) -> Option<TensorId> {
+    let found = with_constant(graph, facts, t, op)?;
+    let c = uniform(facts, found.constant)?;
+    (c != 0.0 && c.is_finite() && !(op == "Div" && found.swapped)).then_some(found.data)
+}
+
+/// All inputs of a `Concat`, if they are binarised to the same values.
+fn concat(graph: &Graph<'_>, facts: &Facts, n: NodeId, branches: &mut usize) -> Option<Traced> {
+    let mut first: Option<Traced> = None;
+    for t in graph.inputs_of(n) {
+        *branches = branches.checked_sub(1)?;
+        let found = follow(graph, facts, t?, branches)?;
+        match &first {
+            None => first = Some(found),
+            Some(f) => {
+                let (a, b) = (&f.binarizer, &found.binarizer);
+                if a.form != b.form || a.scale() != b.scale() || a.zero != b.zero {
+                    return None;
+                }
+            }
+        }
+    }
+    first
+}
+
+/// What a `Pad` writes: `Some(None)` if it repeats values or pads nothing, `None` if that is not
+/// known.
+fn pad_value(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Option<f32>> {
+    let node = graph.node(n);
+    if node.string("mode").unwrap_or("constant") != "constant" {
+        return Some(None);
+    }
+    let value = match graph.input_of(n, 2) {
+        Some(t) => facts.value(t)?.scalar_f32()?,
+        None => node.float("value", 0.0),
+    };
+    Some(Some(value))
 }

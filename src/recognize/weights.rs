@@ -17,11 +17,20 @@ pub struct BinaryWeights {
 
 /// Folding chains such as `(b - clip(w)) + clip(w)` leave noise of a few ulp.
 const TOLERANCE: f32 = 1e-4;
+/// Where more than one in this many weights (of filters that are not all zero) is 0, they are
+/// ternary: `Sign` of a latent that is exactly 0 is a rare accident.
+const TERNARY: usize = 5;
 
 /// Classifies by value: within each filter (slice along `filter_axis`) every entry must have the
 /// same magnitude within 1e-4 relative, or be 0. `None` if they are not binary, or if no filter
 /// shows both signs: a box or averaging filter is all one value.
-pub(super) fn classify(values: &ArrayD<f32>, filter_axis: usize) -> Option<BinaryWeights> {
+///
+/// `live`: they are the signs of latents in the file, of which any number may be 0.
+pub(super) fn classify(
+    values: &ArrayD<f32>,
+    filter_axis: usize,
+    live: bool,
+) -> Option<BinaryWeights> {
     let mut scale = Vec::with_capacity(values.len_of(Axis(filter_axis)));
     let (mut has_zero, mut mixed, mut nonzero) = (false, false, false);
     for filter in values.axis_iter(Axis(filter_axis)) {
@@ -46,11 +55,54 @@ pub(super) fn classify(values: &ArrayD<f32>, filter_axis: usize) -> Option<Binar
         mixed |= plus && minus;
         scale.push(s);
     }
-    (nonzero && mixed).then_some(BinaryWeights {
+    let ternary = !live && has_zero && ternary(values, filter_axis);
+    (nonzero && mixed && !ternary).then_some(BinaryWeights {
         scale,
         has_zero,
         latent: None,
     })
+}
+
+/// Whether too many weights are 0, not counting whole filters and whole input channels of zeros:
+/// those were masked.
+fn ternary(values: &ArrayD<f32>, filter_axis: usize) -> bool {
+    let columns = Axis(1 - filter_axis);
+    let dead: Vec<bool> = values
+        .axis_iter(columns)
+        .map(|c| c.iter().all(|&w| w == 0.0))
+        .collect();
+    let (mut zeros, mut counted) = (0usize, 0usize);
+    for filter in values.axis_iter(Axis(filter_axis)) {
+        if filter.iter().all(|&w| w == 0.0) {
+            continue;
+        }
+        // Without the filters' axis, the columns' is the first one.
+        for (column, _) in filter.axis_iter(Axis(0)).zip(&dead).filter(|(_, d)| !**d) {
+            zeros += column.iter().filter(|w| **w == 0.0).count();
+            counted += column.len();
+        }
+    }
+    zeros.saturating_mul(TERNARY) > counted
+}
+
+/// Why [`classify`] does not take weights for binary ones.
+pub(super) fn why_not(values: &ArrayD<f32>, filter_axis: usize) -> &'static str {
+    let (mut mixed, mut on_grid) = (false, true);
+    for filter in values.axis_iter(Axis(filter_axis)) {
+        let s = filter.iter().fold(0f32, |m, w| m.max(w.abs()));
+        on_grid &= filter
+            .iter()
+            .all(|w| *w == 0.0 || (w.abs() - s).abs() <= TOLERANCE * s);
+        mixed |= filter.iter().any(|w| *w > 0.0) && filter.iter().any(|w| *w < 0.0);
+    }
+    match on_grid {
+        true if values.iter().all(|w| *w == 0.0) => "its weights are all zero",
+        true if !mixed => {
+            "its weights are all of one sign and size in each filter, such as an averaging filter's"
+        }
+        true => "its weights are ternary (-s, 0 and s), not ±1 times a scale per filter",
+        false => "its weights are not ±1 times a scale per filter",
+    }
 }
 
 #[cfg(test)]
@@ -62,6 +114,7 @@ mod tests {
         classify(
             &ArrayD::from_shape_vec(IxDyn(&[2, v.len() / 2]), v.to_vec()).unwrap(),
             0,
+            false,
         )
     }
 
@@ -83,6 +136,7 @@ mod tests {
     fn box_filters_ternary_scales_and_floats_are_not() {
         assert!(classified(&[1.0 / 9.0; 18]).is_none());
         assert!(classified(&[1.0, -0.5, 1.0, 2.0, -2.0, 2.0]).is_none());
+        assert!(classified(&[1.0, -1.0, 0.0, 0.0, 1.0, -1.0]).is_none());
         assert!(classified(&[0.0; 6]).is_none());
         assert!(classified(&[f32::NAN, 1.0, -1.0, 1.0, 1.0, -1.0]).is_none());
     }

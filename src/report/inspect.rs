@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::graph::Graph;
-use crate::recognize::{LatentScale, Layer};
+use crate::recognize::{self, Form, LatentScale, Layer};
 use crate::rewrite::Analysis;
 
 /// A model's layers and groups (`inspect --json`; keys are a contract).
@@ -14,6 +14,10 @@ pub struct Inspection {
     pub model: String,
     /// Opset of the default domain.
     pub opset: i64,
+    /// The exporter that wrote the file, as far as it shows.
+    pub dialect: &'static str,
+    /// The file's producer and version, as it names them.
+    pub producer: String,
     /// What a user should know about how the file was read.
     pub warnings: Vec<String>,
     /// One entry per Conv, Gemm and MatMul with constant-derived weights.
@@ -37,14 +41,20 @@ pub struct LayerEntry {
     pub inputs: usize,
     /// Spatial kernel.
     pub kernel: Vec<usize>,
-    /// `per-filter`, `one` (all 1), `uniform` (one for all filters), or nothing.
+    /// `per-filter`, `one` (all 1), `uniform` (one for all filters), `power-of-two` (a power of two
+    /// for each filter), `folded` (per filter, with a BatchNormalization folded into it), or
+    /// nothing.
     pub scale: Option<&'static str>,
     /// What binarises the input.
     pub binarizer: Option<&'static str>,
     /// The binariser's value at 0.
     pub zero: Option<i8>,
+    /// What the border is padded with, in the binariser's terms; absent without padding.
+    pub padding: Option<f32>,
     /// `latent`, `constant`, or `float`.
     pub weights: &'static str,
+    /// The initializer that holds the latent weights.
+    pub latents: Option<String>,
     /// Convolution groups.
     pub group: usize,
     /// Whether its filters can be pruned.
@@ -73,7 +83,15 @@ impl Inspection {
         analysis: &Analysis,
         warnings: Vec<String>,
     ) -> Self {
-        let entries = layers.iter().map(|l| entry(l, analysis)).collect();
+        let entries = layers.iter().map(|l| entry(graph, l, analysis)).collect();
+        let dialect = recognize::dialect_of(graph);
+        let mut warnings = warnings;
+        if !dialect.fused.is_empty() {
+            warnings.push(format!(
+                "holds operators of ONNX Runtime alone ({}): they are left as they are, and no other runtime loads the file; export it without ONNX Runtime's fusions (basic level) to prune through them",
+                dialect.fused.join(", ")
+            ));
+        }
         let groups = analysis
             .groups()
             .iter()
@@ -86,6 +104,8 @@ impl Inspection {
         Self {
             model: path.display().to_string(),
             opset: graph.opset(),
+            dialect: dialect.exporter.name(),
+            producer: dialect.producer,
             warnings,
             layers: entries,
             groups,
@@ -144,7 +164,14 @@ impl Inspection {
             .filter(|l| l.prunable)
             .map(|l| l.filters)
             .sum();
-        let mut text = format!("{}  (opset {})\n\n{table}\n", self.model, self.opset);
+        let producer = match self.producer.as_str() {
+            "" => String::new(),
+            p => format!(", written by {p}"),
+        };
+        let mut text = format!(
+            "{}  (opset {}, exporter: {}{producer})\n\n{table}\n",
+            self.model, self.opset, self.dialect
+        );
         text += &format!(
             "\n{} binary layers with {filters} filters, {prunable} of them prunable.\n",
             binary.len()
@@ -179,21 +206,13 @@ impl Inspection {
     }
 }
 
-fn entry(l: &Layer, analysis: &Analysis) -> LayerEntry {
+fn entry(graph: &Graph<'_>, l: &Layer, analysis: &Analysis) -> LayerEntry {
     let reason = match l.why_not_binary() {
         Some(why) => Some(why.to_owned()),
         None => analysis.prunable(&l.name).err(),
     };
     let binary = l.binary_weights.as_ref().filter(|_| l.is_binary());
-    let scale = binary.map(|b| {
-        let mut nonzero = b.scale.iter().copied().filter(|&s| s != 0.0);
-        let first = nonzero.next().unwrap_or(0.0);
-        match nonzero.all(|s| (s - first).abs() <= 1e-6 * first) {
-            true if first == 1.0 => "one",
-            true => "uniform",
-            false => "per-filter",
-        }
-    });
+    let scale = binary.map(|b| scale_kind(graph, l, &b.scale, b.latent.is_some()));
     let weights = match binary {
         None => "float",
         Some(b) => match &b.latent {
@@ -211,10 +230,43 @@ fn entry(l: &Layer, analysis: &Analysis) -> LayerEntry {
         kernel: l.kernel.clone(),
         scale,
         binarizer: l.binarizer.as_ref().map(|b| b.kind),
-        zero: l.binarizer.as_ref().map(|b| b.zero),
+        zero: l
+            .binarizer
+            .as_ref()
+            .filter(|b| matches!(b.form, Form::Signed | Form::ZeroOne))
+            .map(|b| b.zero),
+        padding: l.padding,
         weights,
+        latents: binary
+            .and_then(|b| b.latent.as_ref())
+            .map(|latent| graph.name(latent.initializer).to_owned()),
         group: l.group,
         prunable: reason.is_none(),
         reason,
+    }
+}
+
+/// What kind of scale a binary layer's filters have.
+fn scale_kind(graph: &Graph<'_>, l: &Layer, scale: &[f32], live: bool) -> &'static str {
+    let close = |a: f32, b: f32| (a - b).abs() <= 1e-6 * b.abs();
+    let mut nonzero = scale.iter().copied().filter(|&s| s != 0.0);
+    let first = nonzero.next().unwrap_or(0.0);
+    if nonzero.clone().all(|s| close(s, first)) {
+        return if first == 1.0 { "one" } else { "uniform" };
+    }
+    let power = |s: f32| s == 0.0 || close(s, s.log2().round().exp2());
+    if scale.iter().all(|&s| power(s)) {
+        return "power-of-two";
+    }
+    // A constant weight with a bias is what folding a BatchNormalization leaves, where no other
+    // one follows.
+    let has_bias = graph.input_of(l.node, 2).is_some();
+    let followed = graph.output_of(l.node, 0).is_some_and(|t| {
+        let mut readers = graph.consumers(t).iter();
+        readers.any(|u| graph.node(u.node).op() == "BatchNormalization")
+    });
+    match has_bias && !live && !followed {
+        true => "folded",
+        false => "per-filter",
     }
 }

@@ -8,7 +8,7 @@ use ndarray_rand::rand_distr::{Distribution, StandardNormal};
 use super::Builder;
 use crate::autograd::binary::{BinaryId, BinaryWeight, LatentOrigin, ScaleMode};
 use crate::autograd::param::{Origin, ParamKind};
-use crate::recognize::{BinaryWeights, Latent, LatentScale, Layer};
+use crate::recognize::{BinaryWeights, LatentScale, Layer};
 
 /// Standard deviation of drawn latents: those of networks trained with latents clipped to [-1, 1]
 /// are bell-shaped, and typically 0.1 to 0.3 wide.
@@ -53,8 +53,10 @@ impl Builder<'_, '_> {
             latent,
             filter_axis: layer.filter_axis,
             groups: layer.group,
-            // Chains compute ONNX Sign; drawn latents are 0 exactly where the weight is.
-            zero: 0.0,
+            // Drawn latents are 0 exactly where the weight is.
+            zero: weights
+                .and_then(|w| w.latent.as_ref())
+                .map_or(0.0, |l| f32::from(l.zero)),
             scale,
             latent_origin,
             origin: Origin {
@@ -76,16 +78,12 @@ impl Builder<'_, '_> {
         layer: &Layer,
         weights: &BinaryWeights,
     ) -> Option<(ArrayD<f32>, LatentOrigin)> {
-        let Latent { initializer, scale } = weights.latent.as_ref()?;
-        let latents = self.facts.constant(*initializer)?.as_f32()?.clone();
-        let signs_agree = latents.shape() == layer.values.shape()
-            && latents
-                .iter()
-                .zip(&layer.values)
-                .all(|(l, w)| *w == 0.0 || (*l > 0.0) == (*w > 0.0));
-        if !signs_agree {
-            return None;
-        }
+        let found = weights.latent.as_ref()?;
+        let held = self.facts.constant(found.tensor)?.as_f32()?;
+        let latents = match found.transposed {
+            true => held.t().as_standard_layout().into_owned(),
+            false => held.clone(),
+        };
         let filters = latents.axis_iter(Axis(layer.filter_axis));
         let means = filters.map(|f| {
             let sum: f64 = f.iter().map(|x| f64::from(x.abs())).sum();
@@ -95,8 +93,8 @@ impl Builder<'_, '_> {
             .zip(&weights.scale)
             .all(|(m, s)| (m - s).abs() <= TOLERANCE * s.abs().max(f32::MIN_POSITIVE));
         let origin = LatentOrigin {
-            initializer: self.graph.name(*initializer).to_owned(),
-            mean_abs: *scale == LatentScale::MeanAbs && explained,
+            initializer: self.graph.name(found.initializer).to_owned(),
+            mean_abs: found.scale == LatentScale::MeanAbs && explained,
         };
         Some((latents, origin))
     }

@@ -155,7 +155,8 @@ impl<'g, 'm> Builder<'g, 'm> {
         if let Some(b) = recognize::binarizer_of(self.graph, self.facts, t) {
             let input = Input::Value(self.value(b.input)?);
             let op = Arc::new(Binarize {
-                zero: f32::from(b.zero),
+                values: b.values,
+                threshold: self.free_batch(&view, &b.threshold)?,
             });
             self.push(
                 Step {

@@ -1,5 +1,6 @@
 //! What the import of one node may look at.
 
+use ndarray::ArrayD;
 use thiserror::Error;
 
 use crate::autograd::ops::Op;
@@ -117,6 +118,12 @@ impl<'g, 'm> NodeView<'g, 'm> {
     pub fn scalar(&self, k: usize) -> Result<f32, ImportError> {
         let number = self.value(k)?.scalar_f32();
         number.ok_or_else(|| self.reject(format!("its input {k} has to be a single number")))
+    }
+
+    /// Input `k` as constant floats.
+    pub fn floats(&self, k: usize) -> Result<ArrayD<f32>, ImportError> {
+        let value = self.value(k)?.as_f32().cloned();
+        value.ok_or_else(|| self.reject(format!("its input {k} has to hold 32-bit floats")))
     }
 
     /// Input `k` as a constant list of integers.

@@ -1,18 +1,45 @@
 //! Binarisers of activations, with the straight-through estimator.
 
-use ndarray::ArrayD;
+use std::cmp::Ordering;
+
+use ndarray::{ArrayD, arr0};
 
 use super::{Backward, Context, Op, Saved, ShapeError};
+use crate::autograd::broadcast::Broadcast;
 use crate::autograd::import::{ImportError, Imported, NodeView};
 use crate::autograd::parallel::{map, update};
 use crate::autograd::param::ParamKind;
 
-/// `sign(x)` with a value of its own at 0. The gradient is the straight-through estimator: that of
-/// the output where |x| ≤ 1, else 0.
+/// One value where x is above a threshold, one below, and one at it. The gradient is the
+/// straight-through estimator: (above - below) / 2 times that of the output where |x - threshold|
+/// ≤ 1, else 0.
 #[derive(Debug, Clone)]
 pub struct Binarize {
-    /// The value at 0: -1, 0 or +1.
-    pub zero: f32,
+    /// The values below the threshold, at it, and above it.
+    pub values: [f32; 3],
+    /// What x is compared with; broadcasts to it.
+    pub threshold: ArrayD<f32>,
+}
+
+impl Binarize {
+    /// ±1 by the sign of x, with a value of its own at 0.
+    pub fn sign(zero: f32) -> Self {
+        Self {
+            values: [-1.0, zero, 1.0],
+            threshold: arr0(0.0).into_dyn(),
+        }
+    }
+
+    fn compared(
+        &self,
+        x: &ArrayD<f32>,
+        f: impl Fn(f32, f32) -> f32 + Sync,
+    ) -> Result<ArrayD<f32>, ShapeError> {
+        match self.threshold.first() {
+            Some(&t) if self.threshold.len() == 1 => Ok(map(x, |x| f(x, t))),
+            _ => Ok(Broadcast::into(self.threshold.shape(), x.shape())?.zip(x, &self.threshold, f)),
+        }
+    }
 }
 
 impl Op for Binarize {
@@ -25,14 +52,27 @@ impl Op for Binarize {
         inputs: &[&ArrayD<f32>],
         _: Context,
     ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
-        let zero = self.zero;
-        Ok((map(inputs[0], |x| sign(x, zero)), Saved::Nothing))
+        let [below, at, above] = self.values;
+        let y = self.compared(inputs[0], |x, t| match x.partial_cmp(&t) {
+            Some(Ordering::Less) => below,
+            Some(Ordering::Equal) => at,
+            Some(Ordering::Greater) => above,
+            // NaN stays, so that it is seen.
+            None => x,
+        })?;
+        Ok((y, Saved::Nothing))
     }
 
     fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
-        update(&mut grad, pass.input(0), |g, x| {
-            if x.abs() <= 1.0 { g } else { 0.0 }
+        let slope = (self.values[2] - self.values[0]) / 2.0;
+        let open = self.compared(pass.input(0), |x, t| {
+            if (x - t).abs() <= 1.0 { slope } else { 0.0 }
         });
+        update(
+            &mut grad,
+            &open.expect("shapes of the forward pass"),
+            |g, s| g * s,
+        );
         vec![Some(grad)]
     }
 
@@ -56,7 +96,7 @@ pub(in crate::autograd) fn sign(x: f32, zero: f32) -> f32 {
 
 /// ONNX `Sign`: 0 at 0.
 pub(super) fn import_sign(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
-    view.imported(Binarize { zero: 0.0 }, &[ParamKind::Constant])
+    view.imported(Binarize::sign(0.0), &[ParamKind::Constant])
 }
 
 #[cfg(test)]
@@ -68,16 +108,28 @@ mod tests {
     fn the_value_at_zero_is_the_dialects() {
         let x = vector(&[-0.5, -0.0, 0.0, 3.0]);
         for zero in [-1.0, 0.0, 1.0] {
-            let y = forward(&Binarize { zero }, &[&x]);
+            let y = forward(&Binarize::sign(zero), &[&x]);
             assert_eq!(y, vector(&[-1.0, zero, zero, 1.0]));
         }
+    }
+
+    #[test]
+    fn thresholds_and_values_of_any_kind() {
+        let op = Binarize {
+            values: [0.5, 0.5, -0.5],
+            threshold: vector(&[0.0, 1.0, -1.0]),
+        };
+        let x = vector(&[0.1, 1.0, -1.5]);
+        assert_eq!(forward(&op, &[&x]), vector(&[-0.5, 0.5, 0.5]));
+        let grads = backward(&op, &[&x], vector(&[1.0, 1.0, 2.0]), &[true]);
+        assert_eq!(grads[0].as_ref(), Some(&vector(&[-0.5, -0.5, -1.0])));
     }
 
     #[test]
     fn the_gradient_passes_where_the_input_is_at_most_one() {
         let x = vector(&[-1.5, -1.0, -0.2, 0.0, 1.0, 1.000_001]);
         let upstream = vector(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        let grads = backward(&Binarize { zero: 1.0 }, &[&x], upstream, &[true]);
+        let grads = backward(&Binarize::sign(1.0), &[&x], upstream, &[true]);
         let expected = vector(&[0.0, 2.0, 3.0, 4.0, 5.0, 0.0]);
         assert_eq!(grads[0].as_ref(), Some(&expected));
     }

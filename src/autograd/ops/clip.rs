@@ -85,7 +85,7 @@ mod tests {
         };
         let clipped = forward(&clip, &[&x]);
         let ones = vector(&[1.0; 4]);
-        let sign = backward(&Binarize { zero: 0.0 }, &[&clipped], ones, &[true]).remove(0);
+        let sign = backward(&Binarize::sign(0.0), &[&clipped], ones, &[true]).remove(0);
         let grad = backward(&clip, &[&x], sign.unwrap(), &[true]).remove(0);
         // -2 is outside the clip, 1.5 outside the sign's window.
         assert_eq!(grad, Some(vector(&[0.0, 1.0, 1.0, 0.0])));

@@ -6,13 +6,16 @@ mod arithmetic;
 mod batch_norm;
 mod binarize;
 mod channel_mask;
+mod choose;
 mod clip;
 mod concat;
 mod conv;
 mod dense;
 mod identity;
 mod pad;
+mod pointwise;
 mod pool;
+mod quantize;
 mod reduce_mean;
 mod reshape;
 pub(super) mod softmax;
@@ -35,32 +38,55 @@ pub(super) type Importer = fn(&NodeView<'_, '_>) -> Result<Imported, ImportError
 
 /// Every ONNX operator that the native network has.
 pub(super) const OPERATORS: &[(&str, Importer)] = &[
+    ("Abs", pointwise::import),
     ("Add", arithmetic::import),
     ("AveragePool", pool::import_average),
     ("BatchNormalization", batch_norm::import),
+    ("Cast", pointwise::import_cast),
+    ("Ceil", pointwise::import),
     ("Clip", clip::import),
     ("Concat", concat::import),
     ("Conv", conv::import),
     ("Div", arithmetic::import),
     ("Dropout", identity::import_dropout),
+    ("Equal", choose::import_pair),
+    ("Exp", pointwise::import),
     ("Flatten", reshape::import),
+    ("Floor", pointwise::import),
     ("Gemm", dense::import_gemm),
     ("GlobalAveragePool", reduce_mean::import_global),
+    ("Greater", choose::import_pair),
+    ("GreaterOrEqual", choose::import_pair),
     ("Identity", identity::import),
     ("LeakyRelu", activation::import_leaky),
+    ("Less", choose::import_pair),
+    ("LessOrEqual", choose::import_pair),
+    ("Log", pointwise::import),
     ("MatMul", dense::import_matmul),
+    ("Max", choose::import_pair),
     ("MaxPool", pool::import_max),
+    ("Min", choose::import_pair),
     ("Mul", arithmetic::import),
+    ("Neg", pointwise::import),
+    ("Not", pointwise::import),
     ("PRelu", activation::import_prelu),
     ("Pad", pad::import),
     ("ReduceMean", reduce_mean::import),
     ("Relu", activation::import_relu),
     ("Reshape", reshape::import),
+    ("Round", pointwise::import),
+    ("Sigmoid", pointwise::import),
     ("Sign", binarize::import_sign),
+    ("Sqrt", pointwise::import),
     ("Squeeze", reshape::import),
     ("Sub", arithmetic::import),
+    ("Tanh", pointwise::import),
     ("Transpose", transpose::import),
     ("Unsqueeze", reshape::import),
+    ("Where", choose::import_where),
+    ("qonnx.BipolarQuant", quantize::import),
+    ("qonnx.Quant", quantize::import),
+    ("qonnx.Trunc", quantize::import),
 ];
 
 /// Inputs of an operator that do not fit it, in words.

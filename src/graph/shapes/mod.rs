@@ -90,7 +90,10 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
         | "LpNormalization"
         | "MeanVarianceNormalization"
         | "GroupNormalization"
-        | "ThresholdedRelu" => one(first()?),
+        | "ThresholdedRelu"
+        | "qonnx.BipolarQuant"
+        | "qonnx.Quant"
+        | "qonnx.Trunc" => one(first()?),
         // Mask and saved statistics follow the first output; nothing here reads them.
         "Dropout" | "BatchNormalization" => one(first()?),
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Sum" | "Mean" | "Greater"

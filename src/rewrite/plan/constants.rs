@@ -58,7 +58,9 @@ impl Plan {
                 (None, None) if p.cut == Cut::Uniform => {
                     input.and_then(|t| facts.value(t)).cloned()
                 }
-                (None, None) => input.and_then(|t| facts.constant(t)).cloned(),
+                (None, None) => input
+                    .and_then(|t| facts.constant(t).or_else(|| facts.expanded(graph, t)))
+                    .cloned(),
             };
             let cut = current.and_then(|value| cut(&value, p, &kept));
             let cut = cut.ok_or_else(|| RewriteError::Inconsistent {

@@ -1,7 +1,7 @@
 //! Elementwise operators of several operands: data tensors are coupled, constants follow.
 
 use super::{Along, Behaviour, Context, Cut, Outcome, Output, Parameter, Source};
-use crate::graph::scalar;
+use crate::graph::{Quantizer, scalar};
 use crate::onnx::Tensor;
 use crate::rewrite::state::{Smoothness, State, ULP};
 
@@ -103,6 +103,29 @@ pub(super) fn prelu(ctx: &Context<'_, '_>) -> Outcome {
         }
         [x, slope] => x.join(*slope),
         _ => State::Live,
+    })
+}
+
+/// QONNX's quantisers: x, and a scale and zero point that broadcast to it.
+pub(super) fn qonnx(ctx: &Context<'_, '_>) -> Outcome {
+    let number = |k: usize| ctx.constant(k)?.scalar_f32();
+    let quantizer = Quantizer::of(&ctx.node(), number).ok_or("is not in a supported form")?;
+    combine(ctx, |operands| {
+        let exact = |s: Option<&State>| match s {
+            Some(State::Constant(k)) if k.slack == 0.0 => Some(k.value),
+            _ => None,
+        };
+        let (x, scale) = (operands.first().copied(), exact(operands.get(1)));
+        let zero = match quantizer {
+            Quantizer::Bipolar => Some(0.0),
+            _ => exact(operands.get(2)),
+        };
+        match (x, scale, zero) {
+            (Some(x), Some(scale), Some(zero)) => {
+                x.map(|v| quantizer.apply(v, scale, zero), Smoothness::Jumps)
+            }
+            _ => operands.iter().fold(State::Fixed, |a, b| a.join(*b)),
+        }
     })
 }
 
@@ -227,7 +250,8 @@ fn constant_operand(
             ..Operand::default()
         });
     }
-    let value = ctx.constant(k).ok_or_else(|| {
+    let expanded = || ctx.facts.expanded(ctx.graph, ctx.tensor(k)?);
+    let value = ctx.constant(k).or_else(expanded).ok_or_else(|| {
         format!("has an operand (input {k}) that is neither tracked nor constant")
     })?;
     let missing = out

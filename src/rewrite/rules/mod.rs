@@ -130,6 +130,10 @@ const TABLE: &[(Rule, &[&str])] = &[
     (parts::space_to_depth, &["SpaceToDepth"]),
     (quantize::quantize, &["QuantizeLinear"]),
     (quantize::dequantize, &["DequantizeLinear"]),
+    (
+        broadcast::qonnx,
+        &["qonnx.BipolarQuant", "qonnx.Quant", "qonnx.Trunc"],
+    ),
     (shape::shape, &["Shape", "Size"]),
 ];
 

@@ -1,0 +1,161 @@
+//! Which few values a tensor can take: tells {0, 1}, ternary and k-bit quantisers, which make no
+//! binary layer.
+
+use std::collections::BTreeSet;
+
+use super::pattern::{node_of, operand, through_identity, uniform};
+use super::{Form, detach, range};
+use crate::graph::{Facts, Graph, Quantizer, TensorId};
+
+/// Beyond this many levels a tensor counts as real-valued.
+const MOST: usize = 256;
+/// Nodes looked at: chains of quantisers are short.
+const DEPTH: usize = 24;
+
+/// The form of a tensor that takes a few values only, by an operator that makes them; `None` for
+/// real values, and for what only moves a tensor on.
+pub(super) fn form_of(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Form> {
+    let levels = levels(graph, facts, t, DEPTH)?;
+    let values: Vec<f32> = levels.iter().map(|&bits| from_ordered(bits)).collect();
+    match values[..] {
+        [] | [_] => None,
+        [a, b] if a == -b => None,
+        [a, b] if a == 0.0 || b == 0.0 => Some(Form::ZeroOne),
+        [a, 0.0, b] if a == -b => Some(Form::Ternary),
+        _ => Some(Form::Levels(values.len())),
+    }
+}
+
+/// Bounds of `Clip`, `Min(Max(x))` or `Max(Min(x))` with numbers, and what is clipped.
+pub(super) fn bounds(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    t: TensorId,
+) -> Option<(f32, f32, TensorId)> {
+    if let Some(n) = node_of(graph, t, "Clip") {
+        let node = graph.node(n);
+        let bound = |k: usize, name: &str, default: f32| match graph.input_of(n, k) {
+            Some(c) => uniform(facts, c),
+            None => Some(node.float(name, default)),
+        };
+        let low = bound(1, "min", f32::NEG_INFINITY)?;
+        let high = bound(2, "max", f32::INFINITY)?;
+        return Some((low, high, graph.input_of(n, 0)?));
+    }
+    if let Some(x) = operand(graph, t, "Relu") {
+        let (high, x) = limit(graph, facts, x, "Min")?;
+        return Some((0.0, high, x));
+    }
+    if let Some((high, x)) = limit(graph, facts, t, "Min") {
+        let (low, x) = match operand(graph, x, "Relu") {
+            Some(inner) => (0.0, inner),
+            None => limit(graph, facts, x, "Max")?,
+        };
+        return Some((low, high, x));
+    }
+    let (low, x) = limit(graph, facts, t, "Max")?;
+    let (high, x) = limit(graph, facts, x, "Min")?;
+    Some((low, high, x))
+}
+
+/// The number and the data of a two-operand `Min` or `Max`.
+fn limit(graph: &Graph<'_>, facts: &Facts, t: TensorId, op: &str) -> Option<(f32, TensorId)> {
+    let found = super::pattern::with_constant(graph, facts, t, op)?;
+    Some((uniform(facts, found.constant)?, found.data))
+}
+
+type Levels = BTreeSet<i64>;
+
+/// Floats as integers of the same order, for a set of them.
+fn ordered(x: f32) -> i64 {
+    // -0 and 0 are one level.
+    let x = if x == 0.0 { 0.0 } else { x };
+    let bits = i64::from(x.to_bits() & 0x7fff_ffff);
+    if x.is_sign_negative() { -bits } else { bits }
+}
+
+fn from_ordered(level: i64) -> f32 {
+    let bits = u32::try_from(level.unsigned_abs()).unwrap_or(0);
+    let magnitude = f32::from_bits(bits);
+    if level < 0 { -magnitude } else { magnitude }
+}
+
+fn set(values: impl IntoIterator<Item = f32>) -> Levels {
+    values.into_iter().map(ordered).collect()
+}
+
+fn levels(graph: &Graph<'_>, facts: &Facts, t: TensorId, depth: usize) -> Option<Levels> {
+    let depth = depth.checked_sub(1)?;
+    if !facts.is_data(t) {
+        let value = facts.value(t)?;
+        let found = set(value.as_f32()?.iter().copied().take(1 << 16));
+        return (found.len() <= MOST).then_some(found);
+    }
+    if let Some(q) = detach::detached(graph, facts, t) {
+        return levels(graph, facts, q, depth);
+    }
+    let n = graph.producer(t)?;
+    let node = graph.node(n);
+    let input = |k: usize| graph.input_of(n, k);
+    let of = |k: usize| levels(graph, facts, input(k)?, depth);
+    let pairs = |f: fn(f32, f32) -> f32| {
+        let (a, b) = (of(0)?, of(1)?);
+        if a.len() * b.len() > MOST * MOST {
+            return None;
+        }
+        let all = a
+            .iter()
+            .flat_map(|&x| b.iter().map(move |&y| f(from_ordered(x), from_ordered(y))));
+        Some(set(all))
+    };
+    let found = match node.op() {
+        "Sign" => match of(0) {
+            Some(known) => set(known
+                .iter()
+                .map(|&x| crate::graph::scalar::sign(from_ordered(x)))),
+            None if range::never_negative(graph, facts, input(0)?) => set([0.0, 1.0]),
+            None => set([-1.0, 0.0, 1.0]),
+        },
+        "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" | "Not" | "And" | "Or"
+        | "Xor" => set([0.0, 1.0]),
+        "Cast" | "Identity" => of(0)?,
+        "Neg" => set(of(0)?.iter().map(|&x| -from_ordered(x))),
+        "Abs" => set(of(0)?.iter().map(|&x| from_ordered(x).abs())),
+        "Where" => of(1)?.union(&of(2)?).copied().collect(),
+        "Add" => pairs(|a, b| a + b)?,
+        "Sub" => pairs(|a, b| a - b)?,
+        "Mul" => pairs(|a, b| a * b)?,
+        "Div" => pairs(|a, b| a / b)?,
+        "Round" | "Floor" | "Ceil" => integers(graph, facts, input(0)?)?,
+        "qonnx.BipolarQuant" => {
+            let scale = uniform(facts, input(1)?)?;
+            set([-scale, scale])
+        }
+        "qonnx.Quant" => {
+            let scale = uniform(facts, input(1)?)?;
+            let zero = uniform(facts, input(2)?)?;
+            match Quantizer::of(&node, |k| uniform(facts, input(k)?))? {
+                Quantizer::Integers { low, high, .. } if high - low <= MOST as f32 => {
+                    set((0..=(high - low) as i32).map(|i| (low + i as f32 - zero) * scale))
+                }
+                Quantizer::SignedBit => set([(-1.0 - zero) * scale, (1.0 - zero) * scale]),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    (found.len() <= MOST).then_some(found)
+}
+
+/// The integers between the bounds of `factor · clip(x) + offset`.
+fn integers(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Levels> {
+    let t = through_identity(graph, t);
+    let (clipped, factor, offset) = super::pattern::affine(graph, facts, t);
+    let (low, high, _) = bounds(graph, facts, clipped)?;
+    let (a, b) = (factor * low + offset, factor * high + offset);
+    let (low, high) = (a.min(b).round_ties_even(), a.max(b).round_ties_even());
+    if !(high - low <= MOST as f32) {
+        return None;
+    }
+    Some(set((0..=(high - low) as i32).map(|i| low + i as f32)))
+}
