@@ -283,3 +283,34 @@ fn qonnx_stays_qonnx_unless_asked() {
         .assert()
         .success();
 }
+
+/// What the integer form changes are ties at most: the tool itself fails on anything else.
+#[test]
+fn the_integer_form_of_every_dialect() {
+    let models: Vec<PathBuf> = models().into_iter().filter(|p| !is_declined(p)).collect();
+    each(&models, |path| {
+        let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let report = dir.path().join("r.json");
+        let done = tool()
+            .arg(path)
+            .arg(dir.path().join("o.onnx"))
+            .args(["--normalise", "--to", "onnx", "--report"])
+            .arg(&report)
+            .output()
+            .map_err(|e| e.to_string())?;
+        if !done.status.success() {
+            return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+        }
+        let found = &json(&report)["normalised"];
+        let count = |key: &str| found[key].as_array().map_or(0, Vec::len);
+        let unchanged = found["unchanged"].as_object().unwrap();
+        let plain = |why: &Value| {
+            let why = why.as_str().unwrap();
+            why.contains("±1 already") || why.contains("±a scale")
+        };
+        if count("thresholds") + count("divided") == 0 && !unchanged.values().all(plain) {
+            return Err(format!("{unchanged:?}"));
+        }
+        Ok(())
+    });
+}

@@ -5,7 +5,7 @@ use onnx_bnnprune::onnx::{Model, to_bytes};
 use onnx_bnnprune::pipeline::{self, View};
 use onnx_bnnprune::qonnx;
 use onnx_bnnprune::verify::{
-    self, BatchedSession, LatencyOptions, Runtime as _, RuntimeError, Samples, SessionOptions,
+    self, BatchedSession, LatencyOptions, Runtime as _, Samples, SessionOptions,
 };
 
 use super::Printed;
@@ -35,8 +35,8 @@ pub fn run(args: &EvalArgs) -> Printed {
             "has no labels; accuracy needs a folder per class, or `y` in the .npz",
         )
     })?;
-    let found = measure(&runtime, &model, &samples(&images), labels)
-        .map_err(|e| RuntimeError::Interface(e.to_string()))?;
+    let found =
+        measure(&runtime, &model, &samples(&images), labels).map_err(|e| e.about(&args.model))?;
     if args.json {
         let value = serde_json::json!({
             "model": args.model.display().to_string(),
@@ -68,8 +68,8 @@ fn measure(
     model: &Model,
     samples: &Samples<'_>,
     labels: &[usize],
-) -> Result<Measured, RuntimeError> {
-    let lowered = qonnx::lower(&model.proto).map_err(|e| RuntimeError::Interface(e.to_string()))?;
+) -> Result<Measured, Error> {
+    let lowered = qonnx::lower(&model.proto)?;
     let session = runtime.load(&to_bytes(&lowered.model), &SessionOptions::default())?;
     let mut session = BatchedSession::new(session);
     let accuracy = verify::accuracy(&mut session, samples, labels, BATCH)?.fraction;

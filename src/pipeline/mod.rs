@@ -102,11 +102,11 @@ pub fn run(
     };
     let mut eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;
     let about = |e: Error| e.about(&job.input);
-    if qonnx::is_qonnx(&model.proto) {
+    if qonnx::is_qonnx(&eliminated.model) {
         let restored =
             qonnx::restore(&model.proto, &mut eliminated.model).map_err(|e| about(e.into()))?;
         summary.notes.extend(restored.notes(job.to_onnx));
-    } else if job.to_onnx {
+    } else if job.to_onnx && !qonnx::is_qonnx(&model.proto) {
         summary
             .notes
             .push("--to onnx changes nothing: the input is standard ONNX".to_owned());

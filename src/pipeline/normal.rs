@@ -5,17 +5,28 @@ use super::{Job, View};
 use crate::error::Error;
 use crate::normalise::{Form, normalise};
 use crate::onnx::proto::ModelProto;
+use crate::qonnx;
 use crate::report::NormalisedReport;
 
-/// The model in normal form, compared with what it was.
+/// The model in normal form, compared with what it was. A QONNX model has to become one of standard
+/// operators.
 ///
 /// # Errors
-/// [`Error::Verification`] if they differ beyond ties.
+/// [`Error::Usage`] for a QONNX model that is to stay one; [`Error::Verification`] if the two differ
+/// beyond ties.
 pub(super) fn form(
     job: &Job,
     model: &ModelProto,
     proof: &Proof<'_>,
 ) -> Result<(ModelProto, NormalisedReport), Error> {
+    if qonnx::is_qonnx(model) && !job.to_onnx {
+        return Err(Error::Usage(format!(
+            "{}: --normalise writes standard operators; for a QONNX model give --to onnx as well",
+            job.input.display()
+        )));
+    }
+    let lowered = qonnx::lower(model).map_err(|e| Error::from(e).about(&job.input))?;
+    let model = &*lowered.model;
     let view = View::new(&job.input, model)?;
     let normal = normalise(&view.graph, &view.facts, &view.layers);
     let mut report = NormalisedReport::default();

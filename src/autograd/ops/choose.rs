@@ -70,17 +70,15 @@ impl Op for Pair {
 
     fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
         let Some(first) = self.first else {
-            let zeros = |k: usize| Some(ArrayD::zeros(pass.shapes[k]));
+            let zeros = |k: usize| pass.wanted[k].then(|| ArrayD::zeros(pass.shapes[k]));
             return vec![zeros(0), zeros(1)];
         };
         let [a, b] = spread(pass.input(0), pass.input(1)).expect("shapes of the forward pass");
         let chosen = zip(&a, &b, |a, b| f32::from(u8::from(first(a, b))));
-        let to_a = zip(&grad, &chosen, |g, c| g * c);
-        let to_b = zip(&grad, &chosen, |g, c| g * (1.0 - c));
-        vec![
-            Some(sum_to(to_a, pass.shapes[0])),
-            Some(sum_to(to_b, pass.shapes[1])),
-        ]
+        let to = |k: usize, share: fn(f32, f32) -> f32| {
+            pass.wanted[k].then(|| sum_to(zip(&grad, &chosen, share), pass.shapes[k]))
+        };
+        vec![to(0, |g, c| g * c), to(1, |g, c| g * (1.0 - c))]
     }
 
     fn needs_input(&self, _: usize, _: &[bool]) -> bool {
@@ -129,12 +127,13 @@ impl Op for Where {
 
     fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
         let c = expand(pass.input(0), grad.shape());
-        let to_a = zip(&grad, &c, |g, c| if c != 0.0 { g } else { 0.0 });
-        let to_b = zip(&grad, &c, |g, c| if c != 0.0 { 0.0 } else { g });
+        let to = |k: usize, share: fn(f32, f32) -> f32| {
+            pass.wanted[k].then(|| sum_to(zip(&grad, &c, share), pass.shapes[k]))
+        };
         vec![
-            Some(ArrayD::zeros(pass.shapes[0])),
-            Some(sum_to(to_a, pass.shapes[1])),
-            Some(sum_to(to_b, pass.shapes[2])),
+            pass.wanted[0].then(|| ArrayD::zeros(pass.shapes[0])),
+            to(1, |g, c| if c != 0.0 { g } else { 0.0 }),
+            to(2, |g, c| if c != 0.0 { 0.0 } else { g }),
         ]
     }
 
