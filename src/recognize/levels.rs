@@ -154,8 +154,9 @@ fn integers(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Levels> {
     let (low, high, _) = bounds(graph, facts, clipped)?;
     let (a, b) = (factor * low + offset, factor * high + offset);
     let (low, high) = (a.min(b).round_ties_even(), a.max(b).round_ties_even());
-    if !(high - low <= MOST as f32) {
+    let count = high - low;
+    if count.is_nan() || count > MOST as f32 {
         return None;
     }
-    Some(set((0..=(high - low) as i32).map(|i| low + i as f32)))
+    Some(set((0..=count as i32).map(|i| low + i as f32)))
 }

@@ -111,8 +111,7 @@ pub(super) fn affine(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> (TensorId
     let mut x = t;
     // t = factor · x + offset throughout; in double precision, as it is only compared.
     let (mut factor, mut offset) = (1f64, 0f64);
-    loop {
-        let Some(n) = graph.producer(x) else { break };
+    while let Some(n) = graph.producer(x) {
         let op = graph.node(n).op();
         let data = match op {
             "Identity" => graph.input_of(n, 0),
