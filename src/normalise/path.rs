@@ -90,7 +90,7 @@ enum Step {
     /// `MaxPool`: takes the largest of several elements of a channel.
     Pool(NodeId),
     /// `y = (x - mean) · factor + shift`, each `[C]` in the shape of a channel vector.
-    Norm([ArrayD<f32>; 3]),
+    Norm(Box<[ArrayD<f32>; 3]>),
     /// An arithmetic operator with a constant on the right, or on the left if `reversed`.
     Arithmetic {
         f: scalar::Binary,
@@ -224,7 +224,7 @@ impl Step {
                 let (mean, variance) = (per_channel(3)?, per_channel(4)?);
                 let epsilon = node.float("epsilon", 1e-5);
                 let factor = gamma / variance.mapv(|v| (v + epsilon).sqrt());
-                Some(Self::Norm([mean, factor, beta]))
+                Some(Self::Norm(Box::new([mean, factor, beta])))
             }
             op @ ("Add" | "Sub" | "Mul" | "Div") => {
                 let f = scalar::binary(op)?;
@@ -265,7 +265,10 @@ impl Step {
     fn run(&self, graph: &Graph<'_>, x: ArrayD<f32>) -> Option<ArrayD<f32>> {
         Some(match self {
             Self::Pool(_) => x,
-            Self::Norm([mean, factor, shift]) => (x - mean) * factor + shift,
+            Self::Norm(norm) => {
+                let [mean, factor, shift] = &**norm;
+                (x - mean) * factor + shift
+            }
             Self::Arithmetic {
                 f,
                 constant,

@@ -69,8 +69,12 @@ fn probe(trainer: &mut Trainer<'_>, unit: &Unit, index: u64) -> Result<f64, Trai
     let mut cuts = Vec::new();
     for indices in chosen.chunks(EVAL_BATCH) {
         trainer.check_cancelled()?;
-        cuts.push(trainer.cut(&span, indices, false)?);
+        cuts.push(trainer.cut(&span, indices, true)?);
     }
+    // By statistics of the same images, so that only the mask moves the outputs.
+    trainer
+        .network
+        .reestimate_batch_norm(cuts.clone(), span.from)?;
     let original = outputs(trainer, &cuts)?;
     let kept = unit.filters - (unit.filters as f64 * PROBE_SHARE).ceil() as usize;
     let mut sum = 0.0;

@@ -43,13 +43,15 @@ impl Trainer<'_> {
         Ok(Some(agreement(&predictions(&logits), &truth)))
     }
 
-    /// Re-estimates the running statistics of the span's BatchNormalizations on training images.
+    /// Re-estimates the running statistics of the span's BatchNormalizations on training images,
+    /// varied as in training: on images that the network has often seen as they are, activations
+    /// are further apart than on new ones.
     pub(super) fn reestimate(&mut self, span: &Span) -> Result<(), TrainError> {
         let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
         let mut cuts = Vec::new();
         for indices in chosen.chunks(EVAL_BATCH) {
             self.check_cancelled()?;
-            cuts.push(self.cut(span, indices, false)?);
+            cuts.push(self.cut(span, indices, true)?);
         }
         Ok(self.network.reestimate_batch_norm(cuts, span.from)?)
     }
