@@ -2,7 +2,8 @@
 """Runs onnx-bnnprune against its controls over several seeds and prints a table.
 
 For each seed: the learned masks; random masks of the same size per layer, retrained alike; no
-pruning at all, retrained alike; learning with the regulariser switched off. --arms chooses.
+pruning at all, retrained alike; learning with the regulariser switched off. --arms chooses. With
+--work, what an interrupted call has finished is not run again.
 Accuracies are those of ONNX Runtime from each run's report, on the images given with --val.
 Needs nothing but Python's standard library.
 
@@ -34,12 +35,19 @@ def run(binary, model, folder, name, options):
     """Runs the tool once; its report, with the masks file's path under `masks`."""
     out, report, masks = (folder / f"{name}.{kind}" for kind in ("onnx", "json", "masks.json"))
     command = [binary, model, out, "--report", report, "--save-masks", masks, "--quiet", *options]
+    words = " ".join(str(c) for c in command)
+    finished = folder / f"{name}.command"
+    if finished.exists() and finished.read_text() == words:
+        found = json.loads(report.read_text())
+        found["masks"] = masks
+        return found
     start = time.time()
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\nexit code {done.returncode}: {done.stderr.strip()}")
+        sys.exit(f"{words}\nexit code {done.returncode}: {done.stderr.strip()}")
     found = json.loads(report.read_text())
     found["masks"] = masks
+    finished.write_text(words)
     print(f"  {name}: {time.time() - start:.0f} s", file=sys.stderr)
     return found
 
@@ -143,14 +151,17 @@ def main():
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0 (default 5)")
     parser.add_argument("--arms", nargs="*", choices=ARMS, default=ARMS[:2], help="controls beside the learned masks (default: random unpruned)")
     parser.add_argument("--binary", type=Path, default=default_binary(), help="the tool's executable")
+    parser.add_argument("--work", type=Path, help="keep every run's files here, and continue from them")
     parser.epilog = "What stands behind -- goes to onnx-bnnprune."
     words = sys.argv[1:]
     split = words.index("--") if "--" in words else len(words)
     args, options = parser.parse_args(words[:split]), words[split + 1 :]
     seeds = list(range(args.seeds))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.work or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         results = {
-            seed: runs_of(args.binary, args.model, Path(folder), seed, options, args.arms)
+            seed: runs_of(args.binary, args.model, folder, seed, options, args.arms)
             for seed in seeds
         }
         table(seeds, results)
