@@ -154,6 +154,34 @@ fn thresholds_reproduce_the_float_expression() {
     }
 }
 
+/// Bounds of `Clip` were attributes once: some of these filters never get above their threshold.
+#[test]
+fn old_opsets_keep_their_bounds() {
+    let mut b = Builder::new(&[4, 6, 6]);
+    let at = b.node("Sign", &["x"], vec![]);
+    let weights = noise(8 * 36, 3).iter().map(|w| w.signum() * 0.5).collect();
+    let weight = b.weight(&[8, 4, 3, 3], weights);
+    let at = b.node("Conv", &[&at, &weight], vec![]);
+    let bounds = vec![("min", Attr::Float(-1.25)), ("max", Attr::Float(2.25))];
+    let at = b.node("Clip", &[&at], bounds);
+    let at = b.node("Dropout", &[&at], vec![("ratio", Attr::Float(0.5))]);
+    let shift = [-2.5, 2.0, 0.0, 1.5, -2.0, -1.0, 1.0, 0.25];
+    let shift = b.weight(&[8, 1, 1], shift.to_vec());
+    let at = b.node("Add", &[&at, &shift], vec![]);
+    let sign = b.node("Sign", &[&at], vec![]);
+    let y = b.node("GlobalAveragePool", &[&sign], vec![]);
+    let mut model = b.model(&[&y]);
+    model.opset_import[0].version = Some(10);
+    let (integer, layers) = normal(&model);
+    assert_eq!(layers[0].1, Form::Threshold);
+    let x = ArrayD::from_shape_vec(IxDyn(&[16, 4, 6, 6]), noise(16 * 144, 5)).unwrap();
+    let [before, after] = [&model, &integer].map(|m| {
+        let signs = run(&with_outputs(m, &[&sign]), &x, Optimization::Off).remove(1);
+        signs.into_raw_vec_and_offset().0
+    });
+    assert_eq!(before, after);
+}
+
 #[test]
 fn masked_and_pruned_are_both_normalised_and_onnx_runtime_leaves_the_weights_alone() {
     let dir = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 //! exporter folded into the layer before put back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ndarray::{Array1, ArrayD};
 
@@ -247,7 +248,7 @@ impl Network {
         self.steps.insert(
             behind.0,
             Step {
-                op: std::sync::Arc::new(BatchNorm { epsilon: EPSILON }),
+                op: Arc::new(BatchNorm { epsilon: EPSILON }),
                 inputs: std::iter::once(Input::Value(source))
                     .chain(params)
                     .collect(),

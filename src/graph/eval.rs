@@ -194,12 +194,10 @@ fn cast(t: &Tensor, to: i32) -> Option<Tensor> {
 }
 
 fn clip(node: &Node<'_>, x: &Tensor, min: Option<&Tensor>, max: Option<&Tensor>) -> Option<Tensor> {
-    let bound = |t: Option<&Tensor>, name, default| match t {
-        Some(t) => t.scalar_f32(),
-        None => Some(node.float(name, default)),
+    let given = |k| if k == 1 { min } else { max }.map(Tensor::scalar_f32);
+    let [Some(lo), Some(hi)] = node.clip_bounds(given) else {
+        return None;
     };
-    let lo = bound(min, "min", f32::NEG_INFINITY)?;
-    let hi = bound(max, "max", f32::INFINITY)?;
     match x {
         // The lower bound first, as ONNX defines it when the bounds cross.
         Tensor::F32(a) => Some(Tensor::F32(a.mapv(|v| v.max(lo).min(hi)))),
@@ -233,7 +231,7 @@ fn to_shape(t: &Tensor, shape: &[usize]) -> Option<Tensor> {
     }))
 }
 
-fn broadcast_to(t: &Tensor, shape: &[usize]) -> Option<Tensor> {
+pub(super) fn broadcast_to(t: &Tensor, shape: &[usize]) -> Option<Tensor> {
     Some(map_each!(t, a => a.broadcast(IxDyn(shape))?.to_owned()))
 }
 

@@ -285,21 +285,14 @@ impl Facts {
         self.here.values[t.0].as_ref()
     }
 
-    /// The value of a tensor whose elements follow from constants alone and only its shape from that
-    /// of data: an `Expand` or `ConstantOfShape` to it, and operators on single elements behind. For
-    /// one image, so that it broadcasts to any batch.
-    pub fn expanded(&self, graph: &Graph<'_>, t: TensorId) -> Option<&Tensor> {
-        let value = self.value(t).filter(|v| v.shape().first() == Some(&1))?;
-        let mut source = t;
-        while self.of_shape[source.0] {
-            let n = graph.producer(source)?;
-            match graph.node(n).op() {
-                "ConstantOfShape" => break,
-                "Expand" | "Neg" | "Identity" | "Cast" => source = graph.input_of(n, 0)?,
-                _ => return None,
-            }
-        }
-        Some(value)
+    /// The value for one image of a tensor that repeats it for each: an `Expand` or
+    /// `ConstantOfShape` to the shape of data, and what is computed of it. It broadcasts to any
+    /// batch.
+    pub fn expanded(&self, t: TensorId) -> Option<&Tensor> {
+        let [one, more] = self.at_two_sizes(t)?;
+        let repeats = one.shape().first() == Some(&1)
+            && eval::broadcast_to(one, more.shape()).as_ref() == Some(more);
+        repeats.then_some(one)
     }
 
     /// Whether a known value depends on the shape of data (a `Shape` of something computed from

@@ -322,6 +322,11 @@ impl<'m> Graph<'m> {
         self.outputs.contains(&t)
     }
 
+    /// Whether a tensor is an output of the graph or anything reads it.
+    pub fn is_used(&self, t: TensorId) -> bool {
+        !self.consumers(t).is_empty() || self.is_output(t)
+    }
+
     /// The tensors that subgraphs of a node read by name.
     pub fn captured_by(&self, id: NodeId) -> impl Iterator<Item = TensorId> {
         let names = captured_names(&self.graph.node[id.0]);

@@ -9,6 +9,7 @@ pub mod edit;
 mod eval;
 mod facts;
 mod index;
+mod mode;
 mod node;
 mod quantizer;
 pub mod scalar;
@@ -16,6 +17,7 @@ mod shapes;
 
 pub use facts::{Facts, FactsError};
 pub use index::{Graph, GraphError, NodeId, TensorId, Use};
+pub use mode::is_training;
 pub use node::{Node, normalize_axis};
 pub use quantizer::{Quantizer, Rounding};
 pub(crate) use shapes::{Stretch, scaled_axes, split_sizes, stretches};

@@ -75,6 +75,17 @@ impl<'m> Node<'m> {
         self.attribute(name).and_then(|a| a.f).unwrap_or(default)
     }
 
+    /// The lower and upper bound of a `Clip`: attributes up to opset 10, inputs 1 and 2 from then
+    /// on, infinite where there are none. `given` says what is known of an input: `None` where the
+    /// node lacks it, `Some(None)` where it is not a constant number; then the bound is `None`.
+    pub fn clip_bounds(&self, given: impl Fn(usize) -> Option<Option<f32>>) -> [Option<f32>; 2] {
+        let bound = |k, name, default| given(k).unwrap_or_else(|| Some(self.float(name, default)));
+        [
+            bound(1, "min", f32::NEG_INFINITY),
+            bound(2, "max", f32::INFINITY),
+        ]
+    }
+
     /// An attribute that is a list of integers.
     pub fn ints(&self, name: &str) -> Option<&'m [i64]> {
         self.attribute(name).map(|a| a.ints.as_slice())

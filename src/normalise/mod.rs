@@ -269,10 +269,10 @@ impl Plan<'_> {
     /// An initializer with one value per channel, where the layer's output has its channels.
     fn vector(&self, editor: &mut Editor<'_>, what: &str, values: &[f32]) -> String {
         let wish = format!("{}.{what}", self.layer.name);
-        let array = ndarray::Array1::from(values.to_vec()).into_dyn();
-        // The shape has as many elements as the layer has filters, and so have all values.
-        let array = array.clone().into_shape_with_order(self.shape.clone());
-        let array = array.unwrap_or_else(|_| ndarray::Array1::from(values.to_vec()).into_dyn());
+        let mut values = values.iter().copied();
+        // As many values as filters, and the shape has as many elements.
+        let array =
+            ArrayD::from_shape_simple_fn(self.shape.clone(), || values.next().unwrap_or(0.0));
         editor.add_initializer(&wish, &Tensor::F32(array))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::ArrayD;
 
-use crate::graph::{Facts, Graph, Node, NodeId, TensorId, broadcast, scalar};
+use crate::graph::{Facts, Graph, NodeId, TensorId, broadcast, is_training, scalar};
 use crate::recognize::{Layer, binarizer_of};
 
 /// The operators between a layer's output and a binariser, each monotone in its input, channel by
@@ -207,6 +207,9 @@ impl Step {
         shape: &[usize],
     ) -> Option<Self> {
         let node = graph.node(n);
+        if graph.output_of(n, 1).is_some_and(|t| graph.is_used(t)) || is_training(graph, facts, n) {
+            return None;
+        }
         let at = |k: usize| graph.input_of(n, k) == Some(data);
         let constant = |k: usize| -> Option<ArrayD<f32>> {
             let t = graph.input_of(n, k)?;
@@ -218,8 +221,8 @@ impl Step {
             value.into_shape_with_order(shape.to_vec()).ok()
         };
         match node.op() {
-            "MaxPool" if at(0) && graph.output_of(n, 1).is_none() => Some(Self::Pool(n)),
-            "BatchNormalization" if at(0) && node.int("training_mode", 0) == 0 => {
+            "MaxPool" if at(0) => Some(Self::Pool(n)),
+            "BatchNormalization" if at(0) => {
                 let (gamma, beta) = (per_channel(1)?, per_channel(2)?);
                 let (mean, variance) = (per_channel(3)?, per_channel(4)?);
                 let epsilon = node.float("epsilon", 1e-5);
@@ -239,11 +242,9 @@ impl Step {
                 })
             }
             "Clip" if at(0) => {
-                let bound = |k: usize, or: f32| match graph.input_of(n, k) {
-                    None => Some(or),
-                    Some(_) => constant(k)?.first().copied(),
-                };
-                let (low, high) = (bound(1, f32::MIN)?, bound(2, f32::MAX)?);
+                let given = |k| graph.input_of(n, k).map(|_| constant(k)?.first().copied());
+                let [low, high] = node.clip_bounds(given);
+                let (low, high) = (low?, high?);
                 (low <= high).then_some(Self::Clip(low, high))
             }
             "PRelu" if at(0) => {
@@ -251,9 +252,7 @@ impl Step {
                 let fits = broadcast(slope.shape(), shape).as_deref() == Some(shape);
                 (fits && slope.iter().all(|&s| s >= 0.0)).then_some(Self::Slope(slope))
             }
-            "Dropout" if at(0) && is_off(&node, graph, facts, n) => {
-                Some(Self::Clip(f32::MIN, f32::MAX))
-            }
+            "Dropout" if at(0) => Some(Self::Clip(f32::NEG_INFINITY, f32::INFINITY)),
             op if MONOTONE.contains(&op) && at(0) => {
                 // A negative slope would turn back.
                 (node.float("alpha", 0.0) >= 0.0).then_some(Self::Unary(n))
@@ -291,17 +290,4 @@ impl Step {
             Self::Unary(n) => x.mapv(scalar::unary(&graph.node(*n))?),
         })
     }
-}
-
-/// Whether a Dropout does nothing.
-fn is_off(node: &Node<'_>, graph: &Graph<'_>, facts: &Facts, n: NodeId) -> bool {
-    graph.output_of(n, 1).is_none()
-        && (node.opset() < 12
-            || match graph.input_of(n, 2) {
-                None => true,
-                Some(t) => matches!(
-                    facts.constant(t),
-                    Some(crate::onnx::Tensor::Bool(b)) if b.iter().all(|on| !on)
-                ),
-            })
 }

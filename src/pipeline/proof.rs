@@ -116,19 +116,11 @@ impl<'a> Proof<'a> {
                 map.insert(tensor.clone(), cut.axis, cut.kept.clone());
             }
         }
-        verify::verify(
-            self.runtime,
-            &reference.model,
-            &candidate.model,
-            &map,
-            &self.samples(),
-            BATCH,
-            &self.options,
-        )
-        .map_err(|e| match e {
-            RuntimeError::Candidate(reason) => self.refused(&reason),
-            other => other.into(),
-        })
+        self.agreement(&reference.model, &candidate.model, &map)
+            .map_err(|e| match e {
+                RuntimeError::Candidate(reason) => self.refused(&reason),
+                other => other.into(),
+            })
     }
 
     /// Two models that have all channels in common.
@@ -141,15 +133,25 @@ impl<'a> Proof<'a> {
         candidate: &ModelProto,
     ) -> Result<Verification, Error> {
         self.check_cancelled()?;
-        Ok(verify::verify(
+        Ok(self.agreement(reference, candidate, &ChannelMap::default())?)
+    }
+
+    fn agreement(
+        &self,
+        reference: &ModelProto,
+        candidate: &ModelProto,
+        map: &ChannelMap,
+    ) -> Result<Verification, RuntimeError> {
+        let (samples, options) = (self.samples(), &self.options);
+        verify::verify(
             self.runtime,
             reference,
             candidate,
-            &ChannelMap::default(),
-            &self.samples(),
+            map,
+            &samples,
             BATCH,
-            &self.options,
-        )?)
+            options,
+        )
     }
 
     /// Accuracy of the original, the masked and the pruned model; `None` without labelled images.

@@ -34,13 +34,9 @@ pub(super) fn bounds(
 ) -> Option<(f32, f32, TensorId)> {
     if let Some(n) = node_of(graph, t, "Clip") {
         let node = graph.node(n);
-        let bound = |k: usize, name: &str, default: f32| match graph.input_of(n, k) {
-            Some(c) => uniform(facts, c),
-            None => Some(node.float(name, default)),
-        };
-        let low = bound(1, "min", f32::NEG_INFINITY)?;
-        let high = bound(2, "max", f32::INFINITY)?;
-        return Some((low, high, graph.input_of(n, 0)?));
+        let given = |k| graph.input_of(n, k).map(|c| uniform(facts, c));
+        let [low, high] = node.clip_bounds(given);
+        return Some((low?, high?, graph.input_of(n, 0)?));
     }
     if let Some(x) = operand(graph, t, "Relu") {
         let (high, x) = limit(graph, facts, x, "Min")?;

@@ -80,26 +80,17 @@ fn condition(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Condition {
     }
 }
 
-/// `Clip(x, min, max)`: bounds are attributes up to opset 10, then inputs. Where they cross, the
-/// upper one wins.
+/// `Clip(x, min, max)`: where the bounds cross, the upper one wins.
 fn clip(
     node: &Node<'_>,
     graph: &Graph<'_>,
     n: NodeId,
     constant: impl Fn(usize) -> Option<f32>,
 ) -> Condition {
-    let bound = |k: usize, name: &str, default: f32| match graph.input_of(n, k) {
-        Some(_) => constant(k),
-        None => Some(node.float(name, default)),
-    };
-    let (min, max) = (
-        bound(1, "min", f32::NEG_INFINITY),
-        bound(2, "max", f32::INFINITY),
-    );
-    match (min, max) {
-        (_, None) => Condition::Unknown,
-        (_, Some(max)) if max < 0.0 => Condition::Unknown,
-        (Some(min), _) if min >= 0.0 => Condition::Always,
+    match node.clip_bounds(|k| graph.input_of(n, k).map(|_| constant(k))) {
+        [_, None] => Condition::Unknown,
+        [_, Some(max)] if max < 0.0 => Condition::Unknown,
+        [Some(min), _] if min >= 0.0 => Condition::Always,
         _ => Condition::Inputs(vec![0]),
     }
 }

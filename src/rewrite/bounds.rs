@@ -286,12 +286,9 @@ fn compare(op: &str, a: Interval, b: Interval) -> Interval {
 
 fn clip(ctx: &Context<'_, '_>, x: Option<&[Interval]>) -> Option<Vec<Interval>> {
     let node = ctx.node();
-    let bound = |k: usize, name: &str, default: f32| match ctx.tensor(k) {
-        None => Some(node.float(name, default)),
-        Some(_) => ctx.constant(k)?.scalar_f32(),
-    };
-    let low = f64::from(bound(1, "min", f32::NEG_INFINITY)?);
-    let high = f64::from(bound(2, "max", f32::INFINITY)?);
+    let given = |k| ctx.tensor(k).map(|_| ctx.constant(k)?.scalar_f32());
+    let [low, high] = node.clip_bounds(given);
+    let (low, high) = (f64::from(low?), f64::from(high?));
     let cut = |v: f64| v.max(low).min(high);
     let map = |i: &Interval| Interval::new(cut(i.low), cut(i.high));
     // It bounds also what nothing is known of.

@@ -2,8 +2,7 @@
 
 use super::RewriteError;
 use crate::graph::edit::{Editor, used_names};
-use crate::graph::{Facts, Graph, NodeId};
-use crate::onnx::Tensor;
+use crate::graph::{Facts, Graph, NodeId, is_training};
 use crate::onnx::proto::ModelProto;
 
 /// Refuses a model with a `Dropout` in training mode: its outputs are random, so that it does not
@@ -16,36 +15,6 @@ pub fn check_deterministic(graph: &Graph<'_>, facts: &Facts) -> Result<(), Rewri
         }),
         None => Ok(()),
     }
-}
-
-/// Whether a `Dropout` or `BatchNormalization` is in training mode, or may be.
-pub(super) fn is_training(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> bool {
-    let node = graph.node(n);
-    match node.op() {
-        // Before opset 12, where nothing says so, it is in inference mode.
-        "Dropout" => {
-            let training = match graph.input_of(n, 2) {
-                None => false,
-                Some(t) => match facts.constant(t) {
-                    Some(Tensor::Bool(a)) => a.iter().any(|&b| b),
-                    _ => true,
-                },
-            };
-            let ratio = graph.input_of(n, 1).map(|t| facts.constant(t));
-            let nothing = ratio.flatten().and_then(Tensor::scalar_f32) == Some(0.0);
-            training && !nothing
-        }
-        "BatchNormalization" if node.opset() < 14 => {
-            let named = graph.outputs_of(n).into_iter().skip(1).flatten();
-            named.into_iter().any(|t| is_read(graph, t))
-        }
-        "BatchNormalization" => node.int("training_mode", 0) != 0,
-        _ => false,
-    }
-}
-
-fn is_read(graph: &Graph<'_>, t: crate::graph::TensorId) -> bool {
-    !graph.consumers(t).is_empty() || graph.is_output(t)
 }
 
 /// The model with every `Dropout` and `BatchNormalization` in inference mode, the latter with its
@@ -69,7 +38,7 @@ pub fn to_inference_mode(model: &ModelProto) -> Result<(ModelProto, Vec<String>)
     for &n in &training {
         let is_norm = graph.node(n).op() == "BatchNormalization";
         let mut others = graph.outputs_of(n).into_iter().skip(1).flatten();
-        if is_norm && others.any(|t| is_read(&graph, t)) {
+        if is_norm && others.any(|t| graph.is_used(t)) {
             return Err(RewriteError::Statistics {
                 node: graph.label(n).to_owned(),
             });

@@ -1,7 +1,7 @@
 //! How many filters each unit keeps when the share over all of them is given: fewest where they
 //! are missed least.
 
-use ndarray::{Array1, ArrayD};
+use ndarray::ArrayD;
 
 use super::error::TrainError;
 use super::evaluate::EVAL_BATCH;
@@ -63,7 +63,7 @@ pub(super) fn allocate(
 fn probe(trainer: &mut Trainer<'_>, unit: &Unit, index: u64) -> Result<f64, TrainError> {
     let chosen = spread(&trainer.images.train_indices, PROBE_IMAGES);
     let params = trainer.network.params.clone();
-    let whole = mask_of(&vec![true; unit.filters]);
+    let whole = mask::hard(&vec![true; unit.filters]);
     let m = trainer.insert_mask(unit, whole)?;
     let span = trainer.span_over(unit.first)?;
     let mut cuts = Vec::new();
@@ -82,7 +82,7 @@ fn probe(trainer: &mut Trainer<'_>, unit: &Unit, index: u64) -> Result<f64, Trai
         trainer.check_cancelled()?;
         let seed = trainer.seed_of(index) ^ (0x100 + draw);
         let random = rules::random(unit.filters, kept.max(1), seed);
-        trainer.network.params[m.0].value = mask_of(&random);
+        trainer.network.params[m.0].value = mask::hard(&random);
         trainer
             .network
             .reestimate_batch_norm(cuts.clone(), span.from)?;
@@ -96,11 +96,6 @@ fn probe(trainer: &mut Trainer<'_>, unit: &Unit, index: u64) -> Result<f64, Trai
     trainer.network.remove_masks(m);
     trainer.network.params = params;
     Ok(sum / PROBES as f64)
-}
-
-fn mask_of(keep: &[bool]) -> ArrayD<f32> {
-    let hard = keep.iter().map(|&k| if k { 1.0 } else { -1.0 }).collect();
-    Array1::from_vec(hard).into_dyn()
 }
 
 fn outputs(trainer: &Trainer<'_>, cuts: &[Cut]) -> Result<Vec<ArrayD<f32>>, TrainError> {

@@ -1,8 +1,9 @@
 //! Accuracies of a run, and the statistics they depend on.
 
-use ndarray::{Array1, ArrayD, IxDyn};
+use ndarray::{ArrayD, IxDyn};
 
 use super::error::TrainError;
+use super::mask;
 use super::sanity::{agreement, predictions, spread};
 use super::trainer::{Span, Trainer};
 use crate::autograd::{Network, ParamId};
@@ -24,8 +25,7 @@ impl Trainer<'_> {
         keep: &[bool],
         span: &Span,
     ) -> Result<Option<f64>, TrainError> {
-        let hard = keep.iter().map(|&k| if k { 1.0 } else { -1.0 }).collect();
-        self.network.params[m.0].value = Array1::from_vec(hard).into_dyn();
+        self.network.params[m.0].value = mask::hard(keep);
         self.reestimate(span)?;
         self.accuracy()
     }

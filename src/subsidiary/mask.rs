@@ -22,6 +22,12 @@ pub fn kept(m: &ArrayD<f32>) -> Vec<bool> {
     m.iter().map(|&v| v >= 0.0).collect()
 }
 
+/// M that keeps these filters and prunes the others: ±1.
+pub fn hard(keep: &[bool]) -> ArrayD<f32> {
+    let m = keep.iter().map(|&k| if k { 1.0 } else { -1.0 }).collect();
+    Array1::from_vec(m).into_dyn()
+}
+
 /// Filters that a layer keeps at least.
 pub fn minimum(filters: usize) -> usize {
     ((filters as f64 * MIN_SHARE).floor() as usize).max(1)

@@ -1,5 +1,7 @@
 //! What the import of one node may look at.
 
+use std::sync::Arc;
+
 use ndarray::ArrayD;
 use thiserror::Error;
 
@@ -40,7 +42,7 @@ pub enum ImportError {
 /// A node as an operator of the network, and which of its ONNX inputs the operator reads.
 #[derive(Debug)]
 pub(in crate::autograd) struct Imported {
-    pub op: std::sync::Arc<dyn Op>,
+    pub op: Arc<dyn Op>,
     /// ONNX input index, and what a constant there is for. In ascending order.
     pub operands: Vec<(usize, ParamKind)>,
 }
@@ -173,7 +175,7 @@ impl<'g, 'm> NodeView<'g, 'm> {
             operands.push((k, kind));
         }
         Ok(Imported {
-            op: std::sync::Arc::new(op),
+            op: Arc::new(op),
             operands,
         })
     }

@@ -46,16 +46,11 @@ impl Op for Clip {
 }
 
 pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
-    let bound = |k: usize, name: &str, default: f32| {
-        if !view.has_input(k) {
-            return Ok(view.node.float(name, default));
-        }
-        view.scalar(k)
+    let given = |k| view.has_input(k).then(|| view.scalar(k).ok());
+    let [Some(low), Some(high)] = view.node.clip_bounds(given) else {
+        return Err(view.reject("its bounds have to be constant numbers"));
     };
-    let op = Clip {
-        low: bound(1, "min", f32::NEG_INFINITY)?,
-        high: bound(2, "max", f32::INFINITY)?,
-    };
+    let op = Clip { low, high };
     view.imported(op, &[ParamKind::Constant])
 }
 

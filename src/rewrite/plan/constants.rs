@@ -59,7 +59,7 @@ impl Plan {
                     input.and_then(|t| facts.value(t)).cloned()
                 }
                 (None, None) => input
-                    .and_then(|t| facts.constant(t).or_else(|| facts.expanded(graph, t)))
+                    .and_then(|t| facts.constant(t).or_else(|| facts.expanded(t)))
                     .cloned(),
             };
             let cut = current.and_then(|value| cut(&value, p, &kept));

@@ -250,7 +250,7 @@ fn constant_operand(
             ..Operand::default()
         });
     }
-    let expanded = || ctx.facts.expanded(ctx.graph, ctx.tensor(k)?);
+    let expanded = || ctx.facts.expanded(ctx.tensor(k)?);
     let value = ctx.constant(k).or_else(expanded).ok_or_else(|| {
         format!("has an operand (input {k}) that is neither tracked nor constant")
     })?;

@@ -1,9 +1,8 @@
 //! What a rule sees of its node.
 
 use super::{Channels, Zeroed};
-use crate::graph::{Facts, Graph, Node, NodeId, TensorId};
+use crate::graph::{Facts, Graph, Node, NodeId, TensorId, is_training};
 use crate::onnx::Tensor;
-use crate::rewrite::inference;
 
 /// A node in its graph, as a rule sees it.
 pub(crate) struct Context<'a, 'm> {
@@ -70,9 +69,8 @@ impl<'a, 'm> Context<'a, 'm> {
 
     /// An error if anything reads an output beyond the first.
     pub(super) fn only_first_output(&self) -> Result<(), String> {
-        let used = |t: TensorId| !self.graph.consumers(t).is_empty() || self.graph.is_output(t);
         let mut others = self.graph.outputs_of(self.id).into_iter().skip(1).flatten();
-        match others.find(|&t| used(t)) {
+        match others.find(|&t| self.graph.is_used(t)) {
             Some(t) => Err(format!(
                 "has a second output '{}' in use",
                 self.graph.name(t)
@@ -83,7 +81,7 @@ impl<'a, 'm> Context<'a, 'm> {
 
     /// An error for a `Dropout` or `BatchNormalization` in training mode.
     pub(super) fn in_inference_mode(&self) -> Result<(), String> {
-        match inference::is_training(self.graph, self.facts, self.id) {
+        match is_training(self.graph, self.facts, self.id) {
             true => Err(
                 "runs in training mode: export the model in evaluation mode, or give \
                  --inference-mode"

@@ -24,16 +24,10 @@ pub(super) fn scalar(ctx: &Context<'_, '_>) -> Outcome {
 /// `Clip` with constant scalar bounds.
 pub(super) fn clip(ctx: &Context<'_, '_>) -> Outcome {
     let (x, _) = ctx.data()?;
-    let node = ctx.node();
-    let bound = |k: usize, name: &str, default: f32| match ctx.tensor(k) {
-        None => Ok(node.float(name, default)),
-        Some(_) => ctx
-            .constant(k)
-            .and_then(|t| t.scalar_f32())
-            .ok_or_else(|| format!("has a {name} that is not a constant scalar")),
+    let given = |k| ctx.tensor(k).map(|_| ctx.constant(k)?.scalar_f32());
+    let [Some(lo), Some(hi)] = ctx.node().clip_bounds(given) else {
+        return Err("has a bound that is not a constant scalar".to_owned());
     };
-    let lo = bound(1, "min", f32::NEG_INFINITY)?;
-    let hi = bound(2, "max", f32::INFINITY)?;
     let f = move |v: f32| v.max(lo).min(hi);
     Ok(Some(Behaviour::channelwise(x, |s| {
         s.map(f, Smoothness::Exact)
