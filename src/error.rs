@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::autograd::ImportError;
+use crate::check::{BaselineError, JunitError};
 use crate::data::DataError;
 use crate::graph::{FactsError, GraphError};
 use crate::onnx::{LoadError, SaveError};
@@ -82,6 +83,12 @@ pub enum Error {
         /// Why, and the remedy.
         reason: String,
     },
+    /// A baseline that cannot be read.
+    #[error(transparent)]
+    Baseline(#[from] BaselineError),
+    /// Findings that cannot be written as JUnit.
+    #[error(transparent)]
+    Junit(#[from] JunitError),
     /// Options that contradict each other.
     #[error("{0}")]
     Usage(String),

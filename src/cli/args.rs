@@ -1,9 +1,13 @@
 //! Arguments as typed; one definition per option.
 
+mod check;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use onnx_bnnprune::data::{Channels, Size};
+
+pub use check::CheckArgs;
 
 /// Prunes a binary neural network in ONNX: learns which filters it does not need, removes them,
 /// and proves in ONNX Runtime that the result computes what it should.
@@ -13,8 +17,8 @@ use onnx_bnnprune::data::{Channels, Size};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     override_usage = "onnx-bnnprune IN.onnx OUT.onnx [--data PATH] [OPTIONS]\n       onnx-bnnprune <COMMAND>",
-    after_help = "Exit codes: 0 done and verified; 1 verification failed or a difference was found (OUT is not \
-                  written); 2 bad usage or input; 3 a needed runtime is missing; 130 interrupted."
+    after_help = "Exit codes: 0 done and verified; 1 verification failed, a difference or a bad file was found \
+                  (OUT is not written); 2 bad usage or input; 3 a needed runtime is missing; 130 interrupted."
 )]
 pub struct Cli {
     /// What to do instead of the main job.
@@ -34,6 +38,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Do two models compute the same?
     Verify(VerifyArgs),
+    /// Validate every .onnx file under the paths, for CI
+    Check(CheckArgs),
 }
 
 /// Arguments of `inspect`.

@@ -72,16 +72,42 @@ pub enum LoadErrorKind {
     },
 }
 
+impl LoadError {
+    /// What is wrong, without the file's name.
+    pub fn kind(&self) -> &LoadErrorKind {
+        &self.kind
+    }
+}
+
 impl Model {
     /// Reads and decodes `path`, and loads external data (which must lie in the model's folder).
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no model, or its opset is not one of [`OPSETS`].
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        Self::load_inner(path).map_err(|kind| LoadError {
+        let model = Self::read(path)?;
+        let opset = super::default_opset(&model.proto);
+        match OPSETS.contains(&opset) {
+            true => Ok(model),
+            false => Err(LoadError {
+                path: path.to_owned(),
+                kind: LoadErrorKind::Opset(opset),
+            }),
+        }
+    }
+
+    /// As [`Model::load`], whatever the opset.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no model.
+    pub fn read(path: &Path) -> Result<Self, LoadError> {
+        Self::read_inner(path).map_err(|kind| LoadError {
             path: path.to_owned(),
             kind,
         })
     }
 
-    fn load_inner(path: &Path) -> Result<Self, LoadErrorKind> {
+    fn read_inner(path: &Path) -> Result<Self, LoadErrorKind> {
         if path.is_dir() {
             let e = std::io::Error::new(std::io::ErrorKind::IsADirectory, "it is a folder");
             return Err(LoadErrorKind::Io(e));
@@ -99,10 +125,6 @@ impl Model {
         let mut files = BTreeSet::new();
         if let Some(graph) = proto.graph.as_mut() {
             each_tensor(graph, &mut |t| load_external(t, &folder, &mut files))?;
-        }
-        let opset = super::default_opset(&proto);
-        if !OPSETS.contains(&opset) {
-            return Err(LoadErrorKind::Opset(opset));
         }
         Ok(Self {
             path: path.to_owned(),

@@ -10,3 +10,4 @@ pub use schema::{
     AccuracyReport, FileReport, LatencyReport, LayerReport, NormalisedReport, Report, Totals,
 };
 pub use table::{render, render_verification};
+pub(crate) use text::{bytes, grouped, short};

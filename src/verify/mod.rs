@@ -21,6 +21,7 @@ mod ties;
 mod ties_tests;
 #[cfg(feature = "tract")]
 mod tract;
+mod trial;
 mod verdict;
 
 pub use accuracy::{Accuracy, accuracy, output_classes, predict};
@@ -36,4 +37,5 @@ pub use samples::{Samples, image_input};
 pub use ties::{Explanation, TieExplainer};
 #[cfg(feature = "tract")]
 pub use tract::TractRuntime;
+pub use trial::{Trial, TrialOutput};
 pub use verdict::{Verification, verify};

@@ -16,7 +16,8 @@ use super::runtime::{
     first_line,
 };
 
-const NAME: &str = "ONNX Runtime";
+/// What messages call it.
+pub(super) const NAME: &str = "ONNX Runtime";
 
 /// The library that this process has loaded, and its environment: there is one per process.
 struct Loaded {
@@ -72,6 +73,21 @@ impl OrtRuntime {
         })
     }
 
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Load`] with the runtime's reason.
+    pub(super) fn session(
+        &self,
+        model: &[u8],
+        options: &SessionOptions,
+    ) -> Result<ort::session::Session, RuntimeError> {
+        build(&self.loaded.environment, model, options, None).map_err(|reason| RuntimeError::Load {
+            runtime: NAME,
+            reason,
+        })
+    }
+
     /// The shared library in use.
     pub fn library(&self) -> &Path {
         &self.loaded.path
@@ -116,12 +132,7 @@ impl Runtime for OrtRuntime {
         model: &[u8],
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, RuntimeError> {
-        let session = build(&self.loaded.environment, model, options, None).map_err(|reason| {
-            RuntimeError::Load {
-                runtime: NAME,
-                reason,
-            }
-        })?;
+        let session = self.session(model, options)?;
         let inputs = session.inputs().iter().map(info).collect();
         let outputs = session.outputs().iter().map(info).collect();
         Ok(Box::new(OrtSession {

@@ -1,0 +1,202 @@
+//! What models are expected to hold, pinned in a file, and what has become worse.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::files::key;
+use super::finding::{Finding, Findings};
+use super::stages::{FileReport, LayerSummary, ModelSummary};
+use crate::onnx::{SaveError, write_atomically};
+
+/// The first key of every baseline.
+const FORMAT: &str = "onnx-bnnprune-baseline/1";
+
+/// A baseline: what each file is expected to hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    format: String,
+    files: BTreeMap<String, Pin>,
+}
+
+/// What one file is expected to hold, at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// Filters of each binary layer.
+    pub layers: BTreeMap<String, usize>,
+    /// Bytes of the file and its external data.
+    pub bytes: u64,
+    /// Multiply-accumulates on one sample.
+    pub macs: u64,
+}
+
+/// Why a baseline cannot be read or written.
+#[derive(Debug, Error)]
+#[error("{}: {why}", path.display())]
+pub struct BaselineError {
+    path: PathBuf,
+    why: String,
+}
+
+impl Baseline {
+    /// Of files that were all found good. Those whose layers could not be looked at are not pinned.
+    pub fn of(reports: &[FileReport]) -> Self {
+        let pin = |r: &FileReport| {
+            let model = r.model.as_ref()?;
+            let layers = model.layers.as_ref()?;
+            let pin = Pin {
+                layers: layers.binary.iter().cloned().collect(),
+                bytes: model.bytes,
+                macs: layers.macs,
+            };
+            Some((r.path.clone(), pin))
+        };
+        Self {
+            format: FORMAT.to_owned(),
+            files: reports.iter().filter_map(pin).collect(),
+        }
+    }
+
+    /// Reads a baseline.
+    ///
+    /// # Errors
+    /// If it cannot be read or is none.
+    pub fn load(path: &Path) -> Result<Self, BaselineError> {
+        let error = |why: String| BaselineError {
+            path: path.to_owned(),
+            why,
+        };
+        let bytes = std::fs::read(path).map_err(|e| error(format!("cannot be read: {e}")))?;
+        let found: Self = serde_json::from_slice(&bytes).map_err(|e| {
+            error(format!(
+                "is no baseline ({e}); write one with --write-baseline"
+            ))
+        })?;
+        if found.format != FORMAT {
+            return Err(error(format!(
+                "has the format '{}', expected is '{FORMAT}'; write it anew with --write-baseline",
+                found.format
+            )));
+        }
+        Ok(found)
+    }
+
+    /// Writes the baseline.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), SaveError> {
+        let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
+        json.push(b'\n');
+        write_atomically(path, &json)
+    }
+
+    /// Adds to each report what is worse than pinned, and reports of pinned files under `roots`
+    /// that are gone.
+    pub fn compare(&self, reports: &mut Vec<FileReport>, roots: &[PathBuf]) {
+        for report in reports.iter_mut() {
+            let found = match (self.files.get(&report.path), &report.model) {
+                (Some(pin), Some(model)) => pin.compare(model),
+                (Some(_), None) => continue,
+                (None, _) => unpinned(),
+            };
+            report.extend(found);
+        }
+        let seen: BTreeSet<String> = reports.iter().map(|r| r.path.clone()).collect();
+        let roots: Vec<String> = roots.iter().map(|r| key(r)).collect();
+        for name in self.files.keys().filter(|n| !seen.contains(*n)) {
+            if roots.iter().any(|root| lies_under(name, root)) {
+                let why = "is pinned in the baseline but not there; restore it, or write the baseline anew with --write-baseline";
+                reports.push(FileReport::failed(Path::new(name), "baseline", why));
+            }
+        }
+    }
+}
+
+fn lies_under(name: &str, root: &str) -> bool {
+    // The current folder's key is empty.
+    root.is_empty()
+        || name
+            .strip_prefix(root)
+            .is_some_and(|rest| rest.starts_with('/') || root.ends_with('/'))
+}
+
+fn unpinned() -> Vec<Finding> {
+    let mut found = Findings::default();
+    found.warning(
+        "baseline",
+        "is not pinned in the baseline; add it with --write-baseline",
+    );
+    found.into_list()
+}
+
+impl Pin {
+    fn compare(&self, model: &ModelSummary) -> Vec<Finding> {
+        let mut found = Findings::default();
+        let Some(layers) = &model.layers else {
+            found.error(
+                "baseline",
+                "is pinned in the baseline, but its layers can no longer be counted; see above",
+            );
+            return found.into_list();
+        };
+        self.compare_layers(layers, &mut found);
+        for (what, pinned, now) in [
+            ("bytes", self.bytes, model.bytes),
+            ("multiply-accumulates", self.macs, layers.macs),
+        ] {
+            if now > pinned {
+                found.error(
+                    "baseline",
+                    format!("has {now} {what}, pinned are {pinned}; prune it again, or write the baseline anew with --write-baseline"),
+                );
+            }
+        }
+        found.into_list()
+    }
+
+    fn compare_layers(&self, layers: &LayerSummary, found: &mut Findings) {
+        const REMEDY: &str = "or write the baseline anew with --write-baseline";
+        let now: BTreeMap<&str, usize> = layers
+            .binary
+            .iter()
+            .map(|(n, f)| (n.as_str(), *f))
+            .collect();
+        if now.len() != self.layers.len() {
+            found.error(
+                "baseline",
+                format!(
+                    "has {} binary layers, pinned are {}; restore the export, {REMEDY}",
+                    now.len(),
+                    self.layers.len()
+                ),
+            );
+        }
+        for (name, &pinned) in &self.layers {
+            match now.get(name.as_str()) {
+                None => found.error_at(
+                    "baseline",
+                    name,
+                    format!("is no binary layer any more; restore the export, {REMEDY}"),
+                ),
+                Some(&n) if n > pinned => found.error_at(
+                    "baseline",
+                    name,
+                    format!("has {n} filters, pinned are {pinned}; prune it again, {REMEDY}"),
+                ),
+                Some(_) => {}
+            }
+        }
+        for name in now.keys().filter(|n| !self.layers.contains_key(**n)) {
+            found.error_at(
+                "baseline",
+                name,
+                format!("is a binary layer that is not pinned; restore the export, {REMEDY}"),
+            );
+        }
+    }
+}

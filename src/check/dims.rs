@@ -1,0 +1,93 @@
+//! Dynamic dimensions of the inputs, filled in so that a model can be run.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::onnx::proto::{
+    GraphProto, ModelProto, TensorShapeProto, tensor_shape_proto::dimension::Value, type_proto,
+};
+
+/// Sizes tried for a dimension that is neither a batch nor given: what small and large images are,
+/// and what sequences are.
+const SIZES: [i64; 4] = [32, 224, 8, 1];
+
+/// Sizes of dimensions by their names in the model (`--dim NAME=SIZE`).
+pub type Dims = BTreeMap<String, usize>;
+
+/// Copies of `model` whose inputs have static shapes, in the order to try them: the first dimension
+/// of each input is the batch, 1; all others have one size, if `given` names no other. One copy
+/// where only batches are dynamic.
+pub(super) fn filled(model: &ModelProto, given: &Dims) -> Vec<ModelProto> {
+    let Some(graph) = &model.graph else {
+        return Vec::new();
+    };
+    let batches = batch_names(graph);
+    let fill = |size: i64| {
+        let mut copy = model.clone();
+        let mut guessed = false;
+        for shape in shapes_mut(&mut copy) {
+            for (axis, dim) in shape.dim.iter_mut().enumerate() {
+                let name = match &dim.value {
+                    Some(Value::DimValue(n)) if *n > 0 => continue,
+                    Some(Value::DimParam(name)) => name.as_str(),
+                    _ => "",
+                };
+                let value = match given.get(name) {
+                    Some(&n) => i64::try_from(n).unwrap_or(i64::MAX),
+                    None if axis == 0 || batches.contains(name) => 1,
+                    None => {
+                        guessed = true;
+                        size
+                    }
+                };
+                dim.value = Some(Value::DimValue(value));
+            }
+        }
+        (copy, guessed)
+    };
+    let mut copies = Vec::new();
+    for size in SIZES {
+        let (copy, guessed) = fill(size);
+        copies.push(copy);
+        if !guessed {
+            break;
+        }
+    }
+    copies
+}
+
+/// Whether an input's rank is not declared: then nothing can be filled in.
+pub(super) fn without_shape(graph: &GraphProto) -> Option<&str> {
+    let initializers: HashSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
+    let mut inputs = graph
+        .input
+        .iter()
+        .filter(|v| !initializers.contains(v.name()));
+    let open = inputs.find(|v| {
+        let value = v.r#type.as_ref().and_then(|t| t.value.as_ref());
+        matches!(value, Some(type_proto::Value::TensorType(t)) if t.shape.is_none())
+    });
+    open.map(|v| v.name())
+}
+
+fn batch_names(graph: &GraphProto) -> HashSet<String> {
+    let shapes = graph
+        .input
+        .iter()
+        .filter_map(|v| match v.r#type.as_ref()?.value.as_ref()? {
+            type_proto::Value::TensorType(t) => t.shape.as_ref(),
+            _ => None,
+        });
+    let first = shapes.filter_map(|s| match s.dim.first()?.value.as_ref()? {
+        Value::DimParam(name) if !name.is_empty() => Some(name.clone()),
+        _ => None,
+    });
+    first.collect()
+}
+
+fn shapes_mut(model: &mut ModelProto) -> impl Iterator<Item = &mut TensorShapeProto> {
+    let inputs = model.graph.iter_mut().flat_map(|g| &mut g.input);
+    inputs.filter_map(|v| match v.r#type.as_mut()?.value.as_mut()? {
+        type_proto::Value::TensorType(t) => t.shape.as_mut(),
+        _ => None,
+    })
+}

@@ -1,0 +1,60 @@
+//! Findings as a JUnit file, which every CI system shows.
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use thiserror::Error;
+
+use super::finding::{Finding, Severity};
+use super::stages::FileReport;
+
+/// Why the file cannot be written as XML.
+#[derive(Debug, Error)]
+#[error("the JUnit report cannot be written: {0}")]
+pub struct JunitError(#[from] quick_junit::SerializeError);
+
+/// One test suite with a test case for each file; warnings are its output.
+///
+/// # Errors
+/// If the XML writer fails.
+pub fn junit(reports: &[FileReport]) -> Result<String, JunitError> {
+    let mut suite = TestSuite::new("onnx-bnnprune check");
+    for report in reports {
+        suite.add_test_case(case(report));
+    }
+    let mut all = Report::new("onnx-bnnprune");
+    all.add_test_suite(suite);
+    Ok(all.to_string()?)
+}
+
+fn case(report: &FileReport) -> TestCase {
+    let of = |severity: Severity| -> Vec<String> {
+        let matching = report.findings.iter().filter(|f| f.severity == severity);
+        matching.map(Finding::to_string).collect()
+    };
+    let errors = of(Severity::Error);
+    let status = match errors.first() {
+        None => TestCaseStatus::success(),
+        Some(first) => {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_message(first.as_str());
+            if let Some(f) = report
+                .findings
+                .iter()
+                .find(|f| f.severity == Severity::Error)
+            {
+                status.set_type(f.rule);
+            }
+            status.set_description(errors.join("\n"));
+            status
+        }
+    };
+    let mut case = TestCase::new(report.path.as_str(), status);
+    case.set_classname("onnx-bnnprune.check");
+    if let Ok(taken) = std::time::Duration::try_from_secs_f64(report.seconds) {
+        case.set_time(taken);
+    }
+    let warnings = of(Severity::Warning);
+    if !warnings.is_empty() {
+        case.set_system_out(warnings.join("\n"));
+    }
+    case
+}

@@ -1,0 +1,73 @@
+//! Findings for the terminal: a table of files, then a line for each finding.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
+
+use super::stages::FileReport;
+use crate::report::{bytes, grouped, short};
+
+/// Writes reports for people.
+pub fn render(reports: &[FileReport]) -> String {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .remove_style(TableComponent::HorizontalLines)
+        .remove_style(TableComponent::MiddleIntersections)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header([
+            "file",
+            "opset",
+            "binary layers",
+            "filters",
+            "MACs",
+            "bytes",
+            "result",
+        ]);
+    for report in reports {
+        table.add_row(row(report));
+    }
+    for column in table.column_iter_mut().skip(1).take(5) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut text = format!("{table}\n");
+    for report in reports {
+        for finding in &report.findings {
+            let severity = finding.severity.name();
+            text += &format!("{severity}: {}: {finding}\n", report.path);
+        }
+    }
+    let passed = reports.iter().filter(|r| r.passed).count();
+    let verdict = if passed == reports.len() {
+        "passed"
+    } else {
+        "FAILED"
+    };
+    text += &format!(
+        "{verdict}: {} of {} files are good\n",
+        grouped(passed as u64),
+        grouped(reports.len() as u64)
+    );
+    text
+}
+
+fn row(report: &FileReport) -> [String; 7] {
+    let model = report.model.as_ref();
+    let layers = model.and_then(|m| m.layers.as_ref());
+    let warnings = report.findings.len() - report.errors();
+    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let result = match (report.errors(), warnings) {
+        (0, 0) => "good".to_owned(),
+        (0, n) => format!("good, {}", counted(n, "warning")),
+        (n, _) => counted(n, "error"),
+    };
+    let of_model = |f: fn(&super::ModelSummary) -> String| model.map_or(String::new(), f);
+    let of_layers = |f: fn(&super::LayerSummary) -> String| layers.map_or(String::new(), f);
+    [
+        report.path.clone(),
+        of_model(|m| m.opset.to_string()),
+        of_layers(|l| l.binary.len().to_string()),
+        of_layers(|l| grouped(l.filters as u64)),
+        of_layers(|l| short(l.macs)),
+        of_model(|m| bytes(m.bytes)),
+        result,
+    ]
+}

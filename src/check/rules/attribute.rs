@@ -1,0 +1,136 @@
+//! Attributes: known, required, of the right type, with one value.
+
+use std::collections::HashSet;
+
+use super::{Context, label, node, tensor};
+use crate::check::finding::Findings;
+use crate::onnx::proto::{AttributeProto, NodeProto, attribute_proto::AttributeType};
+
+/// Before this version an attribute did not say its type.
+const IR_WITH_TYPES: i64 = 2;
+
+/// Checks one attribute of `n`.
+pub(super) fn apply(
+    a: &AttributeProto,
+    n: &NodeProto,
+    context: &Context<'_>,
+    findings: &mut Findings,
+) {
+    let name = a.name();
+    let mut wrong = |why: String| {
+        findings.error_at("attribute", label(n), format!("attribute '{name}' {why}"));
+    };
+    if name.is_empty() {
+        wrong("has no name; export the model anew".to_owned());
+    }
+    let held = held(a);
+    if held.len() > 1 {
+        let kinds: Vec<&str> = held.iter().map(|k| k.as_str_name()).collect();
+        wrong(format!(
+            "has several values ({}); keep one",
+            kinds.join(", ")
+        ));
+    }
+    let declared = a.r#type();
+    let kind = match (declared, held.first()) {
+        (AttributeType::Undefined, Some(&k)) => k,
+        (d, _) => d,
+    };
+    let reference = !a.ref_attr_name().is_empty();
+    if reference && !context.in_function {
+        wrong(format!(
+            "refers to '{}', which only functions have; export the model anew",
+            a.ref_attr_name()
+        ));
+    } else if !reference {
+        if declared == AttributeType::Undefined && context.ir >= IR_WITH_TYPES {
+            wrong("does not say its type; export the model anew".to_owned());
+        }
+        match held.first() {
+            Some(&k) if k != kind && held.len() == 1 => wrong(format!(
+                "is declared as {} but holds {}; export the model anew",
+                kind.as_str_name(),
+                k.as_str_name()
+            )),
+            None if matches!(kind, AttributeType::Tensor | AttributeType::Graph) => {
+                wrong("has no value; export the model anew".to_owned());
+            }
+            _ => {}
+        }
+    }
+    // Names with two underscores are a tool's own notes.
+    if let Some(s) = node::signature(n, context).filter(|_| !name.starts_with("__")) {
+        match s.attributes.iter().find(|known| known.name == name) {
+            None => wrong(format!(
+                "is none that {} has in this opset; remove it, or convert the model with onnx.version_converter",
+                n.op_type()
+            )),
+            Some(known) if known.kind != kind => wrong(format!(
+                "is {}, {} asks for {}; export the model anew",
+                kind.as_str_name(),
+                n.op_type(),
+                known.kind.as_str_name()
+            )),
+            Some(_) => {}
+        }
+    }
+    for t in a.t.iter().chain(&a.tensors) {
+        tensor::dense(t, Some(n), findings);
+    }
+    for t in a.sparse_tensor.iter().chain(&a.sparse_tensors) {
+        tensor::sparse(t, Some(n), findings);
+    }
+}
+
+/// Checks that no attribute occurs twice and that none is missing.
+pub(super) fn complete(n: &NodeProto, context: &Context<'_>, findings: &mut Findings) {
+    let mut names = HashSet::new();
+    for a in &n.attribute {
+        if !names.insert(a.name()) {
+            findings.error_at(
+                "attribute",
+                label(n),
+                format!("has the attribute '{}' twice; keep one", a.name()),
+            );
+        }
+    }
+    let required = node::signature(n, context)
+        .into_iter()
+        .flat_map(|s| &s.attributes);
+    for known in required.filter(|a| a.required && !names.contains(a.name)) {
+        findings.error_at(
+            "attribute",
+            label(n),
+            format!(
+                "lacks the attribute '{}' ({}), which {} needs; export the model anew",
+                known.name,
+                known.kind.as_str_name(),
+                n.op_type()
+            ),
+        );
+    }
+}
+
+/// The kinds of value that an attribute holds.
+fn held(a: &AttributeProto) -> Vec<AttributeType> {
+    use AttributeType as T;
+    [
+        (a.f.is_some(), T::Float),
+        (a.i.is_some(), T::Int),
+        (a.s.is_some(), T::String),
+        (a.t.is_some(), T::Tensor),
+        (a.g.is_some(), T::Graph),
+        (a.sparse_tensor.is_some(), T::SparseTensor),
+        (a.tp.is_some(), T::TypeProto),
+        (!a.floats.is_empty(), T::Floats),
+        (!a.ints.is_empty(), T::Ints),
+        (!a.strings.is_empty(), T::Strings),
+        (!a.tensors.is_empty(), T::Tensors),
+        (!a.graphs.is_empty(), T::Graphs),
+        (!a.sparse_tensors.is_empty(), T::SparseTensors),
+        (!a.type_protos.is_empty(), T::TypeProtos),
+    ]
+    .into_iter()
+    .filter_map(|(held, kind)| held.then_some(kind))
+    .collect()
+}

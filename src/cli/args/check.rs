@@ -1,0 +1,46 @@
+//! Arguments of `check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Model files, and folders to search for .onnx files
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Fail on files with more bytes or MACs, or other binary layers, than this file pins
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Pin what the files hold, if all are good
+    #[arg(long, value_name = "FILE", conflicts_with = "baseline")]
+    pub write_baseline: Option<PathBuf>,
+    /// Write the findings as JUnit XML too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Size of a dynamic dimension of the inputs (repeatable) [default: batch 1; else 32, 224, 8 or
+    /// 1, whichever runs first]
+    #[arg(long, value_name = "NAME=SIZE", value_parser = parse_dim)]
+    pub dim: Vec<(String, usize)>,
+    /// Seed of the made-up inputs
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// ONNX Runtime's shared library [default: searched, see README]
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// No progress bar
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+fn parse_dim(text: &str) -> Result<(String, usize), String> {
+    let parsed = text.rsplit_once('=').and_then(|(name, size)| {
+        let size = size.parse().ok().filter(|&n: &usize| n > 0)?;
+        (!name.is_empty()).then(|| (name.to_owned(), size))
+    });
+    parsed.ok_or_else(|| "must be NAME=SIZE with a positive size, such as height=224".to_owned())
+}

@@ -1,0 +1,98 @@
+//! `check`.
+
+use std::path::{Path, PathBuf};
+
+use onnx_bnnprune::check::{self, Baseline, CheckOptions, FileReport};
+use onnx_bnnprune::error::Error;
+use onnx_bnnprune::onnx::write_atomically;
+use onnx_bnnprune::progress::Observer as _;
+use onnx_bnnprune::verify::{OrtRuntime, Runtime as _};
+use rayon::prelude::*;
+
+use super::Printed;
+use super::args::CheckArgs;
+use super::progress::{Terminal, interrupted};
+use super::shared::json;
+
+/// Checks every file.
+pub fn run(args: &CheckArgs) -> Printed {
+    let baseline = args.baseline.as_deref().map(Baseline::load).transpose()?;
+    let files = check::find(&args.paths)?;
+    let runtime = OrtRuntime::new(args.ort_lib.as_deref())?;
+    let options = CheckOptions {
+        seed: args.seed,
+        dims: args.dim.iter().cloned().collect(),
+    };
+    let mut reports = check_all(&files, &runtime, &options, args.quiet)?;
+    if let Some(baseline) = &baseline {
+        baseline.compare(&mut reports, &args.paths);
+    }
+    let passed = reports.iter().all(|r| r.passed);
+    if let Some(path) = &args.junit {
+        write_atomically(path, check::junit(&reports)?.as_bytes())?;
+    }
+    if let Some(path) = &args.write_baseline {
+        write_baseline(path, &reports, passed)?;
+    }
+    if std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true") {
+        // The runner reads both streams; this one leaves the output to be parsed.
+        eprint!("{}", check::annotations(&reports));
+    }
+    let code = u8::from(!passed);
+    if !args.json {
+        return Ok((check::render(&reports), code));
+    }
+    let value = serde_json::json!({
+        "tool": "onnx-bnnprune",
+        "version": env!("CARGO_PKG_VERSION"),
+        "runtime": runtime.name(),
+        "runtime_version": runtime.version(),
+        "passed": passed,
+        "files": reports,
+    });
+    Ok((json(Path::new("--json"), &value)?, code))
+}
+
+/// Checks the files, several at a time, in their order.
+fn check_all(
+    files: &[PathBuf],
+    runtime: &OrtRuntime,
+    options: &CheckOptions,
+    quiet: bool,
+) -> Result<Vec<FileReport>, Error> {
+    let terminal = Terminal::new(quiet);
+    terminal.begin("checking", files.len() as u64);
+    let checked: Result<Vec<FileReport>, Error> = files
+        .par_iter()
+        .map(|file| {
+            if interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let report = check::check_file(file, runtime, options);
+            terminal.detail(&report.path);
+            terminal.advance(1);
+            Ok(report)
+        })
+        .collect();
+    terminal.end();
+    checked
+}
+
+fn write_baseline(path: &Path, reports: &[FileReport], passed: bool) -> Result<(), Error> {
+    if !passed {
+        eprintln!(
+            "warning: {}: not written, since not all files are good",
+            path.display()
+        );
+        return Ok(());
+    }
+    for report in reports {
+        if report.model.as_ref().is_none_or(|m| m.layers.is_none()) {
+            eprintln!(
+                "warning: {}: not pinned, since its layers could not be counted",
+                report.path
+            );
+        }
+    }
+    Ok(Baseline::of(reports).save(path)?)
+}
