@@ -30,20 +30,14 @@ pub(super) fn inner(graph: &Graph<'_>, facts: &Facts, proto: &GraphProto, found:
     }
 }
 
-/// Compares a graph output's declared shape with the one it has.
-pub(super) fn output(proto: &GraphProto, name: &str, shape: &[usize], found: &mut Findings) {
-    let value = proto.output.iter().find(|v| v.name() == name);
-    if let Some(declared) = value.and_then(declared)
-        && !fits(&declared, shape)
-    {
-        found.error(
-            "shapes",
-            format!(
-                "graph output '{name}' is declared as {} but has the shape {shape:?}; correct the declaration, or export the model anew",
-                shown(&declared)
-            ),
-        );
-    }
+/// What is wrong with a graph output's declared shape, which has turned out to be `shape`.
+pub(super) fn output(proto: &GraphProto, name: &str, shape: &[usize]) -> Option<String> {
+    let value = proto.output.iter().find(|v| v.name() == name)?;
+    let declared = declared(value).filter(|d| !fits(d, shape))?;
+    Some(format!(
+        "graph output '{name}' is declared as {} but has the shape {shape:?}; correct the declaration, or export the model anew",
+        shown(&declared)
+    ))
 }
 
 /// The declared dimensions, `None` where free.

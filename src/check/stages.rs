@@ -157,7 +157,10 @@ fn run(
             Err(e) => failure = failure.or(Some(e)),
         }
     }
-    let mut why = failure.unwrap_or_else(|| "it has no graph".to_owned());
+    let mut why = failure.unwrap_or_else(|| "has no graph".to_owned());
+    if !OPSETS.contains(&default_opset(model)) {
+        why += "; convert it with onnx.version_converter";
+    }
     if copies.len() > 1 {
         why += "; if its input sizes are to blame, give them with --dim NAME=SIZE";
     }
@@ -174,19 +177,23 @@ fn trial(model: &ModelProto, runtime: &OrtRuntime, seed: u64) -> Result<Trial, S
 
 /// Judges what the run gave.
 fn judge(model: &ModelProto, found: Trial, findings: &mut Findings) {
-    let outputs = match found {
-        Trial::Ran(outputs) => outputs,
+    let (outputs, guessed) = match found {
+        Trial::Ran { outputs, guessed } => (outputs, guessed),
         Trial::NotRun(why) => {
-            findings.warning(
-                "runtime",
-                format!("loads in ONNX Runtime, but was not run: {why}"),
-            );
-            return;
+            let message = format!("loads in ONNX Runtime, but was not run: {why}");
+            return findings.warning("runtime", message);
+        }
+    };
+    let mut note = |rule, message: String| match &guessed {
+        None => findings.error(rule, message),
+        // What was fed may be to blame.
+        Some(input) => {
+            findings.warning(rule, format!("{message} (input '{input}' was a guess)"));
         }
     };
     for output in outputs {
         if output.non_finite > 0 {
-            findings.error(
+            note(
                 "finite",
                 format!(
                     "output '{}' holds {} NaN or infinite of {} values on made-up inputs (normal, mean 0, deviation 1); look for divisions by 0 and logarithms or roots of negative numbers",
@@ -194,8 +201,10 @@ fn judge(model: &ModelProto, found: Trial, findings: &mut Findings) {
                 ),
             );
         }
-        if let (Some(graph), Some(shape)) = (&model.graph, &output.shape) {
-            shapes::output(graph, &output.name, shape, findings);
+        if let (Some(graph), Some(shape)) = (&model.graph, &output.shape)
+            && let Some(why) = shapes::output(graph, &output.name, shape)
+        {
+            note("shapes", why);
         }
     }
 }

@@ -17,7 +17,12 @@ const MAX_ELEMENTS: usize = 1 << 28;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trial {
     /// It ran.
-    Ran(Vec<TrialOutput>),
+    Ran {
+        /// What came out.
+        outputs: Vec<TrialOutput>,
+        /// An input of integers or text: other values may give other shapes, or no numbers.
+        guessed: Option<String>,
+    },
     /// It loads, but there is no telling what to feed it, and why.
     NotRun(String),
 }
@@ -66,7 +71,7 @@ impl OrtRuntime {
             }
         }
         match (outputs_of(&mut session, inputs), guessed) {
-            (Ok(outputs), _) => Ok(Trial::Ran(outputs)),
+            (Ok(outputs), guessed) => Ok(Trial::Ran { outputs, guessed }),
             (Err(reason), Some(input)) => Ok(Trial::NotRun(format!(
                 "input '{input}' takes integers or text, and what was made up does not suit: {reason}"
             ))),
