@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 pub mod autograd;
+mod bisection;
 pub mod data;
 pub mod error;
 pub mod graph;

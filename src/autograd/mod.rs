@@ -14,6 +14,7 @@ mod binary;
 mod broadcast;
 mod export;
 mod import;
+mod integer;
 pub mod kernels;
 pub mod loss;
 mod network;

@@ -224,8 +224,7 @@ impl<'a> Trainer<'a> {
     /// What the frozen part gives for an input.
     pub(super) fn prefix(&self, span: &Span, x: ArrayD<f32>) -> Result<Cut, TrainError> {
         let start = self.network.start(x)?;
-        let trace = self.network.forward(&start, span.from, Mode::default())?;
-        Ok(self.network.cut_of(&trace))
+        Ok(self.network.infer_to(&start, span.from)?)
     }
 
     /// One epoch of training the parameters of `phase`; the mean loss.

@@ -47,6 +47,14 @@ impl Op for Binarize {
         "Sign"
     }
 
+    fn is_monotone(&self, _: &[Option<&ArrayD<f32>>]) -> bool {
+        self.values.is_sorted() || self.values.iter().rev().is_sorted()
+    }
+
+    fn is_ternary(&self) -> bool {
+        self.values.iter().all(|v| [-1.0, 0.0, 1.0].contains(v))
+    }
+
     fn forward(
         &self,
         inputs: &[&ArrayD<f32>],

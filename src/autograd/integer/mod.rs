@@ -1,0 +1,8 @@
+//! Binary layers on integers: a sum of ±1 is exact in any order, and what follows it up to the next
+//! binariser is one threshold per filter.
+
+mod chain;
+mod infer;
+mod layer;
+
+pub(in crate::autograd) use layer::IntegerForm;
