@@ -4,7 +4,7 @@
 //! cargo run --release --example engine -- MODEL.onnx inference [--batch 128] [--repeat 5]
 //! ```
 //!
-//! Phases: `inference`; `mask N`, a mask step of the Nth unit (from 0) with the frozen part below
+//! Phases: `inference`; `mask LAYER`, a mask step of the unit that the layer belongs to, with the frozen part below
 //! computed beforehand; `retrain`, a full step. Prints a line of JSON: milliseconds per image of
 //! each repetition, the loss of the first step, and the gradient of M (mask phase).
 
@@ -40,14 +40,14 @@ struct Args {
     images: Option<PathBuf>,
 }
 
-#[derive(Subcommand, Clone, Copy)]
+#[derive(Subcommand)]
 enum Phase {
     /// The logits.
     Inference,
-    /// A mask step of one unit.
+    /// A mask step of the unit that a layer belongs to.
     Mask {
-        /// Which, from 0.
-        unit: usize,
+        /// A layer of it.
+        layer: String,
     },
     /// A step of the whole network.
     Retrain,
@@ -88,9 +88,10 @@ fn run(args: &Args) -> Result<(), Failure> {
     let labels: Vec<usize> = (0..args.batch).map(|i| i % classes).collect();
     let mut cut = network.start(x.clone())?;
     let mut mask = None;
-    if let Phase::Mask { unit } = args.phase {
+    if let Phase::Mask { layer } = &args.phase {
         let (units, _) = units(&view.graph, &view.layers, &view.analysis, &[]);
-        let unit = units.get(unit).ok_or("no such unit")?;
+        let unit = units.iter().find(|u| u.layers.contains(layer));
+        let unit = unit.ok_or_else(|| format!("{layer}: is not a layer that can be masked"))?;
         // Every fourth filter is masked.
         let m = (0..unit.filters).map(|f| if f % 4 == 1 { -1e-4 } else { 1e-4 });
         let m = ArrayD::from_shape_vec(vec![unit.filters], m.collect())?;
