@@ -2,7 +2,7 @@
 
 use ndarray::ArrayD;
 
-use super::layer::IntegerLayer;
+use super::layer::{IntegerForm, IntegerLayer};
 use crate::autograd::kernels::packed::{Thresholds, Windows};
 use crate::autograd::network::{Input, Network, StepId, ValueId};
 use crate::autograd::ops::Context;
@@ -86,11 +86,17 @@ impl Chain {
 
     /// What becomes of the layer's sums, found by computing the chain itself at integers. `None` if
     /// it is not one threshold (or two, with 0 between them) per filter.
-    pub fn thresholds(&self, network: &Network, layer: &IntegerLayer) -> Option<Thresholds> {
+    pub fn thresholds(
+        &self,
+        network: &Network,
+        form: &IntegerForm,
+        layer: &IntegerLayer,
+    ) -> Option<Thresholds> {
         let channels = layer.scale.len();
-        let most = i64::try_from(layer.form.fan_in()).ok()?;
+        let most = i64::try_from(form.fan_in()).ok()?;
         let all = self.steps.len();
-        let at = |sums: &[i64], steps: usize| self.values(network, layer, sums, steps);
+        let rank = form.output.len();
+        let at = |sums: &[i64], steps: usize| self.values(network, layer, sums, (rank, steps));
         let (low, high) = (vec![-most; channels], vec![most; channels]);
         if let Some(pool) = self.pool {
             // The largest sum must give the largest value where pooling chooses.
@@ -125,9 +131,9 @@ impl Chain {
         network: &Network,
         layer: &IntegerLayer,
         sums: &[i64],
-        count: usize,
+        (rank, count): (usize, usize),
     ) -> Option<Vec<f32>> {
-        let mut shape = vec![1; layer.form.output.len()];
+        let mut shape = vec![1; rank];
         *shape.get_mut(1)? = sums.len();
         let affine = layer.scale.iter().zip(&layer.bias);
         let y = sums.iter().zip(affine).map(|(&n, (s, b))| s * n as f32 + b);

@@ -1,15 +1,14 @@
 //! A forward pass that keeps nothing, with binary activations packed from layer to layer.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ndarray::ArrayD;
+use rayon::prelude::*;
 
 use super::chain::Chain;
-use super::layer::IntegerLayer;
-use crate::autograd::binary::BinaryId;
-use crate::autograd::kernels::packed::{Codes, binarised};
-use crate::autograd::network::{Input, Network, StepId};
+use super::layer::{IntegerForm, IntegerLayer};
+use crate::autograd::kernels::packed::{Codes, Thresholds, binarised};
+use crate::autograd::network::{Input, Network, StepId, ValueId};
 use crate::autograd::ops::Context;
 use crate::autograd::parallel::array;
 use crate::autograd::trace::{Cut, RunError};
@@ -38,15 +37,35 @@ impl Held {
     }
 }
 
-/// The pass.
-struct Pass<'a> {
+/// A binary layer ready to run, and what goes with it.
+#[derive(Debug)]
+struct Ready {
+    layer: IntegerLayer,
+    chain: Option<(Chain, Thresholds)>,
+}
+
+/// What all passes of a call have in common.
+struct Plan<'a> {
     network: &'a Network,
     end: StepId,
-    values: Vec<Option<Held>>,
-    weights: BTreeMap<BinaryId, ArrayD<f32>>,
+    /// For each step its binary layer, once some pass has come there.
+    ready: Vec<OnceLock<Option<Ready>>>,
+    weights: Vec<OnceLock<ArrayD<f32>>>,
     /// For each value the steps of the network that read it.
     readers: Vec<Vec<usize>>,
+    last_read: Vec<Option<usize>>,
 }
+
+/// One run over some images.
+struct Pass<'a> {
+    plan: &'a Plan<'a>,
+    values: Vec<Option<Held>>,
+}
+
+/// Elements of the input that a pass takes together, so that what it computes stays in the cache.
+const PASS_ELEMENTS: usize = 1 << 14;
+/// Images that a pass takes at most.
+const PASS_IMAGES: usize = 64;
 
 impl Network {
     /// Runs the steps from the cut up to `end` (exclusive) by running statistics, and gives what a
@@ -56,65 +75,100 @@ impl Network {
     /// If shapes do not fit, or the cut lacks a value.
     pub fn infer_to(&self, from: &Cut, end: StepId) -> Result<Cut, RunError> {
         let end = StepId(end.0.min(self.steps.len()));
-        let start = StepId(from.step.0.min(end.0));
-        let mut readers = vec![Vec::new(); self.value_count];
-        for (i, step) in self.steps.iter().enumerate() {
+        let plan = Plan::new(self, end);
+        let batch = from.values.first().map_or(0, |(_, x)| x.shape()[0]);
+        let elements: usize = self.input_shape.iter().product();
+        let images = (PASS_ELEMENTS / elements.max(1)).clamp(1, PASS_IMAGES);
+        if batch <= images {
+            return plan.run(from);
+        }
+        let parts: Vec<Cut> = (0..batch.div_ceil(images))
+            .into_par_iter()
+            .map(|i| plan.run(&from.rows(i * images..((i + 1) * images).min(batch))))
+            .collect::<Result<_, _>>()?;
+        Ok(Cut::joined(parts))
+    }
+}
+
+impl<'a> Plan<'a> {
+    fn new(network: &'a Network, end: StepId) -> Self {
+        let mut readers = vec![Vec::new(); network.value_count];
+        for (i, step) in network.steps.iter().enumerate() {
             for input in &step.inputs {
                 if let Input::Value(v) = input {
                     readers[v.0].push(i);
                 }
             }
         }
-        let mut pass = Pass {
-            network: self,
+        Self {
+            network,
             end,
-            values: vec![None; self.value_count],
-            weights: BTreeMap::new(),
+            ready: network.steps.iter().map(|_| OnceLock::new()).collect(),
+            weights: network.binary.iter().map(|_| OnceLock::new()).collect(),
             readers,
+            last_read: network.last_reads(end),
+        }
+    }
+
+    fn run(&self, from: &Cut) -> Result<Cut, RunError> {
+        let start = from.step.0.min(self.end.0);
+        let mut pass = Pass {
+            plan: self,
+            values: vec![None; self.network.value_count],
         };
         for (v, x) in &from.values {
             if let Some(slot) = pass.values.get_mut(v.0) {
                 *slot = Some(Held::Float(Arc::clone(x)));
             }
         }
-        let last_read = self.last_reads(end);
-        let mut done = vec![false; self.steps.len()];
-        for i in start.0..end.0 {
+        let mut done = vec![false; self.network.steps.len()];
+        for i in start..self.end.0 {
             if !done[i] {
-                for step in pass.step(StepId(i))? {
-                    done[step] = true;
-                }
+                pass.step(StepId(i))?.iter().for_each(|&s| done[s] = true);
             }
-            for input in &self.steps[i].inputs {
+            for input in &self.network.steps[i].inputs {
                 if let Input::Value(v) = input
-                    && last_read[v.0] == Some(i)
+                    && self.last_read[v.0] == Some(i)
                 {
                     pass.values[v.0] = None;
                 }
             }
         }
-        let values = self.cut(end).into_iter();
+        let values = self.network.cut(self.end).into_iter();
         Ok(Cut {
-            step: end,
+            step: self.end,
             values: values
                 .filter_map(|v| Some((v, pass.values[v.0].as_ref()?.float())))
                 .collect(),
         })
     }
+
+    /// The binary layer at a step.
+    fn ready(&self, at: StepId, form: &IntegerForm) -> Option<&Ready> {
+        let prepare = || {
+            let layer = IntegerLayer::of(self.network, self.network.step(at), form)?;
+            let chain = Chain::behind(self.network, at, self.end, &self.readers);
+            let chain = chain
+                .filter(|_| form.geometry.groups == 1)
+                .and_then(|chain| {
+                    let thresholds = chain.thresholds(self.network, form, &layer)?;
+                    Some((chain, thresholds))
+                });
+            Some(Ready { layer, chain })
+        };
+        self.ready[at.0].get_or_init(prepare).as_ref()
+    }
 }
 
 impl Pass<'_> {
     /// Computes a step, and the steps behind it that go with it; those.
-    fn step(&mut self, at: StepId) -> Result<Vec<usize>, RunError> {
-        let step = self.network.step(at);
-        if let Some(steps) = self.binary(at) {
-            return Ok(steps);
-        }
-        for input in &step.inputs {
-            if let Input::Binary(b) = input {
-                let weight = || self.network.effective_weight(*b);
-                self.weights.entry(*b).or_insert_with(weight);
-            }
+    fn step(&mut self, at: StepId) -> Result<&[usize], RunError> {
+        let network = self.plan.network;
+        let step = network.step(at);
+        if self.binary(at) {
+            let ready = self.plan.ready[at.0].get().and_then(Option::as_ref);
+            let chain = ready.and_then(|r| r.chain.as_ref());
+            return Ok(chain.map_or(&[], |(chain, _)| &chain.steps[..]));
         }
         let floats = step
             .inputs
@@ -136,8 +190,11 @@ impl Pass<'_> {
             .zip(&floats)
             .filter_map(|(i, float)| match i {
                 Input::Value(_) => float.as_deref(),
-                Input::Param(p) => Some(&self.network.param(*p).value),
-                Input::Binary(b) => self.weights.get(b),
+                Input::Param(p) => Some(&network.param(*p).value),
+                Input::Binary(b) => {
+                    let weight = || network.effective_weight(*b);
+                    Some(self.plan.weights[b.0].get_or_init(weight))
+                }
             })
             .collect();
         let context = Context {
@@ -149,45 +206,46 @@ impl Pass<'_> {
             reason: e.0,
         })?;
         self.values[step.output.0] = Some(Held::Float(Arc::new(y)));
-        Ok(Vec::new())
+        Ok(&[])
     }
 
-    /// A binary layer on integers, with the chain behind it if there is one: the steps of that.
-    /// `None` for any other step.
-    fn binary(&mut self, at: StepId) -> Option<Vec<usize>> {
-        let step = self.network.step(at);
+    /// A binary layer on integers, with the chain behind it if there is one. False, and nothing
+    /// done, for any other step.
+    fn binary(&mut self, at: StepId) -> bool {
+        match self.integers(at) {
+            Some((output, held)) => {
+                self.values[output.0] = Some(held);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn integers(&self, at: StepId) -> Option<(ValueId, Held)> {
+        let network = self.plan.network;
+        let step = network.step(at);
         let Input::Value(v) = step.inputs.first()? else {
             return None;
         };
         let input = self.values[v.0].as_ref()?;
-        let layer = IntegerLayer::of(self.network, step, input.shape())?;
+        let form = IntegerForm::of(network, step, input.shape())?;
         let codes = match input {
-            Held::Codes(codes, _) if codes.shape() == layer.form.input() => Arc::clone(codes),
-            held => Arc::new(layer.pack(&held.float())?),
+            Held::Codes(codes, _) if codes.shape() == form.input() => Arc::clone(codes),
+            held => Arc::new(form.pack(&held.float())?),
         };
-        if let Some((chain, found)) = self.chained(at, &layer, &codes) {
-            self.values[chain.output.0] = Some(found);
-            return Some(chain.steps);
-        }
-        let y = layer.forward(&codes);
-        self.values[step.output.0] = Some(Held::Float(Arc::new(y)));
-        Some(Vec::new())
-    }
-
-    fn chained(&self, at: StepId, layer: &IntegerLayer, x: &Codes) -> Option<(Chain, Held)> {
-        let g = &layer.form.geometry;
-        let chain = Chain::behind(self.network, at, self.end, &self.readers)?;
-        let windows = chain.windows(self.network, [g.out_height, g.out_width])?;
-        let thresholds = chain.thresholds(self.network, layer)?;
-        if g.groups != 1 {
-            return None;
-        }
-        let codes = binarised(g, x, &layer.weight, windows.as_ref(), &thresholds);
+        let Ready { layer, chain } = self.plan.ready(at, &form)?;
+        let g = &form.geometry;
+        let Some((chain, thresholds)) = chain else {
+            let y = layer.forward(&form, &codes);
+            return Some((step.output, Held::Float(Arc::new(y))));
+        };
+        let windows = chain.windows(network, [g.out_height, g.out_width])?;
+        let codes = binarised(g, &codes, &layer.weight, windows.as_ref(), thresholds);
         let [n, c, h, w] = codes.shape();
-        let shape = match layer.form.output.len() {
+        let shape = match form.output.len() {
             2 => vec![n, c],
             _ => vec![n, c, h, w],
         };
-        Some((chain, Held::Codes(Arc::new(codes), shape)))
+        Some((chain.output, Held::Codes(Arc::new(codes), shape)))
     }
 }

@@ -24,10 +24,9 @@ pub struct IntegerForm {
     pub beta: f32,
 }
 
-/// A binary layer with its present weights.
+/// A binary layer's present weights.
 #[derive(Debug)]
 pub(super) struct IntegerLayer {
-    pub form: IntegerForm,
     pub weight: SignWeight,
     /// Of each filter, `alpha` included.
     pub scale: Vec<f32>,
@@ -36,32 +35,42 @@ pub(super) struct IntegerLayer {
 }
 
 impl IntegerForm {
+    /// The form of the layer at `step` for an input of that shape. `None` if it is not binary, or
+    /// the kernels do not have its geometry.
+    pub(super) fn of(network: &Network, step: &Step, input: &[usize]) -> Option<Self> {
+        let (Input::Value(_), Input::Binary(id)) = (step.inputs.first()?, step.inputs.get(1)?)
+        else {
+            return None;
+        };
+        let form = step.op.integer_form(input, network.latent(*id).shape())?;
+        usable(&form.geometry).then_some(form)
+    }
+
+    /// The input as codes; `None` if it holds anything but -1, 0 and +1.
+    pub(super) fn pack(&self, x: &ArrayD<f32>) -> Option<Codes> {
+        Codes::pack(slice(x), self.input())
+    }
+
     /// `[N, C, H, W]` of the packed input.
-    pub fn input(&self) -> [usize; 4] {
+    pub(super) fn input(&self) -> [usize; 4] {
         let g = &self.geometry;
         [g.batch, g.channels, g.height, g.width]
     }
 
     /// Products of a sum, at most.
-    pub fn fan_in(&self) -> usize {
+    pub(super) fn fan_in(&self) -> usize {
         let g = &self.geometry;
         g.channels / g.groups * g.kernel[0] * g.kernel[1]
     }
 }
 
 impl IntegerLayer {
-    /// The layer at `step` for an input of that shape. `None` if it is not binary, a weight is 0, or
-    /// the kernels do not have its geometry.
-    pub fn of(network: &Network, step: &Step, input: &[usize]) -> Option<Self> {
-        let (Input::Value(_), Input::Binary(id)) = (step.inputs.first()?, step.inputs.get(1)?)
-        else {
+    /// The layer at `step`. `None` if a weight is 0.
+    pub fn of(network: &Network, step: &Step, form: &IntegerForm) -> Option<Self> {
+        let Input::Binary(id) = step.inputs.get(1)? else {
             return None;
         };
         let latent = network.latent(*id);
-        let form = step.op.integer_form(input, latent.shape())?;
-        if !usable(&form.geometry) {
-            return None;
-        }
         let filters = form.geometry.filters;
         let bias = match step.inputs.get(2) {
             None => vec![0.0; filters],
@@ -79,24 +88,18 @@ impl IntegerLayer {
         let weight = SignWeight::pack(&signs, form.strides, &form.geometry)?;
         let scale: Vec<f32> = network.scales(*id).iter().map(|s| s * form.alpha).collect();
         (scale.len() == filters).then_some(Self {
-            form,
             weight,
             scale,
             bias,
         })
     }
 
-    /// The input as codes; `None` if it holds anything but -1, 0 and +1.
-    pub fn pack(&self, x: &ArrayD<f32>) -> Option<Codes> {
-        Codes::pack(slice(x), self.form.input())
-    }
-
     /// The layer's output.
-    pub fn forward(&self, x: &Codes) -> ArrayD<f32> {
-        let mut y = vec![0.0; self.form.output.iter().product()];
+    pub fn forward(&self, form: &IntegerForm, x: &Codes) -> ArrayD<f32> {
+        let mut y = vec![0.0; form.output.iter().product()];
         let factors = (&self.scale[..], &self.bias[..]);
-        scaled(&self.form.geometry, x, &self.weight, factors, &mut y);
-        array(&self.form.output, y)
+        scaled(&form.geometry, x, &self.weight, factors, &mut y);
+        array(&form.output, y)
     }
 }
 
@@ -111,7 +114,8 @@ impl Network {
         step: &Step,
         x: &ArrayD<f32>,
     ) -> Option<ArrayD<f32>> {
-        let layer = IntegerLayer::of(self, step, x.shape())?;
-        Some(layer.forward(&layer.pack(x)?))
+        let form = IntegerForm::of(self, step, x.shape())?;
+        let codes = form.pack(x)?;
+        Some(IntegerLayer::of(self, step, &form)?.forward(&form, &codes))
     }
 }
