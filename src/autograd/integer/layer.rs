@@ -6,7 +6,6 @@ use crate::autograd::binary::BinaryId;
 use crate::autograd::kernels::ConvGeometry;
 use crate::autograd::kernels::packed::{Codes, SignWeight, WeightStrides, scaled, usable};
 use crate::autograd::network::{Input, Network, Step};
-use crate::autograd::ops::sign;
 use crate::autograd::parallel::{array, slice};
 
 /// A layer as a convolution of integers: `y = alpha · scale · dot + beta · bias`.
@@ -83,9 +82,8 @@ impl IntegerLayer {
             }
             Some(_) => return None,
         };
-        let zero = network.binary[id.0].zero;
-        let signs: Vec<f32> = latent.iter().map(|&w| sign(w, zero)).collect();
-        let weight = SignWeight::pack(&signs, form.strides, &form.geometry)?;
+        let one = network.binary[id.0].zero > 0.0;
+        let weight = SignWeight::pack(slice(latent), form.strides, &form.geometry, one)?;
         let scale: Vec<f32> = network.scales(*id).iter().map(|s| s * form.alpha).collect();
         (scale.len() == filters).then_some(Self {
             weight,

@@ -3,15 +3,18 @@
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_loadu_si128, _mm256_add_epi8, _mm256_add_epi16,
-    _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cvtepi8_epi16,
-    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_storeu_si256,
+    _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cmpgt_epi16, _mm256_cvtepi8_epi16,
+    _mm256_extract_epi32, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_packs_epi16, _mm256_packus_epi16, _mm256_packus_epi32,
+    _mm256_permute4x64_epi64, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_sign_epi16, _mm256_storeu_si256, _mm256_sub_epi16,
 };
 
+use super::thresholds::{Block, CODES};
 use super::{Dots, FILTERS, PIXELS, TABLES};
 
 /// Steps that a sum of bytes bears: each adds at most 4, and 31 · 4 < 128.
-const BYTE_STEPS: usize = 31;
+pub(super) const BYTE_STEPS: usize = 31;
 
 /// What [`super::portable::tile`] computes.
 ///
@@ -66,4 +69,38 @@ pub(super) unsafe fn tile(
             _mm256_storeu_si256(to.add(1), wide[1]);
         }
     }
+}
+
+/// What [`super::portable::codes`] computes.
+///
+/// # Safety
+/// The processor must have AVX2.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn codes(dots: &[i16; FILTERS], block: &Block) -> [u8; CODES] {
+    // SAFETY: each of the four arrays holds 32 numbers of two bytes, two registers; the loads are
+    // unaligned ones.
+    let load = |v: &[i16; FILTERS], half: usize| unsafe {
+        _mm256_loadu_si256(v.as_ptr().add(16 * half).cast::<__m256i>())
+    };
+    // Of each lane how many of the two thresholds are reached: comparison gives -1.
+    let digits = |half: usize| {
+        let u = _mm256_sign_epi16(load(dots, half), load(&block.direction, half));
+        let zero = _mm256_cmpgt_epi16(u, load(&block.below_zero, half));
+        let one = _mm256_cmpgt_epi16(u, load(&block.below_one, half));
+        _mm256_sub_epi16(_mm256_setzero_si256(), _mm256_add_epi16(zero, one))
+    };
+    let bytes = _mm256_packs_epi16(digits(0), digits(1));
+    let bytes = _mm256_permute4x64_epi64::<0b1101_1000>(bytes);
+    // 2, 6, 18 and 54 of each four, summed.
+    let pairs = _mm256_maddubs_epi16(bytes, _mm256_set1_epi32(0x3612_0602));
+    let sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    let sums = _mm256_packus_epi32(sums, sums);
+    let sums = _mm256_packus_epi16(sums, sums);
+    let (low, high) = (
+        _mm256_extract_epi32::<0>(sums),
+        _mm256_extract_epi32::<4>(sums),
+    );
+    let [a, b, c, d] = low.to_le_bytes();
+    let [e, f, g, h] = high.to_le_bytes();
+    [a, b, c, d, e, f, g, h]
 }

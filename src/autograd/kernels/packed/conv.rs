@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::codes::{Codes, PER_CODE, ZEROS, code};
-use super::{ConvGeometry, Dots, FILTERS, Instructions, PIXELS, SignWeight};
+use super::codes::{Codes, PER_CODE, ZEROS};
+use super::thresholds::{Block, CODES};
+use super::{ConvGeometry, Dots, FILTERS, Instructions, PIXELS, SignWeight, Thresholds};
 
 /// Most products a sum of 16 bits bears.
 const MOST_PRODUCTS: usize = 32_000;
@@ -135,13 +136,11 @@ impl<'a> Plan<'a> {
             }
         }
         let filters = g.filters / g.groups;
-        let mut dots = [[0; FILTERS]; PIXELS];
+        let mut dots = [[[0; FILTERS]; PIXELS]; 2];
         for group in 0..g.groups {
             let first_code = group * (g.channels / g.groups) / PER_CODE;
-            for block in 0..self.weight.blocks() {
-                let weights = self.weight.block(group, block);
-                let first = group * filters + block * FILTERS;
-                let some = (filters - block * FILTERS).min(FILTERS);
+            for block in (0..self.weight.blocks()).step_by(2) {
+                let weights = [block, block + 1].map(|b| self.weight.block(group, b));
                 for (t, tile) in bases.chunks(PIXELS).enumerate() {
                     // What is missing in the last tile is computed like its first pixel.
                     let mut base = [tile[0] + first_code; PIXELS];
@@ -149,8 +148,12 @@ impl<'a> Plan<'a> {
                         *b = at + first_code;
                     }
                     self.instructions
-                        .tile(x, &base, &self.offsets, weights, &mut dots);
-                    sink(first, some, t * PIXELS, tile.len(), &dots);
+                        .tiles(x, &base, &self.offsets, weights, &mut dots);
+                    for (b, dots) in (block..self.weight.blocks()).zip(&dots) {
+                        let first = group * filters + b * FILTERS;
+                        let some = (filters - b * FILTERS).min(FILTERS);
+                        sink(first, some, t * PIXELS, tile.len(), dots);
+                    }
                 }
             }
         }
@@ -201,39 +204,6 @@ pub(super) fn scaled_with(
         });
 }
 
-/// What becomes of a dot product n of each filter, with u = direction · n: +1 from `positive` on,
-/// 0 from `not_negative` on, else -1.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Thresholds {
-    /// 1 or -1.
-    pub direction: Vec<i16>,
-    /// The least u that gives 0 or +1.
-    pub not_negative: Vec<i16>,
-    /// The least u that gives +1.
-    pub positive: Vec<i16>,
-}
-
-impl Thresholds {
-    /// The codes of one pixel's dot products, from `filter` (a multiple of four) on.
-    // direction · n does not overflow: |n| is at most MOST_PRODUCTS; of an empty window (i16::MIN) it
-    // wraps around.
-    #[inline(always)]
-    fn codes(&self, dots: &[i16], filter: usize, to: &mut [u8]) {
-        let mut digits = [1u8; FILTERS];
-        let range = filter..filter + dots.len();
-        let each = self.direction[range.clone()].iter();
-        let each = each.zip(&self.not_negative[range.clone()]);
-        let each = each.zip(&self.positive[range]);
-        for ((digit, &n), ((&d, &zero), &one)) in digits.iter_mut().zip(dots).zip(each) {
-            let u = n.wrapping_mul(d);
-            *digit = u8::from(u >= zero) + u8::from(u >= one);
-        }
-        for (to, digits) in to.iter_mut().zip(digits.chunks_exact(PER_CODE)) {
-            *to = code([digits[0], digits[1], digits[2], digits[3]]);
-        }
-    }
-}
-
 /// The windows of a pooling: for each output row, and for each output column, the input positions
 /// that it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,10 +225,21 @@ pub fn binarised(
     windows: Option<&Windows>,
     thresholds: &Thresholds,
 ) -> Codes {
+    binarised_with(g, x, weight, (windows, thresholds), Instructions::detect())
+}
+
+pub(super) fn binarised_with(
+    g: &ConvGeometry,
+    x: &Codes,
+    weight: &SignWeight,
+    (windows, thresholds): (Option<&Windows>, &Thresholds),
+    instructions: Instructions,
+) -> Codes {
     check(g, x);
     assert_eq!(g.groups, 1, "groups of a binarised convolution");
     assert_eq!(thresholds.positive.len(), g.filters, "thresholds");
-    let plan = Plan::new(g, weight, Instructions::detect());
+    let plan = Plan::new(g, weight, instructions);
+    let blocks = thresholds.blocks();
     let [height, width] = match windows {
         Some(w) => [w.rows.len(), w.columns.len()],
         None => [g.out_height, g.out_width],
@@ -274,24 +255,24 @@ pub fn binarised(
     outputs.zip(inputs).for_each_init(
         || (Scratch::default(), Vec::new()),
         |(scratch, sums), (out, x)| match windows {
-            None => plan.run(x, scratch, |filter, filters, pixel, pixels, dots| {
+            None => plan.run(x, scratch, |filter, _, pixel, pixels, dots| {
                 for (p, dots) in (pixel..).zip(&dots[..pixels]) {
                     let at = p * codes + filter / PER_CODE;
-                    let to = &mut out[at..(p + 1) * codes];
-                    thresholds.codes(&dots[..filters], filter, to);
+                    let block = &blocks[filter / FILTERS];
+                    block.write(instructions, dots, &mut out[at..(p + 1) * codes]);
                 }
             }),
             Some(windows) => {
-                let plane = g.out_plane() * g.filters;
+                let width = blocks.len() * FILTERS;
+                let plane = g.out_plane() * width;
                 sums.resize(x.len() / (g.height * g.width * plan.codes) * plane, 0);
-                plan.run(x, scratch, |filter, filters, pixel, pixels, dots| {
+                plan.run(x, scratch, |filter, _, pixel, pixels, dots| {
                     for (p, dots) in (pixel..).zip(&dots[..pixels]) {
-                        let to = p * g.filters + filter;
-                        sums[to..to + filters].copy_from_slice(&dots[..filters]);
+                        sums[p * width + filter..][..FILTERS].copy_from_slice(dots);
                     }
                 });
                 for (sums, out) in sums.chunks_exact(plane).zip(out.chunks_exact_mut(image)) {
-                    pool(g, sums, windows, thresholds, out);
+                    pool(g.out_width, sums, windows, (&blocks, instructions), out);
                 }
             }
         },
@@ -299,31 +280,28 @@ pub fn binarised(
     out
 }
 
-/// The largest sums of each window `[OH, OW, O]`, binarised.
+/// The largest sums of each window, of sums `[OH, OW, blocks, 32]`, binarised.
 fn pool(
-    g: &ConvGeometry,
+    width: usize,
     sums: &[i16],
     windows: &Windows,
-    thresholds: &Thresholds,
+    (blocks, instructions): (&[Block], Instructions),
     out: &mut [u8],
 ) {
-    let codes = g.filters.div_ceil(PER_CODE);
-    let mut most = vec![i16::MIN; g.filters];
-    let mut pixels = out.chunks_exact_mut(codes);
-    for rows in &windows.rows {
-        for (columns, to) in windows.columns.iter().zip(&mut pixels) {
-            most.fill(i16::MIN);
+    let filters = blocks.len() * FILTERS;
+    let positions = windows.rows.iter();
+    let positions = positions.flat_map(|y| windows.columns.iter().map(move |x| (y, x)));
+    let codes = out.len() / (windows.rows.len() * windows.columns.len()).max(1);
+    for ((rows, columns), to) in positions.zip(out.chunks_exact_mut(codes)) {
+        for (i, block) in blocks.iter().enumerate() {
+            let mut most = [i16::MIN; FILTERS];
             for y in rows {
                 for x in columns {
-                    let at = (y * g.out_width + x) * g.filters;
-                    let sums = &sums[at..at + g.filters];
+                    let sums = &sums[(y * width + x) * filters + i * FILTERS..][..FILTERS];
                     most.iter_mut().zip(sums).for_each(|(m, &s)| *m = s.max(*m));
                 }
             }
-            for (i, dots) in most.chunks(FILTERS).enumerate() {
-                let filter = i * FILTERS;
-                thresholds.codes(dots, filter, &mut to[filter / PER_CODE..]);
-            }
+            block.write(instructions, &most, &mut to[i * CODES..]);
         }
     }
 }

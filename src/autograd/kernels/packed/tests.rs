@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::conv::scaled_with;
+use super::conv::{binarised_with, scaled_with};
 use super::*;
 use crate::autograd::kernels::conv_forward;
 
@@ -85,7 +85,7 @@ fn packed(g: &ConvGeometry, x: &[f32], weight: &[f32]) -> (Codes, SignWeight) {
         channel: area,
     };
     let codes = Codes::pack(x, [g.batch, g.channels, g.height, g.width]).unwrap();
-    (codes, SignWeight::pack(weight, strides, g).unwrap())
+    (codes, SignWeight::pack(weight, strides, g, false).unwrap())
 }
 
 proptest! {
@@ -102,7 +102,7 @@ proptest! {
             let f = i / plane % g.filters;
             scale[f] * y + bias[f]
         }).collect();
-        for instructions in [Instructions::detect(), Instructions::Portable] {
+        for instructions in Instructions::all() {
             let mut found = vec![f32::NAN; y.len()];
             scaled_with(&g, &codes, &signs, (&scale, &bias), &mut found, instructions);
             prop_assert_eq!(&found, &expected, "{:?}", instructions);
@@ -127,7 +127,6 @@ proptest! {
             true => Windows { rows: halves(g.out_height), columns: halves(g.out_width) },
             false => Windows { rows: singles(g.out_height), columns: singles(g.out_width) },
         };
-        let found = binarised(&g, &codes, &signs, pooled.then_some(&windows), &thresholds);
         let mut expected = Vec::new();
         for image in y.chunks(g.filters * g.out_plane()) {
             for (f, plane) in image.chunks(g.out_plane()).enumerate() {
@@ -143,7 +142,11 @@ proptest! {
                 }
             }
         }
-        prop_assert_eq!(found.unpack(), expected);
+        for instructions in Instructions::all() {
+            let how = (pooled.then_some(&windows), &thresholds);
+            let found = binarised_with(&g, &codes, &signs, how, instructions);
+            prop_assert_eq!(found.unpack(), &expected[..], "{:?}", instructions);
+        }
     }
 }
 
@@ -167,7 +170,8 @@ fn a_zero_weight_has_no_sign() {
         filter: 1,
         channel: 1,
     };
+    assert!(SignWeight::pack(&[1.0, 0.0], strides, &g, true).is_some());
     for w in [0.0, f32::NAN] {
-        assert!(SignWeight::pack(&[1.0, w], strides, &g).is_none());
+        assert!(SignWeight::pack(&[1.0, w], strides, &g, false).is_none());
     }
 }

@@ -1,5 +1,7 @@
 //! Weights of ±1: the signs of 32 filters for four channels in 32 nibbles.
 
+use rayon::prelude::*;
+
 use super::codes::PER_CODE;
 use super::{ConvGeometry, FILTERS};
 
@@ -25,12 +27,19 @@ pub struct SignWeight {
 }
 
 impl SignWeight {
-    /// Packs the signs of `weight`; `None` if one of them is neither positive nor negative.
+    /// Packs the signs of `weight`; `None` if one of them is neither positive nor negative, unless
+    /// `zero_is_one` and it is 0.
     ///
     /// # Panics
     /// If a weight that the geometry needs lies beyond the slice.
-    pub fn pack(weight: &[f32], strides: WeightStrides, g: &ConvGeometry) -> Option<Self> {
-        if !weight.iter().all(|&w| w > 0.0 || w < 0.0) {
+    pub fn pack(
+        weight: &[f32],
+        strides: WeightStrides,
+        g: &ConvGeometry,
+        zero_is_one: bool,
+    ) -> Option<Self> {
+        let signed = |w: f32| (w > 0.0) | (w < 0.0) | (zero_is_one & (w == 0.0));
+        if !weight.iter().fold(true, |all, &w| all & signed(w)) {
             return None;
         }
         let area = g.kernel[0] * g.kernel[1];
@@ -38,21 +47,21 @@ impl SignWeight {
         let codes = channels.div_ceil(PER_CODE);
         let (steps, blocks) = (area * codes, filters.div_ceil(FILTERS));
         let mut data = vec![0; g.groups * blocks * steps * FILTERS];
-        for o in 0..g.filters {
-            let (group, within) = (o / filters, o % filters);
-            let block = group * blocks + within / FILTERS;
-            let to = &mut data[block * steps * FILTERS..(block + 1) * steps * FILTERS];
-            for c in 0..channels {
-                let bit = 1 << (c % PER_CODE);
-                let from = &weight[o * strides.filter + c * strides.channel..][..area];
-                for (k, &w) in from.iter().enumerate() {
-                    if w > 0.0 {
-                        let step = k * codes + c / PER_CODE;
-                        to[step * FILTERS + within % FILTERS] |= bit;
+        data.par_chunks_mut((steps * FILTERS).max(1))
+            .enumerate()
+            .for_each(|(i, to)| {
+                let (group, block) = (i / blocks, i % blocks);
+                for lane in 0..FILTERS.min(filters - block * FILTERS) {
+                    let o = group * filters + block * FILTERS + lane;
+                    for c in 0..channels {
+                        let from = &weight[o * strides.filter + c * strides.channel..][..area];
+                        let to = to[c / PER_CODE * FILTERS + lane..].iter_mut();
+                        for (to, &w) in to.step_by(codes * FILTERS).zip(from) {
+                            *to |= u8::from(w >= 0.0) << (c % PER_CODE);
+                        }
                     }
                 }
-            }
-        }
+            });
         Some(Self {
             data,
             steps,
@@ -65,8 +74,11 @@ impl SignWeight {
         self.blocks
     }
 
-    /// The nibbles of a block, 32 for each step.
+    /// The nibbles of a block, 32 for each step; none if there is no such block.
     pub(super) fn block(&self, group: usize, block: usize) -> &[u8] {
+        if block >= self.blocks {
+            return &[];
+        }
         let size = self.steps * FILTERS;
         let start = (group * self.blocks + block) * size;
         &self.data[start..start + size]
