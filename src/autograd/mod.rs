@@ -33,6 +33,7 @@ pub use batch_norm::{Folded, UnfoldError};
 pub use binary::{BinaryId, BinaryWeight, LatentOrigin, ScaleMode};
 pub use export::ExportError;
 pub use import::ImportError;
+pub use integer::Inference;
 pub use network::{EditError, Input, MaskSpec, Network, Step, StepId, ValueId};
 pub use ops::softmax::Head;
 pub use ops::{BatchNorm, BatchStatistics, Op, ShapeError};

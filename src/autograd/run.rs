@@ -1,11 +1,13 @@
 //! Running the network forward and backward.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ndarray::ArrayD;
 
 use super::binary::BinaryId;
+use super::integer::Inference;
 use super::network::{Input, Network, StepId, ValueId};
 use super::ops::{Backward, Context, Saved};
 use super::parallel::update;
@@ -300,12 +302,7 @@ impl Network {
     /// # Errors
     /// If shapes do not fit, or the cut lacks a value.
     pub fn infer_from(&self, from: &Cut) -> Result<ArrayD<f32>, RunError> {
-        let mut end = self.infer_to(from, self.end())?.values.into_iter();
-        let logits = end.find(|(v, _)| *v == self.logits);
-        let (_, logits) = logits.ok_or_else(|| RunError::Missing {
-            node: "graph output".to_owned(),
-        })?;
-        Ok(Arc::unwrap_or_clone(logits))
+        Inference::new(Cow::Borrowed(self), self.end()).logits(from)
     }
 
     /// The graph's own output for `x`: the logits, through the softmax if the graph ends in one.

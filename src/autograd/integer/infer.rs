@@ -1,5 +1,6 @@
 //! A forward pass that keeps nothing, with binary activations packed from layer to layer.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use ndarray::ArrayD;
@@ -44,9 +45,11 @@ struct Ready {
     chain: Option<(Chain, Thresholds)>,
 }
 
-/// What all passes of a call have in common.
-struct Plan<'a> {
-    network: &'a Network,
+/// A network's first steps, ready to run: packed weights and thresholds are computed once. It is of
+/// the network as it was; what is changed there afterwards does not come here.
+#[derive(Debug)]
+pub struct Inference<'n> {
+    network: Cow<'n, Network>,
     end: StepId,
     /// For each step its binary layer, once some pass has come there.
     ready: Vec<OnceLock<Option<Ready>>>,
@@ -58,7 +61,7 @@ struct Plan<'a> {
 
 /// One run over some images.
 struct Pass<'a> {
-    plan: &'a Plan<'a>,
+    plan: &'a Inference<'a>,
     values: Vec<Option<Held>>,
 }
 
@@ -74,24 +77,14 @@ impl Network {
     /// # Errors
     /// If shapes do not fit, or the cut lacks a value.
     pub fn infer_to(&self, from: &Cut, end: StepId) -> Result<Cut, RunError> {
-        let end = StepId(end.0.min(self.steps.len()));
-        let plan = Plan::new(self, end);
-        let batch = from.values.first().map_or(0, |(_, x)| x.shape()[0]);
-        let elements: usize = self.input_shape.iter().product();
-        let images = (PASS_ELEMENTS / elements.max(1)).clamp(1, PASS_IMAGES);
-        if batch <= images {
-            return plan.run(from);
-        }
-        let parts: Vec<Cut> = (0..batch.div_ceil(images))
-            .into_par_iter()
-            .map(|i| plan.run(&from.rows(i * images..((i + 1) * images).min(batch))))
-            .collect::<Result<_, _>>()?;
-        Ok(Cut::joined(parts))
+        Inference::new(Cow::Borrowed(self), end).run(from)
     }
 }
 
-impl<'a> Plan<'a> {
-    fn new(network: &'a Network, end: StepId) -> Self {
+impl<'n> Inference<'n> {
+    /// The steps of `network` before `end`.
+    pub fn new(network: Cow<'n, Network>, end: StepId) -> Self {
+        let end = StepId(end.0.min(network.steps.len()));
         let mut readers = vec![Vec::new(); network.value_count];
         for (i, step) in network.steps.iter().enumerate() {
             for input in &step.inputs {
@@ -101,16 +94,55 @@ impl<'a> Plan<'a> {
             }
         }
         Self {
-            network,
             end,
             ready: network.steps.iter().map(|_| OnceLock::new()).collect(),
             weights: network.binary.iter().map(|_| OnceLock::new()).collect(),
             readers,
             last_read: network.last_reads(end),
+            network,
         }
     }
 
-    fn run(&self, from: &Cut) -> Result<Cut, RunError> {
+    /// The start of a run on `x` `[N, …]`.
+    ///
+    /// # Errors
+    /// If a sample has another shape than the model's input.
+    pub fn start(&self, x: ArrayD<f32>) -> Result<Cut, RunError> {
+        self.network.start(x)
+    }
+
+    /// Runs the steps from the cut on, and gives what a run from the end needs.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or the cut lacks a value.
+    pub fn run(&self, from: &Cut) -> Result<Cut, RunError> {
+        let batch = from.values.first().map_or(0, |(_, x)| x.shape()[0]);
+        let elements: usize = self.network.input_shape.iter().product();
+        let images = (PASS_ELEMENTS / elements.max(1)).clamp(1, PASS_IMAGES);
+        if batch <= images {
+            return self.pass(from);
+        }
+        let parts: Vec<Cut> = (0..batch.div_ceil(images))
+            .into_par_iter()
+            .map(|i| self.pass(&from.rows(i * images..((i + 1) * images).min(batch))))
+            .collect::<Result<_, _>>()?;
+        Ok(Cut::joined(parts))
+    }
+
+    /// The logits of a run from the cut on, where this goes to the network's end.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or the cut lacks a value.
+    pub fn logits(&self, from: &Cut) -> Result<ArrayD<f32>, RunError> {
+        let mut values = self.run(from)?.values.into_iter();
+        let logits = values.find(|(v, _)| *v == self.network.logits);
+        let (_, logits) = logits.ok_or_else(|| RunError::Missing {
+            node: "graph output".to_owned(),
+        })?;
+        Ok(Arc::unwrap_or_clone(logits))
+    }
+
+    fn pass(&self, from: &Cut) -> Result<Cut, RunError> {
         let start = from.step.0.min(self.end.0);
         let mut pass = Pass {
             plan: self,
@@ -146,12 +178,12 @@ impl<'a> Plan<'a> {
     /// The binary layer at a step.
     fn ready(&self, at: StepId, form: &IntegerForm) -> Option<&Ready> {
         let prepare = || {
-            let layer = IntegerLayer::of(self.network, self.network.step(at), form)?;
-            let chain = Chain::behind(self.network, at, self.end, &self.readers);
+            let layer = IntegerLayer::of(&self.network, self.network.step(at), form)?;
+            let chain = Chain::behind(&self.network, at, self.end, &self.readers);
             let chain = chain
                 .filter(|_| form.geometry.groups == 1)
                 .and_then(|chain| {
-                    let thresholds = chain.thresholds(self.network, form, &layer)?;
+                    let thresholds = chain.thresholds(&self.network, form, &layer)?;
                     Some((chain, thresholds))
                 });
             Some(Ready { layer, chain })
@@ -163,7 +195,7 @@ impl<'a> Plan<'a> {
 impl Pass<'_> {
     /// Computes a step, and the steps behind it that go with it; those.
     fn step(&mut self, at: StepId) -> Result<&[usize], RunError> {
-        let network = self.plan.network;
+        let network = &*self.plan.network;
         let step = network.step(at);
         if self.binary(at) {
             let ready = self.plan.ready[at.0].get().and_then(Option::as_ref);
@@ -222,7 +254,7 @@ impl Pass<'_> {
     }
 
     fn integers(&self, at: StepId) -> Option<(ValueId, Held)> {
-        let network = self.plan.network;
+        let network = &*self.plan.network;
         let step = network.step(at);
         let Input::Value(v) = step.inputs.first()? else {
             return None;

@@ -5,4 +5,5 @@ mod chain;
 mod infer;
 mod layer;
 
-pub(in crate::autograd) use layer::IntegerForm;
+pub use infer::Inference;
+pub use layer::IntegerForm;

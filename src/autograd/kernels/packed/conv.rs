@@ -23,7 +23,7 @@ pub fn usable(g: &ConvGeometry) -> bool {
     let area = 16 * (g.height * g.width + g.out_plane()) + 4096;
     let limit = u32::MAX as usize / 2;
     (1..=MOST_PRODUCTS).contains(&products)
-        && (g.groups == 1 || channels % PER_CODE == 0)
+        && (g.groups == 1 || channels.is_multiple_of(PER_CODE))
         && height.saturating_mul(width) <= area
         && area.saturating_mul(g.channels) < limit
 }
@@ -297,8 +297,10 @@ fn pool(
             let mut most = [i16::MIN; FILTERS];
             for y in rows {
                 for x in columns {
-                    let sums = &sums[(y * width + x) * filters + i * FILTERS..][..FILTERS];
-                    most.iter_mut().zip(sums).for_each(|(m, &s)| *m = s.max(*m));
+                    let sums = &sums[(y * width + x) * filters + i * FILTERS..];
+                    if let Some(sums) = sums.first_chunk::<FILTERS>() {
+                        most = std::array::from_fn(|l| most[l].max(sums[l]));
+                    }
                 }
             }
             block.write(instructions, &most, &mut to[i * CODES..]);
