@@ -1,6 +1,7 @@
 //! Arguments, commands, progress, exit codes; no logic.
 
 mod args;
+mod check;
 mod eval;
 mod inspect;
 mod progress;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         Some(Command::Inspect(a)) => unless_interrupted(inspect::run(a)),
         Some(Command::Eval(a)) => unless_interrupted(eval::run(a)),
         Some(Command::Verify(a)) => unless_interrupted(verify::run(a)),
+        Some(Command::Check(a)) => unless_interrupted(check::run(a)),
         None => prune::run(&cli.prune),
     };
     match outcome {

@@ -41,6 +41,13 @@ pub struct LoadError {
     kind: LoadErrorKind,
 }
 
+impl LoadError {
+    /// The reason, without the file's name.
+    pub fn kind(&self) -> &LoadErrorKind {
+        &self.kind
+    }
+}
+
 /// The reasons a [`LoadError`] can have.
 #[derive(Debug, Error)]
 #[non_exhaustive]
