@@ -82,6 +82,22 @@ pub enum LoadErrorKind {
 impl Model {
     /// Reads and decodes `path`, and loads external data (which must lie in the model's folder).
     pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let named = |kind| LoadError {
+            path: path.to_owned(),
+            kind,
+        };
+        let model = Self::load_inner(path).map_err(named)?;
+        match super::default_opset(&model.proto) {
+            opset if OPSETS.contains(&opset) => Ok(model),
+            opset => Err(named(LoadErrorKind::Opset(opset))),
+        }
+    }
+
+    /// Reads a model of any opset: to be looked at, not to be rewritten.
+    ///
+    /// # Errors
+    /// As [`Model::load`], but for the opset.
+    pub fn load_any_opset(path: &Path) -> Result<Self, LoadError> {
         Self::load_inner(path).map_err(|kind| LoadError {
             path: path.to_owned(),
             kind,
@@ -106,10 +122,6 @@ impl Model {
         let mut files = BTreeSet::new();
         if let Some(graph) = proto.graph.as_mut() {
             each_tensor(graph, &mut |t| load_external(t, &folder, &mut files))?;
-        }
-        let opset = super::default_opset(&proto);
-        if !OPSETS.contains(&opset) {
-            return Err(LoadErrorKind::Opset(opset));
         }
         Ok(Self {
             path: path.to_owned(),
