@@ -4,11 +4,12 @@
 //! [`onnx`] reads and writes the file, [`graph`] indexes it, [`recognize`] finds the binary
 //! layers, [`autograd`] runs and differentiates the network, [`subsidiary`] learns which
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
-//! in a runtime, [`report`] says so. [`check`] judges files in CI. [`data`] supplies the images; [`qonnx`] writes QONNX files as
+//! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images; [`qonnx`] writes QONNX files as
 //! standard ONNX for runtimes.
 #![warn(missing_docs)]
 
 pub mod autograd;
+mod bisection;
 pub mod check;
 pub mod data;
 pub mod error;

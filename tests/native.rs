@@ -3,7 +3,7 @@
 mod common;
 
 use common::{gray, logits, max_abs_diff, network, test_digits};
-use onnx_bnnprune::autograd::Network;
+use onnx_bnnprune::autograd::{Mode, Network};
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::pipeline::View;
 
@@ -23,5 +23,28 @@ fn native_logits_equal_those_of_onnx_runtime_on_every_fixture() {
             &logits(&path, data.len()),
         );
         assert!(diff < 1e-4, "{}: logits differ by {diff}", path.display());
+    }
+}
+
+/// The packed path from layer to layer gives the bits of the steps one by one.
+#[test]
+fn inference_on_integers_is_exact() {
+    let data = test_digits();
+    let batch = data.batch(&(0..64).collect::<Vec<_>>(), &gray());
+    for path in common::NETWORKS.map(network) {
+        let model = Model::load(&path).unwrap();
+        let view = View::new(&path, &model.proto).unwrap();
+        let native = Network::import(&view.graph, &view.facts, &view.layers).unwrap();
+        let start = native.start(batch.clone()).unwrap();
+        let trace = native
+            .forward(&start, native.end(), Mode::default())
+            .unwrap();
+        let expected = trace.value(native.logits()).unwrap();
+        assert_eq!(
+            &native.infer(batch.clone()).unwrap(),
+            expected,
+            "{}",
+            path.display()
+        );
     }
 }

@@ -1,11 +1,13 @@
 //! Running the network forward and backward.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ndarray::ArrayD;
 
 use super::binary::BinaryId;
+use super::integer::Inference;
 use super::network::{Input, Network, StepId, ValueId};
 use super::ops::{Backward, Context, Saved};
 use super::parallel::update;
@@ -89,7 +91,7 @@ impl Network {
 
     /// For each value the last step before `end` that reads it; `usize::MAX` if it is read at or
     /// behind `end`, or is the network's output.
-    fn last_reads(&self, end: StepId) -> Vec<Option<usize>> {
+    pub(super) fn last_reads(&self, end: StepId) -> Vec<Option<usize>> {
         let mut last = vec![None; self.value_count];
         for (i, step) in self.steps.iter().enumerate() {
             for input in &step.inputs {
@@ -135,14 +137,18 @@ impl Network {
         let context = Context {
             batch_statistics: from.is_some_and(|from| id >= from),
         };
-        let (y, saved) = step
-            .op
-            .forward(&inputs, context)
-            .map_err(|e| RunError::Step {
-                node: step.name.clone(),
-                op: step.op.name(),
-                reason: e.0,
-            })?;
+        let integer = inputs.first().and_then(|x| self.integer_forward(step, x));
+        let (y, saved) = match integer {
+            Some(y) => (y, Saved::Nothing),
+            None => step
+                .op
+                .forward(&inputs, context)
+                .map_err(|e| RunError::Step {
+                    node: step.name.clone(),
+                    op: step.op.name(),
+                    reason: e.0,
+                })?,
+        };
         let shapes = match moves {
             true => inputs.iter().map(|x| x.shape().to_vec()).collect(),
             false => Vec::new(),
@@ -296,12 +302,7 @@ impl Network {
     /// # Errors
     /// If shapes do not fit, or the cut lacks a value.
     pub fn infer_from(&self, from: &Cut) -> Result<ArrayD<f32>, RunError> {
-        let mut trace = self.forward(from, self.end(), Mode::default())?;
-        let logits = trace.values[self.logits.0].take();
-        let logits = logits.ok_or_else(|| RunError::Missing {
-            node: "graph output".to_owned(),
-        })?;
-        Ok(Arc::unwrap_or_clone(logits))
+        Inference::new(Cow::Borrowed(self), self.end()).logits(from)
     }
 
     /// The graph's own output for `x`: the logits, through the softmax if the graph ends in one.

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::binary::BinaryId;
 use super::network::{StepId, ValueId};
 use super::ops::{BatchStatistics, Saved};
-use super::parallel::update;
+use super::parallel::{array, slice, update};
 use super::param::ParamId;
 
 /// Why a run failed.
@@ -69,6 +69,40 @@ impl Cut {
                 .map(|(v, x)| (*v, Arc::new(x.select(Axis(0), rows))))
                 .collect(),
         }
+    }
+}
+
+impl Cut {
+    /// Some samples of the batch.
+    pub(super) fn rows(&self, range: std::ops::Range<usize>) -> Self {
+        let part = |x: &ArrayD<f32>| x.slice_axis(Axis(0), range.clone().into()).to_owned();
+        let values = self.values.iter();
+        Self {
+            step: self.step,
+            values: values.map(|(v, x)| (*v, Arc::new(part(x)))).collect(),
+        }
+    }
+
+    /// One batch of several, which are at the same position.
+    pub(super) fn joined(parts: Vec<Self>) -> Self {
+        let mut parts = parts.into_iter();
+        let Some(mut all) = parts.next() else {
+            return Self {
+                step: StepId(0),
+                values: Vec::new(),
+            };
+        };
+        let rest: Vec<Self> = parts.collect();
+        for (i, (_, x)) in all.values.iter_mut().enumerate() {
+            let mut shape = x.shape().to_vec();
+            let mut data = slice(x).to_vec();
+            for part in &rest {
+                data.extend_from_slice(slice(&part.values[i].1));
+                shape[0] += part.values[i].1.shape()[0];
+            }
+            *x = Arc::new(array(&shape, data));
+        }
+        all
     }
 }
 

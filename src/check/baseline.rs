@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::files::key;
-use super::finding::{Finding, Findings};
+use super::finding::Findings;
 use super::stages::{FileReport, LayerSummary, ModelSummary};
 use crate::onnx::{SaveError, write_atomically};
 
@@ -19,7 +19,7 @@ const FORMAT: &str = "onnx-bnnprune-baseline/1";
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
     format: String,
-    files: BTreeMap<String, Pin>,
+    models: BTreeMap<String, Pin>,
 }
 
 /// What one file is expected to hold, at most.
@@ -46,10 +46,10 @@ impl Baseline {
     /// Of files that were all found good. Those whose layers could not be looked at are not pinned.
     pub fn of(reports: &[FileReport]) -> Self {
         let pin = |r: &FileReport| {
-            let model = r.model.as_ref()?;
+            let model = r.summary.as_ref()?;
             let layers = model.layers.as_ref()?;
             let pin = Pin {
-                layers: layers.binary.iter().cloned().collect(),
+                layers: layers.filters.clone(),
                 bytes: model.bytes,
                 macs: layers.macs,
             };
@@ -57,7 +57,7 @@ impl Baseline {
         };
         Self {
             format: FORMAT.to_owned(),
-            files: reports.iter().filter_map(pin).collect(),
+            models: reports.iter().filter_map(pin).collect(),
         }
     }
 
@@ -99,7 +99,7 @@ impl Baseline {
     /// that are gone.
     pub fn compare(&self, reports: &mut Vec<FileReport>, roots: &[PathBuf]) {
         for report in reports.iter_mut() {
-            let found = match (self.files.get(&report.path), &report.model) {
+            let found = match (self.models.get(&report.path), &report.summary) {
                 (Some(pin), Some(model)) => pin.compare(model),
                 (Some(_), None) => continue,
                 (None, _) => unpinned(),
@@ -108,7 +108,7 @@ impl Baseline {
         }
         let seen: BTreeSet<String> = reports.iter().map(|r| r.path.clone()).collect();
         let roots: Vec<String> = roots.iter().map(|r| key(r)).collect();
-        for name in self.files.keys().filter(|n| !seen.contains(*n)) {
+        for name in self.models.keys().filter(|n| !seen.contains(*n)) {
             if roots.iter().any(|root| lies_under(name, root)) {
                 let why = "is pinned in the baseline but not there; restore it, or write the baseline anew with --write-baseline";
                 reports.push(FileReport::failed(Path::new(name), "baseline", why));
@@ -125,24 +125,24 @@ fn lies_under(name: &str, root: &str) -> bool {
             .is_some_and(|rest| rest.starts_with('/') || root.ends_with('/'))
 }
 
-fn unpinned() -> Vec<Finding> {
+fn unpinned() -> Findings {
     let mut found = Findings::default();
     found.warning(
         "baseline",
         "is not pinned in the baseline; add it with --write-baseline",
     );
-    found.into_list()
+    found
 }
 
 impl Pin {
-    fn compare(&self, model: &ModelSummary) -> Vec<Finding> {
+    fn compare(&self, model: &ModelSummary) -> Findings {
         let mut found = Findings::default();
         let Some(layers) = &model.layers else {
             found.error(
                 "baseline",
                 "is pinned in the baseline, but its layers can no longer be counted; see above",
             );
-            return found.into_list();
+            return found;
         };
         self.compare_layers(layers, &mut found);
         for (what, pinned, now) in [
@@ -156,16 +156,12 @@ impl Pin {
                 );
             }
         }
-        found.into_list()
+        found
     }
 
     fn compare_layers(&self, layers: &LayerSummary, found: &mut Findings) {
         const REMEDY: &str = "or write the baseline anew with --write-baseline";
-        let now: BTreeMap<&str, usize> = layers
-            .binary
-            .iter()
-            .map(|(n, f)| (n.as_str(), *f))
-            .collect();
+        let now = &layers.filters;
         if now.len() != self.layers.len() {
             found.error(
                 "baseline",
@@ -177,7 +173,7 @@ impl Pin {
             );
         }
         for (name, &pinned) in &self.layers {
-            match now.get(name.as_str()) {
+            match now.get(name) {
                 None => found.error_at(
                     "baseline",
                     name,
@@ -191,7 +187,7 @@ impl Pin {
                 Some(_) => {}
             }
         }
-        for name in now.keys().filter(|n| !self.layers.contains_key(**n)) {
+        for name in now.keys().filter(|n| !self.layers.contains_key(*n)) {
             found.error_at(
                 "baseline",
                 name,

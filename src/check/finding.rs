@@ -8,8 +8,7 @@ use serde::Serialize;
 const MOST: usize = 50;
 
 /// Whether a finding makes the file bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// It does.
     Error,
@@ -31,8 +30,10 @@ impl Severity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How bad it is.
+    #[serde(skip)]
     pub severity: Severity,
-    /// Which rule it breaks: one stable word for each.
+    /// What was checked: one stable word for each rule.
+    #[serde(rename = "check")]
     pub rule: &'static str,
     /// The node concerned, if it is one.
     pub node: Option<String>,

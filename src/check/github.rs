@@ -6,7 +6,7 @@ use super::stages::FileReport;
 pub fn annotations(reports: &[FileReport]) -> String {
     let mut text = String::new();
     for report in reports {
-        for finding in &report.findings {
+        for finding in report.findings() {
             text += &format!(
                 "::{} file={},title=onnx-bnnprune check ({})::{}\n",
                 finding.severity.name(),

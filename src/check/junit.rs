@@ -3,7 +3,7 @@
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use thiserror::Error;
 
-use super::finding::{Finding, Severity};
+use super::finding::Finding;
 use super::stages::FileReport;
 
 /// Why the file cannot be written as XML.
@@ -26,24 +26,16 @@ pub fn junit(reports: &[FileReport]) -> Result<String, JunitError> {
 }
 
 fn case(report: &FileReport) -> TestCase {
-    let of = |severity: Severity| -> Vec<String> {
-        let matching = report.findings.iter().filter(|f| f.severity == severity);
-        matching.map(Finding::to_string).collect()
+    let lines = |findings: &[Finding]| -> String {
+        let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
+        lines.join("\n")
     };
-    let errors = of(Severity::Error);
-    let status = match errors.first() {
+    let status = match report.problems.first() {
         None => TestCaseStatus::success(),
         Some(first) => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status.set_message(first.as_str());
-            if let Some(f) = report
-                .findings
-                .iter()
-                .find(|f| f.severity == Severity::Error)
-            {
-                status.set_type(f.rule);
-            }
-            status.set_description(errors.join("\n"));
+            status.set_type(first.rule).set_message(first.to_string());
+            status.set_description(lines(&report.problems));
             status
         }
     };
@@ -52,9 +44,8 @@ fn case(report: &FileReport) -> TestCase {
     if let Ok(taken) = std::time::Duration::try_from_secs_f64(report.seconds) {
         case.set_time(taken);
     }
-    let warnings = of(Severity::Warning);
-    if !warnings.is_empty() {
-        case.set_system_out(warnings.join("\n"));
+    if !report.notes.is_empty() {
+        case.set_system_out(lines(&report.notes));
     }
     case
 }

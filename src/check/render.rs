@@ -30,31 +30,26 @@ pub fn render(reports: &[FileReport]) -> String {
     }
     let mut text = format!("{table}\n");
     for report in reports {
-        for finding in &report.findings {
+        for finding in report.findings() {
             let severity = finding.severity.name();
             text += &format!("{severity}: {}: {finding}\n", report.path);
         }
     }
-    let passed = reports.iter().filter(|r| r.passed).count();
-    let verdict = if passed == reports.len() {
-        "passed"
+    let bad = reports.iter().filter(|r| !r.passed).count();
+    let models = if reports.len() == 1 {
+        "model"
     } else {
-        "FAILED"
+        "models"
     };
-    text += &format!(
-        "{verdict}: {} of {} files are good\n",
-        grouped(passed as u64),
-        grouped(reports.len() as u64)
-    );
+    text += &format!("{} {models} checked, {bad} bad\n", reports.len());
     text
 }
 
 fn row(report: &FileReport) -> [String; 7] {
-    let model = report.model.as_ref();
+    let model = report.summary.as_ref();
     let layers = model.and_then(|m| m.layers.as_ref());
-    let warnings = report.findings.len() - report.errors();
     let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    let result = match (report.errors(), warnings) {
+    let result = match (report.problems.len(), report.notes.len()) {
         (0, 0) => "good".to_owned(),
         (0, n) => format!("good, {}", counted(n, "warning")),
         (n, _) => counted(n, "error"),
@@ -64,8 +59,8 @@ fn row(report: &FileReport) -> [String; 7] {
     [
         report.path.clone(),
         of_model(|m| m.opset.to_string()),
-        of_layers(|l| l.binary.len().to_string()),
-        of_layers(|l| grouped(l.filters as u64)),
+        of_layers(|l| l.binary_layers.to_string()),
+        of_layers(|l| grouped(l.binary_filters as u64)),
         of_layers(|l| short(l.macs)),
         of_model(|m| bytes(m.bytes)),
         result,

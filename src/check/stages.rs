@@ -1,5 +1,6 @@
 //! One file through all checks.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::onnx::{Model, OPSETS, default_opset, to_bytes};
 use crate::qonnx;
 use crate::recognize;
 use crate::rewrite::cost;
-use crate::verify::{OrtRuntime, Trial};
+use crate::verify::{Runtime, Trial};
 
 /// How files are checked.
 #[derive(Debug, Clone, Default)]
@@ -30,12 +31,14 @@ pub struct CheckOptions {
 pub struct FileReport {
     /// The file, with `/` between the parts of its path.
     pub path: String,
-    /// Whether it has no error.
+    /// Whether it has no problem.
     pub passed: bool,
+    /// Errors.
+    pub problems: Vec<Finding>,
+    /// Warnings.
+    pub notes: Vec<Finding>,
     /// What it holds; absent where it could not be read.
-    pub model: Option<ModelSummary>,
-    /// Errors and warnings.
-    pub findings: Vec<Finding>,
+    pub summary: Option<ModelSummary>,
     /// Seconds taken.
     pub seconds: f64,
 }
@@ -47,21 +50,26 @@ pub struct ModelSummary {
     pub ir: i64,
     /// Opset of the default domain.
     pub opset: i64,
+    /// Nodes of the main graph.
+    pub nodes: usize,
     /// Bytes of the file and of its external data.
     pub bytes: u64,
-    /// Layers with weights; absent where the graph could not be analysed.
+    /// Its layers; absent where the graph could not be analysed.
+    #[serde(flatten)]
     pub layers: Option<LayerSummary>,
 }
 
 /// A model's layers with weights.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct LayerSummary {
-    /// Binary layers and how many filters each has, in graph order.
-    pub binary: Vec<(String, usize)>,
+    /// The exporter, as far as it shows.
+    pub dialect: &'static str,
+    /// How many layers are binary.
+    pub binary_layers: usize,
     /// Filters of these.
-    pub filters: usize,
-    /// Other layers.
-    pub float: usize,
+    pub binary_filters: usize,
+    /// Filters of each binary layer.
+    pub filters: BTreeMap<String, usize>,
     /// Multiply-accumulates of all layers on one sample.
     pub macs: u64,
 }
@@ -74,37 +82,48 @@ impl FileReport {
         Self::new(path, None, findings, Duration::ZERO)
     }
 
-    /// Adds findings.
-    pub fn extend(&mut self, findings: Vec<Finding>) {
-        self.findings.extend(findings);
-        self.passed = self.errors() == 0;
+    /// All findings, problems first.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.problems.iter().chain(&self.notes)
     }
 
-    /// How many errors there are.
-    pub fn errors(&self) -> usize {
-        let bad = |f: &&Finding| f.severity == Severity::Error;
-        self.findings.iter().filter(bad).count()
-    }
-
-    fn new(path: &Path, model: Option<ModelSummary>, findings: Findings, taken: Duration) -> Self {
-        Self {
-            path: files::key(path),
-            passed: !findings.bad(),
-            model,
-            findings: findings.into_list(),
-            seconds: taken.as_secs_f64(),
+    pub(super) fn extend(&mut self, findings: Findings) {
+        for finding in findings.into_list() {
+            match finding.severity {
+                Severity::Error => self.problems.push(finding),
+                Severity::Warning => self.notes.push(finding),
+            }
         }
+        self.passed = self.problems.is_empty();
+    }
+
+    fn new(
+        path: &Path,
+        summary: Option<ModelSummary>,
+        findings: Findings,
+        taken: Duration,
+    ) -> Self {
+        let mut report = Self {
+            path: files::key(path),
+            passed: true,
+            problems: Vec::new(),
+            notes: Vec::new(),
+            summary,
+            seconds: taken.as_secs_f64(),
+        };
+        report.extend(findings);
+        report
     }
 }
 
 /// Checks one file.
-pub fn check_file(path: &Path, runtime: &OrtRuntime, options: &CheckOptions) -> FileReport {
+pub fn check_file(path: &Path, runtime: &dyn Runtime, options: &CheckOptions) -> FileReport {
     let start = Instant::now();
     let mut findings = Findings::default();
-    let model = match Model::read(path) {
+    let model = match Model::load_any_opset(path) {
         Ok(model) => model,
         Err(e) => {
-            findings.error("read", e.kind().to_string());
+            findings.error("load", e.kind().to_string());
             return FileReport::new(path, None, findings, start.elapsed());
         }
     };
@@ -115,6 +134,7 @@ pub fn check_file(path: &Path, runtime: &OrtRuntime, options: &CheckOptions) -> 
     let mut summary = ModelSummary {
         ir: model.proto.ir_version(),
         opset: default_opset(&model.proto),
+        nodes: model.proto.graph.as_ref().map_or(0, |g| g.node.len()),
         bytes: size_of(&model),
         layers: None,
     };
@@ -134,7 +154,7 @@ fn size_of(model: &Model) -> u64 {
 /// Runs a model whose form is sound, and looks at its shapes and layers.
 fn run(
     model: &ModelProto,
-    runtime: &OrtRuntime,
+    runtime: &dyn Runtime,
     options: &CheckOptions,
     findings: &mut Findings,
 ) -> Option<LayerSummary> {
@@ -168,7 +188,7 @@ fn run(
     copies.first().and_then(|copy| look(copy, findings))
 }
 
-fn trial(model: &ModelProto, runtime: &OrtRuntime, seed: u64) -> Result<Trial, String> {
+fn trial(model: &ModelProto, runtime: &dyn Runtime, seed: u64) -> Result<Trial, String> {
     let lowered = qonnx::lower(model).map_err(|e| e.to_string())?;
     runtime
         .try_out(&to_bytes(&lowered.model), seed)
@@ -196,7 +216,7 @@ fn judge(model: &ModelProto, found: Trial, findings: &mut Findings) {
             note(
                 "finite",
                 format!(
-                    "output '{}' holds {} NaN or infinite of {} values on made-up inputs (normal, mean 0, deviation 1); look for divisions by 0 and logarithms or roots of negative numbers",
+                    "output '{}' holds {} of {} numbers that are not finite on random inputs (normal, mean 0, deviation 1); look for divisions by 0 and logarithms or roots of negative numbers",
                     output.name, output.non_finite, output.elements
                 ),
             );
@@ -241,15 +261,12 @@ fn look(model: &ModelProto, findings: &mut Findings) -> Option<LayerSummary> {
         shapes::inner(&graph, &facts, proto, findings);
     }
     let layers = recognize::layers(&graph, &facts);
-    let binary: Vec<(String, usize)> = layers
-        .iter()
-        .filter(|l| l.is_binary())
-        .map(|l| (l.name.clone(), l.filters))
-        .collect();
+    let binary = layers.iter().filter(|l| l.is_binary());
     Some(LayerSummary {
-        filters: binary.iter().map(|(_, n)| n).sum(),
-        float: layers.len() - binary.len(),
+        dialect: recognize::dialect_of(&graph).exporter.name(),
+        binary_layers: binary.clone().count(),
+        binary_filters: binary.clone().map(|l| l.filters).sum(),
+        filters: binary.map(|l| (l.name.clone(), l.filters)).collect(),
         macs: cost(&graph, &facts, &layers).macs,
-        binary,
     })
 }

@@ -6,24 +6,24 @@ use onnx_bnnprune::check::{self, Baseline, CheckOptions, FileReport};
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::write_atomically;
 use onnx_bnnprune::progress::Observer as _;
-use onnx_bnnprune::verify::{OrtRuntime, Runtime as _};
+use onnx_bnnprune::verify::Runtime;
 use rayon::prelude::*;
 
 use super::Printed;
 use super::args::CheckArgs;
 use super::progress::{Terminal, interrupted};
-use super::shared::json;
+use super::shared::{json, runtime};
 
 /// Checks every file.
 pub fn run(args: &CheckArgs) -> Printed {
     let baseline = args.baseline.as_deref().map(Baseline::load).transpose()?;
     let files = check::find(&args.paths)?;
-    let runtime = OrtRuntime::new(args.ort_lib.as_deref())?;
+    let runtime = runtime(&args.runtime)?;
     let options = CheckOptions {
         seed: args.seed,
         dims: args.dim.iter().cloned().collect(),
     };
-    let mut reports = check_all(&files, &runtime, &options, args.quiet)?;
+    let mut reports = check_all(&files, &*runtime, &options, args.quiet)?;
     if let Some(baseline) = &baseline {
         baseline.compare(&mut reports, &args.paths);
     }
@@ -34,21 +34,22 @@ pub fn run(args: &CheckArgs) -> Printed {
     if let Some(path) = &args.write_baseline {
         write_baseline(path, &reports, passed)?;
     }
-    if std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true") {
-        // The runner reads both streams; this one leaves the output to be parsed.
-        eprint!("{}", check::annotations(&reports));
-    }
     let code = u8::from(!passed);
+    let annotations = match std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true") {
+        true => check::annotations(&reports),
+        false => String::new(),
+    };
     if !args.json {
-        return Ok((check::render(&reports), code));
+        return Ok((check::render(&reports) + &annotations, code));
     }
+    // The runner reads both streams; this one leaves the JSON to be parsed.
+    eprint!("{annotations}");
     let value = serde_json::json!({
-        "tool": "onnx-bnnprune",
-        "version": env!("CARGO_PKG_VERSION"),
         "runtime": runtime.name(),
         "runtime_version": runtime.version(),
-        "passed": passed,
-        "files": reports,
+        "checked": reports.len(),
+        "passed": reports.iter().filter(|r| r.passed).count(),
+        "models": reports,
     });
     Ok((json(Path::new("--json"), &value)?, code))
 }
@@ -56,7 +57,7 @@ pub fn run(args: &CheckArgs) -> Printed {
 /// Checks the files, several at a time, in their order.
 fn check_all(
     files: &[PathBuf],
-    runtime: &OrtRuntime,
+    runtime: &dyn Runtime,
     options: &CheckOptions,
     quiet: bool,
 ) -> Result<Vec<FileReport>, Error> {
@@ -87,7 +88,7 @@ fn write_baseline(path: &Path, reports: &[FileReport], passed: bool) -> Result<(
         return Ok(());
     }
     for report in reports {
-        if report.model.as_ref().is_none_or(|m| m.layers.is_none()) {
+        if report.summary.as_ref().is_none_or(|m| m.layers.is_none()) {
             eprintln!(
                 "warning: {}: not pinned, since its layers could not be counted",
                 report.path

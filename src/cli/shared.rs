@@ -7,6 +7,7 @@ use onnx_bnnprune::error::Error;
 use onnx_bnnprune::pipeline::DataSource;
 use onnx_bnnprune::verify::{
     NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions, TensorInfo,
+    Trial,
 };
 
 use super::args::{DataArgs, RuntimeArgs, RuntimeChoice};
@@ -90,6 +91,10 @@ impl Runtime for Interruptible {
     ) -> Result<Box<dyn Session>, RuntimeError> {
         let session = self.0.load(model, options)?;
         Ok(Box::new(InterruptibleSession(session)))
+    }
+
+    fn try_out(&self, model: &[u8], seed: u64) -> Result<Trial, RuntimeError> {
+        self.0.try_out(model, seed)
     }
 }
 

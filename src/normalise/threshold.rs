@@ -3,6 +3,7 @@
 use ndarray::ArrayD;
 
 use super::path::Path;
+use crate::bisection;
 use crate::graph::Graph;
 
 /// What stands in for everything between a binary layer's integer sum n and its binariser:
@@ -57,32 +58,11 @@ pub(super) fn find(
         .zip(&b)
         .map(|(a, b)| if b < a { -1 } else { 1 })
         .collect();
-    // The smallest u = direction · n in -most ..= most + 1 from which on `holds`.
-    let first = |holds: fn(f32) -> bool| -> Option<Vec<i64>> {
-        let (mut below, mut from) = (vec![-most - 1; channels], vec![most + 1; channels]);
-        while below.iter().zip(&from).any(|(b, f)| f - b > 1) {
-            let middle: Vec<i64> = below
-                .iter()
-                .zip(&from)
-                .map(|(b, f)| (b + f).div_euclid(2))
-                .collect();
-            let sums: Vec<i64> = middle
-                .iter()
-                .zip(&direction)
-                .map(|(u, d)| (u * d).clamp(-most, most))
-                .collect();
-            let values = at(&sums, false)?;
-            for (c, value) in values.iter().enumerate() {
-                if from[c] - below[c] > 1 {
-                    match holds(*value) {
-                        true => from[c] = middle[c],
-                        false => below[c] = middle[c],
-                    }
-                }
-            }
-        }
-        Some(from)
+    let turned = |u: &[i64]| {
+        let sums: Vec<i64> = u.iter().zip(&direction).map(|(u, d)| u * d).collect();
+        Some(at(&sums, false)?.into_iter().collect())
     };
+    let first = |holds: fn(f32) -> bool| bisection::first(channels, most, turned, holds);
     let (positive, not_negative) = (first(|v| v > 0.0)?, first(|v| v >= 0.0)?);
     let mut threshold = Vec::with_capacity(channels);
     for (&p, &z) in positive.iter().zip(&not_negative) {

@@ -41,6 +41,13 @@ pub struct LoadError {
     kind: LoadErrorKind,
 }
 
+impl LoadError {
+    /// The reason, without the file's name.
+    pub fn kind(&self) -> &LoadErrorKind {
+        &self.kind
+    }
+}
+
 /// The reasons a [`LoadError`] can have.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -72,42 +79,32 @@ pub enum LoadErrorKind {
     },
 }
 
-impl LoadError {
-    /// What is wrong, without the file's name.
-    pub fn kind(&self) -> &LoadErrorKind {
-        &self.kind
-    }
-}
-
 impl Model {
     /// Reads and decodes `path`, and loads external data (which must lie in the model's folder).
-    ///
-    /// # Errors
-    /// If the file cannot be read or is no model, or its opset is not one of [`OPSETS`].
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let model = Self::read(path)?;
-        let opset = super::default_opset(&model.proto);
-        match OPSETS.contains(&opset) {
-            true => Ok(model),
-            false => Err(LoadError {
-                path: path.to_owned(),
-                kind: LoadErrorKind::Opset(opset),
-            }),
+        let named = |kind| LoadError {
+            path: path.to_owned(),
+            kind,
+        };
+        let model = Self::load_inner(path).map_err(named)?;
+        match super::default_opset(&model.proto) {
+            opset if OPSETS.contains(&opset) => Ok(model),
+            opset => Err(named(LoadErrorKind::Opset(opset))),
         }
     }
 
-    /// As [`Model::load`], whatever the opset.
+    /// Reads a model of any opset: to be looked at, not to be rewritten.
     ///
     /// # Errors
-    /// If the file cannot be read or is no model.
-    pub fn read(path: &Path) -> Result<Self, LoadError> {
-        Self::read_inner(path).map_err(|kind| LoadError {
+    /// As [`Model::load`], but for the opset.
+    pub fn load_any_opset(path: &Path) -> Result<Self, LoadError> {
+        Self::load_inner(path).map_err(|kind| LoadError {
             path: path.to_owned(),
             kind,
         })
     }
 
-    fn read_inner(path: &Path) -> Result<Self, LoadErrorKind> {
+    fn load_inner(path: &Path) -> Result<Self, LoadErrorKind> {
         if path.is_dir() {
             let e = std::io::Error::new(std::io::ErrorKind::IsADirectory, "it is a folder");
             return Err(LoadErrorKind::Io(e));

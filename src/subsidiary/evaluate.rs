@@ -1,12 +1,14 @@
 //! Accuracies of a run, and the statistics they depend on.
 
+use std::borrow::Cow;
+
 use ndarray::{ArrayD, IxDyn};
 
 use super::error::TrainError;
 use super::mask;
 use super::sanity::{agreement, predictions, spread};
 use super::trainer::{Span, Trainer};
-use crate::autograd::{Network, ParamId};
+use crate::autograd::{Inference, Network, ParamId};
 use crate::data::{Dataset, Preprocess};
 use crate::progress::Observer;
 
@@ -67,11 +69,13 @@ pub(super) fn logits_of(
 ) -> Result<ArrayD<f32>, TrainError> {
     let mut rows: Vec<f32> = Vec::new();
     let mut shape = vec![0, 0];
+    let inference = Inference::new(Cow::Borrowed(network), network.end());
     for chunk in indices.chunks(EVAL_BATCH) {
         if observer.cancelled() {
             return Err(TrainError::Interrupted);
         }
-        let logits = network.infer(set.batch(chunk, preprocess))?;
+        let x = inference.start(set.batch(chunk, preprocess))?;
+        let logits = inference.logits(&x)?;
         shape = logits.shape().to_vec();
         rows.extend(logits.iter());
     }

@@ -1,12 +1,14 @@
 //! What the original network says of training images: what distillation compares with.
 
+use std::borrow::Cow;
+
 use ndarray::{ArrayD, Axis};
 
 use super::Options;
 use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::trainer::{Span, Trainer};
-use crate::autograd::{Cut, Network};
+use crate::autograd::{Cut, Inference, Network};
 use crate::data::Images;
 use crate::progress::Observer;
 
@@ -16,7 +18,7 @@ pub(super) enum Teacher {
     /// Kept, `[N, K]` of all training images: these are always the same.
     Kept(ArrayD<f32>),
     /// Computed: each image is varied at random, and both networks must see the same one.
-    Asked(Box<Network>),
+    Asked(Box<Inference<'static>>),
 }
 
 impl Teacher {
@@ -31,7 +33,8 @@ impl Teacher {
             return Ok(None);
         }
         if !options.augment.is_none() {
-            return Ok(Some(Self::Asked(Box::new(network.clone()))));
+            let original = Inference::new(Cow::Owned(network.clone()), network.end());
+            return Ok(Some(Self::Asked(Box::new(original))));
         }
         let all: Vec<usize> = (0..images.train.len()).collect();
         let pre = &images.preprocess;
@@ -59,7 +62,7 @@ impl Trainer<'_> {
     ) -> Result<Sample, TrainError> {
         if let Some(Teacher::Asked(original)) = &self.teacher {
             let x = self.input(indices, augmented);
-            let taught = original.infer(x.clone())?;
+            let taught = original.logits(&original.start(x.clone())?)?;
             return Ok(Sample {
                 cut: self.prefix(span, x)?,
                 taught: Some(taught),

@@ -1,5 +1,6 @@
 //! Epochs and batches of one run: what the stages are made of.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ndarray::ArrayD;
@@ -12,8 +13,8 @@ use super::sanity::spread;
 use super::teacher::{Sample, Teacher};
 use super::{Decay, MainOptimizer, Options, Unit, mask};
 use crate::autograd::{
-    Cut, EditError, MaskSpec, Mode, Network, Optimizer, ParamId, ParamKind, Rule, ScaleMode,
-    Schedule, StepId,
+    Cut, EditError, Inference, MaskSpec, Mode, Network, Optimizer, ParamId, ParamKind, Rule,
+    ScaleMode, Schedule, StepId,
     loss::{Loss, cross_entropy, distillation},
 };
 use crate::data::{Augmentation, Images, epoch_order};
@@ -33,6 +34,8 @@ pub(super) struct Span {
     /// Trainable parameters of the main network from there on.
     params: Vec<ParamId>,
     cache: Option<PrefixCache>,
+    /// The frozen steps, where they run more than once.
+    frozen: Option<Box<Inference<'static>>>,
 }
 
 /// One run's network, images and options.
@@ -141,6 +144,7 @@ impl<'a> Trainer<'a> {
             from: StepId(0),
             params: self.network.main_params(self.network.all()),
             cache: None,
+            frozen: None,
         }
     }
 
@@ -155,6 +159,7 @@ impl<'a> Trainer<'a> {
             from,
             params,
             cache: None,
+            frozen: None,
         })
     }
 
@@ -163,6 +168,8 @@ impl<'a> Trainer<'a> {
     pub(super) fn span_from(&self, first: NodeId) -> Result<Span, TrainError> {
         let mut span = self.span_over(first)?;
         let from = span.from;
+        let frozen = Inference::new(Cow::Owned(self.network.clone()), from);
+        span.frozen = Some(Box::new(frozen));
         let at_input = self.network.cut(from) == [self.network.input()];
         if !self.options.augment.is_none() || at_input {
             return Ok(span);
@@ -224,8 +231,10 @@ impl<'a> Trainer<'a> {
     /// What the frozen part gives for an input.
     pub(super) fn prefix(&self, span: &Span, x: ArrayD<f32>) -> Result<Cut, TrainError> {
         let start = self.network.start(x)?;
-        let trace = self.network.forward(&start, span.from, Mode::default())?;
-        Ok(self.network.cut_of(&trace))
+        Ok(match &span.frozen {
+            Some(frozen) => frozen.run(&start)?,
+            None => self.network.infer_to(&start, span.from)?,
+        })
     }
 
     /// One epoch of training the parameters of `phase`; the mean loss.

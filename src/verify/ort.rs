@@ -15,6 +15,7 @@ use super::runtime::{
     NamedTensors, Optimization, Runtime, RuntimeError, Session, SessionOptions, TensorInfo,
     first_line,
 };
+use super::trial::Trial;
 
 /// What messages call it.
 pub(super) const NAME: &str = "ONNX Runtime";
@@ -140,6 +141,10 @@ impl Runtime for OrtRuntime {
             inputs,
             outputs,
         }))
+    }
+
+    fn try_out(&self, model: &[u8], seed: u64) -> Result<Trial, RuntimeError> {
+        self.try_any_types(model, seed)
     }
 }
 

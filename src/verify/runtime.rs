@@ -3,6 +3,8 @@
 use ndarray::ArrayD;
 use serde::Serialize;
 
+use super::trial::Trial;
+
 /// Tensors by name, in the order of the model's interface.
 pub type NamedTensors = Vec<(String, ArrayD<f32>)>;
 
@@ -82,7 +84,7 @@ pub struct TensorInfo {
 }
 
 /// An inference engine.
-pub trait Runtime {
+pub trait Runtime: Send + Sync {
     /// Its name, as reports write it.
     fn name(&self) -> &'static str;
 
@@ -98,6 +100,18 @@ pub trait Runtime {
         model: &[u8],
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, RuntimeError>;
+
+    /// Loads a model and runs it once on made-up inputs, a function of the seed.
+    ///
+    /// # Errors
+    /// If the model cannot be loaded or run.
+    fn try_out(&self, model: &[u8], seed: u64) -> Result<Trial, RuntimeError> {
+        let options = SessionOptions {
+            threads: 1,
+            ..SessionOptions::default()
+        };
+        super::trial::try_floats(&mut *self.load(model, &options)?, seed)
+    }
 }
 
 /// A loaded model.

@@ -9,6 +9,7 @@ use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 
 use super::ort::OrtRuntime;
 use super::runtime::{RuntimeError, SessionOptions, first_line};
+use super::samples::Samples;
 
 /// Largest made-up input in elements.
 const MAX_ELEMENTS: usize = 1 << 28;
@@ -41,13 +42,13 @@ pub struct TrialOutput {
 }
 
 impl OrtRuntime {
-    /// Loads a model and runs it once. Float inputs are drawn from a standard normal distribution;
+    /// [`Runtime::try_out`](super::Runtime::try_out) with inputs of any element type. Float inputs are drawn from a standard normal distribution;
     /// bytes from their whole range; wider integers, which are mostly indices and sizes, are 0 or 1.
     ///
     /// # Errors
     /// If the model cannot be loaded; or run, except where an integer or string input may be to
     /// blame.
-    pub fn try_out(&self, model: &[u8], seed: u64) -> Result<Trial, RuntimeError> {
+    pub(super) fn try_any_types(&self, model: &[u8], seed: u64) -> Result<Trial, RuntimeError> {
         let options = SessionOptions {
             threads: 1,
             ..SessionOptions::default()
@@ -81,6 +82,34 @@ impl OrtRuntime {
             }),
         }
     }
+}
+
+/// [`Runtime::try_out`](super::Runtime::try_out) for a runtime that takes 32-bit floats only.
+///
+/// # Errors
+/// If the model cannot be loaded or run.
+pub(super) fn try_floats(
+    session: &mut dyn super::Session,
+    seed: u64,
+) -> Result<Trial, RuntimeError> {
+    let samples = Samples::Random { seed, count: 1 };
+    let inputs = match samples.batch(session.inputs(), 0..1) {
+        Ok(inputs) => inputs,
+        Err(e) => return Ok(Trial::NotRun(e.to_string())),
+    };
+    let outputs = session
+        .run(&inputs)?
+        .into_iter()
+        .map(|(name, y)| TrialOutput {
+            name,
+            shape: Some(y.shape().to_vec()),
+            elements: y.len(),
+            non_finite: y.iter().filter(|v| !v.is_finite()).count(),
+        });
+    Ok(Trial::Ran {
+        outputs: outputs.collect(),
+        guessed: None,
+    })
 }
 
 /// A value for an input, and whether any value of that type can be expected to suit.

@@ -136,7 +136,7 @@ impl Builder {
     }
 }
 
-fn declare(name: &str, shape: &[i64]) -> ValueInfoProto {
+pub fn declare(name: &str, shape: &[i64]) -> ValueInfoProto {
     let batch = Value::DimParam("N".to_owned());
     let dims = shape.iter().map(|&d| Value::DimValue(d));
     value_info(

@@ -20,6 +20,10 @@ impl Op for Leaky {
         self.name
     }
 
+    fn is_monotone(&self, _: &[Option<&ArrayD<f32>>]) -> bool {
+        self.slope >= 0.0
+    }
+
     fn forward(
         &self,
         inputs: &[&ArrayD<f32>],
@@ -54,6 +58,10 @@ struct PRelu;
 impl Op for PRelu {
     fn name(&self) -> &'static str {
         "PRelu"
+    }
+
+    fn is_monotone(&self, params: &[Option<&ArrayD<f32>>]) -> bool {
+        matches!(params, [None, Some(slope)] if slope.iter().all(|&s| s >= 0.0))
     }
 
     fn forward(

@@ -44,6 +44,11 @@ impl Op for Arithmetic {
         }
     }
 
+    fn is_monotone(&self, params: &[Option<&ArrayD<f32>>]) -> bool {
+        // A number divided by data jumps at 0.
+        *self != Self::Div || matches!(params, [None, Some(_)])
+    }
+
     fn forward(
         &self,
         inputs: &[&ArrayD<f32>],

@@ -45,6 +45,10 @@ impl Op for BatchNorm {
         "BatchNormalization"
     }
 
+    fn is_monotone(&self, _: &[Option<&ArrayD<f32>>]) -> bool {
+        true
+    }
+
     fn forward(
         &self,
         inputs: &[&ArrayD<f32>],

@@ -1,7 +1,5 @@
 //! Binarisers of activations, with the straight-through estimator.
 
-use std::cmp::Ordering;
-
 use ndarray::{ArrayD, arr0};
 
 use super::{Backward, Context, Op, Saved, ShapeError};
@@ -47,18 +45,26 @@ impl Op for Binarize {
         "Sign"
     }
 
+    fn is_monotone(&self, _: &[Option<&ArrayD<f32>>]) -> bool {
+        self.values.is_sorted() || self.values.iter().rev().is_sorted()
+    }
+
+    fn is_ternary(&self) -> bool {
+        self.values.iter().all(|v| [-1.0, 0.0, 1.0].contains(v))
+    }
+
     fn forward(
         &self,
         inputs: &[&ArrayD<f32>],
         _: Context,
     ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let [below, at, above] = self.values;
-        let y = self.compared(inputs[0], |x, t| match x.partial_cmp(&t) {
-            Some(Ordering::Less) => below,
-            Some(Ordering::Equal) => at,
-            Some(Ordering::Greater) => above,
+        // In selections without branches: signs are not predictable.
+        let y = self.compared(inputs[0], |x, t| {
+            let y = if x > t { above } else { at };
+            let y = if x < t { below } else { y };
             // NaN stays, so that it is seen.
-            None => x,
+            if (x - t).is_nan() { x } else { y }
         })?;
         Ok((y, Saved::Nothing))
     }

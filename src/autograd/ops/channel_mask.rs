@@ -57,6 +57,14 @@ impl Op for ChannelMask {
         "ChannelMask"
     }
 
+    fn is_monotone(&self, _: &[Option<&ArrayD<f32>>]) -> bool {
+        self.axis == 1
+    }
+
+    fn keeps_signs(&self) -> bool {
+        true
+    }
+
     fn forward(
         &self,
         inputs: &[&ArrayD<f32>],

@@ -19,6 +19,10 @@ impl Op for Clip {
         "Clip"
     }
 
+    fn is_monotone(&self, _: &[Option<&ArrayD<f32>>]) -> bool {
+        true
+    }
+
     fn forward(
         &self,
         inputs: &[&ArrayD<f32>],

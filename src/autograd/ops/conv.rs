@@ -4,6 +4,8 @@ use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError, check};
 use crate::autograd::import::{ImportError, Imported, NodeView};
+use crate::autograd::integer::IntegerForm;
+use crate::autograd::kernels::packed::WeightStrides;
 use crate::autograd::kernels::{
     ConvGeometry, conv_backward_input, conv_backward_weight, conv_forward,
 };
@@ -78,6 +80,24 @@ impl Conv {
 impl Op for Conv {
     fn name(&self) -> &'static str {
         "Conv"
+    }
+
+    fn integer_form(&self, x: &[usize], weight: &[usize]) -> Option<IntegerForm> {
+        if x.len() != 4 {
+            return None;
+        }
+        let g = self.geometry(x, weight).ok()?;
+        let area = g.kernel[0] * g.kernel[1];
+        Some(IntegerForm {
+            strides: WeightStrides {
+                filter: weight[1] * area,
+                channel: area,
+            },
+            output: vec![g.batch, g.filters, g.out_height, g.out_width],
+            alpha: 1.0,
+            beta: 1.0,
+            geometry: g,
+        })
     }
 
     fn forward(

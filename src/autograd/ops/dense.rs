@@ -4,7 +4,9 @@ use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError, check};
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::kernels::{Matrix, par_gemm};
+use crate::autograd::integer::IntegerForm;
+use crate::autograd::kernels::packed::WeightStrides;
+use crate::autograd::kernels::{ConvGeometry, Matrix, par_gemm};
 use crate::autograd::parallel::{array, slice, slice_mut};
 use crate::autograd::param::ParamKind;
 
@@ -41,6 +43,38 @@ impl Dense {
 impl Op for Dense {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn integer_form(&self, x: &[usize], weight: &[usize]) -> Option<IntegerForm> {
+        let (inputs, outputs) = self.sizes(weight)?;
+        let rows = match *x {
+            [rows, i] if i == inputs => rows,
+            _ => return None,
+        };
+        let (filter, channel) = match self.transposed {
+            true => (inputs, 1),
+            false => (1, outputs),
+        };
+        Some(IntegerForm {
+            geometry: ConvGeometry {
+                batch: rows,
+                channels: inputs,
+                height: 1,
+                width: 1,
+                filters: outputs,
+                out_height: 1,
+                out_width: 1,
+                kernel: [1, 1],
+                stride: [1, 1],
+                dilation: [1, 1],
+                pad: [0, 0],
+                groups: 1,
+            },
+            strides: WeightStrides { filter, channel },
+            output: vec![rows, outputs],
+            alpha: self.alpha,
+            beta: self.beta,
+        })
     }
 
     fn forward(

@@ -17,6 +17,14 @@ impl Op for Identity {
         self.name
     }
 
+    fn is_monotone(&self, _: &[Option<&ArrayD<f32>>]) -> bool {
+        true
+    }
+
+    fn keeps_signs(&self) -> bool {
+        true
+    }
+
     fn forward(
         &self,
         inputs: &[&ArrayD<f32>],

@@ -27,6 +27,8 @@ use ndarray::ArrayD;
 use thiserror::Error;
 
 use super::import::{ImportError, Imported, NodeView};
+use super::integer::IntegerForm;
+use super::kernels::packed::Windows;
 
 pub use batch_norm::BatchNorm;
 pub(super) use batch_norm::measure;
@@ -165,6 +167,37 @@ pub trait Op: Debug + Send + Sync {
     /// Whether the backward pass reads the value of input `k`, given which gradients are wanted.
     fn needs_input(&self, _k: usize, _wanted: &[bool]) -> bool {
         false
+    }
+
+    /// For inputs of these shapes, how a layer with weights of ±1 is a convolution of integers.
+    fn integer_form(&self, _x: &[usize], _weight: &[usize]) -> Option<IntegerForm> {
+        None
+    }
+
+    /// Whether each element of the output is a monotone function of that element of the data (the
+    /// input that is `None`), with the same direction wherever parameters are the same.
+    fn is_monotone(&self, _params: &[Option<&ArrayD<f32>>]) -> bool {
+        false
+    }
+
+    /// Whether the output holds nothing but -1, 0 and +1.
+    fn is_ternary(&self) -> bool {
+        false
+    }
+
+    /// Whether the output holds nothing but -1, 0 and +1 if the input does.
+    fn keeps_signs(&self) -> bool {
+        false
+    }
+
+    /// Whether this takes the largest element of each window of a plane.
+    fn is_max_pool(&self) -> bool {
+        false
+    }
+
+    /// Those windows, on planes of that size.
+    fn max_windows(&self, _plane: [usize; 2]) -> Option<Windows> {
+        None
     }
 
     /// The operator as a BatchNormalization, if it is one.

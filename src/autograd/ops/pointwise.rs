@@ -44,6 +44,13 @@ impl Op for Pointwise {
         self.name
     }
 
+    fn is_monotone(&self, _: &[Option<&ArrayD<f32>>]) -> bool {
+        matches!(
+            self.name,
+            "Ceil" | "Exp" | "Floor" | "Neg" | "Round" | "Sigmoid" | "Tanh"
+        )
+    }
+
     fn forward(
         &self,
         inputs: &[&ArrayD<f32>],

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::{Backward, Context, Op, Saved, ShapeError, check};
 use crate::autograd::import::{ImportError, Imported, NodeView};
+use crate::autograd::kernels::packed as integer;
 use crate::autograd::parallel::{array, slice};
 use crate::autograd::param::ParamKind;
 use crate::graph::Window;
@@ -198,6 +199,23 @@ impl Op for Pool {
             Kind::Max => "MaxPool",
             Kind::Average(_) => "AveragePool",
         }
+    }
+
+    fn is_max_pool(&self) -> bool {
+        self.kind == Kind::Max && self.window.kernel.len() == 2
+    }
+
+    fn max_windows(&self, plane: [usize; 2]) -> Option<integer::Windows> {
+        if !self.is_max_pool() {
+            return None;
+        }
+        let axes = self.axes(&[1, 1, plane[0], plane[1]]).ok()?;
+        let each = |axis: Axis| -> Vec<Vec<usize>> {
+            let spans = axis.spans().into_iter();
+            spans.map(|s| s.positions().collect()).collect()
+        };
+        let [rows, columns] = axes.map(each);
+        Some(integer::Windows { rows, columns })
     }
 
     fn forward(

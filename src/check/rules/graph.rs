@@ -149,7 +149,9 @@ fn inner<'m>(
         } else if !initializers.insert(name) || !(inputs.contains(name) || scopes.add(name)) {
             findings.error(
                 "unique-names",
-                format!("initializer '{name}' has a name that exists already; rename it"),
+                format!(
+                    "initializer '{name}' exists twice, or another tensor has its name; rename it"
+                ),
             );
         }
         if main && context.ir < IR_WITH_FREE_INITIALIZERS && !inputs.contains(name) {
@@ -206,7 +208,7 @@ fn body<'m>(
                 findings.error_at(
                     "order",
                     label(n),
-                    format!("reads '{name}' before it is written; sort the nodes topologically"),
+                    format!("reads '{name}', which nothing before it produces; sort the nodes topologically"),
                 );
             } else {
                 findings.error_at(

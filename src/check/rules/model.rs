@@ -19,7 +19,7 @@ pub(super) fn apply<'m>(model: &'m ModelProto, findings: &mut Findings) -> Conte
     if !(1..=newest).contains(&ir) {
         findings.error(
             "ir-version",
-            format!("has the IR version {ir}, known are 1 to {newest}; export it anew, or use a newer onnx-bnnprune"),
+            format!("has the ir_version {ir}, known are 1 to {newest}; export it anew, or use a newer onnx-bnnprune"),
         );
     }
     let imports = imports(model, ir, findings);
@@ -74,13 +74,10 @@ fn imports<'m>(model: &'m ModelProto, ir: i64, findings: &mut Findings) -> BTree
     let mut imports = BTreeMap::new();
     for import in &model.opset_import {
         let (name, version) = (domain(import.domain()), import.version());
-        if imports.insert(name, version).is_some_and(|v| v != version) {
+        if imports.insert(name, version).is_some() {
             findings.error(
                 "opset",
-                format!(
-                    "imports two versions of the operator set '{}'; keep one",
-                    shown(name)
-                ),
+                format!("imports the operator set '{}' twice; keep one", shown(name)),
             );
         }
         if version < 1 {

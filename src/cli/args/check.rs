@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::RuntimeArgs;
+
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -29,9 +31,8 @@ pub struct CheckArgs {
     /// Seed of the made-up inputs
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
-    /// ONNX Runtime's shared library [default: searched, see README]
-    #[arg(long, value_name = "FILE")]
-    pub ort_lib: Option<PathBuf>,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
     /// No progress bar
     #[arg(long, short)]
     pub quiet: bool,

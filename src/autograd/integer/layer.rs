@@ -1,0 +1,119 @@
+//! One binary layer on packed activations.
+
+use ndarray::ArrayD;
+
+use crate::autograd::binary::BinaryId;
+use crate::autograd::kernels::ConvGeometry;
+use crate::autograd::kernels::packed::{Codes, SignWeight, WeightStrides, scaled, usable};
+use crate::autograd::network::{Input, Network, Step};
+use crate::autograd::parallel::{array, slice};
+
+/// A layer as a convolution of integers: `y = alpha · scale · dot + beta · bias`.
+#[derive(Debug, Clone)]
+pub struct IntegerForm {
+    /// Its sizes.
+    pub geometry: ConvGeometry,
+    /// Where the weights lie.
+    pub strides: WeightStrides,
+    /// Shape of the output.
+    pub output: Vec<usize>,
+    /// Factor of the products (an attribute of `Gemm`).
+    pub alpha: f32,
+    /// Factor of the bias (an attribute of `Gemm`).
+    pub beta: f32,
+}
+
+/// A binary layer's present weights.
+#[derive(Debug)]
+pub(super) struct IntegerLayer {
+    pub weight: SignWeight,
+    /// Of each filter, `alpha` included.
+    pub scale: Vec<f32>,
+    /// Of each filter, `beta` included.
+    pub bias: Vec<f32>,
+}
+
+impl IntegerForm {
+    /// The form of the layer at `step` for an input of that shape. `None` if it is not binary, or
+    /// the kernels do not have its geometry.
+    pub(super) fn of(network: &Network, step: &Step, input: &[usize]) -> Option<Self> {
+        let (Input::Value(_), Input::Binary(id)) = (step.inputs.first()?, step.inputs.get(1)?)
+        else {
+            return None;
+        };
+        let form = step.op.integer_form(input, network.latent(*id).shape())?;
+        usable(&form.geometry).then_some(form)
+    }
+
+    /// The input as codes; `None` if it holds anything but -1, 0 and +1.
+    pub(super) fn pack(&self, x: &ArrayD<f32>) -> Option<Codes> {
+        Codes::pack(slice(x), self.input())
+    }
+
+    /// `[N, C, H, W]` of the packed input.
+    pub(super) fn input(&self) -> [usize; 4] {
+        let g = &self.geometry;
+        [g.batch, g.channels, g.height, g.width]
+    }
+
+    /// Products of a sum, at most.
+    pub(super) fn fan_in(&self) -> usize {
+        let g = &self.geometry;
+        g.channels / g.groups * g.kernel[0] * g.kernel[1]
+    }
+}
+
+impl IntegerLayer {
+    /// The layer at `step`. `None` if a weight is 0.
+    pub fn of(network: &Network, step: &Step, form: &IntegerForm) -> Option<Self> {
+        let Input::Binary(id) = step.inputs.get(1)? else {
+            return None;
+        };
+        let latent = network.latent(*id);
+        let filters = form.geometry.filters;
+        let bias = match step.inputs.get(2) {
+            None => vec![0.0; filters],
+            Some(Input::Param(p)) => {
+                let values = slice(&network.param(*p).value);
+                let repeated = values.iter().cycle().map(|b| b * form.beta).take(filters);
+                [1, filters]
+                    .contains(&values.len())
+                    .then(|| repeated.collect())?
+            }
+            Some(_) => return None,
+        };
+        let one = network.binary[id.0].zero > 0.0;
+        let weight = SignWeight::pack(slice(latent), form.strides, &form.geometry, one)?;
+        let scale: Vec<f32> = network.scales(*id).iter().map(|s| s * form.alpha).collect();
+        (scale.len() == filters).then_some(Self {
+            weight,
+            scale,
+            bias,
+        })
+    }
+
+    /// The layer's output.
+    pub fn forward(&self, form: &IntegerForm, x: &Codes) -> ArrayD<f32> {
+        let mut y = vec![0.0; form.output.iter().product()];
+        let factors = (&self.scale[..], &self.bias[..]);
+        scaled(&form.geometry, x, &self.weight, factors, &mut y);
+        array(&form.output, y)
+    }
+}
+
+impl Network {
+    fn latent(&self, id: BinaryId) -> &ArrayD<f32> {
+        &self.params[self.binary[id.0].latent.0].value
+    }
+
+    /// The output of a binary layer whose input is binary; `None` for any other step.
+    pub(in crate::autograd) fn integer_forward(
+        &self,
+        step: &Step,
+        x: &ArrayD<f32>,
+    ) -> Option<ArrayD<f32>> {
+        let form = IntegerForm::of(self, step, x.shape())?;
+        let codes = form.pack(x)?;
+        Some(IntegerLayer::of(self, step, &form)?.forward(&form, &codes))
+    }
+}

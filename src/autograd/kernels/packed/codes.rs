@@ -1,0 +1,188 @@
+//! Activations in {-1, 0, +1}: four channels a byte.
+
+use rayon::prelude::*;
+
+/// Channels that share a code.
+pub(super) const PER_CODE: usize = 4;
+/// The code of four zeros.
+pub(super) const ZEROS: u8 = 80;
+/// The weight of each channel's digit in a code. Twice the powers of three: a code times eight is
+/// then the offset of its table of sixteen bytes.
+const DIGITS: [u8; PER_CODE] = [2, 6, 18, 54];
+
+/// What [`activations`] gives for each code.
+static ACTIVATIONS: [[i8; PER_CODE]; 81] = {
+    let mut all = [[0; PER_CODE]; 81];
+    let mut i = 0;
+    while i < 81 {
+        all[i] = activations(2 * i);
+        i += 1;
+    }
+    all
+};
+
+/// The activations that a code stands for.
+pub(super) const fn activations(code: usize) -> [i8; PER_CODE] {
+    let (mut out, mut rest, mut i) = ([0; PER_CODE], code / 2, 0);
+    while i < PER_CODE {
+        out[i] = (rest % 3) as i8 - 1;
+        rest /= 3;
+        i += 1;
+    }
+    out
+}
+
+/// The code of four activations plus one each: 0, 1 or 2.
+#[inline(always)]
+pub(super) fn code([a, b, c, d]: [u8; PER_CODE]) -> u8 {
+    DIGITS[0] * a + DIGITS[1] * b + DIGITS[2] * c + DIGITS[3] * d
+}
+
+/// A tensor `[N, C, H, W]` of values in {-1, 0, +1}, held as `[N, H, W, ⌈C/4⌉]` codes; channels
+/// beyond C are 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Codes {
+    /// `[N, C, H, W]`.
+    shape: [usize; 4],
+    data: Vec<u8>,
+}
+
+impl Codes {
+    /// All zeros.
+    pub fn zeros(shape: [usize; 4]) -> Self {
+        let [n, c, h, w] = shape;
+        Self {
+            shape,
+            data: vec![ZEROS; n * h * w * c.div_ceil(PER_CODE)],
+        }
+    }
+
+    /// Packs `x` `[N, C, H, W]`; `None` if it holds any other value.
+    ///
+    /// # Panics
+    /// If `x` has another size than the shape.
+    pub fn pack(x: &[f32], shape: [usize; 4]) -> Option<Self> {
+        let [_, c, h, w] = shape;
+        assert_eq!(x.len(), shape.iter().product::<usize>(), "size of a tensor");
+        let mut codes = Self::zeros(shape);
+        let (image, packed) = (c * h * w, codes.image());
+        if image == 0 || packed == 0 {
+            return Some(codes);
+        }
+        let fits = codes
+            .data
+            .par_chunks_mut(packed)
+            .zip(x.par_chunks(image))
+            .map_init(
+                || vec![0.0; h * w],
+                |zeros, (codes, x)| pack_image(x, zeros, c.div_ceil(PER_CODE), codes),
+            )
+            .reduce(|| true, |a, b| a && b);
+        fits.then_some(codes)
+    }
+
+    /// The values, `[N, C, H, W]`.
+    pub fn unpack(&self) -> Vec<f32> {
+        let [n, c, h, w] = self.shape;
+        let (plane, groups) = (h * w, c.div_ceil(PER_CODE));
+        let mut x = vec![0.0; n * c * plane];
+        if x.is_empty() {
+            return x;
+        }
+        x.par_chunks_mut(c * plane)
+            .zip(self.data.par_chunks(plane * groups))
+            .for_each(|(x, codes)| {
+                for (p, codes) in codes.chunks_exact(groups).enumerate() {
+                    for (g, &code) in codes.iter().enumerate() {
+                        let values = ACTIVATIONS[usize::from(code) / 2];
+                        for (i, &v) in values.iter().enumerate().take(c - g * PER_CODE) {
+                            x[(g * PER_CODE + i) * plane + p] = f32::from(v);
+                        }
+                    }
+                }
+            });
+        x
+    }
+
+    /// `[N, C, H, W]`.
+    pub fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    /// Codes of one image.
+    pub(super) fn image(&self) -> usize {
+        let [_, c, h, w] = self.shape;
+        h * w * c.div_ceil(PER_CODE)
+    }
+
+    pub(super) fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    pub(super) fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.data
+    }
+}
+
+/// Packs the planes of one image; false if a value is not -1, 0 or +1. `zeros` is a plane of zeros.
+fn pack_image(x: &[f32], zeros: &[f32], groups: usize, codes: &mut [u8]) -> bool {
+    const RUN: usize = 64;
+    let area = zeros.len();
+    let plane = |c: usize| x.get(c * area..(c + 1) * area).unwrap_or(zeros);
+    let mut fits = true;
+    for g in 0..groups {
+        let planes = [0, 1, 2, 3].map(|i| plane(g * PER_CODE + i));
+        let mut start = 0;
+        while start < area {
+            let count = RUN.min(area - start);
+            let mut sums = [0f32; RUN];
+            for (plane, digit) in planes.iter().zip(DIGITS) {
+                let digit = f32::from(digit);
+                for (sum, &v) in sums.iter_mut().zip(&plane[start..start + count]) {
+                    *sum += v * digit;
+                    fits &= (v == 0.0) | (v.abs() == 1.0);
+                }
+            }
+            let to = codes[start * groups + g..].iter_mut().step_by(groups);
+            for (code, sum) in to.zip(&sums[..count]) {
+                *code = (*sum + f32::from(ZEROS)) as u8;
+            }
+            start += count;
+        }
+    }
+    fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_is_undone_by_unpacking() {
+        for shape in [[2, 1, 1, 1], [3, 7, 3, 5], [1, 32, 1, 9], [2, 6, 9, 9]] {
+            let count = shape.iter().product();
+            let x: Vec<f32> = (0..count).map(|i| (i * 7 % 3) as f32 - 1.0).collect();
+            let codes = Codes::pack(&x, shape).unwrap();
+            assert_eq!(codes.unpack(), x);
+            assert_eq!(Codes::zeros(shape).unpack(), vec![0.0; count]);
+        }
+    }
+
+    #[test]
+    fn other_values_are_not_packed() {
+        for other in [0.5, -2.0, f32::NAN, f32::INFINITY, 1e-30] {
+            let mut x = vec![1.0; 100];
+            x[77] = other;
+            assert_eq!(Codes::pack(&x, [1, 4, 5, 5]), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn codes_and_activations_agree() {
+        for c in 0..81 {
+            let t = activations(2 * c).map(|v| (v + 1) as u8);
+            assert_eq!(usize::from(code(t)), 2 * c);
+        }
+        assert_eq!(activations(usize::from(ZEROS)), [0; PER_CODE]);
+    }
+}

@@ -1,0 +1,139 @@
+//! Convolutions of activations in {-1, 0, +1} with weights of ±1, on integers.
+//!
+//! Four activations of a pixel are one code, the signs of four weights of a filter one nibble. A
+//! code selects a table of the sixteen possible sums, the nibble an entry of it; looked up for 32
+//! filters at once. Zeros (padding, ties, masked channels) are digits of the code like any other,
+//! so all sums are exact.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod codes;
+mod conv;
+mod portable;
+#[cfg(test)]
+mod tests;
+mod thresholds;
+mod weight;
+
+use super::ConvGeometry;
+
+pub use codes::Codes;
+pub use conv::{Windows, binarised, scaled, usable};
+pub use thresholds::Thresholds;
+pub use weight::{SignWeight, WeightStrides};
+
+/// Filters of a block.
+const FILTERS: usize = 32;
+/// Pixels of a tile.
+const PIXELS: usize = 8;
+
+/// Dot products of a tile.
+type Dots = [[i16; FILTERS]; PIXELS];
+
+/// For each code (halved) and each nibble of signs the sum of four products.
+static TABLES: [[i8; 16]; 81] = {
+    let mut tables = [[0; 16]; 81];
+    let mut code = 0;
+    while code < 81 {
+        let activations = codes::activations(2 * code);
+        let mut nibble = 0;
+        while nibble < 16 {
+            let (mut sum, mut i) = (0, 0);
+            while i < codes::PER_CODE {
+                sum += match nibble >> i & 1 {
+                    1 => activations[i],
+                    _ => -activations[i],
+                };
+                i += 1;
+            }
+            tables[code][nibble] = sum;
+            nibble += 1;
+        }
+        code += 1;
+    }
+    tables
+};
+
+/// Which instructions compute tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Instructions {
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    Portable,
+}
+
+impl Instructions {
+    fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avx512bw") {
+            return Self::Avx512;
+        }
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            return Self::Avx2;
+        }
+        Self::Portable
+    }
+
+    /// All that this machine has.
+    #[cfg(test)]
+    fn all() -> Vec<Self> {
+        let mut all = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        if Self::detect() != Self::Portable {
+            all.extend([Self::Avx2, Self::detect()]);
+        }
+        all
+    }
+
+    /// The dot products of a tile with one or two blocks of weights.
+    #[inline]
+    fn tiles(
+        self,
+        act: &[u8],
+        base: &[usize; PIXELS],
+        offsets: &[u32],
+        weights: [&[u8]; 2],
+        out: &mut [Dots; 2],
+    ) {
+        let [first, second] = out;
+        match self {
+            // SAFETY: `detect` found AVX-512 F and BW.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if !weights[1].is_empty() => unsafe {
+                avx512::tiles(act, base, offsets, weights, [first, second]);
+            },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::Avx512 => {
+                for (weights, out) in weights.into_iter().zip([first, second]) {
+                    if !weights.is_empty() {
+                        // SAFETY: `detect` found AVX2.
+                        unsafe { avx2::tile(act, base, offsets, weights, out) }
+                    }
+                }
+            }
+            Self::Portable => {
+                for (weights, out) in weights.into_iter().zip([first, second]) {
+                    if !weights.is_empty() {
+                        portable::tile(act, base, offsets, weights, out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The codes of one pixel's dot products.
+    #[inline]
+    fn codes(self, dots: &[i16; FILTERS], block: &thresholds::Block) -> [u8; thresholds::CODES] {
+        match self {
+            // SAFETY: `detect` found AVX2.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::Avx512 => unsafe { avx2::codes(dots, block) },
+            Self::Portable => portable::codes(dots, block),
+        }
+    }
+}
