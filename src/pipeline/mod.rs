@@ -76,6 +76,8 @@ pub fn run(
     if let (Some(path), Some(masks)) = (&job.save_masks, &masks) {
         masks.save(path)?;
     }
+    // It holds all weights once more: made anew for the report.
+    drop(view);
     let retrained = retrained.as_ref().unwrap_or(original);
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
     // In the integer form first: masks and constants then meet integers.
@@ -143,6 +145,7 @@ pub fn run(
             false => model.save_edited(&eliminated.model, path)?,
         }
     }
+    let view = View::new(&job.input, original)?;
     let pruned = View::new(&job.input, &eliminated.model)?;
     let mut report = summary.report(job, &model, &view, &pruned, &eliminated, masks.as_ref())?;
     report.verification = Some(verification);
