@@ -14,8 +14,8 @@ SHARE = 0.4
 class Network:
     """A network under construction; `masks` are the filters to prune, by layer.
 
-    With `meaning` the masked filters are multiplied by 0: in `fold` behind the layer itself, in
-    `drop` behind its activation, where the next layer reads.
+    With `meaning` the masked filters are multiplied by 0 behind the layer itself; in `drop` also
+    behind its activation, where the next layer reads.
     """
 
     image: tuple[int, int, int]
@@ -43,7 +43,7 @@ class Network:
         count = self.filters[source]
         gone = self.random.choice(count, round(SHARE * count), replace=False)
         self.masks[source] = sorted(gone.tolist())
-        x = self._masked(source, source) if self.meaning == "fold" else source
+        x = self._masked(source, source) if self.meaning else source
         if norm:
             values = [
                 self.random.uniform(0.5, 1.5, count),
@@ -106,7 +106,7 @@ def _residual(net: Network) -> str:
     stem = net.activation(net.conv("image", "stem", (32, 3, 3)), "Relu")
     inner = net.activation(net.conv(stem, "inner", (48, 32, 3)), "Relu")
     branch = net.conv(inner, "branch", (32, 48, 3))
-    # The stream is read here as it is: a pruned channel of it lives on through the branch.
+    # Read as it is also in `drop`: a pruned channel of the stream lives on through the branch.
     total = net.node("Add", [branch, "stem.relu"], "sum")
     return net.conv(total, "classifier", (10, 32, 1))
 
