@@ -16,7 +16,7 @@ use std::path::Path;
 
 use common::network;
 use criterion::{Criterion, criterion_group, criterion_main};
-use graphs::{Attr, Builder};
+use graphs::Builder;
 use onnx_bnnprune::onnx::{Model, save};
 use onnx_bnnprune::pipeline::View;
 use onnx_bnnprune::rewrite::{FilterMasks, Removal, apply_masks, eliminate};
