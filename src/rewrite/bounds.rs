@@ -319,8 +319,8 @@ fn batch_norm(ctx: &Context<'_, '_>, x: &[Interval]) -> Option<Vec<Interval>> {
 fn mixing(ctx: &Context<'_, '_>, m: &Mixing, data: Option<&[Interval]>) -> Option<Vec<Interval>> {
     let data =
         data.filter(|d| d.len() == m.layer.inputs && d.iter().any(|i| i.size().is_finite()))?;
-    let weight = ctx.facts.constant(m.layer.weight)?.as_f32()?;
-    let kernels = m.layer.kernels(weight);
+    let weight = ctx.facts.weights(ctx.graph, m.layer.weight)?;
+    let kernels = m.layer.kernels(&weight);
     let filter = |o: usize| {
         let (mut sum, mut size, mut terms) = (Interval::point(0.0), 0.0, 0.0);
         let unbounded = |i: usize, x: &Interval| !x.size().is_finite() && m.reads(o, i);
