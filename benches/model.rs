@@ -16,7 +16,7 @@ use std::path::Path;
 
 use common::network;
 use criterion::{Criterion, criterion_group, criterion_main};
-use graphs::{Attr, Builder};
+use graphs::Builder;
 use onnx_bnnprune::onnx::{Model, save};
 use onnx_bnnprune::pipeline::View;
 use onnx_bnnprune::rewrite::{FilterMasks, Removal, apply_masks, eliminate};
@@ -52,31 +52,8 @@ fn rewriting(c: &mut Criterion) {
     group.finish();
 }
 
-/// Twelve 3×3 convolutions of 480 channels with BatchNormalization and Relu: 100 MB of weights, as
-/// in a ResNet-50, with a random 40 % of each layer's filters masked.
 fn large(c: &mut Criterion) {
-    const WIDTH: usize = 480;
-    let mut b = Builder::new(&[WIDTH as i64, 7, 7]);
-    let mut x = "x".to_owned();
-    let mut masks = FilterMasks::default();
-    for layer in 0..12u64 {
-        let n = WIDTH * WIDTH * 9;
-        let w = b.weight(
-            &[WIDTH, WIDTH, 3, 3],
-            (0..n).map(|i| (i % 17) as f32 - 8.0).collect(),
-        );
-        let pads = vec![("pads", Attr::Ints(vec![1; 4]))];
-        x = b.node("Conv", &[&x, &w], pads);
-        let keep = rules::random(WIDTH, WIDTH * 6 / 10, layer);
-        masks.prune(&x, WIDTH, (0..WIDTH).filter(|&f| !keep[f]));
-        let parameters = [1.0, 0.5, 0.0, 1.0].map(|v| b.weight(&[WIDTH], vec![v; WIDTH]));
-        let [scale, shift, mean, var] = &parameters;
-        x = b.node("BatchNormalization", &[&x, scale, shift, mean, var], vec![]);
-        x = b.node("Relu", &[&x], vec![]);
-    }
-    let w = b.weight(&[10, WIDTH, 1, 1], vec![0.5; 10 * WIDTH]);
-    let y = b.node("Conv", &[&x, &w], vec![]);
-    let model = b.model(&[&y]);
+    let (model, masks) = graphs::large(480);
     let masked = apply_masks(&model, &masks, Removal::Drop)
         .expect("masks that fit")
         .model;

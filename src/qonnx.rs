@@ -28,7 +28,7 @@ pub enum LowerError {
     Facts(#[from] FactsError),
     /// A quantiser that standard operators are not written for.
     #[error(
-        "node '{node}' ({op}): cannot be lowered to standard operators: only BipolarQuant, Quant of up to 24 bits and Trunc, with constant bit widths and the rounding modes ROUND, CEIL and FLOOR, are supported"
+        "node '{node}' ({op}): cannot be lowered to standard operators: only BipolarQuant, Quant of up to 24 bits and Trunc (of six inputs: with one scale), with constant bit widths and the rounding modes ROUND, CEIL and FLOOR, are supported"
     )]
     Unsupported {
         /// The node.
@@ -231,6 +231,30 @@ impl<'e, 'm> Steps<'e, 'm> {
                 self.then("Div", step);
                 self.rounded(rounding.op());
                 self.back();
+            }
+            Quantizer::Rescaled {
+                step,
+                low,
+                high,
+                rounding,
+                coarse,
+                zero,
+            } => {
+                self.scaled();
+                self.rounded("Round");
+                for (op, wish, value) in [
+                    ("Div", "step", step),
+                    ("Min", "high", high),
+                    ("Max", "low", low),
+                ] {
+                    let operand = self.number(wish, value);
+                    self.then(op, operand);
+                }
+                self.rounded(rounding.op());
+                for (op, wish, value) in [("Sub", "offset", zero), ("Mul", "coarse", coarse)] {
+                    let operand = self.number(wish, value);
+                    self.then(op, operand);
+                }
             }
         }
         if let Some(last) = self.written.last_mut() {

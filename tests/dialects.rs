@@ -4,14 +4,17 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use common::{fixture, json, max_abs_diff, runtime, tool};
 use ndarray::{ArrayD, IxDyn};
 use onnx_bnnprune::autograd::Network;
+use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::onnx::{Model, to_bytes};
 use onnx_bnnprune::pipeline::View;
 use onnx_bnnprune::qonnx;
+use onnx_bnnprune::rewrite::to_inference_mode;
 use onnx_bnnprune::verify::{BatchedSession, Runtime as _, SessionOptions};
 use serde_json::Value;
 
@@ -41,9 +44,35 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
+fn expectation(path: &Path) -> Value {
+    json(&path.with_extension("json"))["expect"].take()
+}
+
+/// Whether a model has binary layers that can be pruned and trained.
 fn is_declined(path: &Path) -> bool {
     let name = name(path);
+    let expect = expectation(path);
     DECLINED.contains(&name.split('.').next().unwrap())
+        || expect["binary"] == 0
+        || expect.get("no_training").is_some()
+        || expect.get("refused").is_some()
+}
+
+/// Options without which a model is refused.
+fn needed(path: &Path) -> &'static [&'static str] {
+    match name(path).ends_with(".train.onnx") {
+        true => &["--inference-mode"],
+        false => &[],
+    }
+}
+
+/// A model, in inference mode.
+fn load(path: &Path) -> Result<ModelProto, String> {
+    let model = Model::load(path).map_err(|e| e.to_string())?.proto;
+    match needed(path) {
+        [] => Ok(model),
+        _ => Ok(to_inference_mode(&model).map_err(|e| e.to_string())?.0),
+    }
 }
 
 /// Runs `check` on every model and reports all that fail at once.
@@ -94,7 +123,7 @@ fn golden(path: &Path) -> (ArrayD<f32>, Vec<f32>) {
 #[test]
 fn inspect_says_what_is_expected() {
     each(&models(), |path| {
-        let expect = &json(&path.with_extension("json"))["expect"];
+        let expect = expectation(path);
         let found = inspected(path)?;
         if let Some(dialect) = expect.get("dialect") {
             equal("dialect", &found["dialect"], dialect)?;
@@ -116,7 +145,8 @@ fn inspect_says_what_is_expected() {
             if let Some(padding) = expect["padding"].as_array() {
                 equal("padding", &l["padding"], &padding[i])?;
             }
-            equal("prunable", &l["prunable"], &true.into())?;
+            let prunable = expect.get("prunable").cloned().unwrap_or(true.into());
+            equal("prunable", &l["prunable"], &prunable)?;
         }
         if let Some(reason) = expect["declined"].as_str() {
             let says = |l: &Value| l["reason"].as_str().is_some_and(|r| r.contains(reason));
@@ -137,9 +167,12 @@ fn inspect_says_what_is_expected() {
 fn the_native_network_and_the_runtime_give_the_golden_output() {
     let runtime = runtime();
     each(&models(), |path| {
+        if expectation(path).get("refused").is_some() {
+            return Ok(());
+        }
         let (x, y) = golden(path);
-        let model = Model::load(path).map_err(|e| e.to_string())?;
-        let lowered = qonnx::lower(&model.proto).map_err(|e| e.to_string())?;
+        let model = load(path)?;
+        let lowered = qonnx::lower(&model).map_err(|e| e.to_string())?;
         let session = runtime.load(&to_bytes(&lowered.model), &SessionOptions::default());
         let mut session = BatchedSession::new(session.map_err(|e| e.to_string())?);
         let input = session.inputs()[0].name.clone();
@@ -151,7 +184,10 @@ fn the_native_network_and_the_runtime_give_the_golden_output() {
         if diff > 1e-4 {
             return Err(format!("ONNX Runtime differs by {diff}"));
         }
-        let view = View::new(path, &model.proto).map_err(|e| e.to_string())?;
+        if expectation(path).get("no_training").is_some() {
+            return Ok(());
+        }
+        let view = View::new(path, &model).map_err(|e| e.to_string())?;
         let native = Network::import(&view.graph, &view.facts, &view.layers);
         let native = native.map_err(|e| e.to_string())?;
         let found = native.infer_output(x).map_err(|e| e.to_string())?;
@@ -172,7 +208,7 @@ fn masked_equals_pruned() {
         let found = inspected(path)?;
         let mut layers = serde_json::Map::new();
         for l in found["layers"].as_array().unwrap() {
-            if l["prunable"] == true {
+            if l["binary"] == true {
                 let filters = l["filters"].as_u64().unwrap();
                 let pruned: Vec<u64> = (0..filters).step_by(2).collect();
                 let entry = serde_json::json!({"filters": filters, "pruned": pruned});
@@ -190,6 +226,7 @@ fn masked_equals_pruned() {
                 .arg("--masks")
                 .arg(&masks)
                 .args(["--removal", removal, "--quiet"])
+                .args(needed(path))
                 .output()
                 .unwrap();
             if !done.status.success() {
@@ -228,6 +265,7 @@ fn a_short_training_run_works() {
                 "1",
             ])
             .args(["--batch-size", "10", "--quiet"])
+            .args(needed(path))
             .output()
             .unwrap();
         match done.status.success() {
@@ -239,6 +277,53 @@ fn a_short_training_run_works() {
             }
         }
     });
+}
+
+/// What cannot be worked on is refused in one line that names it.
+#[test]
+fn refusals_name_the_operator() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("x.npz");
+    let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(&data).unwrap());
+    let x = ArrayD::<u8>::zeros(IxDyn(&[20, 8, 8, 3]));
+    npz.add_array("x", &x).unwrap();
+    npz.finish().unwrap();
+    let refused = |path: &Path, options: &[&OsStr], word: &str| {
+        let mut c = tool();
+        c.arg(path).arg(dir.path().join("out.onnx")).args(options);
+        let done = c.output().unwrap();
+        let text = String::from_utf8_lossy(&done.stderr);
+        let says = text.lines().any(|l| l.contains(word));
+        match done.status.code() == Some(2) && says {
+            true => Ok(()),
+            false => Err(format!("expected a refusal that names '{word}': {text}")),
+        }
+    };
+    each(&models(), |path| {
+        let expect = expectation(path);
+        if let Some(word) = expect["refused"].as_str() {
+            refused(path, &[], word)?;
+        }
+        if let Some(word) = expect["no_training"].as_str() {
+            refused(path, &[OsStr::new("--data"), data.as_os_str()], word)?;
+        }
+        if !needed(path).is_empty() {
+            refused(path, &[], "--inference-mode")?;
+        }
+        Ok(())
+    });
+}
+
+/// A fused operator of ONNX Runtime stays as it is, and `inspect` names it.
+#[test]
+fn fused_operators_are_left_alone_and_named() {
+    let path = fixture("dialects/stem_relu.extended.onnx");
+    let warnings = inspected(&path).unwrap()["warnings"].to_string();
+    assert!(warnings.contains("com.microsoft.FusedConv"), "{warnings}");
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.onnx");
+    tool().arg(&path).arg(&out).assert().success();
+    assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(&path).unwrap());
 }
 
 /// `--to onnx` writes what ONNX Runtime loads; without it a QONNX file stays one, in which whole
@@ -296,6 +381,7 @@ fn the_integer_form_of_every_dialect() {
             .arg(dir.path().join("o.onnx"))
             .args(["--normalise", "--to", "onnx", "--report"])
             .arg(&report)
+            .args(needed(path))
             .output()
             .map_err(|e| e.to_string())?;
         if !done.status.success() {

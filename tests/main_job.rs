@@ -115,10 +115,11 @@ fn the_same_seed_gives_the_same_bytes_at_any_thread_count() {
     for name in ["vgg", "resnet"] {
         let dir = tempfile::tempdir().unwrap();
         let mut files = Vec::new();
-        for threads in ["1", "2", "2"] {
+        for (threads, cache) in [("1", "2048"), ("2", "2048"), ("2", "0")] {
             let (out, masks) = (dir.path().join("o.onnx"), dir.path().join("m.json"));
             quick(&network(name), &out)
-                .args(["--seed", "7", "--threads", threads, "--save-masks"])
+                .args(["--seed", "7", "--threads", threads])
+                .args(["--cache-mb", cache, "--save-masks"])
                 .arg(&masks)
                 .assert()
                 .success();
@@ -126,7 +127,10 @@ fn the_same_seed_gives_the_same_bytes_at_any_thread_count() {
         }
         assert_eq!(files[0].1, files[1].1, "{name}: masks");
         assert!(files[0].0 == files[1].0, "{name}: bytes at 1 and 2 threads");
-        assert!(files[1].0 == files[2].0, "{name}: bytes of two runs");
+        assert!(
+            files[1].0 == files[2].0,
+            "{name}: bytes with and without a cache"
+        );
         let out = dir.path().join("o.onnx");
         quick(&network(name), &out)
             .args(["--seed", "8"])

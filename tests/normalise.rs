@@ -8,8 +8,8 @@ use graphs::{Attr, Builder, Network, run, with_outputs};
 use ndarray::{ArrayD, IxDyn};
 use onnx_bnnprune::graph::{Facts, Graph};
 use onnx_bnnprune::normalise::{Form, normalise};
-use onnx_bnnprune::onnx::proto::ModelProto;
-use onnx_bnnprune::onnx::{Model, Tensor};
+use onnx_bnnprune::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use onnx_bnnprune::onnx::{Model, Tensor, save};
 use onnx_bnnprune::recognize;
 use onnx_bnnprune::verify::{Optimization, SessionOptions};
 use proptest::prelude::*;
@@ -89,6 +89,64 @@ fn every_optimisation_level_gives_the_same_signs_on_a_network_full_of_ties() {
         .iter()
         .fold(0f32, |m, d| m.max(d.abs()));
     assert!(worst < 1e-6, "native inference differs by {worst}");
+}
+
+/// The tool tells the many ties of such a network from faults, whatever the binariser is.
+#[test]
+fn the_tool_takes_a_network_full_of_ties() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, report) = (dir.path().join("in.onnx"), dir.path().join("r.json"));
+    for compared in [false, true] {
+        let (mut model, _) = tie_heavy(3);
+        if compared {
+            let graph = model.graph.as_mut().unwrap();
+            signs_to_comparisons(graph);
+        }
+        save(&model, &input).unwrap();
+        common::tool()
+            .arg(&input)
+            .arg(dir.path().join("out.onnx"))
+            .args(["--normalise", "--report"])
+            .arg(&report)
+            .assert()
+            .success();
+        let found = &json(&report)["normalised"];
+        assert_eq!(found["thresholds"].as_array().unwrap().len(), 3);
+        assert!(found["verification"]["ties"].as_u64().unwrap() > 100);
+    }
+}
+
+/// `Sign(x)` as `Where(x >= 0, 1, -1)`.
+fn signs_to_comparisons(graph: &mut GraphProto) {
+    for (name, value) in [("zero", 0.0), ("one", 1.0), ("minus", -1.0)] {
+        let value = Tensor::F32(ndarray::arr0(value).into_dyn());
+        graph.initializer.push(value.to_proto(name));
+    }
+    let nodes = std::mem::take(&mut graph.node);
+    for node in nodes {
+        if node.op_type() != "Sign" {
+            graph.node.push(node);
+            continue;
+        }
+        let positive = format!("{}_positive", node.name());
+        let of = |op: &str, inputs: [&str; 3], output: &str| NodeProto {
+            op_type: Some(op.to_owned()),
+            input: inputs
+                .iter()
+                .filter(|i| !i.is_empty())
+                .map(|i| (*i).to_owned())
+                .collect(),
+            output: vec![output.to_owned()],
+            ..NodeProto::default()
+        };
+        let x = node.input[0].as_str();
+        graph
+            .node
+            .push(of("GreaterOrEqual", [x, "zero", ""], &positive));
+        graph
+            .node
+            .push(of("Where", [&positive, "one", "minus"], &node.output[0]));
+    }
 }
 
 /// Every way in which a threshold can come about: flipped filters, with and without pooling,
@@ -261,6 +319,57 @@ fn weights_of(model: &ModelProto, layer: &str) -> Vec<f32> {
     let weight = graph.input_of(node, 1).unwrap();
     let value = graph.initializer_value(weight).expect("an initializer");
     Tensor::as_f32(&value).unwrap().iter().copied().collect()
+}
+
+/// ONNX Runtime folds a factor behind weights of ±1 into them, also through an Add.
+#[test]
+fn weights_of_one_are_kept_from_factors_behind_them() {
+    let dir = tempfile::tempdir().unwrap();
+    for (added, norm) in [(false, false), (false, true), (true, true)] {
+        let mut b = Builder::new(&[8, 6, 6]);
+        let sign = b.node("Sign", &["x"], vec![]);
+        let weights = noise(8 * 72, 3).iter().map(|w| w.signum()).collect();
+        let weight = b.weight(&[8, 8, 3, 3], weights);
+        let pads = vec![("pads", Attr::Ints(vec![1; 4]))];
+        let layer = b.node("Conv", &[&sign, &weight], pads);
+        let mut at = layer.clone();
+        let factor: Vec<f32> = (0..8).map(|i| 0.3 + 0.1 * i as f32).collect();
+        let vector = b.weight(&[8, 1, 1], factor.clone());
+        if added {
+            at = b.node("Add", &[&at, &vector], vec![]);
+        }
+        at = match norm {
+            false => b.node("Mul", &[&at, &vector], vec![]),
+            true => {
+                let parameters = [factor, vec![0.5; 8], vec![0.25; 8], vec![2.0; 8]];
+                let names = parameters.map(|values| b.weight(&[8], values));
+                let mut inputs = vec![at.as_str()];
+                inputs.extend(names.iter().map(String::as_str));
+                b.node("BatchNormalization", &inputs, vec![])
+            }
+        };
+        let stream = b.node("Add", &[&at, "x"], vec![]);
+        let model = b.model(&[&stream]);
+        let (integer, layers) = normal(&model);
+        assert_eq!(layers[0].1, Form::Divided);
+        let x = ArrayD::from_shape_vec(IxDyn(&[4, 8, 6, 6]), noise(4 * 288, 5)).unwrap();
+        let off = Optimization::Off;
+        assert_eq!(run(&integer, &x, off), run(&model, &x, off));
+        let absolute = |model: &ModelProto| -> Vec<f32> {
+            let file = dir.path().join("m.onnx");
+            save(model, &file).unwrap();
+            let optimised = optimised(&file, &dir.path().join("o.onnx"));
+            weights_of(&optimised, &layer)
+                .iter()
+                .map(|w| w.abs())
+                .collect()
+        };
+        assert!(
+            absolute(&integer).iter().all(|&w| w == 1.0),
+            "{added} {norm}"
+        );
+        assert!(absolute(&model).iter().any(|&w| w != 1.0), "{added} {norm}");
+    }
 }
 
 proptest! {

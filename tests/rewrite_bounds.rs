@@ -118,3 +118,33 @@ fn an_input_that_is_not_bounded_bounds_nothing() {
     let last = b.node("Conv", &[&y, &w], vec![]);
     assert_eq!(kept(&b.model(&[&last]), &a).len(), 4);
 }
+
+/// Bounded on one side alone: what is behind Relu, and its averages.
+#[test]
+fn a_shift_beyond_zero_behind_relu_never_turns() {
+    for pooled in [false, true] {
+        let mut b = Builder::new(&[2, 5, 5]);
+        let w = b.weight(&[4, 2, 3, 3], signs(72));
+        let a = b.node("Conv", &["x", &w], vec![]);
+        let mut at = b.node("Relu", &[&a], vec![]);
+        if pooled {
+            let kernel = ("kernel_shape", Attr::Ints(vec![2, 2]));
+            let pads = ("pads", Attr::Ints(vec![1; 4]));
+            at = b.node("AveragePool", &[&at], vec![kernel, pads]);
+        }
+        // 0 becomes 0.5, -0.25, -0.5 and 0.5; the first two only move away from there.
+        let [scale, shift, mean, var] = [
+            [0.25, -0.5, 0.5, -1.0],
+            [0.5, -0.25, -0.5, 0.5],
+            [0.0; 4],
+            [1.0; 4],
+        ]
+        .map(|v| b.weight(&[4], v.to_vec()));
+        let inputs = [at.as_str(), &scale, &shift, &mean, &var];
+        at = b.node("BatchNormalization", &inputs, vec![]);
+        at = b.node("Sign", &[&at], vec![]);
+        let w = b.weight(&[3, 4, 1, 1], signs(12));
+        let last = b.node("Conv", &[&at, &w], vec![]);
+        assert_eq!(kept(&b.model(&[&last]), &a), [2, 3], "pooled: {pooled}");
+    }
+}

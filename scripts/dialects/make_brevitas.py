@@ -12,7 +12,12 @@ import torch
 from brevitas.core.scaling import ScalingImplType
 from brevitas.export import export_qonnx
 from brevitas.inject.enum import QuantType
-from brevitas.quant import Int8ActPerTensorFloat, SignedBinaryActPerTensorConst, SignedBinaryWeightPerTensorConst
+from brevitas.quant import (
+    Int8ActPerTensorFloat,
+    SignedBinaryActPerTensorConst,
+    SignedBinaryWeightPerTensorConst,
+    Uint8ActPerTensorFloat,
+)
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.util.cleanup import cleanup_model
@@ -46,6 +51,20 @@ def network(quant, first=nn.Identity) -> nn.Module:
     ).eval()
 
 
+def truncated() -> nn.Module:
+    """Average pooling of eight-bit activations, which Brevitas exports with `Trunc`."""
+    quant = SignedBinaryWeightPerTensorConst
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1, bias=False), batch_norm(6),
+        qnn.QuantReLU(act_quant=Uint8ActPerTensorFloat, return_quant_tensor=True), qnn.TruncAvgPool2d(2), batch_norm(6),
+        act(), conv(6, 8, quant), batch_norm(8),
+        act(), conv(8, 8, quant), batch_norm(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10),
+    ).train()
+    with torch.no_grad():
+        net(torch.randn(16, 3, 8, 8))  # the quantiser's range
+    return net.eval()
+
+
 def dense(quant) -> nn.Module:
     return nn.Sequential(
         nn.Flatten(), nn.Linear(192, 16), batch_norm(16, nn.BatchNorm1d),
@@ -69,6 +88,7 @@ def main(folder: Path) -> None:
         "brevitas_input8": (network(const, eight), "uniform"),
         "brevitas_per_filter": (network(PerFilter), "per-filter"),
         "brevitas_dense": (dense(const), "uniform"),
+        "brevitas_trunc": (truncated(), "uniform"),
     }
     for name, (net, scale) in rows.items():
         expect = {"binarizer": "bipolar-quant", "zero": 1, "scale": scale, "binary": 2, "dialect": "QONNX (Brevitas)"}

@@ -127,9 +127,16 @@ def ternary_weights():
     return net
 
 
-def train_mode(net):
-    net.train()
-    return net
+def dropout():
+    """Dropout in front of the classifier, for an export in training mode."""
+    net = plain(act(acts.Sign))
+    return nn.Sequential(*net[:-1], nn.Dropout(0.5), net[-1])
+
+
+def stem_relu():
+    """A float convolution with Relu, which ONNX Runtime fuses."""
+    net = plain(act(acts.Sign))
+    return nn.Sequential(net[0], nn.ReLU(), *net[1:])
 
 
 def act(cls):
@@ -169,7 +176,7 @@ def rows() -> dict:
         "pad_minus": row(padded(-1.0), "where-ge", 1, padding=[-1.0, 0.0]),
         "shared_sign": row(SharedSign(), "sign", 0),
         "dense": row(dense(), "sign", 0, ["per-filter", "one"]),
-        "xnor": row(plain(act(acts.Sign), w.xnor), "sign", 0),
+        "xnor": row(plain(act(acts.Sign), w.xnor), "sign", 0, exporters=("script", "dynamo", "external")),
         "irnet": row(plain(act(acts.Sign), w.irnet), "sign", 0, ["power-of-two", "one"]),
         "dorefa": row(plain(act(acts.Sign), w.dorefa), "sign", 0, "uniform"),
         "detached_weights": row(plain(act(acts.Sign), w.detached), "sign", 0),
@@ -180,6 +187,8 @@ def rows() -> dict:
         "one_kernel_twice": row(OneKernelTwice(), "sign", 0, coupled=0),
         "box": row(box(), None, None, None, 0),
         "ternary_weights": row(ternary_weights(), "sign", 0, None, 0),
+        "dropout": row(dropout(), "sign", 0, exporters=("train",), prunable=False, declined="--inference-mode"),
+        "stem_relu": row(stem_relu(), "sign", 0, exporters=("script",)),
     }
     # What folding by an exporter changes.
     for name in ("relu_sign", "round_01"):

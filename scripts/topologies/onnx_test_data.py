@@ -4,7 +4,10 @@
 Every file there with a Conv, ConvTranspose, Gemm or MatMul of constant weights goes through the
 same trials as run.py's networks; those of an opset that the tool does not read (before 7) are
 converted with onnx's converter first. The `light_*` networks ship without weights: one value for each
-tensor. They get random ones here, else no mask would change anything, and what enters their last
+tensor. They get random ones here, else no mask would change anything, with BatchNormalization
+statistics measured on random inputs: otherwise the signal fades from layer to layer until every
+channel is the same for all inputs, up to rounding, and no experiment can tell which ones carry
+something (`reference.drop`). What enters their last
 Softmax is made an output as well, since a saturated Softmax would hide differences. Where the tool
 lists no layer (a lone ConvTranspose) the file goes through without masks.
 
@@ -27,6 +30,7 @@ import onnx  # noqa: E402
 from onnx import numpy_helper, version_converter  # noqa: E402
 
 import layers  # noqa: E402
+import runtime  # noqa: E402
 import table  # noqa: E402
 import trial as trials  # noqa: E402
 
@@ -73,6 +77,7 @@ def prepared(path: Path) -> onnx.ModelProto:
         model = version_converter.convert_version(model, CONVERTED)
     if path.stem.startswith("light_"):
         _randomise(model, np.random.default_rng(5))
+        _calibrate(model)
         _show_logits(model)
     return model
 
@@ -118,6 +123,39 @@ def _parameter(
     return np.asarray(value, np.float32)
 
 
+def _calibrate(model: onnx.ModelProto) -> None:
+    """Mean and variance of every BatchNormalization as random inputs give them, one node at a time."""
+    graph, opsets = model.graph, model.opset_import
+    stored = {t.name: t for t in graph.initializer}
+    values = {name: numpy_helper.to_array(t) for name, t in stored.items()}
+    values |= runtime.inputs(model, 4, seed=11)
+    if batch := runtime.fixed_batch(model):
+        values |= {i.name: values[i.name][:batch] for i in graph.input if i.name not in stored}
+    last = {name: node.output[0] for node in graph.node for name in node.input}
+    for node in graph.node:
+        if node.op_type == "BatchNormalization":
+            x = values[node.input[0]]
+            axes = (0, *range(2, x.ndim))
+            for name, value in zip(node.input[3:5], (x.mean(axes), x.var(axes) + 1e-3), strict=True):
+                values[name] = value.astype(np.float32)
+                stored[name].CopyFrom(numpy_helper.from_array(values[name], name))
+        read = [name for name in dict.fromkeys(node.input) if name]
+        infos = [
+            onnx.helper.make_tensor_value_info(
+                name, onnx.helper.np_dtype_to_tensor_dtype(values[name].dtype), values[name].shape
+            )
+            for name in read
+        ]
+        outputs = [onnx.ValueInfoProto(name=name) for name in node.output[:1]]
+        alone = onnx.helper.make_graph([node], "node", infos, outputs)
+        one = onnx.helper.make_model(alone, opset_imports=opsets, ir_version=model.ir_version)
+        feed = {name: values[name] for name in read}
+        values[node.output[0]] = runtime.session(one).run(None, feed)[0]
+        for name in read:
+            if last[name] == node.output[0] and name not in stored:
+                del values[name]
+
+
 def _show_logits(model: onnx.ModelProto) -> None:
     """What enters the last Softmax becomes an output."""
     outputs = {output.name for output in model.graph.output}
@@ -139,7 +177,7 @@ def main() -> int:
         plan = trials.Plan(
             shares=(0.4,) if light else trials.SHARES,
             residuals=("coupled", "scatter") if light else ("coupled",),
-            samples=2 if light else 4,
+            samples=4,
             outputs_too=not light,
         )
         # A folder of its own, emptied at once: these files are large.

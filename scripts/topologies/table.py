@@ -86,13 +86,15 @@ def reasons(found: list[Trial]) -> list[str]:
 
 def latency_rows(rows: list[tuple]) -> list[str]:
     """Latency of networks at their usual width."""
-    head = ["network", "share", "MACs", "MACs left", "ms before", "ms after", "ms left", "exact"]
+    head = ["network", "share", "--round-to", "MACs", "MACs left", "ms before", "ms after",
+            "ms left", "exact"]  # fmt: skip
     lines = [_row(head), _row(["---"] * len(head))]
-    for network, share, macs, before, after, exact in rows:
+    for network, found, before, after in rows:
+        macs = found.macs
         lines.append(
-            _row([network, f"{share:.0%}", f"{macs[0]:,} → {macs[1]:,}",
+            _row([network, f"{found.share:.0%}", found.round_to, f"{macs[0]:,} → {macs[1]:,}",
                   _percent(macs[1], macs[0]), f"{before:.3f}", f"{after:.3f}",
-                  f"{after / before:.1%}", "yes" if exact else "**no**"])
+                  f"{after / before:.1%}", "yes" if found.exact else "**no**"])
         )  # fmt: skip
     return lines
 

@@ -29,6 +29,7 @@ class Trial:
     removal: str
     residual: str
     share: float
+    round_to: int = 1
     masked: int = 0
     removed: int = 0
     free_masked: int = 0
@@ -63,7 +64,7 @@ class Tool:
         command = [
             self.binary, model, Path(f"{stem}.pruned.onnx"), "--masks", masks,
             "--removal", trial.removal, "--residual", trial.residual,
-            "--report", report, "--quiet",
+            "--round-to", trial.round_to, "--report", report, "--quiet",
             "--save-masked", Path(f"{stem}.masked.onnx"), *self.options,
         ]  # fmt: skip
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
@@ -80,6 +81,8 @@ class Plan:
     removals: tuple[str, ...] = REMOVALS
     residuals: tuple[str, ...] = RESIDUALS
     samples: int = 8
+    # Filters of a layer stay a multiple of this.
+    round_to: int = 1
     # Mask layers that write into the model's outputs as well.
     outputs_too: bool = False
 
@@ -108,7 +111,7 @@ def trials(
         drawn = masking.draw(subject.inspected.filters, share, network)
         for removal in plan.removals:
             for residual in plan.residuals:
-                trial = Trial(network, exporter, removal, residual, share)
+                trial = Trial(network, exporter, removal, residual, share, plan.round_to)
                 stem = work / f"{path.stem}_{removal}_{residual}_{round(100 * share)}"
                 try:
                     _run(trial, subject, drawn, stem)

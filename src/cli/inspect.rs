@@ -11,7 +11,7 @@ use super::shared::json;
 /// Lists layers and groups.
 pub fn run(args: &InspectArgs) -> Printed {
     let model = Model::load(&args.model)?;
-    let view = View::new(&args.model, &model.proto)?;
+    let view = View::lean(&args.model, &model.proto)?;
     let found = Inspection::new(
         &args.model,
         &view.graph,

@@ -163,6 +163,7 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
             ScheduleName::Constant => Decay::Constant,
         }),
         batch_size: args.batch_size,
+        cache_mb: args.cache_mb,
     })
 }
 

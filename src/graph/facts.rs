@@ -1,11 +1,14 @@
 //! What is known of each tensor before the model runs: shape at a concrete batch size, and value
 //! where it is constant.
 
+use std::borrow::Cow;
+
+use ndarray::ArrayD;
 use thiserror::Error;
 
 use super::budget::Budget;
 use super::shapes::Inputs;
-use super::{Graph, Node, TensorId, eval, shapes};
+use super::{Graph, Node, TensorId, Use, eval, shapes};
 use crate::onnx::Tensor;
 
 /// Shapes and constant values of a graph's tensors.
@@ -15,6 +18,8 @@ pub struct Facts {
     fixed_batch: bool,
     of_shape: Vec<bool>,
     data: Vec<bool>,
+    /// Constants whose value was left in the file.
+    left: Vec<bool>,
     here: World,
     /// The same of everything that depends on the input's shape, at another batch size: what is the
     /// same there does not depend on it.
@@ -105,12 +110,24 @@ impl Facts {
     /// Infers shapes and constants, with the first dimension of each graph input set to `batch`
     /// where it is dynamic.
     pub fn infer(graph: &Graph<'_>, batch: usize) -> Result<Self, FactsError> {
+        Self::of(graph, batch, false)
+    }
+
+    /// [`Facts::infer`] in little memory: the weights of layers, nearly all that a model holds, are
+    /// left in the file. [`Facts::weights`] reads them when they are wanted; elsewhere they have
+    /// a shape and no value.
+    pub fn lean(graph: &Graph<'_>, batch: usize) -> Result<Self, FactsError> {
+        Self::of(graph, batch, true)
+    }
+
+    fn of(graph: &Graph<'_>, batch: usize, lean: bool) -> Result<Self, FactsError> {
         let count = graph.tensor_count();
         let mut facts = Self {
             batch,
             fixed_batch: false,
             of_shape: vec![false; count],
             data: vec![false; count],
+            left: vec![false; count],
             here: World::new(count),
             elsewhere: World::new(count),
         };
@@ -155,6 +172,9 @@ impl Facts {
         for t in graph.tensors() {
             if let Some(value) = graph.initializer_value(t) {
                 facts.set_read(t, value);
+                if lean && only_weights(graph, t) {
+                    facts.leave(t);
+                }
             } else if let Some(proto) = graph.initializer(t)
                 && let Some((shape, _)) = crate::onnx::element_count(&proto.dims)
             {
@@ -181,6 +201,10 @@ impl Facts {
         let from_data = inputs.iter().flatten().any(|t| self.data[t.0])
             || graph.captured_by(n).any(|t| self.data[t.0]);
         let of_shape = inputs.iter().flatten().any(|t| self.of_shape[t.0]);
+        if !from_data {
+            // A layer of constants is a constant.
+            inputs.iter().flatten().for_each(|&t| self.recall(graph, t));
+        }
         if matches!(node.op(), "Shape" | "Size") {
             let of = graph.input_of(n, 0);
             let value = |shape: Option<&[usize]>| shape_value(&node, shape?);
@@ -218,6 +242,21 @@ impl Facts {
     fn set_read(&mut self, t: TensorId, value: Tensor) {
         if self.here.budget.read(value.shape()) {
             self.here.set_value(t, value);
+        }
+    }
+
+    /// Leaves an `f32` value in the file; its shape stays.
+    fn leave(&mut self, t: TensorId) {
+        let value = &mut self.here.values[t.0];
+        if value.as_ref().and_then(Tensor::as_f32).is_some() {
+            *value = None;
+            self.left[t.0] = true;
+        }
+    }
+
+    fn recall(&mut self, graph: &Graph<'_>, t: TensorId) {
+        if std::mem::take(&mut self.left[t.0]) {
+            self.here.values[t.0] = graph.initializer_value(t);
         }
     }
 
@@ -259,6 +298,25 @@ impl Facts {
         self.here.values[t.0]
             .as_ref()
             .filter(|_| !self.of_shape[t.0])
+    }
+
+    /// The value of an `f32` constant, also where it was left in the file ([`Facts::lean`]).
+    pub fn weights(&self, graph: &Graph<'_>, t: TensorId) -> Option<Cow<'_, ArrayD<f32>>> {
+        match (self.left[t.0], self.constant(t)) {
+            (true, _) => match graph.initializer_value(t)? {
+                Tensor::F32(value) => Some(Cow::Owned(value)),
+                _ => None,
+            },
+            (false, value) => value?.as_f32().map(Cow::Borrowed),
+        }
+    }
+
+    /// The shape of what [`Facts::weights`] gives.
+    pub fn weights_shape(&self, t: TensorId) -> Option<&[usize]> {
+        match self.left[t.0] {
+            true => self.shape(t),
+            false => self.constant(t)?.as_f32().map(ArrayD::shape),
+        }
     }
 
     /// A tensor's value where it is a constant, or follows from those dimensions of the input that
@@ -305,6 +363,15 @@ impl Facts {
     pub fn is_data(&self, t: TensorId) -> bool {
         self.data[t.0]
     }
+}
+
+/// Whether a tensor is only read as the matrix or the kernel of a layer.
+fn only_weights(graph: &Graph<'_>, t: TensorId) -> bool {
+    let as_weight = |u: &Use| {
+        let op = graph.node(u.node).op();
+        matches!(u.input, Some(0 | 1)) && matches!(op, "Conv" | "ConvTranspose" | "Gemm" | "MatMul")
+    };
+    !graph.is_output(t) && graph.consumers(t).iter().all(as_weight)
 }
 
 /// What follows of a node's outputs from what is known of its inputs.

@@ -65,12 +65,29 @@ pub enum Quantizer {
         /// How it rounds.
         rounding: Rounding,
     },
-    /// `(round(round-to-nearest(x / scale + zero) / step) - zero) · scale` (`Trunc`).
+    /// `(round(round-to-nearest(x / scale + zero) / step) - zero) · scale` (`Trunc` of five inputs,
+    /// version 1).
     Truncated {
         /// 2 to the number of bits dropped.
         step: f32,
         /// How it rounds.
         rounding: Rounding,
+    },
+    /// `(round(clip(round-to-nearest(x / scale + zero) / step, low, high)) - zero / step) · coarse`
+    /// (`Trunc` of six inputs, version 2, with one scale).
+    Rescaled {
+        /// `coarse / scale`, a power of two.
+        step: f32,
+        /// The least integer.
+        low: f32,
+        /// The greatest.
+        high: f32,
+        /// How it rounds.
+        rounding: Rounding,
+        /// The scale of what it gives.
+        coarse: f32,
+        /// `zero / step`.
+        zero: f32,
     },
 }
 
@@ -86,15 +103,10 @@ impl Quantizer {
             "qonnx.BipolarQuant" => Some(Self::Bipolar),
             "qonnx.Quant" => {
                 let bits = width(3)?;
-                let signed = node.int("signed", 1) != 0;
-                if signed && bits == 1.0 {
+                if node.int("signed", 1) != 0 && bits == 1.0 {
                     return Some(Self::SignedBit);
                 }
-                let narrow = f32::from(u8::from(node.int("narrow", 0) != 0));
-                let (low, high) = match signed {
-                    true => (narrow - (bits - 1.0).exp2(), (bits - 1.0).exp2() - 1.0),
-                    false => (0.0, bits.exp2() - 1.0 - narrow),
-                };
+                let (low, high) = limits(node, bits);
                 let rounding = Rounding::of(node, "ROUND")?;
                 Some(Self::Integers {
                     low,
@@ -106,6 +118,19 @@ impl Quantizer {
                 step: (width(3)? - width(4)?).exp2(),
                 rounding: Rounding::of(node, "FLOOR")?,
             }),
+            "qonnx.Trunc" if node.proto().input.len() == 6 => {
+                let (scale, coarse) = (bits(1)?, bits(4)?);
+                let step = (coarse / scale).log2().round_ties_even().exp2();
+                let (low, high) = limits(node, width(5)?);
+                (step.is_finite() && step > 0.0).then_some(Self::Rescaled {
+                    step,
+                    low,
+                    high,
+                    rounding: Rounding::of(node, "FLOOR")?,
+                    coarse,
+                    zero: bits(2)? / step,
+                })
+            }
             _ => None,
         }
     }
@@ -125,7 +150,27 @@ impl Quantizer {
             Self::Truncated { step, rounding } => {
                 back(rounding.apply((x / scale + zero).round_ties_even() / step))
             }
+            Self::Rescaled {
+                step,
+                low,
+                high,
+                rounding,
+                coarse,
+                zero: offset,
+            } => {
+                let y = (x / scale + zero).round_ties_even() / step;
+                (rounding.apply(y.min(high).max(low)) - offset) * coarse
+            }
         }
+    }
+}
+
+/// The least and the greatest integer of so many bits, by a node's `signed` and `narrow`.
+fn limits(node: &Node<'_>, bits: f32) -> (f32, f32) {
+    let narrow = f32::from(u8::from(node.int("narrow", 0) != 0));
+    match node.int("signed", 1) != 0 {
+        true => (narrow - (bits - 1.0).exp2(), (bits - 1.0).exp2() - 1.0),
+        false => (0.0, bits.exp2() - 1.0 - narrow),
     }
 }
 
@@ -159,6 +204,18 @@ mod tests {
         assert_eq!(
             all(truncated, 0.25, 0.0, &x),
             [-0.75, -0.25, 0.0, 0.0, 0.0, 0.75]
+        );
+        let rescaled = Quantizer::Rescaled {
+            step: 4.0,
+            low: -2.0,
+            high: 1.0,
+            rounding: Rounding::Floor,
+            coarse: 1.0,
+            zero: 0.0,
+        };
+        assert_eq!(
+            all(rescaled, 0.25, 0.0, &x),
+            [-2.0, -1.0, 0.0, 0.0, 0.0, 1.0]
         );
     }
 }

@@ -40,6 +40,8 @@ pub struct Normalised {
     pub model: ModelProto,
     /// Its binary layers, in the order of execution.
     pub layers: Vec<(String, Form)>,
+    /// Outputs of binarisers that are decided by integer thresholds now.
+    pub rescaled: Vec<String>,
 }
 
 /// A layer's integer form, planned.
@@ -95,9 +97,14 @@ pub fn normalise(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Normalis
         }
         editor.remove_unused(&was_used);
     }
+    let rescaled = plans.iter().filter_map(|p| match &p.behind {
+        Behind::Threshold { path, .. } => Some(graph.name(path.end.output).to_owned()),
+        Behind::Divide { .. } => None,
+    });
     Normalised {
         model,
         layers: notes,
+        rescaled: rescaled.collect(),
     }
 }
 
@@ -162,7 +169,9 @@ fn plan<'a>(
             });
         }
     }
-    if scale.iter().all(|&s| s == 1.0) && bias.iter().all(|&b| b == 0.0) {
+    let plain = scale.iter().all(|&s| s == 1.0) && bias.iter().all(|&b| b == 0.0);
+    // A division by 1 keeps what is behind out of the weights.
+    if plain && !is_scaled_behind(graph, facts, output) {
         return Err("its weights are ±1 already");
     }
     // A filter of zeros has no scale.
@@ -180,6 +189,28 @@ fn plan<'a>(
             bias,
         },
     })
+}
+
+/// Whether ONNX Runtime would fold what reads a tensor into the weights of the layer that writes it:
+/// `Mul` with a constant or `BatchNormalization`, perhaps behind `Add` with a constant.
+fn is_scaled_behind(graph: &Graph<'_>, facts: &Facts, mut t: TensorId) -> bool {
+    loop {
+        let [reader] = graph.consumers(t) else {
+            return false;
+        };
+        let inputs = graph.inputs_of(reader.node);
+        let mut others = inputs.iter().flatten().filter(|&&i| i != t);
+        match graph.node(reader.node).op() {
+            "BatchNormalization" => return true,
+            "Mul" => return others.all(|&i| facts.constant(i).is_some()),
+            "Add" if others.all(|&i| facts.constant(i).is_some()) => {}
+            _ => return false,
+        }
+        match graph.output_of(reader.node, 0) {
+            Some(out) => t = out,
+            None => return false,
+        }
+    }
 }
 
 impl Plan<'_> {

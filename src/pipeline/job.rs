@@ -90,6 +90,8 @@ pub struct Tuning {
     pub decay: Option<Decay>,
     /// See [`Options::batch_size`].
     pub batch_size: Option<usize>,
+    /// See [`Options::cache_mb`].
+    pub cache_mb: Option<usize>,
 }
 
 impl Tuning {
@@ -113,7 +115,8 @@ impl Tuning {
             main_lr,
             optimizer,
             decay,
-            batch_size
+            batch_size,
+            cache_mb
         );
         o.keep.clone_from(&job.keep);
         o.round_to = job.round_to;

@@ -58,7 +58,10 @@ pub fn run(
         false => (Cow::Borrowed(&model.proto), Vec::new()),
     };
     let original: &ModelProto = &original;
-    let view = View::new(&job.input, original)?;
+    let view = match job.choice {
+        Choice::Learn(_) => View::new(&job.input, original)?,
+        Choice::Masks(_) | Choice::Nothing => View::lean(&job.input, original)?,
+    };
     rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
     let given = given::check(job, &view)?;
     let images = match &job.source {
@@ -76,6 +79,8 @@ pub fn run(
     if let (Some(path), Some(masks)) = (&job.save_masks, &masks) {
         masks.save(path)?;
     }
+    // It holds all weights once more. The report gets a new one.
+    drop(view);
     let retrained = retrained.as_ref().unwrap_or(original);
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
     // In the integer form first: masks and constants then meet integers.
@@ -143,7 +148,8 @@ pub fn run(
             false => model.save_edited(&eliminated.model, path)?,
         }
     }
-    let pruned = View::new(&job.input, &eliminated.model)?;
+    let view = View::lean(&job.input, original)?;
+    let pruned = View::lean(&job.input, &eliminated.model)?;
     let mut report = summary.report(job, &model, &view, &pruned, &eliminated, masks.as_ref())?;
     report.verification = Some(verification);
     report.accuracy = accuracy;

@@ -7,6 +7,7 @@ use crate::normalise::{Form, normalise};
 use crate::onnx::proto::ModelProto;
 use crate::qonnx;
 use crate::report::NormalisedReport;
+use crate::verify::ChannelMap;
 
 /// The model in normal form, compared with what it was. A QONNX model has to become one of standard
 /// operators.
@@ -39,8 +40,10 @@ pub(super) fn form(
             }
         }
     }
+    let mut map = ChannelMap::default();
+    normal.rescaled.into_iter().for_each(|t| map.rescale(t));
     report.verification = proof
-        .compare(model, &normal.model)
+        .compare(model, &normal.model, &map)
         .map_err(|e| e.about(&job.input))?;
     if !report.verification.passed {
         let why = report.verification.failures.join("; ");

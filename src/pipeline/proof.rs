@@ -123,7 +123,7 @@ impl<'a> Proof<'a> {
             })
     }
 
-    /// Two models that have all channels in common.
+    /// Two models that differ as `map` says.
     ///
     /// # Errors
     /// If the runtime refuses either, or they have other interfaces.
@@ -131,9 +131,10 @@ impl<'a> Proof<'a> {
         &self,
         reference: &ModelProto,
         candidate: &ModelProto,
+        map: &ChannelMap,
     ) -> Result<Verification, Error> {
         self.check_cancelled()?;
-        Ok(self.agreement(reference, candidate, &ChannelMap::default())?)
+        Ok(self.agreement(reference, candidate, map)?)
     }
 
     fn agreement(

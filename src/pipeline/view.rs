@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::Error;
-use crate::graph::{Facts, Graph};
+use crate::graph::{Facts, FactsError, Graph};
 use crate::onnx::proto::ModelProto;
 use crate::recognize::{self, Layer};
 use crate::rewrite::Analysis;
@@ -24,11 +24,24 @@ pub struct View<'m> {
 impl<'m> View<'m> {
     /// Looks at `model`, read from `path`.
     pub fn new(path: &Path, model: &'m ModelProto) -> Result<Self, Error> {
+        Self::with(path, model, Facts::infer)
+    }
+
+    /// [`View::new`] in less memory, with [`Facts::lean`]: no native network can be made from it.
+    pub fn lean(path: &Path, model: &'m ModelProto) -> Result<Self, Error> {
+        Self::with(path, model, Facts::lean)
+    }
+
+    fn with(
+        path: &Path,
+        model: &'m ModelProto,
+        infer: impl FnOnce(&Graph<'_>, usize) -> Result<Facts, FactsError>,
+    ) -> Result<Self, Error> {
         let graph = Graph::new(model).map_err(|source| Error::Graph {
             path: path.to_owned(),
             source,
         })?;
-        let facts = Facts::infer(&graph, 1).map_err(|source| Error::Facts {
+        let facts = infer(&graph, 1).map_err(|source| Error::Facts {
             path: path.to_owned(),
             source,
         })?;
@@ -45,7 +58,13 @@ impl<'m> View<'m> {
     /// Classes that the first output tells apart, if it is `[N, K]` or `[N, K, 1, 1]`.
     pub fn classes(&self) -> Option<usize> {
         let output = *self.graph.outputs().first()?;
-        match self.facts.shape(output)? {
+        // Behind an unknown operator the file's own word counts.
+        let declared = || -> Option<Vec<usize>> {
+            let dims = self.graph.declared_shape(output)?.into_iter().enumerate();
+            dims.map(|(i, d)| d.or((i == 0).then_some(1))).collect()
+        };
+        let shape = self.facts.shape(output).map(<[usize]>::to_vec);
+        match shape.or_else(declared)?.as_slice() {
             [_, k, rest @ ..] if rest.iter().all(|&d| d == 1) => Some(*k),
             _ => None,
         }

@@ -15,6 +15,11 @@ const DEPTH: usize = 24;
 /// The form of a tensor that takes a few values only, by an operator that makes them; `None` for
 /// real values, and for what only moves a tensor on.
 pub(super) fn form_of(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Form> {
+    if let Some(n) = node_of(graph, t, "qonnx.BipolarQuant")
+        && uniform(facts, graph.input_of(n, 1)?).is_none()
+    {
+        return Some(Form::PerChannel);
+    }
     let levels = levels(graph, facts, t, DEPTH)?;
     let values: Vec<f32> = levels.iter().map(|&bits| from_ordered(bits)).collect();
     match values[..] {

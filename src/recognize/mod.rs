@@ -57,6 +57,8 @@ impl LayerOp {
 pub enum Form {
     /// ±scale.
     Signed,
+    /// ± a scale that is not the same everywhere: sums of them are no integers.
+    PerChannel,
     /// 0 and one other value.
     ZeroOne,
     /// 0 and ± one other value, by thresholds.
@@ -153,6 +155,9 @@ impl Layer {
         let form = self.binarizer.as_ref().map(|b| b.form);
         match (&self.binary_weights, form) {
             (_, Some(Form::ZeroOne)) => Some("its input is {0, 1}, not ±1"),
+            (_, Some(Form::PerChannel)) => {
+                Some("its input is ± a scale of its own for each channel, not ± one scale")
+            }
             (_, Some(Form::Ternary)) => Some("its input is ternary, not ±1"),
             (_, Some(Form::Levels(_))) => {
                 Some("its input is quantised to more than two values, not to ±1")
@@ -210,7 +215,7 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
     };
     let data = graph.input_of(n, 0)?;
     let weight = graph.input_of(n, 1)?;
-    let values = facts.constant(weight)?.as_f32()?.clone();
+    let values = facts.weights(graph, weight)?.into_owned();
     // A convolution of two constants is a constant, not a layer.
     if facts.constant(data).is_some() {
         return None;

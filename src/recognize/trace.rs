@@ -84,6 +84,7 @@ fn follow(
                 let kind = match binarizer.form {
                     Form::ZeroOne => "01",
                     Form::Ternary => "ternary",
+                    Form::PerChannel => "per-channel",
                     _ => "k-bit",
                 };
                 let binarizer = Binarizer { kind, ..binarizer };

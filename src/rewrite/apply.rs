@@ -111,7 +111,7 @@ pub fn apply_masks(
     removal: Removal,
 ) -> Result<Masked, RewriteError> {
     let graph = Graph::new(model)?;
-    let facts = Facts::infer(&graph, 1)?;
+    let facts = Facts::lean(&graph, 1)?;
     let before = Analysis::new(&graph, &facts);
     masks.validate(&before)?;
     let mut zeros: BTreeMap<NodeId, Zeros> = BTreeMap::new();
@@ -243,10 +243,9 @@ fn zero_layer(
         why: why.to_owned(),
     };
     let old = facts
-        .constant(shape.weight)
-        .and_then(Tensor::as_f32)
+        .weights(graph, shape.weight)
         .ok_or_else(|| unmaskable("its weights are not constant f32"))?;
-    let mut weight = old.clone();
+    let mut weight = old.clone().into_owned();
     for &f in &zeros.filters {
         (0..shape.inputs).for_each(|c| shape.clear(&mut weight, f, c));
     }

@@ -118,6 +118,18 @@ pub(super) fn of(
                 x.iter().map(map).collect()
             })
         }
+        // A dilated window may meet nothing at all.
+        "AveragePool"
+            if node
+                .ints("dilations")
+                .is_none_or(|d| d.iter().all(|&d| d == 1)) =>
+        {
+            moved(ctx, output, known).map(|x| {
+                let kernel = node.ints("kernel_shape").unwrap_or_default();
+                let terms = kernel.iter().fold(1.0, |n, &k| n * k as f64);
+                x.into_iter().map(|i| average(i, terms)).collect()
+            })
+        }
         "Neg" => channels(0).map(|x| {
             let flip = |i: &Interval| Interval::new(-i.high, -i.low);
             x.iter().map(flip).collect()
@@ -178,6 +190,14 @@ pub(super) fn refine(behaviour: &mut Behaviour, bounds: &[Interval]) {
             *state = known;
         }
     }
+}
+
+/// A mean of so many values, of which some may be padding. It is as monotone in each of them as its
+/// rounding, so an end of 0 stays 0.
+fn average(i: Interval, terms: f64) -> Interval {
+    let i = i.hull(Interval::point(0.0));
+    let wider = 1.0 + (terms + 2.0) * ULP;
+    Interval::new(i.low * wider, i.high * wider)
 }
 
 /// 0 and 1 stay what they are in any type; what else a cast makes of a value is not followed.
@@ -308,9 +328,23 @@ fn batch_norm(ctx: &Context<'_, '_>, x: &[Interval]) -> Option<Vec<Interval>> {
     let map = |(c, i): (usize, &Interval)| {
         let [g, b, m, v] = [at(g, c)?, at(b, c)?, at(m, c)?, at(v, c)?];
         let s = g / (v + epsilon).sqrt();
-        let size = i.size() * s.abs() + (m * s).abs() + b.abs();
-        let scaled = i.times(Interval::point(s));
-        Some(scaled.plus(Interval::point(b - m * s)).rounded(8.0, size))
+        // Each step is monotone, rounding included, so each end is only as far off as what is
+        // computed of that end: the other one may be infinite.
+        let end = |x: f64| {
+            let scaled = if s == 0.0 { 0.0 } else { x * s };
+            let slack = 8.0 * ULP * (scaled.abs() + (m * s).abs() + b.abs());
+            (
+                scaled + (b - m * s),
+                if slack.is_finite() { slack } else { 0.0 },
+            )
+        };
+        let (low, high) = if s < 0.0 {
+            (i.high, i.low)
+        } else {
+            (i.low, i.high)
+        };
+        let ((low, below), (high, above)) = (end(low), end(high));
+        Some(Interval::new(low - below, high + above))
     };
     x.iter().enumerate().map(map).collect()
 }
@@ -319,8 +353,8 @@ fn batch_norm(ctx: &Context<'_, '_>, x: &[Interval]) -> Option<Vec<Interval>> {
 fn mixing(ctx: &Context<'_, '_>, m: &Mixing, data: Option<&[Interval]>) -> Option<Vec<Interval>> {
     let data =
         data.filter(|d| d.len() == m.layer.inputs && d.iter().any(|i| i.size().is_finite()))?;
-    let weight = ctx.facts.constant(m.layer.weight)?.as_f32()?;
-    let kernels = m.layer.kernels(weight);
+    let weight = ctx.facts.weights(ctx.graph, m.layer.weight)?;
+    let kernels = m.layer.kernels(&weight);
     let filter = |o: usize| {
         let (mut sum, mut size, mut terms) = (Interval::point(0.0), 0.0, 0.0);
         let unbounded = |i: usize, x: &Interval| !x.size().is_finite() && m.reads(o, i);

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use ndarray::{ArrayD, IxDyn};
+
 use crate::graph::edit::Editor;
 use crate::graph::{Graph, NodeId, TensorId};
 use crate::onnx::Tensor;
@@ -49,10 +51,11 @@ impl ConstantWriter {
     /// Writes all values: in place where every reader of an initializer wants the same, else as
     /// copies under fresh names (one for equal values of one source). Returns the tensors that were
     /// changed in place: what value_info says of their shapes is stale.
-    pub fn write(self, graph: &Graph<'_>, editor: &mut Editor<'_>) -> HashSet<String> {
+    pub fn write(mut self, graph: &Graph<'_>, editor: &mut Editor<'_>) -> HashSet<String> {
         let mut in_place = HashSet::new();
         let mut written: Vec<(TensorId, usize, String)> = Vec::new();
-        for (k, r) in self.requests.iter().enumerate() {
+        for k in 0..self.requests.len() {
+            let r = &self.requests[k];
             let Some(source) = graph.input_of(r.node, r.input) else {
                 let what = match r.value {
                     Tensor::F32(_) => "bias",
@@ -84,6 +87,12 @@ impl ConstantWriter {
                 }
             };
             editor.set_input(r.node.0, r.input, &name);
+            // Nothing compares with these values any more: models are large.
+            let of_source = |r: &Request| graph.input_of(r.node, r.input) == Some(source);
+            if !self.requests[k + 1..].iter().any(of_source) {
+                let done = self.requests[..=k].iter_mut().filter(|r| of_source(r));
+                done.for_each(|r| r.value = Tensor::Bool(ArrayD::default(IxDyn(&[0]))));
+            }
         }
         in_place
     }

@@ -38,7 +38,7 @@ pub fn eliminate_with(
     options: &EliminateOptions,
 ) -> Result<Eliminated, RewriteError> {
     let graph = Graph::new(model)?;
-    let facts = Facts::infer(&graph, 1)?;
+    let facts = Facts::lean(&graph, 1)?;
     let analysis = Analysis::with_residual(&graph, &facts, options.residual);
     let plan = Plan::new(&graph, &facts, &analysis, options)?;
     check(&graph, &facts, &plan)?;
@@ -150,7 +150,7 @@ fn check_result(
     channels: &ChannelMaps,
 ) -> Result<(), RewriteError> {
     let new_graph = Graph::new(model)?;
-    let new_facts = Facts::infer(&new_graph, 1)?;
+    let new_facts = Facts::lean(&new_graph, 1)?;
     for t in graph.tensors() {
         let name = graph.name(t);
         let (Some(old), Some(new)) = (facts.shape(t), new_graph.find(name)) else {

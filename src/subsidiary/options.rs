@@ -129,6 +129,10 @@ pub struct Options {
     pub decay: Decay,
     /// Images per step.
     pub batch_size: usize,
+    /// Activations of the frozen layers are kept up to this size, in MiB; beyond it they are computed
+    /// again for each epoch.
+    #[serde(skip)]
+    pub cache_mb: usize,
     /// Random variation of training images; reported with the data.
     #[serde(skip)]
     pub augment: Augment,
@@ -172,6 +176,7 @@ impl Options {
             optimizer: MainOptimizer::Adam,
             decay: Decay::Cosine,
             batch_size,
+            cache_mb: 2048,
             augment: Augment::default(),
             seed: 0,
         }

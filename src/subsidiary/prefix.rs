@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use ndarray::{ArrayD, Axis, IxDyn};
 
+use crate::autograd::kernels::packed::Codes;
+
 /// Values of one tensor at the cut, for every training image.
 #[derive(Debug)]
 struct Rows {
@@ -16,8 +18,8 @@ struct Rows {
 
 #[derive(Debug)]
 enum Data {
-    /// All values are -1, 0 or +1.
-    Ternary(Vec<i8>),
+    /// All values are -1, 0 or +1: four in a byte.
+    Packed(Codes),
     Float(Vec<f32>),
 }
 
@@ -27,14 +29,26 @@ pub struct PrefixCache {
     tensors: Vec<Rows>,
 }
 
+/// One image's value as channels and planes.
+fn planes(shape: &[usize]) -> [usize; 3] {
+    let channels = shape.first().copied().unwrap_or(1);
+    [channels, shape.iter().skip(1).product(), 1]
+}
+
+/// A batch in four values a byte; `None` if it holds others than -1, 0 and +1.
+fn packed(batch: &ArrayD<f32>) -> Option<Codes> {
+    let [c, h, w] = planes(&batch.shape()[1..]);
+    Codes::pack(batch.as_slice()?, [batch.len_of(Axis(0)), c, h, w])
+}
+
 impl PrefixCache {
     /// Bytes per image of values like these (a batch at the cut), as the cache would keep them.
     pub fn bytes_per_image(batch: &[Arc<ArrayD<f32>>]) -> usize {
         batch
             .iter()
-            .map(|a| {
-                let n = a.len_of(Axis(0)).max(1);
-                a.len() / n * if is_ternary(a) { 1 } else { 4 }
+            .map(|a| match packed(a) {
+                Some(_) => Codes::bytes_per_image(planes(&a.shape()[1..])),
+                None => 4 * a.len() / a.len_of(Axis(0)).max(1),
             })
             .sum()
     }
@@ -42,23 +56,28 @@ impl PrefixCache {
     /// Appends a batch: for each tensor at the cut its value `[B, …]`, in row-major layout.
     pub fn push(&mut self, batch: &[Arc<ArrayD<f32>>]) {
         if self.tensors.is_empty() {
-            self.tensors = batch
-                .iter()
-                .map(|a| Rows {
+            let empty = |a: &Arc<ArrayD<f32>>| {
+                let [c, h, w] = planes(&a.shape()[1..]);
+                Rows {
                     shape: a.shape()[1..].to_vec(),
-                    data: Data::Ternary(Vec::new()),
-                })
-                .collect();
+                    data: Data::Packed(Codes::zeros([0, c, h, w])),
+                }
+            };
+            self.tensors = batch.iter().map(empty).collect();
         }
         for (rows, values) in self.tensors.iter_mut().zip(batch) {
-            if let Data::Ternary(small) = &rows.data
-                && !is_ternary(values)
-            {
-                rows.data = Data::Float(small.iter().map(|&v| f32::from(v)).collect());
-            }
-            match &mut rows.data {
-                Data::Ternary(v) => v.extend(values.iter().map(|&x| x as i8)),
-                Data::Float(v) => v.extend(values.iter()),
+            let codes = match &rows.data {
+                Data::Packed(_) => packed(values),
+                Data::Float(_) => None,
+            };
+            match (&mut rows.data, codes) {
+                (Data::Packed(all), Some(codes)) => all.append(&codes),
+                (Data::Packed(all), None) => {
+                    let mut floats = all.unpack();
+                    floats.extend(values.iter());
+                    rows.data = Data::Float(floats);
+                }
+                (Data::Float(all), _) => all.extend(values.iter()),
             }
         }
     }
@@ -72,22 +91,17 @@ impl PrefixCache {
 impl Rows {
     fn gather(&self, indices: &[usize]) -> ArrayD<f32> {
         let size: usize = self.shape.iter().product();
-        let mut out = Vec::with_capacity(size * indices.len());
-        for &i in indices {
-            let row = i * size..(i + 1) * size;
-            match &self.data {
-                Data::Ternary(v) => out.extend(v[row].iter().map(|&x| f32::from(x))),
-                Data::Float(v) => out.extend_from_slice(&v[row]),
+        let out = match &self.data {
+            Data::Packed(codes) => codes.select(indices).unpack(),
+            Data::Float(v) => {
+                let rows = indices.iter().map(|&i| &v[i * size..(i + 1) * size]);
+                rows.collect::<Vec<_>>().concat()
             }
-        }
+        };
         let mut shape = vec![indices.len()];
         shape.extend(&self.shape);
         ArrayD::from_shape_vec(IxDyn(&shape), out).expect("as many elements as rows times row size")
     }
-}
-
-fn is_ternary(a: &ArrayD<f32>) -> bool {
-    a.iter().all(|&x| x == 0.0 || x == 1.0 || x == -1.0)
 }
 
 #[cfg(test)]
@@ -103,11 +117,11 @@ mod tests {
     fn gives_back_what_was_pushed_also_when_a_later_batch_is_not_ternary() {
         let mut cache = PrefixCache::default();
         cache.push(&[rows(&[1.0, -1.0, 0.0, 1.0])]);
-        assert!(matches!(cache.tensors[0].data, Data::Ternary(_)));
+        assert!(matches!(cache.tensors[0].data, Data::Packed(_)));
         cache.push(&[rows(&[0.5, 2.0])]);
         assert!(matches!(cache.tensors[0].data, Data::Float(_)));
         assert_eq!(cache.batch(&[2, 0])[0], *rows(&[0.5, 2.0, 1.0, -1.0]));
-        assert_eq!(PrefixCache::bytes_per_image(&[rows(&[1.0, 0.0])]), 2);
+        assert_eq!(PrefixCache::bytes_per_image(&[rows(&[1.0, 0.0])]), 1);
         assert_eq!(PrefixCache::bytes_per_image(&[rows(&[1.5, 0.0])]), 8);
     }
 }

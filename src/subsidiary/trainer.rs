@@ -22,8 +22,6 @@ use crate::graph::NodeId;
 use crate::progress::Observer;
 use crate::rewrite::Removal;
 
-/// Frozen activations are kept up to this size; beyond it they are computed again.
-const CACHE_BYTES: usize = 2 << 30;
 /// Softens the distributions that distillation compares.
 const TEMPERATURE: f32 = 2.0;
 
@@ -182,7 +180,9 @@ impl<'a> Trainer<'a> {
             let cut = self.prefix(&span, self.input(chunk, false))?;
             let values: Vec<Arc<ArrayD<f32>>> = cut.values.into_iter().map(|(_, x)| x).collect();
             let per_image = PrefixCache::bytes_per_image(&values);
-            if i == 0 && per_image.saturating_mul(count) > CACHE_BYTES {
+            if i == 0
+                && per_image.saturating_mul(count) > self.options.cache_mb.saturating_mul(1 << 20)
+            {
                 return Ok(span);
             }
             cache.push(&values);

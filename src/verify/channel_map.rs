@@ -1,20 +1,33 @@
 //! Which channels of a reference's tensors a candidate still has.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ndarray::{ArrayD, Axis};
 
+/// What differs between a reference and a candidate on purpose.
+///
 /// For tensors of the candidate that lost channels: where their channels lie in the reference's
 /// tensor of the same name. A tensor that is not listed has all its channels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelMap {
     kept: HashMap<String, (usize, Vec<usize>)>,
+    rescaled: HashSet<String>,
 }
 
 impl ChannelMap {
     /// Says that `tensor` has, along `axis`, the channels `kept` of the reference, in this order.
     pub fn insert(&mut self, tensor: impl Into<String>, axis: usize, kept: Vec<usize>) {
         self.kept.insert(tensor.into(), (axis, kept));
+    }
+
+    /// Says that the candidate decides `tensor`, the output of a binariser, on a sum in other units
+    /// than the reference.
+    pub fn rescale(&mut self, tensor: impl Into<String>) {
+        self.rescaled.insert(tensor.into());
+    }
+
+    pub(super) fn is_rescaled(&self, tensor: &str) -> bool {
+        self.rescaled.contains(tensor)
     }
 
     /// The part of the reference's value of `tensor` that the candidate has; `None` where the map

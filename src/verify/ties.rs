@@ -11,6 +11,11 @@
 //!   within that bound of the jump,
 //! - the outputs agree as the pass rule asks, and
 //! - some input does lie within the bound of a jump.
+//!
+//! The integer form of a binary layer decides on a sum in other units ([`ChannelMap::rescale`]):
+//! there the second point stands for the first.
+
+use std::collections::BTreeSet;
 
 use ndarray::{ArrayD, IxDyn, Zip};
 
@@ -132,6 +137,11 @@ impl<'m> TieExplainer<'m> {
             else {
                 return Ok(fault(decision, "has no counterpart in the reference"));
             };
+            let decided = match self.map.is_rescaled(&decision.output) {
+                // A detach trick leaves noise behind ±1, which no integer form has.
+                true => decided.mapv(f32::round),
+                false => decided,
+            };
             fed.push((probe::forced_input(&decision.output), decided));
         }
         let actual: Values = self.forced.run(&fed)?.into_iter().collect();
@@ -139,7 +149,11 @@ impl<'m> TieExplainer<'m> {
         let bounds = Bounds::compute(&self.reference, &self.facts, &values, &exact);
         let mut ties = 0;
         for decision in &self.candidate_decisions {
-            match self.check(decision, &values, &actual, &bounds) {
+            let checked = match self.map.is_rescaled(&decision.output) {
+                true => self.check_rescaled(decision, &values, &actual, &bounds),
+                false => self.check(decision, &values, &actual, &bounds),
+            };
+            match checked {
                 Ok(near) => ties += near,
                 Err(why) => return Ok(fault(decision, &why)),
             }
@@ -223,6 +237,69 @@ impl<'m> TieExplainer<'m> {
             return Err("decides differently far from its jump".into());
         }
         Ok(near.iter().filter(|&&near| near == 1.0).count())
+    }
+
+    /// Checks a decision whose input is in other units than the reference's, by what it decides: the
+    /// same, or some decision that the reference makes on the way there is within rounding of its
+    /// jump.
+    fn check_rescaled(
+        &self,
+        decision: &Decision,
+        values: &Values,
+        actual: &Values,
+        bounds: &Bounds<'_>,
+    ) -> Result<usize, String> {
+        let expected = values.get(&decision.output).ok_or("was not computed")?;
+        let own = actual
+            .get(&probe::own_decision(&decision.output))
+            .filter(|own| own.shape() == expected.shape())
+            .ok_or("has another shape")?;
+        let mut near = ArrayD::from_elem(expected.raw_dim(), false);
+        for made in self.made_for(&decision.output) {
+            let shape = values.get(&made.output).map(|v| v.shape());
+            if shape != Some(expected.shape()) {
+                continue;
+            }
+            let mut bound = ArrayD::<f32>::zeros(expected.raw_dim());
+            let mut operands = Vec::new();
+            for name in &made.inputs {
+                bound += &bounds
+                    .elementwise(name, expected.shape())
+                    .ok_or("lies behind an operator whose rounding has no bound")?;
+                operands.push(self.operand(name, values, expected.shape())?);
+            }
+            let margin = margin(&made.op, &operands).ok_or("has operands that do not fit")?;
+            Zip::from(&mut near)
+                .and(&margin)
+                .and(&bound)
+                .for_each(|near, m, b| *near |= m <= b);
+        }
+        let explained = Zip::from(expected)
+            .and(own)
+            .and(&near)
+            .all(|a, b, &near| (a - b).abs() <= 1e-4 || near);
+        if !explained {
+            return Err("decides differently far from its jump".into());
+        }
+        Ok(near.iter().filter(|&&near| near).count())
+    }
+
+    /// The reference's decisions that lead to a tensor from those that the candidate makes too.
+    fn made_for(&self, tensor: &str) -> Vec<&Decision> {
+        let mut open: Vec<_> = self.reference.find(tensor).into_iter().collect();
+        let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+        while let Some(t) = open.pop() {
+            let name = self.reference.name(t);
+            let mut shared = self.candidate_decisions.iter().map(|d| &d.output);
+            if !seen.insert(t) || (name != tensor && shared.any(|o| o == name)) {
+                continue;
+            }
+            found.extend(self.decisions.iter().find(|d| d.output == name));
+            if let Some(n) = self.reference.producer(t) {
+                open.extend(self.reference.inputs_of(n).into_iter().flatten());
+            }
+        }
+        found
     }
 
     /// An operand of a decision in the reference, broadcast to the decision's shape.

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub mod around;
+mod large;
 mod network;
 pub mod random;
 
@@ -16,6 +17,8 @@ use onnx_bnnprune::onnx::proto::{
 use onnx_bnnprune::onnx::to_bytes;
 use onnx_bnnprune::verify::{Optimization, OrtRuntime, Runtime as _, SessionOptions};
 
+#[allow(unused_imports)] // see above
+pub use large::large;
 use network::Dice;
 #[allow(unused_imports)] // see above
 pub use network::{Activation, Block, Head, Network, Pool};

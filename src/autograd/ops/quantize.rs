@@ -48,9 +48,16 @@ impl Op for Quantize {
 
     /// That of the output where the input lies within the quantiser's range, else 0.
     fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
-        if let Quantizer::Integers { low, high, .. } = self.quantizer {
+        let range = match self.quantizer {
+            Quantizer::Integers { low, high, .. } => Some((low, high, 1.0)),
+            Quantizer::Rescaled {
+                low, high, step, ..
+            } => Some((low, high, step)),
+            _ => None,
+        };
+        if let Some((low, high, step)) = range {
             let open = self.map(pass.input(0), |x, s, z| {
-                f32::from(u8::from((low..=high).contains(&(x / s + z))))
+                f32::from(u8::from((low..=high).contains(&((x / s + z) / step))))
             });
             grad *= &open;
         }

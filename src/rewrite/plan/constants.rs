@@ -1,5 +1,7 @@
 //! Constants that follow channels: parameters, shapes that name how many there are.
 
+use std::borrow::Cow;
+
 use ndarray::Array1;
 
 use super::Plan;
@@ -58,9 +60,11 @@ impl Plan {
                 (None, None) if p.cut == Cut::Uniform => {
                     input.and_then(|t| facts.value(t)).cloned()
                 }
-                (None, None) => input
-                    .and_then(|t| facts.constant(t).or_else(|| facts.expanded(t)))
-                    .cloned(),
+                (None, None) => input.and_then(|t| {
+                    let known = facts.constant(t).or_else(|| facts.expanded(t)).cloned();
+                    let left = || facts.weights(graph, t).map(Cow::into_owned);
+                    known.or_else(|| left().map(Tensor::F32))
+                }),
             };
             let cut = current.and_then(|value| cut(&value, p, &kept));
             let cut = cut.ok_or_else(|| RewriteError::Inconsistent {

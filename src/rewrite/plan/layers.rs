@@ -28,8 +28,8 @@ impl Plan {
         let all = |n: usize| (0..n).collect::<Vec<_>>();
         let rows = rows.map_or_else(|| all(layer.filters), |m| m.kept.clone());
         let columns = columns.map_or_else(|| all(layer.inputs), |m| m.kept.clone());
-        let weight = facts.constant(layer.weight).and_then(Tensor::as_f32);
-        let cut = weight.and_then(|w| layer.cut(w, &rows, &columns));
+        let weight = facts.weights(graph, layer.weight);
+        let cut = weight.and_then(|w| layer.cut(&w, &rows, &columns));
         let (weight, groups) = cut.ok_or_else(|| RewriteError::Inconsistent {
             at: graph.label(node).to_owned(),
             why: "its weights do not fit the channels they belong to".to_owned(),
@@ -51,14 +51,18 @@ impl Plan {
         stays: &Solution,
         (node, mixing, out): (NodeId, &Mixing, &Channels),
     ) {
-        let weight = facts.constant(mixing.layer.weight).and_then(Tensor::as_f32);
-        let data = mixing.data.and_then(|t| analysis.tensors[t.0].as_ref());
-        let (Some(weight), Some(data)) = (weight, data) else {
+        let Some(data) = mixing.data.and_then(|t| analysis.tensors[t.0].as_ref()) else {
+            return;
+        };
+        let gone = fold::gone(data, &kept(analysis, stays, data));
+        if gone.is_empty() {
+            return;
+        }
+        let Some(weight) = facts.weights(graph, mixing.layer.weight) else {
             return;
         };
         let rows = kept(analysis, stays, out);
-        let gone = fold::gone(data, &kept(analysis, stays, data));
-        let added = match fold::absorb(mixing, weight, &rows, &gone) {
+        let added = match fold::absorb(mixing, &weight, &rows, &gone) {
             Absorbed::Nothing => return,
             Absorbed::Bias(added) => added,
             Absorbed::Map(map) => {

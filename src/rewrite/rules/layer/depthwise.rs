@@ -13,7 +13,7 @@ pub(super) fn depthwise(ctx: &Context<'_, '_>, layer: &Layer<'_>) -> Outcome {
         return Err(format!("convolves axis 1, not the channel axis {}", x.axis));
     }
     let multiplier = shape.group_filters();
-    let kernels = shape.kernels(layer.weight);
+    let kernels = shape.kernels(&layer.weight);
     let zeroed = ctx.zeroed.get(&ctx.id);
     let states = (0..shape.filters)
         .map(|o| match zeroed.and_then(|z| z.get(o)) {

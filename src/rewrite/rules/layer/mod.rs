@@ -8,11 +8,12 @@ mod dense;
 mod depthwise;
 mod shape;
 
+use std::borrow::Cow;
+
 use ndarray::ArrayD;
 
 use super::{Behaviour, Channels, Context, Cut, Output, Parameter};
 use crate::graph::{TensorId, Window};
-use crate::onnx::Tensor;
 use crate::rewrite::state::{State, ULP};
 
 pub(super) use conv::{conv, transposed};
@@ -90,7 +91,7 @@ impl Mixing {
 /// What a layer of any kind adds to its rule.
 struct Layer<'a> {
     shape: LayerShape,
-    weight: &'a ArrayD<f32>,
+    weight: Cow<'a, ArrayD<f32>>,
     /// Axis of the data that is mixed, and of the output that holds the filters.
     data_axis: usize,
     out_axis: usize,
@@ -99,10 +100,12 @@ struct Layer<'a> {
     border: Option<Border>,
 }
 
-fn weights<'a>(ctx: &Context<'a, '_>) -> Result<(LayerShape, &'a ArrayD<f32>), String> {
+type Weighted<'a> = (LayerShape, Cow<'a, ArrayD<f32>>);
+
+fn weights<'a>(ctx: &Context<'a, '_>) -> Result<Weighted<'a>, String> {
     let why = || "has weights that are not constant f32".to_owned();
     let layer = LayerShape::of(ctx.graph, ctx.facts, ctx.id).ok_or_else(why)?;
-    let weight = ctx.facts.constant(layer.weight).and_then(Tensor::as_f32);
+    let weight = ctx.facts.weights(ctx.graph, layer.weight);
     Ok((layer, weight.ok_or_else(why)?))
 }
 
@@ -115,7 +118,7 @@ fn mix(ctx: &Context<'_, '_>, l: Layer<'_>) -> Outcome {
     }
     let out = ctx.out_shape()?;
     let width = shape.group_inputs();
-    let kernels = shape.kernels(l.weight);
+    let kernels = shape.kernels(&l.weight);
     let mut reads = Vec::with_capacity(shape.filters * width);
     for o in 0..shape.filters {
         let first = o / shape.group_filters().max(1) * width;

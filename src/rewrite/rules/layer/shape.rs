@@ -59,7 +59,7 @@ impl LayerShape {
         };
         let (data_input, weight_input) = if right { (0, 1) } else { (1, 0) };
         let weight = graph.input_of(id, weight_input)?;
-        let shape = facts.constant(weight)?.as_f32()?.shape();
+        let shape = facts.weights_shape(weight)?;
         let fits = match shift {
             Shift::Bias => shape.len() >= 3,
             _ => shape.len() == 2,
