@@ -33,7 +33,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
                 Error::unsuitable(&at, format!("cannot be read: {e}"))
             })?;
             let file = entry.path();
-            if is_onnx(file) && !file.is_dir() && seen.insert(file.to_owned()) {
+            if is_onnx(file) && file.is_file() && seen.insert(file.to_owned()) {
                 files.push(file.to_owned());
             }
         }

@@ -77,6 +77,12 @@ pub struct VerifyArgs {
     pub data: DataArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
+    /// Absolute difference that passes
+    #[arg(long, default_value_t = 1e-4, value_name = "T", value_parser = parse_tolerance)]
+    pub atol: f64,
+    /// Difference that passes, relative to the largest value of a sample's output
+    #[arg(long, default_value_t = 1e-4, value_name = "T", value_parser = parse_tolerance)]
+    pub rtol: f64,
     /// Seed of the random inputs used without --data
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
@@ -362,6 +368,13 @@ pub enum ScheduleName {
     Exponential,
     /// No decay
     Constant,
+}
+
+fn parse_tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if t >= 0.0 && t.is_finite() => Ok(t),
+        _ => Err("must be a number from 0".to_owned()),
+    }
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

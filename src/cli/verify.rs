@@ -6,7 +6,7 @@ use onnx_bnnprune::pipeline::{self, View};
 use onnx_bnnprune::qonnx;
 use onnx_bnnprune::report;
 use onnx_bnnprune::verify::{
-    self, ChannelMap, Runtime as _, RuntimeError, Samples, SessionOptions, Verification,
+    self, ChannelMap, Runtime as _, RuntimeError, Samples, Tolerance, Verification, VerifyOptions,
 };
 
 use super::Printed;
@@ -53,8 +53,13 @@ pub fn run(args: &VerifyArgs) -> Printed {
         &lowered(&candidate)?,
         &ChannelMap::default(),
         &samples,
-        BATCH,
-        &SessionOptions::default(),
+        &VerifyOptions {
+            tolerance: Tolerance {
+                atol: args.atol,
+                rtol: args.rtol,
+            },
+            ..VerifyOptions::in_batches_of(BATCH)
+        },
     );
     let found = match compared {
         Ok(found) => found,

@@ -12,7 +12,7 @@ use crate::report::{AccuracyReport, LatencyReport};
 use crate::rewrite::Eliminated;
 use crate::verify::{
     self, BatchedSession, ChannelMap, LatencyOptions, Runtime, RuntimeError, Samples,
-    SessionOptions, Verification,
+    SessionOptions, Verification, VerifyOptions,
 };
 
 /// Random inputs compared where there are no images.
@@ -143,16 +143,12 @@ impl<'a> Proof<'a> {
         candidate: &ModelProto,
         map: &ChannelMap,
     ) -> Result<Verification, RuntimeError> {
-        let (samples, options) = (self.samples(), &self.options);
-        verify::verify(
-            self.runtime,
-            reference,
-            candidate,
-            map,
-            &samples,
-            BATCH,
-            options,
-        )
+        let options = VerifyOptions {
+            session: self.options,
+            ..VerifyOptions::in_batches_of(BATCH)
+        };
+        let samples = self.samples();
+        verify::verify(self.runtime, reference, candidate, map, &samples, &options)
     }
 
     /// Accuracy of the original, the masked and the pruned model; `None` without labelled images.

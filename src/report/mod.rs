@@ -4,10 +4,12 @@ mod inspect;
 mod schema;
 mod table;
 mod text;
+mod verification;
 
 pub use inspect::{GroupEntry, Inspection, LayerEntry};
 pub use schema::{
     AccuracyReport, FileReport, LatencyReport, LayerReport, NormalisedReport, Report, Totals,
 };
-pub use table::{render, render_verification};
+pub use table::render;
 pub(crate) use text::{bytes, grouped, short};
+pub use verification::render_verification;

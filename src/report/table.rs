@@ -4,8 +4,8 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent
 
 use super::schema::{LayerReport, Report};
 use super::text::{bytes, change, grouped, percent, saving, short, shortened};
+use super::verification;
 use crate::subsidiary::JUDGE_IMAGES;
-use crate::verify::Verification;
 
 /// Widest layer name in the table.
 const NAME_WIDTH: usize = 24;
@@ -148,7 +148,7 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         ));
     }
     if let Some(verification) = &report.verification {
-        lines.extend(verification_lines(verification));
+        lines.extend(verification::lines(verification));
     }
     if let Some(accuracy) = &report.accuracy {
         let learned = !report.stages.is_empty();
@@ -193,51 +193,12 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// What a verification found, for the terminal: a line each.
-pub fn render_verification(found: &Verification) -> String {
-    let line = |(label, value)| format!("{label:<18}{value}\n");
-    verification_lines(found).into_iter().map(line).collect()
-}
-
-fn verification_lines(found: &Verification) -> Vec<(&'static str, String)> {
-    let verdict = match found.passed {
-        true => "passed: the models agree",
-        false => "FAILED: the models differ",
-    };
-    let ties = match found.ties {
-        0 => String::new(),
-        1 => " (1 sample explained by a tie)".to_owned(),
-        n => format!(" ({n} samples explained by ties)"),
-    };
-    let mut lines = vec![
-        (
-            "verification",
-            format!(
-                "{verdict} in {} {} on {} samples",
-                found.runtime,
-                found.runtime_version,
-                grouped(found.samples as u64)
-            ),
-        ),
-        (
-            "largest difference",
-            format!("{:.2e}{ties}", found.max_abs_diff),
-        ),
-    ];
-    if let Some(agreement) = found.top1_agreement {
-        lines.push(("top-1 agreement", percent(agreement)));
-    }
-    for failure in &found.failures {
-        lines.push(("", failure.clone()));
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::schema::{AccuracyReport, FileReport, LatencyReport, Totals};
     use super::*;
     use crate::subsidiary::StageReport;
+    use crate::verify::Verification;
 
     fn layer(name: &str, binary: bool, filters: usize, kept: usize) -> LayerReport {
         let ops = |n: usize| n as u64 * 1_048_576;
@@ -292,6 +253,7 @@ mod tests {
                 ties: 2,
                 passed: true,
                 failures: Vec::new(),
+                ..Verification::default()
             }),
             latency_ms: Some(LatencyReport {
                 before: 1.234,

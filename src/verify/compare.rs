@@ -1,13 +1,45 @@
 //! Do two models give the same outputs? The rule of the verification, without ties.
 
 use ndarray::{ArrayD, ArrayViewD, Axis};
+use serde::{Deserialize, Serialize};
 
 use super::batched::BatchedSession;
 use super::runtime::{NamedTensors, RuntimeError};
 use super::samples::Samples;
 
-/// Largest difference that passes, relative to max(1, max|reference|) of a sample's output.
-pub const TOLERANCE: f64 = 1e-4;
+/// How far two outputs may lie apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Absolute.
+    pub atol: f64,
+    /// Relative to max|reference| of a sample's output.
+    pub rtol: f64,
+}
+
+impl Default for Tolerance {
+    /// 1e-4 · max(1, max|reference|).
+    fn default() -> Self {
+        Self {
+            atol: 1e-4,
+            rtol: 1e-4,
+        }
+    }
+}
+
+/// How far one output lies apart, over all samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutputStats {
+    /// Name in the graph.
+    pub name: String,
+    /// Largest absolute difference, where both are finite.
+    pub max_abs_diff: f64,
+    /// Mean absolute difference, where both are finite.
+    pub mean_abs_diff: f64,
+    /// Largest magnitude in the reference.
+    pub max_abs: f64,
+    /// Samples beyond the tolerance.
+    pub beyond: usize,
+}
 
 /// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,17 +55,22 @@ pub struct Comparison {
     pub offending: Vec<usize>,
     /// Whether a non-finite value stands where the other model has another one.
     pub non_finite_differs: bool,
+    /// Each output by itself, in graph order.
+    pub outputs: Vec<OutputStats>,
 }
 
 /// Adds up a [`Comparison`] batch by batch.
 #[derive(Default)]
 struct Tally {
     found: Comparison,
+    tolerance: Tolerance,
+    /// Elements compared of each output.
+    elements: Vec<usize>,
     top1_equal: usize,
     top1_total: usize,
 }
 
-/// Runs both models on all samples, `batch` at a time.
+/// Runs both models on all samples, `batch` at a time; outputs may lie apart by `tolerance`.
 ///
 /// # Errors
 /// If the reference can't be run; [`RuntimeError::Candidate`] if the candidate can't, or if its
@@ -43,9 +80,13 @@ pub fn compare(
     candidate: &mut BatchedSession,
     samples: &Samples<'_>,
     batch: usize,
+    tolerance: Tolerance,
 ) -> Result<Comparison, RuntimeError> {
     check_interface(reference, candidate).map_err(RuntimeError::of_candidate)?;
-    let mut tally = Tally::default();
+    let mut tally = Tally {
+        tolerance,
+        ..Tally::default()
+    };
     let batch = batch.max(1);
     for start in (0..samples.len()).step_by(batch) {
         let range = start..samples.len().min(start.saturating_add(batch));
@@ -60,7 +101,12 @@ pub fn compare(
         mut found,
         top1_equal,
         top1_total,
+        elements,
+        ..
     } = tally;
+    for (output, elements) in found.outputs.iter_mut().zip(elements) {
+        output.mean_abs_diff /= elements.max(1) as f64;
+    }
     found.top1_agreement = (top1_total > 0).then(|| top1_equal as f64 / top1_total as f64);
     Ok(found)
 }
@@ -105,11 +151,17 @@ impl Tally {
                     b.shape()
                 )));
             }
+            if self.found.outputs.len() <= number {
+                self.elements.push(0);
+                self.found.outputs.push(OutputStats {
+                    name: name.clone(),
+                    ..OutputStats::default()
+                });
+            }
             if a.shape().first() != Some(&samples) {
                 // An output without a batch belongs to every sample of it.
                 let difference = difference(a.view(), b.view());
-                self.note(&difference);
-                if !difference.passes() {
+                if !self.note(number, &difference, samples) {
                     offending.fill(true);
                 }
                 continue;
@@ -117,8 +169,7 @@ impl Tally {
             for (sample, bad) in offending.iter_mut().enumerate() {
                 let (a, b) = (a.index_axis(Axis(0), sample), b.index_axis(Axis(0), sample));
                 let difference = difference(a, b);
-                self.note(&difference);
-                *bad |= !difference.passes();
+                *bad |= !self.note(number, &difference, 1);
             }
             if number == 0 {
                 self.add_top1(a, b);
@@ -132,9 +183,24 @@ impl Tally {
         Ok(())
     }
 
-    fn note(&mut self, difference: &Difference) {
+    /// Adds the difference of an output on `samples` samples; whether it is within the tolerance.
+    fn note(&mut self, output: usize, difference: &Difference, samples: usize) -> bool {
+        let passes = difference.passes(self.tolerance);
         self.found.max_abs_diff = self.found.max_abs_diff.max(difference.max_abs);
         self.found.non_finite_differs |= difference.non_finite_differs;
+        if let (Some(stats), Some(elements)) = (
+            self.found.outputs.get_mut(output),
+            self.elements.get_mut(output),
+        ) {
+            stats.max_abs_diff = stats.max_abs_diff.max(difference.max_abs);
+            stats.max_abs = stats.max_abs.max(difference.largest);
+            stats.mean_abs_diff += difference.sum;
+            *elements += difference.compared;
+            if !passes {
+                stats.beyond += samples;
+            }
+        }
+        passes
     }
 
     fn add_top1(&mut self, a: &ArrayD<f32>, b: &ArrayD<f32>) {
@@ -149,16 +215,22 @@ impl Tally {
 pub(super) struct Difference {
     /// Largest difference where both are finite.
     pub max_abs: f64,
-    /// max(1, max|reference|) over finite values.
-    pub scale: f64,
+    /// max|reference| over finite values.
+    pub largest: f64,
+    /// Sum of the differences where both are finite.
+    pub sum: f64,
+    /// Elements where both are finite.
+    pub compared: usize,
     /// A NaN or infinity without its equal on the other side.
     pub non_finite_differs: bool,
 }
 
 impl Difference {
-    /// The rule: at most [`TOLERANCE`] relative to the scale, and non-finite values alike.
-    pub(super) fn passes(&self) -> bool {
-        !self.non_finite_differs && self.max_abs <= TOLERANCE * self.scale
+    /// The rule: at most the absolute or the relative tolerance, whichever is larger, and
+    /// non-finite values alike.
+    pub(super) fn passes(&self, tolerance: Tolerance) -> bool {
+        let most = tolerance.atol.max(tolerance.rtol * self.largest);
+        !self.non_finite_differs && self.max_abs <= most
     }
 }
 
@@ -169,13 +241,18 @@ pub(super) fn difference(
 ) -> Difference {
     let mut found = Difference {
         max_abs: 0.0,
-        scale: 1.0,
+        largest: 0.0,
+        sum: 0.0,
+        compared: 0,
         non_finite_differs: false,
     };
     for (&a, &b) in reference.iter().zip(candidate.iter()) {
         if a.is_finite() && b.is_finite() {
-            found.max_abs = found.max_abs.max((f64::from(a) - f64::from(b)).abs());
-            found.scale = found.scale.max(f64::from(a.abs()));
+            let apart = (f64::from(a) - f64::from(b)).abs();
+            found.max_abs = found.max_abs.max(apart);
+            found.largest = found.largest.max(f64::from(a.abs()));
+            found.sum += apart;
+            found.compared += 1;
         } else {
             let alike = a == b || (a.is_nan() && b.is_nan());
             found.non_finite_differs |= !alike;
@@ -230,6 +307,19 @@ mod tests {
         assert_eq!(tally.found.offending, [2]);
         assert!((tally.found.max_abs_diff - 0.09).abs() < 1e-3);
         assert_eq!((tally.top1_equal, tally.top1_total), (3, 3));
+        let output = &tally.found.outputs[0];
+        assert_eq!((output.name.as_str(), output.beyond), ("y", 1));
+        assert_eq!((output.max_abs, tally.elements[0]), (1000.0, 6));
+    }
+
+    #[test]
+    fn either_tolerance_suffices() {
+        let x = arr2(&[[100.0f32, 0.0]]).into_dyn();
+        let y = arr2(&[[100.05f32, 0.0]]).into_dyn();
+        let found = difference(x.view(), y.view());
+        let passes = |atol, rtol| found.passes(Tolerance { atol, rtol });
+        assert!(passes(0.1, 0.0) && passes(0.0, 1e-3));
+        assert!(!passes(0.01, 0.0) && !passes(0.0, 1e-4) && !passes(0.0, 0.0));
     }
 
     #[test]

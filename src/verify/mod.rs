@@ -9,6 +9,7 @@ mod channel_map;
 mod compare;
 mod latency;
 mod library;
+mod near;
 mod ort;
 mod probe;
 mod rounding;
@@ -27,8 +28,9 @@ mod verdict;
 pub use accuracy::{Accuracy, accuracy, output_classes, predict};
 pub use batched::BatchedSession;
 pub use channel_map::ChannelMap;
-pub use compare::{Comparison, TOLERANCE, compare};
+pub use compare::{Comparison, OutputStats, Tolerance, compare};
 pub use latency::{LatencyOptions, latency_ms};
+pub use near::Tie;
 pub use ort::OrtRuntime;
 pub use runtime::{
     NamedTensors, Optimization, Runtime, RuntimeError, Session, SessionOptions, TensorInfo,
@@ -38,4 +40,4 @@ pub use ties::{Explanation, TieExplainer};
 #[cfg(feature = "tract")]
 pub use tract::TractRuntime;
 pub use trial::{Trial, TrialOutput};
-pub use verdict::{Verification, verify};
+pub use verdict::{Verification, VerifyOptions, verify};

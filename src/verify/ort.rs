@@ -275,7 +275,7 @@ fn to_f32(value: &DynValue) -> Result<ArrayD<f32>, String> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Build;
-    use super::super::{BatchedSession, Samples, accuracy, compare, latency_ms};
+    use super::super::{BatchedSession, Samples, Tolerance, accuracy, compare, latency_ms};
     use super::*;
     use ndarray::{IxDyn, arr2};
     use prost::Message;
@@ -323,7 +323,7 @@ mod tests {
         let mut fixed = session(&linear(3, [1.0, 2.0, 3.0, 4.0]));
         assert_eq!(fixed.fixed_batch(), Some(3));
         let samples = Samples::Random { seed: 4, count: 7 };
-        let found = compare(&mut free, &mut fixed, &samples, 5).unwrap();
+        let found = compare(&mut free, &mut fixed, &samples, 5, Tolerance::default()).unwrap();
         assert_eq!((found.samples, found.offending.len()), (7, 0));
         assert_eq!(found.top1_agreement, Some(1.0));
     }
@@ -333,7 +333,7 @@ mod tests {
         let mut good = session(&linear(-1, [1.0, 2.0, 3.0, 4.0]));
         let mut bad = session(&linear(-1, [1.0, 2.0, 3.0, 4.01]));
         let samples = Samples::Random { seed: 4, count: 50 };
-        let found = compare(&mut good, &mut bad, &samples, 16).unwrap();
+        let found = compare(&mut good, &mut bad, &samples, 16, Tolerance::default()).unwrap();
         assert!(found.max_abs_diff > 1e-3);
         assert!(found.offending.len() > 10);
     }

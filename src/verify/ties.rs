@@ -21,7 +21,8 @@ use ndarray::{ArrayD, IxDyn, Zip};
 
 use super::batched::BatchedSession;
 use super::channel_map::ChannelMap;
-use super::compare::difference;
+use super::compare::{Tolerance, difference};
+use super::near::{self, Near, Tie};
 use super::probe::{self, Decision};
 use super::rounding::{Bounds, Values};
 use super::runtime::{NamedTensors, Optimization, Runtime, RuntimeError, SessionOptions};
@@ -29,10 +30,10 @@ use crate::graph::{Facts, Graph};
 use crate::onnx::proto::ModelProto;
 
 /// Why a sample differs by more than the tolerance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Explanation {
-    /// Decisions within rounding of their jump, this many.
-    Tie(usize),
+    /// Decisions within rounding of their jump.
+    Tie(Tie),
     /// Anything else, in one line.
     Fault(String),
 }
@@ -49,6 +50,7 @@ pub struct TieExplainer<'m> {
     /// Constant operands of the candidate's decisions: thresholds.
     constants: Values,
     outputs: Vec<String>,
+    tolerance: Tolerance,
 }
 
 impl<'m> TieExplainer<'m> {
@@ -61,6 +63,7 @@ impl<'m> TieExplainer<'m> {
         reference: &'m ModelProto,
         candidate: &'m ModelProto,
         map: &'m ChannelMap,
+        tolerance: Tolerance,
     ) -> Result<Self, RuntimeError> {
         let index = |model: &'m ModelProto| -> Result<(Graph<'m>, Facts), RuntimeError> {
             let unusable = |e: &dyn std::fmt::Display| RuntimeError::Interface(e.to_string());
@@ -116,6 +119,7 @@ impl<'m> TieExplainer<'m> {
             exposed,
             forced,
             constants,
+            tolerance,
         })
     }
 
@@ -147,21 +151,21 @@ impl<'m> TieExplainer<'m> {
         let actual: Values = self.forced.run(&fed)?.into_iter().collect();
         let exact: Vec<String> = self.decisions.iter().map(|d| d.output.clone()).collect();
         let bounds = Bounds::compute(&self.reference, &self.facts, &values, &exact);
-        let mut ties = 0;
+        let mut tie: Option<(Tie, bool)> = None;
         for decision in &self.candidate_decisions {
             let checked = match self.map.is_rescaled(&decision.output) {
                 true => self.check_rescaled(decision, &values, &actual, &bounds),
                 false => self.check(decision, &values, &actual, &bounds),
             };
             match checked {
-                Ok(near) => ties += near,
+                Ok(near) => near::add(&mut tie, &decision.node, &near),
                 Err(why) => return Ok(fault(decision, &why)),
             }
         }
         for name in &self.outputs {
             let agree = match (values.get(name), actual.get(name)) {
                 (Some(a), Some(b)) if a.shape() == b.shape() => {
-                    difference(a.view(), b.view()).passes()
+                    difference(a.view(), b.view()).passes(self.tolerance)
                 }
                 _ => false,
             };
@@ -171,20 +175,20 @@ impl<'m> TieExplainer<'m> {
                 )));
             }
         }
-        Ok(match ties {
-            0 => Explanation::Fault("no decision lies within rounding of its jump".into()),
-            ties => Explanation::Tie(ties),
+        Ok(match tie {
+            None => Explanation::Fault("no decision lies within rounding of its jump".into()),
+            Some((tie, _)) => Explanation::Tie(tie),
         })
     }
 
-    /// Checks one decision; returns how many of its elements lie within rounding of the jump.
+    /// Checks one decision; returns its elements within rounding of the jump.
     fn check(
         &self,
         decision: &Decision,
         values: &Values,
         actual: &Values,
         bounds: &Bounds<'_>,
-    ) -> Result<usize, String> {
+    ) -> Result<Near, String> {
         let counterpart = self
             .decisions
             .iter()
@@ -224,7 +228,8 @@ impl<'m> TieExplainer<'m> {
         let margin = margin(&decision.op, &operands).ok_or("has operands that do not fit")?;
         let near = Zip::from(&margin).and(&bound).map_collect(|m, b| m <= b);
         let near = near.mapv(|near| f32::from(u8::from(near)));
-        let (near, expected) = (restrict(&near)?, restrict(expected)?);
+        let (near, margin) = (restrict(&near)?, restrict(&margin)?);
+        let expected = restrict(expected)?;
         let own = actual
             .get(&probe::own_decision(&decision.output))
             .filter(|own| own.shape() == expected.shape())
@@ -236,7 +241,8 @@ impl<'m> TieExplainer<'m> {
         if !explained {
             return Err("decides differently far from its jump".into());
         }
-        Ok(near.iter().filter(|&&near| near == 1.0).count())
+        let flipped = Zip::from(&expected).and(own).map_collect(|a, b| a != b);
+        Ok(Near::of(&margin, &near, &flipped))
     }
 
     /// Checks a decision whose input is in other units than the reference's, by what it decides: the
@@ -248,13 +254,14 @@ impl<'m> TieExplainer<'m> {
         values: &Values,
         actual: &Values,
         bounds: &Bounds<'_>,
-    ) -> Result<usize, String> {
+    ) -> Result<Near, String> {
         let expected = values.get(&decision.output).ok_or("was not computed")?;
         let own = actual
             .get(&probe::own_decision(&decision.output))
             .filter(|own| own.shape() == expected.shape())
             .ok_or("has another shape")?;
-        let mut near = ArrayD::from_elem(expected.raw_dim(), false);
+        let mut near = ArrayD::from_elem(expected.raw_dim(), 0.0);
+        let mut closest = ArrayD::from_elem(expected.raw_dim(), f32::INFINITY);
         for made in self.made_for(&decision.output) {
             let shape = values.get(&made.output).map(|v| v.shape());
             if shape != Some(expected.shape()) {
@@ -270,18 +277,26 @@ impl<'m> TieExplainer<'m> {
             }
             let margin = margin(&made.op, &operands).ok_or("has operands that do not fit")?;
             Zip::from(&mut near)
+                .and(&mut closest)
                 .and(&margin)
                 .and(&bound)
-                .for_each(|near, m, b| *near |= m <= b);
+                .for_each(|near, closest, &m, &b| {
+                    if m <= b {
+                        (*near, *closest) = (1.0, closest.min(m));
+                    }
+                });
         }
         let explained = Zip::from(expected)
             .and(own)
             .and(&near)
-            .all(|a, b, &near| (a - b).abs() <= 1e-4 || near);
+            .all(|a, b, &near| (a - b).abs() <= 1e-4 || near == 1.0);
         if !explained {
             return Err("decides differently far from its jump".into());
         }
-        Ok(near.iter().filter(|&&near| near).count())
+        let flipped = Zip::from(expected)
+            .and(own)
+            .map_collect(|a, b| (a - b).abs() > 1e-4);
+        Ok(Near::of(&closest, &near, &flipped))
     }
 
     /// The reference's decisions that lead to a tensor from those that the candidate makes too.

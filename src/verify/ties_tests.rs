@@ -3,7 +3,8 @@
 use super::testing::Build;
 use super::ties::{Explanation, TieExplainer};
 use super::{
-    ChannelMap, OrtRuntime, Runtime, Samples, SessionOptions, TensorInfo, Verification, verify,
+    ChannelMap, OrtRuntime, Runtime, Samples, SessionOptions, TensorInfo, Tolerance, Verification,
+    VerifyOptions, verify,
 };
 use crate::onnx::proto::ModelProto;
 use ndarray::{Array2, Axis};
@@ -103,11 +104,14 @@ fn check_in(
     map: &ChannelMap,
 ) -> Verification {
     let samples = Samples::Random { seed: 9, count: 64 };
-    let options = SessionOptions {
-        threads: 1,
-        ..SessionOptions::default()
+    let options = VerifyOptions {
+        session: SessionOptions {
+            threads: 1,
+            ..SessionOptions::default()
+        },
+        ..VerifyOptions::in_batches_of(16)
     };
-    verify(runtime, reference, candidate, map, &samples, 16, &options).unwrap()
+    verify(runtime, reference, candidate, map, &samples, &options).unwrap()
 }
 
 #[test]
@@ -119,6 +123,16 @@ fn rounding_at_a_jump_is_a_tie() {
         assert!(found.ties > 0, "{found:?}");
         assert!(found.passed, "{found:?}");
         assert!(found.max_abs_diff > 0.1, "{found:?}");
+        let note = &found.tie_notes[0];
+        let node = if compare {
+            "GreaterOrEqual_c1"
+        } else {
+            "Sign_s1"
+        };
+        assert!(
+            note.contains(&format!("tie at node '{node}', |margin| = ")),
+            "{note}"
+        );
     }
 }
 
@@ -179,7 +193,9 @@ fn faults_before_a_sign_are_found() {
         fault(&mut bad);
         let (reference, candidate) = (weights.model(false), bad.model(false));
         let runtime = OrtRuntime::new(None).expect("ONNX Runtime for the tests");
-        let mut explainer = TieExplainer::new(&runtime, &reference, &candidate, &map).unwrap();
+        let mut explainer =
+            TieExplainer::new(&runtime, &reference, &candidate, &map, Tolerance::default())
+                .unwrap();
         let info = [TensorInfo {
             name: "x".into(),
             float: true,

@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use super::batched::BatchedSession;
 use super::channel_map::ChannelMap;
-use super::compare::compare;
+use super::compare::{OutputStats, Tolerance, compare};
 use super::runtime::{Runtime, RuntimeError, SessionOptions};
 use super::samples::Samples;
 use super::ties::{Explanation, TieExplainer};
 use crate::onnx::proto::ModelProto;
 
-/// Faults that are described one by one; the others are counted.
+/// Faults, and ties, that are described one by one; the others are counted.
 const DESCRIBED: usize = 3;
 
 /// Whether the candidate computes what the reference computes.
@@ -30,13 +30,39 @@ pub struct Verification {
     pub top1_agreement: Option<f64>,
     /// Samples beyond the tolerance that a tie at a discontinuity explains.
     pub ties: usize,
+    /// The first ties, a line each: the node and how close it was.
+    pub tie_notes: Vec<String>,
+    /// Each output by itself.
+    pub outputs: Vec<OutputStats>,
     /// The verdict.
     pub passed: bool,
     /// Why it failed, a line each.
     pub failures: Vec<String>,
 }
 
-/// Compares two models on `samples`, `batch` at a time. `map` says which channels of the
+/// How models are compared.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifyOptions {
+    /// Samples a run.
+    pub batch: usize,
+    /// How far outputs may lie apart.
+    pub tolerance: Tolerance,
+    /// How models are loaded.
+    pub session: SessionOptions,
+}
+
+impl VerifyOptions {
+    /// The rule of the design, with this many samples a run.
+    pub fn in_batches_of(batch: usize) -> Self {
+        Self {
+            batch,
+            tolerance: Tolerance::default(),
+            session: SessionOptions::default(),
+        }
+    }
+}
+
+/// Compares two models on `samples`. `map` says which channels of the
 /// reference's tensors the candidate has kept. Weights must be inline.
 ///
 /// # Errors
@@ -48,22 +74,30 @@ pub fn verify(
     candidate: &ModelProto,
     map: &ChannelMap,
     samples: &Samples<'_>,
-    batch: usize,
-    options: &SessionOptions,
+    options: &VerifyOptions,
 ) -> Result<Verification, RuntimeError> {
     let load = |model: &ModelProto| {
         let bytes = model.encode_to_vec();
-        runtime.load(&bytes, options).map(BatchedSession::new)
+        runtime
+            .load(&bytes, &options.session)
+            .map(BatchedSession::new)
     };
     let mut first = load(reference)?;
     let mut second = load(candidate).map_err(RuntimeError::of_candidate)?;
-    let found = compare(&mut first, &mut second, samples, batch)?;
+    let found = compare(
+        &mut first,
+        &mut second,
+        samples,
+        options.batch,
+        options.tolerance,
+    )?;
     let mut verification = Verification {
         runtime: runtime.name().to_owned(),
         runtime_version: runtime.version().to_owned(),
         samples: found.samples,
         max_abs_diff: found.max_abs_diff,
         top1_agreement: found.top1_agreement,
+        outputs: found.outputs,
         ..Verification::default()
     };
     if found.samples == 0 {
@@ -74,7 +108,8 @@ pub fn verify(
     if !found.offending.is_empty() {
         let inputs = first.inputs().to_vec();
         let mut faults = 0;
-        let mut explainer = TieExplainer::new(runtime, reference, candidate, map);
+        let mut explainer =
+            TieExplainer::new(runtime, reference, candidate, map, options.tolerance);
         for &sample in &found.offending {
             let explanation = match &mut explainer {
                 Ok(explainer) => samples
@@ -83,13 +118,19 @@ pub fn verify(
                 Err(error) => Ok(Explanation::Fault(format!("cannot be explained: {error}"))),
             };
             match explanation {
-                Ok(Explanation::Tie(_)) => verification.ties += 1,
+                Ok(Explanation::Tie(tie)) => {
+                    verification.ties += 1;
+                    if verification.ties <= DESCRIBED {
+                        let note = format!("sample {sample}: {tie}");
+                        verification.tie_notes.push(note);
+                    }
+                }
                 Ok(Explanation::Fault(why)) => {
                     faults += 1;
                     if faults <= DESCRIBED {
                         verification
                             .failures
-                            .push(format!("sample {sample}: {why}"));
+                            .push(format!("sample {sample}: fault: {why}"));
                     } else {
                         // The verdict stands; explaining the rest would only take time.
                         break;

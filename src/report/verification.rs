@@ -1,0 +1,61 @@
+//! What a comparison found, for the terminal.
+
+use super::text::{grouped, percent};
+use crate::verify::{OutputStats, Verification};
+
+/// What a verification found, for the terminal: a line each.
+pub fn render_verification(found: &Verification) -> String {
+    let line = |(label, value)| format!("{label:<18}{value}\n");
+    lines(found).into_iter().map(line).collect()
+}
+
+pub(super) fn lines(found: &Verification) -> Vec<(&'static str, String)> {
+    let verdict = match found.passed {
+        true => "passed: the models agree",
+        false => "FAILED: the models differ",
+    };
+    let ties = match found.ties {
+        0 => String::new(),
+        1 => " (1 sample explained by a tie)".to_owned(),
+        n => format!(" ({n} samples explained by ties)"),
+    };
+    let mut lines = vec![
+        (
+            "verification",
+            format!(
+                "{verdict} in {} {} on {} samples",
+                found.runtime,
+                found.runtime_version,
+                grouped(found.samples as u64)
+            ),
+        ),
+        (
+            "largest difference",
+            format!("{:.2e}{ties}", found.max_abs_diff),
+        ),
+    ];
+    lines.extend(output_lines(&found.outputs));
+    if let Some(agreement) = found.top1_agreement {
+        lines.push(("top-1 agreement", percent(agreement)));
+    }
+    for note in &found.tie_notes {
+        lines.push(("", note.clone()));
+    }
+    for failure in &found.failures {
+        lines.push(("", failure.clone()));
+    }
+    lines
+}
+
+/// Each output by itself, where there are several.
+fn output_lines(outputs: &[OutputStats]) -> Vec<(&'static str, String)> {
+    let several = if outputs.len() > 1 { outputs } else { &[] };
+    let line = |o: &OutputStats| {
+        let text = format!(
+            "'{}' differs by at most {:.2e} (mean {:.2e}, values up to {:.2e}), on {} samples beyond the tolerance",
+            o.name, o.max_abs_diff, o.mean_abs_diff, o.max_abs, o.beyond
+        );
+        ("", text)
+    };
+    several.iter().map(line).collect()
+}
