@@ -319,7 +319,6 @@ pub fn restore(original: &ModelProto, model: &mut ModelProto) -> Result<Restored
         model.opset_import.push(OperatorSetIdProto {
             domain: Some(BIPOLAR_DOMAIN.to_owned()),
             version: Some(1),
-            ..OperatorSetIdProto::default()
         });
     }
     let mut editor = Editor::new(model);
