@@ -11,9 +11,9 @@ use ndarray::{ArrayD, Axis, IxDyn, arr0};
 use thiserror::Error;
 
 use crate::graph::edit::{Editor, used_names};
-use crate::graph::{Facts, FactsError, Graph, GraphError, NodeId, Quantizer};
+use crate::graph::{Facts, FactsError, Graph, GraphError, NodeId, Quantizer, is_qonnx_domain};
 use crate::onnx::Tensor;
-use crate::onnx::proto::{ModelProto, NodeProto};
+use crate::onnx::proto::{ModelProto, NodeProto, OperatorSetIdProto};
 use crate::recognize;
 
 /// Why a QONNX model cannot be lowered.
@@ -26,6 +26,11 @@ pub enum LowerError {
     /// Its shapes are not known.
     #[error(transparent)]
     Facts(#[from] FactsError),
+    /// An opset without the operators that are needed.
+    #[error(
+        "uses opset {0}, whose Where and Round are not yet what a quantiser needs; export it with opset 11 or newer"
+    )]
+    Opset(i64),
     /// A quantiser that standard operators are not written for.
     #[error(
         "node '{node}' ({op}): cannot be lowered to standard operators: only BipolarQuant, Quant of up to 24 bits and Trunc (of six inputs: with one scale), with constant bit widths and the rounding modes ROUND, CEIL and FLOOR, are supported"
@@ -37,6 +42,9 @@ pub enum LowerError {
         op: String,
     },
 }
+
+/// The domain that `BipolarQuant` is written in.
+const BIPOLAR_DOMAIN: &str = "qonnx.custom_op.general";
 
 /// Whether a model holds QONNX's quantisers.
 pub fn is_qonnx(model: &ModelProto) -> bool {
@@ -70,6 +78,9 @@ pub fn lower(model: &ModelProto) -> Result<Lowered<'_>, LowerError> {
         });
     }
     let graph = Graph::new(model)?;
+    if graph.opset() < 11 {
+        return Err(LowerError::Opset(graph.opset()));
+    }
     let facts = Facts::infer(&graph, 1)?;
     let mut lowered: Vec<(usize, Quantizer)> = Vec::new();
     let mut left = HashSet::new();
@@ -117,7 +128,7 @@ pub fn lower(model: &ModelProto) -> Result<Lowered<'_>, LowerError> {
     }
     editor.remove_unused(&was_used);
     out.opset_import
-        .retain(|o| crate::onnx::is_default_domain(o.domain()) || left.contains(o.domain()));
+        .retain(|o| !is_qonnx_domain(o.domain()) || left.contains(o.domain()));
     Ok(Lowered {
         model: Cow::Owned(out),
         added,
@@ -303,6 +314,13 @@ pub fn restore(original: &ModelProto, model: &mut ModelProto) -> Result<Restored
     let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
     planned.sort_by_key(|(n, ..)| std::cmp::Reverse(*n));
     let any = !planned.is_empty();
+    let imports = |o: &OperatorSetIdProto| o.domain() == BIPOLAR_DOMAIN;
+    if any && !model.opset_import.iter().any(imports) {
+        model.opset_import.push(OperatorSetIdProto {
+            domain: Some(BIPOLAR_DOMAIN.to_owned()),
+            version: Some(1),
+        });
+    }
     let mut editor = Editor::new(model);
     for (node, signs, scale) in planned {
         let Some(old) = editor
@@ -319,7 +337,7 @@ pub fn restore(original: &ModelProto, model: &mut ModelProto) -> Result<Restored
             node.0,
             NodeProto {
                 op_type: Some("BipolarQuant".to_owned()),
-                domain: Some("qonnx.custom_op.general".to_owned()),
+                domain: Some(BIPOLAR_DOMAIN.to_owned()),
                 name: Some(out.clone()),
                 input: vec![signs, scale],
                 output: vec![out],

@@ -212,6 +212,51 @@ fn thresholds_reproduce_the_float_expression() {
     }
 }
 
+/// `Where(x >= 0, -1, 1)`: -1 at a tie, and -1 above.
+#[test]
+fn reversed_binarisers_keep_their_ties() {
+    for (op, swapped) in [("GreaterOrEqual", true), ("Greater", true), ("Less", false)] {
+        let mut b = Builder::new(&[4, 6, 6]);
+        let at = b.node("Sign", &["x"], vec![]);
+        let weights = noise(8 * 36, 3).iter().map(|w| w.signum() * 0.5).collect();
+        let weight = b.weight(&[8, 4, 3, 3], weights);
+        let at = b.node("Conv", &[&at, &weight], vec![]);
+        let zero = b.weight(&[], vec![0.0]);
+        let (one, minus) = (b.weight(&[], vec![1.0]), b.weight(&[], vec![-1.0]));
+        let condition = b.node(op, &[&at, &zero], vec![]);
+        let sign = match swapped {
+            true => b.node("Where", &[&condition, &minus, &one], vec![]),
+            false => b.node("Where", &[&condition, &one, &minus], vec![]),
+        };
+        let y = b.node("GlobalAveragePool", &[&sign], vec![]);
+        let model = b.model(&[&y]);
+        let (integer, layers) = normal(&model);
+        assert_eq!(layers[0].1, Form::Threshold, "{op}");
+        let x = ArrayD::from_shape_vec(IxDyn(&[16, 4, 6, 6]), noise(16 * 144, 5)).unwrap();
+        let [before, after] = [&model, &integer].map(|m| run(m, &x, Optimization::Off));
+        assert_eq!(before, after, "{op}");
+    }
+}
+
+/// What stands between binariser and layer belongs to the layer's scale: it stays as it is.
+#[test]
+fn inputs_of_another_scale_are_left_alone() {
+    let mut b = Builder::new(&[4, 6, 6]);
+    let at = b.node("Sign", &["x"], vec![]);
+    let scale = b.weight(&[], vec![0.1]);
+    let at = b.node("Mul", &[&at, &scale], vec![]);
+    let weight = b.weight(
+        &[8, 4, 1, 1],
+        noise(32, 3).iter().map(|w| w.signum()).collect(),
+    );
+    let bias = b.weight(&[8], noise(8, 4));
+    let at = b.node("Conv", &[&at, &weight, &bias], vec![]);
+    let sign = b.node("Sign", &[&at], vec![]);
+    let y = b.node("GlobalAveragePool", &[&sign], vec![]);
+    let (_, layers) = normal(&b.model(&[&y]));
+    assert!(matches!(layers[0].1, Form::Unchanged(_)), "{layers:?}");
+}
+
 /// Bounds of `Clip` were attributes once: some of these filters never get above their threshold.
 #[test]
 fn old_opsets_keep_their_bounds() {

@@ -212,3 +212,46 @@ fn detaching_anything_changes_nothing() {
     });
     assert_eq!(other["binary"], false);
 }
+
+/// `Sign(W) · (|W| > t)`: the zeros are not those of latents at 0, so the weights are ternary, and
+/// retraining must not make ±1 of them.
+#[test]
+fn ternary_weights_with_live_latents_are_not_binary() {
+    let binary = |threshold: f32| {
+        let mut b = Builder::new(&[8, 4, 4]);
+        let data = b.node("Sign", &["x"], vec![]);
+        let latents: Vec<f32> = (0..64)
+            .map(|i| (i * 37 % 64) as f32 / 32.0 - 0.99)
+            .collect();
+        let w = b.weight(&[8, 8, 1, 1], latents);
+        let (sign, size) = (b.node("Sign", &[&w], vec![]), b.node("Abs", &[&w], vec![]));
+        let t = b.weight(&[], vec![threshold]);
+        let large = b.node("Greater", &[&size, &t], vec![]);
+        let large = b.node("Cast", &[&large], vec![("to", Attr::Int(1))]);
+        let weight = b.node("Mul", &[&sign, &large], vec![]);
+        let y = b.node("Conv", &[&data, &weight], vec![]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.onnx");
+        save(&b.model(&[&y]), &path).unwrap();
+        let out = tool().arg("inspect").arg(&path).arg("--json").output();
+        let found: serde_json::Value = serde_json::from_slice(&out.unwrap().stdout).unwrap();
+        found["layers"][0]["binary"].as_bool().unwrap()
+    };
+    assert!(binary(0.0));
+    assert!(!binary(0.5));
+}
+
+/// Chains that no exporter writes end the search, not the process.
+#[test]
+fn endless_chains_are_given_up() {
+    let layer = inspected(|b| {
+        let c = b.weight(&[], vec![0.1]);
+        let mut at = "x".to_owned();
+        for _ in 0..20_000 {
+            let sign = b.node("Sign", &[&at], vec![]);
+            at = b.node("Add", &[&sign, &c], vec![]);
+        }
+        b.node("Sign", &[&at], vec![])
+    });
+    assert!(layer["binary"].is_boolean(), "{layer}");
+}

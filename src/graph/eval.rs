@@ -322,7 +322,9 @@ fn slice(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
                 // Backwards from the start to just behind the end: ndarray takes the range forwards.
                 false => {
                     let place = |v: i64| from_start(v).clamp(-1, size - 1);
-                    (place(ends[i]) + 1, place(starts[i]) + 1)
+                    // The start is at least the first element.
+                    let first = 0.min(size - 1);
+                    (place(ends[i]) + 1, place(starts[i]).max(first) + 1)
                 }
             };
             let range = Slice::new(start as isize, Some(end.max(start) as isize), step);

@@ -18,6 +18,7 @@ mod shapes;
 pub use facts::{Facts, FactsError};
 pub use index::{Graph, GraphError, NodeId, TensorId, Use};
 pub use mode::is_training;
+pub(crate) use node::is_qonnx_domain;
 pub use node::{Node, normalize_axis};
 pub use quantizer::{Quantizer, Rounding};
 pub(crate) use shapes::{Stretch, scaled_axes, split_sizes, stretches};

@@ -10,6 +10,11 @@ const QONNX_DOMAINS: [&str; 3] = [
     "finn.custom_op.general",
 ];
 
+/// Whether QONNX's quantisers are exported in this domain.
+pub(crate) fn is_qonnx_domain(domain: &str) -> bool {
+    QONNX_DOMAINS.contains(&domain)
+}
+
 /// A node of the graph with typed access to its attributes.
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'m> {

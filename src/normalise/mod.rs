@@ -10,7 +10,7 @@
 mod path;
 mod threshold;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::ArrayD;
 
@@ -18,7 +18,7 @@ use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::Tensor;
 use crate::onnx::proto::{ModelProto, NodeProto};
-use crate::recognize::{Layer, LayerOp};
+use crate::recognize::{Layer, LayerOp, binarizer_of};
 use path::{End, Path, channel_shape};
 use threshold::{Affine, Thresholds};
 
@@ -114,10 +114,19 @@ fn plan<'a>(
     layer: &'a Layer,
     ends: &BTreeMap<TensorId, End>,
 ) -> Result<Plan<'a>, &'static str> {
+    if graph.opset() < 9 {
+        return Err("opsets below 9 have no Sign");
+    }
+    if !graph.order().is_sorted() {
+        return Err("the file's nodes are not in the order of execution");
+    }
     let weights = layer.binary_weights.as_ref().ok_or("has no ±1 weights")?;
     let unit = |v: &f32| [-1.0, 0.0, 1.0].contains(v);
     if !(layer.binarizer.as_ref()).is_some_and(|b| b.values.iter().all(unit)) {
         return Err("its input is not ±1 but ±a scale");
+    }
+    if !is_plain(graph, facts, layer) {
+        return Err("its input is scaled behind the binariser");
     }
     let output = graph.output_of(layer.node, 0).ok_or("has no output")?;
     let rank = facts.shape(output).ok_or("has an unknown shape")?.len();
@@ -127,6 +136,9 @@ fn plan<'a>(
         LayerOp::Gemm => (node.float("alpha", 1.0), node.float("beta", 1.0)),
         _ => (1.0, 1.0),
     };
+    if alpha == 0.0 {
+        return Err("its alpha is 0");
+    }
     let scale: Vec<f32> = weights.scale.iter().map(|s| s * alpha.abs()).collect();
     let bias = match graph.input_of(layer.node, 2) {
         None => vec![0.0; layer.filters],
@@ -135,7 +147,9 @@ fn plan<'a>(
             let value = value.ok_or("its bias is computed")?;
             match value.len() {
                 1 => vec![beta * value.iter().sum::<f32>(); layer.filters],
-                n if n == layer.filters => value.iter().map(|b| beta * b).collect(),
+                n if n == layer.filters && value.shape().last() == Some(&n) => {
+                    value.iter().map(|b| beta * b).collect()
+                }
                 _ => return Err("its bias is not one value per filter"),
             }
         }
@@ -211,6 +225,40 @@ fn is_scaled_behind(graph: &Graph<'_>, facts: &Facts, mut t: TensorId) -> bool {
             None => return false,
         }
     }
+}
+
+/// Whether nothing multiplies or divides what a layer reads behind its binariser.
+fn is_plain(graph: &Graph<'_>, facts: &Facts, layer: &Layer) -> bool {
+    let mut open = vec![graph.input_of(layer.node, 0)];
+    let mut seen = BTreeSet::new();
+    while let Some(t) = open.pop() {
+        let Some(t) = t else {
+            return false;
+        };
+        if !seen.insert(t) || binarizer_of(graph, facts, t).is_some() {
+            continue;
+        }
+        let Some(n) = graph.producer(t) else {
+            return false;
+        };
+        match graph.node(n).op() {
+            op @ ("Mul" | "Div") => {
+                let one = |k: usize| {
+                    let value = graph.input_of(n, k).and_then(|t| facts.constant(t));
+                    let value = value.and_then(Tensor::as_f32);
+                    value.is_some_and(|v| v.iter().all(|&v| v == 1.0))
+                };
+                match (one(0), one(1)) {
+                    (_, true) => open.push(graph.input_of(n, 0)),
+                    (true, _) if op == "Mul" => open.push(graph.input_of(n, 1)),
+                    _ => return false,
+                }
+            }
+            "Concat" => open.extend(graph.inputs_of(n)),
+            _ => open.push(graph.input_of(n, 0)),
+        }
+    }
+    true
 }
 
 impl Plan<'_> {

@@ -37,12 +37,13 @@ impl End {
             .tensors()
             .filter_map(|t| binarizer_of(graph, facts, t))
             .filter(|b| b.is_signed() && is_alone(graph, b.input, b.output))
+            .filter(|b| facts.same_shape(b.input, b.output))
             .filter_map(|b| {
                 let [below, at, above] = b.values;
                 let unit = above.abs() == 1.0 && below == -above && [-1.0, 0.0, 1.0].contains(&at);
                 let end = Self {
                     output: b.output,
-                    zero: (at * above) as i8,
+                    zero: at as i8,
                     threshold: b.threshold,
                     turn: above,
                 };
@@ -222,7 +223,8 @@ impl Step {
         };
         match node.op() {
             "MaxPool" if at(0) => Some(Self::Pool(n)),
-            "BatchNormalization" if at(0) => {
+            // Its channels are on axis 1, those of a MatMul on the last one.
+            "BatchNormalization" if at(0) && shape.get(1) == Some(&shape.iter().product()) => {
                 let (gamma, beta) = (per_channel(1)?, per_channel(2)?);
                 let (mean, variance) = (per_channel(3)?, per_channel(4)?);
                 let epsilon = node.float("epsilon", 1e-5);

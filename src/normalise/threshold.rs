@@ -45,6 +45,10 @@ pub(super) fn find(
     let most = i64::try_from(fan_in).ok().filter(|&k| k < 1 << 23)?;
     let at = |sums: &[i64], to_pool: bool| path.run(graph, affine.at(sums)?, to_pool);
     let (low, high) = (vec![-most; channels], vec![most; channels]);
+    if path.pools().nth(1).is_some() {
+        // Between two of them the direction may change.
+        return None;
+    }
     if path.pools().next().is_some() {
         // The largest sum must give the largest value where pooling chooses.
         let (a, b) = (at(&low, true)?, at(&high, true)?);

@@ -5,8 +5,22 @@ use super::pattern::{node_of, through_identity};
 use super::{Binarizer, binarizer_of};
 use crate::graph::{Facts, Graph, TensorId};
 
+/// Detach tricks within each other.
+const MOST_NESTED: usize = 4;
+
 pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Binarizer> {
     let q = detached(graph, facts, t)?;
+    // One trick within another, but not without end.
+    let mut inmost = q;
+    for _ in 0..MOST_NESTED {
+        match detached(graph, facts, through_identity(graph, inmost)) {
+            Some(next) => inmost = next,
+            None => break,
+        }
+    }
+    if detached(graph, facts, through_identity(graph, inmost)).is_some() {
+        return None;
+    }
     let inner = binarizer_of(graph, facts, through_identity(graph, q))?;
     Some(Binarizer {
         kind: match inner.kind {

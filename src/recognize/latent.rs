@@ -85,13 +85,25 @@ pub(super) fn find(
 /// (`true`); `None` if they are not.
 fn explains(facts: &Facts, tensor: TensorId, values: &ArrayD<f32>, zero: i8) -> Option<bool> {
     let latents = facts.constant(tensor).and_then(Tensor::as_f32)?;
+    // Whole filters and whole columns of zeros were masked; a zero among others has to come from a
+    // latent of 0, or the weights are ternary.
+    let masked = |axis: usize| -> Vec<bool> {
+        let slices = values.axis_iter(ndarray::Axis(axis));
+        slices.map(|s| s.iter().all(|&w| w == 0.0)).collect()
+    };
+    let (first, second) = match values.ndim() {
+        0 | 1 => return None,
+        _ => (masked(0), masked(1)),
+    };
     let agree = |l: ndarray::ArrayViewD<'_, f32>| {
         l.shape() == values.shape()
-            && l.iter().zip(values).all(|(&l, &w)| match l {
-                _ if w == 0.0 => true,
-                0.0 => (w > 0.0) == (zero > 0) && zero != 0,
-                _ => (l > 0.0) == (w > 0.0),
-            })
+            && l.iter()
+                .zip(values.indexed_iter())
+                .all(|(&l, (at, &w))| match l {
+                    _ if w == 0.0 => (l == 0.0 && zero == 0) || first[at[0]] || second[at[1]],
+                    0.0 => (w > 0.0) == (zero > 0) && zero != 0,
+                    _ => (l > 0.0) == (w > 0.0),
+                })
     };
     if agree(latents.view()) {
         return Some(false);

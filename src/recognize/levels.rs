@@ -1,7 +1,8 @@
 //! Which few values a tensor can take: tells {0, 1}, ternary and k-bit quantisers, which make no
 //! binary layer.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::pattern::{node_of, operand, through_identity, uniform};
 use super::{Form, detach, range};
@@ -20,7 +21,7 @@ pub(super) fn form_of(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<F
     {
         return Some(Form::PerChannel);
     }
-    let levels = levels(graph, facts, t, DEPTH)?;
+    let levels = levels(graph, facts, t, (DEPTH, &Known::default()))?;
     let values: Vec<f32> = levels.iter().map(|&bits| from_ordered(bits)).collect();
     match values[..] {
         [] | [_] => None,
@@ -85,20 +86,42 @@ fn set(values: impl IntoIterator<Item = f32>) -> Levels {
     values.into_iter().map(ordered).collect()
 }
 
-fn levels(graph: &Graph<'_>, facts: &Facts, t: TensorId, depth: usize) -> Option<Levels> {
+/// What was found out already: a tensor may be reached on many ways.
+type Known = RefCell<BTreeMap<TensorId, Option<Levels>>>;
+
+fn levels(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    t: TensorId,
+    (depth, known): (usize, &Known),
+) -> Option<Levels> {
     let depth = depth.checked_sub(1)?;
+    if let Some(found) = known.borrow().get(&t) {
+        return found.clone();
+    }
+    let found = levels_of(graph, facts, t, (depth, known));
+    known.borrow_mut().insert(t, found.clone());
+    found
+}
+
+fn levels_of(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    t: TensorId,
+    (depth, known): (usize, &Known),
+) -> Option<Levels> {
     if !facts.is_data(t) {
         let value = facts.value(t)?;
         let found = set(value.as_f32()?.iter().copied().take(1 << 16));
         return (found.len() <= MOST).then_some(found);
     }
     if let Some(q) = detach::detached(graph, facts, t) {
-        return levels(graph, facts, q, depth);
+        return levels(graph, facts, q, (depth, known));
     }
     let n = graph.producer(t)?;
     let node = graph.node(n);
     let input = |k: usize| graph.input_of(n, k);
-    let of = |k: usize| levels(graph, facts, input(k)?, depth);
+    let of = |k: usize| levels(graph, facts, input(k)?, (depth, known));
     let pairs = |f: fn(f32, f32) -> f32| {
         let (a, b) = (of(0)?, of(1)?);
         if a.len() * b.len() > MOST * MOST {

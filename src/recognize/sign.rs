@@ -17,13 +17,21 @@ use crate::graph::{Facts, Graph, TensorId};
 /// becomes of 0.
 const EPSILON: f32 = 1e-2;
 
+/// `Sign → Add → Sign → …`: nobody writes more.
+const MOST_LINKS: usize = 8;
+
 pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Binarizer> {
+    within(graph, facts, t, MOST_LINKS)
+}
+
+fn within(graph: &Graph<'_>, facts: &Facts, t: TensorId, links: usize) -> Option<Binarizer> {
+    let links = links.checked_sub(1)?;
     let n = node_of(graph, t, "Sign")?;
     let input = graph.input_of(n, 0)?;
     if !facts.is_data(input) {
         return None;
     }
-    if let Some(twice) = sign_add_sign(graph, facts, t, input) {
+    if let Some(twice) = sign_add_sign(graph, facts, (t, input), links) {
         return twice;
     }
     let sign = |kind, zero| Binarizer {
@@ -69,8 +77,8 @@ fn shift(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<f32> {
 fn sign_add_sign(
     graph: &Graph<'_>,
     facts: &Facts,
-    t: TensorId,
-    input: TensorId,
+    (t, input): (TensorId, TensorId),
+    links: usize,
 ) -> Option<Option<Binarizer>> {
     let (op, sign) = match node_of(graph, input, "Add") {
         Some(_) => ("Add", 1.0),
@@ -80,7 +88,7 @@ fn sign_add_sign(
     if op == "Sub" && found.swapped {
         return None;
     }
-    let inner = matches(graph, facts, through_identity(graph, found.data))?;
+    let inner = within(graph, facts, through_identity(graph, found.data), links)?;
     let c = sign * uniform(facts, found.constant)?;
     if inner.form != Form::Signed {
         return None;
