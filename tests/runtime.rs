@@ -6,8 +6,8 @@ use onnx_bnnprune::data::{Channels, Dataset, LoadOptions, Preprocess, load};
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::verify::{
-    BatchedSession, ChannelMap, OrtRuntime, Runtime, Samples, SessionOptions, accuracy,
-    output_classes, verify,
+    BatchedSession, ChannelMap, OrtRuntime, Runtime, Samples, SessionOptions, VerifyOptions,
+    accuracy, output_classes, verify,
 };
 use prost::Message;
 
@@ -140,17 +140,8 @@ fn a_scaled_layer_fails_and_an_equal_model_passes() {
     };
     let map = ChannelMap::default();
     let check = |reference: &ModelProto, candidate: &ModelProto| {
-        let options = SessionOptions::default();
-        verify(
-            &runtime(),
-            reference,
-            candidate,
-            &map,
-            &samples,
-            32,
-            &options,
-        )
-        .unwrap()
+        let options = VerifyOptions::in_batches_of(32);
+        verify(&runtime(), reference, candidate, &map, &samples, &options).unwrap()
     };
     for name in BINARY {
         let good = model(name);
