@@ -92,7 +92,9 @@ def interval(values):
 
 
 def stage_mean(report, key):
-    values = [s[key] for s in report["stages"] if s[key] is not None]
+    # Layers that lost nothing have no random mask to be compared with.
+    stages = [s for s in report["stages"] if s["random_after_masking"] is not None]
+    values = [s[key] for s in stages if s[key] is not None]
     return mean(values) if values else float("nan")
 
 
