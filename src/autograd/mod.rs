@@ -12,7 +12,9 @@
 mod batch_norm;
 mod binary;
 mod broadcast;
+mod channelwise;
 mod export;
+mod fused;
 mod import;
 mod integer;
 pub mod kernels;
@@ -31,6 +33,7 @@ mod trace;
 
 pub use batch_norm::{Folded, UnfoldError};
 pub use binary::{BinaryId, BinaryWeight, LatentOrigin, ScaleMode};
+pub use channelwise::ChannelMap;
 pub use export::ExportError;
 pub use import::ImportError;
 pub use integer::Inference;

@@ -59,6 +59,8 @@ pub struct Network {
     pub(super) input_shape: Vec<usize>,
     pub(super) logits: ValueId,
     pub(super) head: Option<Head>,
+    /// Run steps as one where that gives the same bits (always; tests compare).
+    pub(super) fuses: bool,
 }
 
 /// Why a network cannot be edited as asked.

@@ -75,6 +75,12 @@ impl Planes {
         }
     }
 
+    /// The plane of `channel` in the `outer`-th part of `data`.
+    pub fn of(self, data: &[f32], outer: usize, channel: usize) -> &[f32] {
+        let start = (outer * self.channels + channel) * self.inner;
+        &data[start..start + self.inner]
+    }
+
     /// `f(channel, input plane, output plane)` for each plane of `inner` elements.
     pub fn map(self, x: &ArrayD<f32>, f: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> ArrayD<f32> {
         let mut out = vec![0.0; x.len()];
@@ -158,7 +164,11 @@ impl Planes {
 }
 
 /// Sums of `f` over a plane: eight independent lanes in f32, added up in f64.
-fn plane_sums<const K: usize>(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> [f32; K]) -> [f64; K] {
+pub(super) fn plane_sums<const K: usize>(
+    a: &[f32],
+    b: &[f32],
+    f: impl Fn(f32, f32) -> [f32; K],
+) -> [f64; K] {
     const LANES: usize = 8;
     let mut lanes = [[0f32; LANES]; K];
     let (head_a, head_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));

@@ -60,6 +60,7 @@ impl Network {
             values: vec![None; self.value_count],
             weights: BTreeMap::new(),
             steps: Vec::with_capacity(end.0 - start.0),
+            fused: BTreeMap::new(),
             params,
         };
         for (v, x) in &from.values {
@@ -71,19 +72,30 @@ impl Network {
         // Values that depend on a wanted parameter, and values that a backward pass reads.
         let mut moving = vec![false; self.value_count];
         let mut kept = vec![false; self.value_count];
-        for i in start.0..end.0 {
-            self.forward_step(StepId(i), mode, &mut trace, &mut moving, &mut kept)?;
-            for input in &self.steps[i].inputs {
-                if let Input::Value(v) = input
-                    && last_read[v.0] == Some(i)
-                    && !kept[v.0]
-                {
-                    trace.values[v.0] = None;
-                }
+        let readers = self.reader_counts();
+        let mut i = start.0;
+        while i < end.0 {
+            let fused = self.fusible(i, end.0, &trace, &readers).filter(|steps| {
+                self.forward_fused(steps.clone(), mode, &mut trace, &mut moving, &mut kept)
+            });
+            if fused.is_none() {
+                self.forward_step(StepId(i), mode, &mut trace, &mut moving, &mut kept)?;
             }
-            let output = self.steps[i].output;
-            if last_read[output.0].is_none() && !kept[output.0] && i + 1 != end.0 {
-                trace.values[output.0] = None;
+            let done = fused.unwrap_or(i..i + 1);
+            i = done.end;
+            for k in done {
+                for input in &self.steps[k].inputs {
+                    if let Input::Value(v) = input
+                        && last_read[v.0] == Some(k)
+                        && !kept[v.0]
+                    {
+                        trace.values[v.0] = None;
+                    }
+                }
+                let output = self.steps[k].output;
+                if last_read[output.0].is_none() && !kept[output.0] && k + 1 != end.0 {
+                    trace.values[output.0] = None;
+                }
             }
         }
         Ok(trace)
@@ -226,12 +238,23 @@ impl Network {
         for (v, g) in seeds {
             accumulate(&mut flowing[v.0], g.as_standard_layout().into_owned());
         }
-        for (i, record) in trace.steps.iter().enumerate().rev() {
-            let step = &self.steps[trace.start.0 + i];
+        let mut end = trace.steps.len();
+        while let Some((i, record)) = trace.steps[..end].iter().enumerate().next_back() {
+            let at = trace.start.0 + i;
+            let step = &self.steps[at];
+            let first = trace.fused.get(&at).copied();
+            end = first.map_or(i, |first| first - trace.start.0);
             let Some(grad) = flowing[step.output.0].take() else {
                 continue;
             };
             if !record.wanted.contains(&true) {
+                continue;
+            }
+            if let Some(first) = first {
+                let found = self.backward_fused(first..at + 1, trace, grad, &mut gradients);
+                if let Some((v, grad)) = found {
+                    accumulate(&mut flowing[v.0], grad);
+                }
                 continue;
             }
             let inputs: Vec<_> = step

@@ -138,6 +138,8 @@ pub struct Trace {
     /// Effective weights of the binary layers that ran.
     pub(super) weights: BTreeMap<BinaryId, ArrayD<f32>>,
     pub(super) steps: Vec<Record>,
+    /// Steps that ran as one: the last of each such run, and the first.
+    pub(super) fused: BTreeMap<usize, usize>,
     /// The wanted parameters.
     pub(super) params: Vec<bool>,
 }

@@ -75,6 +75,7 @@ impl Network {
                 input_shape: shape.to_vec(),
                 logits: ValueId(0),
                 head,
+                fuses: true,
             },
         };
         for t in builder.sources(logits)? {

@@ -4,6 +4,7 @@ use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError};
 use crate::autograd::broadcast::{Broadcast, sum_to};
+use crate::autograd::channelwise::ChannelMap;
 use crate::autograd::import::{ImportError, Imported, NodeView};
 use crate::autograd::parallel::{map, update, zip};
 use crate::autograd::param::ParamKind;
@@ -41,13 +42,42 @@ impl Op for Leaky {
     fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
         let slope = self.slope;
         update(&mut grad, pass.input(0), |g, x| {
-            if x > 0.0 { g } else { slope * g }
+            g * if x > 0.0 { 1.0 } else { slope }
         });
         vec![Some(grad)]
     }
 
     fn needs_input(&self, _: usize, _: &[bool]) -> bool {
         true
+    }
+
+    fn channel_map<'a>(
+        &'a self,
+        _: usize,
+        _: &[Option<&'a ArrayD<f32>>],
+    ) -> Option<Box<dyn ChannelMap + 'a>> {
+        Some(Box::new(self.clone()))
+    }
+}
+
+impl ChannelMap for Leaky {
+    fn forward(&self, _: usize, x: &mut [f32]) {
+        let slope = self.slope;
+        match slope {
+            0.0 => x
+                .iter_mut()
+                .for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
+            _ => x
+                .iter_mut()
+                .for_each(|x| *x = if *x < 0.0 { slope * *x } else { *x }),
+        }
+    }
+
+    fn backward(&self, _: usize, x: &[f32], grad: &mut [f32]) {
+        let slope = self.slope;
+        let pairs = grad.iter_mut().zip(x);
+        // A factor instead of a choice: signs are not predictable.
+        pairs.for_each(|(g, &x)| *g *= if x > 0.0 { 1.0 } else { slope });
     }
 }
 
@@ -93,6 +123,44 @@ impl Op for PRelu {
 
     fn needs_input(&self, _: usize, _: &[bool]) -> bool {
         true
+    }
+
+    fn channel_map<'a>(
+        &'a self,
+        rank: usize,
+        params: &[Option<&'a ArrayD<f32>>],
+    ) -> Option<Box<dyn ChannelMap + 'a>> {
+        let slope = params.get(1).copied().flatten()?;
+        let per_channel = slope.ndim() + 1 == rank && slope.shape().first() == Some(&slope.len());
+        (per_channel || slope.len() == 1 && slope.ndim() <= rank)
+            .then(|| Box::new(Slopes(slope.iter().copied().collect())) as _)
+    }
+}
+
+/// The slope of each channel, or one for all.
+struct Slopes(Vec<f32>);
+
+impl Slopes {
+    fn of(&self, channel: usize) -> f32 {
+        self.0[channel % self.0.len()]
+    }
+}
+
+impl ChannelMap for Slopes {
+    fn channels(&self) -> Option<usize> {
+        (self.0.len() > 1).then_some(self.0.len())
+    }
+
+    fn forward(&self, channel: usize, x: &mut [f32]) {
+        let slope = self.of(channel);
+        x.iter_mut()
+            .for_each(|x| *x = if *x < 0.0 { slope * *x } else { *x });
+    }
+
+    fn backward(&self, channel: usize, x: &[f32], grad: &mut [f32]) {
+        let slope = self.of(channel);
+        let pairs = grad.iter_mut().zip(x);
+        pairs.for_each(|(g, &x)| *g *= if x > 0.0 { 1.0 } else { slope });
     }
 }
 

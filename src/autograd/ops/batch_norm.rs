@@ -3,6 +3,7 @@
 use ndarray::ArrayD;
 
 use super::{Backward, BatchStatistics, Context, Op, Saved, ShapeError, check};
+use crate::autograd::channelwise::{Chain, Norm};
 use crate::autograd::import::{ImportError, Imported, NodeView};
 use crate::autograd::parallel::{Planes, array, slice};
 use crate::autograd::param::ParamKind;
@@ -16,9 +17,28 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    fn inverse_deviation(&self, variance: &[f32]) -> Vec<f32> {
-        let inverse = |v: &f32| (1.0 / (f64::from(*v) + f64::from(self.epsilon)).sqrt()) as f32;
-        variance.iter().map(inverse).collect()
+    /// With the values of γ, β, running mean and running variance.
+    pub(in crate::autograd) fn norm<'a>(
+        &self,
+        params: [&'a ArrayD<f32>; 4],
+        batch_statistics: bool,
+    ) -> Norm<'a> {
+        let [gamma, beta, mean, variance] = params.map(slice);
+        Norm {
+            epsilon: self.epsilon,
+            gamma,
+            beta,
+            mean,
+            variance,
+            batch_statistics,
+        }
+    }
+
+    fn alone<'a>(&self, params: [&'a ArrayD<f32>; 4], batch_statistics: bool) -> Chain<'a> {
+        Chain {
+            norm: Some(self.norm(params, batch_statistics)),
+            ..Chain::default()
+        }
     }
 }
 
@@ -65,68 +85,23 @@ impl Op for BatchNorm {
                 )
             },
         )?;
-        let planes = Planes::around(x.shape(), 1);
-        let (gamma, beta) = (slice(inputs[1]), slice(inputs[2]));
-        let saved = context.batch_statistics.then(|| measure(x));
-        let (mean, variance) = match &saved {
-            Some(s) => (&s.mean[..], &s.variance[..]),
-            None => (slice(inputs[3]), slice(inputs[4])),
-        };
-        let inverse = self.inverse_deviation(variance);
-        let y = planes.map(x, |c, x, y| {
-            let (mean, factor, shift) = (mean[c], inverse[c] * gamma[c], beta[c]);
-            let xs = y.iter_mut().zip(x);
-            xs.for_each(|(y, &x)| *y = (x - mean) * factor + shift);
-        });
-        Ok((y, saved.map_or(Saved::Nothing, Saved::Statistics)))
+        let params = [1, 2, 3, 4].map(|k| inputs[k]);
+        Ok(self.alone(params, context.batch_statistics).forward(x))
     }
 
-    fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
-        let planes = Planes::around(grad.shape(), 1);
-        let gamma = slice(pass.input(1));
-        let batch = match pass.saved {
-            Saved::Statistics(s) => Some(s),
-            _ => None,
+    fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
+        let wants_params = pass.wanted[1] || pass.wanted[2];
+        let params = [1, 2, 3, 4].map(|k| pass.input(k));
+        let wanted = (pass.wanted[0], wants_params);
+        let found = self
+            .alone(params, false)
+            .backward(pass.input(0), pass.saved, grad, wanted);
+        let sum = |input: usize| {
+            let values = found.sums.iter().map(|s| s[2 - input] as f32).collect();
+            pass.wanted[input].then(|| array(pass.shapes[input], values))
         };
-        let (mean, variance) = match batch {
-            Some(s) => (&s.mean[..], &s.variance[..]),
-            None => (slice(pass.input(3)), slice(pass.input(4))),
-        };
-        let inverse = self.inverse_deviation(variance);
-        let wants_parameters = pass.wanted[1] || pass.wanted[2];
-        // Per channel: Σ grad and Σ grad · (normalised x).
-        let sums = (batch.is_some() || wants_parameters).then(|| {
-            let x = slice(pass.input(0));
-            planes.fold(slice(&grad), x, |c, g, x| {
-                [g, g * ((x - mean[c]) * inverse[c])]
-            })
-        });
-        let sum = |k: usize| {
-            let sums = sums.as_ref()?;
-            let values = sums.iter().map(|s| s[k] as f32).collect();
-            pass.wanted[2 - k].then(|| array(pass.shapes[2 - k], values))
-        };
-        let (grad_beta, grad_gamma) = (sum(0), sum(1));
-        let grad_x = pass.wanted[0].then(|| {
-            if let (Some(s), Some(sums)) = (batch, &sums) {
-                let n = s.count.max(1) as f64;
-                planes.update(&mut grad, pass.input(0), |c, g, x| {
-                    let factor = gamma[c] * inverse[c];
-                    let g_mean = (sums[c][0] / n) as f32;
-                    let slope = (sums[c][1] / n) as f32 * inverse[c];
-                    let mean = mean[c];
-                    let pairs = g.iter_mut().zip(x);
-                    pairs.for_each(|(g, x)| *g = factor * (*g - g_mean - (x - mean) * slope));
-                });
-                grad
-            } else {
-                planes.map(&grad, |c, g, out| {
-                    let factor = gamma[c] * inverse[c];
-                    out.iter_mut().zip(g).for_each(|(o, g)| *o = factor * g);
-                })
-            }
-        });
-        vec![grad_x, grad_gamma, grad_beta, None, None]
+        let (gamma, beta) = (sum(1), sum(2));
+        vec![found.x, gamma, beta, None, None]
     }
 
     fn needs_input(&self, k: usize, wanted: &[bool]) -> bool {

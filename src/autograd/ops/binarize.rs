@@ -4,6 +4,7 @@ use ndarray::{ArrayD, arr0};
 
 use super::{Backward, Context, Op, Saved, ShapeError};
 use crate::autograd::broadcast::Broadcast;
+use crate::autograd::channelwise::ChannelMap;
 use crate::autograd::import::{ImportError, Imported, NodeView};
 use crate::autograd::parallel::{map, update};
 use crate::autograd::param::ParamKind;
@@ -25,6 +26,25 @@ impl Binarize {
         Self {
             values: [-1.0, zero, 1.0],
             threshold: arr0(0.0).into_dyn(),
+        }
+    }
+
+    /// In selections without branches: signs are not predictable.
+    fn value(&self, x: f32, threshold: f32) -> f32 {
+        let [below, at, above] = self.values;
+        let y = if x > threshold { above } else { at };
+        let y = if x < threshold { below } else { y };
+        // NaN stays, so that it is seen.
+        if (x - threshold).is_nan() { x } else { y }
+    }
+
+    /// The straight-through estimator.
+    fn slope(&self, x: f32, threshold: f32) -> f32 {
+        let slope = (self.values[2] - self.values[0]) / 2.0;
+        if (x - threshold).abs() <= 1.0 {
+            slope
+        } else {
+            0.0
         }
     }
 
@@ -58,32 +78,62 @@ impl Op for Binarize {
         inputs: &[&ArrayD<f32>],
         _: Context,
     ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
-        let [below, at, above] = self.values;
-        // In selections without branches: signs are not predictable.
-        let y = self.compared(inputs[0], |x, t| {
-            let y = if x > t { above } else { at };
-            let y = if x < t { below } else { y };
-            // NaN stays, so that it is seen.
-            if (x - t).is_nan() { x } else { y }
-        })?;
+        let y = self.compared(inputs[0], |x, t| self.value(x, t))?;
         Ok((y, Saved::Nothing))
     }
 
     fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
-        let slope = (self.values[2] - self.values[0]) / 2.0;
-        let open = self.compared(pass.input(0), |x, t| {
-            if (x - t).abs() <= 1.0 { slope } else { 0.0 }
-        });
-        update(
-            &mut grad,
-            &open.expect("shapes of the forward pass"),
-            |g, s| g * s,
-        );
+        let x = pass.input(0);
+        match self.threshold.first() {
+            Some(&t) if self.threshold.len() == 1 => {
+                update(&mut grad, x, |g, x| g * self.slope(x, t));
+            }
+            _ => {
+                let open = self.compared(x, |x, t| self.slope(x, t));
+                update(
+                    &mut grad,
+                    &open.expect("shapes of the forward pass"),
+                    |g, s| g * s,
+                );
+            }
+        }
         vec![Some(grad)]
     }
 
     fn needs_input(&self, _: usize, _: &[bool]) -> bool {
         true
+    }
+
+    fn channel_map<'a>(
+        &'a self,
+        _: usize,
+        _: &[Option<&'a ArrayD<f32>>],
+    ) -> Option<Box<dyn ChannelMap + 'a>> {
+        match self.threshold.first() {
+            Some(&threshold) if self.threshold.len() == 1 => Some(Box::new(At {
+                op: self,
+                threshold,
+            })),
+            _ => None,
+        }
+    }
+}
+
+/// A binariser with one threshold.
+struct At<'a> {
+    op: &'a Binarize,
+    threshold: f32,
+}
+
+impl ChannelMap for At<'_> {
+    fn forward(&self, _: usize, x: &mut [f32]) {
+        x.iter_mut()
+            .for_each(|x| *x = self.op.value(*x, self.threshold));
+    }
+
+    fn backward(&self, _: usize, x: &[f32], grad: &mut [f32]) {
+        let pairs = grad.iter_mut().zip(x);
+        pairs.for_each(|(g, &x)| *g *= self.op.slope(x, self.threshold));
     }
 }
 

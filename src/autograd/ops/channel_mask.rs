@@ -3,6 +3,7 @@
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError, check};
+use crate::autograd::channelwise::ChannelMap;
 use crate::autograd::parallel::{Planes, array, slice};
 
 /// `y[…, c, …] = x[…, c, …] · m[filter_of[c]]` with `m = (sign(M) + 1) / 2`, sign(0) = +1; inputs x
@@ -104,6 +105,34 @@ impl Op for ChannelMask {
 
     fn needs_input(&self, k: usize, wanted: &[bool]) -> bool {
         k == 1 || wanted[1]
+    }
+
+    fn channel_map<'a>(
+        &'a self,
+        _: usize,
+        params: &[Option<&'a ArrayD<f32>>],
+    ) -> Option<Box<dyn ChannelMap + 'a>> {
+        let mask = params.get(1).copied().flatten()?;
+        (self.axis == 1).then(|| Box::new(Factors(self.factors(mask))) as _)
+    }
+}
+
+/// The factor of each channel.
+struct Factors(Vec<f32>);
+
+impl ChannelMap for Factors {
+    fn channels(&self) -> Option<usize> {
+        Some(self.0.len())
+    }
+
+    fn forward(&self, channel: usize, x: &mut [f32]) {
+        if self.0[channel] == 0.0 {
+            x.fill(0.0);
+        }
+    }
+
+    fn backward(&self, channel: usize, _: &[f32], grad: &mut [f32]) {
+        self.forward(channel, grad);
     }
 }
 

@@ -3,6 +3,7 @@
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError};
+use crate::autograd::channelwise::ChannelMap;
 use crate::autograd::import::{ImportError, Imported, NodeView};
 use crate::autograd::parallel::{map, update};
 use crate::autograd::param::ParamKind;
@@ -12,6 +13,13 @@ use crate::autograd::param::ParamKind;
 struct Clip {
     low: f32,
     high: f32,
+}
+
+impl Clip {
+    fn clip(&self, x: f32) -> f32 {
+        let x = if x < self.low { self.low } else { x };
+        if x > self.high { self.high } else { x }
+    }
 }
 
 impl Op for Clip {
@@ -28,12 +36,7 @@ impl Op for Clip {
         inputs: &[&ArrayD<f32>],
         _: Context,
     ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
-        let (low, high) = (self.low, self.high);
-        let clip = |x: f32| {
-            let x = if x < low { low } else { x };
-            if x > high { high } else { x }
-        };
-        Ok((map(inputs[0], clip), Saved::Nothing))
+        Ok((map(inputs[0], |x| self.clip(x)), Saved::Nothing))
     }
 
     fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
@@ -46,6 +49,28 @@ impl Op for Clip {
 
     fn needs_input(&self, _: usize, _: &[bool]) -> bool {
         true
+    }
+
+    fn channel_map<'a>(
+        &'a self,
+        _: usize,
+        _: &[Option<&'a ArrayD<f32>>],
+    ) -> Option<Box<dyn ChannelMap + 'a>> {
+        Some(Box::new(self.clone()))
+    }
+}
+
+impl ChannelMap for Clip {
+    fn forward(&self, _: usize, x: &mut [f32]) {
+        x.iter_mut().for_each(|x| *x = self.clip(*x));
+    }
+
+    fn backward(&self, _: usize, x: &[f32], grad: &mut [f32]) {
+        let (low, high) = (self.low, self.high);
+        for (g, &x) in grad.iter_mut().zip(x) {
+            let inside = (x >= low) & (x <= high);
+            *g = if inside { *g } else { 0.0 };
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use std::fmt::Debug;
 use ndarray::ArrayD;
 use thiserror::Error;
 
+use super::channelwise::ChannelMap;
 use super::import::{ImportError, Imported, NodeView};
 use super::integer::IntegerForm;
 use super::kernels::packed::Windows;
@@ -197,6 +198,16 @@ pub trait Op: Debug + Send + Sync {
 
     /// Those windows, on planes of that size.
     fn max_windows(&self, _plane: [usize; 2]) -> Option<Windows> {
+        None
+    }
+
+    /// The operator as a function of single elements that may differ by channel (axis 1), if it is
+    /// one, for data of `rank` axes, given the values of its parameters (`None`: data).
+    fn channel_map<'a>(
+        &'a self,
+        _rank: usize,
+        _params: &[Option<&'a ArrayD<f32>>],
+    ) -> Option<Box<dyn ChannelMap + 'a>> {
         None
     }
 

@@ -1,5 +1,6 @@
 //! The network as a whole, on small models built here.
 
+mod fused;
 mod integer;
 mod write_back;
 

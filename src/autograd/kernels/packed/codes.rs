@@ -91,16 +91,7 @@ impl Codes {
         }
         x.par_chunks_mut(c * plane)
             .zip(self.data.par_chunks(plane * groups))
-            .for_each(|(x, codes)| {
-                for (p, codes) in codes.chunks_exact(groups).enumerate() {
-                    for (g, &code) in codes.iter().enumerate() {
-                        let values = ACTIVATIONS[usize::from(code) / 2];
-                        for (i, &v) in values.iter().enumerate().take(c - g * PER_CODE) {
-                            x[(g * PER_CODE + i) * plane + p] = f32::from(v);
-                        }
-                    }
-                }
-            });
+            .for_each(|(x, codes)| unpack_image(x, groups, plane, codes));
         x
     }
 
@@ -156,33 +147,48 @@ impl Codes {
     }
 }
 
+/// Pixels that packing and unpacking take together: their codes and planes' parts stay in the cache.
+const RUN: usize = 64;
+
 /// Packs the planes of one image; false if a value is not -1, 0 or +1. `zeros` is a plane of zeros.
 fn pack_image(x: &[f32], zeros: &[f32], groups: usize, codes: &mut [u8]) -> bool {
-    const RUN: usize = 64;
     let area = zeros.len();
     let plane = |c: usize| x.get(c * area..(c + 1) * area).unwrap_or(zeros);
     let mut fits = true;
-    for g in 0..groups {
-        let planes = [0, 1, 2, 3].map(|i| plane(g * PER_CODE + i));
-        let mut start = 0;
-        while start < area {
-            let count = RUN.min(area - start);
+    for (start, codes) in (0..area).step_by(RUN).zip(codes.chunks_mut(RUN * groups)) {
+        let count = RUN.min(area - start);
+        for g in 0..groups {
             let mut sums = [0f32; RUN];
-            for (plane, digit) in planes.iter().zip(DIGITS) {
+            for (i, digit) in DIGITS.into_iter().enumerate() {
                 let digit = f32::from(digit);
-                for (sum, &v) in sums.iter_mut().zip(&plane[start..start + count]) {
+                let values = &plane(g * PER_CODE + i)[start..start + count];
+                for (sum, &v) in sums.iter_mut().zip(values) {
                     *sum += v * digit;
                     fits &= (v == 0.0) | (v.abs() == 1.0);
                 }
             }
-            let to = codes[start * groups + g..].iter_mut().step_by(groups);
+            let to = codes[g..].iter_mut().step_by(groups);
             for (code, sum) in to.zip(&sums[..count]) {
                 *code = (*sum + f32::from(ZEROS)) as u8;
             }
-            start += count;
         }
     }
     fits
+}
+
+/// The planes of one image.
+fn unpack_image(x: &mut [f32], groups: usize, area: usize, codes: &[u8]) {
+    for (start, codes) in (0..area).step_by(RUN).zip(codes.chunks(RUN * groups)) {
+        for g in 0..groups {
+            let planes = x[g * PER_CODE * area..].chunks_mut(area);
+            for (i, plane) in planes.enumerate().take(PER_CODE) {
+                let from = codes[g..].iter().step_by(groups);
+                for (x, &code) in plane[start..].iter_mut().zip(from) {
+                    *x = f32::from(ACTIVATIONS[usize::from(code) / 2][i]);
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

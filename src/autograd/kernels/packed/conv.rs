@@ -191,13 +191,23 @@ pub(super) fn scaled_with(
         .zip(x.data().par_chunks(images * x.image()))
         .for_each_init(Scratch::default, |scratch, (y, x)| {
             plan.run(x, scratch, |filter, filters, pixel, pixels, dots| {
-                for (p, dots) in (pixel..).zip(&dots[..pixels]) {
-                    let at = (p / plane * g.filters + filter) * plane + p % plane;
-                    let to = y[at..].iter_mut().step_by(plane);
-                    let factors = scale[filter..filter + filters].iter();
-                    let factors = factors.zip(&bias[filter..filter + filters]);
-                    for ((y, &dot), (s, b)) in to.zip(dots).zip(factors) {
-                        *y = s * f32::from(dot) + b;
+                // Filter by filter: their planes lie far apart, and often at the same place of the cache.
+                for (f, (s, b)) in scale
+                    .iter()
+                    .zip(bias)
+                    .enumerate()
+                    .skip(filter)
+                    .take(filters)
+                {
+                    let mut done = 0;
+                    while done < pixels {
+                        let (image, at) = ((pixel + done) / plane, (pixel + done) % plane);
+                        let count = (pixels - done).min(plane - at);
+                        let to = &mut y[(image * g.filters + f) * plane + at..][..count];
+                        for (y, dots) in to.iter_mut().zip(&dots[done..]) {
+                            *y = s * f32::from(dots[f - filter]) + b;
+                        }
+                        done += count;
                     }
                 }
             });

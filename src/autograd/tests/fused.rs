@@ -1,0 +1,100 @@
+//! Steps run as one give the bits of the steps run one by one, forward and back.
+
+use proptest::prelude::*;
+
+use super::{import, mask, node};
+use crate::autograd::testing::{ModelBuilder, random};
+use crate::autograd::{Gradients, Mode, Network, ParamId, StepId, Wanted, loss};
+use crate::onnx::proto::ModelProto;
+
+/// Runs of what can be fused: in front of and behind the BatchNormalization, without one, with a
+/// second one, and cut short by a second reader.
+fn model(filters: usize, size: i64) -> ModelProto {
+    let f = filters;
+    ModelBuilder::new(&[0, 2, size, size])
+        .constant("stem.w", random(&[f, 2, 3, 3], 1))
+        .node("stem", "Conv", &["x", "stem.w"], &[("pads", &[1, 1, 1, 1])])
+        .node("relu", "Relu", &["stem"], &[])
+        .batch_norm("bn0", "relu", f)
+        .constant("slope", random(&[f, 1, 1], 8))
+        .node("prelu", "PRelu", &["bn0", "slope"], &[])
+        .binary_conv("c1", "prelu", f + 1, f)
+        .batch_norm("bn1", "c1", f + 1)
+        .batch_norm("bn2", "bn1", f + 1)
+        .node("relu2", "LeakyRelu", &["bn2"], &[])
+        .binary_conv("c2", "relu2", f, f + 1)
+        .constant("low", ndarray::arr0(-0.4).into_dyn())
+        .constant("high", ndarray::arr0(0.9).into_dyn())
+        .node("clip", "Clip", &["c2", "low", "high"], &[])
+        .node("relu3", "Relu", &["clip"], &[])
+        .batch_norm("bn3", "relu3", f)
+        .node("relu4", "Relu", &["bn3"], &[])
+        .node("sum", "Add", &["relu4", "bn3"], &[])
+        .node("gap", "GlobalAveragePool", &["sum"], &[])
+        .node("flat", "Flatten", &["gap"], &[])
+        .constant("fc.w", random(&[3, f], 3))
+        .node("fc", "Gemm", &["flat", "fc.w"], &[("transB", &[1])])
+        .build()
+}
+
+type Bits = Vec<u32>;
+
+fn run(n: &Network, wanted: &Wanted, from: Option<StepId>, size: usize) -> (Bits, Gradients) {
+    let shape = [&[3], n.input_shape()].concat();
+    let mode = Mode {
+        batch_statistics_from: from,
+        wanted: Some(wanted),
+    };
+    let start = n.start(random(&shape, size as u64)).unwrap();
+    let trace = n.forward(&start, n.end(), mode).unwrap();
+    let logits = trace.value(n.logits()).unwrap();
+    let loss = loss::cross_entropy(logits, &[0, 1, 2]);
+    let bits = logits.iter().map(|v| v.to_bits()).collect();
+    (bits, n.backward(&trace, loss.grad))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+
+    #[test]
+    fn the_same_bits(
+        filters in 1usize..9,
+        size in 4i64..8,
+        masked: bool,
+        from in 0usize..30,
+        chosen in prop::collection::vec(any::<bool>(), 40),
+    ) {
+        let m = model(filters, size);
+        let mut n = import(&m);
+        if masked {
+            let spec = mask(&mut n, filters + 1);
+            n.insert_mask(node(&m, "c2"), 0, spec).unwrap();
+        }
+        let params = (0..n.params.len()).filter(|i| chosen[i % chosen.len()]).map(ParamId);
+        let wanted = n.wanted(params);
+        let from = (from < n.end().0).then_some(StepId(from));
+        let (logits, fused) = run(&n, &wanted, from, filters);
+        n.fuses = false;
+        let (one_by_one, each) = run(&n, &wanted, from, filters);
+        prop_assert_eq!(logits, one_by_one);
+        for p in (0..n.params.len()).map(ParamId) {
+            prop_assert_eq!(fused.get(p), each.get(p), "gradient of {}", n.params[p.0].name);
+        }
+    }
+}
+
+#[test]
+fn the_runs_are_as_long_as_they_can_be() {
+    let n = import(&model(4, 6));
+    let shape = [&[2], n.input_shape()].concat();
+    let start = n.start(random(&shape, 1)).unwrap();
+    let trace = n.forward(&start, n.end(), Mode::default()).unwrap();
+    let lengths: Vec<usize> = trace
+        .fused
+        .iter()
+        .map(|(last, first)| last + 1 - first)
+        .collect();
+    // Relu, BatchNormalization, PRelu, Sign; BatchNormalization, LeakyRelu, Sign behind a
+    // BatchNormalization by itself; Clip, Relu, BatchNormalization.
+    assert_eq!(lengths, [4, 3, 3]);
+}
