@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::average::Average;
 use super::resume::Shared;
 use super::stage::{MaskEpoch, StageReport};
-use super::{Unit, mask};
+use super::Unit;
 use crate::autograd::{Network, Optimizer, ParamId, ScaleMode};
 
 /// A checkpoint.
