@@ -146,15 +146,19 @@ fn kill_and_continue(count: usize) {
     let (mut kills, mut continued, mut in_training) = (0, 0, 0);
     for _ in 0..count {
         let run = Run::new();
-        for threads in ["1", "2"] {
+        let mut killed = 0;
+        while killed < 2 {
+            let threads = ["1", "2"][killed];
             let mut child = run.command(threads).spawn().unwrap();
             std::thread::sleep(took.mul_f64(random(&mut state)));
             if child.try_wait().unwrap().is_none() {
                 child.kill().unwrap();
-                kills += 1;
+                killed += 1;
             }
+            // One that was over too early begins anew.
             child.wait().unwrap();
         }
+        kills += killed;
         let stderr = run.finish(run.command("2"));
         let from = stderr.lines().find(|l| l.starts_with("continuing from"));
         continued += usize::from(from.is_some());
@@ -162,7 +166,7 @@ fn kill_and_continue(count: usize) {
         assert_same(&run);
     }
     println!("{count} runs, {kills} kills, {continued} continued, {in_training} in training");
-    assert!(kills >= count && in_training > 0, "{kills} {in_training}");
+    assert!(in_training > 0, "no run was killed in training");
 }
 
 #[test]
