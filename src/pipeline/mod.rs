@@ -3,6 +3,7 @@
 mod given;
 mod images;
 mod job;
+mod memory;
 mod normal;
 mod proof;
 mod summary;
@@ -160,6 +161,7 @@ pub fn run(
         None => None,
     };
     report.seconds = start.elapsed().as_secs_f64();
+    report.peak_memory_bytes = memory::peak_memory();
     Ok(report)
 }
 
