@@ -93,12 +93,16 @@ def _silent_at_all(
 def _noise(
     model: onnx.ModelProto, names: list[str], inputs: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """For each of these tensors, noise of its size."""
+    """For each of these tensors, noise of its size, for one run of the model."""
     random = np.random.default_rng(3)
-    return {
-        name: (random.standard_normal(value.shape) * max(value.std(), 1e-3)).astype(value.dtype)
-        for name, value in runtime.tensors(model, names, inputs).items()
-    }
+    samples = len(next(iter(inputs.values())))
+    runs = samples // (runtime.fixed_batch(model) or samples)
+    found = {}
+    for name, value in runtime.tensors(model, names, inputs).items():
+        shape = (len(value) // runs, *value.shape[1:])
+        size = max(value.std(), 1e-3)
+        found[name] = (random.standard_normal(shape) * size).astype(value.dtype)
+    return found
 
 
 def _cut(model: onnx.ModelProto, noise: dict[str, np.ndarray]) -> onnx.ModelProto:
