@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::autograd::ImportError;
 use crate::check::{BaselineError, JunitError};
+use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::graph::{FactsError, GraphError};
 use crate::onnx::{LoadError, SaveError};
@@ -89,6 +90,9 @@ pub enum Error {
     /// Findings that cannot be written as JUnit.
     #[error(transparent)]
     Junit(#[from] JunitError),
+    /// A checkpoint that cannot be read, written or continued.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// Options that contradict each other.
     #[error("{0}")]
     Usage(String),
@@ -99,6 +103,17 @@ pub enum Error {
     /// Stopped by the user.
     #[error("interrupted; the output was not written")]
     Interrupted,
+    /// Stopped by the user while learning was not saved.
+    #[error(
+        "interrupted; nothing was written; with --checkpoint DIR, the same command would go on from where it was stopped"
+    )]
+    Unsaved,
+    /// Stopped by the user, with a checkpoint in this folder.
+    #[error(
+        "interrupted; the output was not written; run the same command again to continue from the checkpoint in {}",
+        .0.display()
+    )]
+    Paused(PathBuf),
 }
 
 impl Error {
@@ -130,7 +145,7 @@ impl Error {
         match self {
             Self::Verification(_) | Self::Runtime(RuntimeError::Candidate(_)) => 1,
             Self::Runtime(RuntimeError::Missing(_)) => 3,
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::Unsaved | Self::Paused(_) => 130,
             _ => 2,
         }
     }

@@ -5,12 +5,13 @@
 //! layers, [`autograd`] runs and differentiates the network, [`subsidiary`] learns which
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
 //! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images; [`qonnx`] writes QONNX files as
-//! standard ONNX for runtimes.
+//! standard ONNX for runtimes; [`checkpoint`] keeps long runs.
 #![warn(missing_docs)]
 
 pub mod autograd;
 mod bisection;
 pub mod check;
+pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod graph;

@@ -1,6 +1,7 @@
 //! Binary weights: the sign of latents times a scale, and its straight-through estimator.
 
 use ndarray::{ArrayD, Axis};
+use serde::{Deserialize, Serialize};
 
 use super::batch_norm::Folded;
 use super::network::Network;
@@ -9,7 +10,7 @@ use super::parallel::{Planes, array, slice};
 use super::param::{Origin, ParamId};
 
 /// Index of a binary weight in [`Network::binary`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BinaryId(pub usize);
 
 /// The scale α of a binary layer's filters.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ndarray::ArrayD;
+use serde::{Deserialize, Serialize};
 
 use super::network::Network;
 use super::parallel::{slice, slice_mut};
@@ -10,7 +11,7 @@ use super::param::ParamId;
 use super::trace::Gradients;
 
 /// How the learning rate changes over the steps.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Schedule {
     /// Not at all.
     Constant,
@@ -43,7 +44,7 @@ impl Schedule {
 }
 
 /// The rule that turns gradients into steps.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Rule {
     /// Adam (Kingma and Ba), with bias correction.
     Adam {
@@ -70,8 +71,8 @@ impl Rule {
     };
 }
 
-/// An optimiser with its state for each parameter.
-#[derive(Debug, Clone)]
+/// An optimiser with its state for each parameter; serialised, it goes on where it was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Optimizer {
     rule: Rule,
     rate: f32,
@@ -81,7 +82,7 @@ pub struct Optimizer {
 }
 
 /// Running means of a parameter's gradients and of their squares (Adam), or its velocity (SGD).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Moments {
     first: Vec<f32>,
     second: Vec<f32>,

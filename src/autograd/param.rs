@@ -1,11 +1,12 @@
 //! Parameters: what the file's initializers and constants become.
 
 use ndarray::ArrayD;
+use serde::{Deserialize, Serialize};
 
 use crate::graph::NodeId;
 
 /// Index of a parameter in [`super::Network::params`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ParamId(pub usize);
 
 /// What a parameter is for.

@@ -1,6 +1,7 @@
 //! Arguments as typed; one definition per option.
 
 mod check;
+mod checkpoint;
 mod verify;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use onnx_bnnprune::data::{Channels, Size};
 
 pub use check::CheckArgs;
+pub use checkpoint::CheckpointArgs;
 pub use verify::VerifyArgs;
 
 /// Prunes a binary neural network in ONNX: learns which filters it does not need, removes them,
@@ -295,6 +297,9 @@ pub struct PruneArgs {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub threads: Option<usize>,
+
+    #[command(flatten)]
+    pub checkpoint: CheckpointArgs,
 
     #[command(flatten)]
     pub runtime: RuntimeArgs,

@@ -25,7 +25,7 @@ type Printed = Result<(String, u8), Error>;
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // The first Ctrl-C stops cleanly, a second one at once.
+    // The first Ctrl-C (or SIGTERM, SIGHUP) stops cleanly, a second one at once.
     let handler = || {
         if progress::CANCELLED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);

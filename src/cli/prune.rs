@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use onnx_bnnprune::checkpoint::{self, Plan};
 use onnx_bnnprune::data::Augment;
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::write_atomically;
 use onnx_bnnprune::pipeline::{self, Choice, DataSource, Job, Tuning};
+use onnx_bnnprune::progress::Observer as _;
 use onnx_bnnprune::report;
 use onnx_bnnprune::rewrite::{FilterMasks, Removal, Residual};
 use onnx_bnnprune::subsidiary::{Amount, Decay, MainOptimizer, Rule, Selector};
@@ -46,6 +48,11 @@ fn run_in(
         write_atomically(path, &json)?;
     }
     let passed = report.verification.as_ref().is_some_and(|v| v.passed);
+    if let Some(plan) = job.checkpoint.as_ref().filter(|_| passed)
+        && let Err(e) = checkpoint::remove(&plan.folder)
+    {
+        observer.warn(&e.to_string());
+    }
     let mut text = report::render(&report);
     text += &match (passed, &report.output) {
         (true, Some(file)) => format!("{:<20}{}\n", "written", file.path),
@@ -90,6 +97,10 @@ fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
         inference_mode: args.inference_mode,
         save_masks: args.save_masks.clone(),
         save_masked: args.save_masked.clone(),
+        checkpoint: args.checkpoint.folder.as_ref().map(|folder| Plan {
+            folder: folder.clone(),
+            every: args.checkpoint.every,
+        }),
         seed: args.seed,
     })
 }

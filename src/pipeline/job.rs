@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::DataSource;
+use crate::checkpoint::Plan;
 use crate::data::Images;
 use crate::rewrite::{Removal, Residual};
 use crate::subsidiary::{Decay, MainOptimizer, Options, Selector};
@@ -38,11 +39,19 @@ pub struct Job {
     pub save_masks: Option<PathBuf>,
     /// Where to write the masked model.
     pub save_masked: Option<PathBuf>,
+    /// Where learning is saved, and continued from; nowhere if nothing is learned. What is there
+    /// stays until [`crate::checkpoint::remove`].
+    pub checkpoint: Option<Plan>,
     /// Seed of everything random.
     pub seed: u64,
 }
 
 impl Job {
+    /// Whether the job trains.
+    pub(super) fn learns(&self) -> bool {
+        matches!(self.choice, Choice::Learn(_)) && self.source.is_some()
+    }
+
     /// The data's path, or the model's where there are no data.
     pub(super) fn source_path(&self) -> PathBuf {
         match &self.source {

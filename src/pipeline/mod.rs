@@ -1,6 +1,7 @@
 //! The main job, end to end: import, recognise, learn, remove, verify, write, report.
 
 mod given;
+mod identity;
 mod images;
 mod job;
 mod memory;
@@ -17,6 +18,7 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use crate::autograd::Network;
+use crate::checkpoint::{self, Checkpoint, Folder, Plan};
 use crate::data::Images;
 use crate::error::Error;
 use crate::onnx::Model;
@@ -25,7 +27,7 @@ use crate::progress::Observer;
 use crate::qonnx;
 use crate::report::Report;
 use crate::rewrite::{self, EliminateOptions, FilterMasks};
-use crate::subsidiary::{self, Learned, Options};
+use crate::subsidiary::{self, Control, Learned, Options};
 use crate::verify::{Runtime, RuntimeError};
 
 use proof::Proof;
@@ -40,6 +42,21 @@ const LEARNING_OPSET: i64 = 11;
 /// # Errors
 /// Whatever stops the job before a verdict: see [`Error`].
 pub fn run(
+    job: &Job,
+    open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
+    observer: &dyn Observer,
+) -> Result<Report, Error> {
+    let folder = job.checkpoint.as_ref().map(|plan| plan.folder.as_path());
+    through(job, open, observer).map_err(|e| match (e, folder) {
+        (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
+            Error::Paused(folder.to_owned())
+        }
+        (Error::Interrupted, None) if job.learns() => Error::Unsaved,
+        (e, _) => e,
+    })
+}
+
+fn through(
     job: &Job,
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
@@ -65,6 +82,11 @@ pub fn run(
     };
     rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
     let given = given::check(job, &view)?;
+    // Before images are read: that may take long.
+    let folder = match &job.checkpoint {
+        Some(plan) if job.learns() => Some((Folder::open(&plan.folder)?, plan)),
+        _ => None,
+    };
     let images = match &job.source {
         Some(s) => Some(images::load(&job.input, &view, s, job.seed, observer)?),
         None => None,
@@ -76,7 +98,13 @@ pub fn run(
         ..Summary::default()
     };
 
-    let (retrained, masks) = choose(job, &view, given, images.as_ref(), observer, &mut summary)?;
+    if job.checkpoint.is_some() && folder.is_none() {
+        let note = "--checkpoint does nothing here: nothing is learned";
+        summary.notes.push(note.to_owned());
+    }
+    let watch = Watch { observer, folder };
+    let from = (&model, &view);
+    let (retrained, masks) = choose(job, from, given, images.as_ref(), watch, &mut summary)?;
     if let (Some(path), Some(masks)) = (&job.save_masks, &masks) {
         masks.save(path)?;
     }
@@ -169,10 +197,10 @@ pub fn run(
 /// retrained one, if there was training.
 fn choose(
     job: &Job,
-    view: &View<'_>,
+    from: (&Model, &View<'_>),
     given: Option<FilterMasks>,
     images: Option<&Images>,
-    observer: &dyn Observer,
+    watch: Watch<'_>,
     summary: &mut Summary,
 ) -> Result<(Option<ModelProto>, Option<FilterMasks>), Error> {
     match (&job.choice, images) {
@@ -187,7 +215,11 @@ fn choose(
         }
         (Choice::Learn(tuning), Some(images)) => {
             let options = tuning.options(images, job);
-            let (model, learned) = train(job, view, images, &options, observer)?;
+            let (model, learned) = train(job, from, images, &options, watch)?;
+            if learned.resumed {
+                let note = "continued from a checkpoint; the time is that of the last part";
+                summary.notes.push(note.to_owned());
+            }
             let masks = learned.masks.clone();
             summary.learned = Some((learned, options));
             Ok((Some(model), Some(masks)))
@@ -195,12 +227,18 @@ fn choose(
     }
 }
 
+/// Progress, and the folder that learning is saved in.
+struct Watch<'a> {
+    observer: &'a dyn Observer,
+    folder: Option<(Folder, &'a Plan)>,
+}
+
 fn train(
     job: &Job,
-    view: &View<'_>,
+    (model, view): (&Model, &View<'_>),
     images: &Images,
     options: &Options,
-    observer: &dyn Observer,
+    Watch { observer, folder }: Watch<'_>,
 ) -> Result<(ModelProto, Learned), Error> {
     let opset = view.graph.opset();
     if opset < LEARNING_OPSET {
@@ -227,6 +265,17 @@ fn train(
     };
     let mut network = Network::import(&view.graph, &view.facts, &view.layers).map_err(import)?;
     subsidiary::sanity::check(&network, images, observer).map_err(|e| e.at(&job.source_path()))?;
+    let mut checkpoint = match folder {
+        Some((folder, plan)) => {
+            let run = identity::of(job, model, images, options)?;
+            Some(Checkpoint::new(folder, plan.every, run))
+        }
+        None => None,
+    };
+    let control = Control {
+        observer,
+        checkpoint: checkpoint.as_mut(),
+    };
     let learned = subsidiary::learn(
         &mut network,
         &view.graph,
@@ -234,7 +283,7 @@ fn train(
         &view.analysis,
         images,
         options,
-        observer,
+        control,
     )
     .map_err(|e| e.at(&job.input))?;
     let mut model = view.graph.model().clone();

@@ -317,6 +317,7 @@ mod tests {
             removal: Removal::Drop,
             save_masks: None,
             save_masked: None,
+            checkpoint: None,
             seed: 0,
         };
         for (fault, word) in [

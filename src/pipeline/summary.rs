@@ -186,7 +186,8 @@ fn external_bytes(model: &Model) -> u64 {
     model.external_files.iter().map(size).sum()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// The SHA-256 in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .map(|b| format!("{b:02x}"))

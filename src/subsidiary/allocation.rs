@@ -41,16 +41,19 @@ pub(super) fn allocate(
     units: &[Unit],
     ratio: f64,
 ) -> Result<Vec<(usize, f64)>, TrainError> {
-    let mut demands = Vec::new();
-    for (index, unit) in units.iter().enumerate() {
+    for (index, unit) in units.iter().enumerate().skip(trainer.run.costs.len()) {
         let label = format!("probing layer {}/{}", index + 1, units.len());
         trainer.observer.detail(&label);
-        demands.push(Demand {
-            filters: unit.filters,
-            weight: unit.layers.len().max(1),
-            cost: probe(trainer, unit, index as u64)?,
-        });
+        let cost = probe(trainer, unit, index as u64)?;
+        trainer.run.costs.push(cost);
+        trainer.save_if_due(None, None)?;
     }
+    let demand = |(unit, &cost): (&Unit, &f64)| Demand {
+        filters: unit.filters,
+        weight: unit.layers.len().max(1),
+        cost,
+    };
+    let demands: Vec<Demand> = units.iter().zip(&trainer.run.costs).map(demand).collect();
     let options = trainer.options();
     let keep = keep_counts(&demands, ratio, options.max_share, options.round_to);
     Ok(keep

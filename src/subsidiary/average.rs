@@ -1,6 +1,7 @@
 //! The moving average of a retraining phase, kept where it is the better end of it.
 
 use ndarray::ArrayD;
+use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES};
@@ -11,7 +12,7 @@ use crate::autograd::{Network, ParamId};
 
 /// A moving average of parameters over the last tenth of a phase: the sign of an averaged latent
 /// is the one it mostly had, not the one of the last step.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Average {
     values: Vec<ArrayD<f32>>,
     rate: f32,
@@ -35,6 +36,16 @@ impl Average {
         for (mean, now) in self.values.iter_mut().zip(now) {
             mean.zip_mut_with(now, |m, &x| *m += rate * (x - *m));
         }
+    }
+
+    /// Whether these can be averages of those parameters.
+    pub(super) fn fits(&self, network: &Network, params: &[ParamId]) -> bool {
+        let same = |(mean, p): (&ArrayD<f32>, &ParamId)| {
+            let now = network.params.get(p.0);
+            now.is_some_and(|now| now.value.shape() == mean.shape())
+        };
+        self.values.is_empty()
+            || (self.values.len() == params.len() && self.values.iter().zip(params).all(same))
     }
 
     /// Exchanges the parameters and their averages.

@@ -5,6 +5,7 @@ use std::path::Path;
 use thiserror::Error;
 
 use crate::autograd::{EditError, RunError, UnfoldError};
+use crate::checkpoint::CheckpointError;
 use crate::error::Error;
 
 /// Why training stopped.
@@ -26,6 +27,9 @@ pub enum TrainError {
     /// Model and data do not fit each other.
     #[error("{0}")]
     Mismatch(String),
+    /// The run cannot be saved, or not continued.
+    #[error("{0}")]
+    Checkpoint(#[from] CheckpointError),
     /// The user stopped it.
     #[error("interrupted")]
     Interrupted,
@@ -36,6 +40,7 @@ impl TrainError {
     pub fn at(self, path: &Path) -> Error {
         match self {
             Self::Interrupted => Error::Interrupted,
+            Self::Checkpoint(e) => Error::Checkpoint(e),
             other => Error::unsuitable(path, other.to_string()),
         }
     }

@@ -4,8 +4,9 @@ use super::allocation::allocate;
 use super::error::TrainError;
 use super::stage::{self, StageReport};
 use super::trainer::Trainer;
-use super::{Excluded, Options, Selector, units};
+use super::{Excluded, Options, Selector, Unit, units};
 use crate::autograd::Network;
+use crate::checkpoint::Checkpoint;
 use crate::data::Images;
 use crate::graph::Graph;
 use crate::progress::Observer;
@@ -21,6 +22,16 @@ pub struct Learned {
     pub excluded: Vec<Excluded>,
     /// What happened in each stage.
     pub stages: Vec<StageReport>,
+    /// Whether the run went on from a checkpoint.
+    pub resumed: bool,
+}
+
+/// How a run is watched, stopped and kept.
+pub struct Control<'a> {
+    /// Receives progress, and says when to stop.
+    pub observer: &'a dyn Observer,
+    /// Where the run is saved, and what it goes on from.
+    pub checkpoint: Option<&'a mut Checkpoint>,
 }
 
 /// Chooses filters of the network's binary layers and retrains it around the gaps.
@@ -28,6 +39,9 @@ pub struct Learned {
 /// For each unit, bottom-up: (1) its mask is trained (or set by a rule) with everything below
 /// already pruned and the main network frozen; (2) the mask is fixed, and the main network is
 /// retrained from the unit on, everything below frozen.
+///
+/// With a checkpoint, the run is saved after each phase and every few minutes within, and goes on
+/// from where it was saved last: the result is that of an uninterrupted run, to the bit.
 pub fn learn(
     network: &mut Network,
     graph: &Graph<'_>,
@@ -35,44 +49,59 @@ pub fn learn(
     analysis: &Analysis,
     images: &Images,
     options: &Options,
-    observer: &dyn Observer,
+    control: Control<'_>,
 ) -> Result<Learned, TrainError> {
     let (units, excluded) = units(graph, layers, analysis, &options.keep);
-    let mut trainer = Trainer::new(network, images, options, observer)?;
+    let observer = control.observer;
+    let mut trainer = Trainer::new(network, images, options, control)?;
+    let resumed = trainer.resume(&units)?;
     let mask_epochs = match options.selector {
         Selector::Subsidiary { .. } => options.mask_epochs,
         Selector::Rule { .. } => 0,
     };
     let epochs = (mask_epochs + options.main_epochs) * units.len() + options.final_epochs;
-    let steps = trainer.steps_per_epoch() * epochs;
-    observer.begin("learning", steps as u64);
+    let steps = (trainer.steps_per_epoch() * epochs) as u64;
+    observer.begin("learning", steps.saturating_sub(trainer.run.steps));
     let shares = match options.selector {
         Selector::Subsidiary { ratio: Some(ratio) } => allocate(&mut trainer, &units, ratio)?,
         _ => Vec::new(),
     };
-    let mut stages = Vec::new();
-    let mut masks = FilterMasks::default();
-    for (index, unit) in units.iter().enumerate() {
+    for (index, unit) in units.iter().enumerate().skip(trainer.run.done.len()) {
         let share = shares.get(index).copied();
         let goal = share.map(|(keep, _)| keep);
         let place = (index, units.len());
-        let (keep, mut report) = stage::run(&mut trainer, unit, layers, place, goal)?;
-        report.sensitivity = share.map(|(_, cost)| cost);
-        stages.push(report);
-        let pruned: Vec<usize> = (0..unit.filters).filter(|&f| !keep[f]).collect();
-        for (name, filters) in unit.group.filters_of(&pruned) {
-            let count = analysis.filters(&name).unwrap_or(unit.filters);
-            masks.prune(&name, count, filters);
-        }
+        let mut done = stage::run(&mut trainer, unit, layers, place, goal)?;
+        done.report.sensitivity = share.map(|(_, cost)| cost);
+        trainer.finish_stage(done)?;
     }
-    if !units.is_empty() && options.final_epochs > 0 {
+    if !units.is_empty() && options.final_epochs > 0 && !trainer.run.finished {
         let whole = trainer.whole();
         trainer.retrain(&whole, options.final_epochs, "whole network")?;
     }
+    trainer.finish()?;
     observer.end();
+    let mut stages = Vec::new();
+    let mut masks = FilterMasks::default();
+    for (unit, done) in units.iter().zip(trainer.run.done) {
+        prune(&mut masks, unit, &done.keep, analysis);
+        let mut report = done.report;
+        report.warnings = stage::warnings(&report, options.main_epochs);
+        stages.push(report);
+    }
     Ok(Learned {
         masks,
         excluded,
         stages,
+        resumed,
     })
+}
+
+/// Adds a unit's mask to those of its layers.
+fn prune(masks: &mut FilterMasks, unit: &Unit, keep: &[bool], analysis: &Analysis) {
+    let gone = keep.iter().enumerate().filter(|(_, keep)| !**keep);
+    let gone: Vec<usize> = gone.map(|(f, _)| f).collect();
+    for (name, filters) in unit.group.filters_of(&gone) {
+        let count = analysis.filters(&name).unwrap_or(unit.filters);
+        masks.prune(&name, count, filters);
+    }
 }

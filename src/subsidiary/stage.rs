@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
+use super::state::Done;
 use super::trainer::{Span, Trainer};
+use super::training::Phase;
 use super::{Amount, Rule, Selector, Unit, mask, rules};
 use crate::autograd::ParamId;
 use crate::recognize::Layer;
@@ -56,69 +58,96 @@ pub struct MaskEpoch {
     pub loss: f32,
 }
 
-/// Runs the stage of `unit`, `place` = (which, of how many); which filters stay, and what happened.
-/// With `goal`, exactly so many filters are kept.
+/// Runs the stage of `unit`, `place` = (which, of how many), or the rest of it; which filters stay,
+/// and what happened. With `goal`, exactly so many filters are kept.
 pub(super) fn run(
     trainer: &mut Trainer<'_>,
     unit: &Unit,
     layers: &[Layer],
     (index, count): (usize, usize),
     goal: Option<usize>,
-) -> Result<(Vec<bool>, StageReport), TrainError> {
+) -> Result<Done, TrainError> {
     let seed = trainer.seed_of(index as u64);
     let label = format!("layer {}/{count}", index + 1);
-    let m = trainer.insert_mask(unit, mask::initial(unit.filters, seed))?;
-    let span = trainer.span_from(unit.first)?;
-    let (keep, mask_epochs) = match trainer.options().selector.clone() {
-        _ if goal == Some(unit.filters) => (vec![true; unit.filters], vec![]),
-        Selector::Subsidiary { .. } => {
-            let epochs = train_mask(trainer, unit, (m, goal), &span, &label)?;
-            (
-                mask::decide(trainer.param(m), trainer.options().bounds(goal)),
-                epochs,
-            )
-        }
-        Selector::Rule { rule, amount } => {
-            let round_to = trainer.options().round_to;
-            (
-                by_rule(unit, layers, rule, &amount, (seed, round_to)),
-                vec![],
-            )
+    let (m, span) = trainer.enter(unit, seed)?;
+    let keep = match trainer.stage().keep.clone() {
+        Some(keep) => keep,
+        None => {
+            let keep = choose(trainer, unit, layers, (m, goal, seed), &span, &label)?;
+            trainer.stage().keep = Some(keep.clone());
+            trainer.save(Some(&span), None)?;
+            keep
         }
     };
+    let mut report = match trainer.stage().report.clone() {
+        Some(report) => report,
+        None => {
+            let report = judge(trainer, unit, (m, seed), &keep, &span)?;
+            trainer.stage().report = Some(report.clone());
+            trainer.keep_columns(unit, &keep);
+            report
+        }
+    };
+    let (flipped, loss) = trainer.retrain(&span, trainer.options().main_epochs, &label)?;
+    report.flipped_weights = flipped;
+    report.loss = loss;
+    report.after_retraining = trainer.accuracy()?;
+    Ok(Done { keep, report })
+}
+
+/// Which filters stay: by a mask that is trained, or by a rule.
+fn choose(
+    trainer: &mut Trainer<'_>,
+    unit: &Unit,
+    layers: &[Layer],
+    (m, goal, seed): (ParamId, Option<usize>, u64),
+    span: &Span,
+    label: &str,
+) -> Result<Vec<bool>, TrainError> {
+    if goal == Some(unit.filters) {
+        return Ok(vec![true; unit.filters]);
+    }
+    let options = trainer.options();
+    Ok(match &options.selector {
+        Selector::Subsidiary { .. } => {
+            train_mask(trainer, unit, (m, goal), span, label)?;
+            mask::decide(trainer.param(m), options.bounds(goal))
+        }
+        Selector::Rule { rule, amount } => {
+            by_rule(unit, layers, *rule, amount, (seed, options.round_to))
+        }
+    })
+}
+
+/// Puts the mask in place; what it does to the accuracy, and what random ones would do.
+fn judge(
+    trainer: &mut Trainer<'_>,
+    unit: &Unit,
+    (m, seed): (ParamId, u64),
+    keep: &[bool],
+    span: &Span,
+) -> Result<StageReport, TrainError> {
     let kept = keep.iter().filter(|&&k| k).count();
     let mut report = StageReport {
         layers: unit.layers.clone(),
         filters: unit.filters,
         kept,
-        sensitivity: None,
-        mask_epochs,
-        after_masking: None,
-        random_after_masking: None,
-        after_retraining: None,
-        flipped_weights: 0.0,
-        loss: 0.0,
-        warnings: Vec::new(),
+        mask_epochs: trainer.stage().mask_epochs.clone(),
+        ..StageReport::default()
     };
     if matches!(trainer.options().selector, Selector::Subsidiary { .. }) && kept < unit.filters {
         let mut sum = 0.0;
         for draw in 0..RANDOM_DRAWS {
             let random = rules::random(unit.filters, kept, seed ^ (draw + 1));
-            sum += trainer.masked_accuracy(m, &random, &span)?.unwrap_or(0.0);
+            sum += trainer.masked_accuracy(m, &random, span)?.unwrap_or(0.0);
         }
         report.random_after_masking = Some(sum / RANDOM_DRAWS as f64);
     }
-    report.after_masking = trainer.masked_accuracy(m, &keep, &span)?;
+    report.after_masking = trainer.masked_accuracy(m, keep, span)?;
     if report.after_masking.is_none() {
         report.random_after_masking = None;
     }
-    trainer.keep_columns(unit, &keep);
-    let (flipped, loss) = trainer.retrain(&span, trainer.options().main_epochs, &label)?;
-    report.flipped_weights = flipped;
-    report.loss = loss;
-    report.after_retraining = trainer.accuracy()?;
-    report.warnings = warnings(&report, trainer.options().main_epochs);
-    Ok((keep, report))
+    Ok(report)
 }
 
 /// Phase 1 of a stage: only M is trained, by the loss plus regulariser. A goal takes the
@@ -130,37 +159,37 @@ fn train_mask(
     (m, goal): (ParamId, Option<usize>),
     span: &Span,
     label: &str,
-) -> Result<Vec<MaskEpoch>, TrainError> {
+) -> Result<(), TrainError> {
     let costs = vec![1.0; unit.filters];
     let alpha = match goal {
         Some(_) => 0.0,
         None => trainer.options().alpha,
     };
     let regularizer = mask::Regularizer::new(alpha, &costs);
-    let mut phase = trainer.mask_phase(m, goal);
-    if let Some(keep) = goal {
-        mask::centre(&mut trainer.network.params[m.0].value, keep);
-    }
-    let mut epochs = Vec::new();
-    for _ in 0..trainer.options().mask_epochs {
-        let before = mask::kept(trainer.param(m));
-        trainer.reestimate(span)?;
-        let loss = trainer.mask_epoch(&mut phase, span, &regularizer)?;
-        let m = trainer.param(m);
-        let after = mask::kept(m);
+    let phase = Phase::of_mask(span, &regularizer, goal);
+    let mut training = trainer.mask_training(m, goal)?;
+    while training.epochs < trainer.options().mask_epochs {
+        if training.at_start_of_epoch() {
+            trainer.stage().signs_before = mask::kept(trainer.param(m));
+            trainer.reestimate(span)?;
+        }
+        let loss = trainer.train_epoch(&phase, &mut training)?;
+        let at_bounds = mask::share_at_bounds(trainer.param(m));
+        let after = mask::kept(trainer.param(m));
+        let before = &trainer.stage().signs_before;
         let share = |n: usize| n as f64 / unit.filters.max(1) as f64;
         let now = MaskEpoch {
             kept: share(after.iter().filter(|&&k| k).count()),
-            flips: share(after.iter().zip(&before).filter(|(a, b)| a != b).count()),
-            at_bounds: mask::share_at_bounds(m),
+            flips: share(after.iter().zip(before).filter(|(a, b)| a != b).count()),
+            at_bounds,
             loss,
         };
         trainer
             .observer
             .detail(&format!("{label}, mask: {:.0} % kept", now.kept * 100.0));
-        epochs.push(now);
+        trainer.stage().mask_epochs.push(now);
     }
-    Ok(epochs)
+    Ok(())
 }
 
 fn by_rule(
@@ -201,7 +230,8 @@ fn by_rule(
     }
 }
 
-fn warnings(report: &StageReport, main_epochs: usize) -> Vec<String> {
+/// What looks wrong in a stage.
+pub(super) fn warnings(report: &StageReport, main_epochs: usize) -> Vec<String> {
     let name = report.layers.join(", ");
     let mut warnings = Vec::new();
     if let (Some(learned), Some(random)) = (report.after_masking, report.random_after_masking)

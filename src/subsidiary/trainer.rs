@@ -1,23 +1,24 @@
-//! Epochs and batches of one run: what the stages are made of.
+//! One run's network and data: masks in place, spans, batches and losses.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-use super::average::Average;
 use super::error::TrainError;
 use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES};
 use super::prefix::PrefixCache;
+use super::resume::{Resumed, Shared};
 use super::sanity::spread;
-use super::teacher::{Sample, Teacher};
-use super::{Decay, MainOptimizer, Options, Unit, mask};
+use super::state::Run;
+use super::teacher::Teacher;
+use super::{Control, Options, Unit};
 use crate::autograd::{
-    Cut, EditError, Inference, MaskSpec, Mode, Network, Optimizer, ParamId, ParamKind, Rule,
-    ScaleMode, Schedule, StepId,
+    Cut, EditError, Inference, MaskSpec, Network, ParamId, ParamKind, ScaleMode, StepId,
     loss::{Loss, cross_entropy, distillation},
 };
-use crate::data::{Augmentation, Images, epoch_order};
+use crate::checkpoint::Checkpoint;
+use crate::data::{Augmentation, Images};
 use crate::graph::NodeId;
 use crate::progress::Observer;
 use crate::rewrite::Removal;
@@ -30,7 +31,9 @@ const TEMPERATURE: f32 = 2.0;
 pub(super) struct Span {
     pub(super) from: StepId,
     /// Trainable parameters of the main network from there on.
-    params: Vec<ParamId>,
+    pub(super) params: Vec<ParamId>,
+    /// What the frozen steps read that is trained here.
+    pub(super) shared: Shared,
     cache: Option<PrefixCache>,
     /// The frozen steps, where they run more than once.
     frozen: Option<Box<Inference<'static>>>,
@@ -43,8 +46,11 @@ pub(super) struct Trainer<'a> {
     options: &'a Options,
     pub(super) observer: &'a dyn Observer,
     pub(super) teacher: Option<Teacher>,
-    /// Counts every epoch of the run, so that no two have the same order of images.
-    epoch: u64,
+    pub(super) checkpoint: Option<&'a mut Checkpoint>,
+    /// Where the run is.
+    pub(super) run: Run,
+    /// What is yet to be taken up of the checkpoint that the run goes on from.
+    pub(super) resumed: Resumed,
 }
 
 impl<'a> Trainer<'a> {
@@ -52,8 +58,12 @@ impl<'a> Trainer<'a> {
         network: &'a mut Network,
         images: &'a Images,
         options: &'a Options,
-        observer: &'a dyn Observer,
+        control: Control<'a>,
     ) -> Result<Self, TrainError> {
+        let Control {
+            observer,
+            checkpoint,
+        } = control;
         let teacher = Teacher::new(network, images, options, observer)?;
         let mut trainer = Self {
             network,
@@ -61,7 +71,9 @@ impl<'a> Trainer<'a> {
             options,
             observer,
             teacher,
-            epoch: 0,
+            checkpoint,
+            run: Run::default(),
+            resumed: Resumed::default(),
         };
         trainer.unfold()?;
         Ok(trainer)
@@ -141,6 +153,7 @@ impl<'a> Trainer<'a> {
         Span {
             from: StepId(0),
             params: self.network.main_params(self.network.all()),
+            shared: Shared::default(),
             cache: None,
             frozen: None,
         }
@@ -156,6 +169,7 @@ impl<'a> Trainer<'a> {
         Ok(Span {
             from,
             params,
+            shared: Shared::across(self.network, from),
             cache: None,
             frozen: None,
         })
@@ -221,7 +235,7 @@ impl<'a> Trainer<'a> {
                 let augmentation = Augmentation {
                     augment: self.options.augment,
                     seed: self.options.seed,
-                    epoch: self.epoch,
+                    epoch: self.run.epoch,
                 };
                 set.augmented_batch(indices, pre, &augmentation)
             }
@@ -235,66 +249,6 @@ impl<'a> Trainer<'a> {
             Some(frozen) => frozen.run(&start)?,
             None => self.network.infer_to(&start, span.from)?,
         })
-    }
-
-    /// One epoch of training the parameters of `phase`; the mean loss.
-    fn train_epoch(
-        &mut self,
-        phase: &mut Phase,
-        span: &Span,
-        regularizer: Option<&mask::Regularizer>,
-    ) -> Result<f32, TrainError> {
-        let order = epoch_order(&self.images.train_indices, self.options.seed, self.epoch);
-        let wanted = self.network.wanted(phase.params.iter().copied());
-        let (mut sum, mut count) = (0f64, 0usize);
-        for indices in order.chunks(self.options.batch_size.max(1)) {
-            self.check_cancelled()?;
-            // A batch of one has no variance to normalise by.
-            if phase.batch_statistics && indices.len() < 2 {
-                continue;
-            }
-            let Sample { cut, taught } = self.sample(span, indices, true)?;
-            let mode = Mode {
-                batch_statistics_from: phase.batch_statistics.then_some(span.from),
-                wanted: Some(&wanted),
-            };
-            let trace = self.network.forward(&cut, self.network.end(), mode)?;
-            let logits = trace
-                .value(self.network.logits())
-                .ok_or_else(|| TrainError::Mismatch("the network has no output".to_owned()))?;
-            let Loss {
-                value: mut loss,
-                grad,
-            } = self.loss(logits, indices, taught.as_ref());
-            let mut gradients = self.network.backward(&trace, grad);
-            drop(trace);
-            if let Some(r) = regularizer {
-                for &p in &phase.params {
-                    let value = &self.network.param(p).value;
-                    loss += r.loss(value);
-                    let mut extra = ArrayD::zeros(value.raw_dim());
-                    r.add_gradient(&mut extra);
-                    gradients.add(p, extra);
-                }
-            }
-            if !loss.is_finite() {
-                return Err(TrainError::Diverged(loss));
-            }
-            phase.optimizer.step(self.network, &gradients);
-            if let Some(keep) = phase.keep {
-                for p in &phase.params {
-                    mask::centre(&mut self.network.params[p.0].value, keep);
-                }
-            }
-            if let Some(average) = &mut phase.average {
-                average.update(self.network, &phase.params);
-            }
-            sum += f64::from(loss) * indices.len() as f64;
-            count += indices.len();
-            self.observer.advance(1);
-        }
-        self.epoch += 1;
-        Ok((sum / count.max(1) as f64) as f32)
     }
 
     /// Cross-entropy with the labels and distillation of the original's logits, mixed as the
@@ -318,77 +272,6 @@ impl<'a> Trainer<'a> {
                 grad: ArrayD::zeros(logits.raw_dim()),
             },
         }
-    }
-
-    /// A phase that trains a mask alone; the main network is frozen, and BatchNormalization uses
-    /// running statistics.
-    /// With `keep`, exactly so many filters are kept after each step.
-    pub(super) fn mask_phase(&self, m: ParamId, keep: Option<usize>) -> Phase {
-        let steps = self.steps_per_epoch() * self.options.mask_epochs;
-        let schedule = self.schedule(steps);
-        Phase {
-            params: vec![m],
-            optimizer: Optimizer::new(Rule::ADAM, self.options.mask_lr, schedule),
-            batch_statistics: false,
-            average: None,
-            keep,
-        }
-    }
-
-    pub(super) fn mask_epoch(
-        &mut self,
-        phase: &mut Phase,
-        span: &Span,
-        regularizer: &mask::Regularizer,
-    ) -> Result<f32, TrainError> {
-        self.train_epoch(phase, span, Some(regularizer))
-    }
-
-    /// Phase 2 of a stage: retrains the main network from the span's first step on, by batch
-    /// statistics, and re-estimates the running ones. The share of binary weights that flipped,
-    /// and the mean loss of the last epoch.
-    pub(super) fn retrain(
-        &mut self,
-        span: &Span,
-        epochs: usize,
-        label: &str,
-    ) -> Result<(f64, f32), TrainError> {
-        let before = self.latent_signs(span);
-        let steps = self.steps_per_epoch() * epochs;
-        let rule = match self.options.optimizer {
-            MainOptimizer::Adam => Rule::ADAM,
-            MainOptimizer::Sgd => Rule::Sgd { momentum: 0.9 },
-        };
-        let mut phase = Phase {
-            params: span.params.clone(),
-            optimizer: Optimizer::new(rule, self.options.main_lr, self.schedule(steps)),
-            batch_statistics: true,
-            average: Some(Average::new(steps)),
-            keep: None,
-        };
-        let mut loss = 0.0;
-        for _ in 0..epochs {
-            loss = self.train_epoch(&mut phase, span, None)?;
-            self.observer
-                .detail(&format!("{label}, retraining: loss {loss:.3}"));
-        }
-        if epochs > 0 {
-            self.reestimate(span)?;
-        }
-        if let Some(average) = phase.average {
-            self.settle(span, &phase.params, average)?;
-        }
-        let after = self.latent_signs(span);
-        let flipped = after.iter().zip(&before).filter(|(a, b)| a != b).count();
-        Ok((flipped as f64 / before.len().max(1) as f64, loss))
-    }
-
-    fn latent_signs(&self, span: &Span) -> Vec<bool> {
-        let latents = span.params.iter().map(|&p| self.network.param(p));
-        latents
-            .filter(|p| p.kind == ParamKind::Latent)
-            .flat_map(|p| p.value.iter().map(|v| *v >= 0.0))
-            .collect()
     }
 
     /// From now on the scale of each consumer averages over kept columns only.
@@ -416,27 +299,4 @@ impl<'a> Trainer<'a> {
             false => Ok(()),
         }
     }
-
-    fn schedule(&self, steps: usize) -> Schedule {
-        match self.options.decay {
-            // To a thousandth, as in section 4 of the paper.
-            Decay::Exponential => Schedule::Exponential {
-                factor: 1e-3,
-                steps,
-            },
-            Decay::Cosine => Schedule::Cosine { steps },
-            Decay::Constant => Schedule::Constant,
-        }
-    }
-}
-
-/// What is trained in a phase.
-#[derive(Debug)]
-pub(super) struct Phase {
-    params: Vec<ParamId>,
-    optimizer: Optimizer,
-    batch_statistics: bool,
-    average: Option<Average>,
-    /// Of a mask phase: how many filters to keep after each step.
-    keep: Option<usize>,
 }

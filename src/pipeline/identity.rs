@@ -1,0 +1,200 @@
+//! Of which run a checkpoint is: model, images, and every option that shapes the output.
+
+use std::path::Path;
+
+use ndarray::{Array4, Axis};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::summary::hex;
+use super::{DataSource, Job};
+use crate::checkpoint::Identity;
+use crate::data::{Dataset, Images, Pixels, Preprocess};
+use crate::error::Error;
+use crate::onnx::Model;
+use crate::subsidiary::{Amount, Options, Selector};
+
+/// The identity of a job that learns.
+///
+/// # Errors
+/// If external data of the model can no longer be read.
+pub(super) fn of(
+    job: &Job,
+    model: &Model,
+    images: &Images,
+    options: &Options,
+) -> Result<Identity, Error> {
+    // Each field is named here, so that a new one is not forgotten.
+    let Job {
+        // What they hold counts, not what they are called.
+        input: _,
+        source,
+        // In `options`.
+        choice: _,
+        keep: _,
+        round_to: _,
+        removal: _,
+        seed: _,
+        // They shape the output behind learning.
+        to_onnx,
+        residual,
+        normalise,
+        inference_mode,
+        // They only say what is written, and where.
+        output: _,
+        dry_run: _,
+        save_masks: _,
+        save_masked: _,
+        checkpoint: _,
+    } = job;
+    let mut run = Run::default();
+    run.put("the version of the tool", env!("CARGO_PKG_VERSION"));
+    run.put("the model (SHA-256)", &model_sum(model)?);
+    run.put("the images (SHA-256)", &images_sum(images));
+    run.put_selector(&options.selector);
+    for (name, value) in fields(options) {
+        match name.as_str() {
+            "selector" => {}
+            "decay" => run.put_value("--lr-schedule", &value),
+            name => run.put_value(&option(name), &value),
+        }
+    }
+    run.put("--to onnx", &to_onnx.to_string());
+    run.put("--normalise", &normalise.to_string());
+    run.put("--inference-mode", &inference_mode.to_string());
+    run.put_value("--residual", &json(residual).unwrap_or_default());
+    run.put_data(source.as_ref(), &images.preprocess);
+    Ok(run.0)
+}
+
+#[derive(Default)]
+struct Run(Identity);
+
+impl Run {
+    fn put(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn put_value(&mut self, name: &str, value: &Value) {
+        match value {
+            Value::Null => {}
+            Value::String(text) => self.put(name, text),
+            other => self.put(name, &other.to_string()),
+        }
+    }
+
+    fn put_selector(&mut self, selector: &Selector) {
+        self.put("--method", selector.name());
+        let ratio = match selector {
+            Selector::Subsidiary { ratio } => *ratio,
+            Selector::Rule { amount, .. } => match amount {
+                Amount::Ratio(ratio) => Some(*ratio),
+                Amount::Like { masks, .. } => {
+                    let text = json(&masks.layers).unwrap_or_default().to_string();
+                    self.put("--like (SHA-256)", &hex(text.as_bytes()));
+                    None
+                }
+            },
+        };
+        if let Some(ratio) = ratio {
+            self.put("--ratio", &ratio.to_string());
+        }
+    }
+
+    fn put_data(&mut self, source: Option<&DataSource>, preprocess: &Preprocess) {
+        // The layout is the model's.
+        for (name, value) in fields(preprocess) {
+            if name != "layout" {
+                self.put_value(&option(&name), &value);
+            }
+        }
+        let Some(source) = source else { return };
+        if source.val.is_none() {
+            self.put("--val-split", &source.val_split.to_string());
+        }
+        for (name, value) in fields(&source.augment) {
+            self.put_value(&option(&name), &value);
+        }
+    }
+}
+
+/// A field's option.
+fn option(field: &str) -> String {
+    format!("--{}", field.replace('_', "-"))
+}
+
+/// The fields of a struct by name.
+fn fields(of: &impl Serialize) -> Map<String, Value> {
+    match json(of) {
+        Some(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// As JSON, through text: numbers then have the digits that a user gave.
+fn json(of: &impl Serialize) -> Option<Value> {
+    serde_json::from_str(&serde_json::to_string(of).ok()?).ok()
+}
+
+/// Of the file and the external data that belong to it.
+fn model_sum(model: &Model) -> Result<String, Error> {
+    let mut sum = Sha256::new_with_prefix(&model.bytes);
+    for path in &model.external_files {
+        let mut file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
+        std::io::copy(&mut file, &mut sum).map_err(|e| unreadable(path, &e))?;
+    }
+    Ok(text(sum))
+}
+
+fn unreadable(path: &Path, e: &std::io::Error) -> Error {
+    Error::unsuitable(path, format!("cannot be read: {e}"))
+}
+
+/// Of the images as decoded, their labels, and which are for training and which for validation.
+fn images_sum(images: &Images) -> String {
+    let mut sum = Sha256::new();
+    add_set(&mut sum, &images.train);
+    if let Some(val) = &images.val {
+        add_set(&mut sum, val);
+    }
+    add_indices(&mut sum, &images.train_indices);
+    add_indices(&mut sum, &images.val_indices);
+    text(sum)
+}
+
+fn add_set(sum: &mut Sha256, set: &Dataset) {
+    match &set.images {
+        Pixels::U8(images) => add_pixels(sum, 1, images, |pixel| [pixel]),
+        Pixels::F32(images) => add_pixels(sum, 4, images, f32::to_le_bytes),
+    }
+    match &set.labels {
+        Some(labels) => add_indices(sum, labels),
+        None => sum.update([0]),
+    }
+}
+
+fn add_pixels<T: Copy, const N: usize>(
+    sum: &mut Sha256,
+    kind: u8,
+    images: &Array4<T>,
+    bytes: impl Fn(T) -> [u8; N],
+) {
+    sum.update([kind]);
+    add_indices(sum, images.shape());
+    for image in images.axis_iter(Axis(0)) {
+        let image: Vec<u8> = image.iter().flat_map(|&pixel| bytes(pixel)).collect();
+        sum.update(&image);
+    }
+}
+
+fn add_indices(sum: &mut Sha256, indices: &[usize]) {
+    sum.update((indices.len() as u64).to_le_bytes());
+    for &i in indices {
+        sum.update((i as u64).to_le_bytes());
+    }
+}
+
+fn text(sum: Sha256) -> String {
+    sum.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,204 @@
+//! Saving a run, and going on from where it was saved.
+
+use std::borrow::Cow;
+
+use ndarray::ArrayD;
+use serde::{Deserialize, Serialize};
+
+use super::error::TrainError;
+use super::state::{Done, Saved, Stage, Training, Values};
+use super::trainer::{Span, Trainer};
+use super::{Unit, mask};
+use crate::autograd::{BinaryId, Input, Network, ParamId, ScaleMode, StepId};
+use crate::checkpoint::Checkpoint;
+
+/// What both the frozen and the trained steps of a stage read, as it was when the stage began: the
+/// frozen ones go on reading that.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Shared {
+    params: Vec<(ParamId, ArrayD<f32>)>,
+    columns: Vec<(BinaryId, Option<Vec<bool>>)>,
+}
+
+impl Shared {
+    /// What steps before `from` and others read.
+    pub(super) fn across(network: &Network, from: StepId) -> Self {
+        let (mut params, mut binary) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        for (i, step) in network.steps().iter().enumerate() {
+            let side = usize::from(i >= from.0);
+            params[side].extend(network.params_of(StepId(i)));
+            binary[side].extend(step.inputs.iter().filter_map(|input| match input {
+                Input::Binary(b) => Some(*b),
+                Input::Value(_) | Input::Param(_) => None,
+            }));
+        }
+        let columns = |b: BinaryId| match &network.binary[b.0].scale {
+            ScaleMode::MeanAbs { kept_columns } => kept_columns.clone(),
+            ScaleMode::Param(_) | ScaleMode::One => None,
+        };
+        let value = |p: ParamId| network.param(p).value.clone();
+        Self {
+            params: both(params).into_iter().map(|p| (p, value(p))).collect(),
+            columns: both(binary).into_iter().map(|b| (b, columns(b))).collect(),
+        }
+    }
+
+    /// Exchanges these values and the network's. Those of another network are left out.
+    fn swap(&mut self, network: &mut Network) {
+        for (p, value) in &mut self.params {
+            let param = network.params.get_mut(p.0);
+            if let Some(param) = param.filter(|p| p.value.shape() == value.shape()) {
+                std::mem::swap(&mut param.value, value);
+            }
+        }
+        for (b, columns) in &mut self.columns {
+            let scale = network.binary.get_mut(b.0).map(|b| &mut b.scale);
+            if let Some(ScaleMode::MeanAbs { kept_columns }) = scale {
+                std::mem::swap(kept_columns, columns);
+            }
+        }
+    }
+}
+
+/// What two lists have in common, ascending.
+fn both<T: Ord + Copy>([mut a, b]: [Vec<T>; 2]) -> Vec<T> {
+    a.retain(|x| b.contains(x));
+    a.sort_unstable();
+    a.dedup();
+    a
+}
+
+/// What a checkpoint holds beside the run and the network, until the phase that was under way takes
+/// it up.
+#[derive(Debug, Default)]
+pub(super) struct Resumed {
+    shared: Shared,
+    training: Option<Training>,
+}
+
+impl Trainer<'_> {
+    /// Goes on from the checkpoint, if there is one; whether there was. If not, the run is saved as
+    /// it starts: a folder that cannot take it then shows now.
+    pub(super) fn resume(&mut self, units: &[Unit]) -> Result<bool, TrainError> {
+        let Some(checkpoint) = self.checkpoint.as_deref() else {
+            return Ok(false);
+        };
+        let Some(saved) = checkpoint.load::<Saved<'static>>()? else {
+            self.save(None, None)?;
+            return Ok(false);
+        };
+        let (unfit, path) = (checkpoint.unfit(), checkpoint.path());
+        let run = saved.run.into_owned();
+        if !run.fits(units) {
+            return Err(unfit.into());
+        }
+        let begun = run.done.len() + usize::from(run.stage.is_some());
+        for unit in units.iter().take(begun) {
+            self.insert_mask(unit, mask::hard(&vec![true; unit.filters]))?;
+        }
+        if saved.values.restore(self.network).is_none() {
+            return Err(unfit.into());
+        }
+        self.resumed = Resumed {
+            shared: saved.shared.into_owned(),
+            training: saved.training.map(Cow::into_owned),
+        };
+        let place = match run.finished {
+            true => "all layers are learned".to_owned(),
+            false => format!("{} of {} layers are learned", run.done.len(), units.len()),
+        };
+        let note = format!("continuing from {}: {place}", path.display());
+        self.observer.note(&note);
+        self.run = run;
+        Ok(true)
+    }
+
+    /// Saves the run, if there is a checkpoint to save it in. Within a stage with its span, within a
+    /// phase of training with its state.
+    pub(super) fn save(
+        &mut self,
+        span: Option<&Span>,
+        training: Option<&Training>,
+    ) -> Result<(), TrainError> {
+        let Some(checkpoint) = self.checkpoint.as_deref_mut() else {
+            return Ok(());
+        };
+        let shared = span.map(|s| Cow::Borrowed(&s.shared));
+        checkpoint.save(&Saved {
+            run: Cow::Borrowed(&self.run),
+            training: training.map(Cow::Borrowed),
+            shared: shared.unwrap_or_default(),
+            values: Values::of(self.network),
+        })?;
+        Ok(())
+    }
+
+    /// [`Trainer::save`], if that has not been done for a while.
+    pub(super) fn save_if_due(
+        &mut self,
+        span: Option<&Span>,
+        training: Option<&Training>,
+    ) -> Result<(), TrainError> {
+        match self.checkpoint.as_deref().is_some_and(Checkpoint::is_due) {
+            true => self.save(span, training),
+            false => Ok(()),
+        }
+    }
+
+    /// In front of a batch: stops where the user wants that, with the run saved.
+    pub(super) fn pause(&mut self, span: &Span, training: &Training) -> Result<(), TrainError> {
+        if self.observer.cancelled() {
+            self.save(Some(span), Some(training))?;
+            return Err(TrainError::Interrupted);
+        }
+        self.save_if_due(Some(span), Some(training))
+    }
+
+    /// Begins the stage of a unit, or takes it up where it was saved: its mask and its span.
+    pub(super) fn enter(&mut self, unit: &Unit, seed: u64) -> Result<(ParamId, Span), TrainError> {
+        if self.run.stage.is_none() {
+            let m = self.insert_mask(unit, mask::initial(unit.filters, seed))?;
+            let span = self.span_from(unit.first)?;
+            self.run.stage = Some(Stage::default());
+            return Ok((m, span));
+        }
+        // The mask of the stage under way was inserted last.
+        let m = ParamId(self.network.params.len().saturating_sub(1));
+        let mut shared = std::mem::take(&mut self.resumed.shared);
+        shared.swap(self.network);
+        let span = self.span_from(unit.first);
+        shared.swap(self.network);
+        Ok((m, span?))
+    }
+
+    /// The stage under way.
+    pub(super) fn stage(&mut self) -> &mut Stage {
+        self.run.stage.get_or_insert_default()
+    }
+
+    /// The training of `params` that was under way when the run was saved, if there was one.
+    pub(super) fn take_up(&mut self, params: &[ParamId]) -> Result<Option<Training>, TrainError> {
+        let Some(training) = self.resumed.training.take() else {
+            return Ok(None);
+        };
+        match (training.fits(self.network, params), &self.checkpoint) {
+            (false, Some(checkpoint)) => Err(checkpoint.unfit().into()),
+            _ => Ok(Some(training)),
+        }
+    }
+
+    /// Ends the stage under way.
+    pub(super) fn finish_stage(&mut self, done: Done) -> Result<(), TrainError> {
+        self.run.done.push(done);
+        self.run.stage = None;
+        self.save(None, None)
+    }
+
+    /// Ends the run, whose result is then in the checkpoint until that is removed.
+    pub(super) fn finish(&mut self) -> Result<(), TrainError> {
+        match std::mem::replace(&mut self.run.finished, true) {
+            true => Ok(()),
+            false => self.save(None, None),
+        }
+    }
+}

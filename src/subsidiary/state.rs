@@ -1,0 +1,174 @@
+//! Where a run is: everything that a checkpoint holds.
+//!
+//! All else that a run uses (units, the teacher, caches, orders of images, random masks) follows
+//! from the model, the images and the options.
+
+use std::borrow::Cow;
+
+use ndarray::ArrayD;
+use serde::{Deserialize, Serialize};
+
+use super::average::Average;
+use super::resume::Shared;
+use super::stage::{MaskEpoch, StageReport};
+use super::Unit;
+use crate::autograd::{Network, Optimizer, ParamId, ScaleMode};
+
+/// A checkpoint.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Saved<'a> {
+    pub(super) run: Cow<'a, Run>,
+    /// Training under way.
+    pub(super) training: Option<Cow<'a, Training>>,
+    /// What the frozen part of the stage under way reads.
+    pub(super) shared: Cow<'a, Shared>,
+    pub(super) values: Values<'a>,
+}
+
+/// Where the schedule is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// Counts every epoch of the run, so that no two have the same order of images.
+    pub(super) epoch: u64,
+    /// Counts every training step.
+    pub(super) steps: u64,
+    /// What masking cost of the units probed so far, where a ratio is shared out by that.
+    pub(super) costs: Vec<f64>,
+    /// The stages that are done.
+    pub(super) done: Vec<Done>,
+    /// The stage under way, its mask inserted.
+    pub(super) stage: Option<Stage>,
+    /// Nothing is left to train.
+    pub(super) finished: bool,
+}
+
+impl Run {
+    /// Whether this can be a run over those units.
+    pub(super) fn fits(&self, units: &[Unit]) -> bool {
+        let under_way = self.stage.as_ref().map(|s| s.keep.as_deref());
+        let done = self.done.iter().map(|d| Some(&d.keep[..]));
+        let stages = done.chain(under_way);
+        let as_long = |(keep, unit): (Option<&[bool]>, &Unit)| {
+            keep.is_none_or(|keep| keep.len() == unit.filters)
+        };
+        let count = self.done.len() + usize::from(self.stage.is_some());
+        count <= units.len() && self.costs.len() <= units.len() && stages.zip(units).all(as_long)
+    }
+}
+
+/// A stage that is done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Done {
+    /// Which filters stay.
+    pub(super) keep: Vec<bool>,
+    /// What happened.
+    pub(super) report: StageReport,
+}
+
+/// The stage under way. First its filters are chosen, then the choice is judged, then the network
+/// is retrained.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Stage {
+    /// The epochs of mask training that are done.
+    pub(super) mask_epochs: Vec<MaskEpoch>,
+    /// What M kept at the start of the epoch of mask training under way.
+    pub(super) signs_before: Vec<bool>,
+    /// Which filters stay, once that is decided.
+    pub(super) keep: Option<Vec<bool>>,
+    /// What is known before retraining, once the mask is in place.
+    pub(super) report: Option<StageReport>,
+}
+
+/// Training of a set of parameters over some epochs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Training {
+    pub(super) params: Vec<ParamId>,
+    pub(super) optimizer: Optimizer,
+    /// The moving average of the parameters, where there is one.
+    pub(super) average: Option<Average>,
+    /// Signs of the binary weights before the first step.
+    pub(super) signs_before: Vec<bool>,
+    /// Epochs done.
+    pub(super) epochs: usize,
+    /// Mean loss of the last one.
+    pub(super) loss: f32,
+    /// Of the epoch under way: batches done, their losses times their images, and their images.
+    pub(super) batches: usize,
+    pub(super) sum: f64,
+    pub(super) count: usize,
+}
+
+impl Training {
+    pub(super) fn new(params: Vec<ParamId>, optimizer: Optimizer) -> Self {
+        Self {
+            params,
+            optimizer,
+            average: None,
+            signs_before: Vec::new(),
+            epochs: 0,
+            loss: 0.0,
+            batches: 0,
+            sum: 0.0,
+            count: 0,
+        }
+    }
+
+    /// Whether no step of an epoch has been taken.
+    pub(super) fn at_start_of_epoch(&self) -> bool {
+        self.batches == 0
+    }
+
+    /// Whether this can be the training of those parameters.
+    pub(super) fn fits(&self, network: &Network, params: &[ParamId]) -> bool {
+        let average = self.average.as_ref();
+        self.params == params && average.is_none_or(|a| a.fits(network, params))
+    }
+}
+
+/// All of a network that training changes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Values<'a> {
+    /// Parameters: weights, statistics and masks.
+    params: Vec<Cow<'a, ArrayD<f32>>>,
+    /// Of each binary weight the columns that its scale averages.
+    columns: Vec<Option<Cow<'a, [bool]>>>,
+}
+
+impl<'a> Values<'a> {
+    pub(super) fn of(network: &'a Network) -> Self {
+        let columns = |b: &'a crate::autograd::BinaryWeight| match &b.scale {
+            ScaleMode::MeanAbs { kept_columns } => kept_columns.as_deref().map(Cow::Borrowed),
+            ScaleMode::Param(_) | ScaleMode::One => None,
+        };
+        Self {
+            params: network
+                .params
+                .iter()
+                .map(|p| Cow::Borrowed(&p.value))
+                .collect(),
+            columns: network.binary.iter().map(columns).collect(),
+        }
+    }
+
+    /// Puts the values into a network; `None`, and nothing is changed, if they are not of one like
+    /// it.
+    pub(super) fn restore(self, network: &mut Network) -> Option<()> {
+        let same =
+            |(p, v): (&crate::autograd::Param, &Cow<'_, ArrayD<f32>>)| p.value.shape() == v.shape();
+        if self.params.len() != network.params.len()
+            || self.columns.len() != network.binary.len()
+            || !network.params.iter().zip(&self.params).all(same)
+        {
+            return None;
+        }
+        for (p, value) in network.params.iter_mut().zip(self.params) {
+            p.value = value.into_owned();
+        }
+        for (b, columns) in network.binary.iter_mut().zip(self.columns) {
+            if let ScaleMode::MeanAbs { kept_columns } = &mut b.scale {
+                *kept_columns = columns.map(Cow::into_owned);
+            }
+        }
+        Some(())
+    }
+}

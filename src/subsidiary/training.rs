@@ -1,0 +1,209 @@
+//! Phases of training: of a mask, and of the main network.
+
+use ndarray::ArrayD;
+
+use super::average::Average;
+use super::error::TrainError;
+use super::state::Training;
+use super::teacher::Sample;
+use super::trainer::{Span, Trainer};
+use super::{Decay, MainOptimizer, mask};
+use crate::autograd::{Mode, Optimizer, ParamId, ParamKind, Rule, Schedule, loss::Loss};
+use crate::data::epoch_order;
+
+/// What the epochs of a phase have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Phase<'a> {
+    span: &'a Span,
+    batch_statistics: bool,
+    /// Of a mask phase.
+    regularizer: Option<&'a mask::Regularizer>,
+    /// Of a mask phase: how many filters to keep after each step.
+    keep: Option<usize>,
+}
+
+impl<'a> Phase<'a> {
+    /// A phase that trains a mask alone; the main network is frozen, and BatchNormalization uses
+    /// running statistics. With `keep`, exactly so many filters are kept after each step.
+    pub(super) fn of_mask(
+        span: &'a Span,
+        regularizer: &'a mask::Regularizer,
+        keep: Option<usize>,
+    ) -> Self {
+        Self {
+            span,
+            batch_statistics: false,
+            regularizer: Some(regularizer),
+            keep,
+        }
+    }
+
+    /// A phase that trains the main network, by batch statistics.
+    fn of_network(span: &'a Span) -> Self {
+        Self {
+            span,
+            batch_statistics: true,
+            regularizer: None,
+            keep: None,
+        }
+    }
+}
+
+impl Trainer<'_> {
+    /// The training of a mask, from its start or from where it was saved.
+    pub(super) fn mask_training(
+        &mut self,
+        m: ParamId,
+        keep: Option<usize>,
+    ) -> Result<Training, TrainError> {
+        if let Some(training) = self.take_up(&[m])? {
+            return Ok(training);
+        }
+        if let Some(keep) = keep {
+            mask::centre(&mut self.network.params[m.0].value, keep);
+        }
+        let options = self.options();
+        let schedule = self.schedule(options.mask_epochs);
+        let optimizer = Optimizer::new(Rule::ADAM, options.mask_lr, schedule);
+        Ok(Training::new(vec![m], optimizer))
+    }
+
+    /// One epoch of training, or the rest of it; the mean loss.
+    pub(super) fn train_epoch(
+        &mut self,
+        phase: &Phase<'_>,
+        training: &mut Training,
+    ) -> Result<f32, TrainError> {
+        let options = self.options();
+        let order = epoch_order(&self.images.train_indices, options.seed, self.run.epoch);
+        let wanted = self.network.wanted(training.params.iter().copied());
+        let batches = order.chunks(options.batch_size.max(1));
+        for indices in batches.skip(training.batches) {
+            self.pause(phase.span, training)?;
+            training.batches += 1;
+            // A batch of one has no variance to normalise by.
+            if phase.batch_statistics && indices.len() < 2 {
+                continue;
+            }
+            let Sample { cut, taught } = self.sample(phase.span, indices, true)?;
+            let mode = Mode {
+                batch_statistics_from: phase.batch_statistics.then_some(phase.span.from),
+                wanted: Some(&wanted),
+            };
+            let trace = self.network.forward(&cut, self.network.end(), mode)?;
+            let logits = trace
+                .value(self.network.logits())
+                .ok_or_else(|| TrainError::Mismatch("the network has no output".to_owned()))?;
+            let Loss {
+                value: mut loss,
+                grad,
+            } = self.loss(logits, indices, taught.as_ref());
+            let mut gradients = self.network.backward(&trace, grad);
+            drop(trace);
+            if let Some(r) = phase.regularizer {
+                for &p in &training.params {
+                    let value = &self.network.param(p).value;
+                    loss += r.loss(value);
+                    let mut extra = ArrayD::zeros(value.raw_dim());
+                    r.add_gradient(&mut extra);
+                    gradients.add(p, extra);
+                }
+            }
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged(loss));
+            }
+            training.optimizer.step(self.network, &gradients);
+            if let Some(keep) = phase.keep {
+                for p in &training.params {
+                    mask::centre(&mut self.network.params[p.0].value, keep);
+                }
+            }
+            if let Some(average) = &mut training.average {
+                average.update(self.network, &training.params);
+            }
+            training.sum += f64::from(loss) * indices.len() as f64;
+            training.count += indices.len();
+            self.run.steps += 1;
+            self.observer.advance(1);
+        }
+        self.run.epoch += 1;
+        Ok(training.end_epoch())
+    }
+
+    /// Phase 2 of a stage, or the rest of it: retrains the main network from the span's first step
+    /// on, by batch statistics, and re-estimates the running ones. The share of binary weights that
+    /// flipped, and the mean loss of the last epoch.
+    pub(super) fn retrain(
+        &mut self,
+        span: &Span,
+        epochs: usize,
+        label: &str,
+    ) -> Result<(f64, f32), TrainError> {
+        let mut training = match self.take_up(&span.params)? {
+            Some(training) => training,
+            None => self.main_training(span, epochs),
+        };
+        let phase = Phase::of_network(span);
+        while training.epochs < epochs {
+            let loss = self.train_epoch(&phase, &mut training)?;
+            self.observer
+                .detail(&format!("{label}, retraining: loss {loss:.3}"));
+        }
+        if epochs > 0 {
+            self.reestimate(span)?;
+        }
+        if let Some(average) = training.average {
+            self.settle(span, &training.params, average)?;
+        }
+        let (before, after) = (training.signs_before, self.latent_signs(span));
+        let flipped = after.iter().zip(&before).filter(|(a, b)| a != b).count();
+        Ok((flipped as f64 / before.len().max(1) as f64, training.loss))
+    }
+
+    /// The training of the main network at its start.
+    fn main_training(&self, span: &Span, epochs: usize) -> Training {
+        let options = self.options();
+        let rule = match options.optimizer {
+            MainOptimizer::Adam => Rule::ADAM,
+            MainOptimizer::Sgd => Rule::Sgd { momentum: 0.9 },
+        };
+        let optimizer = Optimizer::new(rule, options.main_lr, self.schedule(epochs));
+        Training {
+            average: Some(Average::new(self.steps_per_epoch() * epochs)),
+            signs_before: self.latent_signs(span),
+            ..Training::new(span.params.clone(), optimizer)
+        }
+    }
+
+    fn latent_signs(&self, span: &Span) -> Vec<bool> {
+        let latents = span.params.iter().map(|&p| self.network.param(p));
+        latents
+            .filter(|p| p.kind == ParamKind::Latent)
+            .flat_map(|p| p.value.iter().map(|v| *v >= 0.0))
+            .collect()
+    }
+
+    /// The learning rate over `epochs` epochs.
+    fn schedule(&self, epochs: usize) -> Schedule {
+        let steps = self.steps_per_epoch() * epochs;
+        match self.options().decay {
+            // To a thousandth, as in section 4 of the paper.
+            Decay::Exponential => Schedule::Exponential {
+                factor: 1e-3,
+                steps,
+            },
+            Decay::Cosine => Schedule::Cosine { steps },
+            Decay::Constant => Schedule::Constant,
+        }
+    }
+}
+
+impl Training {
+    /// Ends an epoch; its mean loss.
+    fn end_epoch(&mut self) -> f32 {
+        self.loss = (self.sum / self.count.max(1) as f64) as f32;
+        self.epochs += 1;
+        (self.batches, self.sum, self.count) = (0, 0.0, 0);
+        self.loss
+    }
+}
