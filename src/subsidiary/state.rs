@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
+use super::Unit;
 use super::average::Average;
 use super::resume::Shared;
 use super::stage::{MaskEpoch, StageReport};
-use super::Unit;
 use crate::autograd::{Network, Optimizer, ParamId, ScaleMode};
 
 /// A checkpoint.
