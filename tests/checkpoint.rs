@@ -35,7 +35,7 @@ impl Run {
     }
 
     /// The command without `--checkpoint`.
-    fn bare(&self, threads: &str) -> Command {
+    fn bare(&self, threads: &str, final_epochs: &str) -> Command {
         let mut c = Command::new(env!("CARGO_BIN_EXE_onnx-bnnprune"));
         c.current_dir(env!("CARGO_MANIFEST_DIR"))
             .arg(network("vgg"))
@@ -49,7 +49,8 @@ impl Run {
             .arg("--val")
             .arg(fixture("digits_test.npz"))
             .args(["--ratio", "0.3", "--mask-epochs", "2", "--main-epochs", "2"])
-            .args(["--final-epochs", "3", "--seed", "3", "--threads", threads])
+            .args(["--final-epochs", final_epochs, "--seed", "3"])
+            .args(["--threads", threads])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -58,7 +59,7 @@ impl Run {
 
     /// The command with a checkpoint at (almost) every batch.
     fn command(&self, threads: &str) -> Command {
-        let mut c = self.bare(threads);
+        let mut c = self.bare(threads, "3");
         c.args(["--checkpoint-every", "0.05", "--checkpoint"])
             .arg(self.at("saved"));
         c
@@ -84,13 +85,16 @@ impl Run {
         child
     }
 
-    /// What must not depend on interruptions: output, masks, and the report apart from times.
+    /// What must not depend on interruptions: output, masks, and the report apart from
+    /// times, threads and the output's name.
     fn outcome(&self) -> (Vec<u8>, Vec<u8>, serde_json::Value) {
         let mut report = json(&self.at("report.json"));
         let fields = report.as_object_mut().unwrap();
         for time in ["seconds", "latency_ms"] {
             assert!(fields.remove(time).is_some(), "{time}");
         }
+        let settings = fields.get_mut("settings").and_then(|s| s.as_object_mut());
+        assert!(settings.unwrap().remove("threads").is_some());
         let output = fields.get_mut("output").and_then(|o| o.as_object_mut());
         assert!(output.unwrap().remove("path").is_some());
         let notes = fields.get_mut("notes").and_then(|n| n.as_array_mut());
@@ -111,7 +115,7 @@ fn uninterrupted() -> &'static (Vec<u8>, Vec<u8>, serde_json::Value, Duration) {
     static ONCE: OnceLock<(Vec<u8>, Vec<u8>, serde_json::Value, Duration)> = OnceLock::new();
     ONCE.get_or_init(|| {
         let (run, begun) = (Run::new(), Instant::now());
-        run.finish(run.bare("2"));
+        run.finish(run.bare("2", "3"));
         let took = begun.elapsed();
         let (out, masks, report) = run.outcome();
         (out, masks, report, took)
@@ -187,7 +191,7 @@ fn a_stopped_run_says_how_to_go_on_and_does() {
     let run = Run::new();
     for signal in ["-INT", "-TERM"] {
         let child = run.learning(run.command("2"));
-        std::thread::sleep(uninterrupted().3.mul_f64(0.1));
+        std::thread::sleep(Duration::from_millis(200));
         let (status, stderr) = stopped_by(signal, child);
         assert_eq!(status.code(), Some(130), "{stderr}");
         assert!(stderr.contains("run the same command again"), "{stderr}");
@@ -203,8 +207,9 @@ fn a_stopped_run_says_how_to_go_on_and_does() {
 #[test]
 fn a_run_stopped_without_checkpoint_names_the_option() {
     let run = Run::new();
-    let child = run.bare("2").spawn().unwrap();
-    std::thread::sleep(uninterrupted().3.mul_f64(0.4));
+    // Long enough that it cannot be over before the signal.
+    let child = run.bare("2", "5000").spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
     let (status, stderr) = stopped_by("-INT", child);
     assert_eq!(status.code(), Some(130), "{stderr}");
     assert!(stderr.contains("nothing was written"), "{stderr}");
