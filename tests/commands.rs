@@ -298,7 +298,7 @@ fn an_interrupted_run_writes_nothing_and_says_so() {
         .args(["--mask-epochs", "100000"]);
     let (code, stderr) = interrupted(&mut command);
     assert_eq!(code, Some(130), "{stderr}");
-    let words = "interrupted; the output was not written";
+    let words = "interrupted; nothing was written; with --checkpoint DIR";
     assert!(stderr.contains(words), "{stderr}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
