@@ -1,15 +1,17 @@
-//! Changes models at random, takes each through reading, recognition and elimination, and counts
-//! panics.
+//! Changes models at random, takes each through checking, loading, recognition, inspection, masks and
+//! elimination, and counts panics and hangs.
 //!
 //! ```text
 //! cargo run --release --no-default-features --example mutate -- [COUNT [SEED [FOLDER]]]
 //! ```
 //!
-//! Exit code 1 if a mutant made the tool panic or took longer than ten seconds; the seed that it
-//! prints gives the same mutant again (`-- 1 SEED`).
+//! Exit code 1 if a mutant made the tool panic or took longer than ten seconds, or the process more
+//! than a gibibyte; the seed that it prints gives the same mutant again (`-- 1 SEED`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 #[path = "../tests/mutants/mod.rs"]
@@ -19,6 +21,8 @@ use mutants::{Stage, drive, mutant, seeds};
 
 /// Longer than this is a hang.
 const LONGEST: Duration = Duration::from_secs(10);
+/// More than this in KiB, all mutants taken together, is too much.
+const MOST_MEMORY: u64 = 1 << 20;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,12 +33,15 @@ fn main() -> ExitCode {
     let models = seeds(&folder, 1 << 20);
     // A panic is counted, not printed at length.
     std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
-    let (mut bad, mut slowest, mut stages) = (0, (Duration::ZERO, 0), [0usize; 4]);
+    let folder = tempfile::tempdir().unwrap();
+    let current = watch();
+    let (mut bad, mut slowest, mut stages) = (0u64, (Duration::ZERO, 0), [0usize; 4]);
     let start = Instant::now();
     for seed in first..first.saturating_add(count) {
         let bytes = mutant(&models, seed);
+        current.store(seed, Ordering::Relaxed);
         let begin = Instant::now();
-        let outcome = drive(&bytes);
+        let outcome = drive(&bytes, folder.path());
         let taken = begin.elapsed();
         slowest = slowest.max((taken, seed));
         match outcome {
@@ -65,14 +72,32 @@ fn main() -> ExitCode {
         slowest.1
     );
     if let Some(peak) = peak_memory() {
-        println!("peak memory: {peak}");
+        println!("peak memory: {} MiB", peak >> 10);
+        bad += u64::from(peak > MOST_MEMORY);
     }
     ExitCode::from(u8::from(bad > 0))
 }
 
-/// The process's largest resident set, where the system says.
-fn peak_memory() -> Option<String> {
+/// Ends the process, naming the seed, if one mutant never comes back; the seed is set by the caller.
+fn watch() -> Arc<AtomicU64> {
+    let current = Arc::new(AtomicU64::new(u64::MAX));
+    let watched = Arc::clone(&current);
+    std::thread::spawn(move || {
+        loop {
+            let before = watched.load(Ordering::Relaxed);
+            std::thread::sleep(10 * LONGEST);
+            if watched.load(Ordering::Relaxed) == before && before != u64::MAX {
+                println!("seed {before}: hangs");
+                std::process::exit(1);
+            }
+        }
+    });
+    current
+}
+
+/// The process's largest resident set in KiB, where the system says.
+fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    Some(line.trim().to_owned())
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }

@@ -3,16 +3,17 @@
 
 Untrained binary networks without biases, whose sums are often exactly 0: with the scale in floating
 point, rounding decides what the sign of 0 becomes, and each runtime rounds in an order of its own.
-Each network runs in ONNX Runtime with its optimiser off, at its basic and at its full level, and in
-the `onnx` package's reference evaluator; a line of the table counts the outputs of binarisers (in
-all binary layers, of all samples) that are not the same in all four. `ties` are those that are 0 in
-the normalised model, as its sums of ±1 are integers.
+Each network runs in ONNX Runtime with its optimiser off, at its basic and at its full level, in the
+`onnx` package's reference evaluator, in tract and in the tool's native inference; a line of the
+table counts the outputs of binarisers (in all binary layers, of all samples) that are not the same in
+all six. `ties` are those that are 0 in the normalised model, as its sums of ±1 are integers.
 
+    cargo build --release --bin onnx-bnnprune --example tensors
     scripts/ties.py
 
 A residual stream stays a sum of floating-point numbers also in the integer form: that row shows what
-is left there. Needs scripts/requirements.txt and a release build of the tool. Exit code 1 if in another
-row a sign of a normalised model differs.
+is left there. Needs scripts/requirements.txt. Exit code 1 if in another row a sign of a normalised
+model differs.
 """
 
 import argparse
@@ -152,9 +153,25 @@ def shown(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     return model
 
 
-def signs(model: onnx.ModelProto, x: np.ndarray) -> dict[str, list[np.ndarray]]:
+def ours(model: onnx.ModelProto, names: list[str], x: np.ndarray, tensors: Path) -> dict:
+    """What tract and native inference give."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, images = Path(folder) / "model.onnx", Path(folder) / "images.npy"
+        onnx.save(model, path)
+        np.save(images, x)
+        subprocess.run([str(c) for c in (tensors, path, images, folder, *names)], check=True)
+        return {
+            name: [np.load(Path(folder) / name / f"{tensor}.npy") for tensor in names]
+            for name in ("tract", "native")
+        }
+
+
+def signs(
+    model: onnx.ModelProto, names: list[str], x: np.ndarray, tensors: Path
+) -> dict[str, list[np.ndarray]]:
     """Outputs of all binarisers, by runtime."""
-    found = {}
+    found = ours(model, names, x, tensors)
+    model = shown(model, names)
     for name, level in LEVELS.items():
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = level
@@ -183,6 +200,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=16, help="filters of each")
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--binary", type=Path, default=target / "release" / "onnx-bnnprune")
+    parser.add_argument("--tensors", type=Path, default=target / "release" / "examples" / "tensors")
     parser.add_argument("--ort-lib", type=Path, help="handed to the tool")
     return parser.parse_args()
 
@@ -203,7 +221,7 @@ def main() -> int:
             command = [args.binary, before, after, "--method", "none", "--normalise", "--quiet", *library]
             subprocess.run([str(c) for c in command], check=True, stdout=subprocess.DEVNULL)
             normal = onnx.load(after)
-        original, integer = signs(shown(model, names), x), signs(shown(normal, names), x)
+        original, integer = (signs(m, names, x, args.tensors) for m in (model, normal))
         layers, rest = differing(original), differing(integer)
         ties = np.mean([np.mean(layer == 0) for layer in integer["ONNX Runtime, off"]])
         by_layer = ", ".join(f"{share:.2%}" for share in layers)

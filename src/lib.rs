@@ -7,6 +7,8 @@
 //! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images; [`qonnx`] writes QONNX files as
 //! standard ONNX for runtimes; [`checkpoint`] keeps long runs.
 #![warn(missing_docs)]
+// The kernels alone are let off.
+#![deny(unsafe_code)]
 
 pub mod autograd;
 mod bisection;

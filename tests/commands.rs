@@ -69,6 +69,72 @@ fn eval_measures_what_the_fixture_was_measured_at() {
     // fixtures/README.md: 98.89 %.
     assert!((found["accuracy"].as_f64().unwrap() - 0.9889).abs() < 0.003);
     assert!(found["latency_ms"].as_f64().unwrap() > 0.0);
+    // Five mistakes, each of them in the list and off the diagonal of the matrix.
+    let number = |v: &serde_json::Value| v.as_u64().unwrap();
+    let sum = |key: &str, field: &str| -> u64 {
+        let entries = found[key].as_array().unwrap();
+        entries.iter().map(|e| number(&e[field])).sum()
+    };
+    assert_eq!(sum("classes", "samples"), 450);
+    assert_eq!(
+        sum("classes", "samples") - sum("classes", "correct"),
+        sum("confused", "count")
+    );
+    let matrix = found["confusion"].as_array().unwrap();
+    for c in found["confused"].as_array().unwrap() {
+        let place = |key: &str| c[key].as_str().unwrap().parse::<usize>().unwrap();
+        assert_eq!(matrix[place("class")][place("predicted")], c["count"]);
+    }
+    let trace: u64 = (0..10).map(|k| number(&matrix[k][k])).sum();
+    assert_eq!(
+        trace,
+        (found["accuracy"].as_f64().unwrap() * 450.0).round() as u64
+    );
+    let time = |key: &str| found["latency"][key].as_f64().unwrap();
+    assert!(time("min") <= time("median") && time("median") <= time("p95"));
+    assert!(time("p95") <= time("max"));
+}
+
+#[test]
+fn eval_names_classes_and_says_how_latency_was_measured() {
+    let run = |more: &[&str]| {
+        let mut c = tool();
+        c.arg("eval").arg(network("vgg")).arg("--data");
+        c.arg(fixture("digits_png"));
+        let done = c.args(more).output().unwrap();
+        let stderr = String::from_utf8(done.stderr).unwrap();
+        (
+            done.status.code(),
+            String::from_utf8(done.stdout).unwrap() + &stderr,
+        )
+    };
+    let more = [
+        "--threads",
+        "1",
+        "--batch",
+        "4",
+        "--runs",
+        "7",
+        "--warm-up",
+        "2",
+    ];
+    let (code, text) = run(&more);
+    assert_eq!(code, Some(0), "{text}");
+    for words in [
+        "4 images (median); 95 % within",
+        "7 runs after 2 to warm up, 1 thread",
+        "weakest class",
+    ] {
+        assert!(text.contains(words), "'{words}' is not in {text}");
+    }
+    let (_, json) = run(&[&more[..], &["--json"]].concat());
+    let json: serde_json::Value =
+        serde_json::from_str(json.split_inclusive("\n}\n").next().unwrap()).unwrap();
+    assert_eq!(json["latency"]["runs"], 7);
+    assert_eq!(json["threads"], 1);
+    assert_eq!(json["classes"].as_array().unwrap().len(), 10);
+    assert_eq!(json["classes"][3]["class"], "3");
+    assert_eq!(run(&["--runs", "0"]).0, Some(2));
 }
 
 #[test]
@@ -232,7 +298,7 @@ fn an_interrupted_run_writes_nothing_and_says_so() {
         .args(["--mask-epochs", "100000"]);
     let (code, stderr) = interrupted(&mut command);
     assert_eq!(code, Some(130), "{stderr}");
-    let words = "interrupted; the output was not written";
+    let words = "interrupted; nothing was written; with --checkpoint DIR";
     assert!(stderr.contains(words), "{stderr}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

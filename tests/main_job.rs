@@ -79,6 +79,10 @@ fn the_report_keeps_its_keys() {
     ] {
         assert!(!report[key].is_null(), "{key}");
     }
+    if cfg!(target_os = "linux") {
+        let bytes = report["peak_memory_bytes"].as_u64().unwrap();
+        assert!((1 << 20..1 << 40).contains(&bytes), "{bytes}");
+    }
     for key in ["path", "sha256", "bytes", "opset"] {
         assert!(
             !report["input"][key].is_null() && !report["output"][key].is_null(),

@@ -181,11 +181,38 @@ fn what_may_stand_between_binariser_and_layer() {
         b.node("Mul", &[sign, &c], vec![])
     });
     assert_signed(&scaled, "sign");
+    let padded_and_scaled = |value: f32, by: f32| {
+        after_sign(move |b, sign| {
+            let pads = b.ints(&[0, 0, 1, 1, 0, 0, 1, 1]);
+            let (value, by) = (b.weight(&[], vec![value]), b.weight(&[1], vec![by]));
+            let scaled = b.node("Mul", &[sign, &by], vec![]);
+            let pad = b.node("Pad", &[&scaled, &pads, &value], vec![]);
+            b.node("Div", &[&pad, &by], vec![])
+        })
+    };
+    assert_signed(&padded_and_scaled(-0.5, 0.5), "sign");
+    assert_eq!(padded_and_scaled(1.0, 0.5)["binary"], false);
     let shifted = after_sign(|b, sign| {
         let c = b.weight(&[1], vec![1.0]);
         b.node("Add", &[sign, &c], vec![])
     });
     assert_eq!(shifted["binarizer"], "k-bit", "{shifted}");
+}
+
+/// Half of the channels ±1, half of them ±0.5 would be two levels, not one.
+#[test]
+fn a_concat_of_different_sizes_is_not_binary() {
+    let joined = |by: f32| {
+        after_sign(move |b, sign| {
+            let by = b.weight(&[1], vec![by]);
+            let scaled = b.node("Mul", &[sign, &by], vec![]);
+            let axis = vec![("axis", Attr::Int(2))];
+            b.node("Concat", &[sign, &scaled], axis)
+        })
+    };
+    assert_signed(&joined(1.0), "sign");
+    assert_eq!(joined(0.5)["binary"], false);
+    assert_eq!(joined(-1.0)["binary"], false);
 }
 
 #[test]

@@ -30,23 +30,35 @@ def drop(
 ) -> onnx.ModelProto:
     """What `--removal drop` promises, found by experiment rather than by analysis.
 
-    On top of `fold`, a layer reads nothing from an input channel that carries no information
-    because of the masks: one that is the same for all samples in the fold reference, and not in
-    the original. Both are looked at through `_transparent`, so that a sign or a Relu that happens
-    to be constant on these samples does not count. What is constant in the original whatever the
-    input is not dropped: the sign of a positive number is +1, mask or no mask.
+    On top of `fold`, a layer reads nothing from an input channel that a masked filter reaches
+    through channel-wise operators, and that carries no information because of the masks: one that
+    is the same for all samples in the fold reference, and not in the original. Both are looked at
+    through `_transparent`, so that a sign or a Relu that happens to be constant on these samples
+    does not count, and at several magnitudes, as little of the input may be left behind many masked
+    layers. A channel is reached if the masks still change it when every layer's own output is
+    replaced by noise (`_cut`): a filter that is not masked counts as itself whatever is left of
+    its inputs, perhaps nothing (a whole group of a grouped convolution). What is constant in the
+    original whatever the input is not dropped: the sign of a positive number is +1, mask or no mask.
     """
     out = fold(model, masks)
     readers = [site for site in layers.sites(out) if not site.depthwise]
-    names = list(dict.fromkeys(site.data for site in readers))
-    before = runtime.tensors(_transparent(model), names_before(names), inputs)
-    after = runtime.tensors(_transparent(out), names, inputs)
+    before, after = _transparent(model), _transparent(out)
+    reads = {(site.data, site.input_axis) for site in readers}
+    silent_after = _silent_at_all(after, reads, inputs)
+    silent_before = _silent_at_all(before, {(original_name(n), a) for n, a in reads}, inputs)
+    noise = _noise(before, [original_name(site.node.output[0]) for site in readers], inputs)
+    names = [site.data for site in readers]
+    masked = runtime.tensors(_cut(after, noise), list(dict.fromkeys(names)), inputs)
+    names = [original_name(name) for name in names]
+    whole = runtime.tensors(_cut(before, noise), list(dict.fromkeys(names)), inputs)
     settled = _settled_signs(model)
     for site in readers:
-        now, name, axis = after[site.data], original_name(site.data), site.input_axis
-        dead = _silent(now, axis) & ~_silent(before[name], axis) & ~settled.get(name, np.False_)
+        name, axis = original_name(site.data), site.input_axis
+        reached = _by_channel(masked[site.data] != whole[name], axis).any(0)
+        dead = reached & silent_after[site.data, axis] & ~silent_before[name, axis]
+        dead &= ~settled.get(name, np.False_)
         if dead.any():
-            factor = layers.selector(site.input_axis, now.ndim, ~dead)
+            factor = layers.selector(axis, whole[name].ndim, ~dead)
             _multiply_input(out, site.node, site.data, factor)
     return out
 
@@ -59,9 +71,54 @@ def original_name(name: str) -> str:
     return name.removesuffix(MASKED)
 
 
-def names_before(names: Iterable[str]) -> list[str]:
-    """Names of the fold reference's tensors in the original."""
-    return list(dict.fromkeys(original_name(name) for name in names))
+MAGNITUDES = (1, 30, 1000)
+
+
+def _silent_at_all(
+    model: onnx.ModelProto, reads: Iterable[tuple[str, int]], inputs: dict[str, np.ndarray]
+) -> dict[tuple[str, int], np.ndarray]:
+    """Channels, along an axis of a tensor, that are silent whatever the inputs' magnitude."""
+    reads = list(reads)
+    names = list(dict.fromkeys(name for name, _ in reads))
+    found: dict[tuple[str, int], np.ndarray] = {}
+    for by in MAGNITUDES:
+        scaled = {name: (value * by).astype(value.dtype) for name, value in inputs.items()}
+        values = runtime.tensors(model, names, scaled)
+        for name, axis in reads:
+            silent = _silent(values[name], axis)
+            found[name, axis] = silent & found.get((name, axis), np.True_)
+    return found
+
+
+def _noise(
+    model: onnx.ModelProto, names: list[str], inputs: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """For each of these tensors, noise of its size, for one run of the model."""
+    random = np.random.default_rng(3)
+    samples = len(next(iter(inputs.values())))
+    runs = samples // (runtime.fixed_batch(model) or samples)
+    found = {}
+    for name, value in runtime.tensors(model, names, inputs).items():
+        shape = (len(value) // runs, *value.shape[1:])
+        size = max(value.std(), 1e-3)
+        found[name] = (random.standard_normal(shape) * size).astype(value.dtype)
+    return found
+
+
+def _cut(model: onnx.ModelProto, noise: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """The model with noise in place of what layers compute, in front of their masks."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    del out.graph.node[:]
+    for node in model.graph.node:
+        name = original_name(node.output[0])
+        if name not in noise or node.op_type == "Mul":
+            out.graph.node.append(node)
+            continue
+        stored = f"{name}_noise"
+        out.graph.initializer.append(numpy_helper.from_array(noise[name], stored))
+        out.graph.node.append(helper.make_node("Identity", [stored], [node.output[0]]))
+    return out
 
 
 # Operators that can be constant, or nearly so, for a varying input, and what stands in for them:
@@ -105,6 +162,34 @@ def _transparent(model: onnx.ModelProto) -> onnx.ModelProto:
     return out
 
 
+def _noisy(
+    model: onnx.ModelProto, mixing: list[layers.Site], inputs: dict[str, np.ndarray]
+) -> onnx.ModelProto:
+    """The model with noise as large as their values in the outputs of layers, in front of masks."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    names = [site.node.output[0] for site in mixing]
+    values = runtime.tensors(model, names, inputs)
+    random = np.random.default_rng(3)
+    del out.graph.node[:]
+    for node in model.graph.node:
+        name = node.output[0]
+        if name not in values:
+            out.graph.node.append(node)
+            continue
+        value = values[name]
+        noise = random.standard_normal(value.shape) * max(value.std(), 1e-3)
+        out.graph.initializer.append(
+            numpy_helper.from_array(noise.astype(value.dtype), f"{name}_noise")
+        )
+        quiet = onnx.NodeProto()
+        quiet.CopyFrom(node)
+        quiet.output[0] = f"{name}_quiet"
+        added = helper.make_node("Add", [quiet.output[0], f"{name}_noise"], [name])
+        out.graph.node.extend([quiet, added])
+    return out
+
+
 def _settled_signs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     """Channels of Relu, perhaps pooled, BatchNormalization, Sign, whose sign can never change."""
     maker = {node.output[0]: node for node in model.graph.node}
@@ -126,14 +211,16 @@ def _settled_signs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return found
 
 
+def _by_channel(tensor: np.ndarray, axis: int) -> np.ndarray:
+    """A row for each sample and position, a column for each channel."""
+    return np.moveaxis(tensor, axis, -1).reshape(-1, tensor.shape[axis])
+
+
 def _silent(tensor: np.ndarray, axis: int) -> np.ndarray:
     """Channels that are the same for all samples."""
-    axis %= tensor.ndim
-    others = tuple(i for i in range(1, tensor.ndim) if i != axis)
     spread = tensor.max(0, keepdims=True) - tensor.min(0, keepdims=True)
     size = np.abs(tensor).max(0, keepdims=True)
-    quiet = spread <= 1e-6 * np.maximum(size, 1e-6)
-    return quiet.all(axis=(0, *others))
+    return _by_channel(spread <= 1e-6 * np.maximum(size, 1e-6), axis).all(0)
 
 
 def _multiply_output(model: onnx.ModelProto, node: onnx.NodeProto, factor: np.ndarray) -> None:

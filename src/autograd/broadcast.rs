@@ -4,7 +4,7 @@
 use ndarray::{ArrayD, Axis, IxDyn, Zip};
 
 use super::ops::ShapeError;
-use super::parallel::{Planes, slice, zip};
+use super::parallel::{Planes, slice, wide, zip};
 
 /// How an operand is repeated to fill a shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,16 +82,18 @@ impl Broadcast {
                 let b = slice(b);
                 rows.map(a, |_, a, out| {
                     let ab = a.iter().zip(b);
-                    out.iter_mut()
-                        .zip(ab)
-                        .for_each(|(o, (&a, &b))| *o = f(a, b));
+                    wide(|| {
+                        out.iter_mut()
+                            .zip(ab)
+                            .for_each(|(o, (&a, &b))| *o = f(a, b));
+                    });
                 })
             }
             Self::Channels(p) => {
                 let b = slice(b);
                 p.map(a, |c, a, out| {
                     let b = b[c];
-                    out.iter_mut().zip(a).for_each(|(o, &a)| *o = f(a, b));
+                    wide(|| out.iter_mut().zip(a).for_each(|(o, &a)| *o = f(a, b)));
                 })
             }
             Self::General => {

@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use rayon::prelude::*;
 
 use super::ops::{BatchStatistics, Saved};
-use super::parallel::{Planes, array, plane_sums, slice, slice_mut};
+use super::parallel::{Planes, array, plane_sums, slice, slice_mut, wide};
 
 /// A function of single elements that may differ from channel to channel.
 pub trait ChannelMap: Sync {
@@ -72,8 +72,10 @@ impl Norm<'_> {
 
 impl Affine {
     fn apply(self, x: &mut [f32]) {
-        x.iter_mut()
-            .for_each(|x| *x = (*x - self.mean) * self.factor + self.shift);
+        wide(|| {
+            x.iter_mut()
+                .for_each(|x| *x = (*x - self.mean) * self.factor + self.shift);
+        });
     }
 }
 
@@ -254,7 +256,9 @@ impl Channel<'_, '_> {
         if let Some(a) = self.affine {
             let slope = means[1] * a.inverse;
             let pairs = grad.iter_mut().zip(&inputs[self.chain.before.len()]);
-            pairs.for_each(|(g, u)| *g = a.factor * (*g - means[0] - (u - a.mean) * slope));
+            wide(|| {
+                pairs.for_each(|(g, u)| *g = a.factor * (*g - means[0] - (u - a.mean) * slope));
+            });
         }
         for (map, x) in self.chain.before.iter().zip(inputs).rev() {
             map.backward(self.number, x, grad);

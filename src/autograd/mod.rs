@@ -17,6 +17,7 @@ mod export;
 mod fused;
 mod import;
 mod integer;
+#[allow(unsafe_code)] // SIMD intrinsics, and matrices handed to gemm
 pub mod kernels;
 pub mod loss;
 mod network;

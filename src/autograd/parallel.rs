@@ -1,11 +1,21 @@
 //! Elementwise loops and per-channel sums, parallel over fixed chunks, so that the result does not
 //! depend on the number of threads.
 
+use std::sync::OnceLock;
+
 use ndarray::{ArrayD, IxDyn};
 use rayon::prelude::*;
 
 /// Elements a task works on.
 const CHUNK: usize = 1 << 14;
+
+/// Runs a loop compiled for the widest vectors of this processor. What it computes is the same:
+/// neither the order of floating-point operations nor their rounding depends on it.
+#[inline(always)]
+pub(super) fn wide<R>(f: impl FnOnce() -> R) -> R {
+    static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
+    ARCH.get_or_init(pulp::Arch::new).dispatch(f)
+}
 
 /// The elements of a value in row-major order. Every value of the network is stored so: `run`
 /// brings its inputs into this layout, and operators produce no other.
@@ -28,7 +38,7 @@ pub(super) fn map(x: &ArrayD<f32>, f: impl Fn(f32) -> f32 + Sync) -> ArrayD<f32>
     let mut out = vec![0.0; x.len()];
     out.par_chunks_mut(CHUNK)
         .zip(slice(x).par_chunks(CHUNK))
-        .for_each(|(o, x)| o.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x)));
+        .for_each(|(o, x)| wide(|| o.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x))));
     array(x.shape(), out)
 }
 
@@ -44,7 +54,7 @@ pub(super) fn zip(
         .zip(slice(b).par_chunks(CHUNK))
         .for_each(|((o, a), b)| {
             let ab = a.iter().zip(b);
-            o.iter_mut().zip(ab).for_each(|(o, (&a, &b))| *o = f(a, b));
+            wide(|| o.iter_mut().zip(ab).for_each(|(o, (&a, &b))| *o = f(a, b)));
         });
     array(a.shape(), out)
 }
@@ -54,7 +64,7 @@ pub(super) fn update(a: &mut ArrayD<f32>, b: &ArrayD<f32>, f: impl Fn(f32, f32) 
     slice_mut(a)
         .par_chunks_mut(CHUNK)
         .zip(slice(b).par_chunks(CHUNK))
-        .for_each(|(a, b)| a.iter_mut().zip(b).for_each(|(a, &b)| *a = f(*a, b)));
+        .for_each(|(a, b)| wide(|| a.iter_mut().zip(b).for_each(|(a, &b)| *a = f(*a, b))));
 }
 
 /// A shape as `[outer, channels, inner]` around one axis, or around a run of axes.
@@ -169,6 +179,14 @@ pub(super) fn plane_sums<const K: usize>(
     b: &[f32],
     f: impl Fn(f32, f32) -> [f32; K],
 ) -> [f64; K] {
+    wide(
+        #[inline(always)]
+        || lane_sums(a, b, f),
+    )
+}
+
+#[inline(always)]
+fn lane_sums<const K: usize>(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> [f32; K]) -> [f64; K] {
     const LANES: usize = 8;
     let mut lanes = [[0f32; LANES]; K];
     let (head_a, head_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));

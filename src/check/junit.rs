@@ -22,7 +22,9 @@ pub fn junit(reports: &[FileReport]) -> Result<String, JunitError> {
     }
     let mut all = Report::new("onnx-bnnprune");
     all.add_test_suite(suite);
-    Ok(all.to_string()?)
+    // The outermost element has no such attribute in the schema that viewers go by, and nothing is
+    // ever skipped.
+    Ok(all.to_string()?.replacen(" skipped=\"0\"", "", 1))
 }
 
 fn case(report: &FileReport) -> TestCase {

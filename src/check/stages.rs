@@ -15,7 +15,7 @@ use crate::onnx::{Model, OPSETS, default_opset, to_bytes};
 use crate::qonnx;
 use crate::recognize;
 use crate::rewrite::cost;
-use crate::verify::{Runtime, Trial};
+use crate::verify::{Runtime, RuntimeError, Trial};
 
 /// How files are checked.
 #[derive(Debug, Clone, Default)]
@@ -173,8 +173,12 @@ fn run(
                 judge(copy, found, findings);
                 return look(copy, findings);
             }
+            Err(Refusal::Fatal(why)) => {
+                findings.error("runtime", why);
+                return look(copy, findings);
+            }
             // The first size is the likeliest: its error says most.
-            Err(e) => failure = failure.or(Some(e)),
+            Err(Refusal::Plain(why)) => failure = failure.or(Some(why)),
         }
     }
     let mut why = failure.unwrap_or_else(|| "has no graph".to_owned());
@@ -188,11 +192,40 @@ fn run(
     copies.first().and_then(|copy| look(copy, findings))
 }
 
-fn trial(model: &ModelProto, runtime: &dyn Runtime, seed: u64) -> Result<Trial, String> {
-    let lowered = qonnx::lower(model).map_err(|e| e.to_string())?;
-    runtime
-        .try_out(&to_bytes(&lowered.model), seed)
-        .map_err(|e| e.to_string())
+/// Whether a model leaves alive whoever runs it: it is tried at the sizes that [`check_file`] fills
+/// in until it runs. That the runtime refuses it is no answer.
+///
+/// # Errors
+/// [`RuntimeError::Died`].
+pub fn survives(model: &ModelProto, runtime: &dyn Runtime, seed: u64) -> Result<(), RuntimeError> {
+    let Ok(lowered) = qonnx::lower(model) else {
+        return Ok(());
+    };
+    for copy in dims::filled(&lowered.model, &Dims::default()) {
+        match runtime.try_out(&to_bytes(&copy), seed) {
+            Ok(_) => return Ok(()),
+            Err(died @ RuntimeError::Died { .. }) => return Err(died),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Why a model was not run.
+enum Refusal {
+    /// Another size of its inputs may suit it.
+    Plain(String),
+    /// It took a process with it, or all the time it had: once is enough.
+    Fatal(String),
+}
+
+fn trial(model: &ModelProto, runtime: &dyn Runtime, seed: u64) -> Result<Trial, Refusal> {
+    let lowered = qonnx::lower(model).map_err(|e| Refusal::Plain(e.to_string()))?;
+    let tried = runtime.try_out(&to_bytes(&lowered.model), seed);
+    tried.map_err(|e| match e {
+        RuntimeError::Died { .. } => Refusal::Fatal(e.to_string()),
+        other => Refusal::Plain(other.to_string()),
+    })
 }
 
 /// Judges what the run gave.

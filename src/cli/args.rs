@@ -2,6 +2,7 @@
 
 mod check;
 mod checkpoint;
+mod limits;
 mod verify;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use onnx_bnnprune::data::{Channels, Size};
 
 pub use check::CheckArgs;
 pub use checkpoint::CheckpointArgs;
+pub use limits::LimitArgs;
 pub use verify::VerifyArgs;
 
 /// Prunes a binary neural network in ONNX: learns which filters it does not need, removes them,
@@ -44,6 +46,20 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Validate every .onnx file under the paths, for CI
     Check(CheckArgs),
+    /// Try the model on stdin: how this program runs models that may crash a runtime
+    #[command(hide = true)]
+    Worker(RuntimeArgs),
+}
+
+impl Command {
+    /// Whether this process is the child that a command runs in.
+    pub fn supervised(&self) -> bool {
+        match self {
+            Self::Eval(a) => a.runtime.limits.supervised,
+            Self::Verify(a) => a.runtime.limits.supervised,
+            Self::Inspect(_) | Self::Check(_) | Self::Worker(_) => false,
+        }
+    }
 }
 
 /// Arguments of `inspect`.
@@ -65,6 +81,18 @@ pub struct EvalArgs {
     pub data: DataArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
+    /// Threads within an operator [default: the runtime's choice]
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Latency")]
+    pub threads: Option<usize>,
+    /// Images a run whose time is taken
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count, help_heading = "Latency")]
+    pub batch: usize,
+    /// Runs whose time is taken
+    #[arg(long, value_name = "N", default_value_t = 101, value_parser = parse_count, help_heading = "Latency")]
+    pub runs: usize,
+    /// Runs before these
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Latency")]
+    pub warm_up: usize,
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
@@ -136,6 +164,8 @@ pub struct RuntimeArgs {
     /// ONNX Runtime's shared library [default: searched, see README]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 /// Values of `--runtime`.
@@ -350,6 +380,11 @@ pub enum ScheduleName {
     Exponential,
     /// No decay
     Constant,
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|&n| (1..=1 << 20).contains(&n));
+    count.ok_or_else(|| "must be a number from 1 to 1048576".to_owned())
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

@@ -11,14 +11,15 @@ use rayon::prelude::*;
 
 use super::Printed;
 use super::args::CheckArgs;
+use super::isolate::isolated;
 use super::progress::{Terminal, interrupted};
-use super::shared::{json, runtime};
+use super::shared::json;
 
 /// Checks every file.
 pub fn run(args: &CheckArgs) -> Printed {
     let baseline = args.baseline.as_deref().map(Baseline::load).transpose()?;
     let files = check::find(&args.paths)?;
-    let runtime = runtime(&args.runtime)?;
+    let runtime = isolated(&args.runtime)?;
     let options = CheckOptions {
         seed: args.seed,
         dims: args.dim.iter().cloned().collect(),

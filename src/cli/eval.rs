@@ -4,22 +4,15 @@ use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::{Model, to_bytes};
 use onnx_bnnprune::pipeline::{self, View};
 use onnx_bnnprune::qonnx;
+use onnx_bnnprune::report::{Evaluation, LatencyEntry};
 use onnx_bnnprune::verify::{
-    self, BatchedSession, LatencyOptions, Runtime as _, Samples, SessionOptions,
+    self, BatchedSession, Confusion, LatencyOptions, Runtime as _, Samples, SessionOptions,
 };
 
 use super::Printed;
 use super::args::EvalArgs;
 use super::progress::Terminal;
 use super::shared::{BATCH, Interruptible, json, runtime, samples, source_of};
-
-/// What a model does on labelled images.
-struct Measured {
-    /// Top-1, 0..1.
-    accuracy: f64,
-    /// Median of one image at a time.
-    latency_ms: f64,
-}
 
 /// Measures accuracy and latency.
 pub fn run(args: &EvalArgs) -> Printed {
@@ -29,53 +22,78 @@ pub fn run(args: &EvalArgs) -> Printed {
     let view = View::new(&args.model, &model.proto)?;
     let runtime = Interruptible(runtime(&args.runtime)?);
     let images = pipeline::load_all_images(&args.model, &view, &source, &Terminal::new(false))?;
-    let labels = images.val_set().labels.as_ref().ok_or_else(|| {
+    let set = images.val_set();
+    let labels = set.labels.as_ref().ok_or_else(|| {
         Error::unsuitable(
             &source.data,
             "has no labels; accuracy needs a folder per class, or `y` in the .npz",
         )
     })?;
-    let found =
-        measure(&runtime, &model, &samples(&images), labels).map_err(|e| e.about(&args.model))?;
-    if args.json {
-        let value = serde_json::json!({
-            "model": args.model.display().to_string(),
-            "runtime": runtime.name(),
-            "runtime_version": runtime.version(),
-            "accuracy": found.accuracy,
-            "samples": labels.len(),
-            "latency_ms": found.latency_ms,
-        });
-        return Ok((json(&args.model, &value)?, 0));
+    let found = measure(
+        args,
+        &runtime,
+        &model,
+        &samples(&images),
+        labels,
+        &set.classes,
+    )
+    .map_err(|e| e.about(&args.model))?;
+    match args.json {
+        true => Ok((json(&args.model, &found)?, 0)),
+        false => Ok((found.render(), 0)),
     }
-    let text = format!(
-        "{:<18}{:.2} % top-1 on {} images of {}\n{:<18}{:.3} ms an image (median)\n{:<18}{} {}\n",
-        "accuracy",
-        found.accuracy * 100.0,
-        labels.len(),
-        source.data.display(),
-        "latency",
-        found.latency_ms,
-        "runtime",
-        runtime.name(),
-        runtime.version(),
-    );
-    Ok((text, 0))
 }
 
 fn measure(
+    args: &EvalArgs,
     runtime: &Interruptible,
     model: &Model,
     samples: &Samples<'_>,
     labels: &[usize],
-) -> Result<Measured, Error> {
+    names: &[String],
+) -> Result<Evaluation, Error> {
     let lowered = qonnx::lower(&model.proto)?;
-    let session = runtime.load(&to_bytes(&lowered.model), &SessionOptions::default())?;
+    let options = SessionOptions {
+        threads: args.threads.unwrap_or(0),
+        ..SessionOptions::default()
+    };
+    let session = runtime.load(&to_bytes(&lowered.model), &options)?;
     let mut session = BatchedSession::new(session);
-    let accuracy = verify::accuracy(&mut session, samples, labels, BATCH)?.fraction;
-    let latency = verify::latency_ms(&mut [&mut session], samples, &LatencyOptions::default())?;
-    Ok(Measured {
-        accuracy,
-        latency_ms: latency.first().copied().unwrap_or(f64::NAN),
-    })
+    let classes = verify::output_classes(&mut session, samples)?;
+    let accuracy = verify::accuracy(&mut session, samples, labels, BATCH)?;
+    let options = LatencyOptions {
+        batch: args.batch,
+        warm_up: args.warm_up,
+        runs: args.runs,
+    };
+    let times = verify::latencies(&mut [&mut session], samples, &options)?;
+    let times = times.first().copied().unwrap_or_default();
+    let found = Evaluation {
+        model: args.model.display().to_string(),
+        data: args
+            .data
+            .data
+            .as_ref()
+            .map_or(String::new(), |d| d.display().to_string()),
+        runtime: runtime.name().to_owned(),
+        runtime_version: runtime.version().to_owned(),
+        threads: args.threads,
+        accuracy: accuracy.fraction,
+        samples: labels.len(),
+        latency_ms: times.median,
+        latency: LatencyEntry {
+            batch: session
+                .fixed_batch()
+                .unwrap_or(args.batch)
+                .min(samples.len()),
+            warm_up: args.warm_up,
+            runs: args.runs,
+            times,
+        },
+        classes: Vec::new(),
+        confused: Vec::new(),
+        confusion: None,
+    };
+    let confusion = Confusion::new(labels, &accuracy.predictions, classes);
+    Ok(found.with_confusion(&confusion, names))
 }

@@ -4,9 +4,11 @@ mod args;
 mod check;
 mod eval;
 mod inspect;
+mod isolate;
 mod progress;
 mod prune;
 mod shared;
+mod supervise;
 mod targets;
 mod verify;
 
@@ -18,6 +20,7 @@ use clap::Parser as _;
 use onnx_bnnprune::error::Error;
 
 use args::{Cli, Command};
+use supervise::supervised;
 
 /// What the process prints on stdout, and its exit code.
 type Printed = Result<(String, u8), Error>;
@@ -25,10 +28,18 @@ type Printed = Result<(String, u8), Error>;
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Worker(a)) = &cli.command {
+        // Ctrl-C ends it at once.
+        return ExitCode::from(u8::from(isolate::work(a).is_err()));
+    }
+    let child = cli.command.as_ref().is_some_and(Command::supervised);
     // The first Ctrl-C (or SIGTERM, SIGHUP) stops cleanly, a second one at once.
-    let handler = || {
+    let handler = move || {
         if progress::CANCELLED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
+        }
+        if child {
+            return;
         }
         eprintln!("\nstopping (press Ctrl-C again to stop at once) …");
     };
@@ -37,9 +48,16 @@ pub fn main() -> ExitCode {
     }
     let outcome = match &cli.command {
         Some(Command::Inspect(a)) => unless_interrupted(inspect::run(a)),
-        Some(Command::Eval(a)) => unless_interrupted(eval::run(a)),
-        Some(Command::Verify(a)) => unless_interrupted(verify::run(a)),
+        Some(Command::Eval(a)) => supervised(&a.runtime.limits, &[&a.model], || {
+            unless_interrupted(eval::run(a))
+        }),
+        Some(Command::Verify(a)) => {
+            supervised(&a.runtime.limits, &[&a.reference, &a.candidate], || {
+                unless_interrupted(verify::run(a))
+            })
+        }
         Some(Command::Check(a)) => unless_interrupted(check::run(a)),
+        Some(Command::Worker(_)) => Ok((String::new(), 0)),
         None => prune::run(&cli.prune),
     };
     match outcome {

@@ -16,13 +16,15 @@ use onnx_bnnprune::verify::{Runtime, RuntimeError};
 use super::args::{
     FormatName, MethodName, OptimizerName, PruneArgs, RemovalName, ResidualName, ScheduleName,
 };
+use super::isolate::tried;
 use super::progress::Terminal;
-use super::shared::{runtime, source_of};
+use super::shared::source_of;
 use super::{Printed, targets};
 
 /// Prunes a model.
 pub fn run(args: &PruneArgs) -> Printed {
-    run_in(args, || runtime(&args.runtime))
+    let input = args.input.clone().unwrap_or_default();
+    run_in(args, || tried(&args.runtime, &input)).map_err(|e| e.about(&input))
 }
 
 /// The main job, verified in the runtime that `open` gives.

@@ -5,7 +5,7 @@
 /// activation of one image of a real network comes near it.
 const MAX_ELEMENTS: usize = 1 << 28;
 /// Elements read and written by constant evaluation in a model of any size...
-const BASE_WORK: usize = 1 << 27;
+const BASE_WORK: usize = 1 << 25;
 /// ...and further ones for each element that the file itself holds: a chain of a dozen operators
 /// from latents to weights, several times over.
 const WORK_PER_ELEMENT: usize = 64;

@@ -1,5 +1,4 @@
 //! Weights in files beside the model: inside its folder, of the right length, each byte once.
-#![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _, SeekFrom};

@@ -1,5 +1,4 @@
 //! What decoding a file would take in memory, found without decoding it.
-#![forbid(unsafe_code)]
 
 use std::mem::size_of;
 

@@ -1,5 +1,4 @@
 //! Reading a model file: bounds before decoding, external data, what was not understood.
-#![forbid(unsafe_code)]
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@ mod given;
 mod identity;
 mod images;
 mod job;
+mod memory;
 mod normal;
 mod proof;
 mod summary;
@@ -188,6 +189,7 @@ fn through(
         None => None,
     };
     report.seconds = start.elapsed().as_secs_f64();
+    report.peak_memory_bytes = memory::peak_memory();
     Ok(report)
 }
 

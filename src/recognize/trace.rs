@@ -32,6 +32,8 @@ pub(super) struct Traced {
     pub binarizer: Binarizer,
     /// What explicit `Pad`s between binariser and layer write.
     pub padding: Option<f32>,
+    /// What the binariser's values are multiplied by on the way.
+    factor: f32,
 }
 
 /// The binariser behind `t`, through operators that keep its values what they are.
@@ -46,32 +48,45 @@ fn follow(
     branches: &mut usize,
 ) -> Option<Traced> {
     let mut padding: Option<f32> = None;
+    // On the whole way, and up to the padding.
+    let (mut factor, mut unpadded) = (1.0, 1.0);
     loop {
         if let Some(binarizer) = binarizer_of(graph, facts, t) {
             // A border of another value than the binariser's own (or nothing) makes more levels.
-            let alien = padding.is_some_and(|p| p != 0.0 && p.abs() != binarizer.scale());
+            let alien = padding
+                .is_some_and(|p| p != 0.0 && p.abs() != binarizer.scale() * f32::abs(unpadded));
             if alien {
                 return None;
             }
-            return Some(Traced { binarizer, padding });
+            return Some(Traced {
+                binarizer,
+                padding,
+                factor,
+            });
         }
         let n = graph.producer(t)?;
         let op = graph.node(n).op();
         match op {
             "Pad" => match (pad_value(graph, facts, n)?, padding) {
-                (Some(v), None) => padding = Some(v),
+                (Some(v), None) => (padding, unpadded) = (Some(v), 1.0),
                 (Some(v), Some(p)) if v != p => return None,
                 _ => {}
             },
             "Concat" => {
                 let found = concat(graph, facts, n, branches)?;
+                let size = found.binarizer.scale() * f32::abs(unpadded * found.factor);
+                if padding.is_some_and(|p| p != 0.0 && p.abs() != size) {
+                    return None;
+                }
                 return Some(Traced {
                     padding: padding.or(found.padding),
+                    factor: factor * found.factor,
                     ..found
                 });
             }
             "Mul" | "Div" if scaled(graph, facts, t, op).is_some() => {
-                t = scaled(graph, facts, t, op)?;
+                let (data, by) = scaled(graph, facts, t, op)?;
+                (t, factor, unpadded) = (data, factor * by, unpadded * by);
                 continue;
             }
             _ if TRANSPARENT.contains(&op) => {}
@@ -88,18 +103,25 @@ fn follow(
                     _ => "k-bit",
                 };
                 let binarizer = Binarizer { kind, ..binarizer };
-                return Some(Traced { binarizer, padding });
+                return Some(Traced {
+                    binarizer,
+                    padding,
+                    factor,
+                });
             }
         }
         t = graph.input_of(n, 0)?;
     }
 }
 
-/// The data of a node that multiplies or divides them by one number.
-fn scaled(graph: &Graph<'_>, facts: &Facts, t: TensorId, op: &str) -> Option<TensorId> {
+/// The data of a node that multiplies or divides them by one number, and what they are multiplied
+/// by.
+fn scaled(graph: &Graph<'_>, facts: &Facts, t: TensorId, op: &str) -> Option<(TensorId, f32)> {
     let found = with_constant(graph, facts, t, op)?;
     let c = uniform(facts, found.constant)?;
-    (c != 0.0 && c.is_finite() && !(op == "Div" && found.swapped)).then_some(found.data)
+    let by = if op == "Div" { 1.0 / c } else { c };
+    let usable = by != 0.0 && by.is_finite() && !(op == "Div" && found.swapped);
+    usable.then_some((found.data, by))
 }
 
 /// All inputs of a `Concat`, if they are binarised to the same values.
@@ -112,7 +134,8 @@ fn concat(graph: &Graph<'_>, facts: &Facts, n: NodeId, branches: &mut usize) -> 
             None => first = Some(found),
             Some(f) => {
                 let (a, b) = (&f.binarizer, &found.binarizer);
-                if a.form != b.form || a.scale() != b.scale() || a.zero != b.zero {
+                let same = a.form == b.form && a.scale() == b.scale() && a.zero == b.zero;
+                if !same || f.factor != found.factor {
                     return None;
                 }
             }

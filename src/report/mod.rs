@@ -1,11 +1,13 @@
 //! What a run says of itself: JSON with stable keys, and a table for the terminal.
 
+mod evaluation;
 mod inspect;
 mod schema;
 mod table;
 mod text;
 mod verification;
 
+pub use evaluation::{ClassEntry, ConfusedEntry, Evaluation, LatencyEntry};
 pub use inspect::{GroupEntry, Inspection, LayerEntry};
 pub use schema::{
     AccuracyReport, FileReport, LatencyReport, LayerReport, NormalisedReport, Report, Totals,

@@ -37,6 +37,8 @@ pub struct Report {
     pub seed: u64,
     /// Wall-clock time of the run.
     pub seconds: f64,
+    /// The most memory that the process held, its runtime included; absent where that is not known.
+    pub peak_memory_bytes: Option<u64>,
     /// What the user should know, one line each.
     pub notes: Vec<String>,
     /// What masking changed in the model, one line each.

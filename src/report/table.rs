@@ -189,7 +189,10 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
             ),
         ));
     }
-    lines.push(("time", format!("{:.1} s", report.seconds)));
+    let memory = report.peak_memory_bytes.map_or(String::new(), |bytes| {
+        format!(", {} MiB of memory at most", grouped(bytes >> 20))
+    });
+    lines.push(("time", format!("{:.1} s{memory}", report.seconds)));
     lines
 }
 
@@ -261,6 +264,7 @@ mod tests {
                 ratio: 0.73,
             }),
             seconds: 61.5,
+            peak_memory_bytes: Some(445 << 20),
             ..Report::default()
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use serde::Serialize;
+
 use super::batched::BatchedSession;
 use super::runtime::RuntimeError;
 use super::samples::Samples;
@@ -27,10 +29,20 @@ impl Default for LatencyOptions {
     }
 }
 
-/// The median time of one run of each model, in milliseconds.
-///
-/// The models take turns, and which goes first alternates, so that a machine that gets slower or
-/// faster meanwhile treats them alike.
+/// How the times of a model's runs are distributed, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// Half of the runs took no longer.
+    pub median: f64,
+    /// 95 of 100 took no longer.
+    pub p95: f64,
+    /// The fastest.
+    pub min: f64,
+    /// The slowest.
+    pub max: f64,
+}
+
+/// The median time of one run of each model, in milliseconds. See [`latencies`].
 ///
 /// # Errors
 /// If a model can't be run on the samples.
@@ -39,6 +51,22 @@ pub fn latency_ms(
     samples: &Samples<'_>,
     options: &LatencyOptions,
 ) -> Result<Vec<f64>, RuntimeError> {
+    let found = latencies(models, samples, options)?;
+    Ok(found.iter().map(|latency| latency.median).collect())
+}
+
+/// How long a run of each model takes.
+///
+/// The models take turns, and which goes first alternates, so that a machine that gets slower or
+/// faster meanwhile treats them alike.
+///
+/// # Errors
+/// If a model can't be run on the samples.
+pub fn latencies(
+    models: &mut [&mut BatchedSession],
+    samples: &Samples<'_>,
+    options: &LatencyOptions,
+) -> Result<Vec<Latency>, RuntimeError> {
     let mut inputs = Vec::new();
     for model in models.iter() {
         // A model that insists on a batch size is timed at that size.
@@ -59,16 +87,27 @@ pub fn latency_ms(
             times[number].push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
-    Ok(times.into_iter().map(median).collect())
+    Ok(times.into_iter().map(distribution).collect())
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+fn distribution(mut times: Vec<f64>) -> Latency {
     times.sort_by(f64::total_cmp);
+    let (Some(&min), Some(&max)) = (times.first(), times.last()) else {
+        return Latency::default();
+    };
     let middle = times.len() / 2;
-    match times.as_slice() {
-        [] => 0.0,
-        all if all.len() % 2 == 1 => all[middle],
-        all => (all[middle - 1] + all[middle]) / 2.0,
+    let median = match times.len() % 2 {
+        1 => times[middle],
+        _ => (times[middle - 1] + times[middle]) / 2.0,
+    };
+    // The nearest rank.
+    let rank = (times.len() * 95).div_ceil(100);
+    let p95 = times[rank.saturating_sub(1)];
+    Latency {
+        median,
+        p95,
+        min,
+        max,
     }
 }
 
@@ -77,8 +116,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn medians() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+    fn distributions() {
+        assert_eq!(distribution(vec![3.0, 1.0, 2.0]).median, 2.0);
+        assert_eq!(distribution(vec![4.0, 1.0, 2.0, 3.0]).median, 2.5);
+        let times: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        let found = distribution(times);
+        assert_eq!((found.min, found.p95, found.max), (1.0, 95.0, 100.0));
+        assert_eq!(distribution(vec![7.0]).p95, 7.0);
     }
 }

@@ -31,6 +31,15 @@ pub enum RuntimeError {
         /// What it said.
         reason: String,
     },
+    /// The process that the runtime ran in (see [`super::Isolated`]) came to no good end: a crash,
+    /// or a limit of time or memory.
+    #[error("the process that ran {runtime} {reason}")]
+    Died {
+        /// The runtime's name.
+        runtime: &'static str,
+        /// How it ended.
+        reason: String,
+    },
     /// The model's inputs or outputs are not what the caller needs.
     #[error("{0}")]
     Interface(String),

@@ -6,6 +6,7 @@ use ndarray_rand::rand::{Rng as _, SeedableRng};
 use ndarray_rand::rand_distr::{Distribution, StandardNormal};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
+use serde::{Deserialize, Serialize};
 
 use super::ort::OrtRuntime;
 use super::runtime::{RuntimeError, SessionOptions, first_line};
@@ -15,7 +16,7 @@ use super::samples::Samples;
 const MAX_ELEMENTS: usize = 1 << 28;
 
 /// What came of a run on made-up inputs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Trial {
     /// It ran.
     Ran {
@@ -29,7 +30,7 @@ pub enum Trial {
 }
 
 /// What an output held.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialOutput {
     /// Name in the graph.
     pub name: String,

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::ConvGeometry;
+use crate::autograd::parallel::wide;
 
 /// Along one axis, the outputs for which a kernel position lies inside the image, and where.
 struct Overlap {
@@ -120,7 +121,7 @@ pub(super) fn col2im(g: &ConvGeometry, col: &[f32], count: usize, group: usize, 
             for (outputs, inputs) in taps.lines(b) {
                 let (source, out) = (&source[outputs], &mut x[inputs]);
                 if g.stride[1] == 1 {
-                    out.iter_mut().zip(source).for_each(|(o, s)| *o += *s);
+                    wide(|| out.iter_mut().zip(source).for_each(|(o, s)| *o += *s));
                 } else {
                     let out = out.iter_mut().step_by(g.stride[1]);
                     out.zip(source).for_each(|(o, s)| *o += *s);

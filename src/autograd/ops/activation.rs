@@ -6,7 +6,7 @@ use super::{Backward, Context, Op, Saved, ShapeError};
 use crate::autograd::broadcast::{Broadcast, sum_to};
 use crate::autograd::channelwise::ChannelMap;
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::{map, update, zip};
+use crate::autograd::parallel::{map, update, wide, zip};
 use crate::autograd::param::ParamKind;
 
 /// `x` where positive, else `slope · x`.
@@ -64,12 +64,14 @@ impl ChannelMap for Leaky {
     fn forward(&self, _: usize, x: &mut [f32]) {
         let slope = self.slope;
         match slope {
-            0.0 => x
-                .iter_mut()
-                .for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
-            _ => x
-                .iter_mut()
-                .for_each(|x| *x = if *x < 0.0 { slope * *x } else { *x }),
+            0.0 => wide(|| {
+                x.iter_mut()
+                    .for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x });
+            }),
+            _ => wide(|| {
+                x.iter_mut()
+                    .for_each(|x| *x = if *x < 0.0 { slope * *x } else { *x });
+            }),
         }
     }
 
@@ -77,7 +79,7 @@ impl ChannelMap for Leaky {
         let slope = self.slope;
         let pairs = grad.iter_mut().zip(x);
         // A factor instead of a choice: signs are not predictable.
-        pairs.for_each(|(g, &x)| *g *= if x > 0.0 { 1.0 } else { slope });
+        wide(|| pairs.for_each(|(g, &x)| *g *= if x > 0.0 { 1.0 } else { slope }));
     }
 }
 
@@ -153,14 +155,16 @@ impl ChannelMap for Slopes {
 
     fn forward(&self, channel: usize, x: &mut [f32]) {
         let slope = self.of(channel);
-        x.iter_mut()
-            .for_each(|x| *x = if *x < 0.0 { slope * *x } else { *x });
+        wide(|| {
+            x.iter_mut()
+                .for_each(|x| *x = if *x < 0.0 { slope * *x } else { *x });
+        });
     }
 
     fn backward(&self, channel: usize, x: &[f32], grad: &mut [f32]) {
         let slope = self.of(channel);
         let pairs = grad.iter_mut().zip(x);
-        pairs.for_each(|(g, &x)| *g *= if x > 0.0 { 1.0 } else { slope });
+        wide(|| pairs.for_each(|(g, &x)| *g *= if x > 0.0 { 1.0 } else { slope }));
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Backward, Context, Op, Saved, ShapeError};
 use crate::autograd::broadcast::Broadcast;
 use crate::autograd::channelwise::ChannelMap;
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::{map, update};
+use crate::autograd::parallel::{map, update, wide};
 use crate::autograd::param::ParamKind;
 
 /// One value where x is above a threshold, one below, and one at it. The gradient is the
@@ -30,6 +30,7 @@ impl Binarize {
     }
 
     /// In selections without branches: signs are not predictable.
+    #[inline(always)]
     fn value(&self, x: f32, threshold: f32) -> f32 {
         let [below, at, above] = self.values;
         let y = if x > threshold { above } else { at };
@@ -39,6 +40,7 @@ impl Binarize {
     }
 
     /// The straight-through estimator.
+    #[inline(always)]
     fn slope(&self, x: f32, threshold: f32) -> f32 {
         let slope = (self.values[2] - self.values[0]) / 2.0;
         if (x - threshold).abs() <= 1.0 {
@@ -127,13 +129,15 @@ struct At<'a> {
 
 impl ChannelMap for At<'_> {
     fn forward(&self, _: usize, x: &mut [f32]) {
-        x.iter_mut()
-            .for_each(|x| *x = self.op.value(*x, self.threshold));
+        wide(|| {
+            x.iter_mut()
+                .for_each(|x| *x = self.op.value(*x, self.threshold));
+        });
     }
 
     fn backward(&self, _: usize, x: &[f32], grad: &mut [f32]) {
         let pairs = grad.iter_mut().zip(x);
-        pairs.for_each(|(g, &x)| *g *= self.op.slope(x, self.threshold));
+        wide(|| pairs.for_each(|(g, &x)| *g *= self.op.slope(x, self.threshold)));
     }
 }
 

@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use super::{Backward, Context, Op, Saved, ShapeError};
 use crate::autograd::channelwise::ChannelMap;
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::{map, update};
+use crate::autograd::parallel::{map, update, wide};
 use crate::autograd::param::ParamKind;
 
 /// `min(max(x, low), high)`; the gradient passes where x lies within the bounds.
@@ -62,15 +62,17 @@ impl Op for Clip {
 
 impl ChannelMap for Clip {
     fn forward(&self, _: usize, x: &mut [f32]) {
-        x.iter_mut().for_each(|x| *x = self.clip(*x));
+        wide(|| x.iter_mut().for_each(|x| *x = self.clip(*x)));
     }
 
     fn backward(&self, _: usize, x: &[f32], grad: &mut [f32]) {
         let (low, high) = (self.low, self.high);
-        for (g, &x) in grad.iter_mut().zip(x) {
-            let inside = (x >= low) & (x <= high);
-            *g = if inside { *g } else { 0.0 };
-        }
+        wide(|| {
+            for (g, &x) in grad.iter_mut().zip(x) {
+                let inside = (x >= low) & (x <= high);
+                *g = if inside { *g } else { 0.0 };
+            }
+        });
     }
 }
 
