@@ -105,7 +105,7 @@ pub enum Error {
     Interrupted,
     /// Stopped by the user while learning was not saved.
     #[error(
-        "interrupted; the output was not written, and what was learned is lost; with --checkpoint DIR it is kept"
+        "interrupted; nothing was written; with --checkpoint DIR, the same command would go on from where it was stopped"
     )]
     Unsaved,
     /// Stopped by the user, with a checkpoint in this folder.

@@ -216,7 +216,7 @@ fn a_run_stopped_without_checkpoint_names_the_option() {
     std::thread::sleep(Duration::from_secs(2));
     let (status, stderr) = stopped_by("-INT", child);
     assert_eq!(status.code(), Some(130), "{stderr}");
-    assert!(stderr.contains("the output was not written"), "{stderr}");
+    assert!(stderr.contains("nothing was written"), "{stderr}");
     assert!(stderr.contains("--checkpoint DIR"), "{stderr}");
     assert!(!run.at("out.onnx").exists() && !run.at("masks.json").exists());
 }
