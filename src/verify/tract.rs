@@ -169,7 +169,7 @@ impl Session for TractSession {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Build;
-    use super::super::{BatchedSession, OrtRuntime, Samples, compare};
+    use super::super::{BatchedSession, OrtRuntime, Samples, Tolerance, compare};
     use super::*;
 
     #[test]
@@ -188,7 +188,8 @@ mod tests {
         let ort = OrtRuntime::new(None).expect("ONNX Runtime for the tests");
         let (mut reference, mut candidate) = (load(&ort), load(&TractRuntime));
         let samples = Samples::Random { seed: 1, count: 11 };
-        let found = compare(&mut reference, &mut candidate, &samples, 4).unwrap();
+        let tolerance = Tolerance::default();
+        let found = compare(&mut reference, &mut candidate, &samples, 4, tolerance).unwrap();
         assert_eq!((found.samples, found.offending.len()), (11, 0));
         assert!(
             TractRuntime
