@@ -1,27 +1,21 @@
 //! Findings for the terminal: a table of files, then a line for each finding.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
+use comfy_table::CellAlignment;
 
 use super::stages::FileReport;
-use crate::report::{bytes, grouped, short};
+use crate::report::{bytes, grouped, ruled, short};
 
 /// Writes reports for people.
 pub fn render(reports: &[FileReport]) -> String {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
-        .remove_style(TableComponent::HorizontalLines)
-        .remove_style(TableComponent::MiddleIntersections)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header([
-            "file",
-            "opset",
-            "binary layers",
-            "filters",
-            "MACs",
-            "bytes",
-            "result",
-        ]);
+    let mut table = ruled(&[
+        "file",
+        "opset",
+        "binary layers",
+        "filters",
+        "MACs",
+        "bytes",
+        "result",
+    ]);
     for report in reports {
         table.add_row(row(report));
     }

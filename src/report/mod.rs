@@ -13,5 +13,6 @@ pub use schema::{
     AccuracyReport, FileReport, LatencyReport, LayerReport, NormalisedReport, Report, Totals,
 };
 pub use table::render;
+pub(crate) use table::ruled;
 pub(crate) use text::{bytes, grouped, short};
 pub use verification::render_verification;

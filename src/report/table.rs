@@ -35,7 +35,8 @@ pub fn render(report: &Report) -> String {
     text
 }
 
-fn layer_table(report: &Report) -> Table {
+/// An empty table with a rule above, below, and under the header.
+pub(crate) fn ruled(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
@@ -43,7 +44,12 @@ fn layer_table(report: &Report) -> Table {
         .remove_style(TableComponent::MiddleIntersections)
         // The width depends on the content alone: the same run prints the same text everywhere.
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(["layer", "filters", "MACs", "binary operations", "bytes"]);
+        .set_header(header);
+    table
+}
+
+fn layer_table(report: &Report) -> Table {
+    let mut table = ruled(&["layer", "filters", "MACs", "binary operations", "bytes"]);
     for layer in &report.layers {
         let name = match layer.binary {
             true => shortened(&layer.name, NAME_WIDTH),

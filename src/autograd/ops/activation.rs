@@ -31,19 +31,16 @@ impl Op for Leaky {
         _: Context,
     ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let slope = self.slope;
-        // Relu by comparison, not by product: 0 · infinity is not 0.
         let y = match slope {
-            0.0 => map(inputs[0], |x| if x < 0.0 { 0.0 } else { x }),
-            _ => map(inputs[0], |x| if x < 0.0 { slope * x } else { x }),
+            0.0 => map(inputs[0], relu),
+            _ => map(inputs[0], |x| line(x, slope)),
         };
         Ok((y, Saved::Nothing))
     }
 
     fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
         let slope = self.slope;
-        update(&mut grad, pass.input(0), |g, x| {
-            g * if x > 0.0 { 1.0 } else { slope }
-        });
+        update(&mut grad, pass.input(0), |g, x| g * gradient(x, slope));
         vec![Some(grad)]
     }
 
@@ -65,12 +62,10 @@ impl ChannelMap for Leaky {
         let slope = self.slope;
         match slope {
             0.0 => wide(|| {
-                x.iter_mut()
-                    .for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x });
+                x.iter_mut().for_each(|x| *x = relu(*x));
             }),
             _ => wide(|| {
-                x.iter_mut()
-                    .for_each(|x| *x = if *x < 0.0 { slope * *x } else { *x });
+                x.iter_mut().for_each(|x| *x = line(*x, slope));
             }),
         }
     }
@@ -78,8 +73,7 @@ impl ChannelMap for Leaky {
     fn backward(&self, _: usize, x: &[f32], grad: &mut [f32]) {
         let slope = self.slope;
         let pairs = grad.iter_mut().zip(x);
-        // A factor instead of a choice: signs are not predictable.
-        wide(|| pairs.for_each(|(g, &x)| *g *= if x > 0.0 { 1.0 } else { slope }));
+        wide(|| pairs.for_each(|(g, &x)| *g *= gradient(x, slope)));
     }
 }
 
@@ -103,7 +97,7 @@ impl Op for PRelu {
     ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let (x, slope) = (inputs[0], inputs[1]);
         let b = Broadcast::into(slope.shape(), x.shape())?;
-        let y = b.zip(x, slope, |x, s| if x < 0.0 { s * x } else { x });
+        let y = b.zip(x, slope, line);
         Ok((y, Saved::Nothing))
     }
 
@@ -115,7 +109,7 @@ impl Op for PRelu {
         });
         let grad_x = pass.wanted[0].then(|| {
             let b = Broadcast::into(slope.shape(), x.shape()).expect("shapes of the forward pass");
-            let factor = b.zip(x, slope, |x, s| if x > 0.0 { 1.0 } else { s });
+            let factor = b.zip(x, slope, gradient);
             let mut grad = grad;
             update(&mut grad, &factor, |g, f| g * f);
             grad
@@ -156,16 +150,32 @@ impl ChannelMap for Slopes {
     fn forward(&self, channel: usize, x: &mut [f32]) {
         let slope = self.of(channel);
         wide(|| {
-            x.iter_mut()
-                .for_each(|x| *x = if *x < 0.0 { slope * *x } else { *x });
+            x.iter_mut().for_each(|x| *x = line(*x, slope));
         });
     }
 
     fn backward(&self, channel: usize, x: &[f32], grad: &mut [f32]) {
         let slope = self.of(channel);
         let pairs = grad.iter_mut().zip(x);
-        wide(|| pairs.for_each(|(g, &x)| *g *= if x > 0.0 { 1.0 } else { slope }));
+        wide(|| pairs.for_each(|(g, &x)| *g *= gradient(x, slope)));
     }
+}
+
+/// By comparison, not by product: 0 · infinity is not 0.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+#[inline(always)]
+fn line(x: f32, slope: f32) -> f32 {
+    if x < 0.0 { slope * x } else { x }
+}
+
+/// That of [`line`] with respect to x; a factor, as signs are not predictable for a branch.
+#[inline(always)]
+fn gradient(x: f32, slope: f32) -> f32 {
+    if x > 0.0 { 1.0 } else { slope }
 }
 
 pub(super) fn import_relu(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {

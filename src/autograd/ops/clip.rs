@@ -16,6 +16,14 @@ struct Clip {
 }
 
 impl Clip {
+    /// What is left of the gradient `g`.
+    #[inline(always)]
+    fn passed(&self, x: f32, g: f32) -> f32 {
+        let inside = (x >= self.low) & (x <= self.high);
+        if inside { g } else { 0.0 }
+    }
+
+    #[inline(always)]
     fn clip(&self, x: f32) -> f32 {
         let x = if x < self.low { self.low } else { x };
         if x > self.high { self.high } else { x }
@@ -40,10 +48,7 @@ impl Op for Clip {
     }
 
     fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
-        let range = self.low..=self.high;
-        update(&mut grad, pass.input(0), |g, x| {
-            if range.contains(&x) { g } else { 0.0 }
-        });
+        update(&mut grad, pass.input(0), |g, x| self.passed(x, g));
         vec![Some(grad)]
     }
 
@@ -66,13 +71,8 @@ impl ChannelMap for Clip {
     }
 
     fn backward(&self, _: usize, x: &[f32], grad: &mut [f32]) {
-        let (low, high) = (self.low, self.high);
-        wide(|| {
-            for (g, &x) in grad.iter_mut().zip(x) {
-                let inside = (x >= low) & (x <= high);
-                *g = if inside { *g } else { 0.0 };
-            }
-        });
+        let pairs = grad.iter_mut().zip(x);
+        wide(|| pairs.for_each(|(g, &x)| *g = self.passed(x, *g)));
     }
 }
 
