@@ -80,6 +80,7 @@ fn conv(c: &mut Criterion) {
         let mode = Mode {
             batch_statistics_from: None,
             wanted: Some(&wanted),
+            ..Mode::default()
         };
         let run = || {
             network

@@ -36,6 +36,7 @@ fn step(
     let mode = Mode {
         batch_statistics_from: regularizer.is_none().then_some(cut.step),
         wanted: Some(wanted),
+        ..Mode::default()
     };
     let trace = network
         .forward(cut, network.end(), mode)

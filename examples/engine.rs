@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use ndarray::ArrayD;
 use onnx_bnnprune::autograd::loss::cross_entropy;
 use onnx_bnnprune::autograd::{
-    Cut, MaskSpec, Mode, Network, Optimizer, ParamKind, Rule, Schedule, StepId,
+    Cut, MaskSpec, Mode, Network, Optimizer, ParamKind, Precision, Rule, Schedule, StepId,
 };
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::pipeline::View;
@@ -32,6 +32,9 @@ struct Args {
     /// Timed steps.
     #[arg(long, default_value_t = 5, global = true)]
     repeat: usize,
+    /// Gradients of binary layers in 8 bits.
+    #[arg(long, global = true)]
+    int8: bool,
     /// Threads.
     #[arg(long, default_value_t = 2, global = true)]
     threads: usize,
@@ -121,9 +124,15 @@ fn run(args: &Args) -> Result<(), Failure> {
         if matches!(args.phase, Phase::Inference) {
             std::hint::black_box(network.infer(x.clone())?);
         } else {
-            let statistics = mask.is_none().then_some(StepId(0));
-            let (loss, gradient) =
-                step(&mut network, &cut, &labels, statistics, &wanted, &mut adam)?;
+            let mode = Mode {
+                batch_statistics_from: mask.is_none().then_some(StepId(0)),
+                wanted: Some(&wanted),
+                gradients: match args.int8 {
+                    true => Precision::Int8,
+                    false => Precision::F32,
+                },
+            };
+            let (loss, gradient) = step(&mut network, &cut, &labels, mode, &mut adam)?;
             first_loss.get_or_insert(loss);
             let gradient = mask.and_then(|m| gradient.get(m).cloned());
             first_gradient =
@@ -145,14 +154,9 @@ fn step(
     network: &mut Network,
     cut: &Cut,
     labels: &[usize],
-    batch_statistics_from: Option<StepId>,
-    wanted: &onnx_bnnprune::autograd::Wanted,
+    mode: Mode<'_>,
     optimizer: &mut Optimizer,
 ) -> Result<(f32, onnx_bnnprune::autograd::Gradients), Failure> {
-    let mode = Mode {
-        batch_statistics_from,
-        wanted: Some(wanted),
-    };
     let trace = network.forward(cut, network.end(), mode)?;
     let logits = trace.value(network.logits()).ok_or("no logits")?;
     let loss = cross_entropy(logits, labels);

@@ -73,7 +73,7 @@ impl Network {
         };
         let mode = Mode {
             batch_statistics_from: Some(from),
-            wanted: None,
+            ..Mode::default()
         };
         let mut pooled: BTreeMap<StepId, Pooled> = BTreeMap::new();
         for batch in batches {

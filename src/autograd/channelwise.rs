@@ -4,6 +4,7 @@
 use ndarray::ArrayD;
 use rayon::prelude::*;
 
+use super::memory::buffer;
 use super::ops::{BatchStatistics, Saved};
 use super::parallel::{Planes, array, plane_sums, slice, slice_mut, wide};
 
@@ -110,7 +111,7 @@ impl Chain<'_> {
         let planes = Planes::around(x.shape(), 1);
         let count = planes.outer * planes.inner;
         let n = count.max(1) as f64;
-        let mut out = vec![0.0; x.len()];
+        let mut out = buffer(x.len());
         let x_data = slice(x);
         let measured: Vec<[f32; 2]> = by_channel(&mut out, planes)
             .into_par_iter()

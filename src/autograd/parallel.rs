@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use ndarray::{ArrayD, IxDyn};
 use rayon::prelude::*;
 
+use super::memory::buffer;
+
 /// Elements a task works on.
 const CHUNK: usize = 1 << 14;
 
@@ -35,7 +37,7 @@ pub(super) fn array(shape: &[usize], data: Vec<f32>) -> ArrayD<f32> {
 
 /// `f` of each element.
 pub(super) fn map(x: &ArrayD<f32>, f: impl Fn(f32) -> f32 + Sync) -> ArrayD<f32> {
-    let mut out = vec![0.0; x.len()];
+    let mut out = buffer(x.len());
     out.par_chunks_mut(CHUNK)
         .zip(slice(x).par_chunks(CHUNK))
         .for_each(|(o, x)| wide(|| o.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x))));
@@ -48,7 +50,7 @@ pub(super) fn zip(
     b: &ArrayD<f32>,
     f: impl Fn(f32, f32) -> f32 + Sync,
 ) -> ArrayD<f32> {
-    let mut out = vec![0.0; a.len()];
+    let mut out = buffer(a.len());
     out.par_chunks_mut(CHUNK)
         .zip(slice(a).par_chunks(CHUNK))
         .zip(slice(b).par_chunks(CHUNK))
@@ -91,9 +93,10 @@ impl Planes {
         &data[start..start + self.inner]
     }
 
-    /// `f(channel, input plane, output plane)` for each plane of `inner` elements.
+    /// `f(channel, input plane, output plane)` for each plane of `inner` elements; `f` overwrites all
+    /// of it.
     pub fn map(self, x: &ArrayD<f32>, f: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> ArrayD<f32> {
-        let mut out = vec![0.0; x.len()];
+        let mut out = buffer(x.len());
         let block = self.block();
         if block > 0 {
             out.par_chunks_mut(block)

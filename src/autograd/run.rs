@@ -8,11 +8,12 @@ use ndarray::ArrayD;
 
 use super::binary::BinaryId;
 use super::integer::Inference;
+use super::memory::{recycle_array, recycle_value};
 use super::network::{Input, Network, StepId, ValueId};
 use super::ops::{Backward, Context, Saved};
 use super::parallel::update;
 use super::param::ParamId;
-use super::trace::{Cut, Gradients, Mode, Record, RunError, Trace, Wanted};
+use super::trace::{Cut, Gradients, Mode, Precision, Record, RunError, Trace, Wanted};
 
 impl Network {
     /// A set of parameters.
@@ -62,6 +63,7 @@ impl Network {
             steps: Vec::with_capacity(end.0 - start.0),
             fused: BTreeMap::new(),
             params,
+            gradients: mode.gradients,
         };
         for (v, x) in &from.values {
             if let Some(slot) = trace.values.get_mut(v.0) {
@@ -89,12 +91,12 @@ impl Network {
                         && last_read[v.0] == Some(k)
                         && !kept[v.0]
                     {
-                        trace.values[v.0] = None;
+                        recycle_value(trace.values[v.0].take());
                     }
                 }
                 let output = self.steps[k].output;
                 if last_read[output.0].is_none() && !kept[output.0] && k + 1 != end.0 {
-                    trace.values[output.0] = None;
+                    recycle_value(trace.values[output.0].take());
                 }
             }
         }
@@ -273,7 +275,17 @@ impl Network {
                 saved: &record.saved,
                 wanted: &record.wanted,
             };
-            let grads = step.op.backward(&pass, grad).into_iter();
+            let rounded = match trace.gradients {
+                Precision::F32 => None,
+                Precision::Int8 => self.rounded_backward(step, &pass, &grad),
+            };
+            let grads = match rounded {
+                Some(grads) => {
+                    recycle_array(grad);
+                    grads
+                }
+                None => step.op.backward(&pass, grad),
+            };
             let wanted = record.wanted.iter();
             for ((input, grad), wanted) in step.inputs.iter().zip(grads).zip(wanted) {
                 let Some(grad) = grad.filter(|_| *wanted) else {
@@ -343,7 +355,10 @@ impl Network {
 
 fn accumulate(slot: &mut Option<ArrayD<f32>>, grad: ArrayD<f32>) {
     match slot {
-        Some(sum) => update(sum, &grad, |a, b| a + b),
+        Some(sum) => {
+            update(sum, &grad, |a, b| a + b);
+            recycle_array(grad);
+        }
         None => *slot = Some(grad),
     }
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ndarray::{ArrayD, Axis};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::binary::BinaryId;
+use super::memory::recycle_value;
 use super::network::{StepId, ValueId};
 use super::ops::{BatchStatistics, Saved};
 use super::parallel::{array, slice, update};
@@ -114,6 +116,21 @@ pub struct Mode<'a> {
     pub batch_statistics_from: Option<StepId>,
     /// Keep what the backward pass to these parameters needs.
     pub wanted: Option<&'a Wanted>,
+    /// How binary layers compute gradients.
+    pub gradients: Precision,
+}
+
+/// With which numbers binary layers compute gradients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// In single precision: the reference.
+    #[default]
+    F32,
+    /// The gradient of a layer's output is rounded to 8 bits, by chance up or down so that it is
+    /// right on average, and what follows from it is computed on integers. Layers with strides or
+    /// groups stay in single precision.
+    Int8,
 }
 
 /// A set of parameters whose gradients are wanted.
@@ -142,6 +159,13 @@ pub struct Trace {
     pub(super) fused: BTreeMap<usize, usize>,
     /// The wanted parameters.
     pub(super) params: Vec<bool>,
+    pub(super) gradients: Precision,
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.values.drain(..).for_each(recycle_value);
+    }
 }
 
 /// What one step leaves behind.

@@ -314,6 +314,9 @@ pub struct PruneArgs {
     /// Decay of the learning rate over a stage
     #[arg(long, value_enum, default_value_t, help_heading = "Training")]
     pub lr_schedule: ScheduleName,
+    /// Numbers with which binary layers compute gradients
+    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    pub gradients: PrecisionName,
     /// Images per step
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
@@ -380,6 +383,16 @@ pub enum ScheduleName {
     Exponential,
     /// No decay
     Constant,
+}
+
+/// Values of `--gradients`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionName {
+    /// Single precision
+    #[default]
+    F32,
+    /// 8 bits, rounded up or down by chance: faster, somewhat noisier
+    Int8,
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use onnx_bnnprune::autograd::Precision;
 use onnx_bnnprune::checkpoint::{self, Plan};
 use onnx_bnnprune::data::Augment;
 use onnx_bnnprune::error::Error;
@@ -14,7 +15,8 @@ use onnx_bnnprune::subsidiary::{Amount, Decay, MainOptimizer, Rule, Selector};
 use onnx_bnnprune::verify::{Runtime, RuntimeError};
 
 use super::args::{
-    FormatName, MethodName, OptimizerName, PruneArgs, RemovalName, ResidualName, ScheduleName,
+    FormatName, MethodName, OptimizerName, PrecisionName, PruneArgs, RemovalName, ResidualName,
+    ScheduleName,
 };
 use super::isolate::tried;
 use super::progress::Terminal;
@@ -174,6 +176,10 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
             ScheduleName::Exponential => Decay::Exponential,
             ScheduleName::Cosine => Decay::Cosine,
             ScheduleName::Constant => Decay::Constant,
+        }),
+        gradients: Some(match args.gradients {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::Int8 => Precision::Int8,
         }),
         batch_size: args.batch_size,
         cache_mb: args.cache_mb,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::DataSource;
+use crate::autograd::Precision;
 use crate::checkpoint::Plan;
 use crate::data::Images;
 use crate::rewrite::{Removal, Residual};
@@ -97,6 +98,8 @@ pub struct Tuning {
     pub optimizer: Option<MainOptimizer>,
     /// See [`Options::decay`].
     pub decay: Option<Decay>,
+    /// See [`Options::gradients`].
+    pub gradients: Option<Precision>,
     /// See [`Options::batch_size`].
     pub batch_size: Option<usize>,
     /// See [`Options::cache_mb`].
@@ -124,6 +127,7 @@ impl Tuning {
             main_lr,
             optimizer,
             decay,
+            gradients,
             batch_size,
             cache_mb
         );

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::mask::Bounds;
+use crate::autograd::Precision;
 use crate::data::Augment;
 use crate::rewrite::{FilterMasks, Removal};
 
@@ -127,6 +128,8 @@ pub struct Options {
     pub optimizer: MainOptimizer,
     /// Decay of both learning rates over a phase.
     pub decay: Decay,
+    /// With which numbers binary layers compute gradients.
+    pub gradients: Precision,
     /// Images per step.
     pub batch_size: usize,
     /// Activations of the frozen layers are kept up to this size, in MiB; beyond it they are computed
@@ -175,6 +178,7 @@ impl Options {
             main_lr: 1e-3,
             optimizer: MainOptimizer::Adam,
             decay: Decay::Cosine,
+            gradients: Precision::F32,
             batch_size,
             cache_mb: 2048,
             augment: Augment::default(),

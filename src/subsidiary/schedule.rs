@@ -5,7 +5,7 @@ use super::error::TrainError;
 use super::stage::{self, StageReport};
 use super::trainer::Trainer;
 use super::{Excluded, Options, Selector, Unit, units};
-use crate::autograd::Network;
+use crate::autograd::{Network, release_memory};
 use crate::checkpoint::Checkpoint;
 use crate::data::Images;
 use crate::graph::Graph;
@@ -79,6 +79,7 @@ pub fn learn(
         trainer.retrain(&whole, options.final_epochs, "whole network")?;
     }
     trainer.finish()?;
+    release_memory();
     observer.end();
     let mut stages = Vec::new();
     let mut masks = FilterMasks::default();

@@ -89,6 +89,7 @@ impl Trainer<'_> {
             let mode = Mode {
                 batch_statistics_from: phase.batch_statistics.then_some(phase.span.from),
                 wanted: Some(&wanted),
+                gradients: options.gradients,
             };
             let trace = self.network.forward(&cut, self.network.end(), mode)?;
             let logits = trace

@@ -5,6 +5,7 @@ use ndarray::ArrayD;
 use crate::autograd::binary::BinaryId;
 use crate::autograd::kernels::ConvGeometry;
 use crate::autograd::kernels::packed::{Codes, SignWeight, WeightStrides, scaled, usable};
+use crate::autograd::memory::buffer;
 use crate::autograd::network::{Input, Network, Step};
 use crate::autograd::parallel::{array, slice};
 
@@ -94,7 +95,7 @@ impl IntegerLayer {
 
     /// The layer's output.
     pub fn forward(&self, form: &IntegerForm, x: &Codes) -> ArrayD<f32> {
-        let mut y = vec![0.0; form.output.iter().product()];
+        let mut y = buffer(form.output.iter().product());
         let factors = (&self.scale[..], &self.bias[..]);
         scaled(&form.geometry, x, &self.weight, factors, &mut y);
         array(&form.output, y)

@@ -1,6 +1,7 @@
 //! Binary layers on integers: a sum of ±1 is exact in any order, and what follows it up to the next
 //! binariser is one threshold per filter.
 
+mod backward;
 mod chain;
 mod infer;
 mod layer;

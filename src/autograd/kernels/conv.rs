@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::im2col::{col2im, im2col};
 use super::{Matrix, gemm};
+use crate::autograd::memory::Scratch;
 
 /// Sizes of a convolution `[N, C, H, W] → [N, O, OH, OW]`; pairs are (vertical, horizontal).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,15 +108,15 @@ impl ConvGeometry {
         x: &'a [f32],
         count: usize,
         group: usize,
-        buffer: &'a mut Vec<f32>,
+        buffer: &'a mut Scratch,
     ) -> Matrix<'a> {
         let (k, p) = (self.patch(), self.out_plane());
         if count == 1 && self.is_pointwise() {
             return Matrix::new(&x[group * k * p..(group + 1) * k * p], k, p);
         }
-        buffer.resize(k * count * p, 0.0);
-        im2col(self, x, count, group, buffer);
-        Matrix::new(buffer, k, count * p)
+        let columns = buffer.of(k * count * p);
+        im2col(self, x, count, group, columns);
+        Matrix::new(columns, k, count * p)
     }
 
     /// `[count, O, P]` of one group as `[O/g, count·P]`.
@@ -124,19 +125,20 @@ impl ConvGeometry {
         y: &'a [f32],
         count: usize,
         group: usize,
-        buffer: &'a mut Vec<f32>,
+        buffer: &'a mut Scratch,
     ) -> Matrix<'a> {
         let (o, p) = (self.filters_per_group(), self.out_plane());
         if count == 1 {
             return Matrix::new(&y[group * o * p..(group + 1) * o * p], o, p);
         }
-        buffer.clear();
-        for f in group * o..(group + 1) * o {
-            for image in y.chunks_exact(self.out_image()) {
-                buffer.extend_from_slice(&image[f * p..(f + 1) * p]);
+        let lines = buffer.of(o * count * p);
+        for (f, line) in (group * o..).zip(lines.chunks_exact_mut(count * p)) {
+            let images = y.chunks_exact(self.out_image());
+            for (image, to) in images.zip(line.chunks_exact_mut(p)) {
+                to.copy_from_slice(&image[f * p..(f + 1) * p]);
             }
         }
-        Matrix::new(buffer, o, count * p)
+        Matrix::new(lines, o, count * p)
     }
 }
 
@@ -165,7 +167,7 @@ pub fn conv_forward(
     y.par_chunks_mut(chunk * g.out_image())
         .zip(x.par_chunks(chunk * g.image()))
         .for_each_init(
-            || (Vec::new(), Vec::new()),
+            || (Scratch::default(), Scratch::default()),
             |(columns, product), (y, x)| {
                 let count = x.len() / g.image();
                 for group in 0..g.groups {
@@ -176,7 +178,7 @@ pub fn conv_forward(
                         gemm(y, weight, columns, 1.0, false);
                         continue;
                     }
-                    product.resize(o * count * p, 0.0);
+                    let product = product.of(o * count * p);
                     gemm(product, weight, columns, 1.0, false);
                     for (f, line) in product.chunks_exact(count * p).enumerate() {
                         let to = (group * o + f) * p;
@@ -211,7 +213,7 @@ pub fn conv_backward_input(g: &ConvGeometry, grad: &[f32], weight: &[f32], grad_
         .par_chunks_mut(chunk * g.image())
         .zip(grad.par_chunks(chunk * g.out_image()))
         .for_each_init(
-            || (Vec::new(), Vec::new()),
+            || (Scratch::default(), Scratch::default()),
             |(columns, lines), (grad_x, grad)| {
                 let count = grad.len() / g.out_image();
                 for group in 0..g.groups {
@@ -222,7 +224,7 @@ pub fn conv_backward_input(g: &ConvGeometry, grad: &[f32], weight: &[f32], grad_
                         gemm(out, weight, grad, 1.0, false);
                         continue;
                     }
-                    columns.resize(k * count * p, 0.0);
+                    let columns = columns.of(k * count * p);
                     gemm(columns, weight, grad, 1.0, false);
                     col2im(g, columns, count, group, grad_x);
                 }
@@ -248,7 +250,7 @@ pub fn conv_backward_weight(g: &ConvGeometry, x: &[f32], grad: &[f32], grad_weig
         .zip(grad.par_chunks(part * g.out_image()))
         .map(|(x, grad)| {
             let mut sum = vec![0.0; grad_weight.len()];
-            let (mut columns, mut lines) = (Vec::new(), Vec::new());
+            let (mut columns, mut lines) = (Scratch::default(), Scratch::default());
             for (x, grad) in x
                 .chunks(chunk * g.image())
                 .zip(grad.chunks(chunk * g.out_image()))

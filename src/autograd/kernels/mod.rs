@@ -7,6 +7,7 @@ mod conv;
 mod im2col;
 mod matmul;
 pub mod packed;
+pub mod rounded;
 
 pub use conv::{ConvGeometry, conv_backward_input, conv_backward_weight, conv_forward};
 pub use matmul::{Matrix, gemm, par_gemm};

@@ -46,8 +46,9 @@ impl ChannelMask {
             });
         }
         planes.map(x, |c, x, y| {
-            if factors[c] != 0.0 {
-                y.copy_from_slice(x);
+            match factors[c] {
+                0.0 => y.fill(0.0),
+                _ => y.copy_from_slice(x),
             }
         })
     }

@@ -9,6 +9,7 @@ use crate::autograd::kernels::packed::WeightStrides;
 use crate::autograd::kernels::{
     ConvGeometry, conv_backward_input, conv_backward_weight, conv_forward,
 };
+use crate::autograd::memory::{buffer, recycle_array};
 use crate::autograd::parallel::{Planes, array, slice};
 use crate::autograd::param::ParamKind;
 
@@ -114,7 +115,7 @@ impl Op for Conv {
         if x.ndim() == 3 {
             shape.remove(2);
         }
-        let mut y = vec![0.0; shape.iter().product()];
+        let mut y = buffer(shape.iter().product());
         conv_forward(&g, slice(x), slice(w), bias.map(|b| slice(b)), &mut y);
         Ok((array(&shape, y), Saved::Nothing))
     }
@@ -123,7 +124,7 @@ impl Op for Conv {
         let (x, w) = (pass.shapes[0], pass.shapes[1]);
         let g = self.geometry(x, w).expect("shapes of the forward pass");
         let grad_x = pass.wanted[0].then(|| {
-            let mut out = vec![0.0; x.iter().product()];
+            let mut out = buffer(x.iter().product());
             conv_backward_input(&g, slice(&grad), slice(pass.input(1)), &mut out);
             array(x, out)
         });
@@ -139,6 +140,7 @@ impl Op for Conv {
                 array(pass.shapes[2], sums.into_iter().map(|s| s as f32).collect())
             }));
         }
+        recycle_array(grad);
         grads
     }
 

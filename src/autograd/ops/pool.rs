@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::{Backward, Context, Op, Saved, ShapeError, check};
 use crate::autograd::import::{ImportError, Imported, NodeView};
 use crate::autograd::kernels::packed as integer;
+use crate::autograd::memory::{buffer, recycle_array};
 use crate::autograd::parallel::{array, slice};
 use crate::autograd::param::ParamKind;
 use crate::graph::Window;
@@ -232,7 +233,7 @@ impl Op for Pool {
         )?;
         let mut shape = input.shape()[..2].to_vec();
         shape.extend(axes[2 - self.window.kernel.len()..].iter().map(|a| a.out));
-        let mut out = vec![0.0; shape.iter().product()];
+        let mut out = buffer(shape.iter().product());
         let windows = Windows::new(axes);
         let planes = slice(input).par_chunks_exact(plane);
         let outs = out.par_chunks_exact_mut(out_plane);
@@ -265,7 +266,8 @@ impl Op for Pool {
         let [y, x] = axes;
         let (plane, out_plane) = (y.size * x.size, y.out * x.out);
         let windows = Windows::new(axes);
-        let mut out = vec![0.0; shape.iter().product()];
+        let mut out = buffer(shape.iter().product());
+        out.par_chunks_exact_mut(plane).for_each(|out| out.fill(0.0));
         let outs = out.par_chunks_exact_mut(plane);
         let grads = slice(&grad).par_chunks_exact(out_plane);
         match (self.kind, pass.saved) {
@@ -290,6 +292,7 @@ impl Op for Pool {
                 }),
             (Kind::Max, _) => unreachable!("the forward pass saves positions"),
         }
+        recycle_array(grad);
         vec![Some(array(shape, out))]
     }
 }

@@ -44,6 +44,7 @@ fn run(n: &Network, wanted: &Wanted, from: Option<StepId>, size: usize) -> (Bits
     let mode = Mode {
         batch_statistics_from: from,
         wanted: Some(wanted),
+        ..Mode::default()
     };
     let start = n.start(random(&shape, size as u64)).unwrap();
     let trace = n.forward(&start, n.end(), mode).unwrap();

@@ -68,6 +68,7 @@ fn gradients(n: &Network, wanted: &Wanted, from: Option<StepId>, size: usize) ->
     let mode = Mode {
         batch_statistics_from: from,
         wanted: Some(wanted),
+        ..Mode::default()
     };
     let start = n.start(x(size)).unwrap();
     let trace = n.forward(&start, n.end(), mode).unwrap();
@@ -116,7 +117,7 @@ fn gradients_above_the_last_sign_are_finite_differences() {
         n.params[p.0].value.as_slice_mut().unwrap()[i] += h;
         let mode = Mode {
             batch_statistics_from: Some(bn1),
-            wanted: None,
+            ..Mode::default()
         };
         let trace = n.forward(&n.start(x(8)).unwrap(), n.end(), mode).unwrap();
         n.params[p.0].value.as_slice_mut().unwrap()[i] -= h;
@@ -368,6 +369,7 @@ fn training_lowers_the_loss() {
         let mode = Mode {
             batch_statistics_from: Some(StepId(0)),
             wanted: Some(&wanted),
+            ..Mode::default()
         };
         let trace = n.forward(&n.start(x(8)).unwrap(), n.end(), mode).unwrap();
         let loss = loss::cross_entropy(trace.value(n.logits()).unwrap(), &labels);

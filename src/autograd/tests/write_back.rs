@@ -85,7 +85,7 @@ fn a_folded_batch_norm_is_put_back_and_folded_again() {
     // Its statistics are those of the data: batch statistics change next to nothing.
     let mode = Mode {
         batch_statistics_from: Some(StepId(0)),
-        wanted: None,
+        ..Mode::default()
     };
     let trace = n.forward(&batch, n.end(), mode).unwrap();
     let trained = trace.value(n.logits()).unwrap();

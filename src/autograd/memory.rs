@@ -1,0 +1,137 @@
+//! Memory of large values, used again: a value of a step is as large as that of the step before, and
+//! pages that go back to the operating system in between cost more than the work on them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ndarray::ArrayD;
+
+/// Fewer elements than this are left to the allocator.
+const LEAST: usize = 1 << 14;
+/// What so many requests did not ask for is given up: some steps of training, whose sizes recur.
+const PATIENCE: u64 = 512;
+
+/// What was given back.
+static FREE: Mutex<Free> = Mutex::new(Free {
+    buffers: Vec::new(),
+    requests: 0,
+});
+
+struct Free {
+    /// With the number of the request before which each came back; in that order.
+    buffers: Vec<(u64, Vec<f32>)>,
+    requests: u64,
+}
+
+impl Free {
+    /// A buffer of exactly `len` elements, the last one given back.
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
+        self.requests += 1;
+        let stale = |since: u64| since + PATIENCE < self.requests;
+        let old = self.buffers.iter().take_while(|(since, _)| stale(*since));
+        self.buffers.drain(..old.count());
+        let found = self.buffers.iter().rposition(|(_, b)| b.len() == len)?;
+        Some(self.buffers.remove(found).1)
+    }
+
+    fn give(&mut self, buffer: Vec<f32>) {
+        self.buffers.push((self.requests, buffer));
+    }
+}
+
+/// `len` elements of any value, to be overwritten.
+pub(super) fn buffer(len: usize) -> Vec<f32> {
+    let found = match len < LEAST {
+        true => None,
+        false => FREE
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(len),
+    };
+    let mut buffer = found.unwrap_or_else(|| vec![0.0; len]);
+    // Whoever reads what he has not written finds out in the tests.
+    if cfg!(test) {
+        buffer.fill(f32::NAN);
+    }
+    buffer
+}
+
+/// Takes memory back for the next [`buffer`].
+pub(super) fn recycle(buffer: Vec<f32>) {
+    if buffer.len() >= LEAST {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        free.give(buffer);
+    }
+}
+
+/// Takes the memory of an array back.
+pub(super) fn recycle_array(x: ArrayD<f32>) {
+    recycle(x.into_raw_vec_and_offset().0);
+}
+
+/// Takes the memory of a value back, if nobody else holds it.
+pub(super) fn recycle_value(x: Option<Arc<ArrayD<f32>>>) {
+    if let Some(x) = x.and_then(Arc::into_inner) {
+        recycle_array(x);
+    }
+}
+
+/// Gives all that is free back to the operating system.
+pub fn release_memory() {
+    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    free.buffers = Vec::new();
+}
+
+/// A buffer of changing size that goes back when it is dropped.
+#[derive(Default)]
+pub(super) struct Scratch(Vec<f32>);
+
+impl Scratch {
+    /// `len` elements of any value.
+    pub fn of(&mut self, len: usize) -> &mut [f32] {
+        if self.0.len() < len {
+            recycle(std::mem::take(&mut self.0));
+            // Of few sizes, so that they are found again.
+            self.0 = buffer(len.next_power_of_two());
+        }
+        &mut self.0[..len]
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        recycle(std::mem::take(&mut self.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_of_the_same_size_is_used_again_and_what_nobody_asks_for_is_given_up() {
+        let mut free = Free {
+            buffers: Vec::new(),
+            requests: 0,
+        };
+        for (value, len) in [(1.0, 30), (2.0, 20), (3.0, 30)] {
+            free.give(vec![value; len]);
+        }
+        assert_eq!(free.take(30), Some(vec![3.0; 30]));
+        assert_eq!(free.take(25), None);
+        for _ in 3..PATIENCE {
+            assert_eq!(free.take(25), None);
+        }
+        assert_eq!(free.take(20), Some(vec![2.0; 20]));
+        assert_eq!(free.take(30), None, "given up");
+    }
+
+    #[test]
+    fn buffers_have_their_size_whatever_was_there() {
+        recycle(vec![f32::NAN; LEAST + 3]);
+        assert_eq!(buffer(LEAST + 3).len(), LEAST + 3);
+        assert_eq!(buffer(7).len(), 7);
+        let mut scratch = Scratch::default();
+        assert_eq!(scratch.of(LEAST + 1).len(), LEAST + 1);
+        assert_eq!(scratch.of(5).len(), 5);
+    }
+}
