@@ -115,6 +115,47 @@ fn the_report_keeps_its_keys() {
 }
 
 #[test]
+fn gradients_in_8_bits_give_the_same_bytes_at_any_thread_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, report) = (dir.path().join("o.onnx"), dir.path().join("r.json"));
+    let mut files = Vec::new();
+    for (threads, gradients) in [("1", "int8"), ("2", "int8"), ("2", "f32")] {
+        quick(&network("vgg"), &out)
+            .args(["--threads", threads, "--gradients", gradients, "--report"])
+            .arg(&report)
+            .assert()
+            .success();
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+        assert_eq!(json["settings"]["training"]["gradients"], gradients);
+        assert_eq!(json["verification"]["passed"], true);
+        files.push(std::fs::read(&out).unwrap());
+    }
+    assert!(files[0] == files[1], "bytes at 1 and 2 threads");
+    assert!(files[1] != files[2], "the option does nothing");
+}
+
+#[test]
+fn views_of_varied_images_are_kept_and_give_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("o.onnx");
+    let run = |extra: &[&str]| {
+        quick(&network("vgg"), &out)
+            .args(["--flip", "--crop-padding", "1"])
+            .args(extra)
+            .assert()
+            .success();
+        std::fs::read(&out).unwrap()
+    };
+    let kept = run(&["--views", "2"]);
+    assert!(
+        kept == run(&["--views", "2", "--cache-mb", "0"]),
+        "kept or computed again"
+    );
+    assert!(kept != run(&[]), "the option does nothing");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes_at_any_thread_count() {
     for name in ["vgg", "resnet"] {
         let dir = tempfile::tempdir().unwrap();

@@ -320,10 +320,14 @@ pub struct PruneArgs {
     /// Images per step
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
-    /// Memory for activations of frozen layers, which are then computed only once; not used where
-    /// images are varied at random [default: 2048]
+    /// Memory for activations of frozen layers, which are then computed only once; where images are
+    /// varied at random, only with --views [default: 2048]
     #[arg(long, value_name = "MIB", help_heading = "Training")]
     pub cache_mb: Option<usize>,
+    /// Vary each image (--flip, --crop-padding) in only so many ways, epoch by epoch in turn [default:
+    /// in a new way each epoch]
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Training")]
+    pub views: Option<usize>,
     /// Seed of everything random
     #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Training")]
     pub seed: u64,

@@ -183,6 +183,7 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
         }),
         batch_size: args.batch_size,
         cache_mb: args.cache_mb,
+        views: args.views,
     })
 }
 

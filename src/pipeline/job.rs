@@ -104,6 +104,8 @@ pub struct Tuning {
     pub batch_size: Option<usize>,
     /// See [`Options::cache_mb`].
     pub cache_mb: Option<usize>,
+    /// See [`Options::views`].
+    pub views: Option<usize>,
 }
 
 impl Tuning {
@@ -129,7 +131,8 @@ impl Tuning {
             decay,
             gradients,
             batch_size,
-            cache_mb
+            cache_mb,
+            views
         );
         o.keep.clone_from(&job.keep);
         o.round_to = job.round_to;

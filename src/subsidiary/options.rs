@@ -136,6 +136,9 @@ pub struct Options {
     /// again for each epoch.
     #[serde(skip)]
     pub cache_mb: usize,
+    /// Images are varied in only so many ways, epoch by epoch in turn, so that activations of the
+    /// frozen layers can be kept; 0: in a new way each epoch.
+    pub views: usize,
     /// Random variation of training images; reported with the data.
     #[serde(skip)]
     pub augment: Augment,
@@ -181,6 +184,7 @@ impl Options {
             gradients: Precision::F32,
             batch_size,
             cache_mb: 2048,
+            views: 0,
             augment: Augment::default(),
             seed: 0,
         }

@@ -1,6 +1,7 @@
 //! One run's network and data: masks in place, spans, batches and losses.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ndarray::ArrayD;
@@ -34,7 +35,8 @@ pub(super) struct Span {
     pub(super) params: Vec<ParamId>,
     /// What the frozen steps read that is trained here.
     pub(super) shared: Shared,
-    cache: Option<PrefixCache>,
+    /// By view of the images ([`Trainer::view`]).
+    caches: BTreeMap<u64, PrefixCache>,
     /// The frozen steps, where they run more than once.
     frozen: Option<Box<Inference<'static>>>,
 }
@@ -154,7 +156,7 @@ impl<'a> Trainer<'a> {
             from: StepId(0),
             params: self.network.main_params(self.network.all()),
             shared: Shared::default(),
-            cache: None,
+            caches: BTreeMap::new(),
             frozen: None,
         }
     }
@@ -170,7 +172,7 @@ impl<'a> Trainer<'a> {
             from,
             params,
             shared: Shared::across(self.network, from),
-            cache: None,
+            caches: BTreeMap::new(),
             frozen: None,
         })
     }
@@ -183,26 +185,51 @@ impl<'a> Trainer<'a> {
         let frozen = Inference::new(Cow::Owned(self.network.clone()), from);
         span.frozen = Some(Box::new(frozen));
         let at_input = self.network.cut(from) == [self.network.input()];
-        if !self.options.augment.is_none() || at_input {
+        if at_input {
             return Ok(span);
         }
-        let count = self.images.train.len();
-        let mut cache = PrefixCache::default();
-        let all: Vec<usize> = (0..count).collect();
-        for (i, chunk) in all.chunks(EVAL_BATCH).enumerate() {
-            self.check_cancelled()?;
-            let cut = self.prefix(&span, self.input(chunk, false))?;
-            let values: Vec<Arc<ArrayD<f32>>> = cut.values.into_iter().map(|(_, x)| x).collect();
-            let per_image = PrefixCache::bytes_per_image(&values);
-            if i == 0
-                && per_image.saturating_mul(count) > self.options.cache_mb.saturating_mul(1 << 20)
-            {
-                return Ok(span);
+        let views = self.views_ahead();
+        let all: Vec<usize> = (0..self.images.train.len()).collect();
+        let room = self.options.cache_mb.saturating_mul(1 << 20);
+        for &view in &views {
+            let mut cache = PrefixCache::default();
+            for (i, chunk) in all.chunks(EVAL_BATCH).enumerate() {
+                self.check_cancelled()?;
+                let cut = self.prefix(&span, self.varied(chunk, view))?;
+                let values: Vec<_> = cut.values.into_iter().map(|(_, x)| x).collect();
+                let per_image = PrefixCache::bytes_per_image(&values);
+                let images = all.len().saturating_mul(views.len());
+                if i == 0 && per_image.saturating_mul(images) > room {
+                    return Ok(span);
+                }
+                cache.push(&values);
             }
-            cache.push(&values);
+            span.caches.insert(view, cache);
         }
-        span.cache = Some(cache);
         Ok(span)
+    }
+
+    /// Which of the ways in which images are varied this epoch has: its number or, where there are
+    /// only so many, that modulo their number.
+    fn view(&self) -> u64 {
+        match (self.options.augment.is_none(), self.options.views) {
+            (true, _) => 0,
+            (false, 0) => self.run.epoch,
+            (false, views) => self.run.epoch % views as u64,
+        }
+    }
+
+    /// The views that a stage which begins (or goes on) now trains on, if they come again.
+    fn views_ahead(&self) -> BTreeSet<u64> {
+        let (fixed, views) = (self.options.augment.is_none(), self.options.views as u64);
+        let epochs = self.options.mask_epochs + self.options.main_epochs;
+        match (fixed, views) {
+            (true, _) => BTreeSet::from([0]),
+            (false, 0) => BTreeSet::new(),
+            (false, _) => (0..epochs as u64)
+                .map(|k| self.run.epoch.wrapping_add(k) % views)
+                .collect(),
+        }
     }
 
     /// What the frozen part gives for training images.
@@ -212,7 +239,9 @@ impl<'a> Trainer<'a> {
         indices: &[usize],
         augmented: bool,
     ) -> Result<Cut, TrainError> {
-        match &span.cache {
+        let fixed = self.options.augment.is_none();
+        let cache = span.caches.get(&self.view()).filter(|_| augmented || fixed);
+        match cache {
             Some(cache) => {
                 let values = self.network.cut(span.from).into_iter();
                 Ok(Cut {
@@ -228,17 +257,23 @@ impl<'a> Trainer<'a> {
 
     /// The network's input for training images.
     pub(super) fn input(&self, indices: &[usize], augmented: bool) -> ArrayD<f32> {
+        match augmented {
+            false => self.images.train.batch(indices, &self.images.preprocess),
+            true => self.varied(indices, self.view()),
+        }
+    }
+
+    /// Training images in one view; as they are where nothing is varied.
+    fn varied(&self, indices: &[usize], view: u64) -> ArrayD<f32> {
         let (set, pre) = (&self.images.train, &self.images.preprocess);
-        match augmented && !self.options.augment.is_none() {
-            false => set.batch(indices, pre),
-            true => {
-                let augmentation = Augmentation {
-                    augment: self.options.augment,
-                    seed: self.options.seed,
-                    epoch: self.run.epoch,
-                };
-                set.augmented_batch(indices, pre, &augmentation)
-            }
+        let augmentation = Augmentation {
+            augment: self.options.augment,
+            seed: self.options.seed,
+            epoch: view,
+        };
+        match self.options.augment.is_none() {
+            true => set.batch(indices, pre),
+            false => set.augmented_batch(indices, pre, &augmentation),
         }
     }
 

@@ -47,7 +47,9 @@ impl Network {
         };
         let grad_x = pass.wanted[0].then(|| {
             let mut out = buffer(pass.shapes[0].iter().product());
-            let signs = map(&self.params[weight.latent.0].value, |w| sign(w, weight.zero));
+            let signs = map(&self.params[weight.latent.0].value, |w| {
+                sign(w, weight.zero)
+            });
             rounded.input(slice(&signs), &self.scales(*id), &mut out);
             array(pass.shapes[0], out)
         });

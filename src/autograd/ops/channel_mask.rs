@@ -45,11 +45,9 @@ impl ChannelMask {
                     .for_each(|(y, (&x, &f))| *y = if f == 0.0 { 0.0 } else { x });
             });
         }
-        planes.map(x, |c, x, y| {
-            match factors[c] {
-                0.0 => y.fill(0.0),
-                _ => y.copy_from_slice(x),
-            }
+        planes.map(x, |c, x, y| match factors[c] {
+            0.0 => y.fill(0.0),
+            _ => y.copy_from_slice(x),
         })
     }
 }

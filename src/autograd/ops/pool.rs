@@ -267,7 +267,8 @@ impl Op for Pool {
         let (plane, out_plane) = (y.size * x.size, y.out * x.out);
         let windows = Windows::new(axes);
         let mut out = buffer(shape.iter().product());
-        out.par_chunks_exact_mut(plane).for_each(|out| out.fill(0.0));
+        out.par_chunks_exact_mut(plane)
+            .for_each(|out| out.fill(0.0));
         let outs = out.par_chunks_exact_mut(plane);
         let grads = slice(&grad).par_chunks_exact(out_plane);
         match (self.kind, pass.saved) {

@@ -9,7 +9,7 @@ use crate::onnx::proto::ModelProto;
 
 /// Sign → binary convolution → (MaxPool) → BatchNormalization → PRelu → Sign → binary convolution,
 /// and a binary Gemm at the end.
-fn model(pool: bool, sizes: [usize; 3]) -> ModelProto {
+pub(super) fn model(pool: bool, sizes: [usize; 3]) -> ModelProto {
     let [a, b, c] = sizes;
     let builder = ModelBuilder::new(&[0, a as i64, 7, 7])
         .node("s0", "Sign", &["x"], &[])

@@ -2,6 +2,7 @@
 
 mod fused;
 mod integer;
+mod rounded;
 mod write_back;
 
 use std::sync::Arc;

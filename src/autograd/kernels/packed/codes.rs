@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::autograd::parallel::wide;
+
 /// Channels that share a code.
 pub(super) const PER_CODE: usize = 4;
 /// The code of four zeros.
@@ -162,10 +164,14 @@ fn pack_image(x: &[f32], zeros: &[f32], groups: usize, codes: &mut [u8]) -> bool
             for (i, digit) in DIGITS.into_iter().enumerate() {
                 let digit = f32::from(digit);
                 let values = &plane(g * PER_CODE + i)[start..start + count];
-                for (sum, &v) in sums.iter_mut().zip(values) {
-                    *sum += v * digit;
-                    fits &= (v == 0.0) | (v.abs() == 1.0);
-                }
+                fits &= wide(|| {
+                    let mut fits = true;
+                    for (sum, &v) in sums.iter_mut().zip(values) {
+                        *sum += v * digit;
+                        fits &= (v == 0.0) | (v.abs() == 1.0);
+                    }
+                    fits
+                });
             }
             let to = codes[g..].iter_mut().step_by(groups);
             for (code, sum) in to.zip(&sums[..count]) {

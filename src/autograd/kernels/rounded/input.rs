@@ -6,6 +6,7 @@ use super::grid::Grid;
 use super::round::{round, scales, seed};
 use super::tile::{LANES, Operands, ROWS, Sums, VECTORS, Walk};
 use super::{Rounded, images};
+use crate::autograd::parallel::wide;
 
 /// Bytes of a word: filters that a step sums over.
 const BYTES: usize = 4;
@@ -45,10 +46,11 @@ impl Rounded<'_> {
         }
         let weights = self.weights(signs);
         let count = images(g);
-        out.par_chunks_mut(count * image).enumerate().for_each_init(
-            Scratch::default,
-            |scratch, (i, out)| self.images(i * count, scale, &weights, scratch, out),
-        );
+        out.par_chunks_mut(count * image)
+            .enumerate()
+            .for_each_init(Scratch::default, |scratch, (i, out)| {
+                self.images(i * count, scale, &weights, scratch, out)
+            });
     }
 
     /// Signs plus one, `[C, ⌈O/4⌉, kH·kW, 4]`.
@@ -105,7 +107,7 @@ impl Rounded<'_> {
         windows.resize(len, 0);
         for &s in &sources {
             let pairs = windows.iter_mut().zip(&sums[s..s + len]);
-            pairs.for_each(|(w, s)| *w += s);
+            wide(|| pairs.for_each(|(w, s)| *w += *s));
         }
         let line = len.next_multiple_of(LANES);
         lines.resize(ROWS * line, 0);
@@ -126,9 +128,10 @@ impl Rounded<'_> {
                 };
                 self.instructions.tile(operands, &walk, vectors, &mut tile);
                 for (line, tile) in lines.chunks_exact_mut(line).zip(&tile).take(channels) {
-                    let to = line[base..].chunks_exact_mut(LANES);
-                    to.zip(&tile[..vectors])
-                        .for_each(|(to, tile)| to.copy_from_slice(tile));
+                    let (to, _) = line[base..].as_chunks_mut::<LANES>();
+                    to.iter_mut()
+                        .zip(&tile[..vectors])
+                        .for_each(|(to, tile)| *to = *tile);
                 }
             }
             for (n, (out, unit)) in out.chunks_exact_mut(image).zip(&*units).enumerate() {
@@ -138,9 +141,12 @@ impl Rounded<'_> {
                         let at = n * grid.area() + y * grid.width;
                         let found = line[at..].iter().zip(&windows[at..]);
                         // Weights were one too large: each gradient was counted once too often.
-                        for (out, (sum, window)) in out.iter_mut().zip(found) {
-                            *out = (sum - window) as f32 * unit;
-                        }
+                        let pairs = out.iter_mut().zip(found);
+                        wide(|| {
+                            pairs.for_each(|(out, (sum, window))| {
+                                *out = (sum - window) as f32 * unit
+                            });
+                        });
                     }
                 }
             }
@@ -148,14 +154,7 @@ impl Rounded<'_> {
     }
 
     /// Rounds the gradients of `count` images into the grid, their filters' scales included.
-    fn fill(
-        &self,
-        first: usize,
-        count: usize,
-        scale: &[f32],
-        grid: Grid,
-        scratch: &mut Scratch,
-    ) {
+    fn fill(&self, first: usize, count: usize, scale: &[f32], grid: Grid, scratch: &mut Scratch) {
         let g = &self.g;
         let row = count * grid.area();
         let Scratch {
@@ -194,11 +193,14 @@ impl Rounded<'_> {
                     let line = y * g.out_width..(y + 1) * g.out_width;
                     let four = a[line.clone()].iter().zip(&b[line.clone()]);
                     let four = four.zip(&c[line.clone()]).zip(&d[line]);
-                    for ((word, sum), (((a, b), c), d)) in words.iter_mut().zip(sums).zip(four) {
-                        let byte = |q: &i32| (*q as u32) & 0xff;
-                        *word = byte(a) | byte(b) << 8 | byte(c) << 16 | byte(d) << 24;
-                        *sum += a + b + c + d;
-                    }
+                    let pairs = words.iter_mut().zip(sums).zip(four);
+                    wide(|| {
+                        for ((word, sum), (((a, b), c), d)) in pairs {
+                            let byte = |q: &i32| (*q as u32) & 0xff;
+                            *word = byte(a) | byte(b) << 8 | byte(c) << 16 | byte(d) << 24;
+                            *sum += a + b + c + d;
+                        }
+                    });
                 }
             }
         }

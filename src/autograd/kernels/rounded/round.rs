@@ -20,19 +20,36 @@ pub(super) fn scales(largest: f32) -> (f32, f32) {
     }
 }
 
+/// The nearest integer, of small numbers: what adding a large one leaves in the low bits.
+#[inline(always)]
+fn integer(x: f32) -> i32 {
+    const LARGE: f32 = 12_582_912.0;
+    (x + LARGE).to_bits().wrapping_sub(LARGE.to_bits()) as i32
+}
+
+/// Writes activations plus one; false if there are others than -1, 0 and +1.
+pub(super) fn shifted(x: &[f32], to: &mut [u8]) -> bool {
+    wide(|| {
+        let mut others = 0;
+        for (to, &x) in to.iter_mut().zip(x) {
+            let bits = x.to_bits() & 0x7fff_ffff;
+            others |= u32::from((bits != 0) & (bits != 1f32.to_bits()));
+            *to = integer(x + 1.0) as u8;
+        }
+        others == 0
+    })
+}
+
 /// Rounds `factor · x` to one of the two integers beside it, the nearer the likelier, so that sums
 /// are right on average. Which one depends on `seed` and the position alone: by multiples of the
 /// golden ratio, the most even sequence there is.
 pub(super) fn round(x: &[f32], factor: f32, seed: u32, out: &mut [i32]) {
     const GOLDEN: u32 = 0x9e37_79b9;
-    /// Adding it leaves the integer in the low bits.
-    const MAGIC: f32 = 12_582_912.0;
     wide(|| {
         for (i, (x, out)) in x.iter().zip(out).enumerate() {
             let dither = (i as u32).wrapping_mul(GOLDEN).wrapping_add(seed) >> 9;
             let dither = f32::from_bits(0x3f80_0000 | dither) - 1.5;
-            let rounded = (x * factor + dither).clamp(-MOST, MOST) + MAGIC;
-            *out = rounded.to_bits().wrapping_sub(MAGIC.to_bits()) as i32;
+            *out = integer((x * factor + dither).clamp(-MOST, MOST));
         }
     });
 }

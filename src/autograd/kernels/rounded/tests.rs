@@ -152,7 +152,16 @@ fn small() -> ConvGeometry {
 fn what_cannot_be_rounded_is_declined() {
     let g = small();
     let mut grad = vec![0.5; 32];
-    assert!(Rounded::new(&ConvGeometry { stride: [2, 1], ..g }, &grad).is_none());
+    assert!(
+        Rounded::new(
+            &ConvGeometry {
+                stride: [2, 1],
+                ..g
+            },
+            &grad
+        )
+        .is_none()
+    );
     assert!(Rounded::new(&ConvGeometry { groups: 2, ..g }, &grad).is_none());
     let rounded = Rounded::new(&g, &grad).unwrap();
     assert!(!rounded.weight(&[0.5; 24], &mut [0.0; 108]));

@@ -1,8 +1,8 @@
 //! The inner loop: products of bytes, summed in 32 bits.
 
+use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
-use super::portable;
 
 /// Rows of a tile.
 pub(super) const ROWS: usize = 6;
@@ -112,7 +112,10 @@ impl Instructions {
         } = operands;
         let last = rows.iter().max().map_or(0, |&r| r);
         assert!(last + walk.left_len() <= left.len(), "left operand");
-        assert!(base + walk.right_len(vectors) <= right.len(), "right operand");
+        assert!(
+            base + walk.right_len(vectors) <= right.len(),
+            "right operand"
+        );
         assert!(vectors <= VECTORS, "vectors of a tile");
         match self {
             // SAFETY: `detect` found AVX-512 F and VNNI; the operands are as large as just checked.

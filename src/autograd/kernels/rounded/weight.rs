@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use super::grid::Grid;
-use super::round::{round, scales, seed};
+use super::round::{round, scales, seed, shifted};
 use super::tile::{LANES, Operands, ROWS, Sums, VECTORS, Walk};
 use super::{Rounded, images};
+use crate::autograd::parallel::wide;
 
 /// Bytes of a word: pixels that a step sums over.
 const BYTES: usize = 4;
@@ -25,6 +26,8 @@ struct Total {
     /// A rounded plane, and the same as rows of the grid.
     plane: Vec<i32>,
     rows: Vec<i32>,
+    /// Those rows, four pixels a word.
+    packed: Vec<u32>,
 }
 
 impl Rounded<'_> {
@@ -56,6 +59,7 @@ impl Rounded<'_> {
             words: Vec::new(),
             plane: vec![0; g.out_plane()],
             rows: Vec::new(),
+            packed: Vec::new(),
         };
         // Integers: in whatever order they are added up.
         let total = x
@@ -121,8 +125,10 @@ impl Rounded<'_> {
                 };
                 self.instructions.tile(operands, &walk, vectors, &mut tile);
                 for (products, tile) in products.chunks_exact_mut(lanes).zip(&tile) {
-                    let to = products[lane..].chunks_exact_mut(LANES);
-                    to.zip(&tile[..vectors]).for_each(|(to, t)| add(to, t));
+                    let (to, _) = products[lane..].as_chunks_mut::<LANES>();
+                    for (to, tile) in to.iter_mut().zip(&tile[..vectors]) {
+                        to.iter_mut().zip(tile).for_each(|(to, t)| *to += *t);
+                    }
                 }
             }
         }
@@ -141,11 +147,7 @@ impl Rounded<'_> {
             let (n, c) = (i / g.channels, i % g.channels);
             let at = (c * count + n) * grid.area() + grid.top * grid.width + grid.left;
             for (y, row) in plane.chunks_exact(g.width).enumerate() {
-                let to = &mut to[at + y * grid.width..][..g.width];
-                for (to, &x) in to.iter_mut().zip(row) {
-                    ternary &= (x == 0.0) | (x.abs() == 1.0);
-                    *to = (x + 1.0) as u8;
-                }
+                ternary &= shifted(row, &mut to[at + y * grid.width..][..g.width]);
             }
         }
         ternary.then_some(SLACK)
@@ -166,30 +168,35 @@ impl Rounded<'_> {
             words,
             plane,
             rows,
+            packed,
             ..
         } = total;
         words.clear();
         words.resize(count * steps * lanes, 0);
         rows.clear();
         rows.resize(steps * BYTES, 0);
+        packed.resize(steps, 0);
         for (n, words) in words.chunks_exact_mut(steps * lanes).enumerate() {
             for (o, ((factor, _), sum)) in factors.iter().zip(&mut *sums).enumerate() {
                 let seed = seed(first + n, o);
                 round(self.plane(first + n, o), *factor, seed, plane);
-                *sum += plane.iter().sum::<i32>();
+                *sum += wide(|| plane.iter().sum::<i32>());
                 for (y, line) in plane.chunks_exact(g.out_width).enumerate() {
                     rows[y * grid.width..][..g.out_width].copy_from_slice(line);
                 }
+                let (fours, _) = rows.as_chunks::<BYTES>();
+                wide(|| {
+                    for (word, four) in packed.iter_mut().zip(fours) {
+                        *word = u32::from_le_bytes(four.map(|q| q as u8));
+                    }
+                });
                 let to = words[o..].iter_mut().step_by(lanes);
-                for (word, four) in to.zip(rows.chunks_exact(BYTES)) {
-                    let bytes = four.iter().rev();
-                    *word = bytes.fold(0, |word, q| word << 8 | (*q as u32) & 0xff);
-                }
+                to.zip(&*packed).for_each(|(to, word)| *to = *word);
             }
         }
     }
 }
 
 fn add(a: &mut [i32], b: &[i32]) {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+    wide(|| a.iter_mut().zip(b).for_each(|(a, b)| *a += *b));
 }
