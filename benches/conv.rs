@@ -6,7 +6,7 @@
 //!
 //! The layer is BatchNormalization → (Sign →) Conv 128 → 128, 3×3, on 16×16, batch 64: 2.4 G
 //! multiply-accumulates forward, twice that backward (weights and input). The binary layer's weights
-//! are `Sign(W)·mean|W|`; forward it runs on packed activations, backward in floats. "packed" is its
+//! are `Sign(W)·mean|W|`; forward it runs on packed activations, backward in floats or 8 bits. "packed" is its
 //! convolution alone, from packed activations to packed activations.
 
 #[path = "../tests/graphs/mod.rs"]
@@ -19,7 +19,7 @@ use onnx_bnnprune::autograd::kernels::ConvGeometry;
 use onnx_bnnprune::autograd::kernels::packed::{
     Codes, SignWeight, Thresholds, WeightStrides, binarised,
 };
-use onnx_bnnprune::autograd::{Mode, Network};
+use onnx_bnnprune::autograd::{Mode, Network, Precision};
 use onnx_bnnprune::graph::{Facts, Graph};
 use onnx_bnnprune::recognize;
 
@@ -73,14 +73,18 @@ fn conv(c: &mut Criterion) {
     let mut group = c.benchmark_group("conv 128x128x3x3 on 16x16, batch 64");
     group.sample_size(10);
     let macs = BATCH * SIDE * SIDE * CHANNELS * CHANNELS * 9;
-    for (name, binary) in [("float", false), ("binary", true)] {
+    for (name, binary, gradients) in [
+        ("float", false, Precision::F32),
+        ("binary", true, Precision::F32),
+        ("binary, 8 bits", true, Precision::Int8),
+    ] {
         let network = layer(binary);
         let wanted = network.wanted(network.main_params(network.all()));
         let start = network.start(x.clone()).expect("the model's input shape");
         let mode = Mode {
             batch_statistics_from: None,
             wanted: Some(&wanted),
-            ..Mode::default()
+            gradients,
         };
         let run = || {
             network

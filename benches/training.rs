@@ -15,7 +15,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use ndarray::ArrayD;
 use onnx_bnnprune::autograd::loss::cross_entropy;
 use onnx_bnnprune::autograd::{
-    Cut, MaskSpec, Mode, Network, Optimizer, ParamId, ParamKind, Rule, Schedule, Wanted,
+    Cut, MaskSpec, Mode, Network, Optimizer, ParamId, ParamKind, Precision, Rule, Schedule, Wanted,
 };
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::pipeline::View;
@@ -28,7 +28,7 @@ const BATCH: usize = 64;
 fn step(
     network: &mut Network,
     cut: &Cut,
-    wanted: &Wanted,
+    (wanted, gradients): (&Wanted, Precision),
     labels: &[usize],
     regularizer: Option<(&Regularizer, ParamId)>,
     optimizer: &mut Optimizer,
@@ -36,7 +36,7 @@ fn step(
     let mode = Mode {
         batch_statistics_from: regularizer.is_none().then_some(cut.step),
         wanted: Some(wanted),
-        ..Mode::default()
+        gradients,
     };
     let trace = network
         .forward(cut, network.end(), mode)
@@ -94,18 +94,22 @@ fn training(c: &mut Criterion) {
     let mut group = c.benchmark_group(format!("digits_vgg.onnx, {layers}, batch {BATCH}"));
     let regularizer = Regularizer::new(0.1, &vec![1.0; unit.filters]);
     let wanted = network.wanted([m]);
-    let mut adam = Optimizer::new(Rule::ADAM, 1e-3, Schedule::Constant);
-    group.bench_function("mask step", |b| {
-        b.iter(|| {
-            let regularizer = Some((&regularizer, m));
-            step(&mut network, &cut, &wanted, labels, regularizer, &mut adam);
-        })
-    });
-    let wanted = network.wanted(network.main_params(from..network.end()));
-    let mut adam = Optimizer::new(Rule::ADAM, 1e-3, Schedule::Constant);
-    group.bench_function("retraining step", |b| {
-        b.iter(|| step(&mut network, &cut, &wanted, labels, None, &mut adam))
-    });
+    let main = network.wanted(network.main_params(from..network.end()));
+    for (name, gradients) in [("", Precision::F32), (", 8 bits", Precision::Int8)] {
+        let mut adam = Optimizer::new(Rule::ADAM, 1e-3, Schedule::Constant);
+        let what = (&wanted, gradients);
+        group.bench_function(format!("mask step{name}"), |b| {
+            b.iter(|| {
+                let regularizer = Some((&regularizer, m));
+                step(&mut network, &cut, what, labels, regularizer, &mut adam);
+            })
+        });
+        let mut adam = Optimizer::new(Rule::ADAM, 1e-3, Schedule::Constant);
+        let what = (&main, gradients);
+        group.bench_function(format!("retraining step{name}"), |b| {
+            b.iter(|| step(&mut network, &cut, what, labels, None, &mut adam))
+        });
+    }
     group.finish();
 }
 

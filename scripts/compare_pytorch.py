@@ -10,6 +10,8 @@ exported, and run by both on the same images, in turns, with two threads each:
   mask (whole)    the same, PyTorch computing the frozen layers below each time
   retrain         forward and backward pass to all parameters, batch statistics, Adam
 
+"int8": ours with gradients rounded to 8 bits, which are not compared as numbers.
+
 Both must give the same loss and the same mask gradients, which checks our autograd against another
 one. Prints a table of milliseconds per image (medians) and ratios; --json keeps the numbers.
 
@@ -272,7 +274,8 @@ def compare(name, args, folder):
     session = onnxruntime.InferenceSession(path, options)
     torch_side = PyTorch(model, x, labels)
     layers = masked_layers(model)
-    rows = {k: ([], []) for k in ("inference", "ONNX Runtime", "mask (cached)", "mask (whole)", "retrain")}
+    rows = {k: ([], []) for k in ("inference", "ONNX Runtime", "mask (cached)", "mask (whole)", "retrain",
+                                  "mask (cached), int8", "mask (whole), int8", "retrain, int8")}
     worst = {"loss": 0.0, "mask gradient": 0.0}
     run = lambda *phase: ours(args.engine, path, images, phase, args.batch, args.threads)
     state = {k: v.clone() for k, v in model.state_dict().items()}
@@ -283,10 +286,11 @@ def compare(name, args, folder):
         rows["ONNX Runtime"][0].append(forward)
         rows["ONNX Runtime"][1].append(timed(lambda: session.run(None, {"image": x.numpy()}), args.batch)[0])
         frozen(model)
-        mine, cached, whole = [], [], []
+        mine, rounded, cached, whole = [], [], [], []
         for start, layer, width, gate in layers:
             found = run("mask", layer)
             mine.append(found["ms"])
+            rounded.append(run("mask", layer, "--int8")["ms"])
             spent, loss, gradient = torch_side.mask(start, width, gate, cached=True)
             cached.append(spent)
             whole.append(torch_side.mask(start, width, gate, cached=False)[0])
@@ -297,13 +301,17 @@ def compare(name, args, folder):
         for key, theirs in (("mask (cached)", cached), ("mask (whole)", whole)):
             rows[key][0].append(statistics.mean(mine))
             rows[key][1].append(statistics.mean(theirs))
+            rows[f"{key}, int8"][0].append(statistics.mean(rounded))
+            rows[f"{key}, int8"][1].append(statistics.mean(theirs))
         for p in model.parameters():
             p.requires_grad_(True)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-        found = run("retrain")
-        rows["retrain"][0].append(found["ms"])
+        rows["retrain"][0].append(run("retrain")["ms"])
+        rows["retrain, int8"][0].append(run("retrain", "--int8")["ms"])
         torch_side.retrain(optimizer)  # warm
-        rows["retrain"][1].append(torch_side.retrain(optimizer)[0])
+        theirs = torch_side.retrain(optimizer)[0]
+        rows["retrain"][1].append(theirs)
+        rows["retrain, int8"][1].append(theirs)
         model.load_state_dict(state)
     return rows, worst
 
@@ -321,12 +329,12 @@ def main():
     torch.set_num_threads(args.threads)
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        print(f"{'network':<10}{'phase':<16}{'ours':>9}{'theirs':>9}{'ratio':>8}   milliseconds per image, medians of {args.rounds}")
+        print(f"{'network':<10}{'phase':<20}{'ours':>9}{'theirs':>9}{'ratio':>8}   milliseconds per image, medians of {args.rounds}")
         for name in args.networks:
             rows, worst = compare(name, args, Path(folder))
             for phase, (mine, theirs) in rows.items():
                 ratios = [t / m for m, t in zip(mine, theirs)]
-                print(f"{name:<10}{phase:<16}{statistics.median(mine):9.3f}{statistics.median(theirs):9.3f}{statistics.median(ratios):7.2f}×")
+                print(f"{name:<10}{phase:<20}{statistics.median(mine):9.3f}{statistics.median(theirs):9.3f}{statistics.median(ratios):7.2f}×")
             print(f"{name:<10}largest difference: loss {worst['loss']:.1e}, mask gradient {worst['mask gradient']:.1e} of the largest", flush=True)
             results[name] = {"ms": rows, "difference": worst}
     if args.json:
