@@ -105,7 +105,15 @@ fn statistics(planes: &[&mut [f32]], count: f64) -> [f32; 2] {
     [mean, (squares / count) as f32]
 }
 
-impl Chain<'_> {
+impl<'a> Chain<'a> {
+    /// Adds a map behind all there is.
+    pub(super) fn push(&mut self, map: Box<dyn ChannelMap + 'a>) {
+        match self.norm {
+            None => self.before.push(map),
+            Some(_) => self.after.push(map),
+        }
+    }
+
     /// The output for `x` `[N, C, …]`, and the batch's statistics if it was normalised by those.
     pub(super) fn forward(&self, x: &ArrayD<f32>) -> (ArrayD<f32>, Saved) {
         let planes = Planes::around(x.shape(), 1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-use super::channelwise::Chain;
+use super::channelwise::{Chain, ChannelMap, Norm};
 use super::network::{Input, Network, StepId, ValueId};
 use super::ops::Saved;
 use super::parallel::array;
@@ -14,6 +14,20 @@ use super::trace::{Gradients, Mode, Record, Trace};
 
 /// Fewer elements of a channel than this, of one sample, are not worth it.
 const LEAST_PLANE: usize = 16;
+
+/// Steps that run as one, and what they read.
+pub(super) struct Fused<'a> {
+    pub steps: Range<usize>,
+    chain: Chain<'a>,
+    input: ValueId,
+    x: Arc<ArrayD<f32>>,
+}
+
+/// What a step is in a chain.
+enum Stage<'a> {
+    Norm(Norm<'a>),
+    Map(Box<dyn ChannelMap + 'a>),
+}
 
 impl Network {
     /// How many steps read each value; one more for the logits.
@@ -34,28 +48,41 @@ impl Network {
         &self,
         first: usize,
         end: usize,
+        mode: Mode<'_>,
         trace: &Trace,
         readers: &[usize],
-    ) -> Option<Range<usize>> {
+    ) -> Option<Fused<'_>> {
         if !self.fuses {
             return None;
         }
-        let x = trace.value(self.data_of(first)?)?;
+        let input = self.data_of(first)?;
+        let x = trace.values[input.0].as_ref()?;
         if x.ndim() < 3 || x.shape()[2..].iter().product::<usize>() < LEAST_PLANE {
             return None;
         }
-        let (mut last, mut norms) = (first, 0);
-        while last < end && self.is_channelwise(last, x.ndim(), trace) {
-            norms += usize::from(self.steps[last].op.as_batch_norm().is_some());
+        let mut chain = Chain::default();
+        let mut last = first;
+        while last < end {
             let follows = last == first
                 || self.data_of(last) == Some(self.steps[last - 1].output)
                     && readers[self.steps[last - 1].output.0] == 1;
-            if !follows || norms > 1 {
-                break;
+            let stage = match follows {
+                true => self.stage(last, mode, x.shape()),
+                false => None,
+            };
+            match stage {
+                Some(Stage::Norm(norm)) if chain.norm.is_none() => chain.norm = Some(norm),
+                Some(Stage::Map(map)) if !self.is_trained(last, trace) => chain.push(map),
+                _ => break,
             }
             last += 1;
         }
-        (last >= first + 2).then_some(first..last)
+        (last >= first + 2).then(|| Fused {
+            steps: first..last,
+            chain,
+            input,
+            x: Arc::clone(x),
+        })
     }
 
     /// The only tensor that a step reads, besides parameters.
@@ -77,70 +104,63 @@ impl Network {
             .collect()
     }
 
-    /// A BatchNormalization, or a map none of whose parameters is wanted.
-    fn is_channelwise(&self, step: usize, rank: usize, trace: &Trace) -> bool {
-        let Some(_) = self.data_of(step) else {
-            return false;
-        };
-        let op = &self.steps[step].op;
-        if op.as_batch_norm().is_some() {
-            return true;
-        }
-        let wanted = self.steps[step].inputs.iter().any(|i| match i {
+    /// Whether a gradient of a step's parameters is wanted.
+    fn is_trained(&self, step: usize, trace: &Trace) -> bool {
+        self.steps[step].inputs.iter().any(|i| match i {
             Input::Param(p) => trace.params.get(p.0) == Some(&true),
             _ => false,
-        });
-        !wanted && op.channel_map(rank, &self.params_at(step)).is_some()
+        })
     }
 
-    fn chain(&self, steps: Range<usize>, mode: Mode<'_>, shape: &[usize]) -> Option<Chain<'_>> {
+    /// A step that works channel by channel, on data of that shape.
+    fn stage(&self, step: usize, mode: Mode<'_>, shape: &[usize]) -> Option<Stage<'_>> {
+        self.data_of(step)?;
         let channels = *shape.get(1)?;
+        let op = &self.steps[step].op;
+        let params = self.params_at(step);
+        let Some(norm) = op.as_batch_norm() else {
+            let map = op.channel_map(shape.len(), &params)?;
+            let fits = map.channels().is_none_or(|c| c == channels);
+            return fits.then_some(Stage::Map(map));
+        };
+        let [None, Some(a), Some(b), Some(c), Some(d)] = params[..] else {
+            return None;
+        };
+        let params = [a, b, c, d];
+        let batch = mode
+            .batch_statistics_from
+            .is_some_and(|from| StepId(step) >= from);
+        let fits = params.iter().all(|p| p.len() == channels);
+        fits.then(|| Stage::Norm(norm.norm(params, batch)))
+    }
+
+    /// Steps that ran as one.
+    fn chain(&self, steps: Range<usize>, shape: &[usize]) -> Option<Chain<'_>> {
         let mut chain = Chain::default();
         for i in steps {
-            let op = &self.steps[i].op;
-            let params = self.params_at(i);
-            if let Some(norm) = op.as_batch_norm() {
-                let [None, Some(a), Some(b), Some(c), Some(d)] = params[..] else {
-                    return None;
-                };
-                let params = [a, b, c, d];
-                if params.iter().any(|p| p.len() != channels) {
-                    return None;
-                }
-                let from = mode.batch_statistics_from;
-                let batch = from.is_some_and(|from| StepId(i) >= from);
-                chain.norm = Some(norm.norm(params, batch));
-            } else {
-                let map = op.channel_map(shape.len(), &params)?;
-                if map.channels().is_some_and(|c| c != channels) {
-                    return None;
-                }
-                match chain.norm {
-                    None => chain.before.push(map),
-                    Some(_) => chain.after.push(map),
-                }
+            match self.stage(i, Mode::default(), shape)? {
+                Stage::Norm(norm) => chain.norm = Some(norm),
+                Stage::Map(map) => chain.push(map),
             }
         }
         Some(chain)
     }
 
-    /// Runs them; false, and nothing done, if they do not fit each other after all.
+    /// Runs what [`Network::fusible`] found.
     pub(super) fn forward_fused(
         &self,
-        steps: Range<usize>,
-        mode: Mode<'_>,
+        fused: &Fused<'_>,
         trace: &mut Trace,
         moving: &mut [bool],
         kept: &mut [bool],
-    ) -> bool {
-        let input = self.data_of(steps.start);
-        let Some((input, x)) = input.and_then(|v| Some((v, trace.values[v.0].clone()?))) else {
-            return false;
-        };
-        let Some(chain) = self.chain(steps.clone(), mode, x.shape()) else {
-            return false;
-        };
-        let (y, mut saved) = chain.forward(&x);
+    ) {
+        let Fused {
+            steps,
+            chain,
+            input,
+            x,
+        } = fused;
+        let (y, mut saved) = chain.forward(x);
         let mut moves = moving[input.0];
         for i in steps.clone() {
             let step = &self.steps[i];
@@ -168,7 +188,6 @@ impl Network {
         let last = steps.end - 1;
         trace.fused.insert(last, steps.start);
         trace.values[self.steps[last].output.0] = Some(Arc::new(y));
-        true
     }
 
     /// The gradient with respect to their input, if it is wanted; those of parameters go to `out`.
@@ -185,7 +204,7 @@ impl Network {
         let norm = steps
             .clone()
             .find(|&i| self.steps[i].op.as_batch_norm().is_some());
-        let chain = self.chain(steps.clone(), Mode::default(), x.shape())?;
+        let chain = self.chain(steps.clone(), x.shape())?;
         let nothing = Saved::Nothing;
         let saved = norm.map_or(&nothing, |i| &record(i).saved);
         let wants = |k: usize| norm.is_some_and(|i| record(i).wanted[k]);

@@ -77,13 +77,16 @@ impl Network {
         let readers = self.reader_counts();
         let mut i = start.0;
         while i < end.0 {
-            let fused = self.fusible(i, end.0, &trace, &readers).filter(|steps| {
-                self.forward_fused(steps.clone(), mode, &mut trace, &mut moving, &mut kept)
-            });
-            if fused.is_none() {
-                self.forward_step(StepId(i), mode, &mut trace, &mut moving, &mut kept)?;
-            }
-            let done = fused.unwrap_or(i..i + 1);
+            let done = match self.fusible(i, end.0, mode, &trace, &readers) {
+                Some(fused) => {
+                    self.forward_fused(&fused, &mut trace, &mut moving, &mut kept);
+                    fused.steps
+                }
+                None => {
+                    self.forward_step(StepId(i), mode, &mut trace, &mut moving, &mut kept)?;
+                    i..i + 1
+                }
+            };
             i = done.end;
             for k in done {
                 for input in &self.steps[k].inputs {

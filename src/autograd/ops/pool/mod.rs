@@ -1,5 +1,7 @@
 //! `MaxPool` and `AveragePool` over one or two spatial axes.
 
+mod windows;
+
 use ndarray::ArrayD;
 use rayon::prelude::*;
 
@@ -10,6 +12,7 @@ use crate::autograd::memory::{buffer, recycle_array};
 use crate::autograd::parallel::{array, slice};
 use crate::autograd::param::ParamKind;
 use crate::graph::Window;
+use windows::{Axis, NOWHERE, Windows};
 
 /// What is taken of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,70 +28,6 @@ struct Pool {
     kind: Kind,
     window: Window,
     ceil: bool,
-}
-
-/// Window positions along one axis.
-#[derive(Debug, Clone, Copy)]
-struct Axis {
-    size: usize,
-    out: usize,
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
-    begin: usize,
-    end: usize,
-}
-
-impl Axis {
-    /// An axis of one element, for one-dimensional pooling.
-    const UNIT: Self = Self {
-        size: 1,
-        out: 1,
-        kernel: 1,
-        stride: 1,
-        dilation: 1,
-        begin: 0,
-        end: 0,
-    };
-
-    /// The input positions of each output's window that lie inside the input.
-    fn spans(self) -> Vec<Span> {
-        let span = |o: usize| {
-            let start = o * self.stride;
-            let skipped = self.begin.saturating_sub(start).div_ceil(self.dilation);
-            let end = match (self.size + self.begin).checked_sub(start) {
-                Some(room) => room.div_ceil(self.dilation).min(self.kernel),
-                None => 0,
-            };
-            Span {
-                first: (start + skipped * self.dilation).saturating_sub(self.begin),
-                count: end.saturating_sub(skipped),
-                step: self.dilation,
-            }
-        };
-        (0..self.out).map(span).collect()
-    }
-
-    /// Window positions of output `o` inside the padded input: in ceil mode the last window may
-    /// reach beyond it.
-    fn counted(self, o: usize) -> usize {
-        let room = (self.size + self.begin + self.end).saturating_sub(o * self.stride);
-        room.div_ceil(self.dilation).min(self.kernel)
-    }
-}
-
-/// Positions `first`, `first + step`, … , `count` of them.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    first: usize,
-    count: usize,
-    step: usize,
-}
-
-impl Span {
-    fn positions(self) -> impl Iterator<Item = usize> + Clone {
-        (0..self.count).map(move |k| self.first + k * self.step)
-    }
 }
 
 impl Pool {
@@ -116,83 +55,6 @@ impl Pool {
         Ok(axes)
     }
 }
-
-/// The windows of a plane.
-struct Windows {
-    rows: Vec<Span>,
-    columns: Vec<Span>,
-    width: usize,
-}
-
-impl Windows {
-    fn new([y, x]: [Axis; 2]) -> Self {
-        Self {
-            rows: y.spans(),
-            columns: x.spans(),
-            width: x.size,
-        }
-    }
-
-    /// The positions in the plane of each window, in row-major order of the output.
-    fn each(&self) -> impl Iterator<Item = impl Iterator<Item = usize>> {
-        self.rows.iter().flat_map(move |row| {
-            self.columns.iter().map(move |column| {
-                row.positions()
-                    .flat_map(move |y| column.positions().map(move |x| y * self.width + x))
-            })
-        })
-    }
-
-    /// The largest element of each window of a plane, and where it lies: the first of equal ones,
-    /// or a NaN.
-    fn max(&self, plane: &[f32], out: &mut [f32], positions: &mut [u32]) {
-        let outs = out.iter_mut().zip(positions);
-        let windows = self
-            .rows
-            .iter()
-            .flat_map(|row| self.columns.iter().map(move |column| (row, column)));
-        for ((row, column), (out, position)) in windows.zip(outs) {
-            if row.count == 0 || column.count == 0 {
-                (*out, *position) = (f32::NEG_INFINITY, NOWHERE);
-                continue;
-            }
-            let mut at = row.first * self.width + column.first;
-            let mut best = plane[at];
-            for k in 0..row.count {
-                let start = (row.first + k * row.step) * self.width + column.first;
-                for l in 0..column.count {
-                    let i = start + l * column.step;
-                    let v = plane[i];
-                    (best, at) = if v > best || v.is_nan() {
-                        (v, i)
-                    } else {
-                        (best, at)
-                    };
-                }
-            }
-            (*out, *position) = (best, at as u32);
-        }
-    }
-
-    /// What the mean of each window divides by: the positions inside the input or, with
-    /// `count_pads`, inside the padded input.
-    fn divisors(&self, count_pads: bool, [y, x]: [Axis; 2]) -> Vec<f32> {
-        let count = |axis: Axis, span: &Span, o: usize| match count_pads {
-            true => axis.counted(o),
-            false => span.count,
-        };
-        let rows = self.rows.iter().enumerate();
-        rows.flat_map(|(oy, row)| {
-            let columns = self.columns.iter().enumerate();
-            columns
-                .map(move |(ox, column)| (count(y, row, oy) * count(x, column, ox)).max(1) as f32)
-        })
-        .collect()
-    }
-}
-
-/// The position of a window that lies in the padding altogether.
-const NOWHERE: u32 = u32::MAX;
 
 impl Op for Pool {
     fn name(&self) -> &'static str {
