@@ -48,7 +48,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--share", type=float, action="append", help="default: 0.15, 0.4, 0.7")
     parser.add_argument("--jobs", type=int, default=1, help="files at a time")
     parser.add_argument("--out", type=Path, required=True, metavar="TABLE.md")
-    parser.add_argument("--no-latency", action="store_true", help="leave out the timed networks")
+    timed = parser.add_mutually_exclusive_group()
+    timed.add_argument("--no-latency", action="store_true", help="leave out the timed networks")
+    timed.add_argument("--latency-only", action="store_true", help="the timed networks alone")
     parser.add_argument("--work", type=Path, help="keep models here, and reuse exports found here")
     parser.add_argument("--binary", type=Path, default=target / "release" / "onnx-bnnprune")
     parser.add_argument("--ort-lib", type=Path, help="handed to the tool")
@@ -108,7 +110,8 @@ def main() -> int:
         residuals=(args.residual,) if args.residual else trials.RESIDUALS,
     )
     used = [args.exporter] if args.exporter else exporters.EXPORTERS
-    cases = [(name, exporter) for name in args.only or NETWORKS for exporter in used]
+    names = [] if args.latency_only else args.only or NETWORKS
+    cases = [(name, exporter) for name in names for exporter in used]
     with tempfile.TemporaryDirectory() as temporary:
         work = args.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
@@ -121,7 +124,11 @@ def main() -> int:
                 _announce(key, done[key])
         rows = [] if args.no_latency else latency(tool, work)
     found = [trial for key in cases for trial in done[key]]
-    args.out.write_text(table.render(found, rows, _command(sys.argv[1:])))
+    command = _command(sys.argv[1:])
+    if args.latency_only:
+        args.out.write_text(table.render_latency(rows, command))
+    else:
+        args.out.write_text(table.render(found, rows, command))
     bad = [trial for trial in found if not trial.exact]
     print(f"{len(found)} trials, {len(bad)} not exact; {args.out}")
     return 1 if bad or not all(found.exact for _, found, *_ in rows) else 0

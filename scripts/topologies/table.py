@@ -84,6 +84,12 @@ def reasons(found: list[Trial]) -> list[str]:
     return lines
 
 
+CONDITIONS = (
+    "One sample, all optimisations on, one thread, median of 40 runs in turns; `drop`, networks at "
+    "the width they are used with, random masks."
+)
+
+
 def latency_rows(rows: list[tuple]) -> list[str]:
     """Latency of networks at their usual width."""
     head = ["network", "share", "--round-to", "MACs", "MACs left", "ms before", "ms after",
@@ -99,16 +105,18 @@ def latency_rows(rows: list[tuple]) -> list[str]:
     return lines
 
 
+def render_latency(rows: list[tuple], command: str) -> str:
+    """A file of latency alone."""
+    parts = ["# Latency of pruned networks in ONNX Runtime", "", f"Written by `{command}`.", ""]
+    return "\n".join([*parts, CONDITIONS, "", *latency_rows(rows), ""])
+
+
 def render(found: list[Trial], latency: list[tuple], command: str) -> str:
     """The whole file."""
     parts = ["# Elimination on real topologies", "", f"Written by `{command}`.", "", LEGEND]
     parts += ["## Summary", "", *_summary(found), ""]
     if latency:
-        parts += [
-            "## Latency in ONNX Runtime", "",
-            "One sample, all optimisations on, one thread, median of 40 runs in turns; `drop`, "
-            "networks at the width they are used with.", "", *latency_rows(latency), "",
-        ]  # fmt: skip
+        parts += ["## Latency in ONNX Runtime", "", CONDITIONS, "", *latency_rows(latency), ""]
     parts += ["## Trials", "", _row(HEADER), _row(["---"] * len(HEADER))]
     parts += [_row(_cells(trial)) for trial in found]
     parts += ["", "## Masked filters that stayed, by reason", "", *reasons(found), ""]
