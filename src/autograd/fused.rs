@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-use super::channelwise::{Chain, ChannelMap, Norm};
+use super::channelwise::{Chain, ChannelMap, Norm, Source};
+use super::integer::IntegerForm;
 use super::network::{Input, Network, StepId, ValueId};
-use super::ops::Saved;
+use super::ops::{Op, Saved};
 use super::parallel::array;
 use super::trace::{Gradients, Mode, Record, Trace};
+use super::value::{Form, Value};
 
 /// Fewer elements of a channel than this, of one sample, are not worth it.
 const LEAST_PLANE: usize = 16;
@@ -20,7 +22,8 @@ pub(super) struct Fused<'a> {
     pub steps: Range<usize>,
     chain: Chain<'a>,
     input: ValueId,
-    x: Arc<ArrayD<f32>>,
+    /// The output goes to binary layers alone.
+    codes: bool,
 }
 
 /// What a step is in a chain.
@@ -29,45 +32,75 @@ enum Stage<'a> {
     Map(Box<dyn ChannelMap + 'a>),
 }
 
+/// Elements of a channel; 0 without spatial axes.
+fn plane(shape: &[usize]) -> usize {
+    match shape {
+        [_, _, plane @ ..] if !plane.is_empty() => plane.iter().product(),
+        _ => 0,
+    }
+}
+
 impl Network {
-    /// How many steps read each value; one more for the logits.
-    pub(super) fn reader_counts(&self) -> Vec<usize> {
-        let mut counts = vec![0; self.value_count];
-        for input in self.steps.iter().flat_map(|s| &s.inputs) {
-            if let Input::Value(v) = input {
-                counts[v.0] += 1;
+    /// The steps that read each value; of the logits also the end.
+    pub(super) fn readers(&self) -> Vec<Vec<usize>> {
+        let mut readers = vec![Vec::new(); self.value_count];
+        for (i, step) in self.steps.iter().enumerate() {
+            for input in &step.inputs {
+                if let Input::Value(v) = input {
+                    readers[v.0].push(i);
+                }
             }
         }
-        counts[self.logits.0] += 1;
-        counts
+        readers[self.logits.0].push(self.steps.len());
+        readers
     }
 
-    /// The steps from `first` on that run as one: at least two, at most one of them a
-    /// BatchNormalization, each the only reader of the one before.
+    /// Whether a step works channel by channel on data of that shape, and reads a binary layer's sums
+    /// as they are.
+    pub(super) fn takes_sums(
+        &self,
+        step: usize,
+        mode: Mode<'_>,
+        trace: &Trace,
+        shape: &[usize],
+    ) -> bool {
+        let trained =
+            |op: &Arc<dyn Op>| op.as_batch_norm().is_none() && self.is_trained(step, trace);
+        self.fuses
+            && plane(shape) >= LEAST_PLANE
+            && self.steps.get(step).is_some_and(|s| !trained(&s.op))
+            && self.stage(step, mode, shape).is_some()
+    }
+
+    /// The steps from `first` on that run as one: at most one of them a BatchNormalization, each the
+    /// only reader of the one before; at least two, or one that reads sums.
     pub(super) fn fusible(
         &self,
         first: usize,
         end: usize,
         mode: Mode<'_>,
         trace: &Trace,
-        readers: &[usize],
+        readers: &[Vec<usize>],
     ) -> Option<Fused<'_>> {
         if !self.fuses {
             return None;
         }
         let input = self.data_of(first)?;
-        let x = trace.values[input.0].as_ref()?;
-        if x.ndim() < 3 || x.shape()[2..].iter().product::<usize>() < LEAST_PLANE {
+        let x = trace.held(input)?;
+        let shape = x.shape();
+        let sums = matches!(x.form(), Form::Sums(_));
+        if plane(shape) < LEAST_PLANE {
             return None;
         }
+        let mut ternary = false;
         let mut chain = Chain::default();
         let mut last = first;
         while last < end {
             let follows = last == first
                 || self.data_of(last) == Some(self.steps[last - 1].output)
-                    && readers[self.steps[last - 1].output.0] == 1;
+                    && readers[self.steps[last - 1].output.0].len() == 1;
             let stage = match follows {
-                true => self.stage(last, mode, x.shape()),
+                true => self.stage(last, mode, shape),
                 false => None,
             };
             match stage {
@@ -75,14 +108,32 @@ impl Network {
                 Some(Stage::Map(map)) if !self.is_trained(last, trace) => chain.push(map),
                 _ => break,
             }
+            let op = &self.steps[last].op;
+            ternary = op.is_ternary() || ternary && op.keeps_signs();
             last += 1;
         }
-        (last >= first + 2).then(|| Fused {
+        let least = if sums { 1 } else { 2 };
+        (last >= first + least).then(|| Fused {
             steps: first..last,
             chain,
             input,
-            x: Arc::clone(x),
+            codes: ternary && {
+                let readers = &readers[self.steps[last - 1].output.0];
+                shape.len() == 4
+                    && readers
+                        .iter()
+                        .all(|&r| r < end && self.takes_codes(r, shape))
+            },
         })
+    }
+
+    /// Whether a step is a binary layer that runs on codes, for data of that shape.
+    fn takes_codes(&self, step: usize, shape: &[usize]) -> bool {
+        let data = matches!(
+            self.steps[step].inputs[..],
+            [Input::Value(_), Input::Binary(_), ..]
+        );
+        data && IntegerForm::of(self, &self.steps[step], shape).is_some()
     }
 
     /// The only tensor that a step reads, besides parameters.
@@ -158,9 +209,24 @@ impl Network {
             steps,
             chain,
             input,
-            x,
+            codes,
         } = fused;
-        let (y, mut saved) = chain.forward(x);
+        let Some(x) = trace.held(*input) else {
+            return;
+        };
+        let source = Source::of(x);
+        let packed = match (codes, x.shape()) {
+            (true, &[n, c, h, w]) => chain.forward_codes(source, [n, c, h, w]),
+            _ => None,
+        };
+        let shape = x.shape().to_vec();
+        let (y, mut saved): (Value, _) = match packed {
+            Some((codes, saved)) => (Form::Codes(Arc::new(codes), shape).into(), saved),
+            None => {
+                let (y, saved) = chain.forward_floats(source, &shape);
+                (y.into(), saved)
+            }
+        };
         let mut moves = moving[input.0];
         for i in steps.clone() {
             let step = &self.steps[i];
@@ -187,7 +253,7 @@ impl Network {
         kept[input.0] |= moves;
         let last = steps.end - 1;
         trace.fused.insert(last, steps.start);
-        trace.values[self.steps[last].output.0] = Some(Arc::new(y));
+        trace.values[self.steps[last].output.0] = Some(y);
     }
 
     /// The gradient with respect to their input, if it is wanted; those of parameters go to `out`.
@@ -199,7 +265,7 @@ impl Network {
         out: &mut Gradients,
     ) -> Option<(ValueId, ArrayD<f32>)> {
         let input = self.data_of(steps.start)?;
-        let x = trace.value(input)?;
+        let x = trace.held(input)?;
         let record = |i: usize| &trace.steps[i - trace.start.0];
         let norm = steps
             .clone()
@@ -209,7 +275,8 @@ impl Network {
         let saved = norm.map_or(&nothing, |i| &record(i).saved);
         let wants = |k: usize| norm.is_some_and(|i| record(i).wanted[k]);
         let wants_x = record(steps.start).wanted[0];
-        let found = chain.backward(x, saved, grad, (wants_x, wants(1) || wants(2)));
+        let wanted = (wants_x, wants(1) || wants(2));
+        let found = chain.backward_from(Source::of(x), saved, grad, wanted);
         if let Some(i) = norm {
             for k in [1, 2] {
                 if let (Input::Param(p), true) = (self.steps[i].inputs[k], wants(k)) {

@@ -1,7 +1,7 @@
 //! Memory of large values, used again: a value of a step is as large as that of the step before, and
 //! pages that go back to the operating system in between cost more than the work on them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use ndarray::ArrayD;
 
@@ -10,21 +10,50 @@ const LEAST: usize = 1 << 14;
 /// What so many requests did not ask for is given up: some steps of training, whose sizes recur.
 const PATIENCE: u64 = 512;
 
-/// What was given back.
-static FREE: Mutex<Free> = Mutex::new(Free {
-    buffers: Vec::new(),
-    requests: 0,
-});
+/// Elements whose memory is used again.
+pub(super) trait Element: Copy + 'static {
+    /// Any value.
+    const ANY: Self;
+    /// What nobody should read.
+    const POISON: Self;
 
-struct Free {
+    /// What was given back.
+    fn free() -> &'static Mutex<Free<Self>>;
+}
+
+macro_rules! element {
+    ($type:ty, $any:expr, $poison:expr) => {
+        impl Element for $type {
+            const ANY: Self = $any;
+            const POISON: Self = $poison;
+
+            fn free() -> &'static Mutex<Free<Self>> {
+                static FREE: Mutex<Free<$type>> = Mutex::new(Free::new());
+                &FREE
+            }
+        }
+    };
+}
+
+element!(f32, 0.0, f32::NAN);
+element!(i16, 0, i16::MIN);
+
+pub(super) struct Free<T> {
     /// With the number of the request before which each came back; in that order.
-    buffers: Vec<(u64, Vec<f32>)>,
+    buffers: Vec<(u64, Vec<T>)>,
     requests: u64,
 }
 
-impl Free {
+impl<T> Free<T> {
+    const fn new() -> Self {
+        Self {
+            buffers: Vec::new(),
+            requests: 0,
+        }
+    }
+
     /// A buffer of exactly `len` elements, the last one given back.
-    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
+    fn take(&mut self, len: usize) -> Option<Vec<T>> {
         self.requests += 1;
         let stale = |since: u64| since + PATIENCE < self.requests;
         let old = self.buffers.iter().take_while(|(since, _)| stale(*since));
@@ -33,32 +62,32 @@ impl Free {
         Some(self.buffers.remove(found).1)
     }
 
-    fn give(&mut self, buffer: Vec<f32>) {
+    fn give(&mut self, buffer: Vec<T>) {
         self.buffers.push((self.requests, buffer));
     }
 }
 
 /// `len` elements of any value, to be overwritten.
-pub(super) fn buffer(len: usize) -> Vec<f32> {
+pub(super) fn buffer<T: Element>(len: usize) -> Vec<T> {
     let found = match len < LEAST {
         true => None,
-        false => FREE
+        false => T::free()
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take(len),
     };
-    let mut buffer = found.unwrap_or_else(|| vec![0.0; len]);
+    let mut buffer = found.unwrap_or_else(|| vec![T::ANY; len]);
     // Whoever reads what he has not written finds out in the tests.
     if cfg!(test) {
-        buffer.fill(f32::NAN);
+        buffer.fill(T::POISON);
     }
     buffer
 }
 
 /// Takes memory back for the next [`buffer`].
-pub(super) fn recycle(buffer: Vec<f32>) {
+pub(super) fn recycle<T: Element>(buffer: Vec<T>) {
     if buffer.len() >= LEAST {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = T::free().lock().unwrap_or_else(PoisonError::into_inner);
         free.give(buffer);
     }
 }
@@ -68,17 +97,14 @@ pub(super) fn recycle_array(x: ArrayD<f32>) {
     recycle(x.into_raw_vec_and_offset().0);
 }
 
-/// Takes the memory of a value back, if nobody else holds it.
-pub(super) fn recycle_value(x: Option<Arc<ArrayD<f32>>>) {
-    if let Some(x) = x.and_then(Arc::into_inner) {
-        recycle_array(x);
-    }
-}
-
 /// Gives all that is free back to the operating system.
 pub fn release_memory() {
-    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-    free.buffers = Vec::new();
+    fn release<T: Element>() {
+        let mut free = T::free().lock().unwrap_or_else(PoisonError::into_inner);
+        free.buffers = Vec::new();
+    }
+    release::<f32>();
+    release::<i16>();
 }
 
 /// A buffer of changing size that goes back when it is dropped.
@@ -109,10 +135,7 @@ mod tests {
 
     #[test]
     fn a_buffer_of_the_same_size_is_used_again_and_what_nobody_asks_for_is_given_up() {
-        let mut free = Free {
-            buffers: Vec::new(),
-            requests: 0,
-        };
+        let mut free = Free::new();
         for (value, len) in [(1.0, 30), (2.0, 20), (3.0, 30)] {
             free.give(vec![value; len]);
         }
@@ -128,8 +151,8 @@ mod tests {
     #[test]
     fn buffers_have_their_size_whatever_was_there() {
         recycle(vec![f32::NAN; LEAST + 3]);
-        assert_eq!(buffer(LEAST + 3).len(), LEAST + 3);
-        assert_eq!(buffer(7).len(), 7);
+        assert_eq!(buffer::<f32>(LEAST + 3).len(), LEAST + 3);
+        assert_eq!(buffer::<i16>(7).len(), 7);
         let mut scratch = Scratch::default();
         assert_eq!(scratch.of(LEAST + 1).len(), LEAST + 1);
         assert_eq!(scratch.of(5).len(), 5);

@@ -26,12 +26,15 @@ mod ops;
 pub mod optim;
 mod parallel;
 mod param;
+mod parts;
+mod prepared;
 mod run;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod value;
 
 pub use batch_norm::{Folded, UnfoldError};
 pub use binary::{BinaryId, BinaryWeight, LatentOrigin, ScaleMode};
@@ -45,4 +48,5 @@ pub use ops::softmax::Head;
 pub use ops::{BatchNorm, BatchStatistics, Op, ShapeError};
 pub use optim::{Optimizer, Rule, Schedule};
 pub use param::{Origin, Param, ParamId, ParamKind};
+pub use prepared::Prepared;
 pub use trace::{Cut, Gradients, Mode, Precision, RunError, Trace, Wanted};

@@ -36,11 +36,11 @@ pub(super) fn array(shape: &[usize], data: Vec<f32>) -> ArrayD<f32> {
 }
 
 /// `f` of each element.
-pub(super) fn map(x: &ArrayD<f32>, f: impl Fn(f32) -> f32 + Sync) -> ArrayD<f32> {
+pub(super) fn map(x: &ArrayD<f32>, f: impl Fn(f32) -> f32 + Sync + Copy) -> ArrayD<f32> {
     let mut out = buffer(x.len());
     out.par_chunks_mut(CHUNK)
         .zip(slice(x).par_chunks(CHUNK))
-        .for_each(|(o, x)| wide(|| o.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x))));
+        .for_each(|(o, x)| wide(move || o.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x))));
     array(x.shape(), out)
 }
 
@@ -48,7 +48,7 @@ pub(super) fn map(x: &ArrayD<f32>, f: impl Fn(f32) -> f32 + Sync) -> ArrayD<f32>
 pub(super) fn zip(
     a: &ArrayD<f32>,
     b: &ArrayD<f32>,
-    f: impl Fn(f32, f32) -> f32 + Sync,
+    f: impl Fn(f32, f32) -> f32 + Sync + Copy,
 ) -> ArrayD<f32> {
     let mut out = buffer(a.len());
     out.par_chunks_mut(CHUNK)
@@ -56,17 +56,21 @@ pub(super) fn zip(
         .zip(slice(b).par_chunks(CHUNK))
         .for_each(|((o, a), b)| {
             let ab = a.iter().zip(b);
-            wide(|| o.iter_mut().zip(ab).for_each(|(o, (&a, &b))| *o = f(a, b)));
+            wide(move || o.iter_mut().zip(ab).for_each(|(o, (&a, &b))| *o = f(a, b)));
         });
     array(a.shape(), out)
 }
 
 /// `a = f(a, b)` for each pair of elements; `a` and `b` have one shape.
-pub(super) fn update(a: &mut ArrayD<f32>, b: &ArrayD<f32>, f: impl Fn(f32, f32) -> f32 + Sync) {
+pub(super) fn update(
+    a: &mut ArrayD<f32>,
+    b: &ArrayD<f32>,
+    f: impl Fn(f32, f32) -> f32 + Sync + Copy,
+) {
     slice_mut(a)
         .par_chunks_mut(CHUNK)
         .zip(slice(b).par_chunks(CHUNK))
-        .for_each(|(a, b)| wide(|| a.iter_mut().zip(b).for_each(|(a, &b)| *a = f(*a, b))));
+        .for_each(|(a, b)| wide(move || a.iter_mut().zip(b).for_each(|(a, &b)| *a = f(*a, b))));
 }
 
 /// A shape as `[outer, channels, inner]` around one axis, or around a run of axes.
@@ -96,11 +100,20 @@ impl Planes {
     /// `f(channel, input plane, output plane)` for each plane of `inner` elements; `f` overwrites all
     /// of it.
     pub fn map(self, x: &ArrayD<f32>, f: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> ArrayD<f32> {
+        array(x.shape(), self.map_from(slice(x), f))
+    }
+
+    /// [`Planes::map`] of elements of any kind.
+    pub fn map_from<T: Sync>(
+        self,
+        x: &[T],
+        f: impl Fn(usize, &[T], &mut [f32]) + Sync,
+    ) -> Vec<f32> {
         let mut out = buffer(x.len());
         let block = self.block();
         if block > 0 {
             out.par_chunks_mut(block)
-                .zip(slice(x).par_chunks(block))
+                .zip(x.par_chunks(block))
                 .enumerate()
                 .for_each(|(i, (out, x))| {
                     let first = i * (block / self.inner);
@@ -110,7 +123,7 @@ impl Planes {
                     }
                 });
         }
-        array(x.shape(), out)
+        out
     }
 
     /// `f(channel, plane, other plane)` for each plane of `inner` elements, in place.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use ndarray::ArrayD;
 
 use super::binary::BinaryId;
-use super::integer::Inference;
-use super::memory::{recycle_array, recycle_value};
-use super::network::{Input, Network, StepId, ValueId};
+use super::integer::{Inference, IntegerForm};
+use super::memory::recycle_array;
+use super::network::{Input, Network, Step, StepId, ValueId};
 use super::ops::{Backward, Context, Saved};
 use super::parallel::update;
 use super::param::ParamId;
-use super::trace::{Cut, Gradients, Mode, Precision, Record, RunError, Trace, Wanted};
+use super::trace::{Cut, Gradients, Mode, Record, RunError, Trace, Wanted};
+use super::value::{Form, Value};
 
 impl Network {
     /// A set of parameters.
@@ -58,8 +59,11 @@ impl Network {
         let params = mode.wanted.map_or(Vec::new(), |w| w.params.clone());
         let mut trace = Trace {
             start,
-            values: vec![None; self.value_count],
-            weights: BTreeMap::new(),
+            values: (0..self.value_count).map(|_| None).collect(),
+            prepared: match mode.prepared {
+                Some(prepared) => Arc::clone(prepared),
+                None => Arc::new(self.prepare()),
+            },
             steps: Vec::with_capacity(end.0 - start.0),
             fused: BTreeMap::new(),
             params,
@@ -67,14 +71,14 @@ impl Network {
         };
         for (v, x) in &from.values {
             if let Some(slot) = trace.values.get_mut(v.0) {
-                *slot = Some(Arc::clone(x));
+                *slot = Some(Form::Float(Arc::clone(x)).into());
             }
         }
         let last_read = self.last_reads(end);
         // Values that depend on a wanted parameter, and values that a backward pass reads.
         let mut moving = vec![false; self.value_count];
         let mut kept = vec![false; self.value_count];
-        let readers = self.reader_counts();
+        let readers = self.readers();
         let mut i = start.0;
         while i < end.0 {
             let done = match self.fusible(i, end.0, mode, &trace, &readers) {
@@ -83,7 +87,13 @@ impl Network {
                     fused.steps
                 }
                 None => {
-                    self.forward_step(StepId(i), mode, &mut trace, &mut moving, &mut kept)?;
+                    self.forward_step(
+                        StepId(i),
+                        (mode, &readers),
+                        &mut trace,
+                        &mut moving,
+                        &mut kept,
+                    )?;
                     i..i + 1
                 }
             };
@@ -94,12 +104,18 @@ impl Network {
                         && last_read[v.0] == Some(k)
                         && !kept[v.0]
                     {
-                        recycle_value(trace.values[v.0].take());
+                        trace.values[v.0]
+                            .take()
+                            .into_iter()
+                            .for_each(Value::recycle);
                     }
                 }
                 let output = self.steps[k].output;
                 if last_read[output.0].is_none() && !kept[output.0] && k + 1 != end.0 {
-                    recycle_value(trace.values[output.0].take());
+                    trace.values[output.0]
+                        .take()
+                        .into_iter()
+                        .for_each(Value::recycle);
                 }
             }
         }
@@ -124,18 +140,12 @@ impl Network {
     fn forward_step(
         &self,
         id: StepId,
-        mode: Mode<'_>,
+        (mode, readers): (Mode<'_>, &[Vec<usize>]),
         trace: &mut Trace,
         moving: &mut [bool],
         kept: &mut [bool],
     ) -> Result<(), RunError> {
         let step = &self.steps[id.0];
-        for input in &step.inputs {
-            if let Input::Binary(b) = input {
-                let weight = || self.effective_weight(*b);
-                trace.weights.entry(*b).or_insert_with(weight);
-            }
-        }
         let wanted: Vec<bool> = step
             .inputs
             .iter()
@@ -149,25 +159,26 @@ impl Network {
             })
             .collect();
         let moves = wanted.contains(&true);
-        let inputs = self.resolve(id, trace)?;
-        let from = mode.batch_statistics_from;
-        let context = Context {
-            batch_statistics: from.is_some_and(|from| id >= from),
-        };
-        let integer = inputs.first().and_then(|x| self.integer_forward(step, x));
+        let integer = self.integer_step(id, mode, trace, readers);
         let (y, saved) = match integer {
             Some(y) => (y, Saved::Nothing),
-            None => step
-                .op
-                .forward(&inputs, context)
-                .map_err(|e| RunError::Step {
-                    node: step.name.clone(),
-                    op: step.op.name(),
-                    reason: e.0,
-                })?,
+            None => {
+                let from = mode.batch_statistics_from;
+                let context = Context {
+                    batch_statistics: from.is_some_and(|from| id >= from),
+                };
+                let inputs = self.resolve(id, trace)?;
+                let (y, saved) =
+                    (step.op.forward(&inputs, context)).map_err(|e| RunError::Step {
+                        node: step.name.clone(),
+                        op: step.op.name(),
+                        reason: e.0,
+                    })?;
+                (y.into(), saved)
+            }
         };
         let shapes = match moves {
-            true => inputs.iter().map(|x| x.shape().to_vec()).collect(),
+            true => self.input_shapes(step, trace),
             false => Vec::new(),
         };
         if moves {
@@ -188,8 +199,38 @@ impl Network {
             shapes,
             wanted,
         });
-        trace.values[step.output.0] = Some(Arc::new(y));
+        trace.values[step.output.0] = Some(y);
         Ok(())
+    }
+
+    /// The output of a binary layer on integers: as sums where whoever reads it takes them.
+    fn integer_step(
+        &self,
+        id: StepId,
+        mode: Mode<'_>,
+        trace: &Trace,
+        readers: &[Vec<usize>],
+    ) -> Option<Value> {
+        let step = &self.steps[id.0];
+        let [Input::Value(v), Input::Binary(_), ..] = step.inputs[..] else {
+            return None;
+        };
+        let x = trace.held(v)?;
+        let form = IntegerForm::of(self, step, x.shape())?;
+        let sums = match readers[step.output.0][..] {
+            [reader] => self.takes_sums(reader, mode, trace, &form.output),
+            _ => false,
+        };
+        self.integer_forward(id, &form, x, (&trace.prepared, sums))
+    }
+
+    fn input_shapes(&self, step: &Step, trace: &Trace) -> Vec<Vec<usize>> {
+        let shape = |i: &Input| match i {
+            Input::Value(v) => trace.held(*v).map_or(&[][..], Value::shape).to_vec(),
+            Input::Param(p) => self.params[p.0].value.shape().to_vec(),
+            Input::Binary(b) => self.latent(*b).shape().to_vec(),
+        };
+        step.inputs.iter().map(shape).collect()
     }
 
     /// The inputs of a step.
@@ -205,9 +246,9 @@ impl Network {
         step.inputs
             .iter()
             .map(|i| match i {
-                Input::Value(v) => trace.values[v.0].as_deref().ok_or_else(missing),
+                Input::Value(v) => trace.value(*v).ok_or_else(missing),
                 Input::Param(p) => Ok(&self.params[p.0].value),
-                Input::Binary(b) => trace.weights.get(b).ok_or_else(missing),
+                Input::Binary(b) => Ok(trace.prepared.effective(self, *b)),
             })
             .collect()
     }
@@ -219,7 +260,7 @@ impl Network {
         Cut {
             step,
             values: values
-                .filter_map(|v| Some((v, Arc::clone(trace.values[v.0].as_ref()?))))
+                .filter_map(|v| Some((v, trace.held(v)?.shared())))
                 .collect(),
         }
     }
@@ -262,32 +303,12 @@ impl Network {
                 }
                 continue;
             }
-            let inputs: Vec<_> = step
-                .inputs
-                .iter()
-                .map(|i| match i {
-                    Input::Value(v) => trace.value(*v),
-                    Input::Param(p) => Some(&self.params[p.0].value),
-                    Input::Binary(b) => trace.weights.get(b),
-                })
-                .collect();
-            let shapes: Vec<_> = record.shapes.iter().map(|s| &s[..]).collect();
-            let pass = Backward {
-                inputs: &inputs,
-                shapes: &shapes,
-                saved: &record.saved,
-                wanted: &record.wanted,
-            };
-            let rounded = match trace.gradients {
-                Precision::F32 => None,
-                Precision::Int8 => self.rounded_backward(step, &pass, &grad),
-            };
-            let grads = match rounded {
+            let grads = match self.binary_gradients(StepId(at), trace, &grad) {
                 Some(grads) => {
                     recycle_array(grad);
                     grads
                 }
-                None => step.op.backward(&pass, grad),
+                None => self.step_gradients(step, trace, record, grad),
             };
             let wanted = record.wanted.iter();
             for ((input, grad), wanted) in step.inputs.iter().zip(grads).zip(wanted) {
@@ -310,6 +331,34 @@ impl Network {
             self.add_binary(b, &grad, &trace.params, &mut gradients);
         }
         gradients
+    }
+
+    /// The gradients of a step's inputs, by its operator.
+    fn step_gradients(
+        &self,
+        step: &Step,
+        trace: &Trace,
+        record: &Record,
+        grad: ArrayD<f32>,
+    ) -> Vec<Option<ArrayD<f32>>> {
+        let inputs = step.inputs.iter().enumerate();
+        let inputs: Vec<_> = inputs
+            .map(|(k, i)| match i {
+                // What the operator does not ask for may be there in another form.
+                Input::Value(v) if step.op.needs_input(k, &record.wanted) => trace.value(*v),
+                Input::Value(_) => None,
+                Input::Param(p) => Some(&self.params[p.0].value),
+                Input::Binary(b) => Some(trace.prepared.effective(self, *b)),
+            })
+            .collect();
+        let shapes: Vec<_> = record.shapes.iter().map(|s| &s[..]).collect();
+        let pass = Backward {
+            inputs: &inputs,
+            shapes: &shapes,
+            saved: &record.saved,
+            wanted: &record.wanted,
+        };
+        step.op.backward(&pass, grad)
     }
 
     fn add_binary(&self, b: BinaryId, grad: &ArrayD<f32>, wanted: &[bool], out: &mut Gradients) {

@@ -7,12 +7,12 @@ use ndarray::{ArrayD, Axis};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::binary::BinaryId;
-use super::memory::recycle_value;
 use super::network::{StepId, ValueId};
 use super::ops::{BatchStatistics, Saved};
 use super::parallel::{array, slice, update};
 use super::param::ParamId;
+use super::prepared::Prepared;
+use super::value::Value;
 
 /// Why a run failed.
 #[derive(Debug, Error)]
@@ -118,6 +118,9 @@ pub struct Mode<'a> {
     pub wanted: Option<&'a Wanted>,
     /// How binary layers compute gradients.
     pub gradients: Precision,
+    /// Binary weights that were prepared earlier, and have not changed; `None`: they are prepared for
+    /// this pass.
+    pub prepared: Option<&'a Arc<Prepared>>,
 }
 
 /// With which numbers binary layers compute gradients.
@@ -151,9 +154,9 @@ impl Wanted {
 pub struct Trace {
     /// The first step that ran.
     pub(super) start: StepId,
-    pub(super) values: Vec<Option<Arc<ArrayD<f32>>>>,
-    /// Effective weights of the binary layers that ran.
-    pub(super) weights: BTreeMap<BinaryId, ArrayD<f32>>,
+    pub(super) values: Vec<Option<Value>>,
+    /// The binary weights that it ran with.
+    pub(super) prepared: Arc<Prepared>,
     pub(super) steps: Vec<Record>,
     /// Steps that ran as one: the last of each such run, and the first.
     pub(super) fused: BTreeMap<usize, usize>,
@@ -164,7 +167,7 @@ pub struct Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        self.values.drain(..).for_each(recycle_value);
+        self.values.drain(..).flatten().for_each(Value::recycle);
     }
 }
 
@@ -181,7 +184,17 @@ pub(super) struct Record {
 impl Trace {
     /// A value, if it was kept: the last step's output and everything that later steps read are.
     pub fn value(&self, v: ValueId) -> Option<&ArrayD<f32>> {
-        self.values.get(v.0)?.as_deref()
+        Some(self.held(v)?.float())
+    }
+
+    /// A value that was kept, in its own form.
+    pub(super) fn held(&self, v: ValueId) -> Option<&Value> {
+        self.values.get(v.0)?.as_ref()
+    }
+
+    /// What a step has left, if it ran.
+    pub(super) fn record(&self, at: StepId) -> Option<&Record> {
+        self.steps.get(at.0.checked_sub(self.start.0)?)
     }
 
     /// The statistics that BatchNormalizations measured on this batch.
@@ -202,7 +215,7 @@ impl Trace {
 /// Gradients with respect to parameters.
 #[derive(Debug, Default)]
 pub struct Gradients {
-    by_param: BTreeMap<ParamId, ArrayD<f32>>,
+    pub(super) by_param: BTreeMap<ParamId, ArrayD<f32>>,
 }
 
 impl Gradients {

@@ -1,6 +1,9 @@
 //! Phases of training: of a mask, and of the main network.
 
-use ndarray::ArrayD;
+use std::ops::Range;
+use std::sync::Arc;
+
+use ndarray::{ArrayD, Axis};
 
 use super::average::Average;
 use super::error::TrainError;
@@ -8,7 +11,7 @@ use super::state::Training;
 use super::teacher::Sample;
 use super::trainer::{Span, Trainer};
 use super::{Decay, MainOptimizer, mask};
-use crate::autograd::{Mode, Optimizer, ParamId, ParamKind, Rule, Schedule, loss::Loss};
+use crate::autograd::{Mode, Optimizer, ParamId, ParamKind, Rule, Schedule};
 use crate::data::epoch_order;
 
 /// What the epochs of a phase have in common.
@@ -78,6 +81,8 @@ impl Trainer<'_> {
         let order = epoch_order(&self.images.train_indices, options.seed, self.run.epoch);
         let wanted = self.network.wanted(training.params.iter().copied());
         let batches = order.chunks(options.batch_size.max(1));
+        // A mask alone leaves the weights as they are.
+        let prepared = (phase.regularizer.is_some()).then(|| Arc::new(self.network.prepare()));
         for indices in batches.skip(training.batches) {
             self.pause(phase.span, training)?;
             training.batches += 1;
@@ -90,17 +95,13 @@ impl Trainer<'_> {
                 batch_statistics_from: phase.batch_statistics.then_some(phase.span.from),
                 wanted: Some(&wanted),
                 gradients: options.gradients,
+                prepared: prepared.as_ref(),
             };
-            let trace = self.network.forward(&cut, self.network.end(), mode)?;
-            let logits = trace
-                .value(self.network.logits())
-                .ok_or_else(|| TrainError::Mismatch("the network has no output".to_owned()))?;
-            let Loss {
-                value: mut loss,
-                grad,
-            } = self.loss(logits, indices, taught.as_ref());
-            let mut gradients = self.network.backward(&trace, grad);
-            drop(trace);
+            let loss = |logits: &ArrayD<f32>, rows: Range<usize>| {
+                let taught = taught.as_ref().map(|t| rows_of(t, &rows));
+                self.loss(logits, &indices[rows], taught.as_ref())
+            };
+            let (mut loss, mut gradients) = self.network.gradients(&cut, mode, loss)?;
             if let Some(r) = phase.regularizer {
                 for &p in &training.params {
                     let value = &self.network.param(p).value;
@@ -197,6 +198,11 @@ impl Trainer<'_> {
             Decay::Constant => Schedule::Constant,
         }
     }
+}
+
+/// Some samples of a batch.
+fn rows_of(x: &ArrayD<f32>, rows: &Range<usize>) -> ArrayD<f32> {
+    x.slice_axis(Axis(0), rows.clone().into()).to_owned()
 }
 
 impl Training {

@@ -1,13 +1,16 @@
-//! The backward pass of one binary layer, by rounded gradients.
+//! The backward pass of one binary layer: on codes, and by rounded gradients where that is asked for.
 
 use ndarray::ArrayD;
 
 use super::layer::IntegerForm;
+use crate::autograd::binary::BinaryId;
 use crate::autograd::kernels::rounded::Rounded;
+use crate::autograd::kernels::{Activations, binary_weight};
 use crate::autograd::memory::buffer;
-use crate::autograd::network::{Input, Network, Step};
-use crate::autograd::ops::{Backward, sign};
-use crate::autograd::parallel::{Planes, array, map, slice};
+use crate::autograd::network::{Input, Network, StepId};
+use crate::autograd::parallel::{Planes, array, slice};
+use crate::autograd::trace::{Precision, Record, Trace};
+use crate::autograd::value::Value;
 
 impl IntegerForm {
     /// Whether weights lie as those of a `Conv`, and nothing is multiplied with but their scale.
@@ -19,55 +22,136 @@ impl IntegerForm {
     }
 }
 
+/// A binary convolution on its way back.
+struct Layer<'a> {
+    network: &'a Network,
+    trace: &'a Trace,
+    at: StepId,
+    id: BinaryId,
+    form: IntegerForm,
+    record: &'a Record,
+    grad: &'a ArrayD<f32>,
+}
+
 impl Network {
-    /// The gradients of a binary layer's inputs, from that of its output rounded to 8 bits. `None`
-    /// if it is another step, or they cannot be had in that way.
-    pub(in crate::autograd) fn rounded_backward(
+    /// The gradients of a binary convolution's inputs. `None` if it is another step, or they cannot be
+    /// had in that way.
+    pub(in crate::autograd) fn binary_gradients(
         &self,
-        step: &Step,
-        pass: &Backward<'_>,
+        at: StepId,
+        trace: &Trace,
         grad: &ArrayD<f32>,
     ) -> Option<Vec<Option<ArrayD<f32>>>> {
-        let Input::Binary(id) = step.inputs.get(1)? else {
+        let step = self.step(at);
+        let Input::Binary(id) = *step.inputs.get(1)? else {
             return None;
         };
-        let form = IntegerForm::of(self, step, pass.shapes[0]).filter(IntegerForm::is_plain)?;
-        let (g, weight) = (&form.geometry, &self.binary[id.0]);
-        let rounded = Rounded::new(g, slice(grad))?;
-        let grad_w = match pass.wanted[1] {
+        let record = trace.record(at)?;
+        let form = IntegerForm::of(self, step, record.shapes.first()?)?;
+        let layer = Layer {
+            network: self,
+            trace,
+            at,
+            id,
+            form: Some(form).filter(IntegerForm::is_plain)?,
+            record,
+            grad,
+        };
+        let mut grads = match trace.gradients {
+            Precision::F32 => None,
+            Precision::Int8 => layer.rounded(),
+        }
+        .or_else(|| layer.exact())?;
+        if let (Some(&wanted), Some(shape)) = (record.wanted.get(2), record.shapes.get(2)) {
+            grads.push(match wanted {
+                true => Some(layer.bias(shape)?),
+                false => None,
+            });
+        }
+        Some(grads)
+    }
+}
+
+impl Layer<'_> {
+    /// The input, if it was kept.
+    fn x(&self) -> Option<&Value> {
+        match self.network.step(self.at).inputs.first()? {
+            Input::Value(v) => self.trace.held(*v),
+            _ => None,
+        }
+    }
+
+    fn shape(&self, input: usize) -> &[usize] {
+        &self.record.shapes[input]
+    }
+
+    /// Those of input and weight from the gradient rounded to 8 bits.
+    fn rounded(&self) -> Option<Vec<Option<ArrayD<f32>>>> {
+        let g = &self.form.geometry;
+        let prepared = &self.trace.prepared;
+        let rounded = Rounded::new(g, slice(self.grad))?;
+        let grad_w = match self.record.wanted[1] {
             true => {
-                let mut out = buffer(pass.shapes[1].iter().product());
-                let x = pass.inputs[0]?;
-                if !rounded.weight(slice(x), &mut out) {
+                let mut out = buffer(self.shape(1).iter().product());
+                let x = self.x()?;
+                let x = match x.codes() {
+                    Some(codes) => Activations::Codes(codes),
+                    None => Activations::Floats(slice(x.float())),
+                };
+                if !rounded.weight(x, &mut out) {
                     return None;
                 }
-                Some(array(pass.shapes[1], out))
+                Some(array(self.shape(1), out))
             }
             false => None,
         };
-        let grad_x = pass.wanted[0].then(|| {
-            let mut out = buffer(pass.shapes[0].iter().product());
-            let signs = map(&self.params[weight.latent.0].value, |w| {
-                sign(w, weight.zero)
-            });
-            rounded.input(slice(&signs), &self.scales(*id), &mut out);
-            array(pass.shapes[0], out)
+        let grad_x = self.record.wanted[0].then(|| {
+            let mut out = buffer(self.shape(0).iter().product());
+            let signs = prepared.signs(self.network, self.id, g);
+            rounded.input(signs, prepared.scales(self.network, self.id), &mut out);
+            array(self.shape(0), out)
         });
-        let mut grads = vec![grad_x, grad_w];
-        if let (Some(&wanted), Some(&shape)) = (pass.wanted.get(2), pass.shapes.get(2)) {
-            let planes = Planes {
-                outer: g.batch,
-                channels: g.filters,
-                inner: g.out_height * g.out_width,
-            };
-            if shape.iter().product::<usize>() != g.filters {
-                return None;
+        Some(vec![grad_x, grad_w])
+    }
+
+    /// The same in single precision.
+    fn exact(&self) -> Option<Vec<Option<ArrayD<f32>>>> {
+        let g = &self.form.geometry;
+        let grad_w = match self.record.wanted[1] {
+            true => {
+                let mut out = buffer(self.shape(1).iter().product());
+                let codes = self.form.codes(self.x()?)?;
+                if !binary_weight(g, &codes, slice(self.grad), &mut out) {
+                    return None;
+                }
+                Some(array(self.shape(1), out))
             }
-            grads.push(wanted.then(|| {
-                let sums = planes.sums(grad).into_iter();
-                array(shape, sums.map(|s| s as f32).collect())
-            }));
+            false => None,
+        };
+        let grad_x = match self.record.wanted[0] {
+            true => {
+                let at = (self.at, self.id);
+                let weights = self.trace.prepared.input(self.network, at, g)?;
+                let mut out = buffer(self.shape(0).iter().product());
+                weights.gradient(g, slice(self.grad), &mut out);
+                Some(array(self.shape(0), out))
+            }
+            false => None,
+        };
+        Some(vec![grad_x, grad_w])
+    }
+
+    fn bias(&self, shape: &[usize]) -> Option<ArrayD<f32>> {
+        let g = &self.form.geometry;
+        let planes = Planes {
+            outer: g.batch,
+            channels: g.filters,
+            inner: g.out_height * g.out_width,
+        };
+        if shape.iter().product::<usize>() != g.filters {
+            return None;
         }
-        Some(grads)
+        let sums = planes.sums(self.grad).into_iter();
+        Some(array(shape, sums.map(|s| s as f32).collect()))
     }
 }

@@ -1,13 +1,17 @@
 //! One binary layer on packed activations.
 
+use std::sync::Arc;
+
 use ndarray::ArrayD;
 
 use crate::autograd::binary::BinaryId;
 use crate::autograd::kernels::ConvGeometry;
-use crate::autograd::kernels::packed::{Codes, SignWeight, WeightStrides, scaled, usable};
+use crate::autograd::kernels::packed::{Codes, SignWeight, WeightStrides, scaled, sums, usable};
 use crate::autograd::memory::buffer;
-use crate::autograd::network::{Input, Network, Step};
+use crate::autograd::network::{Input, Network, Step, StepId};
 use crate::autograd::parallel::{array, slice};
+use crate::autograd::prepared::Prepared;
+use crate::autograd::value::{Form, Sums, Value};
 
 /// A layer as a convolution of integers: `y = alpha · scale · dot + beta · bias`.
 #[derive(Debug, Clone)]
@@ -26,7 +30,7 @@ pub struct IntegerForm {
 
 /// A binary layer's present weights.
 #[derive(Debug)]
-pub(super) struct IntegerLayer {
+pub(in crate::autograd) struct IntegerLayer {
     pub weight: SignWeight,
     /// Of each filter, `alpha` included.
     pub scale: Vec<f32>,
@@ -37,7 +41,7 @@ pub(super) struct IntegerLayer {
 impl IntegerForm {
     /// The form of the layer at `step` for an input of that shape. `None` if it is not binary, or
     /// the kernels do not have its geometry.
-    pub(super) fn of(network: &Network, step: &Step, input: &[usize]) -> Option<Self> {
+    pub(in crate::autograd) fn of(network: &Network, step: &Step, input: &[usize]) -> Option<Self> {
         let (Input::Value(_), Input::Binary(id)) = (step.inputs.first()?, step.inputs.get(1)?)
         else {
             return None;
@@ -49,6 +53,14 @@ impl IntegerForm {
     /// The input as codes; `None` if it holds anything but -1, 0 and +1.
     pub(super) fn pack(&self, x: &ArrayD<f32>) -> Option<Codes> {
         Codes::pack(slice(x), self.input())
+    }
+
+    /// The input as codes, if it has that form or can be given it.
+    pub(super) fn codes(&self, x: &Value) -> Option<Arc<Codes>> {
+        match x.codes() {
+            Some(codes) if codes.shape() == self.input() => Some(Arc::clone(codes)),
+            _ => Some(Arc::new(self.pack(x.float())?)),
+        }
     }
 
     /// `[N, C, H, W]` of the packed input.
@@ -100,21 +112,40 @@ impl IntegerLayer {
         scaled(&form.geometry, x, &self.weight, factors, &mut y);
         array(&form.output, y)
     }
+
+    /// The layer's output as sums.
+    fn sums(&self, form: &IntegerForm, x: &Codes) -> Sums {
+        let mut y = buffer(form.output.iter().product());
+        sums(&form.geometry, x, &self.weight, &mut y);
+        Sums {
+            sums: y,
+            shape: form.output.clone(),
+            scale: self.scale.clone(),
+            bias: self.bias.clone(),
+        }
+    }
 }
 
 impl Network {
-    fn latent(&self, id: BinaryId) -> &ArrayD<f32> {
+    /// The latents of a binary weight.
+    pub(in crate::autograd) fn latent(&self, id: BinaryId) -> &ArrayD<f32> {
         &self.params[self.binary[id.0].latent.0].value
     }
 
-    /// The output of a binary layer whose input is binary; `None` for any other step.
+    /// The output of the binary layer at a step; `None` if its input is not binary. As sums, if those
+    /// are asked for.
     pub(in crate::autograd) fn integer_forward(
         &self,
-        step: &Step,
-        x: &ArrayD<f32>,
-    ) -> Option<ArrayD<f32>> {
-        let form = IntegerForm::of(self, step, x.shape())?;
-        let codes = form.pack(x)?;
-        Some(IntegerLayer::of(self, step, &form)?.forward(&form, &codes))
+        at: StepId,
+        form: &IntegerForm,
+        x: &Value,
+        (prepared, sums): (&Prepared, bool),
+    ) -> Option<Value> {
+        let codes = form.codes(x)?;
+        let layer = prepared.layer(self, at, form)?;
+        Some(match sums {
+            true => Form::Sums(layer.sums(form, &codes)).into(),
+            false => layer.forward(form, &codes).into(),
+        })
     }
 }

@@ -8,3 +8,4 @@ mod layer;
 
 pub use infer::Inference;
 pub use layer::IntegerForm;
+pub(super) use layer::IntegerLayer;

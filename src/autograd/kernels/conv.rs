@@ -1,9 +1,10 @@
-//! Two-dimensional convolution: im2col and matrix products over fixed chunks of the batch.
+//! Two-dimensional convolution: by [`direct`] where that has the geometry, else im2col and matrix
+//! products over fixed chunks of the batch.
 
 use rayon::prelude::*;
 
 use super::im2col::{col2im, im2col};
-use super::{Matrix, gemm};
+use super::{Matrix, direct, gemm};
 use crate::autograd::memory::Scratch;
 
 /// Sizes of a convolution `[N, C, H, W] → [N, O, OH, OW]`; pairs are (vertical, horizontal).
@@ -163,6 +164,9 @@ pub fn conv_forward(
             .for_each(|(i, y)| y.fill(bias(i % g.filters)));
         return;
     }
+    if direct::usable(g) {
+        return direct::forward(g, x, weight, bias, y);
+    }
     let (o, p, chunk) = (g.filters_per_group(), g.out_plane(), g.chunk());
     y.par_chunks_mut(chunk * g.out_image())
         .zip(x.par_chunks(chunk * g.image()))
@@ -204,6 +208,9 @@ pub fn conv_forward(
 /// If a slice has another size than the geometry says.
 pub fn conv_backward_input(g: &ConvGeometry, grad: &[f32], weight: &[f32], grad_x: &mut [f32]) {
     g.check(grad_x.len(), weight.len(), grad.len());
+    if let Some(weights) = direct::InputWeights::new(g, weight) {
+        return weights.gradient(g, grad, grad_x);
+    }
     grad_x.fill(0.0);
     if g.is_empty() {
         return;
@@ -241,6 +248,9 @@ pub fn conv_backward_weight(g: &ConvGeometry, x: &[f32], grad: &[f32], grad_weig
     if g.is_empty() || grad_weight.is_empty() {
         grad_weight.fill(0.0);
         return;
+    }
+    if direct::usable(g) {
+        return direct::backward_weight(g, x, grad, grad_weight);
     }
     let part = g.batch.div_ceil(WEIGHT_PARTS);
     let chunk = g.chunk().min(part);

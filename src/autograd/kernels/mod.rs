@@ -4,10 +4,23 @@
 //! sum partial results in a fixed order: the same bits come out at any thread count.
 
 mod conv;
+mod direct;
+mod grid;
 mod im2col;
 mod matmul;
 pub mod packed;
 pub mod rounded;
+mod transpose;
 
 pub use conv::{ConvGeometry, conv_backward_input, conv_backward_weight, conv_forward};
+pub use direct::{InputWeights, binary_weight};
 pub use matmul::{Matrix, gemm, par_gemm};
+
+/// The input of a binary layer, `[N, C, H, W]`.
+#[derive(Debug, Clone, Copy)]
+pub enum Activations<'a> {
+    /// As floats.
+    Floats(&'a [f32]),
+    /// As codes.
+    Codes(&'a packed::Codes),
+}

@@ -4,7 +4,7 @@ use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError};
 use crate::autograd::broadcast::{Broadcast, sum_to};
-use crate::autograd::channelwise::ChannelMap;
+use crate::autograd::channelwise::{ChannelMap, Element, Known};
 use crate::autograd::import::{ImportError, Imported, NodeView};
 use crate::autograd::parallel::{map, update, wide, zip};
 use crate::autograd::param::ParamKind;
@@ -57,7 +57,27 @@ impl Op for Leaky {
     }
 }
 
+/// The larger of x and 0.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::autograd) struct Relu;
+
+impl Element for Relu {
+    #[inline(always)]
+    fn forward(self, x: f32) -> f32 {
+        relu(x)
+    }
+
+    #[inline(always)]
+    fn backward(self, x: f32, grad: f32) -> f32 {
+        grad * gradient(x, 0.0)
+    }
+}
+
 impl ChannelMap for Leaky {
+    fn known(&self, _: usize) -> Option<Known> {
+        (self.slope == 0.0).then_some(Known::Relu)
+    }
+
     fn forward(&self, _: usize, x: &mut [f32]) {
         let slope = self.slope;
         match slope {

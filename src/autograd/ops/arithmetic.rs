@@ -21,7 +21,7 @@ pub(super) enum Arithmetic {
 fn combine(
     a: &ArrayD<f32>,
     b: &ArrayD<f32>,
-    f: impl Fn(f32, f32) -> f32 + Sync,
+    f: impl Fn(f32, f32) -> f32 + Sync + Copy,
 ) -> Result<ArrayD<f32>, ShapeError> {
     let shape = common_shape(a.shape(), b.shape())?;
     if shape == a.shape() {

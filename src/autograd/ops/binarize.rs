@@ -4,7 +4,7 @@ use ndarray::{ArrayD, arr0};
 
 use super::{Backward, Context, Op, Saved, ShapeError};
 use crate::autograd::broadcast::Broadcast;
-use crate::autograd::channelwise::ChannelMap;
+use crate::autograd::channelwise::{ChannelMap, Element, Known, Step};
 use crate::autograd::import::{ImportError, Imported, NodeView};
 use crate::autograd::parallel::{map, update, wide};
 use crate::autograd::param::ParamKind;
@@ -29,36 +29,64 @@ impl Binarize {
         }
     }
 
-    /// In selections without branches: signs are not predictable.
     #[inline(always)]
-    fn value(&self, x: f32, threshold: f32) -> f32 {
-        let [below, at, above] = self.values;
-        let y = if x > threshold { above } else { at };
-        let y = if x < threshold { below } else { y };
-        // NaN stays, so that it is seen.
-        if (x - threshold).is_nan() { x } else { y }
-    }
-
-    /// The straight-through estimator.
-    #[inline(always)]
-    fn slope(&self, x: f32, threshold: f32) -> f32 {
-        let slope = (self.values[2] - self.values[0]) / 2.0;
-        if (x - threshold).abs() <= 1.0 {
-            slope
-        } else {
-            0.0
+    fn step(&self, threshold: f32) -> Step {
+        Step {
+            values: self.values,
+            threshold,
         }
     }
 
     fn compared(
         &self,
         x: &ArrayD<f32>,
-        f: impl Fn(f32, f32) -> f32 + Sync,
+        f: impl Fn(Step, f32) -> f32 + Sync + Copy,
     ) -> Result<ArrayD<f32>, ShapeError> {
         match self.threshold.first() {
-            Some(&t) if self.threshold.len() == 1 => Ok(map(x, |x| f(x, t))),
-            _ => Ok(Broadcast::into(self.threshold.shape(), x.shape())?.zip(x, &self.threshold, f)),
+            Some(&t) if self.threshold.len() == 1 => {
+                let step = self.step(t);
+                Ok(map(x, move |x| f(step, x)))
+            }
+            _ => {
+                let at = |x, t| f(self.step(t), x);
+                Ok(Broadcast::into(self.threshold.shape(), x.shape())?.zip(x, &self.threshold, at))
+            }
         }
+    }
+}
+
+impl Step {
+    /// The straight-through estimator.
+    #[inline(always)]
+    fn slope(self, x: f32) -> f32 {
+        let slope = (self.values[2] - self.values[0]) / 2.0;
+        if (x - self.threshold).abs() <= 1.0 {
+            slope
+        } else {
+            0.0
+        }
+    }
+}
+
+impl Element for Step {
+    /// By masks instead of branches: signs are not predictable.
+    #[inline(always)]
+    fn forward(self, x: f32) -> f32 {
+        let mask = |holds: bool| u32::from(holds).wrapping_neg();
+        let [below, at, above] = self.values.map(f32::to_bits);
+        let (less, same, more) = (
+            mask(x < self.threshold),
+            mask(x == self.threshold),
+            mask(x > self.threshold),
+        );
+        // NaN stays, so that it is seen.
+        let rest = x.to_bits() & !(less | same | more);
+        f32::from_bits(below & less | at & same | above & more | rest)
+    }
+
+    #[inline(always)]
+    fn backward(self, x: f32, grad: f32) -> f32 {
+        grad * self.slope(x)
     }
 }
 
@@ -80,7 +108,7 @@ impl Op for Binarize {
         inputs: &[&ArrayD<f32>],
         _: Context,
     ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
-        let y = self.compared(inputs[0], |x, t| self.value(x, t))?;
+        let y = self.compared(inputs[0], |step, x| step.forward(x))?;
         Ok((y, Saved::Nothing))
     }
 
@@ -88,10 +116,11 @@ impl Op for Binarize {
         let x = pass.input(0);
         match self.threshold.first() {
             Some(&t) if self.threshold.len() == 1 => {
-                update(&mut grad, x, |g, x| g * self.slope(x, t));
+                let step = self.step(t);
+                update(&mut grad, x, move |g, x| g * step.slope(x));
             }
             _ => {
-                let open = self.compared(x, |x, t| self.slope(x, t));
+                let open = self.compared(x, |step, x| step.slope(x));
                 update(
                     &mut grad,
                     &open.expect("shapes of the forward pass"),
@@ -129,15 +158,18 @@ struct At<'a> {
 
 impl ChannelMap for At<'_> {
     fn forward(&self, _: usize, x: &mut [f32]) {
-        wide(|| {
-            x.iter_mut()
-                .for_each(|x| *x = self.op.value(*x, self.threshold));
-        });
+        let step = self.op.step(self.threshold);
+        wide(move || x.iter_mut().for_each(|x| *x = step.forward(*x)));
     }
 
     fn backward(&self, _: usize, x: &[f32], grad: &mut [f32]) {
         let pairs = grad.iter_mut().zip(x);
-        wide(|| pairs.for_each(|(g, &x)| *g *= self.op.slope(x, self.threshold)));
+        let step = self.op.step(self.threshold);
+        wide(move || pairs.for_each(|(g, &x)| *g *= step.slope(x)));
+    }
+
+    fn known(&self, _: usize) -> Option<Known> {
+        Some(Known::Sign(self.op.step(self.threshold)))
     }
 }
 

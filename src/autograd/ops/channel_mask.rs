@@ -3,7 +3,7 @@
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError, check};
-use crate::autograd::channelwise::ChannelMap;
+use crate::autograd::channelwise::{ChannelMap, Known};
 use crate::autograd::parallel::{Planes, array, slice};
 
 /// `y[…, c, …] = x[…, c, …] · m[filter_of[c]]` with `m = (sign(M) + 1) / 2`, sign(0) = +1; inputs x
@@ -132,6 +132,13 @@ impl ChannelMap for Factors {
 
     fn backward(&self, channel: usize, _: &[f32], grad: &mut [f32]) {
         self.forward(channel, grad);
+    }
+
+    fn known(&self, channel: usize) -> Option<Known> {
+        Some(match self.0[channel] == 0.0 {
+            true => Known::Nothing,
+            false => Known::Same,
+        })
     }
 }
 

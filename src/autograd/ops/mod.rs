@@ -31,6 +31,7 @@ use super::import::{ImportError, Imported, NodeView};
 use super::integer::IntegerForm;
 use super::kernels::packed::Windows;
 
+pub(super) use activation::Relu;
 pub use batch_norm::BatchNorm;
 pub(super) use batch_norm::measure;
 pub(super) use binarize::{Binarize, sign};

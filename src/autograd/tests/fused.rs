@@ -95,7 +95,7 @@ fn the_runs_are_as_long_as_they_can_be() {
         .iter()
         .map(|(last, first)| last + 1 - first)
         .collect();
-    // Relu, BatchNormalization, PRelu, Sign; BatchNormalization, LeakyRelu, Sign behind a
-    // BatchNormalization by itself; Clip, Relu, BatchNormalization.
-    assert_eq!(lengths, [4, 3, 3]);
+    // Relu, BatchNormalization, PRelu, Sign; BatchNormalization by itself, as it reads sums;
+    // BatchNormalization, LeakyRelu, Sign; Clip, Relu, BatchNormalization.
+    assert_eq!(lengths, [4, 1, 3, 3]);
 }

@@ -22,6 +22,7 @@ fn gradients(
         batch_statistics_from: from,
         wanted: Some(&wanted),
         gradients: precision,
+        ..Mode::default()
     };
     let shape = [&[size], n.input_shape()].concat();
     let start = n.start(random(&shape, size as u64)).unwrap();

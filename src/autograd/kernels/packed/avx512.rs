@@ -8,7 +8,7 @@ use std::arch::x86_64::{
 };
 
 use super::avx2::BYTE_STEPS;
-use super::{Dots, FILTERS, PIXELS, TABLES};
+use super::{Dots, FILTERS, PIXELS, Steps, TABLES};
 
 /// What [`super::portable::tile`] computes, for two blocks.
 ///
@@ -21,17 +21,16 @@ use super::{Dots, FILTERS, PIXELS, TABLES};
 pub(super) unsafe fn tiles(
     act: &[u8],
     base: &[usize; PIXELS],
-    offsets: &[u32],
+    steps: &Steps,
     weights: [&[u8]; 2],
     out: [&mut Dots; 2],
 ) {
-    let last = offsets.iter().max().map_or(0, |&o| o as usize);
-    let furthest = base.iter().max().map_or(0, |&b| b);
-    assert!(furthest.checked_add(last).is_some_and(|i| i < act.len()));
+    let offsets = steps.offsets();
+    assert!(steps.last(base) < act.len(), "activations");
     assert!(weights.iter().all(|w| w.len() >= offsets.len() * FILTERS));
     let tables = TABLES.as_ptr().cast::<u8>();
     let [first, second] = out;
-    // SAFETY: as in `avx2::tile`: reads of `act` were checked, tables end within TABLES, each of
+    // SAFETY: as in `avx2::tiles`: reads of `act` were checked, tables end within TABLES, each of
     // `weights` holds 32 bytes for each offset, each of `out` 32 numbers of two bytes (one register)
     // for each pixel. Loads and stores are unaligned ones.
     unsafe {

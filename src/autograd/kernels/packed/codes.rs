@@ -23,6 +23,38 @@ static ACTIVATIONS: [[i8; PER_CODE]; 81] = {
     all
 };
 
+/// [`ACTIVATIONS`] as floats.
+static FLOATS: [[f32; PER_CODE]; 81] = {
+    let mut all = [[0.0; PER_CODE]; 81];
+    let mut i = 0;
+    while i < 81 {
+        let four = activations(2 * i);
+        all[i] = [
+            four[0] as f32,
+            four[1] as f32,
+            four[2] as f32,
+            four[3] as f32,
+        ];
+        i += 1;
+    }
+    all
+};
+
+/// [`ACTIVATIONS`] plus one.
+static BYTES: [[u8; PER_CODE]; 81] = {
+    let mut all = [[0; PER_CODE]; 81];
+    let mut i = 0;
+    while i < 81 {
+        let mut k = 0;
+        while k < PER_CODE {
+            all[i][k] = (activations(2 * i)[k] + 1) as u8;
+            k += 1;
+        }
+        i += 1;
+    }
+    all
+};
+
 /// The activations that a code stands for.
 pub(super) const fn activations(code: usize) -> [i8; PER_CODE] {
     let (mut out, mut rest, mut i) = ([0; PER_CODE], code / 2, 0);
@@ -81,6 +113,105 @@ impl Codes {
             )
             .reduce(|| true, |a, b| a && b);
         fits.then_some(codes)
+    }
+
+    /// Those whose codes lie plane by plane, `[N, ⌈C/4⌉, H, W]`.
+    ///
+    /// # Panics
+    /// If that is another size than the shape's, or one of them is no code.
+    pub fn of_planes(planes: &[u8], shape: [usize; 4]) -> Self {
+        let [n, c, h, w] = shape;
+        let (groups, area) = (c.div_ceil(PER_CODE), h * w);
+        assert_eq!(planes.len(), n * groups * area, "size of a tensor");
+        let is_code = |c: &u8| c.is_multiple_of(2) & (*c <= 2 * ZEROS);
+        assert!(planes.iter().fold(true, |all, c| all & is_code(c)), "codes");
+        let mut data = vec![ZEROS; planes.len()];
+        if !data.is_empty() {
+            data.par_chunks_mut(groups * area)
+                .zip(planes.par_chunks(groups * area))
+                .for_each(|(to, from)| turn_bytes([groups, area], from, to));
+        }
+        Self { shape, data }
+    }
+
+    /// Channels that share a code.
+    pub const CHANNELS: usize = PER_CODE;
+
+    /// The codes of four planes, one behind the other; false if a value is not -1, 0 or +1.
+    pub fn code_planes(planes: &[f32], codes: &mut [u8]) -> bool {
+        let mut planes = planes.chunks_exact(codes.len().max(1));
+        let [Some(a), Some(b), Some(c), Some(d)] = [(); PER_CODE].map(|()| planes.next()) else {
+            return codes.is_empty();
+        };
+        wide(|| {
+            let fits = |v: f32| (v == 0.0) | (v.abs() == 1.0);
+            let mut all = true;
+            let values = a.iter().zip(b).zip(c.iter().zip(d));
+            for (code, ((&a, &b), (&c, &d))) in codes.iter_mut().zip(values) {
+                all &= fits(a) & fits(b) & fits(c) & fits(d);
+                let sum = 2.0 * a + 6.0 * b + 18.0 * c + 54.0 * d;
+                *code = (sum + f32::from(ZEROS)) as i32 as u8;
+            }
+            all
+        })
+    }
+
+    /// Writes the values of some images, `[images, H, W, C]`, each row of pixels where `row(image,
+    /// y)` says.
+    pub(in crate::autograd::kernels) fn channels_last(
+        &self,
+        images: std::ops::Range<usize>,
+        row: impl Fn(usize, usize) -> usize,
+        to: &mut [f32],
+    ) {
+        let [_, c, h, w] = self.shape;
+        let groups = c.div_ceil(PER_CODE);
+        for (n, image) in images.enumerate() {
+            for y in 0..h {
+                let at = row(n, y);
+                let to = to[at..at + w * c].chunks_exact_mut(c.max(1));
+                let from = &self.data[image * self.image() + y * w * groups..][..w * groups];
+                for (to, codes) in to.zip(from.chunks_exact(groups.max(1))) {
+                    let (fours, rest) = to.as_chunks_mut::<PER_CODE>();
+                    for (four, &code) in fours.iter_mut().zip(codes) {
+                        *four = FLOATS[usize::from(code) / 2];
+                    }
+                    if let (Some(code), false) = (codes.last(), rest.is_empty()) {
+                        rest.copy_from_slice(&FLOATS[usize::from(*code) / 2][..rest.len()]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes the values plus one of an image as bytes, each row of a channel where `row(channel, y)`
+    /// says.
+    pub(in crate::autograd::kernels) fn bytes(
+        &self,
+        image: usize,
+        row: impl Fn(usize, usize) -> usize,
+        to: &mut [u8],
+    ) {
+        let [_, c, h, w] = self.shape;
+        let groups = c.div_ceil(PER_CODE);
+        let data = &self.data[image * self.image()..][..self.image()];
+        for g in 0..groups {
+            for y in 0..h {
+                let codes = &data[y * w * groups..(y + 1) * w * groups];
+                let codes = codes[g..].iter().step_by(groups);
+                let count = PER_CODE.min(c - g * PER_CODE);
+                let rows: [usize; PER_CODE] =
+                    std::array::from_fn(|i| row(g * PER_CODE + i.min(count - 1), y));
+                // From the last to the first, so that what stands in for missing channels is
+                // overwritten.
+                for (x, code) in codes.enumerate() {
+                    let values = BYTES[usize::from(*code) / 2];
+                    for i in (0..PER_CODE).rev() {
+                        to[rows[i] + x] = values[i];
+                    }
+                }
+            }
+        }
     }
 
     /// The values, `[N, C, H, W]`.
@@ -180,6 +311,18 @@ fn pack_image(x: &[f32], zeros: &[f32], groups: usize, codes: &mut [u8]) -> bool
         }
     }
     fits
+}
+
+/// `to[c · rows + r] = from[r · columns + c]`.
+fn turn_bytes([rows, columns]: [usize; 2], from: &[u8], to: &mut [u8]) {
+    const SIDE: usize = 16;
+    for c in (0..columns).step_by(SIDE) {
+        for r in 0..rows {
+            let from = &from[r * columns + c..(r + 1) * columns];
+            let to = to[c * rows + r..].iter_mut().step_by(rows);
+            to.zip(from.iter().take(SIDE)).for_each(|(to, v)| *to = *v);
+        }
+    }
 }
 
 /// The planes of one image.

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::codes::{Codes, PER_CODE, ZEROS};
 use super::thresholds::{Block, CODES};
-use super::{ConvGeometry, Dots, FILTERS, Instructions, PIXELS, SignWeight, Thresholds};
+use super::{ConvGeometry, Dots, FILTERS, Instructions, PIXELS, SignWeight, Steps, Thresholds};
 
 /// Most products a sum of 16 bits bears.
 const MOST_PRODUCTS: usize = 32_000;
@@ -48,8 +48,7 @@ struct Plan<'a> {
     codes: usize,
     /// Height and width of the padded input.
     padded: [usize; 2],
-    /// Of each step, from a window's first code on.
-    offsets: Vec<u32>,
+    steps: Steps,
 }
 
 /// What a task computes with.
@@ -78,7 +77,7 @@ impl<'a> Plan<'a> {
             instructions,
             codes,
             padded,
-            offsets,
+            steps: Steps::new(offsets),
         }
     }
 
@@ -148,7 +147,7 @@ impl<'a> Plan<'a> {
                         *b = at + first_code;
                     }
                     self.instructions
-                        .tiles(x, &base, &self.offsets, weights, &mut dots);
+                        .tiles(x, &base, &self.steps, weights, &mut dots);
                     for (b, dots) in (block..self.weight.blocks()).zip(&dots) {
                         let first = group * filters + b * FILTERS;
                         let some = (filters - b * FILTERS).min(FILTERS);
@@ -182,8 +181,44 @@ pub(super) fn scaled_with(
     y: &mut [f32],
     instructions: Instructions,
 ) {
-    check(g, x);
     assert!(scale.len() == g.filters && bias.len() == g.filters);
+    planes(g, x, weight, y, instructions, |f, sums, y| {
+        let (s, b) = (scale[f], bias[f]);
+        let pairs = y.iter_mut().zip(sums);
+        pairs.for_each(|(y, &n)| *y = s * f32::from(n) + b);
+    });
+}
+
+/// The dot products themselves: y `[N, O, OH, OW]`.
+///
+/// # Panics
+/// If sizes do not fit the geometry, or that is not [`usable`].
+pub fn sums(g: &ConvGeometry, x: &Codes, weight: &SignWeight, y: &mut [i16]) {
+    sums_with(g, x, weight, y, Instructions::detect());
+}
+
+pub(super) fn sums_with(
+    g: &ConvGeometry,
+    x: &Codes,
+    weight: &SignWeight,
+    y: &mut [i16],
+    instructions: Instructions,
+) {
+    planes(g, x, weight, y, instructions, |_, sums, y| {
+        y.copy_from_slice(sums);
+    });
+}
+
+/// `write(filter, dot products, what is made of them)`, for some pixels at a time.
+fn planes<T: Send>(
+    g: &ConvGeometry,
+    x: &Codes,
+    weight: &SignWeight,
+    y: &mut [T],
+    instructions: Instructions,
+    write: impl Fn(usize, &[i16], &mut [T]) + Sync,
+) {
+    check(g, x);
     assert_eq!(y.len(), g.batch * g.filters * g.out_plane());
     let plan = Plan::new(g, weight, instructions);
     let (images, plane) = (plan.images(), g.out_plane());
@@ -192,21 +227,21 @@ pub(super) fn scaled_with(
         .for_each_init(Scratch::default, |scratch, (y, x)| {
             plan.run(x, scratch, |filter, filters, pixel, pixels, dots| {
                 // Filter by filter: their planes lie far apart, and often at the same place of the cache.
-                for (f, (s, b)) in scale
-                    .iter()
-                    .zip(bias)
-                    .enumerate()
-                    .skip(filter)
-                    .take(filters)
-                {
+                let dots = instructions.turned(dots);
+                for (f, dots) in (filter..).zip(&dots[..filters]) {
+                    let (image, at) = (pixel / plane, pixel % plane);
+                    if pixels == PIXELS && at + PIXELS <= plane {
+                        // All in one image, and of a size known beforehand.
+                        let to = &mut y[(image * g.filters + f) * plane + at..][..PIXELS];
+                        write(f, dots, to);
+                        continue;
+                    }
                     let mut done = 0;
                     while done < pixels {
                         let (image, at) = ((pixel + done) / plane, (pixel + done) % plane);
                         let count = (pixels - done).min(plane - at);
                         let to = &mut y[(image * g.filters + f) * plane + at..][..count];
-                        for (y, dots) in to.iter_mut().zip(&dots[done..]) {
-                            *y = s * f32::from(dots[f - filter]) + b;
-                        }
+                        write(f, &dots[done..done + count], to);
                         done += count;
                     }
                 }

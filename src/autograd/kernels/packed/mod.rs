@@ -20,7 +20,7 @@ mod weight;
 use super::ConvGeometry;
 
 pub use codes::Codes;
-pub use conv::{Windows, binarised, scaled, usable};
+pub use conv::{Windows, binarised, scaled, sums, usable};
 pub use thresholds::Thresholds;
 pub use weight::{SignWeight, WeightStrides};
 
@@ -55,6 +55,33 @@ static TABLES: [[i8; 16]; 81] = {
     }
     tables
 };
+
+/// Where a window's codes lie, from its first one on.
+#[derive(Debug)]
+struct Steps {
+    offsets: Vec<u32>,
+    furthest: usize,
+}
+
+impl Steps {
+    fn new(offsets: Vec<u32>) -> Self {
+        Self {
+            furthest: offsets.iter().max().map_or(0, |&o| o as usize),
+            offsets,
+        }
+    }
+
+    fn offsets(&self) -> &[u32] {
+        &self.offsets
+    }
+
+    /// The last code that windows from `base` on read.
+    #[inline(always)]
+    fn last(&self, base: &[usize; PIXELS]) -> usize {
+        let last = base.iter().fold(0, |last, &b| last.max(b));
+        last.saturating_add(self.furthest)
+    }
+}
 
 /// Which instructions compute tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +123,7 @@ impl Instructions {
         self,
         act: &[u8],
         base: &[usize; PIXELS],
-        offsets: &[u32],
+        steps: &Steps,
         weights: [&[u8]; 2],
         out: &mut [Dots; 2],
     ) {
@@ -105,24 +132,34 @@ impl Instructions {
             // SAFETY: `detect` found AVX-512 F and BW.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 if !weights[1].is_empty() => unsafe {
-                avx512::tiles(act, base, offsets, weights, [first, second]);
+                avx512::tiles(act, base, steps, weights, [first, second]);
             },
+            // SAFETY: `detect` found AVX2.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 | Self::Avx512 => {
-                for (weights, out) in weights.into_iter().zip([first, second]) {
-                    if !weights.is_empty() {
-                        // SAFETY: `detect` found AVX2.
-                        unsafe { avx2::tile(act, base, offsets, weights, out) }
-                    }
+            Self::Avx2 | Self::Avx512 => unsafe {
+                match weights[1].is_empty() {
+                    true => avx2::tiles(act, base, steps, [weights[0]], [first]),
+                    false => avx2::tiles(act, base, steps, weights, [first, second]),
                 }
-            }
+            },
             Self::Portable => {
                 for (weights, out) in weights.into_iter().zip([first, second]) {
                     if !weights.is_empty() {
-                        portable::tile(act, base, offsets, weights, out);
+                        portable::tile(act, base, steps.offsets(), weights, out);
                     }
                 }
             }
+        }
+    }
+
+    /// The dot products of a tile filter by filter.
+    #[inline]
+    fn turned(self, dots: &Dots) -> [[i16; PIXELS]; FILTERS] {
+        match self {
+            // SAFETY: `detect` found AVX2.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::Avx512 => unsafe { avx2::turned(dots) },
+            _ => std::array::from_fn(|f| std::array::from_fn(|p| dots[p][f])),
         }
     }
 

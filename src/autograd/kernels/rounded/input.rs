@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::grid::Grid;
+use super::super::ConvGeometry;
+use super::super::grid::Grid;
 use super::round::{round, scales, seed};
 use super::tile::{LANES, Operands, ROWS, Sums, VECTORS, Walk};
 use super::{Rounded, images};
@@ -28,50 +29,64 @@ struct Scratch {
     lines: Vec<i32>,
 }
 
-impl Rounded<'_> {
-    /// The gradient of the input, `[N, C, H, W]`, for a layer with weights `scale · sign`: `signs`
-    /// `[O, C, kH, kW]` of -1, 0 and +1, `scale` `[O]`.
+/// The signs of a layer's weights plus one, `[C, ⌈O/4⌉, kH·kW, 4]`.
+#[derive(Debug, Clone)]
+pub struct SignBytes {
+    data: Vec<u8>,
+    sizes: [usize; 3],
+}
+
+impl SignBytes {
+    /// Channels, filters and positions of the kernel.
+    fn sizes(g: &ConvGeometry) -> [usize; 3] {
+        [g.channels, g.filters, g.kernel[0] * g.kernel[1]]
+    }
+
+    /// Of `signs` `[O, C, kH, kW]`, each -1, 0 or +1.
     ///
     /// # Panics
-    /// If a slice has another size than the geometry says.
-    pub fn input(&self, signs: &[f32], scale: &[f32], out: &mut [f32]) {
+    /// If there are not as many as the geometry says.
+    pub fn new(g: &ConvGeometry, signs: &[f32]) -> Self {
+        let sizes @ [channels, filters, taps] = Self::sizes(g);
+        assert_eq!(signs.len(), sizes.iter().product::<usize>(), "signs");
+        let row = filters.div_ceil(BYTES) * taps * BYTES;
+        let mut data = vec![0; channels * row];
+        data.par_chunks_mut(row.max(1))
+            .enumerate()
+            .for_each(|(c, bytes)| {
+                for o in 0..filters {
+                    let from = &signs[(o * channels + c) * taps..][..taps];
+                    let to = &mut bytes[o / BYTES * taps * BYTES + o % BYTES..];
+                    for (to, sign) in to.iter_mut().step_by(BYTES).zip(from) {
+                        *to = (sign + 1.0) as u8;
+                    }
+                }
+            });
+        Self { data, sizes }
+    }
+}
+
+impl Rounded<'_> {
+    /// The gradient of the input, `[N, C, H, W]`, for a layer with weights `scale · sign`; `scale`
+    /// `[O]`.
+    ///
+    /// # Panics
+    /// If a slice has another size than the geometry says, or the signs are of another one.
+    pub fn input(&self, signs: &SignBytes, scale: &[f32], out: &mut [f32]) {
         let g = &self.g;
-        let taps = g.kernel[0] * g.kernel[1];
-        assert_eq!(signs.len(), g.filters * g.channels * taps, "signs");
+        assert_eq!(signs.sizes, SignBytes::sizes(g), "signs");
         assert_eq!(scale.len(), g.filters, "scales");
         let image = g.channels * g.height * g.width;
         assert_eq!(out.len(), g.batch * image, "gradient of the input");
         if image == 0 {
             return;
         }
-        let weights = self.weights(signs);
         let count = images(g);
         out.par_chunks_mut(count * image)
             .enumerate()
             .for_each_init(Scratch::default, |scratch, (i, out)| {
-                self.images(i * count, scale, &weights, scratch, out)
+                self.images(i * count, scale, &signs.data, scratch, out)
             });
-    }
-
-    /// Signs plus one, `[C, ⌈O/4⌉, kH·kW, 4]`.
-    fn weights(&self, signs: &[f32]) -> Vec<u8> {
-        let g = &self.g;
-        let taps = g.kernel[0] * g.kernel[1];
-        let row = g.filters.div_ceil(BYTES) * taps * BYTES;
-        let mut weights = vec![0; g.channels * row];
-        weights
-            .par_chunks_mut(row)
-            .enumerate()
-            .for_each(|(c, weights)| {
-                for o in 0..g.filters {
-                    let from = &signs[(o * g.channels + c) * taps..][..taps];
-                    let to = &mut weights[o / BYTES * taps * BYTES + o % BYTES..];
-                    for (to, sign) in to.iter_mut().step_by(BYTES).zip(from) {
-                        *to = (sign + 1.0) as u8;
-                    }
-                }
-            });
-        weights
     }
 
     /// The images from `first` on that `out` has room for.

@@ -10,7 +10,6 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod grid;
 mod input;
 mod portable;
 mod round;
@@ -22,7 +21,8 @@ mod weight;
 use rayon::prelude::*;
 
 use super::ConvGeometry;
-use grid::Grid;
+use super::grid::Grid;
+pub use input::SignBytes;
 use round::largest;
 use tile::Instructions;
 

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::round::{round, scales, seed};
 use super::tile::{LANES, Operands, ROWS, Sums, VECTORS, Walk};
 use super::*;
-use crate::autograd::kernels::{conv_backward_input, conv_backward_weight};
+use crate::autograd::kernels::packed::Codes;
+use crate::autograd::kernels::{Activations, conv_backward_input, conv_backward_weight};
 
 /// Pseudo-random integers from 0 to `below`.
 fn integers(count: usize, seed: u64, below: u64) -> Vec<u64> {
@@ -86,7 +87,7 @@ proptest! {
             let mut expected = vec![0.0; x.len()];
             conv_backward_input(&g, &by_image, &signs, &mut expected);
             let mut found = vec![f32::NAN; x.len()];
-            r.input(&signs, &scale, &mut found);
+            r.input(&SignBytes::new(&g, &signs), &scale, &mut found);
             for (a, b) in found.iter().zip(&expected) {
                 prop_assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{instructions:?}: {a} {b}");
             }
@@ -100,7 +101,11 @@ proptest! {
             let mut expected = vec![0.0; signs.len()];
             conv_backward_weight(&g, &x, &by_filter, &mut expected);
             let mut found = vec![f32::NAN; signs.len()];
-            prop_assert!(r.weight(&x, &mut found));
+            prop_assert!(r.weight(Activations::Floats(&x), &mut found));
+            let codes = Codes::pack(&x, [g.batch, g.channels, g.height, g.width]).unwrap();
+            let mut of_codes = vec![f32::NAN; signs.len()];
+            prop_assert!(r.weight(Activations::Codes(&codes), &mut of_codes));
+            prop_assert_eq!(&found, &of_codes);
             for (a, b) in found.iter().zip(&expected) {
                 prop_assert!((a - b).abs() <= 1e-3 * (1.0 + b.abs()), "{instructions:?}: {a} {b}");
             }
@@ -164,7 +169,7 @@ fn what_cannot_be_rounded_is_declined() {
     );
     assert!(Rounded::new(&ConvGeometry { groups: 2, ..g }, &grad).is_none());
     let rounded = Rounded::new(&g, &grad).unwrap();
-    assert!(!rounded.weight(&[0.5; 24], &mut [0.0; 108]));
+    assert!(!rounded.weight(Activations::Floats(&[0.5; 24]), &mut [0.0; 108]));
     grad[7] = f32::NAN;
     assert!(Rounded::new(&g, &grad).is_none());
 }
@@ -175,7 +180,7 @@ fn a_gradient_of_nothing_gives_nothing() {
     let grad = vec![0.0; 32];
     let rounded = Rounded::new(&g, &grad).unwrap();
     let (mut x, mut w) = (vec![f32::NAN; 24], vec![f32::NAN; 108]);
-    rounded.input(&[1.0; 108], &[0.0; 4], &mut x);
-    assert!(rounded.weight(&[1.0; 24], &mut w));
+    rounded.input(&SignBytes::new(&g, &[1.0; 108]), &[0.0; 4], &mut x);
+    assert!(rounded.weight(Activations::Floats(&[1.0; 24]), &mut w));
     assert!(x.iter().chain(&w).all(|&v| v == 0.0));
 }

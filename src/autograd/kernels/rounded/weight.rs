@@ -1,10 +1,12 @@
 //! The gradient with respect to a convolution's weights.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::grid::Grid;
+use super::super::Activations;
+use super::super::grid::Grid;
 use super::round::{round, scales, seed, shifted};
 use super::tile::{LANES, Operands, ROWS, Sums, VECTORS, Walk};
 use super::{Rounded, images};
@@ -31,15 +33,20 @@ struct Total {
 }
 
 impl Rounded<'_> {
-    /// The gradient of the weights, `[O, C, kH, kW]`, from activations `x` `[N, C, H, W]`; false if
-    /// there are others than -1, 0 and +1.
+    /// The gradient of the weights, `[O, C, kH, kW]`, from the activations `x`; false if there are
+    /// others than -1, 0 and +1.
     ///
     /// # Panics
     /// If a slice has another size than the geometry says.
-    pub fn weight(&self, x: &[f32], out: &mut [f32]) -> bool {
+    pub fn weight(&self, x: Activations<'_>, out: &mut [f32]) -> bool {
         let g = &self.g;
         let (image, taps) = (g.channels * g.height * g.width, g.kernel[0] * g.kernel[1]);
-        assert_eq!(x.len(), g.batch * image, "input");
+        match x {
+            Activations::Floats(x) => assert_eq!(x.len(), g.batch * image, "input"),
+            Activations::Codes(x) => {
+                assert_eq!(x.shape(), [g.batch, g.channels, g.height, g.width], "input");
+            }
+        }
         assert_eq!(out.len(), g.filters * g.channels * taps, "weights");
         if image == 0 {
             out.fill(0.0);
@@ -62,12 +69,11 @@ impl Rounded<'_> {
             packed: Vec::new(),
         };
         // Integers: in whatever order they are added up.
-        let total = x
-            .par_chunks(count * image)
-            .enumerate()
-            .fold(empty, |mut total, (i, x)| {
-                if ternary.load(Ordering::Relaxed) && !self.add(i * count, x, &factors, &mut total)
-                {
+        let total = (0..g.batch.div_ceil(count))
+            .into_par_iter()
+            .fold(empty, |mut total, i| {
+                let images = i * count..((i + 1) * count).min(g.batch);
+                if ternary.load(Ordering::Relaxed) && !self.add(images, x, &factors, &mut total) {
                     ternary.store(false, Ordering::Relaxed);
                 }
                 total
@@ -91,12 +97,18 @@ impl Rounded<'_> {
         true
     }
 
-    /// Adds what some images give, from `first` on; false if `x` holds other values.
-    fn add(&self, first: usize, x: &[f32], factors: &[(f32, f32)], total: &mut Total) -> bool {
+    /// Adds what some images give; false if their activations are others.
+    fn add(
+        &self,
+        images: Range<usize>,
+        x: Activations<'_>,
+        factors: &[(f32, f32)],
+        total: &mut Total,
+    ) -> bool {
         let g = &self.g;
         let grid = Grid::of_input(g);
-        let count = x.len() / (g.channels * g.height * g.width);
-        let Some(slack) = self.activations(x, count, grid, &mut total.bytes) else {
+        let (first, count) = (images.start, images.len());
+        let Some(slack) = self.activations(x, images, grid, &mut total.bytes) else {
             return false;
         };
         let steps = ((g.out_height - 1) * grid.width + g.out_width).div_ceil(BYTES);
@@ -135,19 +147,39 @@ impl Rounded<'_> {
         true
     }
 
-    /// Activations plus one in the grid, with some bytes behind, how many; `None` if there are other
-    /// values.
-    fn activations(&self, x: &[f32], count: usize, grid: Grid, to: &mut Vec<u8>) -> Option<usize> {
+    /// Activations plus one in the grid, `[C, images, grid]`, with some bytes behind, how many; `None`
+    /// if there are other values.
+    fn activations(
+        &self,
+        x: Activations<'_>,
+        images: Range<usize>,
+        grid: Grid,
+        to: &mut Vec<u8>,
+    ) -> Option<usize> {
         let g = &self.g;
         const SLACK: usize = BYTES;
+        let count = images.len();
         to.clear();
         to.resize(g.channels * count * grid.area() + SLACK, 1);
+        let row = |n: usize, c: usize, y: usize| {
+            (c * count + n) * grid.area() + (grid.top + y) * grid.width + grid.left
+        };
         let mut ternary = true;
-        for (i, plane) in x.chunks_exact(g.height * g.width).enumerate() {
-            let (n, c) = (i / g.channels, i % g.channels);
-            let at = (c * count + n) * grid.area() + grid.top * grid.width + grid.left;
-            for (y, row) in plane.chunks_exact(g.width).enumerate() {
-                ternary &= shifted(row, &mut to[at + y * grid.width..][..g.width]);
+        match x {
+            Activations::Codes(x) => {
+                for (n, image) in images.enumerate() {
+                    x.bytes(image, |c, y| row(n, c, y), to);
+                }
+            }
+            Activations::Floats(x) => {
+                let image = g.channels * g.height * g.width;
+                let x = &x[images.start * image..images.end * image];
+                for (i, plane) in x.chunks_exact(g.height * g.width).enumerate() {
+                    let (n, c) = (i / g.channels, i % g.channels);
+                    for (y, line) in plane.chunks_exact(g.width).enumerate() {
+                        ternary &= shifted(line, &mut to[row(n, c, y)..][..g.width]);
+                    }
+                }
             }
         }
         ternary.then_some(SLACK)

@@ -104,60 +104,49 @@ impl Windows {
     }
 
     /// The largest element of each window of a plane, and where it lies: the first of equal ones,
-    /// or a NaN.
+    /// or a NaN. Each column of a row of windows first, then each window's columns.
     pub fn max(&self, plane: &[f32], out: &mut [f32], positions: &mut [u32]) {
         let width = self.columns.len();
         let outs = out.chunks_exact_mut(width);
         let outs = outs.zip(positions.chunks_exact_mut(width));
+        let mut most = vec![0.0; self.width];
+        let mut rows = vec![0; self.width];
+        let mut sorted = Phases::new(self.stride, self.width);
         for (row, (out, positions)) in self.rows.iter().zip(outs) {
             if row.count == 0 {
                 out.fill(f32::NEG_INFINITY);
                 positions.fill(NOWHERE);
                 continue;
             }
-            if !self.inside.is_empty() {
+            let mut all = Found {
+                out: &mut most,
+                positions: &mut rows,
+            };
+            for (k, y) in row.positions().enumerate() {
+                let line = &plane[y * self.width..(y + 1) * self.width];
+                all.take(line, (y * self.width) as u32, k == 0);
+            }
+            if let Some(column) = self.columns.get(self.inside.start) {
+                sorted.fill(&most, &rows);
                 let inside = self.inside.clone();
-                let found = Found {
+                let mut found = Found {
                     out: &mut out[inside.clone()],
                     positions: &mut positions[inside],
                 };
-                self.max_inside(*row, plane, found);
+                for (k, x) in column.positions().enumerate() {
+                    let (values, places) = sorted.from(x);
+                    found.choose(values, places, k == 0);
+                }
             }
             let border = (0..self.inside.start).chain(self.inside.end..width);
             for x in border {
-                (out[x], positions[x]) = self.max_of(*row, self.columns[x], plane);
-            }
-        }
-    }
-
-    /// That of one window.
-    fn max_of(&self, row: Span, column: Span, plane: &[f32]) -> (f32, u32) {
-        let mut best = (f32::NEG_INFINITY, NOWHERE);
-        for y in row.positions() {
-            for x in column.positions() {
-                let at = y * self.width + x;
-                let v = plane[at];
-                if best.1 == NOWHERE || v > best.0 || v.is_nan() {
-                    best = (v, at as u32);
+                let mut best = (f32::NEG_INFINITY, NOWHERE);
+                for x in self.columns[x].positions() {
+                    if best.1 == NOWHERE || better((most[x], rows[x]), best) {
+                        best = (most[x], rows[x]);
+                    }
                 }
-            }
-        }
-        best
-    }
-
-    /// Those of a row of windows inside the plane, one position of the window after the other.
-    fn max_inside(&self, row: Span, plane: &[f32], mut found: Found<'_>) {
-        let Some(column) = self.columns.get(self.inside.start) else {
-            return;
-        };
-        for (k, y) in row.positions().enumerate() {
-            for (l, x) in column.positions().enumerate() {
-                let at = y * self.width + x;
-                match self.stride {
-                    1 => found.take::<1>(1, plane, at, (k, l) == (0, 0)),
-                    2 => found.take::<2>(2, plane, at, (k, l) == (0, 0)),
-                    stride => found.take::<0>(stride, plane, at, (k, l) == (0, 0)),
-                }
+                (out[x], positions[x]) = best;
             }
         }
     }
@@ -179,6 +168,12 @@ impl Windows {
     }
 }
 
+/// Whether an element is to be preferred: the larger one, of equal ones that which comes first.
+#[inline(always)]
+fn better((v, at): (f32, u32), (best, best_at): (f32, u32)) -> bool {
+    (v > best) | v.is_nan() | ((v == best) & (at < best_at))
+}
+
 /// The largest elements of some windows so far, and where they lie.
 struct Found<'a> {
     out: &'a mut [f32],
@@ -186,21 +181,74 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Takes the elements at `at`, `at + stride`, … for the windows one after the other. S is the
-    /// stride where that is known beforehand.
-    #[inline(always)]
-    fn take<const S: usize>(&mut self, stride: usize, plane: &[f32], at: usize, first: bool) {
-        let stride = if S > 0 { S } else { stride };
-        let values = plane[at..].iter().step_by(stride);
-        let places = (at as u32..).step_by(stride);
+    /// Takes the elements of a line that begins at position `at`.
+    fn take(&mut self, line: &[f32], at: u32, first: bool) {
         let outs = self.out.iter_mut().zip(&mut *self.positions);
         wide(|| {
-            for (((out, position), &v), place) in outs.zip(values).zip(places) {
+            for (((out, position), &v), place) in outs.zip(line).zip(at..) {
                 let better = first | (v > *out) | v.is_nan();
                 *out = if better { v } else { *out };
                 *position = if better { place } else { *position };
             }
         });
+    }
+
+    /// Takes elements that lie anywhere.
+    fn choose(&mut self, values: &[f32], places: &[u32], first: bool) {
+        let outs = self.out.iter_mut().zip(&mut *self.positions);
+        wide(|| {
+            for (((out, position), &v), &place) in outs.zip(values).zip(places) {
+                let better = first | better((v, place), (*out, *position));
+                *out = if better { v } else { *out };
+                *position = if better { place } else { *position };
+            }
+        });
+    }
+}
+
+/// A line sorted by the remainder of positions divided by the stride: what windows one behind the
+/// other read at one position lies side by side.
+struct Phases {
+    stride: usize,
+    /// Elements of a remainder.
+    length: usize,
+    values: Vec<f32>,
+    places: Vec<u32>,
+}
+
+impl Phases {
+    fn new(stride: usize, width: usize) -> Self {
+        let length = width.div_ceil(stride);
+        Self {
+            stride,
+            length,
+            values: vec![0.0; length * stride],
+            places: vec![0; length * stride],
+        }
+    }
+
+    fn fill(&mut self, values: &[f32], places: &[u32]) {
+        let length = self.length;
+        if let (2, true) = (self.stride, values.len() == 2 * length) {
+            // The most common one, without a division for each element.
+            let (even, odd) = self.values.split_at_mut(length);
+            let pairs = even.iter_mut().zip(odd).zip(values.as_chunks::<2>().0);
+            wide(|| pairs.for_each(|((a, b), pair)| [*a, *b] = *pair));
+            let (even, odd) = self.places.split_at_mut(length);
+            let pairs = even.iter_mut().zip(odd).zip(places.as_chunks::<2>().0);
+            wide(|| pairs.for_each(|((a, b), pair)| [*a, *b] = *pair));
+            return;
+        }
+        for (x, (&v, &p)) in values.iter().zip(places).enumerate() {
+            let to = x % self.stride * length + x / self.stride;
+            (self.values[to], self.places[to]) = (v, p);
+        }
+    }
+
+    /// The elements at `x`, `x + stride`, …
+    fn from(&self, x: usize) -> (&[f32], &[u32]) {
+        let at = x % self.stride * self.length + x / self.stride;
+        (&self.values[at..], &self.places[at..])
     }
 }
 

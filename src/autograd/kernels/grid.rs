@@ -1,6 +1,6 @@
 //! Images whose padded rows lie one behind the other.
 
-use super::super::ConvGeometry;
+use super::ConvGeometry;
 
 /// The sizes of such an image, and where the image itself begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,8 @@ impl Grid {
         let size = |i: usize| {
             let (size, out) = ([g.height, g.width][i], [g.out_height, g.out_width][i]);
             let extent = (g.kernel[i] - 1).saturating_mul(g.dilation[i]);
-            let read = out.saturating_add(extent);
+            let windows = out.saturating_sub(1).saturating_mul(g.stride[i]);
+            let read = windows.saturating_add(extent).saturating_add(1);
             read.max(size.saturating_add(g.pad[i]))
         };
         Self {
@@ -28,7 +29,8 @@ impl Grid {
         }
     }
 
-    /// For the output's gradient: all that reaches a pixel of the input.
+    /// For the output's gradient, of a convolution without strides: all that reaches a pixel of the
+    /// input.
     pub fn of_output(g: &ConvGeometry) -> Self {
         let margin = |i: usize| {
             let extent = (g.kernel[i] - 1).saturating_mul(g.dilation[i]);

@@ -1,0 +1,154 @@
+//! The chains that loops are made for, and those loops: each is compiled for every one of them.
+
+use super::element::{self, Element, Load, Nothing, Same, Then};
+use super::source::Plane;
+use super::{Affine, Known, Step};
+use crate::autograd::ops::Relu;
+
+/// Functions in front of a normalisation, and behind it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KnownChain {
+    before: Before,
+    after: After,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    Same,
+    Relu,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum After {
+    Same,
+    Sign(Step),
+    /// A sign that is masked.
+    Nothing(Step),
+}
+
+/// A loop, on a chain and a source.
+pub(super) trait Loop {
+    /// What it gives.
+    type Found;
+
+    /// Runs it.
+    fn run(self, x: impl Load, before: impl Element, after: impl Element) -> Self::Found;
+}
+
+impl KnownChain {
+    /// Of those maps, if there are loops for them.
+    pub fn of(
+        before: impl Iterator<Item = Option<Known>>,
+        after: impl Iterator<Item = Option<Known>>,
+    ) -> Option<Self> {
+        let before = match before.collect::<Option<Vec<_>>>()?[..] {
+            [] => Before::Same,
+            [Known::Relu] => Before::Relu,
+            _ => return None,
+        };
+        let after = match after.collect::<Option<Vec<_>>>()?[..] {
+            [] => After::Same,
+            [Known::Sign(step)] | [Known::Sign(step), Known::Same] => After::Sign(step),
+            [Known::Sign(step), Known::Nothing] => After::Nothing(step),
+            _ => return None,
+        };
+        Some(Self { before, after })
+    }
+
+    /// Runs a loop on it.
+    pub fn visit<L: Loop>(self, x: Plane<'_>, f: L) -> L::Found {
+        match x {
+            Plane::Floats(x) => self.visit_from(x, f),
+            Plane::Sums(x) => self.visit_from(x, f),
+        }
+    }
+
+    fn visit_from<L: Loop>(self, x: impl Load, f: L) -> L::Found {
+        match self.before {
+            Before::Same => self.visit_after(x, Same, f),
+            Before::Relu => self.visit_after(x, Relu, f),
+        }
+    }
+
+    fn visit_after<L: Loop>(self, x: impl Load, before: impl Element, f: L) -> L::Found {
+        match self.after {
+            After::Same => f.run(x, before, Same),
+            After::Sign(step) => f.run(x, before, step),
+            After::Nothing(step) => f.run(x, before, Then(step, Nothing)),
+        }
+    }
+}
+
+/// The output.
+pub(super) struct Forward<'a> {
+    pub norm: Affine,
+    pub out: &'a mut [f32],
+}
+
+impl Loop for Forward<'_> {
+    type Found = ();
+
+    fn run(self, x: impl Load, before: impl Element, after: impl Element) {
+        element::forward(x, Then(Then(before, self.norm), after), self.out);
+    }
+}
+
+/// The sum of the normalisation's input, or of the squares of how far it is away from something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sum {
+    pub away: Option<f32>,
+}
+
+impl Loop for Sum {
+    type Found = f64;
+
+    fn run(self, x: impl Load, before: impl Element, _: impl Element) -> f64 {
+        match self.away {
+            None => element::sum(x, before, |u| u),
+            Some(mean) => element::sum(x, before, move |u| (u - mean) * (u - mean)),
+        }
+    }
+}
+
+/// See [`element::gate`].
+pub(super) struct Gate<'a> {
+    pub norm: Affine,
+    pub grad: &'a mut [f32],
+}
+
+impl Loop for Gate<'_> {
+    type Found = [f64; 2];
+
+    fn run(self, x: impl Load, before: impl Element, after: impl Element) -> [f64; 2] {
+        element::gate(x, (before, self.norm, after), self.grad)
+    }
+}
+
+/// See [`element::through`].
+pub(super) struct Through<'a> {
+    pub norm: Affine,
+    pub means: [f32; 2],
+    pub grad: &'a mut [f32],
+}
+
+impl Loop for Through<'_> {
+    type Found = ();
+
+    fn run(self, x: impl Load, before: impl Element, _: impl Element) {
+        element::through(x, (before, self.norm), self.means, self.grad);
+    }
+}
+
+/// The gradient from the output to the input, where nothing depends on the batch.
+pub(super) struct Backward<'a> {
+    pub norm: Affine,
+    pub grad: &'a mut [f32],
+}
+
+impl Loop for Backward<'_> {
+    type Found = ();
+
+    fn run(self, x: impl Load, before: impl Element, after: impl Element) {
+        element::backward(x, Then(Then(before, self.norm), after), self.grad);
+    }
+}

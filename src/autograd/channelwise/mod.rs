@@ -1,0 +1,466 @@
+//! Operators that work channel by channel, one behind the other, as one: each channel's elements go
+//! through all of them while they are in the cache.
+
+mod element;
+mod known;
+mod source;
+
+use ndarray::ArrayD;
+use rayon::prelude::*;
+
+use super::kernels::packed::Codes;
+use super::memory::buffer;
+use super::ops::{BatchStatistics, Saved};
+use super::parallel::{Planes, array, plane_sums, slice, slice_mut, wide};
+pub(super) use element::Element;
+use known::{Backward, Forward, Gate, KnownChain, Sum, Through};
+use source::Plane;
+pub(super) use source::Source;
+
+/// A function of single elements that may differ from channel to channel.
+pub trait ChannelMap: Sync {
+    /// How many channels it is for; `None`: any number.
+    fn channels(&self) -> Option<usize> {
+        None
+    }
+
+    /// Computes the output in place of the input `x`, some elements of a channel.
+    fn forward(&self, channel: usize, x: &mut [f32]);
+
+    /// Computes the gradient with respect to the input `x` in place of that of the output.
+    fn backward(&self, channel: usize, x: &[f32], grad: &mut [f32]);
+
+    /// What it is on a channel, if it is one of those that loops are made for.
+    fn known(&self, _channel: usize) -> Option<Known> {
+        None
+    }
+}
+
+/// Functions that loops are made for.
+#[derive(Debug, Clone, Copy)]
+pub enum Known {
+    /// The larger of x and 0.
+    Relu,
+    /// A sign.
+    Sign(Step),
+    /// x itself.
+    Same,
+    /// 0.
+    Nothing,
+}
+
+/// Three values, below, at and above a threshold.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// The values below the threshold, at it, and above it.
+    pub values: [f32; 3],
+    /// What x is compared with.
+    pub threshold: f32,
+}
+
+/// `y = γ · (x - mean) / √(variance + epsilon) + β`, by the batch's statistics or by running ones.
+pub(super) struct Norm<'a> {
+    pub epsilon: f32,
+    pub gamma: &'a [f32],
+    pub beta: &'a [f32],
+    pub mean: &'a [f32],
+    pub variance: &'a [f32],
+    /// Normalise by what is measured instead of `mean` and `variance`.
+    pub batch_statistics: bool,
+}
+
+/// Maps, a normalisation, maps. Without a normalisation all maps are in front.
+#[derive(Default)]
+pub(super) struct Chain<'a> {
+    pub before: Vec<Box<dyn ChannelMap + 'a>>,
+    pub norm: Option<Norm<'a>>,
+    pub after: Vec<Box<dyn ChannelMap + 'a>>,
+}
+
+/// What a backward pass gives.
+pub(super) struct ChainGradients {
+    /// With respect to the input, if that is wanted.
+    pub x: Option<ArrayD<f32>>,
+    /// Σ grad and Σ grad · (normalised x) of each channel: those of β and γ. Empty without a
+    /// normalisation, or if nobody needs them.
+    pub sums: Vec<[f64; 2]>,
+}
+
+/// One channel's factor and shift: `(x - mean) · factor + shift`.
+#[derive(Clone, Copy)]
+pub(super) struct Affine {
+    mean: f32,
+    inverse: f32,
+    factor: f32,
+    shift: f32,
+}
+
+impl Norm<'_> {
+    fn affine(&self, channel: usize, mean: f32, variance: f32) -> Affine {
+        let inverse = (1.0 / (f64::from(variance) + f64::from(self.epsilon)).sqrt()) as f32;
+        Affine {
+            mean,
+            inverse,
+            factor: inverse * self.gamma[channel],
+            shift: self.beta[channel],
+        }
+    }
+}
+
+impl Affine {
+    fn apply(self, x: &mut [f32]) {
+        wide(|| x.iter_mut().for_each(|x| *x = self.forward(*x)));
+    }
+}
+
+/// The planes of each channel.
+fn by_channel<T>(data: &mut [T], planes: Planes) -> Vec<Vec<&mut [T]>> {
+    let mut all: Vec<Vec<&mut [T]>> = Vec::new();
+    all.resize_with(planes.channels, || Vec::with_capacity(planes.outer));
+    if planes.inner > 0 {
+        for (i, plane) in data.chunks_exact_mut(planes.inner).enumerate() {
+            all[i % planes.channels].push(plane);
+        }
+    }
+    all
+}
+
+impl<'a> Chain<'a> {
+    /// Adds a map behind all there is.
+    pub(super) fn push(&mut self, map: Box<dyn ChannelMap + 'a>) {
+        match self.norm {
+            None => self.before.push(map),
+            Some(_) => self.after.push(map),
+        }
+    }
+
+    /// The output for `x` `[N, C, …]`, and the batch's statistics if it was normalised by those.
+    pub(super) fn forward(&self, x: &ArrayD<f32>) -> (ArrayD<f32>, Saved) {
+        self.forward_floats(Source::Floats(slice(x)), x.shape())
+    }
+
+    /// The same, from data in any form.
+    pub(super) fn forward_floats(&self, x: Source<'_>, shape: &[usize]) -> (ArrayD<f32>, Saved) {
+        let planes = Planes::around(shape, 1);
+        let mut out = buffer(shape.iter().product());
+        let measured: Vec<[f32; 2]> = by_channel(&mut out, planes)
+            .into_par_iter()
+            .enumerate()
+            .map_init(Vec::new, |scratch, (c, outs)| {
+                let measured = self.measured(x, planes, c, scratch);
+                let affine = self.affine(c, measured);
+                for (n, out) in outs.into_iter().enumerate() {
+                    self.emit(c, affine, x.plane(planes, n, c), out);
+                }
+                measured
+            })
+            .collect();
+        (array(shape, out), self.saved(measured, planes))
+    }
+
+    /// The same as codes of -1, 0 and +1, `shape` being `[N, C, H, W]`; `None` if it holds other
+    /// values.
+    pub(super) fn forward_codes(&self, x: Source<'_>, shape: [usize; 4]) -> Option<(Codes, Saved)> {
+        const FOUR: usize = Codes::CHANNELS;
+        let planes = Planes::around(&shape, 1);
+        let groups = Planes {
+            channels: planes.channels.div_ceil(FOUR),
+            ..planes
+        };
+        let mut codes = vec![0u8; planes.outer * groups.channels * planes.inner];
+        let found: Vec<(Vec<[f32; 2]>, bool)> = by_channel(&mut codes, groups)
+            .into_par_iter()
+            .enumerate()
+            .map_init(
+                || vec![0.0; (FOUR + 1) * planes.inner],
+                |scratch, (g, outs)| {
+                    let (four, scratch) = scratch.split_at_mut(FOUR * planes.inner);
+                    four.fill(0.0);
+                    let channels = FOUR * g..(FOUR * (g + 1)).min(planes.channels);
+                    let measured: Vec<_> = channels
+                        .clone()
+                        .map(|c| self.measured_in(x, planes, c, scratch))
+                        .collect();
+                    let mut fits = true;
+                    for (n, out) in outs.into_iter().enumerate() {
+                        let each = channels.clone().zip(&measured);
+                        for ((c, &measured), plane) in each.zip(four.chunks_exact_mut(planes.inner))
+                        {
+                            let affine = self.affine(c, measured);
+                            self.emit(c, affine, x.plane(planes, n, c), plane);
+                        }
+                        fits &= Codes::code_planes(four, out);
+                    }
+                    (measured, fits)
+                },
+            )
+            .collect();
+        if !found.iter().all(|(_, fits)| *fits) {
+            return None;
+        }
+        let measured = found.into_iter().flat_map(|(m, _)| m).collect();
+        Some((
+            Codes::of_planes(&codes, shape),
+            self.saved(measured, planes),
+        ))
+    }
+
+    fn affine(&self, c: usize, [mean, variance]: [f32; 2]) -> Option<Affine> {
+        self.norm.as_ref().map(|n| n.affine(c, mean, variance))
+    }
+
+    /// The chain of a channel, if loops are made for it.
+    fn known(&self, c: usize) -> Option<KnownChain> {
+        KnownChain::of(
+            self.before.iter().map(|map| map.known(c)),
+            self.after.iter().map(|map| map.known(c)),
+        )
+    }
+
+    /// The output for some elements of a channel.
+    fn emit(&self, c: usize, affine: Option<Affine>, x: Plane<'_>, out: &mut [f32]) {
+        if let (Some(norm), Some(known)) = (affine, self.known(c)) {
+            return known.visit(x, Forward { norm, out });
+        }
+        x.load(out);
+        self.before.iter().for_each(|map| map.forward(c, out));
+        if let Some(affine) = affine {
+            affine.apply(out);
+        }
+        self.after.iter().for_each(|map| map.forward(c, out));
+    }
+
+    /// Mean and variance that a channel is normalised by.
+    fn measured(
+        &self,
+        x: Source<'_>,
+        planes: Planes,
+        c: usize,
+        scratch: &mut Vec<f32>,
+    ) -> [f32; 2] {
+        scratch.resize(planes.inner, 0.0);
+        self.measured_in(x, planes, c, scratch)
+    }
+
+    fn measured_in(
+        &self,
+        x: Source<'_>,
+        planes: Planes,
+        c: usize,
+        scratch: &mut [f32],
+    ) -> [f32; 2] {
+        let Some(norm) = &self.norm else {
+            return [0.0; 2];
+        };
+        if !norm.batch_statistics {
+            return [norm.mean[c], norm.variance[c]];
+        }
+        let count = (planes.outer * planes.inner).max(1) as f64;
+        if let Some(known) = self.known(c) {
+            let plane = |n| x.plane(planes, n, c);
+            let sum = |away| -> f64 {
+                let planes = (0..planes.outer).map(plane);
+                planes.map(|x| known.visit(x, Sum { away })).sum()
+            };
+            let mean = (sum(None) / count) as f32;
+            return [mean, (sum(Some(mean)) / count) as f32];
+        }
+        let mut sum = |f: &dyn Fn(&[f32]) -> f64| -> f64 {
+            let planes = (0..planes.outer).map(|n| match x {
+                Source::Floats(x) if self.before.is_empty() => f(planes.of(x, n, c)),
+                _ => {
+                    x.plane(planes, n, c).load(scratch);
+                    self.before.iter().for_each(|map| map.forward(c, scratch));
+                    f(scratch)
+                }
+            });
+            planes.sum()
+        };
+        let mean = (sum(&|x| plane_sums(x, x, |x, _| [x])[0]) / count) as f32;
+        let squares = sum(&|x| {
+            let squares = plane_sums(x, x, |x, _| {
+                let d = x - mean;
+                [d * d]
+            });
+            squares[0]
+        });
+        [mean, (squares / count) as f32]
+    }
+
+    fn saved(&self, measured: Vec<[f32; 2]>, planes: Planes) -> Saved {
+        match &self.norm {
+            Some(norm) if norm.batch_statistics => Saved::Statistics(BatchStatistics {
+                mean: measured.iter().map(|m| m[0]).collect(),
+                variance: measured.iter().map(|m| m[1]).collect(),
+                count: planes.outer * planes.inner,
+            }),
+            _ => Saved::Nothing,
+        }
+    }
+
+    /// The gradients, from that of the output, `grad`, and the forward pass's input `x` and
+    /// statistics.
+    pub(super) fn backward(
+        &self,
+        x: &ArrayD<f32>,
+        saved: &Saved,
+        grad: ArrayD<f32>,
+        wanted: (bool, bool),
+    ) -> ChainGradients {
+        self.backward_from(Source::Floats(slice(x)), saved, grad, wanted)
+    }
+
+    /// The same, from data in any form.
+    pub(super) fn backward_from(
+        &self,
+        x: Source<'_>,
+        saved: &Saved,
+        mut grad: ArrayD<f32>,
+        (wants_x, wants_params): (bool, bool),
+    ) -> ChainGradients {
+        let planes = Planes::around(grad.shape(), 1);
+        let batch = match saved {
+            Saved::Statistics(s) => Some(s),
+            _ => None,
+        };
+        let needs_sums = self.norm.is_some() && (batch.is_some() || wants_params);
+        let stages = self.before.len() + 1 + self.after.len();
+        let sums: Vec<[f64; 2]> = by_channel(slice_mut(&mut grad), planes)
+            .into_par_iter()
+            .enumerate()
+            .map_init(
+                || vec![vec![0.0; planes.inner]; stages],
+                |inputs: &mut Vec<Vec<f32>>, (c, mut grads)| {
+                    let channel = Channel {
+                        chain: self,
+                        known: self.known(c),
+                        number: c,
+                        affine: self.norm.as_ref().map(|norm| match batch {
+                            Some(s) => norm.affine(c, s.mean[c], s.variance[c]),
+                            None => norm.affine(c, norm.mean[c], norm.variance[c]),
+                        }),
+                    };
+                    let mut sums = [0f64; 2];
+                    for (n, grad) in grads.iter_mut().enumerate() {
+                        let x = x.plane(planes, n, c);
+                        if batch.is_none() && !needs_sums && channel.at_once(x, grad) {
+                            continue;
+                        }
+                        let here = channel.gated(x, inputs, grad, needs_sums);
+                        sums.iter_mut().zip(here).for_each(|(t, s)| *t += s);
+                        if batch.is_none() && wants_x {
+                            channel.through(x, inputs, grad, [0.0; 2]);
+                        }
+                    }
+                    if let (Some(batch), true) = (batch, wants_x) {
+                        let means = sums.map(|s| (s / batch.count.max(1) as f64) as f32);
+                        for (n, grad) in grads.iter_mut().enumerate() {
+                            channel.through(x.plane(planes, n, c), inputs, grad, means);
+                        }
+                    }
+                    sums
+                },
+            )
+            .collect();
+        ChainGradients {
+            x: wants_x.then_some(grad),
+            sums: match needs_sums {
+                true => sums,
+                false => Vec::new(),
+            },
+        }
+    }
+}
+
+/// One channel on its way back. `inputs` holds those of the maps in front, of the normalisation, and
+/// of the maps behind it, of one plane.
+struct Channel<'c, 'a> {
+    chain: &'c Chain<'a>,
+    known: Option<KnownChain>,
+    number: usize,
+    affine: Option<Affine>,
+}
+
+impl Channel<'_, '_> {
+    /// Brings the gradient all the way, where nothing depends on the batch and no sums are wanted;
+    /// false, and nothing done, if no loop is made for that.
+    fn at_once(&self, x: Plane<'_>, grad: &mut [f32]) -> bool {
+        let (Some(norm), Some(known)) = (self.affine, self.known) else {
+            return false;
+        };
+        known.visit(x, Backward { norm, grad });
+        true
+    }
+
+    /// The inputs up to the normalisation's.
+    fn inputs_before(&self, x: Plane<'_>, inputs: &mut [Vec<f32>]) {
+        x.load(&mut inputs[0]);
+        for (k, map) in self.chain.before.iter().enumerate() {
+            follow(inputs, k, |x| map.forward(self.number, x));
+        }
+    }
+
+    /// Brings the gradient to the normalisation's output, and sums it there, by itself and times the
+    /// normalised input, if those are wanted.
+    fn gated(
+        &self,
+        x: Plane<'_>,
+        inputs: &mut [Vec<f32>],
+        grad: &mut [f32],
+        sums: bool,
+    ) -> [f64; 2] {
+        if let (Some(norm), Some(known)) = (self.affine, self.known) {
+            return known.visit(x, Gate { norm, grad });
+        }
+        let Some(a) = self.affine else {
+            return [0.0; 2];
+        };
+        self.inputs_before(x, inputs);
+        let at = self.chain.before.len();
+        if let Some((_, others)) = self.chain.after.split_last() {
+            follow(inputs, at, |x| a.apply(x));
+            for (k, map) in others.iter().enumerate() {
+                follow(inputs, at + 1 + k, |x| map.forward(self.number, x));
+            }
+        }
+        let behind = self.chain.after.iter().zip(&inputs[at + 1..]);
+        for (map, x) in behind.rev() {
+            map.backward(self.number, x, grad);
+        }
+        match sums {
+            false => [0.0; 2],
+            true => plane_sums(grad, &inputs[at], |g, u| {
+                [g, g * ((u - a.mean) * a.inverse)]
+            }),
+        }
+    }
+
+    /// Brings the gradient from the normalisation's output to the chain's input. `means`: of the
+    /// gradient over the batch, and of it times the normalised input; 0 where the statistics do not
+    /// depend on the batch.
+    fn through(&self, x: Plane<'_>, inputs: &mut [Vec<f32>], grad: &mut [f32], means: [f32; 2]) {
+        if let (Some(norm), Some(known)) = (self.affine, self.known) {
+            return known.visit(x, Through { norm, means, grad });
+        }
+        self.inputs_before(x, inputs);
+        if let Some(a) = self.affine {
+            let slope = means[1] * a.inverse;
+            let pairs = grad.iter_mut().zip(&inputs[self.chain.before.len()]);
+            wide(|| {
+                pairs.for_each(|(g, u)| *g = a.factor * (*g - means[0] - (u - a.mean) * slope));
+            });
+        }
+        for (map, x) in self.chain.before.iter().zip(inputs).rev() {
+            map.backward(self.number, x, grad);
+        }
+    }
+}
+
+/// The input of the next stage from that of stage `k`.
+fn follow(inputs: &mut [Vec<f32>], k: usize, f: impl FnOnce(&mut [f32])) {
+    let (done, next) = inputs.split_at_mut(k + 1);
+    if let (Some(from), Some(to)) = (done.last(), next.first_mut()) {
+        to.copy_from_slice(from);
+        f(to);
+    }
+}

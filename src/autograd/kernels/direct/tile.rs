@@ -1,0 +1,152 @@
+//! The inner loop: products of single numbers with vectors, summed in vectors.
+
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+
+/// Rows of a tile.
+pub(super) const ROWS: usize = 12;
+/// Sums of a row.
+pub(super) const LANES: usize = 16;
+/// Steps after which sums go back to memory, so that what the right gives stays in the first cache.
+const STEPS: usize = 256;
+
+/// Sums of a tile.
+pub(super) type Sums = [[f32; LANES]; ROWS];
+
+/// A matrix `[steps, lanes]`, in vectors: `[⌈lanes/16⌉, steps, 16]`.
+#[derive(Debug, Default)]
+pub(super) struct Panel {
+    data: Vec<f32>,
+    steps: usize,
+}
+
+impl Panel {
+    /// Takes another size; what it holds is overwritten by the caller, all of it.
+    pub fn resize(&mut self, steps: usize, lanes: usize) {
+        self.steps = steps;
+        self.data.resize(steps * lanes.next_multiple_of(LANES), 0.0);
+    }
+
+    /// The vectors of each block of lanes.
+    pub fn blocks_mut(&mut self) -> std::slice::ChunksExactMut<'_, f32> {
+        self.data.chunks_exact_mut((self.steps * LANES).max(1))
+    }
+
+    fn blocks(&self) -> std::slice::ChunksExact<'_, f32> {
+        self.data.chunks_exact((self.steps * LANES).max(1))
+    }
+}
+
+/// Which instructions compute tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Instructions {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+impl Instructions {
+    pub fn detect() -> Self {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if is_x86_feature_detected!("avx512f") {
+            return Self::Avx512;
+        }
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Self::Avx2;
+        }
+        Self::Portable
+    }
+
+    /// All that this machine has.
+    #[cfg(test)]
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        if Self::detect() != Self::Portable {
+            all.push(Self::Avx2);
+        }
+        if !all.contains(&Self::detect()) {
+            all.push(Self::detect());
+        }
+        all
+    }
+
+    /// `out[r][l] += Σ over steps s of left[rows[r] + offsets[s]] · right[s][l]`; `out` is
+    /// `[rows, lanes rounded up to whole vectors]`.
+    ///
+    /// # Panics
+    /// If that reaches beyond an operand, or sizes do not fit.
+    pub fn add(
+        self,
+        left: &[f32],
+        rows: &[usize],
+        offsets: &[u32],
+        right: &Panel,
+        out: &mut [f32],
+    ) {
+        let furthest = |v: Option<usize>| v.unwrap_or(0);
+        let last = furthest(rows.iter().copied().max())
+            .saturating_add(furthest(offsets.iter().map(|&o| o as usize).max()));
+        assert!(last < left.len(), "left operand");
+        assert_eq!(right.steps, offsets.len(), "right operand");
+        let width = right.blocks().len() * LANES;
+        assert_eq!(out.len(), rows.len() * width, "sums");
+        let mut sums = [[0.0; LANES]; ROWS];
+        for (block, right) in right.blocks().enumerate() {
+            let parts = offsets.chunks(STEPS).zip(right.chunks(STEPS * LANES));
+            for (offsets, right) in parts {
+                let tiles = rows.chunks(ROWS).zip(out.chunks_mut(ROWS * width));
+                for (rows, out) in tiles {
+                    // What is missing in the last tile is computed like its first row.
+                    let bases = std::array::from_fn(|r| *rows.get(r).unwrap_or(&rows[0]));
+                    let lanes = block * LANES..(block + 1) * LANES;
+                    for (sums, out) in sums.iter_mut().zip(out.chunks_exact(width)) {
+                        sums.copy_from_slice(&out[lanes.clone()]);
+                    }
+                    self.tile(left, &bases, offsets, right, &mut sums);
+                    for (sums, out) in sums.iter().zip(out.chunks_exact_mut(width)) {
+                        out[lanes.clone()].copy_from_slice(sums);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One tile of some steps. Private: [`Instructions::add`] has checked that every row with every
+    /// offset lies in `left`, and that `right` has a vector for each step.
+    #[inline]
+    fn tile(
+        self,
+        left: &[f32],
+        rows: &[usize; ROWS],
+        offsets: &[u32],
+        right: &[f32],
+        sums: &mut Sums,
+    ) {
+        debug_assert_eq!(right.len(), offsets.len() * LANES);
+        match self {
+            // SAFETY: `detect` found AVX-512 F; `add` checked the operands.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512::tile(left, rows, offsets, right, sums) },
+            // SAFETY: `detect` found AVX2 and FMA; `add` checked the operands.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::tile(left, rows, offsets, right, sums) },
+            Self::Portable => portable(left, rows, offsets, right, sums),
+        }
+    }
+}
+
+/// The definition of the others, but for rounding: they do not round products.
+fn portable(left: &[f32], rows: &[usize; ROWS], offsets: &[u32], right: &[f32], sums: &mut Sums) {
+    for (&offset, right) in offsets.iter().zip(right.chunks_exact(LANES)) {
+        for (&row, sums) in rows.iter().zip(sums.iter_mut()) {
+            let factor = left[row + offset as usize];
+            for (sum, &right) in sums.iter_mut().zip(right) {
+                *sum += factor * right;
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Binary weights in the forms that kernels read.
+
+use std::sync::OnceLock;
+
+use ndarray::ArrayD;
+
+use super::binary::BinaryId;
+use super::integer::{IntegerForm, IntegerLayer};
+use super::kernels::rounded::SignBytes;
+use super::kernels::{ConvGeometry, InputWeights};
+use super::network::{Network, StepId};
+use super::ops::sign;
+use super::parallel::{map, slice};
+
+/// A network's binary weights in the forms that kernels read, each made when it is first asked for.
+/// They are those of the network as it is then: where weights change, or steps are inserted, others
+/// have to be prepared.
+#[derive(Debug)]
+pub struct Prepared {
+    effective: Vec<OnceLock<ArrayD<f32>>>,
+    scales: Vec<OnceLock<Vec<f32>>>,
+    layers: Vec<OnceLock<Option<IntegerLayer>>>,
+    inputs: Vec<OnceLock<Option<InputWeights>>>,
+    signs: Vec<OnceLock<SignBytes>>,
+}
+
+fn empty<T>(count: usize) -> Vec<OnceLock<T>> {
+    (0..count).map(|_| OnceLock::new()).collect()
+}
+
+impl Network {
+    /// For any number of runs, until weights change or steps are inserted.
+    pub fn prepare(&self) -> Prepared {
+        let (weights, steps) = (self.binary.len(), self.steps.len());
+        Prepared {
+            effective: empty(weights),
+            scales: empty(weights),
+            layers: empty(steps),
+            inputs: empty(steps),
+            signs: empty(weights),
+        }
+    }
+}
+
+impl Prepared {
+    /// The effective weight.
+    pub(super) fn effective(&self, network: &Network, id: BinaryId) -> &ArrayD<f32> {
+        self.effective[id.0].get_or_init(|| network.effective_weight(id))
+    }
+
+    /// The scale of each filter.
+    pub(super) fn scales(&self, network: &Network, id: BinaryId) -> &[f32] {
+        self.scales[id.0].get_or_init(|| network.scales(id))
+    }
+
+    /// The layer at a step, for packed activations. `None` if a weight is 0.
+    pub(super) fn layer(
+        &self,
+        network: &Network,
+        at: StepId,
+        form: &IntegerForm,
+    ) -> Option<&IntegerLayer> {
+        let layer = || IntegerLayer::of(network, network.step(at), form);
+        self.layers[at.0].get_or_init(layer).as_ref()
+    }
+
+    /// The weights of the convolution at a step for gradients in single precision. `None` if the
+    /// kernels do not have its geometry.
+    pub(super) fn input(
+        &self,
+        network: &Network,
+        (at, id): (StepId, BinaryId),
+        g: &ConvGeometry,
+    ) -> Option<&InputWeights> {
+        let weights = || InputWeights::new(g, slice(self.effective(network, id)));
+        self.inputs[at.0].get_or_init(weights).as_ref()
+    }
+
+    /// The signs of a convolution's weights for rounded gradients.
+    pub(super) fn signs(&self, network: &Network, id: BinaryId, g: &ConvGeometry) -> &SignBytes {
+        self.signs[id.0].get_or_init(|| {
+            let zero = network.binary[id.0].zero;
+            let signs = map(network.latent(id), |w| sign(w, zero));
+            SignBytes::new(g, slice(&signs))
+        })
+    }
+}
