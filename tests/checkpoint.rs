@@ -90,7 +90,12 @@ impl Run {
     fn outcome(&self) -> (Vec<u8>, Vec<u8>, serde_json::Value) {
         let mut report = json(&self.at("report.json"));
         let fields = report.as_object_mut().unwrap();
-        for time in ["seconds", "latency_ms", "peak_memory_bytes"] {
+        for time in [
+            "seconds",
+            "latency_ms",
+            "peak_memory_bytes",
+            "activation_cache",
+        ] {
             assert!(fields.remove(time).is_some(), "{time}");
         }
         let settings = fields.get_mut("settings").and_then(|s| s.as_object_mut());

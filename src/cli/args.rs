@@ -321,9 +321,15 @@ pub struct PruneArgs {
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
     /// Memory for activations of frozen layers, which are then computed only once; where images are
-    /// varied at random, only with --views [default: 2048]
+    /// varied at random, only with --views [default: a quarter of what is available, 256 to 2048]
     #[arg(long, value_name = "MIB", help_heading = "Training")]
     pub cache_mb: Option<usize>,
+    /// Room for them in temporary files, beyond --cache-mb; 0: none [default: 8192]
+    #[arg(long, value_name = "MIB", help_heading = "Training")]
+    pub cache_disk_mb: Option<usize>,
+    /// Where these files are [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR", help_heading = "Training")]
+    pub cache_dir: Option<PathBuf>,
     /// Vary each image (--flip, --crop-padding) in only so many ways, epoch by epoch in turn [default:
     /// in a new way each epoch]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Training")]

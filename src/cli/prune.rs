@@ -183,6 +183,8 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
         }),
         batch_size: args.batch_size,
         cache_mb: args.cache_mb,
+        cache_disk_mb: args.cache_disk_mb,
+        cache_dir: args.cache_dir.clone(),
         views: args.views,
     })
 }

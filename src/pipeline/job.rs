@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::DataSource;
+use super::{DataSource, memory};
 use crate::autograd::Precision;
 use crate::checkpoint::Plan;
 use crate::data::Images;
@@ -102,8 +102,12 @@ pub struct Tuning {
     pub gradients: Option<Precision>,
     /// See [`Options::batch_size`].
     pub batch_size: Option<usize>,
-    /// See [`Options::cache_mb`].
+    /// See [`Options::cache_mb`]; `None`: what this machine has to spare.
     pub cache_mb: Option<usize>,
+    /// See [`Options::cache_disk_mb`].
+    pub cache_disk_mb: Option<usize>,
+    /// See [`Options::cache_dir`].
+    pub cache_dir: Option<PathBuf>,
     /// See [`Options::views`].
     pub views: Option<usize>,
 }
@@ -112,6 +116,7 @@ impl Tuning {
     /// All options, for those images.
     pub fn options(&self, images: &Images, job: &Job) -> Options {
         let mut o = Options::for_images(images.train_indices.len());
+        o.cache_mb = memory::cache_mb(o.cache_mb);
         macro_rules! take {
             ($($field:ident),*) => {
                 $(if let Some(v) = self.$field.clone() { o.$field = v; })*
@@ -132,8 +137,10 @@ impl Tuning {
             gradients,
             batch_size,
             cache_mb,
+            cache_disk_mb,
             views
         );
+        o.cache_dir.clone_from(&self.cache_dir);
         o.keep.clone_from(&job.keep);
         o.round_to = job.round_to;
         o.removal = job.removal;

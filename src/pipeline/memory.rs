@@ -1,4 +1,7 @@
-//! How much memory the process has used.
+//! How much memory the process has used, and how much there is.
+
+/// Bounds of [`cache_mb`].
+const CACHE_MIB: std::ops::RangeInclusive<u64> = 256..=2048;
 
 /// The largest resident set of this process so far, in bytes; known on Linux only.
 ///
@@ -8,7 +11,34 @@ pub(super) fn peak_memory() -> Option<u64> {
 }
 
 fn peak_of(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    bytes_of(status, "VmHWM:")
+}
+
+/// How many MiB a cache may take on this machine: a quarter of what is available, from 256 to 2048;
+/// `otherwise` where that is not known (beside Linux).
+pub(super) fn cache_mb(otherwise: usize) -> usize {
+    let read = |path| std::fs::read_to_string(path).ok();
+    let meminfo = read("/proc/meminfo");
+    // A container's limit, which the machine's figures do not show: cgroups version 2, and 1.
+    let limits = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let limits = limits.map(|path| read(path).and_then(|text| text.trim().parse().ok()));
+    let most = meminfo.and_then(|text| cache_of(&text, limits));
+    most.unwrap_or(otherwise)
+}
+
+fn cache_of(meminfo: &str, limits: [Option<u64>; 2]) -> Option<usize> {
+    let available = bytes_of(meminfo, "MemAvailable:")?;
+    let available = limits.into_iter().flatten().fold(available, u64::min);
+    let mib = (available / (4 << 20)).clamp(*CACHE_MIB.start(), *CACHE_MIB.end());
+    usize::try_from(mib).ok()
+}
+
+/// A figure of the kernel's, in bytes.
+fn bytes_of(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -23,5 +53,18 @@ mod tests {
         assert_eq!(peak_of(status), Some(445_004 * 1024));
         assert_eq!(peak_of("Name:\ttool\n"), None);
         assert_eq!(peak_of("VmHWM:\t18446744073709551615 kB\n"), None);
+    }
+
+    #[test]
+    fn a_cache_takes_a_quarter_of_what_is_available_within_bounds() {
+        let meminfo = |mib: u64| format!("MemTotal: 9 kB\nMemAvailable:   {} kB\n", mib << 10);
+        let none = [None, None];
+        assert_eq!(cache_of(&meminfo(4000), none), Some(1000));
+        assert_eq!(cache_of(&meminfo(64_000), none), Some(2048));
+        assert_eq!(cache_of(&meminfo(100), none), Some(256));
+        let limits = [Some(2 << 30), Some(u64::MAX >> 1)];
+        assert_eq!(cache_of(&meminfo(64_000), limits), Some(512));
+        assert_eq!(cache_of("MemTotal: 9 kB\n", none), None);
+        assert!((256..=2048).contains(&cache_mb(2048)));
     }
 }

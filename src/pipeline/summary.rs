@@ -114,6 +114,7 @@ impl Summary {
                 .learned
                 .as_ref()
                 .map_or(Vec::new(), |(l, _)| l.stages.clone()),
+            activation_cache: self.learned.as_ref().map(|(l, _)| l.cache),
             settings: self.settings(job),
             seed: job.seed,
             notes: self.notes.clone(),

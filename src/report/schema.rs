@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::subsidiary::StageReport;
+use crate::subsidiary::{CacheUse, StageReport};
 use crate::verify::Verification;
 
 /// Everything a run says of itself.
@@ -39,6 +39,9 @@ pub struct Report {
     pub seconds: f64,
     /// The most memory that the process held, its runtime included; absent where that is not known.
     pub peak_memory_bytes: Option<u64>,
+    /// What kept activations of frozen layers took of that, and of the disk; absent without
+    /// training.
+    pub activation_cache: Option<CacheUse>,
     /// What the user should know, one line each.
     pub notes: Vec<String>,
     /// What masking changed in the model, one line each.

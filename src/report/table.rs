@@ -195,10 +195,20 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
             ),
         ));
     }
-    let memory = report.peak_memory_bytes.map_or(String::new(), |bytes| {
-        format!(", {} MiB of memory at most", grouped(bytes >> 20))
-    });
-    lines.push(("time", format!("{:.1} s{memory}", report.seconds)));
+    let disk = report.activation_cache.map_or(0, |c| c.disk_bytes);
+    let parts = [
+        (report.peak_memory_bytes, "memory"),
+        (Some(disk).filter(|&bytes| bytes > 0), "disk"),
+    ];
+    let part = |(bytes, of): (Option<u64>, _)| {
+        bytes.map(|bytes| format!("{} MiB of {of}", grouped(bytes >> 20)))
+    };
+    let parts: Vec<String> = parts.into_iter().filter_map(part).collect();
+    let most = match parts.is_empty() {
+        true => String::new(),
+        false => format!(", {} at most", parts.join(" and ")),
+    };
+    lines.push(("time", format!("{:.1} s{most}", report.seconds)));
     lines
 }
 
@@ -206,7 +216,7 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
 mod tests {
     use super::super::schema::{AccuracyReport, FileReport, LatencyReport, Totals};
     use super::*;
-    use crate::subsidiary::StageReport;
+    use crate::subsidiary::{CacheUse, StageReport};
     use crate::verify::Verification;
 
     fn layer(name: &str, binary: bool, filters: usize, kept: usize) -> LayerReport {
@@ -271,6 +281,10 @@ mod tests {
             }),
             seconds: 61.5,
             peak_memory_bytes: Some(445 << 20),
+            activation_cache: Some(CacheUse {
+                memory_bytes: 256 << 20,
+                disk_bytes: 1_100 << 20,
+            }),
             ..Report::default()
         }
     }
@@ -307,6 +321,10 @@ mod tests {
         );
         assert!(
             text.contains("before 66.41 %, masked 55.00 %, after 67.02 %"),
+            "{text}"
+        );
+        assert!(
+            text.contains("61.5 s, 445 MiB of memory and 1,100 MiB of disk at most"),
             "{text}"
         );
         assert!(!text.contains("NOTHING"), "{text}");

@@ -28,6 +28,7 @@ mod units;
 pub use error::TrainError;
 pub use evaluate::JUDGE_IMAGES;
 pub use options::{Amount, Decay, MainOptimizer, Options, Rule, Selector};
+pub use prefix::CacheUse;
 pub use schedule::{Control, Learned, learn};
 pub use stage::StageReport;
 pub use units::{Excluded, Unit, units};

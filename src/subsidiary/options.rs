@@ -132,10 +132,16 @@ pub struct Options {
     pub gradients: Precision,
     /// Images per step.
     pub batch_size: usize,
-    /// Activations of the frozen layers are kept up to this size, in MiB; beyond it they are computed
-    /// again for each epoch.
+    /// Activations of the frozen layers are kept in memory up to this size, in MiB.
     #[serde(skip)]
     pub cache_mb: usize,
+    /// Beyond that, in temporary files up to this size, in MiB; beyond both they are computed again
+    /// for each epoch.
+    #[serde(skip)]
+    pub cache_disk_mb: usize,
+    /// Where these files are; `None`: in the system's folder for temporary files.
+    #[serde(skip)]
+    pub cache_dir: Option<PathBuf>,
     /// Images are varied in only so many ways, epoch by epoch in turn, so that activations of the
     /// frozen layers can be kept; 0: in a new way each epoch.
     pub views: usize,
@@ -184,6 +190,8 @@ impl Options {
             gradients: Precision::F32,
             batch_size,
             cache_mb: 2048,
+            cache_disk_mb: 8192,
+            cache_dir: None,
             views: 0,
             augment: Augment::default(),
             seed: 0,

@@ -2,6 +2,7 @@
 
 use super::allocation::allocate;
 use super::error::TrainError;
+use super::prefix::CacheUse;
 use super::stage::{self, StageReport};
 use super::trainer::Trainer;
 use super::{Excluded, Options, Selector, Unit, units};
@@ -24,6 +25,8 @@ pub struct Learned {
     pub stages: Vec<StageReport>,
     /// Whether the run went on from a checkpoint.
     pub resumed: bool,
+    /// What was kept of frozen layers, since then.
+    pub cache: CacheUse,
 }
 
 /// How a run is watched, stopped and kept.
@@ -81,6 +84,7 @@ pub fn learn(
     trainer.finish()?;
     release_memory();
     observer.end();
+    let cache = trainer.caching.most();
     let mut stages = Vec::new();
     let mut masks = FilterMasks::default();
     for (unit, done) in units.iter().zip(trainer.run.done) {
@@ -94,6 +98,7 @@ pub fn learn(
         excluded,
         stages,
         resumed,
+        cache,
     })
 }
 

@@ -63,8 +63,12 @@ impl Trainer<'_> {
         if let Some(Teacher::Asked(original)) = &self.teacher {
             let x = self.input(indices, augmented);
             let taught = original.logits(&original.start(x.clone())?)?;
+            let cut = match self.kept(span, indices, augmented) {
+                Some(cut) => cut,
+                None => self.prefix(span, x)?,
+            };
             return Ok(Sample {
-                cut: self.prefix(span, x)?,
+                cut,
                 taught: Some(taught),
             });
         }

@@ -8,7 +8,7 @@ use ndarray::ArrayD;
 
 use super::error::TrainError;
 use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES};
-use super::prefix::PrefixCache;
+use super::prefix::{Caching, PrefixCache};
 use super::resume::{Resumed, Shared};
 use super::sanity::spread;
 use super::state::Run;
@@ -49,6 +49,7 @@ pub(super) struct Trainer<'a> {
     pub(super) observer: &'a dyn Observer,
     pub(super) teacher: Option<Teacher>,
     pub(super) checkpoint: Option<&'a mut Checkpoint>,
+    pub(super) caching: Caching,
     /// Where the run is.
     pub(super) run: Run,
     /// What is yet to be taken up of the checkpoint that the run goes on from.
@@ -74,6 +75,7 @@ impl<'a> Trainer<'a> {
             observer,
             teacher,
             checkpoint,
+            caching: Caching::default(),
             run: Run::default(),
             resumed: Resumed::default(),
         };
@@ -178,7 +180,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Everything from `first` on, with the frozen part below computed once where that is valid
-    /// and fits in memory.
+    /// and there is room for it.
     pub(super) fn span_from(&self, first: NodeId) -> Result<Span, TrainError> {
         let mut span = self.span_over(first)?;
         let from = span.from;
@@ -188,24 +190,23 @@ impl<'a> Trainer<'a> {
         if at_input {
             return Ok(span);
         }
-        let views = self.views_ahead();
         let all: Vec<usize> = (0..self.images.train.len()).collect();
-        let room = self.options.cache_mb.saturating_mul(1 << 20);
-        for &view in &views {
-            let mut cache = PrefixCache::default();
-            for (i, chunk) in all.chunks(EVAL_BATCH).enumerate() {
+        let mut budget = self.caching.budget(self.options);
+        'views: for view in self.views_ahead() {
+            let mut cache = PrefixCache::new(all.len());
+            for chunk in all.chunks(EVAL_BATCH) {
                 self.check_cancelled()?;
                 let cut = self.prefix(&span, self.varied(chunk, view))?;
                 let values: Vec<_> = cut.values.into_iter().map(|(_, x)| x).collect();
-                let per_image = PrefixCache::bytes_per_image(&values);
-                let images = all.len().saturating_mul(views.len());
-                if i == 0 && per_image.saturating_mul(images) > room {
-                    return Ok(span);
+                if let Err(why) = cache.push(&values, &mut budget) {
+                    self.caching.declined(&why, self.options, self.observer);
+                    break 'views;
                 }
-                cache.push(&values);
             }
             span.caches.insert(view, cache);
         }
+        self.caching
+            .count(span.caches.values().map(PrefixCache::uses));
         Ok(span)
     }
 
@@ -239,20 +240,27 @@ impl<'a> Trainer<'a> {
         indices: &[usize],
         augmented: bool,
     ) -> Result<Cut, TrainError> {
-        let fixed = self.options.augment.is_none();
-        let cache = span.caches.get(&self.view()).filter(|_| augmented || fixed);
-        match cache {
-            Some(cache) => {
-                let values = self.network.cut(span.from).into_iter();
-                Ok(Cut {
-                    step: span.from,
-                    values: values
-                        .zip(cache.batch(indices).into_iter().map(Arc::new))
-                        .collect(),
-                })
-            }
+        match self.kept(span, indices, augmented) {
+            Some(cut) => Ok(cut),
             None => self.prefix(span, self.input(indices, augmented)),
         }
+    }
+
+    /// The same, where it is kept.
+    pub(super) fn kept(&self, span: &Span, indices: &[usize], augmented: bool) -> Option<Cut> {
+        let fixed = self.options.augment.is_none();
+        let cache = span.caches.get(&self.view()).filter(|_| augmented || fixed);
+        let failed = |e| self.caching.failed(&e, self.observer);
+        let values = cache?.batch(indices).map_err(failed).ok()?;
+        Some(Cut {
+            step: span.from,
+            values: self
+                .network
+                .cut(span.from)
+                .into_iter()
+                .zip(values.into_iter().map(Arc::new))
+                .collect(),
+        })
     }
 
     /// The network's input for training images.
