@@ -7,7 +7,7 @@ use super::error::TrainError;
 use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES};
 use super::sanity::spread;
 use super::teacher::Sample;
-use super::trainer::{Span, Trainer};
+use super::trainer::{Span, Trainer, loss};
 use crate::autograd::{Network, ParamId};
 
 /// A moving average of parameters over the last tenth of a phase: the sign of an averaged latent
@@ -87,7 +87,12 @@ impl Trainer<'_> {
             self.check_cancelled()?;
             let Sample { cut, taught } = self.sample(span, indices, false)?;
             let logits = self.network.infer_from(&cut)?;
-            let loss = self.loss(&logits, indices, taught.as_ref());
+            let loss = loss(
+                (self.images, self.options()),
+                &logits,
+                indices,
+                taught.as_ref(),
+            );
             sum += f64::from(loss.value) * indices.len() as f64;
         }
         Ok(sum / chosen.len().max(1) as f64)

@@ -294,29 +294,6 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Cross-entropy with the labels and distillation of the original's logits, mixed as the
-    /// options say; without labels, distillation alone.
-    pub(super) fn loss(
-        &self,
-        logits: &ArrayD<f32>,
-        indices: &[usize],
-        taught: Option<&ArrayD<f32>>,
-    ) -> Loss {
-        let hard = self.images.train.labels.as_ref().map(|labels| {
-            let labels: Vec<usize> = indices.iter().map(|&i| labels[i]).collect();
-            cross_entropy(logits, &labels)
-        });
-        let soft = taught.map(|t| distillation(logits, t, TEMPERATURE));
-        match (hard, soft) {
-            (Some(hard), Some(soft)) => hard.mix(soft, self.options.distill),
-            (Some(loss), None) | (None, Some(loss)) => loss,
-            (None, None) => Loss {
-                value: 0.0,
-                grad: ArrayD::zeros(logits.raw_dim()),
-            },
-        }
-    }
-
     /// From now on the scale of each consumer averages over kept columns only.
     pub(super) fn keep_columns(&mut self, unit: &Unit, keep: &[bool]) {
         if self.options.removal == Removal::Fold {
@@ -341,5 +318,28 @@ impl<'a> Trainer<'a> {
             true => Err(TrainError::Interrupted),
             false => Ok(()),
         }
+    }
+}
+
+/// Cross-entropy with the labels and distillation of the original's logits, mixed as the
+/// options say; without labels, distillation alone.
+pub(super) fn loss(
+    (images, options): (&Images, &Options),
+    logits: &ArrayD<f32>,
+    indices: &[usize],
+    taught: Option<&ArrayD<f32>>,
+) -> Loss {
+    let hard = images.train.labels.as_ref().map(|labels| {
+        let labels: Vec<usize> = indices.iter().map(|&i| labels[i]).collect();
+        cross_entropy(logits, &labels)
+    });
+    let soft = taught.map(|t| distillation(logits, t, TEMPERATURE));
+    match (hard, soft) {
+        (Some(hard), Some(soft)) => hard.mix(soft, options.distill),
+        (Some(loss), None) | (None, Some(loss)) => loss,
+        (None, None) => Loss {
+            value: 0.0,
+            grad: ArrayD::zeros(logits.raw_dim()),
+        },
     }
 }

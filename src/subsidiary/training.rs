@@ -9,7 +9,7 @@ use super::average::Average;
 use super::error::TrainError;
 use super::state::Training;
 use super::teacher::Sample;
-use super::trainer::{Span, Trainer};
+use super::trainer::{Span, Trainer, loss};
 use super::{Decay, MainOptimizer, mask};
 use crate::autograd::{Mode, Optimizer, ParamId, ParamKind, Rule, Schedule};
 use crate::data::epoch_order;
@@ -97,9 +97,10 @@ impl Trainer<'_> {
                 gradients: options.gradients,
                 prepared: prepared.as_ref(),
             };
+            let on = (self.images, options);
             let loss = |logits: &ArrayD<f32>, rows: Range<usize>| {
                 let taught = taught.as_ref().map(|t| rows_of(t, &rows));
-                self.loss(logits, &indices[rows], taught.as_ref())
+                loss(on, logits, &indices[rows], taught.as_ref())
             };
             let (mut loss, mut gradients) = self.network.gradients(&cut, mode, loss)?;
             if let Some(r) = phase.regularizer {

@@ -3,6 +3,7 @@
 use ndarray::ArrayD;
 
 use super::layer::{IntegerForm, IntegerLayer};
+use crate::autograd::kernels::FloatThresholds;
 use crate::autograd::kernels::packed::{Thresholds, Windows};
 use crate::autograd::network::{Input, Network, StepId, ValueId};
 use crate::autograd::ops::Context;
@@ -96,7 +97,11 @@ impl Chain {
         let most = i64::try_from(form.fan_in()).ok()?;
         let all = self.steps.len();
         let rank = form.output.len();
-        let at = |sums: &[i64], steps: usize| self.values(network, layer, sums, (rank, steps));
+        let at = |sums: &[i64], steps: usize| {
+            let affine = layer.scale.iter().zip(&layer.bias);
+            let y = sums.iter().zip(affine).map(|(&n, (s, b))| s * n as f32 + b);
+            self.values(network, y.collect(), (rank, steps))
+        };
         let (low, high) = (vec![-most; channels], vec![most; channels]);
         if let Some(pool) = self.pool {
             // The largest sum must give the largest value where pooling chooses.
@@ -125,19 +130,62 @@ impl Chain {
         })
     }
 
-    /// What its first `count` steps make of one sum for each filter.
+    /// What becomes of the output of a layer in single precision, `channels` and `rank` being its
+    /// output's, found by computing the chain itself at floats. `None` if it is not one threshold (or
+    /// two) per filter.
+    pub fn float_thresholds(
+        &self,
+        network: &Network,
+        channels: usize,
+        rank: usize,
+    ) -> Option<FloatThresholds> {
+        let most = key(LARGEST);
+        let all = self.steps.len();
+        let (low, high) = (vec![-LARGEST; channels], vec![LARGEST; channels]);
+        if let Some(pool) = self.pool {
+            let values = |y: &[f32]| self.values(network, y.to_vec(), (rank, pool));
+            let (a, b) = (values(&low)?, values(&high)?);
+            if a.iter().zip(&b).any(|(a, b)| b < a) {
+                return None;
+            }
+        }
+        let values = |y: Vec<f32>| self.values(network, y, (rank, all));
+        let (a, b) = (values(low)?, values(high)?);
+        let directions = a
+            .iter()
+            .zip(&b)
+            .map(|(a, b)| if b < a { -1.0 } else { 1.0 });
+        let direction: Vec<f32> = directions.collect();
+        let turned = |u: &[i64]| {
+            let y = u.iter().zip(&direction).map(|(&u, d)| d * of_key(u));
+            values(y.collect())
+        };
+        let find = |least: f32| -> Option<Vec<f32>> {
+            let found = bisection::first(channels, most, turned, |v| v >= least)?;
+            let float = |u: i64| match u {
+                u if u > most => f32::NAN,
+                u if u == -most => f32::NEG_INFINITY,
+                u => of_key(u),
+            };
+            Some(found.into_iter().map(float).collect())
+        };
+        Some(FloatThresholds {
+            not_negative: find(0.0)?,
+            positive: find(1.0)?,
+            direction,
+        })
+    }
+
+    /// What its first `count` steps make of one output `y` of the layer for each filter.
     fn values(
         &self,
         network: &Network,
-        layer: &IntegerLayer,
-        sums: &[i64],
+        y: Vec<f32>,
         (rank, count): (usize, usize),
     ) -> Option<Vec<f32>> {
         let mut shape = vec![1; rank];
-        *shape.get_mut(1)? = sums.len();
-        let affine = layer.scale.iter().zip(&layer.bias);
-        let y = sums.iter().zip(affine).map(|(&n, (s, b))| s * n as f32 + b);
-        let mut x = ArrayD::from_shape_vec(shape, y.collect()).ok()?;
+        *shape.get_mut(1)? = y.len();
+        let mut x = ArrayD::from_shape_vec(shape, y).ok()?;
         let context = Context {
             batch_statistics: false,
         };
@@ -161,5 +209,42 @@ impl Chain {
             x = y;
         }
         Some(slice(&x).to_vec())
+    }
+}
+
+/// Beyond this no output of a layer is looked at: squares of it are still finite.
+const LARGEST: f32 = 1e18;
+
+/// An integer for each float, in the same order.
+fn key(x: f32) -> i64 {
+    let bits = x.to_bits() as i32;
+    i64::from(bits ^ ((bits >> 31) as u32 >> 1) as i32)
+}
+
+/// The float of an integer that [`key`] gives.
+fn of_key(key: i64) -> f32 {
+    let bits = key as i32;
+    f32::from_bits((bits ^ ((bits >> 31) as u32 >> 1) as i32) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_in_the_order_of_floats() {
+        let floats = [
+            -LARGEST,
+            -2.5,
+            -f32::MIN_POSITIVE,
+            -1e-44,
+            0.0,
+            1e-44,
+            1.0,
+            LARGEST,
+        ];
+        assert!(floats.windows(2).all(|w| key(w[0]) < key(w[1])));
+        assert!(floats.iter().all(|&x| of_key(key(x)) == x));
+        assert_eq!(key(0.0), 0);
     }
 }

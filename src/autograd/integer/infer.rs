@@ -9,9 +9,11 @@ use rayon::prelude::*;
 use super::chain::Chain;
 use super::layer::{IntegerForm, IntegerLayer};
 use crate::autograd::kernels::packed::{Codes, Thresholds, binarised};
+use crate::autograd::kernels::{FloatThresholds, OutputWeights};
+use crate::autograd::memory::buffer;
 use crate::autograd::network::{Input, Network, StepId, ValueId};
 use crate::autograd::ops::Context;
-use crate::autograd::parallel::array;
+use crate::autograd::parallel::{array, slice};
 use crate::autograd::trace::{Cut, RunError};
 
 /// A value during the pass.
@@ -45,6 +47,13 @@ struct Ready {
     chain: Option<(Chain, Thresholds)>,
 }
 
+/// A convolution in single precision ready to run, and what goes with it.
+#[derive(Debug)]
+struct ReadyFloat {
+    weights: OutputWeights,
+    chain: Option<(Chain, FloatThresholds)>,
+}
+
 /// A network's first steps, ready to run: packed weights and thresholds are computed once. It is of
 /// the network as it was; what is changed there afterwards does not come here.
 #[derive(Debug)]
@@ -53,6 +62,8 @@ pub struct Inference<'n> {
     end: StepId,
     /// For each step its binary layer, once some pass has come there.
     ready: Vec<OnceLock<Option<Ready>>>,
+    /// The same of convolutions in single precision.
+    floats: Vec<OnceLock<Option<ReadyFloat>>>,
     weights: Vec<OnceLock<ArrayD<f32>>>,
     /// For each value the steps of the network that read it.
     readers: Vec<Vec<usize>>,
@@ -66,7 +77,7 @@ struct Pass<'a> {
 }
 
 /// Elements of the input that a pass takes together, so that what it computes stays in the cache.
-const PASS_ELEMENTS: usize = 1 << 14;
+const PASS_ELEMENTS: usize = 1 << 15;
 /// Images that a pass takes at most.
 const PASS_IMAGES: usize = 64;
 
@@ -96,6 +107,7 @@ impl<'n> Inference<'n> {
         Self {
             end,
             ready: network.steps.iter().map(|_| OnceLock::new()).collect(),
+            floats: network.steps.iter().map(|_| OnceLock::new()).collect(),
             weights: network.binary.iter().map(|_| OnceLock::new()).collect(),
             readers,
             last_read: network.last_reads(end),
@@ -190,17 +202,32 @@ impl<'n> Inference<'n> {
         };
         self.ready[at.0].get_or_init(prepare).as_ref()
     }
+
+    /// The convolution in single precision at a step.
+    fn ready_float(&self, at: StepId, form: &IntegerForm, weight: &[f32]) -> Option<&ReadyFloat> {
+        let prepare = || {
+            let g = &form.geometry;
+            let weights = OutputWeights::new(g, weight)?;
+            let chain = Chain::behind(&self.network, at, self.end, &self.readers);
+            let chain = chain.and_then(|chain| {
+                let rank = form.output.len();
+                let thresholds = chain.float_thresholds(&self.network, g.filters, rank)?;
+                Some((chain, thresholds))
+            });
+            Some(ReadyFloat { weights, chain })
+        };
+        self.floats[at.0].get_or_init(prepare).as_ref()
+    }
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
     /// Computes a step, and the steps behind it that go with it; those.
-    fn step(&mut self, at: StepId) -> Result<&[usize], RunError> {
+    fn step(&mut self, at: StepId) -> Result<&'a [usize], RunError> {
         let network = &*self.plan.network;
         let step = network.step(at);
-        if self.binary(at) {
-            let ready = self.plan.ready[at.0].get().and_then(Option::as_ref);
-            let chain = ready.and_then(|r| r.chain.as_ref());
-            return Ok(chain.map_or(&[], |(chain, _)| &chain.steps[..]));
+        if let Some((output, held, done)) = self.integers(at).or_else(|| self.floats(at)) {
+            self.values[output.0] = Some(held);
+            return Ok(done);
         }
         let floats = step
             .inputs
@@ -241,20 +268,49 @@ impl Pass<'_> {
         Ok(&[])
     }
 
-    /// A binary layer on integers, with the chain behind it if there is one. False, and nothing
-    /// done, for any other step.
-    fn binary(&mut self, at: StepId) -> bool {
-        match self.integers(at) {
-            Some((output, held)) => {
-                self.values[output.0] = Some(held);
-                true
-            }
-            None => false,
+    /// A convolution in single precision, with the chain behind it up to a binariser if there is one,
+    /// and the steps of that; `None` for any other step.
+    fn floats(&self, at: StepId) -> Option<(ValueId, Held, &'a [usize])> {
+        let network: &'a Network = &self.plan.network;
+        let step = network.step(at);
+        let [Input::Value(v), Input::Param(w), ref bias @ ..] = step.inputs[..] else {
+            return None;
+        };
+        let bias = match bias {
+            [] => None,
+            [Input::Param(b)] => Some(slice(&network.param(*b).value)),
+            _ => return None,
+        };
+        let x = self.values[v.0].as_ref()?;
+        let weight = &network.param(w).value;
+        let form = step.op.integer_form(x.shape(), weight.shape())?;
+        let g = &form.geometry;
+        if form.output.len() != 4 || bias.is_some_and(|b| b.len() != g.filters) {
+            return None;
         }
+        let ready = self.plan.ready_float(at, &form, slice(weight))?;
+        let x = x.float();
+        let input = (slice(&x), bias);
+        if let Some((chain, thresholds)) = &ready.chain {
+            let windows = chain.windows(network, [g.out_height, g.out_width])?;
+            let codes = (ready.weights).binarised(g, input, windows.as_ref(), thresholds)?;
+            let shape = codes.shape().to_vec();
+            return Some((
+                chain.output,
+                Held::Codes(Arc::new(codes), shape),
+                &chain.steps,
+            ));
+        }
+        let mut y = buffer(form.output.iter().product());
+        ready.weights.output(g, input.0, bias, &mut y);
+        let held = Held::Float(Arc::new(array(&form.output, y)));
+        Some((step.output, held, &[]))
     }
 
-    fn integers(&self, at: StepId) -> Option<(ValueId, Held)> {
-        let network = &*self.plan.network;
+    /// A binary layer on integers, with the chain behind it if there is one, and the steps of that;
+    /// `None` for any other step.
+    fn integers(&self, at: StepId) -> Option<(ValueId, Held, &'a [usize])> {
+        let network: &'a Network = &self.plan.network;
         let step = network.step(at);
         let Input::Value(v) = step.inputs.first()? else {
             return None;
@@ -269,7 +325,7 @@ impl Pass<'_> {
         let g = &form.geometry;
         let Some((chain, thresholds)) = chain else {
             let y = layer.forward(&form, &codes);
-            return Some((step.output, Held::Float(Arc::new(y))));
+            return Some((step.output, Held::Float(Arc::new(y)), &[]));
         };
         let windows = chain.windows(network, [g.out_height, g.out_width])?;
         let codes = binarised(g, &codes, &layer.weight, windows.as_ref(), thresholds);
@@ -278,6 +334,10 @@ impl Pass<'_> {
             2 => vec![n, c],
             _ => vec![n, c, h, w],
         };
-        Some((chain.output, Held::Codes(Arc::new(codes), shape)))
+        Some((
+            chain.output,
+            Held::Codes(Arc::new(codes), shape),
+            &chain.steps,
+        ))
     }
 }

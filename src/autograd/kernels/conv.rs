@@ -164,8 +164,8 @@ pub fn conv_forward(
             .for_each(|(i, y)| y.fill(bias(i % g.filters)));
         return;
     }
-    if direct::usable(g) {
-        return direct::forward(g, x, weight, bias, y);
+    if let Some(weights) = direct::OutputWeights::new(g, weight) {
+        return weights.output(g, x, bias, y);
     }
     let (o, p, chunk) = (g.filters_per_group(), g.out_plane(), g.chunk());
     y.par_chunks_mut(chunk * g.out_image())

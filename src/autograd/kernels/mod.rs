@@ -13,7 +13,7 @@ pub mod rounded;
 mod transpose;
 
 pub use conv::{ConvGeometry, conv_backward_input, conv_backward_weight, conv_forward};
-pub use direct::{InputWeights, binary_weight};
+pub use direct::{FloatThresholds, InputWeights, OutputWeights, binary_weight};
 pub use matmul::{Matrix, gemm, par_gemm};
 
 /// The input of a binary layer, `[N, C, H, W]`.

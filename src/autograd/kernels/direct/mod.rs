@@ -8,6 +8,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod forward;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -18,6 +19,7 @@ use rayon::prelude::*;
 use super::ConvGeometry;
 use super::grid::Grid;
 use super::transpose::transpose;
+pub use forward::{FloatThresholds, OutputWeights};
 use tile::{Instructions, LANES, Panel};
 pub(super) use weight::backward_weight;
 pub use weight::binary_weight;
@@ -106,54 +108,6 @@ struct Scratch {
     sums: Vec<f32>,
 }
 
-/// See [`super::conv_forward`]; the sizes are checked there.
-pub(super) fn forward(
-    g: &ConvGeometry,
-    x: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-    y: &mut [f32],
-) {
-    forward_with(g, (x, weight, bias), y, Instructions::detect());
-}
-
-fn forward_with(
-    g: &ConvGeometry,
-    (x, weight, bias): (&[f32], &[f32], Option<&[f32]>),
-    y: &mut [f32],
-    instructions: Instructions,
-) {
-    let grid = Grid::of_input(g);
-    let (c, taps) = (g.channels, grid.taps(g));
-    let offsets: Vec<u32> = (taps.iter())
-        .flat_map(|tap| (0..c).map(move |c_| (tap * c + c_) as u32))
-        .collect();
-    let area = taps.len();
-    let panel = panel_of(offsets.len(), g.filters, |step, o| {
-        (o * c + step % c) * area + step / c
-    });
-    let panel = panel.of(weight);
-    let out = g.out_plane();
-    let count = images(out);
-    let places = places(count, [g.out_height, g.out_width], g.stride, grid, c);
-    y.par_chunks_mut(count * g.filters * out)
-        .zip(x.par_chunks(count * c * g.height * g.width))
-        .for_each_init(Scratch::default, |scratch, (y, x)| {
-            let Scratch { left, sums } = scratch;
-            channels_last(x, c, [g.height, g.width], grid, left);
-            let rows = &places[..y.len() / g.filters];
-            let width = g.filters.next_multiple_of(LANES);
-            sums.clear();
-            sums.resize(rows.len() * width, 0.0);
-            if let Some(bias) = bias {
-                let rows = sums.chunks_exact_mut(width);
-                rows.for_each(|row| row[..g.filters].copy_from_slice(bias));
-            }
-            instructions.add(left, rows, &offsets, &panel, sums);
-            planes_of(sums, width, g.filters, out, y);
-        });
-}
-
 /// A layer's weights as the gradient of its input reads them.
 #[derive(Debug)]
 pub struct InputWeights {
@@ -218,16 +172,8 @@ impl InputWeights {
                 sums.clear();
                 sums.resize(rows.len() * width, 0.0);
                 instructions.add(left, rows, &offsets, &self.panel, sums);
-                planes_of(sums, width, c, plane, grad_x);
+                forward::planes_of(sums, width, c, plane, grad_x);
             });
-    }
-}
-
-/// Sums `[images, plane, width]` as planes `[images, channels, plane]`.
-fn planes_of(sums: &[f32], width: usize, channels: usize, plane: usize, to: &mut [f32]) {
-    let images = to.chunks_exact_mut(channels * plane);
-    for (sums, to) in sums.chunks_exact(plane * width).zip(images) {
-        transpose([plane, channels], (sums, width), (to, plane));
     }
 }
 
