@@ -9,6 +9,7 @@ mod grid;
 mod im2col;
 mod matmul;
 pub mod packed;
+mod panel;
 pub mod rounded;
 mod transpose;
 

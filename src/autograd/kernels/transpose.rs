@@ -44,6 +44,25 @@ pub(super) fn transpose(
     }
 }
 
+/// [`transpose`] of words.
+///
+/// # Panics
+/// If that lies beyond the slices.
+pub(super) fn transpose_words(
+    sizes: [usize; 2],
+    (from, from_stride): (&[u32], usize),
+    (to, to_stride): (&mut [u32], usize),
+) {
+    // SAFETY: both types have four bytes of any value, and `transpose` moves them, without looking.
+    let (from, to) = unsafe {
+        (
+            std::slice::from_raw_parts(from.as_ptr().cast::<f32>(), from.len()),
+            std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<f32>(), to.len()),
+        )
+    };
+    transpose(sizes, (from, from_stride), (to, to_stride));
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx {
     use std::arch::x86_64::{

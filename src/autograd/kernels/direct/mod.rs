@@ -18,11 +18,13 @@ use rayon::prelude::*;
 
 use super::ConvGeometry;
 use super::grid::Grid;
+use super::panel::{LANES, Panel};
 use super::transpose::transpose;
+pub(super) use forward::planes_of;
 pub use forward::{FloatThresholds, OutputWeights};
-use tile::{Instructions, LANES, Panel};
-pub(super) use weight::backward_weight;
+use tile::Instructions;
 pub use weight::binary_weight;
+pub(super) use weight::{backward_weight, parts};
 
 /// Pixels that a task takes at a time, if an image has fewer: then several images.
 const TASK_PIXELS: usize = 256;
@@ -84,7 +86,7 @@ fn channels_last(
 }
 
 /// Where the pixels of some images' windows begin, channels last.
-fn places(
+pub(super) fn places(
     count: usize,
     [height, width]: [usize; 2],
     stride: [usize; 2],
@@ -111,7 +113,7 @@ struct Scratch {
 /// A layer's weights as the gradient of its input reads them.
 #[derive(Debug)]
 pub struct InputWeights {
-    panel: Panel,
+    panel: Panel<f32>,
     sizes: [usize; 4],
 }
 
@@ -172,7 +174,7 @@ impl InputWeights {
                 sums.clear();
                 sums.resize(rows.len() * width, 0.0);
                 instructions.add(left, rows, &offsets, &self.panel, sums);
-                forward::planes_of(sums, width, c, plane, grad_x);
+                planes_of(sums, width, c, plane, grad_x);
             });
     }
 }
@@ -197,7 +199,7 @@ fn panel_of<F: Fn(usize, usize) -> usize + Sync>(
 }
 
 impl<F: Fn(usize, usize) -> usize + Sync> WeightPanel<F> {
-    fn of(&self, weight: &[f32]) -> Panel {
+    fn of(&self, weight: &[f32]) -> Panel<f32> {
         let mut panel = Panel::default();
         panel.resize(self.steps, self.lanes);
         let blocks: Vec<&mut [f32]> = panel.blocks_mut().collect();

@@ -1,41 +1,18 @@
 //! The inner loop: products of single numbers with vectors, summed in vectors.
 
+use super::super::panel::Panel;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 
 /// Rows of a tile.
 pub(super) const ROWS: usize = 12;
 /// Sums of a row.
-pub(super) const LANES: usize = 16;
+pub(super) const LANES: usize = super::super::panel::LANES;
 /// Steps after which sums go back to memory, so that what the right gives stays in the first cache.
 const STEPS: usize = 256;
 
 /// Sums of a tile.
 pub(super) type Sums = [[f32; LANES]; ROWS];
-
-/// A matrix `[steps, lanes]`, in vectors: `[⌈lanes/16⌉, steps, 16]`.
-#[derive(Debug, Default)]
-pub(super) struct Panel {
-    data: Vec<f32>,
-    steps: usize,
-}
-
-impl Panel {
-    /// Takes another size; what it holds is overwritten by the caller, all of it.
-    pub fn resize(&mut self, steps: usize, lanes: usize) {
-        self.steps = steps;
-        self.data.resize(steps * lanes.next_multiple_of(LANES), 0.0);
-    }
-
-    /// The vectors of each block of lanes.
-    pub fn blocks_mut(&mut self) -> std::slice::ChunksExactMut<'_, f32> {
-        self.data.chunks_exact_mut((self.steps * LANES).max(1))
-    }
-
-    fn blocks(&self) -> std::slice::ChunksExact<'_, f32> {
-        self.data.chunks_exact((self.steps * LANES).max(1))
-    }
-}
 
 /// Which instructions compute tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,14 +61,14 @@ impl Instructions {
         left: &[f32],
         rows: &[usize],
         offsets: &[u32],
-        right: &Panel,
+        right: &Panel<f32>,
         out: &mut [f32],
     ) {
         let furthest = |v: Option<usize>| v.unwrap_or(0);
         let last = furthest(rows.iter().copied().max())
             .saturating_add(furthest(offsets.iter().map(|&o| o as usize).max()));
         assert!(last < left.len(), "left operand");
-        assert_eq!(right.steps, offsets.len(), "right operand");
+        assert_eq!(right.steps(), offsets.len(), "right operand");
         let width = right.blocks().len() * LANES;
         assert_eq!(out.len(), rows.len() * width, "sums");
         let mut sums = [[0.0; LANES]; ROWS];

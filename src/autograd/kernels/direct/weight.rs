@@ -6,9 +6,10 @@ use rayon::prelude::*;
 
 use super::super::grid::Grid;
 use super::super::packed::Codes;
+use super::super::panel::{LANES, Panel};
 use super::super::transpose::transpose;
 use super::super::{Activations, ConvGeometry};
-use super::tile::{Instructions, LANES, Panel};
+use super::tile::Instructions;
 use super::{channels_last, images, places, usable};
 
 /// Parts of the batch that are summed separately, at most: each costs a buffer of the weight's size.
@@ -60,8 +61,7 @@ pub(super) fn backward_weight_with(
         .flat_map(|tap| (0..c).map(move |c_| tap * c + c_))
         .collect();
     let width = o.next_multiple_of(LANES);
-    let parts = (g.batch * out / PART_PIXELS).clamp(1, MOST_PARTS);
-    let part = g.batch.div_ceil(parts);
+    let part = g.batch.div_ceil(parts(g));
     let count = images(out).min(part);
     let places = places(count, [g.out_height, g.out_width], g.stride, grid, c);
     let offsets: Vec<u32> = places.iter().map(|&p| p as u32).collect();
@@ -100,6 +100,11 @@ pub(super) fn backward_weight_with(
         });
 }
 
+/// In how many parts of the batch weight gradients are summed: a function of the sizes alone.
+pub(in super::super) fn parts(g: &ConvGeometry) -> usize {
+    (g.batch * g.out_plane() / PART_PIXELS).clamp(1, MOST_PARTS)
+}
+
 /// The inputs of some images, padded and with channels last.
 fn inputs(
     g: &ConvGeometry,
@@ -127,7 +132,7 @@ fn inputs(
 }
 
 /// Gradients `[images, O, plane]` as `[pixels, O]`.
-fn fill(panel: &mut Panel, grad: &[f32], filters: usize, plane: usize) {
+fn fill(panel: &mut Panel<f32>, grad: &[f32], filters: usize, plane: usize) {
     let blocks: Vec<&mut [f32]> = panel.blocks_mut().collect();
     blocks.into_par_iter().enumerate().for_each(|(b, to)| {
         let first = b * LANES;

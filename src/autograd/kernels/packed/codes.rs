@@ -193,30 +193,35 @@ impl Codes {
         }
     }
 
-    /// Writes the values plus one of an image as bytes, each row of a channel where `row(channel, y)`
-    /// says.
-    pub(in crate::autograd::kernels) fn bytes(
+    /// Writes the values plus one of some images as bytes, those of `stride` images side by side, each
+    /// row of a channel where `row(channel, y)` says.
+    pub(in crate::autograd::kernels) fn bytes_of_images(
         &self,
-        image: usize,
+        images: std::ops::Range<usize>,
+        stride: usize,
         row: impl Fn(usize, usize) -> usize,
         to: &mut [u8],
     ) {
         let [_, c, h, w] = self.shape;
-        let groups = c.div_ceil(PER_CODE);
-        let data = &self.data[image * self.image()..][..self.image()];
-        for g in 0..groups {
-            for y in 0..h {
-                let codes = &data[y * w * groups..(y + 1) * w * groups];
-                let codes = codes[g..].iter().step_by(groups);
-                let count = PER_CODE.min(c - g * PER_CODE);
-                let rows: [usize; PER_CODE] =
-                    std::array::from_fn(|i| row(g * PER_CODE + i.min(count - 1), y));
-                // From the last to the first, so that what stands in for missing channels is
-                // overwritten.
-                for (x, code) in codes.enumerate() {
-                    let values = BYTES[usize::from(*code) / 2];
-                    for i in (0..PER_CODE).rev() {
-                        to[rows[i] + x] = values[i];
+        let (groups, size) = (c.div_ceil(PER_CODE), self.image());
+        let zeros = vec![ZEROS; size];
+        for first in images.clone().step_by(PER_CODE) {
+            let four: [&[u8]; PER_CODE] = std::array::from_fn(|i| match first + i {
+                n if n < images.end => &self.data[n * size..][..size],
+                _ => &zeros[..],
+            });
+            for g in 0..groups {
+                for y in 0..h {
+                    let count = PER_CODE.min(c - g * PER_CODE);
+                    for x in 0..w {
+                        let at = (y * w + x) * groups + g;
+                        let each = four.map(|codes| BYTES[usize::from(codes[at]) / 2]);
+                        let place = x * stride + first - images.start;
+                        for i in 0..count {
+                            let start = row(g * PER_CODE + i, y) + place;
+                            let four = each.map(|channels| channels[i]);
+                            to[start..start + PER_CODE].copy_from_slice(&four);
+                        }
                     }
                 }
             }

@@ -6,63 +6,64 @@ use std::arch::x86_64::{
     _mm256_storeu_si256,
 };
 
-use super::tile::{LANES, Operands, ROWS, Sums, Walk};
+use super::tile::{LANES, ROWS, Sums};
 
 /// Steps that a sum of 16 bits bears: each adds two products of at most 2 · 127.
 const SHORT_STEPS: usize = 64;
+/// Rows at a time: with two vectors each, twelve of sixteen registers.
+const TOGETHER: usize = 6;
 
-/// See [`super::tile::Instructions::tile`]; bytes on the left must be at most 2, those on the right
-/// at least -127.
+/// See [`super::tile::Instructions::add`]; LEFT: the left bytes are signed.
 ///
 /// # Safety
-/// The processor must have AVX2. `left` must have [`Walk::left_len`] bytes from each row's start on,
-/// `right` [`Walk::right_len`] words from `base` on, and `vectors` be at most
-/// [`super::tile::VECTORS`].
+/// The processor must have AVX2. Four bytes from every row plus every offset on must lie within
+/// `left`, and `right` have a vector of 16 words for each offset.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn tile(operands: Operands<'_>, walk: &Walk, vectors: usize, out: &mut Sums) {
+pub(super) unsafe fn tile<const LEFT: bool>(
+    left: &[u8],
+    rows: &[usize; ROWS],
+    offsets: &[u32],
+    right: &[u32],
+    out: &mut Sums,
+) {
     let ones = _mm256_set1_epi16(1);
-    for v in 0..vectors {
-        for row in out.iter_mut() {
-            row[v] = [0; LANES];
-        }
-        for part in 0..walk.parts {
-            // SAFETY: the caller vouches for what lies behind these.
-            let (left, right) = unsafe {
-                (
-                    operands.left.as_ptr().add(part * walk.left_stride),
-                    operands
-                        .right
-                        .as_ptr()
-                        .add(operands.base + part * walk.right_stride + v * LANES),
-                )
-            };
-            for (i, offsets) in walk.offsets().chunks(SHORT_STEPS).enumerate() {
-                // SAFETY: what is read lies within what the caller vouches for, by the definition of
-                // the two lengths; all loads and stores are unaligned ones; a vector of `out` has 64
-                // bytes, two registers.
-                unsafe {
-                    let left = left.add(4 * SHORT_STEPS * i);
-                    let rows = operands.rows.map(|row| left.add(row));
-                    let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
-                    for (j, &offset) in offsets.iter().enumerate() {
-                        let at = right.add(offset as usize).cast::<__m256i>();
-                        let words = [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))];
-                        for (sums, row) in sums.iter_mut().zip(rows) {
-                            let bytes = row.add(4 * j).cast::<i32>().read_unaligned();
-                            let bytes = _mm256_set1_epi32(bytes);
-                            for (sum, words) in sums.iter_mut().zip(words) {
-                                let pairs = _mm256_maddubs_epi16(bytes, words);
-                                *sum = _mm256_add_epi16(*sum, pairs);
-                            }
+    let rights = right.chunks(SHORT_STEPS * LANES);
+    for (offsets, right) in offsets.chunks(SHORT_STEPS).zip(rights) {
+        for (rows, out) in rows
+            .chunks_exact(TOGETHER)
+            .zip(out.chunks_exact_mut(TOGETHER))
+        {
+            // SAFETY: what is read lies within the operands, as the caller vouches for; `out` has 16
+            // numbers, two vectors, for each row. Loads and stores are unaligned ones.
+            unsafe {
+                let mut from = [left.as_ptr(); TOGETHER];
+                for (from, row) in from.iter_mut().zip(rows) {
+                    *from = left.as_ptr().add(*row);
+                }
+                let mut right = right.as_ptr();
+                let mut sums = [[_mm256_setzero_si256(); 2]; TOGETHER];
+                for &offset in offsets {
+                    let at = right.cast::<__m256i>();
+                    let words = [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))];
+                    right = right.add(LANES);
+                    for (sums, from) in sums.iter_mut().zip(from) {
+                        let bytes = from.add(offset as usize).cast::<i32>().read_unaligned();
+                        let bytes = _mm256_set1_epi32(bytes);
+                        for (sum, words) in sums.iter_mut().zip(words) {
+                            let pairs = match LEFT {
+                                true => _mm256_maddubs_epi16(words, bytes),
+                                false => _mm256_maddubs_epi16(bytes, words),
+                            };
+                            *sum = _mm256_add_epi16(*sum, pairs);
                         }
                     }
-                    for (sums, out) in sums.into_iter().zip(&mut *out) {
-                        let to = out[v].as_mut_ptr().cast::<__m256i>();
-                        for (half, sum) in sums.into_iter().enumerate() {
-                            let fours = _mm256_madd_epi16(sum, ones);
-                            let so_far = _mm256_loadu_si256(to.add(half));
-                            _mm256_storeu_si256(to.add(half), _mm256_add_epi32(so_far, fours));
-                        }
+                }
+                for (sums, out) in sums.into_iter().zip(out) {
+                    let to = out.as_mut_ptr().cast::<__m256i>();
+                    for (half, sum) in sums.into_iter().enumerate() {
+                        let fours = _mm256_madd_epi16(sum, ones);
+                        let so_far = _mm256_loadu_si256(to.add(half));
+                        _mm256_storeu_si256(to.add(half), _mm256_add_epi32(so_far, fours));
                     }
                 }
             }

@@ -1,11 +1,14 @@
-//! The gradient with respect to a convolution's input.
+//! The gradient with respect to a convolution's input: a row for each pixel, a lane for each channel.
 
 use rayon::prelude::*;
 
 use super::super::ConvGeometry;
+use super::super::direct::{places, planes_of};
 use super::super::grid::Grid;
-use super::round::{round, scales, seed};
-use super::tile::{LANES, Operands, ROWS, Sums, VECTORS, Walk};
+use super::super::panel::Panel;
+use super::super::transpose::transpose_words;
+use super::round::{Plane, round_four, scales, seed};
+use super::tile::{LANES, Signed};
 use super::{Rounded, images};
 use crate::autograd::parallel::wide;
 
@@ -15,31 +18,33 @@ const BYTES: usize = 4;
 /// What a task works with.
 #[derive(Default)]
 struct Scratch {
-    /// Rounded gradients of some images, `[⌈O/4⌉, images, grid]`, four filters a word.
+    /// Rounded gradients of an image, `[⌈O/4⌉, plane]`, four filters a word.
     words: Vec<u32>,
-    /// Their sums over all filters, `[images, grid]`.
+    /// Those of some images in the grid, `[images, grid, ⌈O/4⌉]`.
+    left: Vec<u32>,
+    /// Their sums over all filters: of an image, and in the grid.
     sums: Vec<i32>,
-    /// Rounded planes of four filters.
-    planes: [Vec<i32>; BYTES],
+    grid_sums: Vec<i32>,
     /// What each image's rounded gradients stand for.
     units: Vec<f32>,
-    /// Sums over all filters and kernel positions, of each input pixel in the grid.
+    /// Sums over all filters and kernel positions, of each pixel of the input.
     windows: Vec<i32>,
-    /// Results of some channels in the grid.
-    lines: Vec<i32>,
+    /// Results, `[pixels, channels]`.
+    products: Vec<i32>,
+    floats: Vec<f32>,
 }
 
-/// The signs of a layer's weights plus one, `[C, ⌈O/4⌉, kH·kW, 4]`.
+/// The signs of a layer's weights as the gradient of its input reads them.
 #[derive(Debug, Clone)]
 pub struct SignBytes {
-    data: Vec<u8>,
-    sizes: [usize; 3],
+    /// Plus one, `[kH·kW · ⌈O/4⌉, C]`, four filters a word.
+    panel: Panel<u32>,
+    sizes: [usize; 4],
 }
 
 impl SignBytes {
-    /// Channels, filters and positions of the kernel.
-    fn sizes(g: &ConvGeometry) -> [usize; 3] {
-        [g.channels, g.filters, g.kernel[0] * g.kernel[1]]
+    fn sizes(g: &ConvGeometry) -> [usize; 4] {
+        [g.channels, g.filters, g.kernel[0], g.kernel[1]]
     }
 
     /// Of `signs` `[O, C, kH, kW]`, each -1, 0 or +1.
@@ -47,22 +52,25 @@ impl SignBytes {
     /// # Panics
     /// If there are not as many as the geometry says.
     pub fn new(g: &ConvGeometry, signs: &[f32]) -> Self {
-        let sizes @ [channels, filters, taps] = Self::sizes(g);
-        assert_eq!(signs.len(), sizes.iter().product::<usize>(), "signs");
-        let row = filters.div_ceil(BYTES) * taps * BYTES;
-        let mut data = vec![0; channels * row];
-        data.par_chunks_mut(row.max(1))
-            .enumerate()
-            .for_each(|(c, bytes)| {
+        let sizes @ [channels, filters, kh, kw] = Self::sizes(g);
+        let (taps, groups) = (kh * kw, filters.div_ceil(BYTES));
+        assert_eq!(signs.len(), channels * filters * taps, "signs");
+        let mut panel = Panel::default();
+        panel.resize(taps * groups, channels);
+        let blocks: Vec<&mut [u32]> = panel.blocks_mut().collect();
+        blocks.into_par_iter().enumerate().for_each(|(b, words)| {
+            words.fill(0);
+            for (lane, c) in (b * LANES..channels).take(LANES).enumerate() {
                 for o in 0..filters {
                     let from = &signs[(o * channels + c) * taps..][..taps];
-                    let to = &mut bytes[o / BYTES * taps * BYTES + o % BYTES..];
-                    for (to, sign) in to.iter_mut().step_by(BYTES).zip(from) {
-                        *to = (sign + 1.0) as u8;
+                    let to = words[o / BYTES * LANES + lane..].iter_mut();
+                    for (word, sign) in to.step_by(groups * LANES).zip(from) {
+                        *word |= ((sign + 1.0) as u32) << (8 * (o % BYTES));
                     }
                 }
-            });
-        Self { data, sizes }
+            }
+        });
+        Self { panel, sizes }
     }
 }
 
@@ -76,148 +84,126 @@ impl Rounded<'_> {
         let g = &self.g;
         assert_eq!(signs.sizes, SignBytes::sizes(g), "signs");
         assert_eq!(scale.len(), g.filters, "scales");
-        let image = g.channels * g.height * g.width;
+        let plane = g.height * g.width;
+        let image = g.channels * plane;
         assert_eq!(out.len(), g.batch * image, "gradient of the input");
         if image == 0 {
             return;
         }
-        let count = images(g);
-        out.par_chunks_mut(count * image)
-            .enumerate()
-            .for_each_init(Scratch::default, |scratch, (i, out)| {
-                self.images(i * count, scale, &signs.data, scratch, out)
-            });
-    }
-
-    /// The images from `first` on that `out` has room for.
-    fn images(
-        &self,
-        first: usize,
-        scale: &[f32],
-        weights: &[u8],
-        scratch: &mut Scratch,
-        out: &mut [f32],
-    ) {
-        let g = &self.g;
         let grid = Grid::of_output(g);
-        let image = g.channels * g.height * g.width;
-        let count = out.len() / image;
-        self.fill(first, count, scale, grid, scratch);
-        let sources = grid.sources(g);
-        let row = count * grid.area();
         let groups = g.filters.div_ceil(BYTES);
-        let offsets = (0..groups).flat_map(|o| sources.iter().map(move |s| (o * row + s) as u32));
-        let walk = Walk::new(offsets.collect(), 1, [0, 0]);
-        // From the first pixel of the first image to the last of the last one.
-        let len = row - grid.area() + (g.height - 1) * grid.width + g.width;
-        let Scratch {
-            words,
-            sums,
-            units,
-            windows,
-            lines,
-            ..
-        } = scratch;
-        windows.clear();
-        windows.resize(len, 0);
-        for &s in &sources {
-            let pairs = windows.iter_mut().zip(&sums[s..s + len]);
-            wide(|| pairs.for_each(|(w, s)| *w += *s));
-        }
-        let line = len.next_multiple_of(LANES);
-        lines.resize(ROWS * line, 0);
-        let bytes = walk.left_len();
-        let mut tile = Sums::default();
-        for c in (0..g.channels).step_by(ROWS) {
-            // What is missing in the last block is computed like its first channel.
-            let channels = (g.channels - c).min(ROWS);
-            let rows: [usize; ROWS] =
-                std::array::from_fn(|r| (c + if r < channels { r } else { 0 }) * bytes);
-            for base in (0..line).step_by(VECTORS * LANES) {
-                let vectors = ((line - base) / LANES).min(VECTORS);
-                let operands = Operands {
-                    left: weights,
-                    rows,
-                    right: words,
-                    base,
-                };
-                self.instructions.tile(operands, &walk, vectors, &mut tile);
-                for (line, tile) in lines.chunks_exact_mut(line).zip(&tile).take(channels) {
-                    let (to, _) = line[base..].as_chunks_mut::<LANES>();
-                    to.iter_mut()
-                        .zip(&tile[..vectors])
-                        .for_each(|(to, tile)| *to = *tile);
+        let sources = grid.sources(g);
+        let offsets: Vec<u32> = (sources.iter())
+            .flat_map(|s| (0..groups).map(move |o| ((s * groups + o) * BYTES) as u32))
+            .collect();
+        let count = images(plane);
+        let places = places(count, [g.height, g.width], [1, 1], grid, groups * BYTES);
+        out.par_chunks_mut(count * image).enumerate().for_each_init(
+            Scratch::default,
+            |scratch, (i, out)| {
+                let images = out.len() / image;
+                self.fill(i * count, images, scale, grid, scratch);
+                windows(g, images, (grid, &sources), scratch);
+                let Scratch {
+                    left,
+                    units,
+                    windows,
+                    products,
+                    floats,
+                    ..
+                } = scratch;
+                let width = g.channels.next_multiple_of(LANES);
+                let rows = &places[..images * plane];
+                products.clear();
+                products.resize(rows.len() * width, 0);
+                let left = (bytes(left), rows, &offsets[..]);
+                self.instructions
+                    .add(Signed::Left, left, &signs.panel, products);
+                floats.resize(products.len(), 0.0);
+                let rows = floats.chunks_exact_mut(width);
+                let found = products.chunks_exact(width).zip(&*windows);
+                for (p, (row, (sums, &window))) in rows.zip(found).enumerate() {
+                    let unit = units[p / plane];
+                    // Weights were one too large: each gradient was counted once too often.
+                    let pairs = row.iter_mut().zip(sums);
+                    wide(move || pairs.for_each(|(to, sum)| *to = (sum - window) as f32 * unit));
                 }
-            }
-            for (n, (out, unit)) in out.chunks_exact_mut(image).zip(&*units).enumerate() {
-                let planes = out[c * g.height * g.width..].chunks_exact_mut(g.height * g.width);
-                for (line, plane) in lines.chunks_exact(line).zip(planes).take(channels) {
-                    for (y, out) in plane.chunks_exact_mut(g.width).enumerate() {
-                        let at = n * grid.area() + y * grid.width;
-                        let found = line[at..].iter().zip(&windows[at..]);
-                        // Weights were one too large: each gradient was counted once too often.
-                        let pairs = out.iter_mut().zip(found);
-                        wide(|| {
-                            pairs.for_each(|(out, (sum, window))| {
-                                *out = (sum - window) as f32 * unit
-                            });
-                        });
-                    }
-                }
-            }
-        }
+                planes_of(floats, width, g.channels, plane, out);
+            },
+        );
     }
 
     /// Rounds the gradients of `count` images into the grid, their filters' scales included.
     fn fill(&self, first: usize, count: usize, scale: &[f32], grid: Grid, scratch: &mut Scratch) {
         let g = &self.g;
-        let row = count * grid.area();
+        let (plane, groups) = (g.out_plane(), g.filters.div_ceil(BYTES));
         let Scratch {
             words,
+            left,
             sums,
-            planes,
+            grid_sums,
             units,
             ..
         } = scratch;
-        words.clear();
-        words.resize(g.filters.div_ceil(BYTES) * row + VECTORS * LANES, 0);
-        sums.clear();
-        sums.resize(row, 0);
+        left.clear();
+        left.resize(count * grid.area() * groups, 0);
+        grid_sums.clear();
+        grid_sums.resize(count * grid.area(), 0);
+        words.resize(groups * plane, 0);
         units.clear();
         for n in 0..count {
             let filters = 0..g.filters;
             let sizes = filters.map(|o| self.largest(first + n, o) * scale[o].abs());
             let (factor, unit) = scales(sizes.fold(0.0, f32::max));
             units.push(unit);
-            for group in 0..g.filters.div_ceil(BYTES) {
-                for (i, plane) in planes.iter_mut().enumerate() {
+            sums.clear();
+            sums.resize(plane, 0);
+            for (group, words) in words.chunks_exact_mut(plane).enumerate() {
+                let four = std::array::from_fn(|i| {
                     let o = group * BYTES + i;
-                    plane.clear();
-                    plane.resize(g.out_plane(), 0);
-                    if o < g.filters {
-                        let grad = self.plane(first + n, o);
-                        round(grad, factor * scale[o], seed(first + n, o), plane);
-                    }
-                }
-                let at = n * grid.area() + grid.top * grid.width + grid.left;
-                for y in 0..g.out_height {
-                    let at = at + y * grid.width;
-                    let words = &mut words[group * row + at..][..g.out_width];
-                    let sums = &mut sums[at..][..g.out_width];
-                    let [a, b, c, d] = &planes;
-                    let line = y * g.out_width..(y + 1) * g.out_width;
-                    let four = a[line.clone()].iter().zip(&b[line.clone()]);
-                    let four = four.zip(&c[line.clone()]).zip(&d[line]);
-                    let pairs = words.iter_mut().zip(sums).zip(four);
-                    wide(|| {
-                        for ((word, sum), (((a, b), c), d)) in pairs {
-                            let byte = |q: &i32| (*q as u32) & 0xff;
-                            *word = byte(a) | byte(b) << 8 | byte(c) << 16 | byte(d) << 24;
-                            *sum += a + b + c + d;
-                        }
-                    });
-                }
+                    (o < g.filters).then(|| Plane {
+                        x: self.plane(first + n, o),
+                        factor: factor * scale[o],
+                        seed: seed(first + n, o),
+                    })
+                });
+                round_four(four, words, Some(sums));
+            }
+            let start = n * grid.area() + grid.top * grid.width + grid.left;
+            for y in 0..g.out_height {
+                let (at, line) = (start + y * grid.width, y * g.out_width);
+                let from = (&words[line..], plane);
+                let to = (&mut left[at * groups..], groups);
+                transpose_words([groups, g.out_width], from, to);
+                grid_sums[at..at + g.out_width].copy_from_slice(&sums[line..][..g.out_width]);
             }
         }
     }
+}
+
+/// Sums over all filters and kernel positions.
+fn windows(
+    g: &ConvGeometry,
+    count: usize,
+    (grid, sources): (Grid, &[usize]),
+    Scratch {
+        grid_sums, windows, ..
+    }: &mut Scratch,
+) {
+    windows.clear();
+    windows.resize(count * g.height * g.width, 0);
+    for (i, line) in windows.chunks_exact_mut(g.width).enumerate() {
+        let at = i / g.height * grid.area() + i % g.height * grid.width;
+        for s in sources {
+            let pairs = line.iter_mut().zip(&grid_sums[at + s..]);
+            pairs.for_each(|(to, sum)| *to += sum);
+        }
+    }
+}
+
+/// Words as their bytes, the lowest first.
+fn bytes(words: &[u32]) -> &[u8] {
+    const { assert!(cfg!(target_endian = "little")) };
+    // SAFETY: every four bytes of a word are four initialised bytes, and bytes need no alignment.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), words.len() * BYTES) }
 }

@@ -3,8 +3,8 @@
 //!
 //! Gradients of each image (for the input) or of each filter (for the weights) share a scale, and
 //! are rounded to either neighbour so that they are right on average. Sums of them are exact, so
-//! they may be added up in any order. No columns are unfolded: padded rows lie one behind the other,
-//! and a position of the kernel is an offset into them.
+//! they may be added up in any order. No columns are unfolded: a position of the kernel is an offset
+//! into the padded image.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -29,7 +29,7 @@ use tile::Instructions;
 /// Largest rounded gradient.
 const MOST: f32 = 127.0;
 /// Pixels that a task takes at a time, if an image has fewer: then several images.
-const TASK_PIXELS: usize = 512;
+const TASK_PIXELS: usize = 256;
 
 /// The gradient of a convolution's output, `[N, O, OH, OW]`, to be rounded.
 #[derive(Debug, Clone)]
@@ -55,19 +55,20 @@ pub fn usable(g: &ConvGeometry) -> bool {
         taps.saturating_mul(g.filters),
         g.batch.saturating_mul(g.out_plane()),
     ];
-    let words = most
+    let bytes = most
         .saturating_mul(g.filters.max(g.channels))
-        .saturating_mul(images(g));
+        .saturating_mul(images(g.out_plane()).max(images(g.height * g.width)))
+        .saturating_mul(4);
     terms.iter().all(|&t| t < i32::MAX as usize / 256)
         && taps.saturating_mul(g.channels) > 0
-        && words < u32::MAX as usize / 2
+        && bytes < u32::MAX as usize / 2
         // Padding that dwarfs what is padded is not worth a copy of it.
         && most <= 16 * (g.height * g.width + g.out_plane()) + 4096
 }
 
 /// Images of a task: a function of the sizes alone.
-fn images(g: &ConvGeometry) -> usize {
-    TASK_PIXELS.div_ceil(g.out_plane()).clamp(1, 64)
+fn images(plane: usize) -> usize {
+    TASK_PIXELS.div_ceil(plane.max(1)).max(4)
 }
 
 impl<'a> Rounded<'a> {

@@ -1,30 +1,24 @@
-//! Tiles in plain Rust.
+//! A tile without vector instructions: the definition of the others.
 
-use super::tile::{LANES, Operands, Sums, Walk};
+use super::tile::{LANES, ROWS, Signed, Sums};
 
-/// See [`super::tile::Instructions::tile`].
-pub(super) fn tile(operands: Operands<'_>, walk: &Walk, vectors: usize, out: &mut Sums) {
-    let Operands {
-        left,
-        rows,
-        right,
-        base,
-    } = operands;
-    *out = Default::default();
-    for part in 0..walk.parts {
-        for (j, &offset) in walk.offsets().iter().enumerate() {
-            let at = base + part * walk.right_stride + offset as usize;
-            let words = &right[at..at + vectors * LANES];
-            for (row, out) in rows.iter().zip(&mut *out) {
-                let at = row + part * walk.left_stride + 4 * j;
-                let bytes = &left[at..at + 4];
-                for (words, out) in words.chunks_exact(LANES).zip(out) {
-                    for (word, out) in words.iter().zip(out) {
-                        let pairs = bytes.iter().zip(word.to_le_bytes());
-                        let products = pairs.map(|(&a, b)| i32::from(a) * i32::from(b as i8));
-                        *out += products.sum::<i32>();
-                    }
-                }
+/// See [`super::tile::Instructions::add`].
+pub(super) fn tile(
+    signed: Signed,
+    (left, rows, offsets): (&[u8], &[usize; ROWS], &[u32]),
+    right: &[u32],
+    sums: &mut Sums,
+) {
+    let product = |a: u8, b: u8| match signed {
+        Signed::Left => i32::from(a as i8) * i32::from(b),
+        Signed::Right => i32::from(a) * i32::from(b as i8),
+    };
+    for (&offset, right) in offsets.iter().zip(right.chunks_exact(LANES)) {
+        for (&row, sums) in rows.iter().zip(sums.iter_mut()) {
+            let bytes = &left[row + offset as usize..][..4];
+            for (sum, word) in sums.iter_mut().zip(right) {
+                let pairs = bytes.iter().zip(word.to_le_bytes());
+                *sum += pairs.map(|(&a, b)| product(a, b)).sum::<i32>();
             }
         }
     }

@@ -27,31 +27,83 @@ fn integer(x: f32) -> i32 {
     (x + LARGE).to_bits().wrapping_sub(LARGE.to_bits()) as i32
 }
 
-/// Writes activations plus one; false if there are others than -1, 0 and +1.
-pub(super) fn shifted(x: &[f32], to: &mut [u8]) -> bool {
-    wide(|| {
-        let mut others = 0;
-        for (to, &x) in to.iter_mut().zip(x) {
-            let bits = x.to_bits() & 0x7fff_ffff;
-            others |= u32::from((bits != 0) & (bits != 1f32.to_bits()));
-            *to = integer(x + 1.0) as u8;
-        }
-        others == 0
-    })
+/// Some gradients to be rounded: `factor · x`, to one of the two integers beside it, the nearer the
+/// likelier, so that sums are right on average. Which one depends on `seed` and the position alone:
+/// by multiples of the golden ratio, the most even sequence there is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plane<'a> {
+    pub x: &'a [f32],
+    pub factor: f32,
+    pub seed: u32,
 }
 
-/// Rounds `factor · x` to one of the two integers beside it, the nearer the likelier, so that sums
-/// are right on average. Which one depends on `seed` and the position alone: by multiples of the
-/// golden ratio, the most even sequence there is.
-pub(super) fn round(x: &[f32], factor: f32, seed: u32, out: &mut [i32]) {
+#[inline(always)]
+fn rounded(x: f32, factor: f32, (seed, i): (u32, u32)) -> i32 {
     const GOLDEN: u32 = 0x9e37_79b9;
-    wide(|| {
-        for (i, (x, out)) in x.iter().zip(out).enumerate() {
-            let dither = (i as u32).wrapping_mul(GOLDEN).wrapping_add(seed) >> 9;
-            let dither = f32::from_bits(0x3f80_0000 | dither) - 1.5;
-            *out = integer((x * factor + dither).clamp(-MOST, MOST));
+    let dither = i.wrapping_mul(GOLDEN).wrapping_add(seed) >> 9;
+    let dither = f32::from_bits(0x3f80_0000 | dither) - 1.5;
+    integer((x * factor + dither).clamp(-MOST, MOST))
+}
+
+/// The rounded gradients of four planes as the bytes of words, the first one lowest; those of a plane
+/// that is missing are 0. Adds them to `sums`, position by position, and returns the sum of all.
+pub(super) fn round_four(
+    planes: [Option<Plane<'_>>; 4],
+    words: &mut [u32],
+    sums: Option<&mut Vec<i32>>,
+) -> i32 {
+    let known = planes.iter().flatten().next();
+    let nothing = Plane {
+        x: known.map_or(&[][..], |p| p.x),
+        factor: 0.0,
+        seed: 1 << 31,
+    };
+    let [a, b, c, d] = planes.map(|p| p.unwrap_or(nothing));
+    let (factors, seeds) = (
+        [a.factor, b.factor, c.factor, d.factor],
+        [a.seed, b.seed, c.seed, d.seed],
+    );
+    let four = a.x.iter().zip(b.x).zip(c.x.iter().zip(d.x));
+    let each = words.iter_mut().zip(four).zip(0u32..);
+    let one = move |(((&a, &b), (&c, &d)), i): (((&f32, &f32), (&f32, &f32)), u32)| {
+        let x = [a, b, c, d];
+        let mut q = [0; 4];
+        for k in 0..4 {
+            q[k] = rounded(x[k], factors[k], (seeds[k], i));
         }
-    });
+        let byte = |q: i32| q as u32 & 0xff;
+        let word = byte(q[0]) | byte(q[1]) << 8 | byte(q[2]) << 16 | byte(q[3]) << 24;
+        (word, q[0] + q[1] + q[2] + q[3])
+    };
+    match sums {
+        Some(sums) => wide(move || {
+            let mut total = 0;
+            for (((word, four), i), to) in each.zip(sums) {
+                let (w, sum) = one((four, i));
+                *word = w;
+                *to += sum;
+                total += sum;
+            }
+            total
+        }),
+        None => wide(move || {
+            let mut total = 0;
+            for ((word, four), i) in each {
+                let (w, sum) = one((four, i));
+                *word = w;
+                total += sum;
+            }
+            total
+        }),
+    }
+}
+
+/// [`Plane`] alone, as numbers.
+#[cfg(test)]
+pub(super) fn round(x: &[f32], factor: f32, seed: u32, out: &mut [i32]) {
+    for (i, (x, out)) in x.iter().zip(out).enumerate() {
+        *out = rounded(*x, factor, (seed, i as u32));
+    }
 }
 
 /// A seed for image `n`, filter `o`.

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::super::panel::Panel;
 use super::round::{round, scales, seed};
-use super::tile::{LANES, Operands, ROWS, Sums, VECTORS, Walk};
+use super::tile::{LANES, Signed};
 use super::*;
 use crate::autograd::kernels::packed::Codes;
 use crate::autograd::kernels::{Activations, conv_backward_input, conv_backward_weight};
@@ -113,25 +114,39 @@ proptest! {
     }
 
     #[test]
-    fn tiles_are_the_same_with_all_instructions(s in any::<u64>(), vectors in 1..=VECTORS, parts in 1usize..4, steps in 0usize..9) {
-        // Bytes of the right at their limits; of the left at most 2.
-        let left: Vec<u8> = integers(400, s, 3).iter().map(|&v| v as u8).collect();
-        let right: Vec<u32> = integers(2000, s ^ 1, 1 << 32)
-            .iter()
-            .map(|&v| u32::from_le_bytes((v as u32).to_le_bytes().map(|b| if b == 0x80 { 0x81 } else { b })))
-            .collect();
-        let offsets = integers(steps, s ^ 2, 500).iter().map(|&o| o as u32).collect();
-        let walk = Walk::new(offsets, parts, [37, 411]);
-        let rows: [usize; ROWS] = std::array::from_fn(|i| integers(ROWS, s ^ 3, 200)[i] as usize);
-        let operands = Operands { left: &left, rows, right: &right, base: 17 };
-        let mut expected = Sums::default();
-        Instructions::Portable.tile(operands, &walk, vectors, &mut expected);
+    fn tiles_are_the_same_with_all_instructions(
+        s in any::<u64>(), rows in 1usize..30, lanes in 1usize..40, steps in 0usize..300, of_left: bool,
+    ) {
+        // Signed bytes at their limits; the others at most 2.
+        let signed = |count: usize, seed: u64| -> Vec<u8> {
+            integers(count, seed, 3).iter().map(|&v| [0x81, 0x7f, 5][v as usize]).collect()
+        };
+        let small = |count: usize, seed: u64| -> Vec<u8> {
+            integers(count, seed, 3).iter().map(|&v| v as u8).collect()
+        };
+        let mut panel = Panel::default();
+        panel.resize(steps, lanes);
+        let words = steps * lanes.next_multiple_of(LANES);
+        let (left, right) = match of_left {
+            true => (signed(2000, s), small(4 * words, s ^ 1)),
+            false => (small(2000, s), signed(4 * words, s ^ 1)),
+        };
+        let mut right = right.chunks_exact(4);
+        for word in panel.blocks_mut().flatten() {
+            let four = right.next().unwrap();
+            *word = u32::from_le_bytes(four.try_into().unwrap());
+        }
+        let offsets: Vec<u32> = integers(steps, s ^ 2, 1000).iter().map(|&o| o as u32).collect();
+        let rows: Vec<usize> = integers(rows, s ^ 3, 996).iter().map(|&r| r as usize).collect();
+        let which = if of_left { Signed::Left } else { Signed::Right };
+        let run = |instructions: Instructions| {
+            let mut out = vec![7; rows.len() * lanes.next_multiple_of(LANES)];
+            instructions.add(which, (&left, &rows, &offsets), &panel, &mut out);
+            out
+        };
+        let expected = run(Instructions::Portable);
         for instructions in Instructions::all() {
-            let mut found = [[[-1; LANES]; VECTORS]; ROWS];
-            instructions.tile(operands, &walk, vectors, &mut found);
-            for (a, b) in found.iter().zip(&expected) {
-                prop_assert_eq!(&a[..vectors], &b[..vectors], "{:?}", instructions);
-            }
+            prop_assert_eq!(&run(instructions), &expected, "{:?}", instructions);
         }
     }
 }

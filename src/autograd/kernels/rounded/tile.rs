@@ -1,66 +1,25 @@
 //! The inner loop: products of bytes, summed in 32 bits.
 
+use super::super::panel::{self, Panel};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 
 /// Rows of a tile.
-pub(super) const ROWS: usize = 6;
-/// Sums of a vector.
-pub(super) const LANES: usize = 16;
-/// Vectors of a row, at most.
-pub(super) const VECTORS: usize = 4;
+pub(super) const ROWS: usize = 12;
+/// Sums of a row.
+pub(super) const LANES: usize = panel::LANES;
+/// Steps after which sums go back to memory, so that what the right gives stays in the first cache.
+const STEPS: usize = 256;
 
 /// Sums of a tile.
-pub(super) type Sums = [[[i32; LANES]; VECTORS]; ROWS];
+pub(super) type Sums = [[i32; LANES]; ROWS];
 
-/// What a sum runs over: for each of `parts`, one step for each of `offsets`.
-#[derive(Debug)]
-pub(super) struct Walk {
-    pub parts: usize,
-    /// Bytes from one part to the next on the left.
-    pub left_stride: usize,
-    /// Words from one part to the next on the right.
-    pub right_stride: usize,
-    /// Of each step: words on the right.
-    offsets: Vec<u32>,
-    furthest: usize,
-}
-
-impl Walk {
-    pub fn new(offsets: Vec<u32>, parts: usize, [left, right]: [usize; 2]) -> Self {
-        Self {
-            parts,
-            left_stride: left,
-            right_stride: right,
-            furthest: offsets.iter().max().map_or(0, |&o| o as usize),
-            offsets,
-        }
-    }
-
-    pub fn offsets(&self) -> &[u32] {
-        &self.offsets
-    }
-
-    /// Bytes that a row needs on the left, from its start on.
-    pub fn left_len(&self) -> usize {
-        self.parts.saturating_sub(1) * self.left_stride + 4 * self.offsets.len()
-    }
-
-    /// Words that some vectors need on the right, from the base on.
-    pub fn right_len(&self, vectors: usize) -> usize {
-        self.parts.saturating_sub(1) * self.right_stride + self.furthest + vectors * LANES
-    }
-}
-
-/// The two operands of a tile. A word on the right is four signed bytes; `rows` say where in `left`,
-/// unsigned bytes, each row starts; `base` where in `right`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Operands<'a> {
-    pub left: &'a [u8],
-    pub rows: [usize; ROWS],
-    pub right: &'a [u32],
-    pub base: usize,
+/// Which operand has signed bytes, from -127 on. Those of the other one are 0, 1 or 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signed {
+    Left,
+    Right,
 }
 
 /// Which instructions compute tiles.
@@ -75,11 +34,11 @@ pub(super) enum Instructions {
 
 impl Instructions {
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
             return Self::Avx512Vnni;
         }
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         if is_x86_feature_detected!("avx2") {
             return Self::Avx2;
         }
@@ -92,46 +51,85 @@ impl Instructions {
         let mut all = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
         if Self::detect() != Self::Portable {
-            all.extend([Self::Avx2, Self::detect()]);
+            all.push(Self::Avx2);
+        }
+        if !all.contains(&Self::detect()) {
+            all.push(Self::detect());
         }
         all
     }
 
-    /// `out[r][v][l] = Σ over parts p and steps j of
-    /// left[rows[r] + p·left_stride + 4j ..][..4] · right[base + p·right_stride + offsets[j] + 16v + l]`.
+    /// `out[r][l] += Σ over steps s, and the four bytes of each, of
+    /// left[rows[r] + offsets[s] ..][..4] · right[s][l]`; `out` is `[rows, lanes rounded up to whole
+    /// vectors]`, a word on the right has four bytes.
     ///
     /// # Panics
-    /// If that reaches beyond an operand, or more than [`VECTORS`] are asked for.
+    /// If that reaches beyond an operand, or sizes do not fit.
+    pub fn add(
+        self,
+        signed: Signed,
+        (left, rows, offsets): (&[u8], &[usize], &[u32]),
+        right: &Panel<u32>,
+        out: &mut [i32],
+    ) {
+        let furthest = |v: Option<usize>| v.unwrap_or(0);
+        let last = furthest(rows.iter().copied().max())
+            .saturating_add(furthest(offsets.iter().map(|&o| o as usize).max()));
+        assert!(last.saturating_add(4) <= left.len(), "left operand");
+        assert_eq!(right.steps(), offsets.len(), "right operand");
+        let width = right.blocks().len() * LANES;
+        assert_eq!(out.len(), rows.len() * width, "sums");
+        let mut sums = Sums::default();
+        for (block, right) in right.blocks().enumerate() {
+            let parts = offsets.chunks(STEPS).zip(right.chunks(STEPS * LANES));
+            for (offsets, right) in parts {
+                let tiles = rows.chunks(ROWS).zip(out.chunks_mut(ROWS * width));
+                for (rows, out) in tiles {
+                    // What is missing in the last tile is computed like its first row.
+                    let bases = std::array::from_fn(|r| *rows.get(r).unwrap_or(&rows[0]));
+                    let lanes = block * LANES..(block + 1) * LANES;
+                    for (sums, out) in sums.iter_mut().zip(out.chunks_exact(width)) {
+                        sums.copy_from_slice(&out[lanes.clone()]);
+                    }
+                    self.tile(signed, (left, &bases, offsets), right, &mut sums);
+                    for (sums, out) in sums.iter().zip(out.chunks_exact_mut(width)) {
+                        out[lanes.clone()].copy_from_slice(sums);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One tile of some steps. Private: [`Instructions::add`] has checked that four bytes from every
+    /// row with every offset on lie in `left`, and that `right` has a vector for each step.
     #[inline]
-    pub fn tile(self, operands: Operands<'_>, walk: &Walk, vectors: usize, out: &mut Sums) {
-        let Operands {
-            left,
-            rows,
-            right,
-            base,
-        } = operands;
-        let last = rows.iter().max().map_or(0, |&r| r);
-        assert!(last + walk.left_len() <= left.len(), "left operand");
-        assert!(
-            base + walk.right_len(vectors) <= right.len(),
-            "right operand"
-        );
-        assert!(vectors <= VECTORS, "vectors of a tile");
+    fn tile(
+        self,
+        signed: Signed,
+        (left, rows, offsets): (&[u8], &[usize; ROWS], &[u32]),
+        right: &[u32],
+        sums: &mut Sums,
+    ) {
+        debug_assert_eq!(right.len(), offsets.len() * LANES);
+        let of_left = signed == Signed::Left;
         match self {
-            // SAFETY: `detect` found AVX-512 F and VNNI; the operands are as large as just checked.
+            // SAFETY: `detect` found AVX-512 F and VNNI; `add` checked the operands.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => unsafe {
-                match vectors {
-                    1 => avx512::tile::<1>(operands, walk, out),
-                    2 => avx512::tile::<2>(operands, walk, out),
-                    3 => avx512::tile::<3>(operands, walk, out),
-                    _ => avx512::tile::<4>(operands, walk, out),
+                match of_left {
+                    true => avx512::tile::<true>(left, rows, offsets, right, sums),
+                    false => avx512::tile::<false>(left, rows, offsets, right, sums),
                 }
             },
-            // SAFETY: `detect` found AVX2; the operands are as large as just checked.
+            // SAFETY: `detect` found AVX2; `add` checked the operands.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::tile(operands, walk, vectors, out) },
-            Self::Portable => portable::tile(operands, walk, vectors, out),
+            Self::Avx2 => unsafe {
+                match of_left {
+                    true => avx2::tile::<true>(left, rows, offsets, right, sums),
+                    false => avx2::tile::<false>(left, rows, offsets, right, sums),
+                }
+            },
+            Self::Portable => portable::tile(signed, (left, rows, offsets), right, sums),
         }
     }
 }

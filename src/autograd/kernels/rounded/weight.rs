@@ -1,35 +1,34 @@
-//! The gradient with respect to a convolution's weights.
+//! The gradient with respect to a convolution's weights: a row for each channel and position of the
+//! kernel, a lane for each filter. Four images are a word, so that neither rows nor strides matter.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::super::Activations;
+use super::super::direct::{parts, places};
 use super::super::grid::Grid;
-use super::round::{round, scales, seed, shifted};
-use super::tile::{LANES, Operands, ROWS, Sums, VECTORS, Walk};
-use super::{Rounded, images};
-use crate::autograd::parallel::wide;
+use super::super::panel::Panel;
+use super::super::transpose::transpose_words;
+use super::super::{Activations, ConvGeometry};
+use super::Rounded;
+use super::round::{Plane, round_four, scales, seed};
+use super::tile::{LANES, Signed};
 
-/// Bytes of a word: pixels that a step sums over.
+/// Bytes of a word: images that a step sums over.
 const BYTES: usize = 4;
+/// Rows of a task: their sums stay in the second cache.
+const ROWS: usize = 96;
+/// Pixels that are summed at a time.
+const PIXELS: usize = 1024;
 
-/// What a task adds to.
-struct Total {
-    /// `[C·kH·kW, filters]`, the number of filters rounded up to whole vectors.
-    products: Vec<i32>,
-    /// Of the rounded gradients of each filter.
-    sums: Vec<i32>,
-    /// Activations plus one of some images, `[C, images, grid]`.
-    bytes: Vec<u8>,
-    /// Their rounded gradients, `[images, steps, filters]`, four pixels a word.
+/// What a task works with.
+#[derive(Default)]
+struct Scratch {
+    /// Activations plus one of some images, `[C, grid, images]`.
+    left: Vec<u8>,
+    /// Rounded gradients of four images, `[16 filters, plane]`.
     words: Vec<u32>,
-    /// A rounded plane, and the same as rows of the grid.
-    plane: Vec<i32>,
-    rows: Vec<i32>,
-    /// Those rows, four pixels a word.
-    packed: Vec<u32>,
+    panel: Panel<u32>,
 }
 
 impl Rounded<'_> {
@@ -55,180 +54,147 @@ impl Rounded<'_> {
         let factors: Vec<(f32, f32)> = (0..g.filters)
             .map(|o| scales((0..g.batch).map(|n| self.largest(n, o)).fold(0.0, f32::max)))
             .collect();
-        let lanes = g.filters.next_multiple_of(LANES);
-        let rows = g.channels * taps;
-        let ternary = AtomicBool::new(true);
-        let count = images(g);
-        let empty = || Total {
-            products: vec![0; rows * lanes],
-            sums: vec![0; g.filters],
-            bytes: Vec::new(),
-            words: Vec::new(),
-            plane: vec![0; g.out_plane()],
-            rows: Vec::new(),
-            packed: Vec::new(),
-        };
-        // Integers: in whatever order they are added up.
-        let total = (0..g.batch.div_ceil(count))
+        let (parts, plane) = (parts(g), g.out_plane());
+        let part = g.batch.div_ceil(parts).next_multiple_of(BYTES);
+        let count = (PIXELS / plane / BYTES * BYTES).clamp(BYTES, part);
+        let found: Option<Vec<_>> = (0..g.batch.div_ceil(part))
             .into_par_iter()
-            .fold(empty, |mut total, i| {
-                let images = i * count..((i + 1) * count).min(g.batch);
-                if ternary.load(Ordering::Relaxed) && !self.add(images, x, &factors, &mut total) {
-                    ternary.store(false, Ordering::Relaxed);
-                }
-                total
+            .map(|i| {
+                let images = i * part..((i + 1) * part).min(g.batch);
+                self.part(images, count, x, &factors)
             })
-            .reduce_with(|mut a, b| {
-                add(&mut a.products, &b.products);
-                add(&mut a.sums, &b.sums);
-                a
-            });
-        let (Some(total), true) = (total, ternary.into_inner()) else {
+            .collect();
+        let Some(found) = found else {
             return false;
         };
-        let filters = out.par_chunks_exact_mut(rows).zip(&factors).enumerate();
-        filters.for_each(|(o, (out, (_, unit)))| {
-            let products = total.products[o..].iter().step_by(lanes);
-            // Activations were one too large: each gradient was counted once too often.
-            for (out, product) in out.iter_mut().zip(products) {
-                *out = (product - total.sums[o]) as f32 * unit;
+        let width = g.filters.next_multiple_of(LANES);
+        let filters = out.par_chunks_exact_mut(g.channels * taps).zip(&factors);
+        filters.enumerate().for_each(|(o, (out, (_, unit)))| {
+            for (row, out) in out.iter_mut().enumerate() {
+                // Activations were one too large: each gradient was counted once too often.
+                let each = found
+                    .iter()
+                    .map(|(products, sums)| products[row * width + o] - sums[o]);
+                *out = each.sum::<i32>() as f32 * unit;
             }
         });
         true
     }
 
-    /// Adds what some images give; false if their activations are others.
-    fn add(
+    /// What some images give: products `[C·kH·kW, filters]`, the number of filters rounded up to whole
+    /// vectors, and the sums of the rounded gradients of each filter. `None` if their activations are
+    /// others.
+    fn part(
         &self,
         images: Range<usize>,
+        count: usize,
         x: Activations<'_>,
         factors: &[(f32, f32)],
-        total: &mut Total,
-    ) -> bool {
+    ) -> Option<(Vec<i32>, Vec<i32>)> {
         let g = &self.g;
         let grid = Grid::of_input(g);
-        let (first, count) = (images.start, images.len());
-        let Some(slack) = self.activations(x, images, grid, &mut total.bytes) else {
-            return false;
-        };
-        let steps = ((g.out_height - 1) * grid.width + g.out_width).div_ceil(BYTES);
-        debug_assert!(steps * BYTES <= grid.area() + slack);
-        let lanes = g.filters.next_multiple_of(LANES);
-        self.gradients(first, count, (grid, steps, lanes), factors, total);
-        let offsets = (0..steps).map(|j| (j * lanes) as u32).collect();
-        let walk = Walk::new(offsets, count, [grid.area(), steps * lanes]);
-        let plane = count * grid.area();
+        let (plane, width) = (g.out_plane(), g.filters.next_multiple_of(LANES));
         let taps = grid.taps(g);
-        let starts: Vec<usize> = (0..g.channels)
-            .flat_map(|c| taps.iter().map(move |t| c * plane + t))
-            .collect();
-        let mut tile = Sums::default();
-        for lane in (0..lanes).step_by(VECTORS * LANES) {
-            let vectors = ((lanes - lane) / LANES).min(VECTORS);
-            let products = total.products.chunks_mut(ROWS * lanes);
-            for (starts, products) in starts.chunks(ROWS).zip(products) {
-                // What is missing in the last tile is computed like its first row.
-                let rows = std::array::from_fn(|r| *starts.get(r).unwrap_or(&starts[0]));
-                let operands = Operands {
-                    left: &total.bytes,
-                    rows,
-                    right: &total.words,
-                    base: lane,
-                };
-                self.instructions.tile(operands, &walk, vectors, &mut tile);
-                for (products, tile) in products.chunks_exact_mut(lanes).zip(&tile) {
-                    let (to, _) = products[lane..].as_chunks_mut::<LANES>();
-                    for (to, tile) in to.iter_mut().zip(&tile[..vectors]) {
-                        to.iter_mut().zip(tile).for_each(|(to, t)| *to += *t);
-                    }
-                }
+        let pixels = places(1, [g.out_height, g.out_width], g.stride, grid, 1);
+        let mut products = vec![0; g.channels * taps.len() * width];
+        let mut sums = vec![0; g.filters];
+        let mut scratch = Scratch::default();
+        for start in images.clone().step_by(count) {
+            let some = start..(start + count).min(images.end);
+            let fours = some.len().div_ceil(BYTES);
+            let n = fours * BYTES;
+            if !activations(g, x, some.clone(), (grid, n), &mut scratch.left) {
+                return None;
             }
+            self.gradients(some, factors, &mut scratch, &mut sums);
+            let offsets: Vec<u32> = (0..fours)
+                .flat_map(|q| pixels.iter().map(move |p| (p * n + q * BYTES) as u32))
+                .collect();
+            debug_assert_eq!(offsets.len(), fours * plane);
+            let rows: Vec<usize> = (0..g.channels)
+                .flat_map(|c| taps.iter().map(move |t| (c * grid.area() + t) * n))
+                .collect();
+            let Scratch { left, panel, .. } = &scratch;
+            products
+                .par_chunks_mut(ROWS * width)
+                .zip(rows.par_chunks(ROWS))
+                .for_each(|(products, rows)| {
+                    let left = (&left[..], rows, &offsets[..]);
+                    self.instructions.add(Signed::Right, left, panel, products);
+                });
         }
-        true
+        Some((products, sums))
     }
 
-    /// Activations plus one in the grid, `[C, images, grid]`, with some bytes behind, how many; `None`
-    /// if there are other values.
-    fn activations(
-        &self,
-        x: Activations<'_>,
-        images: Range<usize>,
-        grid: Grid,
-        to: &mut Vec<u8>,
-    ) -> Option<usize> {
-        let g = &self.g;
-        const SLACK: usize = BYTES;
-        let count = images.len();
-        to.clear();
-        to.resize(g.channels * count * grid.area() + SLACK, 1);
-        let row = |n: usize, c: usize, y: usize| {
-            (c * count + n) * grid.area() + (grid.top + y) * grid.width + grid.left
-        };
-        let mut ternary = true;
-        match x {
-            Activations::Codes(x) => {
-                for (n, image) in images.enumerate() {
-                    x.bytes(image, |c, y| row(n, c, y), to);
-                }
-            }
-            Activations::Floats(x) => {
-                let image = g.channels * g.height * g.width;
-                let x = &x[images.start * image..images.end * image];
-                for (i, plane) in x.chunks_exact(g.height * g.width).enumerate() {
-                    let (n, c) = (i / g.channels, i % g.channels);
-                    for (y, line) in plane.chunks_exact(g.width).enumerate() {
-                        ternary &= shifted(line, &mut to[row(n, c, y)..][..g.width]);
-                    }
-                }
-            }
-        }
-        ternary.then_some(SLACK)
-    }
-
-    /// Rounds the gradients of `count` images, each filter by its own factor.
+    /// Rounds the gradients of some images, each filter by its own factor, and sums them.
     fn gradients(
         &self,
-        first: usize,
-        count: usize,
-        (grid, steps, lanes): (Grid, usize, usize),
+        images: Range<usize>,
         factors: &[(f32, f32)],
-        total: &mut Total,
+        Scratch { words, panel, .. }: &mut Scratch,
+        sums: &mut [i32],
     ) {
         let g = &self.g;
-        let Total {
-            sums,
-            words,
-            plane,
-            rows,
-            packed,
-            ..
-        } = total;
-        words.clear();
-        words.resize(count * steps * lanes, 0);
-        rows.clear();
-        rows.resize(steps * BYTES, 0);
-        packed.resize(steps, 0);
-        for (n, words) in words.chunks_exact_mut(steps * lanes).enumerate() {
-            for (o, ((factor, _), sum)) in factors.iter().zip(&mut *sums).enumerate() {
-                let seed = seed(first + n, o);
-                round(self.plane(first + n, o), *factor, seed, plane);
-                *sum += wide(|| plane.iter().sum::<i32>());
-                for (y, line) in plane.chunks_exact(g.out_width).enumerate() {
-                    rows[y * grid.width..][..g.out_width].copy_from_slice(line);
+        let plane = g.out_plane();
+        let fours = images.len().div_ceil(BYTES);
+        panel.resize(fours * plane, g.filters);
+        words.resize(LANES * plane, 0);
+        let sums = sums.chunks_mut(LANES).zip(factors.chunks(LANES));
+        for (block, (to, (sums, factors))) in panel.blocks_mut().zip(sums).enumerate() {
+            for (four, to) in to.chunks_exact_mut(plane * LANES).enumerate() {
+                let lines = words.chunks_exact_mut(plane);
+                for (lane, (words, (factor, _))) in lines.zip(factors).enumerate() {
+                    let o = block * LANES + lane;
+                    let planes = std::array::from_fn(|i| {
+                        let n = images.start + four * BYTES + i;
+                        (n < images.end).then(|| Plane {
+                            x: self.plane(n, o),
+                            factor: *factor,
+                            seed: seed(n, o),
+                        })
+                    });
+                    sums[lane] += round_four(planes, words, None);
                 }
-                let (fours, _) = rows.as_chunks::<BYTES>();
-                wide(|| {
-                    for (word, four) in packed.iter_mut().zip(fours) {
-                        *word = u32::from_le_bytes(four.map(|q| q as u8));
-                    }
-                });
-                let to = words[o..].iter_mut().step_by(lanes);
-                to.zip(&*packed).for_each(|(to, word)| *to = *word);
+                words[factors.len() * plane..].fill(0);
+                transpose_words([LANES, plane], (words, plane), (to, LANES));
             }
         }
     }
 }
 
-fn add(a: &mut [i32], b: &[i32]) {
-    wide(|| a.iter_mut().zip(b).for_each(|(a, b)| *a += *b));
+/// Activations plus one of some images in the grid, `[C, grid, n]`; false if there are others than
+/// -1, 0 and +1.
+fn activations(
+    g: &ConvGeometry,
+    x: Activations<'_>,
+    images: Range<usize>,
+    (grid, n): (Grid, usize),
+    to: &mut Vec<u8>,
+) -> bool {
+    to.clear();
+    to.resize(g.channels * grid.area() * n, 1);
+    let at = |c: usize, y: usize| (c * grid.area() + (grid.top + y) * grid.width + grid.left) * n;
+    match x {
+        Activations::Codes(x) => {
+            x.bytes_of_images(images, n, at, to);
+            true
+        }
+        Activations::Floats(x) => {
+            let mut ternary = true;
+            let plane = g.height * g.width;
+            let image = g.channels * plane;
+            let x = &x[images.start * image..images.end * image];
+            for (i, x) in x.chunks_exact(plane).enumerate() {
+                let (image, c) = (i / g.channels, i % g.channels);
+                for (y, x) in x.chunks_exact(g.width).enumerate() {
+                    let to = to[at(c, y) + image..].iter_mut().step_by(n);
+                    for (to, &v) in to.zip(x) {
+                        ternary &= (v == 0.0) | (v.abs() == 1.0);
+                        *to = (v + 1.0) as u8;
+                    }
+                }
+            }
+            ternary
+        }
+    }
 }
