@@ -1,12 +1,13 @@
 //! Binary weights: the sign of latents times a scale, and its straight-through estimator.
 
 use ndarray::{ArrayD, Axis};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::batch_norm::Folded;
 use super::network::Network;
 use super::ops::sign;
-use super::parallel::{Planes, array, slice};
+use super::parallel::{Planes, array, slice, wide};
 use super::param::{Origin, ParamId};
 
 /// Index of a binary weight in [`Network::binary`].
@@ -112,6 +113,7 @@ impl Network {
             ScaleMode::One => vec![1.0; planes.channels],
             ScaleMode::Param(p) => slice(&self.params[p.0].value).to_vec(),
             ScaleMode::MeanAbs { .. } => (0..planes.channels)
+                .into_par_iter()
                 .map(|f| {
                     let counted = b.counted(latent.shape(), f);
                     let (mut sum, mut n) = (0f64, 0usize);
@@ -134,8 +136,8 @@ impl Network {
         let latent = &self.params[b.latent.0].value;
         b.planes(latent.shape()).map(latent, |f, w, out| {
             let scale = scales[f];
-            let pairs = out.iter_mut().zip(w);
-            pairs.for_each(|(o, &w)| *o = sign(w, b.zero) * scale);
+            let (pairs, zero) = (out.iter_mut().zip(w), b.zero);
+            wide(move || pairs.for_each(|(o, &w)| *o = sign(w, zero) * scale));
         })
     }
 
@@ -151,9 +153,12 @@ impl Network {
         let b = &self.binary[id.0];
         let latent = &self.params[b.latent.0].value;
         let planes = b.planes(latent.shape());
+        let zero = b.zero;
         // Per filter: dL/dα = Σ grad · sign(latent).
         let dots: Vec<f64> = planes
-            .fold(slice(grad), slice(latent), |_, g, w| [g * sign(w, b.zero)])
+            .fold(slice(grad), slice(latent), move |_, g, w| {
+                [g * sign(w, zero)]
+            })
             .into_iter()
             .map(|[d]| d)
             .collect();
@@ -170,10 +175,22 @@ impl Network {
             planes.update(&mut out, latent, |f, g, w| {
                 let scale = scales[f];
                 let pairs = g.iter_mut().zip(w);
-                pairs.for_each(|(g, w)| *g = if w.abs() <= 1.0 { *g * scale } else { 0.0 });
+                wide(move || {
+                    pairs.for_each(|(g, w)| *g = if w.abs() <= 1.0 { *g * scale } else { 0.0 });
+                });
             });
-            if matches!(b.scale, ScaleMode::MeanAbs { .. }) {
-                self.add_mean_gradient(b, latent, &dots, &mut out);
+            if let ScaleMode::MeanAbs { kept_columns } = &b.scale {
+                match kept_columns {
+                    None => {
+                        let n = (planes.outer * planes.inner).max(1) as f64;
+                        planes.update(&mut out, latent, |f, g, w| {
+                            let slope = (dots[f] / n) as f32;
+                            let pairs = g.iter_mut().zip(w);
+                            wide(move || pairs.for_each(|(g, &w)| *g += slope * sign(w, 0.0)));
+                        });
+                    }
+                    Some(_) => self.add_mean_gradient(b, latent, &dots, &mut out),
+                }
             }
             out
         });

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use ndarray::ArrayD;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::network::Network;
-use super::parallel::{slice, slice_mut};
+use super::parallel::{CHUNK, slice, slice_mut, wide};
 use super::param::ParamId;
 use super::trace::Gradients;
 
@@ -122,25 +123,38 @@ impl Optimizer {
                 },
                 count: 0,
             });
-            moments.apply(self.rule, rate, &mut param.value, grad);
-            if param.kind.is_clipped() {
-                param.value.mapv_inplace(|x| x.clamp(-1.0, 1.0));
-            }
+            let limit = match param.kind.is_clipped() {
+                true => 1.0,
+                false => f32::INFINITY,
+            };
+            moments.apply((self.rule, rate, limit), &mut param.value, grad);
         }
     }
 }
 
 impl Moments {
-    fn apply(&mut self, rule: Rule, rate: f32, value: &mut ArrayD<f32>, grad: &ArrayD<f32>) {
+    /// One step; values stay within ±`limit`.
+    fn apply(
+        &mut self,
+        (rule, rate, limit): (Rule, f32, f32),
+        value: &mut ArrayD<f32>,
+        grad: &ArrayD<f32>,
+    ) {
         self.count = self.count.saturating_add(1);
-        let pairs = slice_mut(value).iter_mut().zip(slice(grad));
+        let parts = slice_mut(value)
+            .par_chunks_mut(CHUNK)
+            .zip(slice(grad).par_chunks(CHUNK))
+            .zip(self.first.par_chunks_mut(CHUNK));
         match rule {
-            Rule::Sgd { momentum } => {
-                for ((x, g), v) in pairs.zip(&mut self.first) {
-                    *v = momentum * *v + g;
-                    *x -= rate * *v;
-                }
-            }
+            Rule::Sgd { momentum } => parts.for_each(|((x, g), v)| {
+                let each = x.iter_mut().zip(g).zip(v);
+                wide(move || {
+                    for ((x, g), v) in each {
+                        *v = momentum * *v + g;
+                        *x = (*x - rate * *v).clamp(-limit, limit);
+                    }
+                });
+            }),
             Rule::Adam {
                 beta1,
                 beta2,
@@ -149,12 +163,18 @@ impl Moments {
                 let correction = |beta: f32| 1.0 - f64::from(beta).powi(self.count);
                 let step = (f64::from(rate) / correction(beta1)) as f32;
                 let root = correction(beta2).sqrt() as f32;
-                let moments = self.first.iter_mut().zip(&mut self.second);
-                for ((x, g), (m, v)) in pairs.zip(moments) {
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * g * g;
-                    *x -= step * *m / (v.sqrt() / root + epsilon);
-                }
+                let parts = parts.zip(self.second.par_chunks_mut(CHUNK));
+                parts.for_each(|(((x, g), m), v)| {
+                    let each = x.iter_mut().zip(g).zip(m.iter_mut().zip(v));
+                    wide(move || {
+                        for ((x, g), (m, v)) in each {
+                            *m = beta1 * *m + (1.0 - beta1) * g;
+                            *v = beta2 * *v + (1.0 - beta2) * g * g;
+                            let to = *x - step * *m / (v.sqrt() / root + epsilon);
+                            *x = to.clamp(-limit, limit);
+                        }
+                    });
+                });
             }
         }
     }
@@ -175,7 +195,7 @@ mod tests {
         };
         for _ in 0..400 {
             let grad = x.mapv(|x| 2.0 * (x - 3.0));
-            moments.apply(rule, rate, &mut x, &grad);
+            moments.apply((rule, rate, f32::INFINITY), &mut x, &grad);
         }
         x.iter().fold(0f32, |m, x| m.max((x - 3.0).abs()))
     }
@@ -194,7 +214,8 @@ mod tests {
             second: vec![0.0; 2],
             count: 0,
         };
-        moments.apply(Rule::ADAM, 0.01, &mut x, &vector(&[1e-3, -50.0]));
+        let how = (Rule::ADAM, 0.01, f32::INFINITY);
+        moments.apply(how, &mut x, &vector(&[1e-3, -50.0]));
         assert!((x[0] + 0.01).abs() < 1e-5 && (x[1] - 0.01).abs() < 1e-5);
     }
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::memory::buffer;
 
 /// Elements a task works on.
-const CHUNK: usize = 1 << 14;
+pub(super) const CHUNK: usize = 1 << 14;
 
 /// Runs a loop compiled for the widest vectors of this processor. What it computes is the same:
 /// neither the order of floating-point operations nor their rounding depends on it.

@@ -174,16 +174,13 @@ impl ChannelMap for At<'_> {
 }
 
 /// ±1 by the sign of `x`, `zero` where it is 0; NaN stays, so that it is seen.
+#[inline(always)]
 pub(in crate::autograd) fn sign(x: f32, zero: f32) -> f32 {
-    if x > 0.0 {
-        1.0
-    } else if x < 0.0 {
-        -1.0
-    } else if x == 0.0 {
-        zero
-    } else {
-        x
-    }
+    let step = Step {
+        values: [-1.0, zero, 1.0],
+        threshold: 0.0,
+    };
+    step.forward(x)
 }
 
 /// ONNX `Sign`: 0 at 0.

@@ -105,7 +105,12 @@ impl Op for Pool {
                 planes
                     .zip(outs)
                     .zip(positions.par_chunks_exact_mut(out_plane))
-                    .for_each(|((plane, out), positions)| windows.max(plane, out, positions));
+                    .for_each_init(
+                        || windows.scratch(),
+                        |scratch, ((plane, out), positions)| {
+                            windows.max(plane, out, positions, scratch);
+                        },
+                    );
                 Saved::Positions(positions)
             }
             Kind::Average(count_pads) => {

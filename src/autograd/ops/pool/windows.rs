@@ -105,13 +105,39 @@ impl Windows {
 
     /// The largest element of each window of a plane, and where it lies: the first of equal ones,
     /// or a NaN. Each column of a row of windows first, then each window's columns.
-    pub fn max(&self, plane: &[f32], out: &mut [f32], positions: &mut [u32]) {
+    pub fn max(
+        &self,
+        plane: &[f32],
+        out: &mut [f32],
+        positions: &mut [u32],
+        scratch: &mut Scratch,
+    ) {
+        wide(
+            #[inline(always)]
+            || self.max_inline(plane, out, positions, scratch),
+        );
+    }
+
+    /// What [`Windows::max`] works with.
+    pub fn scratch(&self) -> Scratch {
+        Scratch {
+            most: vec![0.0; self.width],
+            rows: vec![0; self.width],
+            sorted: Phases::new(self.stride, self.width),
+        }
+    }
+
+    #[inline(always)]
+    fn max_inline(
+        &self,
+        plane: &[f32],
+        out: &mut [f32],
+        positions: &mut [u32],
+        Scratch { most, rows, sorted }: &mut Scratch,
+    ) {
         let width = self.columns.len();
         let outs = out.chunks_exact_mut(width);
         let outs = outs.zip(positions.chunks_exact_mut(width));
-        let mut most = vec![0.0; self.width];
-        let mut rows = vec![0; self.width];
-        let mut sorted = Phases::new(self.stride, self.width);
         for (row, (out, positions)) in self.rows.iter().zip(outs) {
             if row.count == 0 {
                 out.fill(f32::NEG_INFINITY);
@@ -119,15 +145,15 @@ impl Windows {
                 continue;
             }
             let mut all = Found {
-                out: &mut most,
-                positions: &mut rows,
+                out: &mut *most,
+                positions: &mut *rows,
             };
             for (k, y) in row.positions().enumerate() {
                 let line = &plane[y * self.width..(y + 1) * self.width];
                 all.take(line, (y * self.width) as u32, k == 0);
             }
             if let Some(column) = self.columns.get(self.inside.start) {
-                sorted.fill(&most, &rows);
+                sorted.fill(most, rows);
                 let inside = self.inside.clone();
                 let mut found = Found {
                     out: &mut out[inside.clone()],
@@ -182,28 +208,33 @@ struct Found<'a> {
 
 impl Found<'_> {
     /// Takes the elements of a line that begins at position `at`.
+    #[inline(always)]
     fn take(&mut self, line: &[f32], at: u32, first: bool) {
         let outs = self.out.iter_mut().zip(&mut *self.positions);
-        wide(|| {
-            for (((out, position), &v), place) in outs.zip(line).zip(at..) {
-                let better = first | (v > *out) | v.is_nan();
-                *out = if better { v } else { *out };
-                *position = if better { place } else { *position };
-            }
-        });
+        for (((out, position), &v), place) in outs.zip(line).zip(at..) {
+            let better = first | (v > *out) | v.is_nan();
+            *out = if better { v } else { *out };
+            *position = if better { place } else { *position };
+        }
     }
 
     /// Takes elements that lie anywhere.
+    #[inline(always)]
     fn choose(&mut self, values: &[f32], places: &[u32], first: bool) {
         let outs = self.out.iter_mut().zip(&mut *self.positions);
-        wide(|| {
-            for (((out, position), &v), &place) in outs.zip(values).zip(places) {
-                let better = first | better((v, place), (*out, *position));
-                *out = if better { v } else { *out };
-                *position = if better { place } else { *position };
-            }
-        });
+        for (((out, position), &v), &place) in outs.zip(values).zip(places) {
+            let better = first | better((v, place), (*out, *position));
+            *out = if better { v } else { *out };
+            *position = if better { place } else { *position };
+        }
     }
+}
+
+/// The largest element of each column of a row of windows, where it lies, and both sorted.
+pub(super) struct Scratch {
+    most: Vec<f32>,
+    rows: Vec<u32>,
+    sorted: Phases,
 }
 
 /// A line sorted by the remainder of positions divided by the stride: what windows one behind the
@@ -227,16 +258,17 @@ impl Phases {
         }
     }
 
+    #[inline(always)]
     fn fill(&mut self, values: &[f32], places: &[u32]) {
         let length = self.length;
         if let (2, true) = (self.stride, values.len() == 2 * length) {
             // The most common one, without a division for each element.
             let (even, odd) = self.values.split_at_mut(length);
             let pairs = even.iter_mut().zip(odd).zip(values.as_chunks::<2>().0);
-            wide(|| pairs.for_each(|((a, b), pair)| [*a, *b] = *pair));
+            pairs.for_each(|((a, b), pair)| [*a, *b] = *pair);
             let (even, odd) = self.places.split_at_mut(length);
             let pairs = even.iter_mut().zip(odd).zip(places.as_chunks::<2>().0);
-            wide(|| pairs.for_each(|((a, b), pair)| [*a, *b] = *pair));
+            pairs.for_each(|((a, b), pair)| [*a, *b] = *pair);
             return;
         }
         for (x, (&v, &p)) in values.iter().zip(places).enumerate() {
