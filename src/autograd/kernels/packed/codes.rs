@@ -10,7 +10,7 @@ pub(super) const PER_CODE: usize = 4;
 pub(super) const ZEROS: u8 = 80;
 /// The weight of each channel's digit in a code. Twice the powers of three: a code times eight is
 /// then the offset of its table of sixteen bytes.
-const DIGITS: [u8; PER_CODE] = [2, 6, 18, 54];
+pub(super) const DIGITS: [u8; PER_CODE] = [2, 6, 18, 54];
 
 /// What [`activations`] gives for each code.
 static ACTIVATIONS: [[i8; PER_CODE]; 81] = {

@@ -11,6 +11,8 @@ mod avx2;
 mod avx512;
 mod codes;
 mod conv;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -90,11 +92,17 @@ enum Instructions {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     Portable,
 }
 
 impl Instructions {
     fn detect() -> Self {
+        // Miri interprets few vector instructions.
+        if cfg!(miri) {
+            return Self::Portable;
+        }
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avx512bw") {
             return Self::Avx512;
@@ -103,16 +111,25 @@ impl Instructions {
         if is_x86_feature_detected!("avx2") {
             return Self::Avx2;
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            return Self::Neon;
+        }
         Self::Portable
     }
 
     /// All that this machine has.
     #[cfg(test)]
+    #[allow(unused_mut)] // on other processors
     fn all() -> Vec<Self> {
         let mut all = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
         if Self::detect() != Self::Portable {
             all.extend([Self::Avx2, Self::detect()]);
+        }
+        #[cfg(target_arch = "aarch64")]
+        if Self::detect() != Self::Portable {
+            all.push(Self::Neon);
         }
         all
     }
@@ -142,6 +159,15 @@ impl Instructions {
                     false => avx2::tiles(act, base, steps, weights, [first, second]),
                 }
             },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => {
+                for (weights, out) in weights.into_iter().zip([first, second]) {
+                    if !weights.is_empty() {
+                        // SAFETY: `detect` found NEON.
+                        unsafe { neon::tile(act, base, steps.offsets(), weights, out) }
+                    }
+                }
+            }
             Self::Portable => {
                 for (weights, out) in weights.into_iter().zip([first, second]) {
                     if !weights.is_empty() {
@@ -170,6 +196,9 @@ impl Instructions {
             // SAFETY: `detect` found AVX2.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 | Self::Avx512 => unsafe { avx2::codes(dots, block) },
+            // SAFETY: `detect` found NEON.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => unsafe { neon::codes(dots, block) },
             Self::Portable => portable::codes(dots, block),
         }
     }

@@ -89,7 +89,7 @@ fn packed(g: &ConvGeometry, x: &[f32], weight: &[f32]) -> (Codes, SignWeight) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 256 }) })]
 
     #[test]
     fn sums_are_those_of_the_float_convolution(g in geometry(), seed in 0u64..1000) {
@@ -173,5 +173,41 @@ fn a_zero_weight_has_no_sign() {
     assert!(SignWeight::pack(&[1.0, 0.0], strides, &g, true).is_some());
     for w in [0.0, f32::NAN] {
         assert!(SignWeight::pack(&[1.0, w], strides, &g, false).is_none());
+    }
+}
+
+#[test]
+fn sums_as_large_as_they_get_are_exact() {
+    // Each step adds 4 to a sum of bytes, or -4: one step too many in it overflows.
+    let most = if cfg!(miri) { 128 } else { 1000 };
+    for channels in [124, 128, 252, 256, 1000]
+        .into_iter()
+        .filter(|&c| c <= most)
+    {
+        let g = ConvGeometry {
+            batch: 1,
+            channels,
+            height: 2,
+            width: 3,
+            filters: 40,
+            out_height: 2,
+            out_width: 3,
+            kernel: [1, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pad: [0, 0],
+            groups: 1,
+        };
+        for sign in [1.0, -1.0] {
+            let (x, weight) = (vec![sign; channels * 6], vec![1.0; 40 * channels]);
+            let (codes, signs) = packed(&g, &x, &weight);
+            for instructions in Instructions::all() {
+                let mut found = vec![f32::NAN; 240];
+                let ones = (&[1.0; 40][..], &[0.0; 40][..]);
+                scaled_with(&g, &codes, &signs, ones, &mut found, instructions);
+                let expected = sign * channels as f32;
+                assert!(found.iter().all(|&y| y == expected), "{instructions:?}");
+            }
+        }
     }
 }

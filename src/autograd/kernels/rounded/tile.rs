@@ -47,6 +47,7 @@ impl Instructions {
 
     /// All that this machine has.
     #[cfg(test)]
+    #[allow(unused_mut)] // on other processors
     pub fn all() -> Vec<Self> {
         let mut all = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Runs the tests of the kernels, the one place with `unsafe`, under tools that see what a test does
+# not: reads and writes beyond a buffer, of memory never written, undefined behaviour.
+#
+#   scripts/sanitize.sh                 all of them that this machine has
+#   scripts/sanitize.sh address         AddressSanitizer: the vector instructions of this processor
+#   scripts/sanitize.sh miri            Miri: the portable kernels and all that surrounds the tiles
+#   scripts/sanitize.sh valgrind        memcheck, which needs no nightly Rust; up to AVX2
+#
+# The first two need nightly Rust: rustup toolchain install nightly --component miri,rust-src
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+host=$(rustc -vV | sed -n 's/^host: //p')
+tests=(--no-default-features --lib autograd::kernels)
+
+nightly() { cargo +nightly -V >/dev/null 2>&1; }
+
+# Why this machine cannot run a tool; nothing if it can.
+missing() {
+    case $1 in
+    address)
+        nightly || { echo "no nightly Rust (rustup toolchain install nightly)" && return; }
+        local libraries
+        libraries=$(rustc +nightly --print sysroot)/lib/rustlib/$host/lib
+        compgen -G "$libraries/*rt*asan*" >/dev/null || echo "nightly Rust for $host has no AddressSanitizer"
+        ;;
+    miri)
+        cargo +nightly miri -V >/dev/null 2>&1 || echo "no Miri (rustup component add miri rust-src --toolchain nightly)"
+        ;;
+    valgrind)
+        command -v valgrind >/dev/null || echo "no valgrind"
+        ;;
+    *)
+        echo "usage: scripts/sanitize.sh [address|miri|valgrind]..." >&2
+        exit 2
+        ;;
+    esac
+}
+
+run() {
+    case $1 in
+    address)
+        # A target is named so that build scripts and macros, which are for the host, are left alone.
+        RUSTFLAGS="-Zsanitizer=address ${RUSTFLAGS:-}" \
+            cargo +nightly test --release --target "$host" "${tests[@]}"
+        ;;
+    miri)
+        # rayon's queues (crossbeam-epoch) make pointers of integers, are undefined in the older model
+        # of borrows, and its threads outlive `main`.
+        RAYON_NUM_THREADS=2 \
+            MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows -Zmiri-permissive-provenance -Zmiri-ignore-leaks" \
+            cargo +nightly miri test "${tests[@]}"
+        ;;
+    valgrind)
+        cargo test --release "${tests[@]}" \
+            --config "target.$host.runner = ['valgrind', '--quiet', '--error-exitcode=1']"
+        ;;
+    esac
+}
+
+if [ $# -gt 0 ]; then
+    for tool in "$@"; do
+        why=$(missing "$tool")
+        [ -z "$why" ] || { echo "$tool: $why" >&2 && exit 3; }
+    done
+    for tool in "$@"; do run "$tool"; done
+    exit
+fi
+ran=0
+for tool in address miri valgrind; do
+    why=$(missing "$tool")
+    if [ -n "$why" ]; then
+        echo "$tool: left out, $why" >&2
+        continue
+    fi
+    echo "$tool:" >&2
+    run "$tool"
+    ran=1
+done
+[ $ran = 1 ] || { echo "none of these tools is here" >&2 && exit 3; }
