@@ -12,7 +12,7 @@ use super::parallel::update;
 use super::trace::{Cut, Gradients, Mode, RunError};
 
 /// Elements at the cut that a part has about: a function of the sizes alone.
-const PART_ELEMENTS: usize = 1 << 17;
+const PART_ELEMENTS: usize = 1 << 19;
 /// Images of a part at most.
 const PART_IMAGES: usize = 32;
 

@@ -401,7 +401,8 @@ pub enum PrecisionName {
     /// Single precision
     #[default]
     F32,
-    /// 8 bits, rounded up or down by chance: faster, somewhat noisier
+    /// 8 bits, rounded up or down by chance so that sums are right on average: faster
+    #[default]
     Int8,
 }
 

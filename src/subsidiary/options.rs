@@ -166,6 +166,9 @@ impl Options {
     const MASK_STEPS: usize = 240;
     const MAIN_STEPS: usize = 240;
     const FINAL_STEPS: usize = 2_000;
+    /// Steps of an epoch that are many: then one epoch of the whole network must do, as it has seen
+    /// so many images in each stage.
+    const MANY_STEPS: usize = 100;
 
     /// Defaults for `images` training images. The number of epochs is such that a phase has some
     /// hundred steps: the paper's 200 epochs a phase take days.
@@ -182,12 +185,15 @@ impl Options {
             distill: 0.5,
             mask_epochs: Self::MASK_STEPS.div_ceil(steps).clamp(1, 20),
             main_epochs: Self::MAIN_STEPS.div_ceil(steps).clamp(1, 20),
-            final_epochs: Self::FINAL_STEPS.div_ceil(steps).clamp(1, 150),
+            final_epochs: match steps >= Self::MANY_STEPS {
+                true => 1,
+                false => Self::FINAL_STEPS.div_ceil(steps).clamp(1, 150),
+            },
             mask_lr: 1e-3,
             main_lr: 1e-3,
             optimizer: MainOptimizer::Adam,
             decay: Decay::Cosine,
-            gradients: Precision::F32,
+            gradients: Precision::Int8,
             batch_size,
             cache_mb: 2048,
             cache_disk_mb: 8192,
