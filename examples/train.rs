@@ -72,7 +72,7 @@ fn main() -> Result<(), Failure> {
     let val = load(&args.val, &options, &|_, _| ())?;
     let labels = set.labels.clone().ok_or("training images without labels")?;
     let indices: Vec<usize> = (0..set.len()).collect();
-    let steps = indices.len().div_ceil(args.batch) * args.epochs;
+    let steps = indices.len().div_ceil(args.batch.max(1)) * args.epochs;
     let mut adam = Optimizer::new(Rule::ADAM, args.rate, Schedule::Cosine { steps });
     let wanted = network.wanted(network.main_params(network.all()));
     let pre = &options.preprocess;
@@ -87,7 +87,7 @@ fn main() -> Result<(), Failure> {
             epoch,
         };
         let mut sum = 0.0;
-        for batch in epoch_order(&indices, args.seed, epoch).chunks(args.batch) {
+        for batch in epoch_order(&indices, args.seed, epoch).chunks(args.batch.max(1)) {
             if batch.len() < 2 {
                 continue;
             }

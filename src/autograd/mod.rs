@@ -22,6 +22,7 @@ pub mod kernels;
 pub mod loss;
 mod memory;
 mod network;
+mod once;
 mod ops;
 pub mod optim;
 mod parallel;

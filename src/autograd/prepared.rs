@@ -9,6 +9,7 @@ use super::integer::{IntegerForm, IntegerLayer};
 use super::kernels::rounded::SignBytes;
 use super::kernels::{ConvGeometry, InputWeights};
 use super::network::{Network, StepId};
+use super::once::once;
 use super::ops::sign;
 use super::parallel::{map, slice};
 
@@ -45,12 +46,12 @@ impl Network {
 impl Prepared {
     /// The effective weight.
     pub(super) fn effective(&self, network: &Network, id: BinaryId) -> &ArrayD<f32> {
-        self.effective[id.0].get_or_init(|| network.effective_weight(id))
+        once(&self.effective[id.0], || network.effective_weight(id))
     }
 
     /// The scale of each filter.
     pub(super) fn scales(&self, network: &Network, id: BinaryId) -> &[f32] {
-        self.scales[id.0].get_or_init(|| network.scales(id))
+        once::<Vec<f32>>(&self.scales[id.0], || network.scales(id))
     }
 
     /// The layer at a step, for packed activations. `None` if a weight is 0.
@@ -61,7 +62,7 @@ impl Prepared {
         form: &IntegerForm,
     ) -> Option<&IntegerLayer> {
         let layer = || IntegerLayer::of(network, network.step(at), form);
-        self.layers[at.0].get_or_init(layer).as_ref()
+        once(&self.layers[at.0], layer).as_ref()
     }
 
     /// The weights of the convolution at a step for gradients in single precision. `None` if the
@@ -73,12 +74,12 @@ impl Prepared {
         g: &ConvGeometry,
     ) -> Option<&InputWeights> {
         let weights = || InputWeights::new(g, slice(self.effective(network, id)));
-        self.inputs[at.0].get_or_init(weights).as_ref()
+        once(&self.inputs[at.0], weights).as_ref()
     }
 
     /// The signs of a convolution's weights for rounded gradients.
     pub(super) fn signs(&self, network: &Network, id: BinaryId, g: &ConvGeometry) -> &SignBytes {
-        self.signs[id.0].get_or_init(|| {
+        once(&self.signs[id.0], || {
             let zero = network.binary[id.0].zero;
             let signs = map(network.latent(id), |w| sign(w, zero));
             SignBytes::new(g, slice(&signs))

@@ -6,6 +6,7 @@ use ndarray::ArrayD;
 
 use super::kernels::packed::Codes;
 use super::memory::{recycle, recycle_array};
+use super::once::once;
 use super::parallel::{Planes, array};
 
 /// What a binary layer gives, before its scale: `scale · sum + bias`, with one of each for every
@@ -80,8 +81,8 @@ impl Value {
     pub fn float(&self) -> &ArrayD<f32> {
         match &self.form {
             Form::Float(x) => x,
-            Form::Sums(sums) => self.float.get_or_init(|| sums.float()),
-            Form::Codes(codes, shape) => (self.float).get_or_init(|| array(shape, codes.unpack())),
+            Form::Sums(sums) => once(&self.float, || sums.float()),
+            Form::Codes(codes, shape) => once(&self.float, || array(shape, codes.unpack())),
         }
     }
 

@@ -321,7 +321,7 @@ pub struct PruneArgs {
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
     /// Memory for activations of frozen layers, which are then computed only once; where images are
-    /// varied at random, only with --views [default: a quarter of what is available, 256 to 2048]
+    /// varied at random, only with --views [default: a quarter of what is available, 256 to 768]
     #[arg(long, value_name = "MIB", help_heading = "Training")]
     pub cache_mb: Option<usize>,
     /// Room for them in temporary files, beyond --cache-mb; 0: none [default: 8192]

@@ -1,7 +1,7 @@
 //! How much memory the process has used, and how much there is.
 
-/// Bounds of [`cache_mb`].
-const CACHE_MIB: std::ops::RangeInclusive<u64> = 256..=2048;
+/// Bounds of [`cache_mb`]: with the upper one, a run on networks for CIFAR-10 stays under 2 GiB.
+const CACHE_MIB: std::ops::RangeInclusive<u64> = 256..=768;
 
 /// The largest resident set of this process so far, in bytes; known on Linux only.
 ///
@@ -14,7 +14,7 @@ fn peak_of(status: &str) -> Option<u64> {
     bytes_of(status, "VmHWM:")
 }
 
-/// How many MiB a cache may take on this machine: a quarter of what is available, from 256 to 2048;
+/// How many MiB a cache may take on this machine: a quarter of what is available, from 256 to 768;
 /// `otherwise` where that is not known (beside Linux).
 pub(super) fn cache_mb(otherwise: usize) -> usize {
     let read = |path| std::fs::read_to_string(path).ok();
@@ -59,12 +59,12 @@ mod tests {
     fn a_cache_takes_a_quarter_of_what_is_available_within_bounds() {
         let meminfo = |mib: u64| format!("MemTotal: 9 kB\nMemAvailable:   {} kB\n", mib << 10);
         let none = [None, None];
-        assert_eq!(cache_of(&meminfo(4000), none), Some(1000));
-        assert_eq!(cache_of(&meminfo(64_000), none), Some(2048));
+        assert_eq!(cache_of(&meminfo(2000), none), Some(500));
+        assert_eq!(cache_of(&meminfo(64_000), none), Some(768));
         assert_eq!(cache_of(&meminfo(100), none), Some(256));
         let limits = [Some(2 << 30), Some(u64::MAX >> 1)];
         assert_eq!(cache_of(&meminfo(64_000), limits), Some(512));
         assert_eq!(cache_of("MemTotal: 9 kB\n", none), None);
-        assert!((256..=2048).contains(&cache_mb(2048)));
+        assert!((256..=768).contains(&cache_mb(768)));
     }
 }

@@ -195,7 +195,7 @@ impl Options {
             decay: Decay::Cosine,
             gradients: Precision::Int8,
             batch_size,
-            cache_mb: 2048,
+            cache_mb: 768,
             cache_disk_mb: 8192,
             cache_dir: None,
             views: 0,

@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use super::layer::IntegerForm;
 use crate::autograd::binary::BinaryId;
 use crate::autograd::kernels::rounded::Rounded;
-use crate::autograd::kernels::{Activations, binary_weight};
+use crate::autograd::kernels::{Activations, binary_weight, conv_backward_input};
 use crate::autograd::memory::buffer;
 use crate::autograd::network::{Input, Network, StepId};
 use crate::autograd::parallel::{Planes, array, slice};
@@ -128,16 +128,18 @@ impl Layer<'_> {
             }
             false => None,
         };
-        let grad_x = match self.record.wanted[0] {
-            true => {
-                let at = (self.at, self.id);
-                let weights = self.trace.prepared.input(self.network, at, g)?;
-                let mut out = buffer(self.shape(0).iter().product());
-                weights.gradient(g, slice(self.grad), &mut out);
-                Some(array(self.shape(0), out))
+        let grad_x = self.record.wanted[0].then(|| {
+            let (network, prepared) = (self.network, &self.trace.prepared);
+            let mut out = buffer(self.shape(0).iter().product());
+            match prepared.input(network, (self.at, self.id), g) {
+                Some(weights) => weights.gradient(g, slice(self.grad), &mut out),
+                None => {
+                    let weight = slice(prepared.effective(network, self.id));
+                    conv_backward_input(g, slice(self.grad), weight, &mut out);
+                }
             }
-            false => None,
-        };
+            array(self.shape(0), out)
+        });
         Some(vec![grad_x, grad_w])
     }
 

@@ -139,6 +139,10 @@ impl Chain {
         channels: usize,
         rank: usize,
     ) -> Option<FloatThresholds> {
+        let rounds = |&step: &usize| ROUNDED.contains(&network.step(StepId(step)).op.name());
+        if self.steps.iter().any(rounds) {
+            return None;
+        }
         let most = key(LARGEST);
         let all = self.steps.len();
         let (low, high) = (vec![-LARGEST; channels], vec![LARGEST; channels]);
@@ -212,8 +216,11 @@ impl Chain {
     }
 }
 
-/// Beyond this no output of a layer is looked at: squares of it are still finite.
-const LARGEST: f32 = 1e18;
+/// Beyond this no output of a layer is looked at.
+const LARGEST: f32 = FloatThresholds::LARGEST;
+
+/// Operators that are monotone, but not to the last bit.
+const ROUNDED: [&str; 3] = ["Exp", "Sigmoid", "Tanh"];
 
 /// An integer for each float, in the same order.
 fn key(x: f32) -> i64 {

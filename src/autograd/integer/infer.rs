@@ -12,6 +12,7 @@ use crate::autograd::kernels::packed::{Codes, Thresholds, binarised};
 use crate::autograd::kernels::{FloatThresholds, OutputWeights};
 use crate::autograd::memory::buffer;
 use crate::autograd::network::{Input, Network, StepId, ValueId};
+use crate::autograd::once::once;
 use crate::autograd::ops::Context;
 use crate::autograd::parallel::{array, slice};
 use crate::autograd::trace::{Cut, RunError};
@@ -200,7 +201,7 @@ impl<'n> Inference<'n> {
                 });
             Some(Ready { layer, chain })
         };
-        self.ready[at.0].get_or_init(prepare).as_ref()
+        once(&self.ready[at.0], prepare).as_ref()
     }
 
     /// The convolution in single precision at a step.
@@ -216,7 +217,7 @@ impl<'n> Inference<'n> {
             });
             Some(ReadyFloat { weights, chain })
         };
-        self.floats[at.0].get_or_init(prepare).as_ref()
+        once(&self.floats[at.0], prepare).as_ref()
     }
 }
 
@@ -252,7 +253,7 @@ impl<'a> Pass<'a> {
                 Input::Param(p) => Some(&network.param(*p).value),
                 Input::Binary(b) => {
                     let weight = || network.effective_weight(*b);
-                    Some(self.plan.weights[b.0].get_or_init(weight))
+                    Some(once(&self.plan.weights[b.0], weight))
                 }
             })
             .collect();
@@ -285,7 +286,7 @@ impl<'a> Pass<'a> {
         let weight = &network.param(w).value;
         let form = step.op.integer_form(x.shape(), weight.shape())?;
         let g = &form.geometry;
-        if form.output.len() != 4 || bias.is_some_and(|b| b.len() != g.filters) {
+        if g.batch == 0 || form.output.len() != 4 || bias.is_some_and(|b| b.len() != g.filters) {
             return None;
         }
         let ready = self.plan.ready_float(at, &form, slice(weight))?;

@@ -84,8 +84,8 @@ impl OutputWeights {
             });
     }
 
-    /// The outputs, the largest of each window where there are some, binarised. `None` if there is a
-    /// NaN among them.
+    /// The outputs, the largest of each window where there are some, binarised. `None` if one of them is
+    /// NaN or beyond [`FloatThresholds::LARGEST`].
     ///
     /// # Panics
     /// If a size is not what the geometry says, or the weights are of another one.
@@ -111,7 +111,7 @@ impl OutputWeights {
             return Some(codes);
         }
         let pixel = o.div_ceil(Codes::CHANNELS);
-        let nan = AtomicBool::new(false);
+        let any_beyond = AtomicBool::new(false);
         codes
             .data_mut()
             .par_chunks_mut(count * image)
@@ -121,8 +121,9 @@ impl OutputWeights {
                 |(scratch, most), (to, x)| {
                     self.sums(g, &plan, (x, bias), scratch, instructions);
                     let sums = &scratch.sums;
-                    if wide(|| sums.iter().fold(false, |nan, v| nan | v.is_nan())) {
-                        nan.store(true, Ordering::Relaxed);
+                    let beyond = |v: &f32| v.is_nan() | (v.abs() > FloatThresholds::LARGEST);
+                    if wide(|| sums.iter().fold(false, |any, v| any | beyond(v))) {
+                        any_beyond.store(true, Ordering::Relaxed);
                     }
                     let pixels = to.chunks_exact_mut(pixel);
                     match windows {
@@ -150,7 +151,7 @@ impl OutputWeights {
                     }
                 },
             );
-        (!nan.into_inner()).then_some(codes)
+        (!any_beyond.into_inner()).then_some(codes)
     }
 
     fn width(&self) -> usize {
@@ -217,6 +218,9 @@ fn largest(x: &[f32], most: &mut [f32]) {
 }
 
 impl FloatThresholds {
+    /// The largest absolute value that they are made for: squares of it are still finite.
+    pub const LARGEST: f32 = 1e18;
+
     /// For more filters, all of whose outputs give 0.
     fn padded(&self, width: usize) -> Self {
         let padded = |v: &[f32], with: f32| {

@@ -242,38 +242,6 @@ impl Codes {
         x
     }
 
-    /// Appends the images of `other`, which are of the same shape.
-    ///
-    /// # Panics
-    /// If they are not.
-    pub fn append(&mut self, other: &Self) {
-        assert_eq!(self.shape[1..], other.shape[1..], "images of one shape");
-        self.shape[0] += other.shape[0];
-        self.data.extend_from_slice(&other.data);
-    }
-
-    /// The images `indices`, in that order.
-    ///
-    /// # Panics
-    /// If there is no such image.
-    pub fn select(&self, indices: &[usize]) -> Self {
-        let image = self.image();
-        let mut data = Vec::with_capacity(indices.len() * image);
-        for &i in indices {
-            data.extend_from_slice(&self.data[i * image..(i + 1) * image]);
-        }
-        let [_, c, h, w] = self.shape;
-        Self {
-            shape: [indices.len(), c, h, w],
-            data,
-        }
-    }
-
-    /// Bytes that the codes of `[C, H, W]` take for each image.
-    pub fn bytes_per_image([c, h, w]: [usize; 3]) -> usize {
-        c.div_ceil(PER_CODE) * h * w
-    }
-
     /// `[N, C, H, W]`.
     pub fn shape(&self) -> [usize; 4] {
         self.shape
@@ -367,17 +335,6 @@ mod tests {
             assert_eq!(codes.unpack(), x);
             assert_eq!(Codes::zeros(shape).unpack(), vec![0.0; count]);
         }
-    }
-
-    #[test]
-    fn images_are_appended_and_selected() {
-        let x: Vec<f32> = (0..4 * 30).map(|i| (i * 7 % 3) as f32 - 1.0).collect();
-        let mut codes = Codes::pack(&x[..60], [2, 5, 2, 3]).unwrap();
-        codes.append(&Codes::pack(&x[60..], [2, 5, 2, 3]).unwrap());
-        assert_eq!(codes.unpack(), x);
-        let some = codes.select(&[3, 1, 3]).unpack();
-        assert_eq!(some, [&x[90..], &x[30..60], &x[90..]].concat());
-        assert_eq!(codes.data.len(), 4 * Codes::bytes_per_image([5, 2, 3]));
     }
 
     #[test]

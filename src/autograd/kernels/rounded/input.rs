@@ -163,7 +163,10 @@ impl Rounded<'_> {
                     let o = group * BYTES + i;
                     (o < g.filters).then(|| Plane {
                         x: self.plane(first + n, o),
-                        factor: factor * scale[o],
+                        // Not finite where all gradients of a large scale are 0.
+                        factor: Some(factor * scale[o])
+                            .filter(|f| f.is_finite())
+                            .unwrap_or(0.0),
                         seed: seed(first + n, o),
                     })
                 });

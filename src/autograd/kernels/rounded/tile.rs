@@ -9,11 +9,8 @@ use super::{avx2, avx512};
 pub(super) const ROWS: usize = 12;
 /// Sums of a row.
 pub(super) const LANES: usize = panel::LANES;
-/// Steps after which sums go back to memory, so that what the right gives stays in the first cache.
-const STEPS: usize = 256;
-
 /// Sums of a tile.
-pub(super) type Sums = [[i32; LANES]; ROWS];
+pub(super) type Sums = panel::Sums<i32, ROWS>;
 
 /// Which operand has signed bytes, from -127 on. Those of the other one are 0, 1 or 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,32 +70,12 @@ impl Instructions {
         right: &Panel<u32>,
         out: &mut [i32],
     ) {
-        let furthest = |v: Option<usize>| v.unwrap_or(0);
-        let last = furthest(rows.iter().copied().max())
-            .saturating_add(furthest(offsets.iter().map(|&o| o as usize).max()));
-        assert!(last.saturating_add(4) <= left.len(), "left operand");
-        assert_eq!(right.steps(), offsets.len(), "right operand");
-        let width = right.blocks().len() * LANES;
-        assert_eq!(out.len(), rows.len() * width, "sums");
-        let mut sums = Sums::default();
-        for (block, right) in right.blocks().enumerate() {
-            let parts = offsets.chunks(STEPS).zip(right.chunks(STEPS * LANES));
-            for (offsets, right) in parts {
-                let tiles = rows.chunks(ROWS).zip(out.chunks_mut(ROWS * width));
-                for (rows, out) in tiles {
-                    // What is missing in the last tile is computed like its first row.
-                    let bases = std::array::from_fn(|r| *rows.get(r).unwrap_or(&rows[0]));
-                    let lanes = block * LANES..(block + 1) * LANES;
-                    for (sums, out) in sums.iter_mut().zip(out.chunks_exact(width)) {
-                        sums.copy_from_slice(&out[lanes.clone()]);
-                    }
-                    self.tile(signed, (left, &bases, offsets), right, &mut sums);
-                    for (sums, out) in sums.iter().zip(out.chunks_exact_mut(width)) {
-                        out[lanes.clone()].copy_from_slice(sums);
-                    }
-                }
-            }
-        }
+        let last = panel::last(rows, offsets).saturating_add(4);
+        assert!(last <= left.len(), "left operand");
+        let operands = (rows, offsets);
+        panel::for_each_tile(operands, right, out, |rows, offsets, right, sums| {
+            self.tile(signed, (left, rows, offsets), right, sums);
+        });
     }
 
     /// One tile of some steps. Private: [`Instructions::add`] has checked that four bytes from every
