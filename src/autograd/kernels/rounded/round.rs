@@ -65,8 +65,7 @@ pub(super) fn round_four(
     );
     let four = a.x.iter().zip(b.x).zip(c.x.iter().zip(d.x));
     let each = words.iter_mut().zip(four).zip(0u32..);
-    let one = move |(((&a, &b), (&c, &d)), i): (((&f32, &f32), (&f32, &f32)), u32)| {
-        let x = [a, b, c, d];
+    let one = move |x: [f32; 4], i: u32| {
         let mut q = [0; 4];
         for k in 0..4 {
             q[k] = rounded(x[k], factors[k], (seeds[k], i));
@@ -78,8 +77,8 @@ pub(super) fn round_four(
     match sums {
         Some(sums) => wide(move || {
             let mut total = 0;
-            for (((word, four), i), to) in each.zip(sums) {
-                let (w, sum) = one((four, i));
+            for (((word, ((a, b), (c, d))), i), to) in each.zip(sums) {
+                let (w, sum) = one([*a, *b, *c, *d], i);
                 *word = w;
                 *to += sum;
                 total += sum;
@@ -88,8 +87,8 @@ pub(super) fn round_four(
         }),
         None => wide(move || {
             let mut total = 0;
-            for ((word, four), i) in each {
-                let (w, sum) = one((four, i));
+            for ((word, ((a, b), (c, d))), i) in each {
+                let (w, sum) = one([*a, *b, *c, *d], i);
                 *word = w;
                 total += sum;
             }
