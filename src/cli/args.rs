@@ -399,9 +399,10 @@ pub enum ScheduleName {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionName {
     /// Single precision
-    F32,
-    /// 8 bits, rounded up or down by chance so that sums are right on average: faster
     #[default]
+    F32,
+    /// 8 bits, rounded up or down by chance so that sums are right on average: faster,
+    /// somewhat noisier
     Int8,
 }
 

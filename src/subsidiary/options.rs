@@ -193,7 +193,7 @@ impl Options {
             main_lr: 1e-3,
             optimizer: MainOptimizer::Adam,
             decay: Decay::Cosine,
-            gradients: Precision::Int8,
+            gradients: Precision::F32,
             batch_size,
             cache_mb: 768,
             cache_disk_mb: 8192,
