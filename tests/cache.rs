@@ -89,6 +89,7 @@ fn a_folder_that_cannot_be_used_is_a_warning_and_changes_nothing() {
 fn a_disk_that_gets_full_is_a_warning_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("o.onnx");
+    let home = tempfile::tempdir().unwrap();
     let quick = quick(&network("vgg"), &out);
     let command = std::process::Command::new("sh")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -96,6 +97,9 @@ fn a_disk_that_gets_full_is_a_warning_and_changes_nothing() {
         .args(["-c", "ulimit -f 700 && exec \"$@\"", "sh"])
         .arg(quick.get_program())
         .args(quick.get_args())
+        // ONNX Runtime keeps a database in the user's cache, which grows beyond that limit.
+        .env("HOME", home.path())
+        .env("XDG_CACHE_HOME", home.path())
         .args(["--seed", "7", "--cache-dir"])
         .arg(dir.path())
         .args(DISK)
