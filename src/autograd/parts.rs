@@ -8,7 +8,6 @@ use rayon::prelude::*;
 
 use super::loss::Loss;
 use super::network::Network;
-use super::parallel::update;
 use super::trace::{Cut, Gradients, Mode, RunError};
 
 /// Elements at the cut that a part has about: a function of the sizes alone.
@@ -57,7 +56,9 @@ impl Network {
         let mut total = (0.0, Gradients::default());
         for (value, gradients) in parts {
             total.0 += value;
-            total.1.add_all(gradients);
+            for (p, grad) in gradients.by_param {
+                total.1.add(p, grad);
+            }
         }
         Ok(total)
     }
@@ -76,18 +77,5 @@ impl Network {
             })?;
         let loss = loss(logits);
         Ok((loss.value, self.backward(&trace, loss.grad)))
-    }
-}
-
-impl Gradients {
-    fn add_all(&mut self, other: Self) {
-        for (p, grad) in other.by_param {
-            match self.by_param.get_mut(&p) {
-                Some(sum) => update(sum, &grad, |a, b| a + b),
-                None => {
-                    self.by_param.insert(p, grad);
-                }
-            }
-        }
     }
 }

@@ -148,14 +148,17 @@ impl<'a> Chain<'a> {
         let measured: Vec<[f32; 2]> = by_channel(&mut out, planes)
             .into_par_iter()
             .enumerate()
-            .map_init(Vec::new, |scratch, (c, outs)| {
-                let measured = self.measured(x, planes, c, scratch);
-                let affine = self.affine(c, measured);
-                for (n, out) in outs.into_iter().enumerate() {
-                    self.emit(c, affine, x.plane(planes, n, c), out);
-                }
-                measured
-            })
+            .map_init(
+                || vec![0.0; planes.inner],
+                |scratch, (c, outs)| {
+                    let measured = self.measured(x, planes, c, scratch);
+                    let chain = (self.affine(c, measured), self.known(c));
+                    for (n, out) in outs.into_iter().enumerate() {
+                        self.emit(c, chain, x.plane(planes, n, c), out);
+                    }
+                    measured
+                },
+            )
             .collect();
         (array(shape, out), self.saved(measured, planes))
     }
@@ -181,15 +184,16 @@ impl<'a> Chain<'a> {
                     let channels = FOUR * g..(FOUR * (g + 1)).min(planes.channels);
                     let measured: Vec<_> = channels
                         .clone()
-                        .map(|c| self.measured_in(x, planes, c, scratch))
+                        .map(|c| self.measured(x, planes, c, scratch))
+                        .collect();
+                    let chains: Vec<_> = (channels.clone().zip(&measured))
+                        .map(|(c, &measured)| (self.affine(c, measured), self.known(c)))
                         .collect();
                     let mut fits = true;
                     for (n, out) in outs.into_iter().enumerate() {
-                        let each = channels.clone().zip(&measured);
-                        for ((c, &measured), plane) in each.zip(four.chunks_exact_mut(planes.inner))
-                        {
-                            let affine = self.affine(c, measured);
-                            self.emit(c, affine, x.plane(planes, n, c), plane);
+                        let each = channels.clone().zip(&chains);
+                        for ((c, &chain), plane) in each.zip(four.chunks_exact_mut(planes.inner)) {
+                            self.emit(c, chain, x.plane(planes, n, c), plane);
                         }
                         fits &= Codes::code_planes(four, out);
                     }
@@ -220,8 +224,14 @@ impl<'a> Chain<'a> {
     }
 
     /// The output for some elements of a channel.
-    fn emit(&self, c: usize, affine: Option<Affine>, x: Plane<'_>, out: &mut [f32]) {
-        if let (Some(norm), Some(known)) = (affine, self.known(c)) {
+    fn emit(
+        &self,
+        c: usize,
+        (affine, known): (Option<Affine>, Option<KnownChain>),
+        x: Plane<'_>,
+        out: &mut [f32],
+    ) {
+        if let (Some(norm), Some(known)) = (affine, known) {
             return known.visit(x, Forward { norm, out });
         }
         x.load(out);
@@ -233,24 +243,7 @@ impl<'a> Chain<'a> {
     }
 
     /// Mean and variance that a channel is normalised by.
-    fn measured(
-        &self,
-        x: Source<'_>,
-        planes: Planes,
-        c: usize,
-        scratch: &mut Vec<f32>,
-    ) -> [f32; 2] {
-        scratch.resize(planes.inner, 0.0);
-        self.measured_in(x, planes, c, scratch)
-    }
-
-    fn measured_in(
-        &self,
-        x: Source<'_>,
-        planes: Planes,
-        c: usize,
-        scratch: &mut [f32],
-    ) -> [f32; 2] {
+    fn measured(&self, x: Source<'_>, planes: Planes, c: usize, scratch: &mut [f32]) -> [f32; 2] {
         let Some(norm) = &self.norm else {
             return [0.0; 2];
         };

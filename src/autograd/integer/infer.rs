@@ -66,7 +66,7 @@ pub struct Inference<'n> {
     /// The same of convolutions in single precision.
     floats: Vec<OnceLock<Option<ReadyFloat>>>,
     weights: Vec<OnceLock<ArrayD<f32>>>,
-    /// For each value the steps of the network that read it.
+    /// See [`Network::readers`].
     readers: Vec<Vec<usize>>,
     last_read: Vec<Option<usize>>,
 }
@@ -97,20 +97,12 @@ impl<'n> Inference<'n> {
     /// The steps of `network` before `end`.
     pub fn new(network: Cow<'n, Network>, end: StepId) -> Self {
         let end = StepId(end.0.min(network.steps.len()));
-        let mut readers = vec![Vec::new(); network.value_count];
-        for (i, step) in network.steps.iter().enumerate() {
-            for input in &step.inputs {
-                if let Input::Value(v) = input {
-                    readers[v.0].push(i);
-                }
-            }
-        }
         Self {
             end,
             ready: network.steps.iter().map(|_| OnceLock::new()).collect(),
             floats: network.steps.iter().map(|_| OnceLock::new()).collect(),
             weights: network.binary.iter().map(|_| OnceLock::new()).collect(),
-            readers,
+            readers: network.readers(),
             last_read: network.last_reads(end),
             network,
         }

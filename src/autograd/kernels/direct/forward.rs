@@ -10,7 +10,7 @@ use super::super::packed::{Codes, Windows};
 use super::super::panel::{LANES, Panel};
 use super::super::transpose::transpose;
 use super::tile::Instructions;
-use super::{Scratch, channels_last, images, panel_of, places, usable};
+use super::{Scratch, channels_last, images, places, usable, weight_panel};
 use crate::autograd::parallel::wide;
 
 /// A layer's weights as its output reads them.
@@ -50,9 +50,11 @@ impl OutputWeights {
         }
         let (c, o, taps) = (g.channels, g.filters, g.kernel[0] * g.kernel[1]);
         assert_eq!(weight.len(), c * o * taps, "weight size");
-        let panel = panel_of(taps * c, o, |step, o| (o * c + step % c) * taps + step / c);
+        let panel = weight_panel(weight, [taps * c, o], |step, o| {
+            (o * c + step % c) * taps + step / c
+        });
         Some(Self {
-            panel: panel.of(weight),
+            panel,
             sizes: [c, o, g.kernel[0], g.kernel[1]],
         })
     }

@@ -128,11 +128,11 @@ impl InputWeights {
         }
         let (c, o, taps) = (g.channels, g.filters, g.kernel[0] * g.kernel[1]);
         assert_eq!(weight.len(), c * o * taps, "weight size");
-        let panel = panel_of(taps * o, c, |step, c_| {
+        let panel = weight_panel(weight, [taps * o, c], |step, c_| {
             (step % o * c + c_) * taps + step / o
         });
         Some(Self {
-            panel: panel.of(weight),
+            panel,
             sizes: [c, o, g.kernel[0], g.kernel[1]],
         })
     }
@@ -179,37 +179,21 @@ impl InputWeights {
     }
 }
 
-/// A panel `[steps, lanes]` of a weight, and where in it each number lies.
-struct WeightPanel<F> {
-    steps: usize,
-    lanes: usize,
-    place: F,
-}
-
-fn panel_of<F: Fn(usize, usize) -> usize + Sync>(
-    steps: usize,
-    lanes: usize,
-    place: F,
-) -> WeightPanel<F> {
-    WeightPanel {
-        steps,
-        lanes,
-        place,
-    }
-}
-
-impl<F: Fn(usize, usize) -> usize + Sync> WeightPanel<F> {
-    fn of(&self, weight: &[f32]) -> Panel<f32> {
-        let mut panel = Panel::default();
-        panel.resize(self.steps, self.lanes);
-        let blocks: Vec<&mut [f32]> = panel.blocks_mut().collect();
-        blocks.into_par_iter().enumerate().for_each(|(b, to)| {
-            for (step, to) in to.chunks_exact_mut(LANES).enumerate() {
-                for (lane, to) in (b * LANES..self.lanes).zip(to) {
-                    *to = weight[(self.place)(step, lane)];
-                }
+/// A weight as a panel `[steps, lanes]`; `place(step, lane)` says where in it each number lies.
+fn weight_panel(
+    weight: &[f32],
+    [steps, lanes]: [usize; 2],
+    place: impl Fn(usize, usize) -> usize + Sync,
+) -> Panel<f32> {
+    let mut panel = Panel::default();
+    panel.resize(steps, lanes);
+    let blocks: Vec<&mut [f32]> = panel.blocks_mut().collect();
+    blocks.into_par_iter().enumerate().for_each(|(b, to)| {
+        for (step, to) in to.chunks_exact_mut(LANES).enumerate() {
+            for (lane, to) in (b * LANES..lanes).zip(to) {
+                *to = weight[place(step, lane)];
             }
-        });
-        panel
-    }
+        }
+    });
+    panel
 }
