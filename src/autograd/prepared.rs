@@ -7,6 +7,7 @@ use ndarray::ArrayD;
 use super::binary::BinaryId;
 use super::integer::{IntegerForm, IntegerLayer};
 use super::kernels::rounded::SignBytes;
+use super::kernels::tables::InputSigns;
 use super::kernels::{ConvGeometry, InputWeights};
 use super::network::{Network, StepId};
 use super::once::once;
@@ -23,6 +24,7 @@ pub struct Prepared {
     layers: Vec<OnceLock<Option<IntegerLayer>>>,
     inputs: Vec<OnceLock<Option<InputWeights>>>,
     signs: Vec<OnceLock<SignBytes>>,
+    tables: Vec<OnceLock<Option<InputSigns<f32>>>>,
 }
 
 fn empty<T>(count: usize) -> Vec<OnceLock<T>> {
@@ -39,6 +41,7 @@ impl Network {
             layers: empty(steps),
             inputs: empty(steps),
             signs: empty(weights),
+            tables: empty(steps),
         }
     }
 }
@@ -75,6 +78,22 @@ impl Prepared {
     ) -> Option<&InputWeights> {
         let weights = || InputWeights::new(g, slice(self.effective(network, id)));
         once(&self.inputs[at.0], weights).as_ref()
+    }
+
+    /// The signs of a convolution's weights for gradients in single precision. `None` if tables of sums
+    /// are not worth it, or a weight is 0.
+    pub(super) fn tables(
+        &self,
+        network: &Network,
+        (at, id): (StepId, BinaryId),
+        g: &ConvGeometry,
+    ) -> Option<&InputSigns<f32>> {
+        once(&self.tables[at.0], || {
+            let zero = network.binary[id.0].zero;
+            let signs = map(network.latent(id), |w| sign(w, zero));
+            InputSigns::new(g, slice(&signs))
+        })
+        .as_ref()
     }
 
     /// The signs of a convolution's weights for rounded gradients.

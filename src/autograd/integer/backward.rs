@@ -131,6 +131,11 @@ impl Layer<'_> {
         let grad_x = self.record.wanted[0].then(|| {
             let (network, prepared) = (self.network, &self.trace.prepared);
             let mut out = buffer(self.shape(0).iter().product());
+            if let Some(signs) = prepared.tables(network, (self.at, self.id), g) {
+                let scale = prepared.scales(network, self.id);
+                signs.single(g, slice(self.grad), scale, &mut out);
+                return array(self.shape(0), out);
+            }
             match prepared.input(network, (self.at, self.id), g) {
                 Some(weights) => weights.gradient(g, slice(self.grad), &mut out),
                 None => {

@@ -11,10 +11,14 @@ mod matmul;
 pub mod packed;
 mod panel;
 pub mod rounded;
+pub mod tables;
+#[cfg(test)]
+mod testing;
 mod transpose;
 
 pub use conv::{ConvGeometry, conv_backward_input, conv_backward_weight, conv_forward};
-pub use direct::{FloatThresholds, InputWeights, OutputWeights, binary_weight};
+pub use direct::{FloatThresholds, InputWeights, OutputWeights};
+pub use tables::binary_weight;
 pub use matmul::{Matrix, gemm, par_gemm};
 
 /// The input of a binary layer, `[N, C, H, W]`.

@@ -242,6 +242,17 @@ impl Codes {
         x
     }
 
+    /// The four activations that a code, halved, stands for.
+    pub(in crate::autograd::kernels) const fn values(half: usize) -> [i8; PER_CODE] {
+        activations(2 * half)
+    }
+
+    /// The codes of one image, `[H, W, ⌈C/4⌉]`.
+    pub(in crate::autograd::kernels) fn codes_of(&self, image: usize) -> &[u8] {
+        let size = self.image();
+        &self.data[image * size..(image + 1) * size]
+    }
+
     /// `[N, C, H, W]`.
     pub fn shape(&self) -> [usize; 4] {
         self.shape

@@ -1,0 +1,70 @@
+//! What tables hold.
+
+/// A number of a table: single precision, or an integer of 16 bits.
+pub trait Entry: Copy + Default + Send + Sync + std::fmt::Debug + 'static {
+    /// Numbers of two vectors of 32 bytes, which are looked up together.
+    const LANES: usize;
+    /// What so many sums of four add up to fits.
+    const TERMS: usize;
+
+    /// The sum.
+    fn plus(self, other: Self) -> Self;
+    /// The difference.
+    fn minus(self, other: Self) -> Self;
+    /// As a float.
+    fn float(self) -> f32;
+}
+
+impl Entry for f32 {
+    const LANES: usize = 16;
+    const TERMS: usize = usize::MAX;
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        self - other
+    }
+
+    #[inline(always)]
+    fn float(self) -> f32 {
+        self
+    }
+}
+
+/// Of numbers of at most 127.
+impl Entry for i16 {
+    const LANES: usize = 32;
+    const TERMS: usize = i16::MAX as usize / (127 * super::JOINED);
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        self.wrapping_sub(other)
+    }
+
+    #[inline(always)]
+    fn float(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+/// The sums of `a`, `b`, `c` and `d` with the signs that the bits of the index say, the lowest that of
+/// `a`: one is plus.
+#[inline(always)]
+pub(super) fn sums<E: Entry>([a, b, c, d]: [E; super::JOINED]) -> [E; super::SUMS] {
+    let nothing = E::default();
+    let pairs = |a: E, b: E| {
+        let (sum, difference) = (a.plus(b), a.minus(b));
+        [nothing.minus(sum), difference, nothing.minus(difference), sum]
+    };
+    let (low, high) = (pairs(a, b), pairs(c, d));
+    std::array::from_fn(|nibble| low[nibble & 3].plus(high[nibble >> 2]))
+}

@@ -1,0 +1,347 @@
+//! The gradient with respect to a convolution's input: a table for each four filters.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::ConvGeometry;
+use super::entry::Entry;
+use super::instructions::{Instructions, PlaneTerms, ROWS};
+use super::layout::{Layout, Tap};
+use super::{JOINED, SUMS};
+use crate::autograd::parallel::wide;
+
+/// Fewer sums of each four numbers are not worth a table.
+const LEAST_USES: usize = 24;
+
+/// The output's gradient of some images, in fours of filters.
+pub(in super::super) trait Gradient: Sync {
+    /// What tables of it hold.
+    type Entry: Entry;
+    /// The images `first..first + count` on their own.
+    type Block;
+
+    fn block(&self, images: Range<usize>) -> Self::Block;
+
+    /// Writes the numbers of image `n` of the block from `start` on in the planes of the filters of
+    /// `group`, with their scales. Where there are fewer than four filters, the others' are 0.
+    fn read(&self, block: &Self::Block, n: usize, group: usize, start: usize, to: [&mut [Self::Entry]; JOINED]);
+
+    /// What one stands for.
+    fn unit(&self, block: &Self::Block, n: usize) -> f32;
+}
+
+/// The signs of a layer's weights as the gradient of its input reads them.
+#[derive(Debug)]
+pub struct InputSigns<E> {
+    layout: Layout,
+    /// For each block of filters and each phase `[⌈C/4⌉, terms, 4]`.
+    offsets: Vec<u32>,
+    /// Where those of each block and phase lie.
+    parts: Vec<Range<usize>>,
+    furthest: u32,
+    sizes: [usize; 2],
+    instructions: Instructions,
+    entry: PhantomData<E>,
+}
+
+impl<E: Entry> InputSigns<E> {
+    /// Of `weight` `[O, C, kH, kW]`; `None` if one is 0, or tables are not worth it.
+    ///
+    /// # Panics
+    /// If there are not as many as the geometry says.
+    pub fn new(g: &ConvGeometry, weight: &[f32]) -> Option<Self> {
+        let taps = g.kernel[0] * g.kernel[1];
+        let worth = g.channels * taps >= LEAST_USES * g.stride[0] * g.stride[1];
+        match worth && weight.iter().fold(true, |all, &w| all & ((w > 0.0) | (w < 0.0))) {
+            true => Self::of(g, weight),
+            false => None,
+        }
+    }
+
+    /// [`Self::new`], worth it or not.
+    pub(super) fn of(g: &ConvGeometry, weight: &[f32]) -> Option<Self> {
+        let layout = Layout::new::<E>(g)?;
+        let (c, o, taps) = (g.channels, g.filters, g.kernel[0] * g.kernel[1]);
+        assert_eq!(weight.len(), c * o * taps, "weights");
+        let table = layout.table::<E>();
+        u32::try_from(table).ok()?;
+        let fours = c.div_ceil(ROWS);
+        let groups = o.div_ceil(JOINED);
+        let (mut parts, mut jobs, mut end) = (Vec::new(), Vec::new(), 0);
+        for first in (0..groups).step_by(layout.groups) {
+            let block = first..(first + layout.groups).min(groups);
+            for phase in &layout.phases {
+                let size = fours * block.len() * phase.taps.len() * ROWS;
+                parts.push(end..end + size);
+                jobs.push((block.clone(), &phase.taps[..], size));
+                end += size;
+            }
+        }
+        let mut offsets = vec![0u32; end];
+        let mut rest = &mut offsets[..];
+        let mut tasks = Vec::with_capacity(jobs.len());
+        for (block, taps, size) in jobs {
+            let (part, others) = rest.split_at_mut(size);
+            rest = others;
+            tasks.push((block, taps, part));
+        }
+        let sizes = [o, c];
+        tasks.into_par_iter().for_each(|(block, phase, to)| {
+            fill(&layout, weight, (sizes, taps), (block, phase), to);
+        });
+        let furthest = offsets.par_iter().copied().max().unwrap_or(0);
+        Some(Self {
+            layout,
+            offsets,
+            parts,
+            furthest,
+            sizes,
+            instructions: Instructions::detect(),
+            entry: PhantomData,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn with(mut self, instructions: Instructions) -> Self {
+        self.instructions = instructions;
+        self
+    }
+
+    /// The gradient of the input, `[N, C, H, W]`.
+    ///
+    /// # Panics
+    /// If it has another size than the geometry says, or the signs are of another one.
+    pub(in super::super) fn gradient<G: Gradient<Entry = E>>(&self, g: &ConvGeometry, grad: &G, out: &mut [f32]) {
+        let image = g.channels * g.height * g.width;
+        assert_eq!(self.sizes, [g.filters, g.channels], "signs");
+        assert_eq!(out.len(), g.batch * image, "gradient of the input");
+        let images = self.layout.images;
+        out.par_chunks_mut(images * image)
+            .enumerate()
+            .for_each_init(Scratch::default, |scratch, (i, out)| {
+                let count = out.len() / image;
+                let block = grad.block(i * images..i * images + count);
+                let [height, width] = self.layout.size;
+                for y in (0..height).step_by(self.layout.tile[0]) {
+                    for x in (0..width).step_by(self.layout.tile[1]) {
+                        self.tile((grad, &block, count), [y, x], scratch, out);
+                    }
+                }
+            });
+    }
+
+    fn tile<G: Gradient<Entry = E>>(
+        &self,
+        (grad, block, count): (&G, &G::Block, usize),
+        at: [usize; 2],
+        scratch: &mut Scratch<E>,
+        out: &mut [f32],
+    ) {
+        let layout = &self.layout;
+        let [filters, channels] = self.sizes;
+        let groups = filters.div_ceil(JOINED);
+        let size = channels.next_multiple_of(ROWS) * layout.starts.len() * E::LANES / 2;
+        scratch.sums.resize(layout.phases.len() * size, 0.0);
+        scratch.table.resize(layout.table::<E>(), E::default());
+        scratch.planes.resize(JOINED * layout.plane(), E::default());
+        let mut parts = self.parts.iter();
+        for first in (0..groups).step_by(layout.groups) {
+            let some = first..(first + layout.groups).min(groups);
+            wide(
+                #[inline(always)]
+                || self.tables((grad, block, count), at, some.clone(), scratch),
+            );
+            let sums = scratch.sums.chunks_exact_mut(size);
+            for ((phase, sums), part) in layout.phases.iter().zip(sums).zip(&mut parts) {
+                let terms = PlaneTerms {
+                    offsets: &self.offsets[part.clone()],
+                    furthest: self.furthest,
+                    terms: some.len() * phase.taps.len(),
+                    starts: &layout.starts,
+                };
+                self.instructions.planes(&scratch.table, &terms, first == 0, sums);
+            }
+        }
+        let units: Vec<f32> = (0..count).map(|n| grad.unit(block, n)).collect();
+        wide(
+            #[inline(always)]
+            || self.write(&scratch.sums, size, at, &units, out),
+        );
+    }
+
+    /// The tables of some fours of filters.
+    #[inline(always)]
+    fn tables<G: Gradient<Entry = E>>(
+        &self,
+        (grad, block, count): (&G, &G::Block, usize),
+        at: [usize; 2],
+        groups: Range<usize>,
+        Scratch { table, planes, .. }: &mut Scratch<E>,
+    ) {
+        let layout = &self.layout;
+        let plane = layout.plane();
+        let mut tables = table.chunks_exact_mut(SUMS * plane);
+        for group in groups {
+            for &copy in &layout.copies {
+                let Some(table) = tables.next() else {
+                    return;
+                };
+                planes.fill(E::default());
+                let (a, rest) = planes.split_at_mut(plane);
+                let (b, rest) = rest.split_at_mut(plane);
+                let (c, d) = rest.split_at_mut(plane);
+                let four = [a, b, c, d];
+                read_planes(layout, (grad, block, count), at, (group, copy), four);
+                let (a, rest) = planes.split_at(plane);
+                let (b, rest) = rest.split_at(plane);
+                let (c, d) = rest.split_at(plane);
+                self.instructions.combine([a, b, c, d], table);
+            }
+        }
+    }
+
+    /// Brings a tile's sums to where they belong.
+    #[inline(always)]
+    fn write(&self, sums: &[f32], size: usize, [y0, x0]: [usize; 2], units: &[f32], out: &mut [f32]) {
+        let layout = &self.layout;
+        let ([height, width], [sy, sx]) = (layout.to, layout.stride);
+        let plane = height * width;
+        for (phase, sums) in layout.phases.iter().zip(sums.chunks_exact(size)) {
+            let [y, x] = phase.at;
+            let rows = layout.tile[0].min(height.saturating_sub(y).div_ceil(sy).saturating_sub(y0));
+            let columns = layout.tile[1].min(width.saturating_sub(x).div_ceil(sx).saturating_sub(x0));
+            for (n, &unit) in units.iter().enumerate() {
+                for c in 0..self.sizes[1] {
+                    let out = &mut out[(n * self.sizes[1] + c) * plane..][..plane];
+                    let sums = &sums[c * (size / self.sizes[1].next_multiple_of(ROWS)) + n * layout.pitch[1]..];
+                    for r in 0..rows {
+                        let from = &sums[r * layout.pitch[0]..][..columns];
+                        let to = &mut out[((y0 + r) * sy + y) * width + x0 * sx + x..];
+                        if sx == 1 {
+                            to.iter_mut().zip(from).for_each(|(to, v)| *to = v * unit);
+                        } else {
+                            let to = to.iter_mut().step_by(sx);
+                            to.zip(from).for_each(|(to, v)| *to = v * unit);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a task works with.
+#[derive(Default)]
+struct Scratch<E> {
+    table: Vec<E>,
+    planes: Vec<E>,
+    sums: Vec<f32>,
+}
+
+/// Four filters' gradients as the tile at that place reads them, with zeros where there are none.
+#[inline(always)]
+fn read_planes<G: Gradient>(
+    layout: &Layout,
+    (grad, block, count): (&G, &G::Block, usize),
+    [y0, x0]: [usize; 2],
+    (group, copy): (usize, isize),
+    [a, b, c, d]: [&mut [G::Entry]; JOINED],
+) {
+    let [height, width] = layout.from;
+    let left = x0 as isize + copy;
+    let skip = left.min(0).unsigned_abs();
+    let columns = (width as isize - left).clamp(0, layout.cell as isize) as usize;
+    if skip >= columns {
+        return;
+    }
+    for r in 0..layout.table_rows {
+        let y = (y0 + r) as isize + layout.top;
+        if y < 0 || y >= height as isize {
+            continue;
+        }
+        let start = (y * width as isize + left + skip as isize) as usize;
+        for n in 0..count {
+            let at = r * layout.row + n * layout.cell;
+            let range = at + skip..at + columns;
+            let four = [&mut a[range.clone()], &mut b[range.clone()], &mut c[range.clone()], &mut d[range]];
+            grad.read(block, n, group, start, four);
+        }
+    }
+}
+
+/// The offsets of some filters and a phase, `[⌈C/4⌉, filters/4 · taps, 4]`.
+fn fill(
+    layout: &Layout,
+    weight: &[f32],
+    ([filters, channels], taps): ([usize; 2], usize),
+    (groups, phase): (Range<usize>, &[Tap]),
+    to: &mut [u32],
+) {
+    let (plane, terms) = (layout.plane(), groups.len() * phase.len());
+    for (i, group) in groups.enumerate() {
+        let four: [&[f32]; JOINED] = std::array::from_fn(|k| {
+            let o = (group * JOINED + k).min(filters - 1);
+            &weight[o * channels * taps..][..channels * taps]
+        });
+        for (t, tap) in phase.iter().enumerate() {
+            let table = (i * layout.copies.len() + tap.copy) * SUMS;
+            for c in 0..channels {
+                let at = c * taps + tap.position;
+                let bit = |k: usize| usize::from(four[k][at] >= 0.0) << k;
+                let nibble = bit(0) | bit(1) | bit(2) | bit(3);
+                let offset = (table + nibble) * plane + tap.offset;
+                to[(c / ROWS * terms + i * phase.len() + t) * ROWS + c % ROWS] = offset as u32;
+            }
+        }
+    }
+}
+
+/// Gradients in single precision, each filter's times its scale.
+#[derive(Debug)]
+pub struct Scaled<'a> {
+    g: ConvGeometry,
+    grad: &'a [f32],
+    scale: &'a [f32],
+}
+
+impl<'a> Scaled<'a> {
+    /// Of `grad` `[N, O, OH, OW]` and `scale` `[O]`.
+    ///
+    /// # Panics
+    /// If one has another size than the geometry says.
+    pub fn new(g: &ConvGeometry, grad: &'a [f32], scale: &'a [f32]) -> Self {
+        assert_eq!(grad.len(), g.batch * g.filters * g.out_plane(), "gradient of the output");
+        assert_eq!(scale.len(), g.filters, "scales");
+        Self { g: *g, grad, scale }
+    }
+}
+
+impl Gradient for Scaled<'_> {
+    type Entry = f32;
+    type Block = usize;
+
+    fn block(&self, images: Range<usize>) -> usize {
+        images.start
+    }
+
+    #[inline(always)]
+    fn read(&self, first: &usize, n: usize, group: usize, start: usize, to: [&mut [f32]; JOINED]) {
+        let plane = self.g.out_plane();
+        let filters = group * JOINED..self.g.filters;
+        for (o, to) in filters.zip(to) {
+            let from = &self.grad[((first + n) * self.g.filters + o) * plane + start..][..to.len()];
+            let scale = self.scale[o];
+            let ((to, rest), (from, others)) = (to.as_chunks_mut::<8>(), from.as_chunks::<8>());
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = from.map(|x| x * scale);
+            }
+            rest.iter_mut().zip(others).for_each(|(to, x)| *to = x * scale);
+        }
+    }
+
+    fn unit(&self, _: &usize, _: usize) -> f32 {
+        1.0
+    }
+}

@@ -1,0 +1,52 @@
+//! Gradients of convolutions with weights of ±1 and activations in {-1, 0, +1}, without products.
+//!
+//! Of four numbers there are sixteen sums with signs. A table of them, made once, is looked up for
+//! every channel, filter and kernel position that joins those four: one addition instead of four
+//! products. For the gradient of the input the four are filters, for that of the weights images.
+//! What is looked up is a whole vector: of pixels there, of filters here.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod entry;
+mod input;
+mod instructions;
+mod layout;
+mod portable;
+mod signs;
+#[cfg(test)]
+mod tests;
+mod weight;
+
+use super::packed::Codes;
+use super::{ConvGeometry, direct};
+use input::Scaled;
+use weight::Single;
+
+pub use entry::Entry;
+pub use input::InputSigns;
+
+/// Numbers that share a table.
+const JOINED: usize = 4;
+/// Sums of so many numbers with signs.
+const SUMS: usize = 1 << JOINED;
+
+impl InputSigns<f32> {
+    /// The gradient of the input, `[N, C, H, W]`, from that of the output, `[N, O, OH, OW]`, for a layer
+    /// with weights `scale · sign`; `scale` `[O]`.
+    ///
+    /// # Panics
+    /// If a slice has another size than the geometry says, or the signs are of another one.
+    pub fn single(&self, g: &ConvGeometry, grad: &[f32], scale: &[f32], grad_x: &mut [f32]) {
+        self.gradient(g, &Scaled::new(g, grad, scale), grad_x);
+    }
+}
+
+/// The gradient of a binary layer's weights, `[O, C, kH, kW]`, from its activations and the gradient
+/// of its output; false, and nothing done, if the geometry has another path.
+///
+/// # Panics
+/// If a size is not what the geometry says.
+pub fn binary_weight(g: &ConvGeometry, x: &Codes, grad: &[f32], grad_weight: &mut [f32]) -> bool {
+    weight::gradient(g, x, &Single::new(g, grad), grad_weight)
+        || direct::binary_weight(g, x, grad, grad_weight)
+}

@@ -1,0 +1,153 @@
+//! The signs of activations as the gradient of the weights reads them: those of four images are the
+//! index of a sum.
+
+use rayon::prelude::*;
+
+use super::super::grid::Grid;
+use super::super::packed::Codes;
+use super::instructions::{BYTES, ROWS};
+use super::{JOINED, SUMS};
+use crate::autograd::memory::{buffer, recycle};
+
+/// Where the sums of four images lie in a table, in bytes, `[⌈N/4⌉, grid, C rounded up to whole fours]`:
+/// for each nibble of signs, and behind them nothing, where all four are 0.
+#[derive(Debug)]
+pub(super) struct Indices {
+    offsets: Vec<u16>,
+}
+
+/// What a table has for four zeros.
+const NOTHING: u16 = (SUMS * BYTES) as u16;
+
+/// Activations of four images.
+#[derive(Debug)]
+pub struct Signs {
+    /// Of activations without zeros but where all four images have them; else, twice as many, of
+    /// those with zeros as plus one and as minus one, whose mean it is.
+    parts: Vec<Indices>,
+}
+
+/// For each code of four channels a byte for each, 1 where the activation is positive; and where it is
+/// not negative.
+static POSITIVE: [[u32; 2]; 81] = {
+    let mut all = [[0; 2]; 81];
+    let mut code = 0;
+    while code < 81 {
+        let values = Codes::values(code);
+        let mut c = 0;
+        while c < Codes::CHANNELS {
+            all[code][0] |= (values[c] > 0) as u32 * (1 << (8 * c));
+            all[code][1] |= (values[c] >= 0) as u32 * (1 << (8 * c));
+            c += 1;
+        }
+        code += 1;
+    }
+    all
+};
+
+impl Indices {
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    pub fn at(&self, i: usize) -> usize {
+        usize::from(self.offsets[i])
+    }
+
+    /// Each is the offset of an entry of a table.
+    pub fn offsets(&self) -> &[u16] {
+        &self.offsets
+    }
+
+    fn write(
+        x: &Codes,
+        grid: Grid,
+        index: impl Fn([u32; 2]) -> Option<[u16; ROWS]> + Sync,
+    ) -> Option<Self> {
+        let [n, c, h, w] = x.shape();
+        let groups = c.div_ceil(Codes::CHANNELS);
+        let line = groups * ROWS;
+        let size = grid.area() * line;
+        let mut offsets = buffer::<u16>(n.div_ceil(JOINED) * size);
+        let is_padded = grid.area() != h * w;
+        let written = offsets
+            .par_chunks_mut(size.max(1))
+            .enumerate()
+            .map(|(i, to)| {
+                if is_padded {
+                    to.fill(NOTHING);
+                }
+                // Images that are missing have no gradient either.
+                let four: [&[u8]; JOINED] = std::array::from_fn(|k| {
+                    let at = i * JOINED + k;
+                    x.codes_of(if at < n { at } else { i * JOINED })
+                });
+                for y in 0..h {
+                    let at = ((grid.top + y) * grid.width + grid.left) * line;
+                    let to = &mut to[at..at + w * line];
+                    let [a, b, c, d] = four.map(|codes| &codes[y * w * groups..][..w * groups]);
+                    let codes = a.iter().zip(b).zip(c.iter().zip(d));
+                    for (to, ((a, b), (c, d))) in to.as_chunks_mut::<ROWS>().0.iter_mut().zip(codes) {
+                        let words = [*a, *b, *c, *d].map(|code| POSITIVE[usize::from(code) / 2]);
+                        let both = [0, 1].map(|i| {
+                            words[0][i] | words[1][i] << 1 | words[2][i] << 2 | words[3][i] << 3
+                        });
+                        *to = index(both)?;
+                    }
+                }
+                Some(())
+            })
+            .reduce(|| Some(()), |a, b| a.and(b));
+        match written {
+            Some(()) => Some(Self { offsets }),
+            None => {
+                recycle(offsets);
+                None
+            }
+        }
+    }
+}
+
+/// For each channel the place of the sum with those signs.
+fn places(nibbles: u32) -> [u16; ROWS] {
+    nibbles.to_le_bytes().map(|nibble| u16::from(nibble) * BYTES as u16)
+}
+
+impl Signs {
+    /// Of the activations of a layer, padded as the grid says.
+    pub(super) fn new(x: &Codes, grid: Grid) -> Self {
+        let simple = Indices::write(x, grid, |[positive, other]| {
+            if positive == other {
+                return Some(places(positive));
+            }
+            let mut all = [0; ROWS];
+            let each = positive.to_le_bytes().into_iter().zip(other.to_le_bytes());
+            for (to, nibbles) in all.iter_mut().zip(each) {
+                *to = match nibbles {
+                    (a, b) if a == b => u16::from(a) * BYTES as u16,
+                    (0, 15) => NOTHING,
+                    _ => return None,
+                };
+            }
+            Some(all)
+        });
+        let parts = match simple {
+            Some(simple) => vec![simple],
+            None => [0, 1]
+                .into_iter()
+                .filter_map(|i| Indices::write(x, grid, |both| Some(places(both[i]))))
+                .collect(),
+        };
+        Self { parts }
+    }
+
+    pub(super) fn parts(&self) -> &[Indices] {
+        &self.parts
+    }
+}
+
+impl Drop for Indices {
+    fn drop(&mut self) {
+        recycle(std::mem::take(&mut self.offsets));
+    }
+}
