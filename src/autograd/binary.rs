@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::batch_norm::Folded;
 use super::network::Network;
 use super::ops::sign;
-use super::parallel::{Planes, array, slice, wide};
+use super::parallel::{Planes, array, map, slice, wide};
 use super::param::{Origin, ParamId};
 
 /// Index of a binary weight in [`Network::binary`].
@@ -127,6 +127,13 @@ impl Network {
                 })
                 .collect(),
         }
+    }
+
+    /// `sign(latent)`, in the layout of the layer's weight.
+    pub(super) fn signs(&self, id: BinaryId) -> Vec<f32> {
+        let b = &self.binary[id.0];
+        let signs = map(&self.params[b.latent.0].value, |w| sign(w, b.zero));
+        signs.into_raw_vec_and_offset().0
     }
 
     /// `sign(latent) · α`, in the layout of the layer's weight.

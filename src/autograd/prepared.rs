@@ -6,13 +6,11 @@ use ndarray::ArrayD;
 
 use super::binary::BinaryId;
 use super::integer::{IntegerForm, IntegerLayer};
-use super::kernels::rounded::SignBytes;
 use super::kernels::tables::InputSigns;
 use super::kernels::{ConvGeometry, InputWeights};
 use super::network::{Network, StepId};
 use super::once::once;
-use super::ops::sign;
-use super::parallel::{map, slice};
+use super::parallel::slice;
 
 /// A network's binary weights in the forms that kernels read, each made when it is first asked for.
 /// They are those of the network as it is then: where weights change, or steps are inserted, others
@@ -23,8 +21,8 @@ pub struct Prepared {
     scales: Vec<OnceLock<Vec<f32>>>,
     layers: Vec<OnceLock<Option<IntegerLayer>>>,
     inputs: Vec<OnceLock<Option<InputWeights>>>,
-    signs: Vec<OnceLock<SignBytes>>,
-    tables: Vec<OnceLock<Option<InputSigns<f32>>>>,
+    signs: Vec<OnceLock<Option<InputSigns<f32>>>>,
+    rounded_signs: Vec<OnceLock<Option<InputSigns<i16>>>>,
 }
 
 fn empty<T>(count: usize) -> Vec<OnceLock<T>> {
@@ -40,8 +38,8 @@ impl Network {
             scales: empty(weights),
             layers: empty(steps),
             inputs: empty(steps),
-            signs: empty(weights),
-            tables: empty(steps),
+            signs: empty(steps),
+            rounded_signs: empty(steps),
         }
     }
 }
@@ -82,26 +80,23 @@ impl Prepared {
 
     /// The signs of a convolution's weights for gradients in single precision. `None` if tables of sums
     /// are not worth it, or a weight is 0.
-    pub(super) fn tables(
+    pub(super) fn signs(
         &self,
         network: &Network,
         (at, id): (StepId, BinaryId),
         g: &ConvGeometry,
     ) -> Option<&InputSigns<f32>> {
-        once(&self.tables[at.0], || {
-            let zero = network.binary[id.0].zero;
-            let signs = map(network.latent(id), |w| sign(w, zero));
-            InputSigns::new(g, slice(&signs))
-        })
-        .as_ref()
+        once(&self.signs[at.0], || InputSigns::new(g, &network.signs(id))).as_ref()
     }
 
-    /// The signs of a convolution's weights for rounded gradients.
-    pub(super) fn signs(&self, network: &Network, id: BinaryId, g: &ConvGeometry) -> &SignBytes {
-        once(&self.signs[id.0], || {
-            let zero = network.binary[id.0].zero;
-            let signs = map(network.latent(id), |w| sign(w, zero));
-            SignBytes::new(g, slice(&signs))
-        })
+    /// The same for rounded gradients.
+    pub(super) fn rounded_signs(
+        &self,
+        network: &Network,
+        (at, id): (StepId, BinaryId),
+        g: &ConvGeometry,
+    ) -> Option<&InputSigns<i16>> {
+        let signs = || InputSigns::new(g, &network.signs(id));
+        once(&self.rounded_signs[at.0], signs).as_ref()
     }
 }

@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use super::layer::IntegerForm;
 use crate::autograd::binary::BinaryId;
 use crate::autograd::kernels::rounded::Rounded;
-use crate::autograd::kernels::{Activations, binary_weight, conv_backward_input};
+use crate::autograd::kernels::{binary_weight, conv_backward_input};
 use crate::autograd::memory::buffer;
 use crate::autograd::network::{Input, Network, StepId};
 use crate::autograd::parallel::{Planes, array, slice};
@@ -88,27 +88,27 @@ impl Layer<'_> {
     /// Those of input and weight from the gradient rounded to 8 bits.
     fn rounded(&self) -> Option<Vec<Option<ArrayD<f32>>>> {
         let g = &self.form.geometry;
-        let prepared = &self.trace.prepared;
+        let (network, prepared) = (self.network, &self.trace.prepared);
+        let [wants_x, wants_w] = [self.record.wanted[0], self.record.wanted[1]];
+        let signs = match wants_x {
+            true => Some(prepared.rounded_signs(network, (self.at, self.id), g)?),
+            false => None,
+        };
         let rounded = Rounded::new(g, slice(self.grad))?;
-        let grad_w = match self.record.wanted[1] {
+        let grad_w = match wants_w {
             true => {
                 let mut out = buffer(self.shape(1).iter().product());
-                let x = self.x()?;
-                let x = match x.codes() {
-                    Some(codes) => Activations::Codes(codes),
-                    None => Activations::Floats(slice(x.float())),
-                };
-                if !rounded.weight(x, &mut out) {
+                let codes = self.form.codes(self.x()?)?;
+                if !rounded.weight(&codes, &mut out) {
                     return None;
                 }
                 Some(array(self.shape(1), out))
             }
             false => None,
         };
-        let grad_x = self.record.wanted[0].then(|| {
+        let grad_x = signs.map(|signs| {
             let mut out = buffer(self.shape(0).iter().product());
-            let signs = prepared.signs(self.network, self.id, g);
-            rounded.input(signs, prepared.scales(self.network, self.id), &mut out);
+            rounded.input(signs, prepared.scales(network, self.id), &mut out);
             array(self.shape(0), out)
         });
         Some(vec![grad_x, grad_w])
@@ -131,7 +131,7 @@ impl Layer<'_> {
         let grad_x = self.record.wanted[0].then(|| {
             let (network, prepared) = (self.network, &self.trace.prepared);
             let mut out = buffer(self.shape(0).iter().product());
-            if let Some(signs) = prepared.tables(network, (self.at, self.id), g) {
+            if let Some(signs) = prepared.signs(network, (self.at, self.id), g) {
                 let scale = prepared.scales(network, self.id);
                 signs.single(g, slice(self.grad), scale, &mut out);
                 return array(self.shape(0), out);

@@ -2,34 +2,24 @@
 //! gradients rounded to 8 bits.
 //!
 //! Gradients of each image (for the input) or of each filter (for the weights) share a scale, and
-//! are rounded to either neighbour so that they are right on average. Sums of them are exact, so
-//! they may be added up in any order. No columns are unfolded: a position of the kernel is an offset
-//! into the padded image.
+//! are rounded to either neighbour so that they are right on average. They are summed by
+//! [`super::tables`] of 16 bits: exactly, as far as sums stay below 2²⁴.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod input;
-mod portable;
 mod round;
 #[cfg(test)]
 mod tests;
-mod tile;
 mod weight;
 
 use rayon::prelude::*;
 
 use super::ConvGeometry;
-use super::grid::Grid;
-pub use input::SignBytes;
+use super::packed::Codes;
+use super::tables::{InputSigns, gradient_of_weight};
 use round::largest;
-use tile::Instructions;
 
 /// Largest rounded gradient.
 const MOST: f32 = 127.0;
-/// Pixels that a task takes at a time, if an image has fewer: then several images.
-const TASK_PIXELS: usize = 256;
 
 /// The gradient of a convolution's output, `[N, O, OH, OW]`, to be rounded.
 #[derive(Debug, Clone)]
@@ -38,57 +28,42 @@ pub struct Rounded<'a> {
     grad: &'a [f32],
     /// Largest absolute value of each plane.
     largest: Vec<f32>,
-    instructions: Instructions,
-}
-
-/// Whether gradients of a convolution of this geometry can be computed here.
-pub fn usable(g: &ConvGeometry) -> bool {
-    if g.stride != [1, 1] || g.groups != 1 || g.batch == 0 || g.out_plane() == 0 {
-        return false;
-    }
-    let taps = g.kernel[0].saturating_mul(g.kernel[1]);
-    let grids = [Grid::of_input(g), Grid::of_output(g)];
-    let area = |grid: &Grid| grid.height.saturating_mul(grid.width);
-    let most = grids.iter().map(area).max().unwrap_or(0);
-    // Each product is at most 2 · 127.
-    let terms = [
-        taps.saturating_mul(g.filters),
-        g.batch.saturating_mul(g.out_plane()),
-    ];
-    let bytes = most
-        .saturating_mul(g.filters.max(g.channels))
-        .saturating_mul(images(g.out_plane()).max(images(g.height * g.width)))
-        .saturating_mul(4);
-    terms.iter().all(|&t| t < i32::MAX as usize / 256)
-        && taps.saturating_mul(g.channels) > 0
-        && bytes < u32::MAX as usize / 2
-        // Padding that dwarfs what is padded is not worth a copy of it.
-        && most <= 16 * (g.height * g.width + g.out_plane()) + 4096
-}
-
-/// Images of a task: a function of the sizes alone.
-fn images(plane: usize) -> usize {
-    TASK_PIXELS.div_ceil(plane.max(1)).max(4)
 }
 
 impl<'a> Rounded<'a> {
-    /// `None` if the geometry is not [`usable`] or a gradient is not finite.
+    /// `None` if a gradient is not finite.
     ///
     /// # Panics
     /// If `grad` has another size than the geometry says.
     pub fn new(g: &ConvGeometry, grad: &'a [f32]) -> Option<Self> {
-        if !usable(g) {
-            return None;
-        }
         assert_eq!(grad.len(), g.batch * g.filters * g.out_plane());
-        let planes = grad.par_chunks(g.out_plane());
+        let planes = grad.par_chunks(g.out_plane().max(1));
         let largest: Vec<f32> = planes.with_min_len(16).map(largest).collect();
         largest.iter().all(|l| l.is_finite()).then(|| Self {
             g: *g,
             grad,
             largest,
-            instructions: Instructions::detect(),
         })
+    }
+
+    /// The gradient of the input, `[N, C, H, W]`, for a layer with weights `scale · sign`; `scale`
+    /// `[O]`.
+    ///
+    /// # Panics
+    /// If a slice has another size than the geometry says, or the signs are of another one.
+    pub fn input(&self, signs: &InputSigns<i16>, scale: &[f32], grad_x: &mut [f32]) {
+        assert_eq!(scale.len(), self.g.filters, "scales");
+        let of_images = input::OfImages { all: self, scale };
+        signs.gradient(&self.g, &of_images, grad_x);
+    }
+
+    /// The gradient of the weights, `[O, C, kH, kW]`, from the activations `x`; false, and nothing done,
+    /// if tables are not worth it.
+    ///
+    /// # Panics
+    /// If a slice has another size than the geometry says.
+    pub fn weight(&self, x: &Codes, grad_weight: &mut [f32]) -> bool {
+        gradient_of_weight(&self.g, x, &weight::OfFilters::new(self), grad_weight)
     }
 
     /// The gradients of image `n`, filter `o`.
@@ -101,4 +76,10 @@ impl<'a> Rounded<'a> {
     fn largest(&self, n: usize, o: usize) -> f32 {
         self.largest[n * self.g.filters + o]
     }
+}
+
+/// One of the four bytes of a word, as a number.
+#[inline(always)]
+fn byte(word: u32, i: u32) -> i16 {
+    (((word << (24 - 8 * i)) as i32) >> 24) as i16
 }

@@ -46,12 +46,8 @@ fn rounded(x: f32, factor: f32, (seed, i): (u32, u32)) -> i32 {
 }
 
 /// The rounded gradients of four planes as the bytes of words, the first one lowest; those of a plane
-/// that is missing are 0. Adds them to `sums`, position by position, and returns the sum of all.
-pub(super) fn round_four(
-    planes: [Option<Plane<'_>>; 4],
-    words: &mut [u32],
-    sums: Option<&mut Vec<i32>>,
-) -> i32 {
+/// that is missing are 0.
+pub(super) fn round_four(planes: [Option<Plane<'_>>; 4], words: &mut [u32]) {
     let known = planes.iter().flatten().next();
     let nothing = Plane {
         x: known.map_or(&[][..], |p| p.x),
@@ -64,37 +60,16 @@ pub(super) fn round_four(
         [a.seed, b.seed, c.seed, d.seed],
     );
     let four = a.x.iter().zip(b.x).zip(c.x.iter().zip(d.x));
-    let each = words.iter_mut().zip(four).zip(0u32..);
-    let one = move |x: [f32; 4], i: u32| {
-        let mut q = [0; 4];
-        for k in 0..4 {
-            q[k] = rounded(x[k], factors[k], (seeds[k], i));
+    wide(move || {
+        for ((word, ((&a, &b), (&c, &d))), i) in words.iter_mut().zip(four).zip(0u32..) {
+            let x = [a, b, c, d];
+            *word = 0;
+            for k in 0..4 {
+                let q = rounded(x[k], factors[k], (seeds[k], i));
+                *word |= (q as u32 & 0xff) << (8 * k);
+            }
         }
-        let byte = |q: i32| q as u32 & 0xff;
-        let word = byte(q[0]) | byte(q[1]) << 8 | byte(q[2]) << 16 | byte(q[3]) << 24;
-        (word, q[0] + q[1] + q[2] + q[3])
-    };
-    match sums {
-        Some(sums) => wide(move || {
-            let mut total = 0;
-            for (((word, ((a, b), (c, d))), i), to) in each.zip(sums) {
-                let (w, sum) = one([*a, *b, *c, *d], i);
-                *word = w;
-                *to += sum;
-                total += sum;
-            }
-            total
-        }),
-        None => wide(move || {
-            let mut total = 0;
-            for ((word, ((a, b), (c, d))), i) in each {
-                let (w, sum) = one([*a, *b, *c, *d], i);
-                *word = w;
-                total += sum;
-            }
-            total
-        }),
-    }
+    });
 }
 
 /// [`Plane`] alone, as numbers.

@@ -16,7 +16,7 @@ use crate::autograd::parallel::wide;
 const LEAST_USES: usize = 24;
 
 /// The output's gradient of some images, in fours of filters.
-pub(in super::super) trait Gradient: Sync {
+pub trait OfInput: Sync {
     /// What tables of it hold.
     type Entry: Entry;
     /// The images `first..first + count` on their own.
@@ -113,7 +113,7 @@ impl<E: Entry> InputSigns<E> {
     ///
     /// # Panics
     /// If it has another size than the geometry says, or the signs are of another one.
-    pub(in super::super) fn gradient<G: Gradient<Entry = E>>(&self, g: &ConvGeometry, grad: &G, out: &mut [f32]) {
+    pub fn gradient<G: OfInput<Entry = E>>(&self, g: &ConvGeometry, grad: &G, out: &mut [f32]) {
         let image = g.channels * g.height * g.width;
         assert_eq!(self.sizes, [g.filters, g.channels], "signs");
         assert_eq!(out.len(), g.batch * image, "gradient of the input");
@@ -132,7 +132,7 @@ impl<E: Entry> InputSigns<E> {
             });
     }
 
-    fn tile<G: Gradient<Entry = E>>(
+    fn tile<G: OfInput<Entry = E>>(
         &self,
         (grad, block, count): (&G, &G::Block, usize),
         at: [usize; 2],
@@ -173,7 +173,7 @@ impl<E: Entry> InputSigns<E> {
 
     /// The tables of some fours of filters.
     #[inline(always)]
-    fn tables<G: Gradient<Entry = E>>(
+    fn tables<G: OfInput<Entry = E>>(
         &self,
         (grad, block, count): (&G, &G::Block, usize),
         at: [usize; 2],
@@ -242,7 +242,7 @@ struct Scratch<E> {
 
 /// Four filters' gradients as the tile at that place reads them, with zeros where there are none.
 #[inline(always)]
-fn read_planes<G: Gradient>(
+fn read_planes<G: OfInput>(
     layout: &Layout,
     (grad, block, count): (&G, &G::Block, usize),
     [y0, x0]: [usize; 2],
@@ -318,7 +318,7 @@ impl<'a> Scaled<'a> {
     }
 }
 
-impl Gradient for Scaled<'_> {
+impl OfInput for Scaled<'_> {
     type Entry = f32;
     type Block = usize;
 

@@ -23,10 +23,11 @@ use input::Scaled;
 use weight::Single;
 
 pub use entry::Entry;
-pub use input::InputSigns;
+pub use input::{InputSigns, OfInput};
+pub use weight::{OfWeight, gradient as gradient_of_weight};
 
 /// Numbers that share a table.
-const JOINED: usize = 4;
+pub const JOINED: usize = 4;
 /// Sums of so many numbers with signs.
 const SUMS: usize = 1 << JOINED;
 

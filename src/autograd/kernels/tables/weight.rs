@@ -22,7 +22,7 @@ const TASKS: usize = 16;
 const LEAST_USES: usize = 24;
 
 /// The output's gradient, in fours of images.
-pub(in super::super) trait Gradient: Sync {
+pub trait OfWeight: Sync {
     /// What tables of it hold.
     type Entry: Entry;
     /// What is known of four images and a vector of filters.
@@ -43,13 +43,13 @@ pub(in super::super) trait Gradient: Sync {
 ///
 /// # Panics
 /// If a size is not what the geometry says.
-pub(in super::super) fn gradient<G: Gradient>(g: &ConvGeometry, x: &Codes, grad: &G, out: &mut [f32]) -> bool {
+pub fn gradient<G: OfWeight>(g: &ConvGeometry, x: &Codes, grad: &G, out: &mut [f32]) -> bool {
     let taps = g.kernel[0] * g.kernel[1];
     g.channels * taps >= LEAST_USES && 2 * g.filters >= G::Entry::LANES && gradient_with(g, x, grad, out, Instructions::detect())
 }
 
 /// [`gradient`], worth it or not.
-pub(super) fn gradient_with<G: Gradient>(
+pub(super) fn gradient_with<G: OfWeight>(
     g: &ConvGeometry,
     x: &Codes,
     grad: &G,
@@ -126,7 +126,7 @@ struct Task<'a, G> {
     instructions: Instructions,
 }
 
-impl<G: Gradient> Task<'_, G> {
+impl<G: OfWeight> Task<'_, G> {
     /// The sums over some fours of images for a vector of filters, `[kH·kW, C rounded up, LANES]`.
     fn run(&self, fours: Range<usize>, filters: Range<usize>) -> Vec<f32> {
         let (plane, lanes) = (self.g.out_plane(), G::Entry::LANES);
@@ -200,7 +200,7 @@ impl<'a> Single<'a> {
     }
 }
 
-impl Gradient for Single<'_> {
+impl OfWeight for Single<'_> {
     type Entry = f32;
     type Block = (usize, Range<usize>);
 

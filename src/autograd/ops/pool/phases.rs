@@ -1,0 +1,253 @@
+//! A plane sorted so that what neighbouring windows read at one of their positions lies side by side.
+
+use super::windows::{Axis, Windows};
+use crate::autograd::parallel::wide;
+
+/// Windows that are computed together.
+const LANES: usize = 8;
+
+/// A padded plane, `[rows, stride, columns/stride]`: columns by their remainder.
+pub(super) struct Phases {
+    y: Axis,
+    x: Axis,
+    /// Elements of a remainder.
+    length: usize,
+    data: Vec<f32>,
+}
+
+/// A position of the windows.
+#[derive(Clone, Copy)]
+struct Tap {
+    /// Of the element that the first window reads there.
+    at: usize,
+    /// How far it lies behind the first window's first in the plane.
+    offset: u32,
+}
+
+impl Phases {
+    pub fn new([y, x]: [Axis; 2]) -> Self {
+        let extent = (x.kernel - 1) * x.dilation / x.stride;
+        let length = x.out.next_multiple_of(LANES) + extent;
+        let rows = (y.out - 1) * y.stride + (y.kernel - 1) * y.dilation + 1;
+        Self {
+            y,
+            x,
+            length,
+            data: vec![0.0; rows * x.stride * length],
+        }
+    }
+
+    /// Whether that is worth it: windows side by side fill vectors, and padding does not dwarf a plane.
+    pub fn suit([y, x]: [Axis; 2]) -> bool {
+        let room = |a: Axis| (a.out * a.stride).saturating_add(a.kernel.saturating_mul(a.dilation));
+        2 * x.out >= LANES
+            && x.stride <= LANES
+            && room(y) <= 2 * y.size + LANES
+            && room(x) <= 2 * x.size + LANES
+    }
+
+    fn row(&self) -> usize {
+        self.x.stride * self.length
+    }
+
+    fn taps(&self) -> Vec<Tap> {
+        let (y, x) = (self.y, self.x);
+        let rows = (0..y.kernel).map(|k| k * y.dilation);
+        rows.flat_map(|r| {
+            let columns = (0..x.kernel).map(|k| k * x.dilation);
+            columns.map(move |c| Tap {
+                at: r * self.row() + c % x.stride * self.length + c / x.stride,
+                offset: (r * x.size + c) as u32,
+            })
+        })
+        .collect()
+    }
+
+    /// Brings a plane here; `false` if it holds what is not larger than minus infinity.
+    #[inline(always)]
+    fn sort(&mut self, plane: &[f32]) -> bool {
+        let (y, x, row, length) = (self.y, self.x, self.row(), self.length);
+        let rows = self.data.chunks_exact_mut(row).skip(y.begin);
+        let mut numbers = true;
+        for (line, to) in plane.chunks_exact(x.size).zip(rows) {
+            numbers &= line.iter().fold(true, |all, &v| all & (v > f32::NEG_INFINITY));
+            for phase in 0..x.stride {
+                let skip = first(x, phase);
+                let to = &mut to[phase * length..][..length];
+                let to = to.get_mut((skip + x.begin) / x.stride..).unwrap_or(&mut []);
+                let from = line.get(skip..).unwrap_or(&[]);
+                match x.stride {
+                    1 => to.iter_mut().zip(from).for_each(|(to, v)| *to = *v),
+                    2 => {
+                        let (pairs, rest) = from.as_chunks::<2>();
+                        let left = to.iter_mut().zip(pairs.iter().map(|[v, _]| v).chain(rest));
+                        left.for_each(|(to, v)| *to = *v);
+                    }
+                    stride => {
+                        let from = from.iter().step_by(stride);
+                        to.iter_mut().zip(from).for_each(|(to, v)| *to = *v);
+                    }
+                }
+            }
+        }
+        numbers
+    }
+
+    /// Brings what is here to a plane; what no window reads is 0 there.
+    #[inline(always)]
+    fn unsort(&self, plane: &mut [f32]) {
+        let (y, x, row, length) = (self.y, self.x, self.row(), self.length);
+        plane.fill(0.0);
+        let rows = self.data.chunks_exact(row).skip(y.begin);
+        for (line, from) in plane.chunks_exact_mut(x.size).zip(rows) {
+            for phase in 0..x.stride {
+                let skip = first(x, phase);
+                let from = &from[phase * length..][..length];
+                let from = from.get((skip + x.begin) / x.stride..).unwrap_or(&[]);
+                let to = line.get_mut(skip..).unwrap_or(&mut []);
+                match x.stride {
+                    1 => to.iter_mut().zip(from).for_each(|(to, v)| *to = *v),
+                    stride => {
+                        let to = to.iter_mut().step_by(stride);
+                        to.zip(from).for_each(|(to, v)| *to = *v);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The largest element of each window, and where it lies: the first of equal ones. False if an
+    /// element is not a number or minus infinity, or a window lies in the padding altogether.
+    pub fn max(&mut self, plane: &[f32], out: &mut [f32], positions: &mut [u32]) -> bool {
+        wide(
+            #[inline(always)]
+            || self.max_inline(plane, out, positions),
+        )
+    }
+
+    #[inline(always)]
+    fn max_inline(&mut self, plane: &[f32], out: &mut [f32], positions: &mut [u32]) -> bool {
+        self.data.fill(f32::NEG_INFINITY);
+        if !self.sort(plane) {
+            return false;
+        }
+        let taps = self.taps();
+        let (y, x) = (self.y, self.x);
+        let lines = out.chunks_exact_mut(x.out).zip(positions.chunks_exact_mut(x.out));
+        for (o, (out, positions)) in lines.enumerate() {
+            let from = &self.data[o * y.stride * self.row()..];
+            // Of the first window's first element; it may lie in the padding.
+            let first = ((o * y.stride) * x.size).wrapping_sub(y.begin * x.size + x.begin);
+            let chunks = out.chunks_mut(LANES).zip(positions.chunks_mut(LANES));
+            for (i, (out, positions)) in chunks.enumerate() {
+                let mut most = [f32::NEG_INFINITY; LANES];
+                let mut places = [0u32; LANES];
+                for tap in &taps {
+                    let values = lanes(from, tap.at + i * LANES);
+                    for l in 0..LANES {
+                        // As a mask: a choice of the place by a comparison of floats would not become
+                        // vector instructions.
+                        let better = u32::from(values[l] > most[l]).wrapping_neg();
+                        most[l] = if values[l] > most[l] { values[l] } else { most[l] };
+                        places[l] = (places[l] & !better) | (tap.offset & better);
+                    }
+                }
+                out.copy_from_slice(&most[..out.len()]);
+                for (l, to) in positions.iter_mut().enumerate() {
+                    let base = first.wrapping_add((i * LANES + l) * x.stride) as u32;
+                    *to = base.wrapping_add(places[l]);
+                }
+            }
+        }
+        out.iter().fold(true, |all, &v| all & (v > f32::NEG_INFINITY))
+    }
+
+    /// The sum of each window divided by its divisor.
+    pub fn mean(&mut self, plane: &[f32], divisors: &[f32], out: &mut [f32]) {
+        wide(
+            #[inline(always)]
+            || {
+                self.data.fill(0.0);
+                self.sort(plane);
+                let taps = self.taps();
+                let width = self.x.out;
+                let lines = out.chunks_exact_mut(width).zip(divisors.chunks_exact(width));
+                for (o, (out, divisors)) in lines.enumerate() {
+                    let from = &self.data[o * self.y.stride * self.row()..];
+                    let chunks = out.chunks_mut(LANES).zip(divisors.chunks(LANES));
+                    for (i, (out, divisors)) in chunks.enumerate() {
+                        let mut sums = [0.0; LANES];
+                        for tap in &taps {
+                            let values = lanes(from, tap.at + i * LANES);
+                            for l in 0..LANES {
+                                sums[l] += values[l];
+                            }
+                        }
+                        for (l, (out, d)) in out.iter_mut().zip(divisors).enumerate() {
+                            *out = sums[l] / d;
+                        }
+                    }
+                }
+            },
+        );
+    }
+
+    /// The gradient of [`Phases::mean`].
+    pub fn spread(&mut self, grad: &[f32], divisors: &[f32], plane: &mut [f32]) {
+        wide(
+            #[inline(always)]
+            || {
+                self.data.fill(0.0);
+                let taps = self.taps();
+                let (width, row, stride) = (self.x.out, self.row(), self.y.stride);
+                let lines = grad.chunks_exact(width).zip(divisors.chunks_exact(width));
+                for (o, (grad, divisors)) in lines.enumerate() {
+                    let to = &mut self.data[o * stride * row..];
+                    let chunks = grad.chunks(LANES).zip(divisors.chunks(LANES));
+                    for (i, (grad, divisors)) in chunks.enumerate() {
+                        let mut shares = [0.0; LANES];
+                        for (share, (g, d)) in shares.iter_mut().zip(grad.iter().zip(divisors)) {
+                            *share = g / d;
+                        }
+                        for tap in &taps {
+                            let to = &mut to[tap.at + i * LANES..][..LANES];
+                            for l in 0..LANES {
+                                to[l] += shares[l];
+                            }
+                        }
+                    }
+                }
+                self.unsort(plane);
+            },
+        );
+    }
+}
+
+/// The elements from `at` on.
+#[inline(always)]
+fn lanes(from: &[f32], at: usize) -> [f32; LANES] {
+    let values = &from[at..at + LANES];
+    std::array::from_fn(|l| values[l])
+}
+
+/// The first column of a plane that has that remainder behind the padding.
+#[inline(always)]
+fn first(x: Axis, phase: usize) -> usize {
+    (phase + x.stride - x.begin % x.stride) % x.stride
+}
+
+/// The largest element of each window and where it lies, whatever the elements: the first of equal
+/// ones, or a NaN.
+pub(super) fn max_of_any(windows: &Windows, plane: &[f32], out: &mut [f32], positions: &mut [u32]) {
+    let outs = out.iter_mut().zip(positions);
+    for (window, (out, position)) in windows.each().zip(outs) {
+        (*out, *position) = (f32::NEG_INFINITY, super::windows::NOWHERE);
+        for i in window {
+            let v = plane[i];
+            let first = *position == super::windows::NOWHERE;
+            if first || v > *out || (v.is_nan() && !out.is_nan()) {
+                (*out, *position) = (v, i as u32);
+            }
+        }
+    }
+}
