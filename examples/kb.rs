@@ -4,7 +4,7 @@ use std::time::Instant;
 fn main() {
     let only: Option<String> = std::env::args().nth(1);
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().unwrap();
-    for (name, c, h, o, k, batch) in [("5x5 96>192@16", 96, 16, 192, 5, 8), ("1x1 160>96@32", 160, 32, 96, 1, 4), ("1x1 192>192@16", 192, 16, 192, 1, 8), ("3x3 192>192@8", 192, 8, 192, 3, 16), ("3x3 64>64@32", 64, 32, 64, 3, 4), ("3x3 512@4", 512, 4, 512, 3, 32),("3x3 512@2", 512, 2, 512, 3, 32)] {
+    for (name, c, h, o, k, batch) in [("5x5 96>192@16", 96, 16, 192, 5, 8), ("1x1 160>96@32", 160, 32, 96, 1, 4), ("1x1 192>192@16", 192, 16, 192, 1, 8), ("3x3 192>192@8", 192, 8, 192, 3, 16), ("3x3 64>64@32", 64, 32, 64, 3, 4), ("3x3 512@4", 512, 4, 512, 3, 128),("3x3 512@2", 512, 2, 512, 3, 32)] {
         if only.as_ref().is_some_and(|o| !name.contains(o.as_str())) { continue }
         let g = ConvGeometry { batch, channels: c, height: h, width: h, filters: o, out_height: h, out_width: h, kernel: [k, k], stride: [1, 1], dilation: [1, 1], pad: [k / 2, k / 2], groups: 1 };
         let w: Vec<f32> = (0..o * c * k * k).map(|i| if (i * 7919 / 13) % 2 == 0 { 1.0 } else { -1.0 }).collect();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::batch_norm::Folded;
 use super::network::Network;
 use super::ops::sign;
-use super::parallel::{Planes, array, map, slice, wide};
+use super::parallel::{Planes, array, copy, map, slice, wide};
 use super::param::{Origin, ParamId};
 
 /// Index of a binary weight in [`Network::binary`].
@@ -103,6 +103,20 @@ fn filter(w: &ArrayD<f32>, planes: Planes, f: usize) -> impl Iterator<Item = f32
     })
 }
 
+fn sum_of_abs(x: &[f32]) -> f64 {
+    wide(|| {
+        let (lanes, rest) = x.as_chunks::<8>();
+        let mut sums = [0f64; 8];
+        for lanes in lanes {
+            for (sum, v) in sums.iter_mut().zip(lanes) {
+                *sum += f64::from(v.abs());
+            }
+        }
+        let rest = rest.iter().map(|v| f64::from(v.abs()));
+        sums.into_iter().chain(rest).sum()
+    })
+}
+
 impl Network {
     /// The scale of each filter of a binary weight.
     pub fn scales(&self, id: BinaryId) -> Vec<f32> {
@@ -116,6 +130,10 @@ impl Network {
                 .into_par_iter()
                 .map(|f| {
                     let counted = b.counted(latent.shape(), f);
+                    if let (None, 1) = (&counted, planes.outer) {
+                        let weights = planes.of(slice(latent), 0, f);
+                        return (sum_of_abs(weights) / weights.len().max(1) as f64) as f32;
+                    }
                     let (mut sum, mut n) = (0f64, 0usize);
                     for (i, w) in filter(latent, planes, f).enumerate() {
                         if counted.as_ref().is_none_or(|c| c[i]) {
@@ -178,7 +196,7 @@ impl Network {
         };
         let grad_latent = wants_latent.then(|| {
             let scales = self.scales(id);
-            let mut out = grad.clone();
+            let mut out = copy(grad);
             planes.update(&mut out, latent, |f, g, w| {
                 let scale = scales[f];
                 let pairs = g.iter_mut().zip(w);

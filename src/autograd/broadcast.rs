@@ -2,9 +2,11 @@
 //! one value per channel.
 
 use ndarray::{ArrayD, Axis, IxDyn, Zip};
+use rayon::prelude::*;
 
 use super::ops::ShapeError;
-use super::parallel::{Planes, slice, wide, zip};
+use super::memory::buffer;
+use super::parallel::{CHUNK, Planes, array, slice, wide, zip};
 
 /// How an operand is repeated to fill a shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +136,17 @@ pub(super) fn sum_to(grad: ArrayD<f32>, shape: &[usize]) -> ArrayD<f32> {
 
 /// `x` repeated to `shape`.
 pub(super) fn expand(x: &ArrayD<f32>, shape: &[usize]) -> ArrayD<f32> {
+    if let Ok(Broadcast::Channels(p)) = Broadcast::into(x.shape(), shape)
+        && p.inner > 1
+    {
+        let values = slice(x);
+        let mut out = buffer(shape.iter().product());
+        out.par_chunks_mut(p.inner)
+            .with_min_len(CHUNK.div_ceil(p.inner))
+            .enumerate()
+            .for_each(|(i, out)| out.fill(values[i % p.channels]));
+        return array(shape, out);
+    }
     let view = x.broadcast(IxDyn(shape)).expect("checked to broadcast");
     view.as_standard_layout().into_owned()
 }

@@ -37,7 +37,7 @@ macro_rules! element {
 
 element!(f32, 0.0, f32::NAN);
 element!(i16, 0, i16::MIN);
-element!(u16, 0, u16::MAX);
+element!(u8, 0, u8::MAX);
 
 pub(super) struct Free<T> {
     /// With the number of the request before which each came back; in that order.
@@ -106,7 +106,7 @@ pub fn release_memory() {
     }
     release::<f32>();
     release::<i16>();
-    release::<u16>();
+    release::<u8>();
 }
 
 /// A buffer of changing size that goes back when it is dropped.

@@ -48,6 +48,15 @@ pub(super) fn map(x: &ArrayD<f32>, f: impl Fn(f32) -> f32 + Sync + Copy) -> Arra
     array(x.shape(), out)
 }
 
+/// A copy.
+pub(super) fn copy(x: &ArrayD<f32>) -> ArrayD<f32> {
+    let mut out = buffer(x.len());
+    out.par_chunks_mut(CHUNK)
+        .zip(slice(x).par_chunks(CHUNK))
+        .for_each(|(o, x)| o.copy_from_slice(x));
+    array(x.shape(), out)
+}
+
 /// `f(a, b)` of each pair of elements; `a` and `b` have one shape.
 pub(super) fn zip(
     a: &ArrayD<f32>,

@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use super::{Backward, Context, Op, Saved, ShapeError};
 use crate::autograd::broadcast::{Broadcast, common_shape, expand, sum_to};
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::map;
+use crate::autograd::parallel::{copy, map};
 use crate::autograd::param::ParamKind;
 
 /// A binary elementwise operator.
@@ -70,7 +70,7 @@ impl Op for Arithmetic {
             form.expect("shapes of the forward pass").zip(g, x, f)
         };
         let full_b = pass.wanted[1].then(|| match self {
-            Self::Add => grad.clone(),
+            Self::Add => copy(&grad),
             Self::Sub => map(&grad, |g| -g),
             Self::Mul => times(&grad, pass.input(0), |g, a| g * a),
             Self::Div => {

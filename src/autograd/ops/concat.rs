@@ -1,9 +1,12 @@
 //! `Concat` along any axis but the batch.
 
-use ndarray::{ArrayD, Axis, Slice};
+use ndarray::ArrayD;
+use rayon::prelude::*;
 
-use super::{Backward, Context, Op, Saved, ShapeError};
+use super::{Backward, Context, Op, Saved, ShapeError, check};
 use crate::autograd::import::{ImportError, Imported, NodeView};
+use crate::autograd::memory::{buffer, recycle_array};
+use crate::autograd::parallel::{array, slice};
 use crate::autograd::param::ParamKind;
 
 /// Inputs one after the other along `axis`.
@@ -22,23 +25,47 @@ impl Op for Concat {
         inputs: &[&ArrayD<f32>],
         _: Context,
     ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
-        let views: Vec<_> = inputs.iter().map(|x| x.view()).collect();
-        let y = ndarray::concatenate(Axis(self.axis), &views)
-            .map_err(|e| ShapeError(format!("inputs do not fit together: {e}")))?;
-        Ok((y.as_standard_layout().into_owned(), Saved::Nothing))
+        let mut shape = inputs[0].shape().to_vec();
+        let axis = self.axis;
+        check(axis < shape.len(), || format!("shape {shape:?}"))?;
+        for x in &inputs[1..] {
+            let others = |s: &[usize]| [&s[..axis], &s[axis + 1..]].concat();
+            check(x.ndim() == shape.len() && others(x.shape()) == others(&shape), || {
+                format!("shapes {shape:?} and {:?}", x.shape())
+            })?;
+            shape[axis] += x.shape()[axis];
+        }
+        let mut y = buffer(shape.iter().product());
+        let row = |shape: &[usize]| shape[axis..].iter().product::<usize>();
+        y.par_chunks_mut(row(&shape).max(1))
+            .enumerate()
+            .for_each(|(i, mut y)| {
+                for x in inputs {
+                    let size = row(x.shape());
+                    let (part, rest) = y.split_at_mut(size);
+                    part.copy_from_slice(&slice(x)[i * size..(i + 1) * size]);
+                    y = rest;
+                }
+            });
+        Ok((array(&shape, y), Saved::Nothing))
     }
 
     fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
-        let mut start = 0;
+        let row = |shape: &[usize]| shape[self.axis..].iter().product::<usize>();
+        let (mut start, all) = (0, row(grad.shape()));
         let mut grads = Vec::with_capacity(pass.shapes.len());
         for (shape, wanted) in pass.shapes.iter().zip(pass.wanted) {
-            let end = start + shape[self.axis];
+            let size = row(shape);
             grads.push(wanted.then(|| {
-                let part = grad.slice_axis(Axis(self.axis), Slice::from(start..end));
-                part.as_standard_layout().into_owned()
+                let mut part = buffer(shape.iter().product());
+                part.par_chunks_mut(size.max(1))
+                    .zip(slice(&grad).par_chunks(all.max(1)))
+                    .for_each(|(to, from)| to.copy_from_slice(&from[start..start + size]));
+                array(shape, part)
             }));
-            start = end;
+            start += size;
         }
+        recycle_array(grad);
         grads
     }
 }

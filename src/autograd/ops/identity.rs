@@ -4,6 +4,7 @@ use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError};
 use crate::autograd::import::{ImportError, Imported, NodeView};
+use crate::autograd::parallel::copy;
 use crate::autograd::param::ParamKind;
 
 /// The input.
@@ -30,7 +31,7 @@ impl Op for Identity {
         inputs: &[&ArrayD<f32>],
         _: Context,
     ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
-        Ok((inputs[0].clone(), Saved::Nothing))
+        Ok((copy(inputs[0]), Saved::Nothing))
     }
 
     fn backward(&self, _: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {

@@ -5,6 +5,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::{Backward, Context, Op, Saved, ShapeError};
 use crate::autograd::import::{ImportError, Imported, NodeView};
+use crate::autograd::parallel::copy;
 use crate::autograd::param::ParamKind;
 
 /// `[N, …]` to `[N · lead, tail…]`.
@@ -39,7 +40,7 @@ impl Op for Reshape {
             }
         };
         let shape = [&[lead], &self.tail[..]].concat();
-        Ok((reshaped(x.clone(), &shape), Saved::Nothing))
+        Ok((reshaped(copy(x), &shape), Saved::Nothing))
     }
 
     fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {

@@ -197,7 +197,7 @@ unsafe fn rows_of<E: Entry, S: Sums>(tables: &[E], terms: &RowTerms<'_>, out: &m
                 for place in places {
                     let four = indices.add(*place as usize);
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let at = table.add(usize::from(*four.add(i)));
+                        let at = table.add(usize::from(*four.add(i)) * BYTES);
                         *sums = sums.add([at, at.add(BYTES / 2)]);
                     }
                     table = table.add((SUMS + 1) * BYTES);

@@ -1,7 +1,10 @@
 //! What tables hold.
 
+use crate::autograd::memory::Element;
+
 /// A number of a table: single precision, or an integer of 16 bits.
-pub trait Entry: Copy + Default + Send + Sync + std::fmt::Debug + 'static {
+#[allow(private_bounds)]
+pub trait Entry: Element + Default + Send + Sync + std::fmt::Debug {
     /// Numbers of two vectors of 32 bytes, which are looked up together.
     const LANES: usize;
     /// What so many sums of four add up to fits.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::ConvGeometry;
+use super::aligned::Aligned;
 use super::entry::Entry;
 use super::instructions::{Instructions, PlaneTerms, ROWS};
 use super::layout::{Layout, Tap};
@@ -153,7 +154,7 @@ impl<E: Entry> InputSigns<E> {
                 #[inline(always)]
                 || self.tables((grad, block, count), at, some.clone(), scratch),
             );
-            let sums = scratch.sums.chunks_exact_mut(size);
+            let sums = scratch.sums.slice_mut().chunks_exact_mut(size);
             for ((phase, sums), part) in layout.phases.iter().zip(sums).zip(&mut parts) {
                 let terms = PlaneTerms {
                     offsets: &self.offsets[part.clone()],
@@ -161,13 +162,13 @@ impl<E: Entry> InputSigns<E> {
                     terms: some.len() * phase.taps.len(),
                     starts: &layout.starts,
                 };
-                self.instructions.planes(&scratch.table, &terms, first == 0, sums);
+                self.instructions.planes(scratch.table.slice(), &terms, first == 0, sums);
             }
         }
         let units: Vec<f32> = (0..count).map(|n| grad.unit(block, n)).collect();
         wide(
             #[inline(always)]
-            || self.write(&scratch.sums, size, at, &units, out),
+            || self.write(scratch.sums.slice(), size, at, &units, out),
         );
     }
 
@@ -182,7 +183,8 @@ impl<E: Entry> InputSigns<E> {
     ) {
         let layout = &self.layout;
         let plane = layout.plane();
-        let mut tables = table.chunks_exact_mut(SUMS * plane);
+        let planes = planes.slice_mut();
+        let mut tables = table.slice_mut().chunks_exact_mut(SUMS * plane);
         for group in groups {
             for &copy in &layout.copies {
                 let Some(table) = tables.next() else {
@@ -234,10 +236,10 @@ impl<E: Entry> InputSigns<E> {
 
 /// What a task works with.
 #[derive(Default)]
-struct Scratch<E> {
-    table: Vec<E>,
-    planes: Vec<E>,
-    sums: Vec<f32>,
+struct Scratch<E: Entry> {
+    table: Aligned<E>,
+    planes: Aligned<E>,
+    sums: Aligned<f32>,
 }
 
 /// Four filters' gradients as the tile at that place reads them, with zeros where there are none.

@@ -5,6 +5,7 @@
 //! products. For the gradient of the input the four are filters, for that of the weights images.
 //! What is looked up is a whole vector: of pixels there, of filters here.
 
+mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod entry;

@@ -39,7 +39,7 @@ pub(super) fn rows<E: Entry>(tables: &[E], terms: &RowTerms<'_>, out: &mut [f32]
         let row = terms.rows[i / ROWS] as usize + i % ROWS;
         let tables = tables.chunks_exact((SUMS + 1) * E::LANES);
         for (table, place) in tables.zip(terms.places) {
-            let at = terms.indices.at(row + *place as usize) / BYTES * entry;
+            let at = terms.indices.at(row + *place as usize) * entry;
             let from = &table[at..][..E::LANES];
             out.iter_mut().zip(from).for_each(|(to, x)| *to += x.float());
         }

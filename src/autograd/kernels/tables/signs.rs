@@ -5,19 +5,19 @@ use rayon::prelude::*;
 
 use super::super::grid::Grid;
 use super::super::packed::Codes;
-use super::instructions::{BYTES, ROWS};
+use super::instructions::ROWS;
 use super::{JOINED, SUMS};
 use crate::autograd::memory::{buffer, recycle};
 
-/// Where the sums of four images lie in a table, in bytes, `[⌈N/4⌉, grid, C rounded up to whole fours]`:
+/// Which sums of four images, `[⌈N/4⌉, grid, C rounded up to whole fours]`:
 /// for each nibble of signs, and behind them nothing, where all four are 0.
 #[derive(Debug)]
 pub(super) struct Indices {
-    offsets: Vec<u16>,
+    offsets: Vec<u8>,
 }
 
 /// What a table has for four zeros.
-const NOTHING: u16 = (SUMS * BYTES) as u16;
+const NOTHING: u8 = SUMS as u8;
 
 /// Activations of four images.
 #[derive(Debug)]
@@ -55,20 +55,20 @@ impl Indices {
     }
 
     /// Each is the offset of an entry of a table.
-    pub fn offsets(&self) -> &[u16] {
+    pub fn offsets(&self) -> &[u8] {
         &self.offsets
     }
 
     fn write(
         x: &Codes,
         grid: Grid,
-        index: impl Fn([u32; 2]) -> Option<[u16; ROWS]> + Sync,
+        index: impl Fn([u32; 2]) -> Option<[u8; ROWS]> + Sync,
     ) -> Option<Self> {
         let [n, c, h, w] = x.shape();
         let groups = c.div_ceil(Codes::CHANNELS);
         let line = groups * ROWS;
         let size = grid.area() * line;
-        let mut offsets = buffer::<u16>(n.div_ceil(JOINED) * size);
+        let mut offsets = buffer::<u8>(n.div_ceil(JOINED) * size);
         let is_padded = grid.area() != h * w;
         let written = offsets
             .par_chunks_mut(size.max(1))
@@ -109,8 +109,8 @@ impl Indices {
 }
 
 /// For each channel the place of the sum with those signs.
-fn places(nibbles: u32) -> [u16; ROWS] {
-    nibbles.to_le_bytes().map(|nibble| u16::from(nibble) * BYTES as u16)
+fn places(nibbles: u32) -> [u8; ROWS] {
+    nibbles.to_le_bytes().map(|nibble| nibble)
 }
 
 impl Signs {
@@ -124,7 +124,7 @@ impl Signs {
             let each = positive.to_le_bytes().into_iter().zip(other.to_le_bytes());
             for (to, nibbles) in all.iter_mut().zip(each) {
                 *to = match nibbles {
-                    (a, b) if a == b => u16::from(a) * BYTES as u16,
+                    (a, b) if a == b => a,
                     (0, 15) => NOTHING,
                     _ => return None,
                 };

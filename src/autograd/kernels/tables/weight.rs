@@ -9,13 +9,14 @@ use super::super::grid::Grid;
 use super::super::packed::Codes;
 use super::super::transpose::transpose;
 use super::super::ConvGeometry;
+use super::aligned::Aligned;
 use super::entry::Entry;
 use super::instructions::{Instructions, ROWS, RowTerms};
 use super::signs::Signs;
 use super::{JOINED, SUMS};
 
 /// Pixels of four images whose tables are made together: they stay in the first cache.
-const TERMS: usize = 16;
+const TERMS: usize = 24;
 /// Tasks that are worth a buffer of the weights of their filters each.
 const TASKS: usize = 16;
 /// Fewer uses of a table are not worth it.
@@ -86,7 +87,7 @@ pub(super) fn gradient_with<G: OfWeight>(
         size,
         instructions,
     };
-    let found: Vec<Vec<f32>> = (0..blocks * parts)
+    let found: Vec<Aligned<f32>> = (0..blocks * parts)
         .into_par_iter()
         .map(|i| {
             let filters = i / parts * lanes..(i / parts * lanes + lanes).min(g.filters);
@@ -102,7 +103,7 @@ pub(super) fn gradient_with<G: OfWeight>(
             let found = &found[o / lanes * parts..][..parts];
             for (k, found) in found.iter().enumerate() {
                 for t in 0..taps.len() {
-                    let sums = found[t * line * lanes + o % lanes..].iter().step_by(lanes);
+                    let sums = found.slice()[t * line * lanes + o % lanes..].iter().step_by(lanes);
                     for (to, sum) in out[t..].iter_mut().step_by(taps.len()).zip(sums) {
                         *to = if k == 0 { *sum } else { *to + sum };
                     }
@@ -128,11 +129,11 @@ struct Task<'a, G> {
 
 impl<G: OfWeight> Task<'_, G> {
     /// The sums over some fours of images for a vector of filters, `[kH·kW, C rounded up, LANES]`.
-    fn run(&self, fours: Range<usize>, filters: Range<usize>) -> Vec<f32> {
+    fn run(&self, fours: Range<usize>, filters: Range<usize>) -> Aligned<f32> {
         let (plane, lanes) = (self.g.out_plane(), G::Entry::LANES);
-        let mut out = vec![0.0; self.rows.len() * ROWS * lanes];
-        let mut gradients = vec![G::Entry::default(); JOINED * TERMS * lanes];
-        let mut tables = vec![G::Entry::default(); TERMS * (SUMS + 1) * lanes];
+        let mut out = Aligned::new(self.rows.len() * ROWS * lanes, 0.0);
+        let mut gradients = Aligned::new(JOINED * TERMS * lanes, G::Entry::default());
+        let mut tables = Aligned::new(TERMS * (SUMS + 1) * lanes, G::Entry::default());
         let mut places = Vec::with_capacity(TERMS);
         for four in fours {
             let block = self.grad.block(four, filters.clone());
@@ -141,7 +142,7 @@ impl<G: OfWeight> Task<'_, G> {
                 let pixels = start..(start + TERMS - places.len()).min(plane);
                 let [a, b, c, d] = {
                     let at = places.len() * lanes..(places.len() + pixels.len()) * lanes;
-                    let (a, rest) = gradients.split_at_mut(TERMS * lanes);
+                    let (a, rest) = gradients.slice_mut().split_at_mut(TERMS * lanes);
                     let (b, rest) = rest.split_at_mut(TERMS * lanes);
                     let (c, d) = rest.split_at_mut(TERMS * lanes);
                     [&mut a[at.clone()], &mut b[at.clone()], &mut c[at.clone()], &mut d[at]]
@@ -151,13 +152,13 @@ impl<G: OfWeight> Task<'_, G> {
                 places.extend(some.iter().map(|p| (four * self.size + p) as u32));
                 start = pixels.end;
                 if places.len() == TERMS {
-                    self.add(&gradients, &mut tables, &places, &mut out);
+                    self.add(gradients.slice(), tables.slice_mut(), &places, out.slice_mut());
                     places.clear();
                 }
             }
         }
         if !places.is_empty() {
-            self.add(&gradients, &mut tables, &places, &mut out);
+            self.add(gradients.slice(), tables.slice_mut(), &places, out.slice_mut());
         }
         out
     }
