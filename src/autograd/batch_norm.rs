@@ -11,7 +11,8 @@ use super::network::{EditError, Input, Network, Step, StepId, ValueId};
 use super::ops::{BatchNorm, BatchStatistics};
 use super::parallel::slice;
 use super::param::{Origin, ParamId, ParamKind};
-use super::trace::{Cut, Mode, RunError};
+use super::cut::Cut;
+use super::trace::{Mode, RunError};
 use crate::graph::NodeId;
 
 /// `epsilon` of a BatchNormalization that is put back.

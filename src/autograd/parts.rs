@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::loss::Loss;
 use super::network::Network;
-use super::trace::{Cut, Gradients, Mode, RunError};
+use super::cut::{Cut, Held};
+use super::trace::{Gradients, Mode, RunError};
 
 /// Elements at the cut that a part has about: a function of the sizes alone.
 const PART_ELEMENTS: usize = 1 << 19;
@@ -29,7 +30,8 @@ impl Network {
         loss: impl Fn(&ArrayD<f32>, Range<usize>) -> Loss + Sync,
     ) -> Result<(f32, Gradients), RunError> {
         let batch = from.values.first().map_or(0, |(_, x)| x.shape()[0]);
-        let elements: usize = from.values.iter().map(|(_, x)| x.len()).sum();
+        let size = |x: &Held| x.shape().iter().product::<usize>();
+        let elements: usize = from.values.iter().map(|(_, x)| size(x)).sum();
         let images = PART_ELEMENTS * batch / elements.max(1);
         let images = images.clamp(1, PART_IMAGES);
         if mode.batch_statistics_from.is_some() || batch <= images {

@@ -13,8 +13,9 @@ use super::network::{Input, Network, Step, StepId, ValueId};
 use super::ops::{Backward, Context, Saved};
 use super::parallel::update;
 use super::param::ParamId;
-use super::trace::{Cut, Gradients, Mode, Record, RunError, Trace, Wanted};
-use super::value::{Form, Value};
+use super::cut::Cut;
+use super::trace::{Gradients, Mode, Record, RunError, Trace, Wanted};
+use super::value::Value;
 
 impl Network {
     /// A set of parameters.
@@ -39,13 +40,9 @@ impl Network {
                 expected: self.input_shape.clone(),
             });
         }
-        let x = match x.is_standard_layout() {
-            true => x,
-            false => x.as_standard_layout().into_owned(),
-        };
         Ok(Cut {
             step: StepId(0),
-            values: vec![(self.input, Arc::new(x))],
+            values: vec![(self.input, x.into())],
         })
     }
 
@@ -71,7 +68,7 @@ impl Network {
         };
         for (v, x) in &from.values {
             if let Some(slot) = trace.values.get_mut(v.0) {
-                *slot = Some(Form::Float(Arc::clone(x)).into());
+                *slot = Some(x.clone().into());
             }
         }
         let last_read = self.last_reads(end);
@@ -260,7 +257,7 @@ impl Network {
         Cut {
             step,
             values: values
-                .filter_map(|v| Some((v, trace.held(v)?.shared())))
+                .filter_map(|v| Some((v, trace.held(v)?.hold())))
                 .collect(),
         }
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ndarray::{ArrayD, Axis};
+use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::network::{StepId, ValueId};
 use super::ops::{BatchStatistics, Saved};
-use super::parallel::{array, slice, update};
+use super::parallel::update;
 use super::param::ParamId;
 use super::prepared::Prepared;
 use super::value::Value;
@@ -47,65 +47,6 @@ pub enum RunError {
 fn shape_text(shape: &[usize]) -> String {
     let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
     dims.join(", ")
-}
-
-/// Where a run starts: a position, and the values of [`Network::cut`] there. Cloning is cheap.
-#[derive(Debug, Clone)]
-pub struct Cut {
-    /// The first step that runs.
-    pub step: StepId,
-    /// What exists there.
-    pub values: Vec<(ValueId, Arc<ArrayD<f32>>)>,
-}
-
-impl Cut {
-    /// The samples `rows` of the batch, in that order.
-    ///
-    /// # Panics
-    /// If a row is beyond the batch.
-    pub fn select(&self, rows: &[usize]) -> Self {
-        let values = self.values.iter();
-        Self {
-            step: self.step,
-            values: values
-                .map(|(v, x)| (*v, Arc::new(x.select(Axis(0), rows))))
-                .collect(),
-        }
-    }
-}
-
-impl Cut {
-    /// Some samples of the batch.
-    pub(super) fn rows(&self, range: std::ops::Range<usize>) -> Self {
-        let part = |x: &ArrayD<f32>| x.slice_axis(Axis(0), range.clone().into()).to_owned();
-        let values = self.values.iter();
-        Self {
-            step: self.step,
-            values: values.map(|(v, x)| (*v, Arc::new(part(x)))).collect(),
-        }
-    }
-
-    /// One batch of several, which are at the same position.
-    pub(super) fn joined(parts: Vec<Self>) -> Self {
-        let mut parts = parts.into_iter();
-        let Some(mut all) = parts.next() else {
-            return Self {
-                step: StepId(0),
-                values: Vec::new(),
-            };
-        };
-        let rest: Vec<Self> = parts.collect();
-        for (i, (_, x)) in all.values.iter_mut().enumerate() {
-            let mut shape = x.shape().to_vec();
-            let mut data = slice(x).to_vec();
-            for part in &rest {
-                data.extend_from_slice(slice(&part.values[i].1));
-                shape[0] += part.values[i].1.shape()[0];
-            }
-            *x = Arc::new(array(&shape, data));
-        }
-        all
-    }
 }
 
 /// How a forward pass runs.

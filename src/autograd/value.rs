@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use ndarray::ArrayD;
 
+use super::cut::Held;
 use super::kernels::packed::Codes;
 use super::memory::{recycle, recycle_array};
 use super::once::once;
@@ -58,6 +59,16 @@ impl From<Form> for Value {
     }
 }
 
+impl From<Held> for Value {
+    fn from(x: Held) -> Self {
+        match x {
+            Held::Float(x) => Form::Float(x),
+            Held::Codes(codes, shape) => Form::Codes(codes, shape),
+        }
+        .into()
+    }
+}
+
 impl From<ArrayD<f32>> for Value {
     fn from(x: ArrayD<f32>) -> Self {
         Form::Float(Arc::new(x)).into()
@@ -86,11 +97,12 @@ impl Value {
         }
     }
 
-    /// As floats that others may hold too.
-    pub fn shared(&self) -> Arc<ArrayD<f32>> {
+    /// As others may hold it too.
+    pub fn hold(&self) -> Held {
         match &self.form {
-            Form::Float(x) => Arc::clone(x),
-            _ => Arc::new(self.float().clone()),
+            Form::Float(x) => Held::Float(Arc::clone(x)),
+            Form::Sums(_) => self.float().clone().into(),
+            Form::Codes(codes, shape) => Held::Codes(Arc::clone(codes), shape.clone()),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use ndarray::ArrayD;
 
@@ -258,7 +257,7 @@ impl<'a> Trainer<'a> {
                 .network
                 .cut(span.from)
                 .into_iter()
-                .zip(values.into_iter().map(Arc::new))
+                .zip(values)
                 .collect(),
         })
     }

@@ -18,9 +18,10 @@ impl Channel<'_, '_> {
     /// Brings the gradient all the way, where nothing depends on the batch and no sums are wanted;
     /// false, and nothing done, if no loop is made for that.
     pub fn at_once(&self, x: Plane<'_>, grad: &mut [f32]) -> bool {
-        let (Some(norm), Some(known)) = (self.affine, self.known) else {
+        let Some(known) = self.known else {
             return false;
         };
+        let norm = self.affine.unwrap_or(Affine::IDENTITY);
         known.visit(x, Backward { norm, grad });
         true
     }

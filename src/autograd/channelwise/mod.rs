@@ -110,6 +110,14 @@ impl Norm<'_> {
 }
 
 impl Affine {
+    /// Gives every number as it is, -0 too.
+    const IDENTITY: Self = Self {
+        mean: 0.0,
+        inverse: 1.0,
+        factor: 1.0,
+        shift: -0.0,
+    };
+
     fn apply(self, x: &mut [f32]) {
         wide(|| x.iter_mut().for_each(|x| *x = self.forward(*x)));
     }
@@ -231,7 +239,8 @@ impl<'a> Chain<'a> {
         x: Plane<'_>,
         out: &mut [f32],
     ) {
-        if let (Some(norm), Some(known)) = (affine, known) {
+        if let Some(known) = known {
+            let norm = affine.unwrap_or(Affine::IDENTITY);
             return known.visit(x, Forward { norm, out });
         }
         x.load(out);

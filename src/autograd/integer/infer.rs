@@ -8,38 +8,15 @@ use rayon::prelude::*;
 
 use super::chain::Chain;
 use super::layer::{IntegerForm, IntegerLayer};
-use crate::autograd::kernels::packed::{Codes, Thresholds, binarised};
+use crate::autograd::kernels::packed::{Thresholds, binarised};
 use crate::autograd::kernels::{FloatThresholds, OutputWeights};
 use crate::autograd::memory::buffer;
 use crate::autograd::network::{Input, Network, StepId, ValueId};
 use crate::autograd::once::once;
 use crate::autograd::ops::Context;
 use crate::autograd::parallel::{array, slice};
-use crate::autograd::trace::{Cut, RunError};
-
-/// A value during the pass.
-#[derive(Debug, Clone)]
-enum Held {
-    Float(Arc<ArrayD<f32>>),
-    /// With the tensor's shape.
-    Codes(Arc<Codes>, Vec<usize>),
-}
-
-impl Held {
-    fn shape(&self) -> &[usize] {
-        match self {
-            Self::Float(x) => x.shape(),
-            Self::Codes(_, shape) => shape,
-        }
-    }
-
-    fn float(&self) -> Arc<ArrayD<f32>> {
-        match self {
-            Self::Float(x) => Arc::clone(x),
-            Self::Codes(codes, shape) => Arc::new(array(shape, codes.unpack())),
-        }
-    }
-}
+use crate::autograd::cut::{Cut, Held};
+use crate::autograd::trace::RunError;
 
 /// A binary layer ready to run, and what goes with it.
 #[derive(Debug)]
@@ -131,7 +108,7 @@ impl<'n> Inference<'n> {
             .into_par_iter()
             .map(|i| self.pass(&from.rows(i * images..((i + 1) * images).min(batch))))
             .collect::<Result<_, _>>()?;
-        Ok(Cut::joined(parts))
+        Ok(Cut::joined(&parts))
     }
 
     /// The logits of a run from the cut on, where this goes to the network's end.
@@ -144,7 +121,7 @@ impl<'n> Inference<'n> {
         let (_, logits) = logits.ok_or_else(|| RunError::Missing {
             node: "graph output".to_owned(),
         })?;
-        Ok(Arc::unwrap_or_clone(logits))
+        Ok(Arc::unwrap_or_clone(logits.float()))
     }
 
     fn pass(&self, from: &Cut) -> Result<Cut, RunError> {
@@ -155,7 +132,7 @@ impl<'n> Inference<'n> {
         };
         for (v, x) in &from.values {
             if let Some(slot) = pass.values.get_mut(v.0) {
-                *slot = Some(Held::Float(Arc::clone(x)));
+                *slot = Some(x.clone());
             }
         }
         let mut done = vec![false; self.network.steps.len()];
@@ -175,7 +152,7 @@ impl<'n> Inference<'n> {
         Ok(Cut {
             step: self.end,
             values: values
-                .filter_map(|v| Some((v, pass.values[v.0].as_ref()?.float())))
+                .filter_map(|v| Some((v, pass.values[v.0].clone()?)))
                 .collect(),
         })
     }

@@ -5,7 +5,6 @@ mod integer;
 mod rounded;
 mod write_back;
 
-use std::sync::Arc;
 
 use ndarray::ArrayD;
 
@@ -443,7 +442,7 @@ fn unknown_operators_and_wrong_inputs_are_errors_that_name_them() {
     ));
     let empty = Cut {
         step: StepId(3),
-        values: vec![(n.input(), Arc::new(x(1)))],
+        values: vec![(n.input(), x(1).into())],
     };
     assert!(matches!(
         n.infer_from(&empty),

@@ -46,7 +46,7 @@ proptest! {
     #[test]
     fn rounding_adds_little_noise(
         pool in any::<bool>(), batch in any::<bool>(),
-        sizes in [3usize..9, 6usize..40, 6usize..40], size in 2usize..9,
+        sizes in [3usize..9, 24usize..40, 24usize..40], size in 2usize..9,
     ) {
         let m = model(pool, sizes);
         let mut n = import(&m);

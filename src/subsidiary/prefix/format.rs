@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::autograd::kernels::packed::Codes;
+
 /// Values that share a byte.
 const PER_BYTE: usize = 4;
 const ONE: u32 = 1.0f32.to_bits();
@@ -30,11 +32,19 @@ static VALUES: [[f32; PER_BYTE]; 256] = {
 pub(super) enum Format {
     /// All are ±1 or ±0: two bits each, whether it is one and its sign.
     Packed,
+    /// As the engine's codes, four channels of a pixel a byte.
+    Codes,
     Float,
 }
 
+/// `[N, C, H, W]` of the codes of tensors of that shape, the batch left out.
+pub(super) fn codes_shape(batch: usize, shape: &[usize]) -> [usize; 4] {
+    let size = |axis: usize| shape.get(axis).copied().unwrap_or(1);
+    [batch, size(0), size(1), size(2)]
+}
+
 impl Format {
-    /// The shorter way to write these.
+    /// The shorter way to write these floats.
     pub(super) fn of(values: &[f32]) -> Self {
         let ternary = |v: &f32| {
             let magnitude = v.to_bits() & MAGNITUDE;
@@ -48,17 +58,20 @@ impl Format {
         }
     }
 
-    /// Bytes that so many values take.
-    pub(super) fn bytes(self, values: usize) -> usize {
+    /// Bytes that the values of an image take, of that shape.
+    pub(super) fn bytes(self, shape: &[usize]) -> usize {
+        let values: usize = shape.iter().product();
         match self {
             Self::Packed => values.div_ceil(PER_BYTE),
+            Self::Codes => values / shape[0].max(1) * shape[0].div_ceil(Codes::CHANNELS),
             Self::Float => values * size_of::<f32>(),
         }
     }
 
-    /// Writes values, which must be of this format, into as many bytes as they take.
+    /// Writes values, which must be of this format (and no codes), into as many bytes as they take.
     pub(super) fn write(self, values: &[f32], to: &mut [u8]) {
         match self {
+            Self::Codes => unreachable!("codes are bytes already"),
             Self::Packed => {
                 for (byte, values) in to.iter_mut().zip(values.chunks(PER_BYTE)) {
                     let codes = values.iter().enumerate().map(|(i, v)| {
@@ -77,9 +90,14 @@ impl Format {
         }
     }
 
-    /// The values that these bytes stand for.
-    pub(super) fn read(self, from: &[u8], to: &mut [f32]) {
+    /// The values of an image of that shape that these bytes stand for.
+    pub(super) fn read(self, from: &[u8], shape: &[usize], to: &mut [f32]) {
         match self {
+            Self::Codes => {
+                let data = from[..self.bytes(shape)].to_vec();
+                let codes = Codes::from_bytes(codes_shape(1, shape), data);
+                to.copy_from_slice(&codes.expect("codes, as they were pushed").unpack());
+            }
             Self::Packed => {
                 for (values, &byte) in to.chunks_mut(PER_BYTE).zip(from) {
                     values.copy_from_slice(&VALUES[usize::from(byte)][..values.len()]);
@@ -101,10 +119,10 @@ mod tests {
     use super::*;
 
     fn through(format: Format, values: &[f32]) -> Vec<u32> {
-        let mut bytes = vec![0xff; format.bytes(values.len())];
+        let mut bytes = vec![0xff; format.bytes(&[values.len()])];
         format.write(values, &mut bytes);
         let mut back = vec![7.0; values.len()];
-        format.read(&bytes, &mut back);
+        format.read(&bytes, &[values.len()], &mut back);
         bits(&back)
     }
 
@@ -118,7 +136,7 @@ mod tests {
             let choice = [1.0, -1.0, 0.0, -0.0, 1.0];
             let some: Vec<f32> = (0..count).map(|i| choice[i * 7 % 5]).collect();
             assert_eq!(Format::of(&some), Format::Packed);
-            assert_eq!(Format::Packed.bytes(count), count.div_ceil(4));
+            assert_eq!(Format::Packed.bytes(&[count]), count.div_ceil(4));
             assert_eq!(through(Format::Packed, &some), bits(&some));
             assert_eq!(through(Format::Float, &some), bits(&some));
         }

@@ -14,11 +14,13 @@ pub(super) use disk::DiskError;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ndarray::{ArrayD, Axis, IxDyn};
+use ndarray::{ArrayD, IxDyn};
 use rayon::prelude::*;
 
 use disk::{Disk, Rows};
-use format::Format;
+use crate::autograd::Held;
+use crate::autograd::kernels::packed::Codes;
+use format::{Format, codes_shape};
 
 /// The values at a cut through the network, image by image.
 #[derive(Debug)]
@@ -72,17 +74,17 @@ impl PrefixCache {
     /// its own; or if the disk fails. The cache is then of no use.
     pub(super) fn push(
         &mut self,
-        batch: &[Arc<ArrayD<f32>>],
+        batch: &[Held],
         budget: &mut Budget,
     ) -> Result<(), NotKept> {
-        let count = batch.first().map_or(0, |a| a.len_of(Axis(0)));
-        let values: Vec<Cow<'_, [f32]>> = batch.iter().map(|a| row_major(a)).collect();
-        let formats: Vec<Format> = values.iter().map(|v| Format::of(v)).collect();
-        let sizes = values.iter().map(|v| v.len() / count.max(1));
-        let parts: Vec<(Format, usize)> = formats.iter().copied().zip(sizes).collect();
-        let length: usize = parts.iter().map(|(f, size)| f.bytes(*size)).sum();
+        let count = batch.first().map_or(0, |x| x.shape()[0]);
+        let formats: Vec<Format> = batch.iter().map(format_of).collect();
+        let shapes: Vec<Vec<usize>> = batch.iter().map(|x| x.shape()[1..].to_vec()).collect();
+        let parts = formats.iter().zip(&shapes);
+        let parts: Vec<usize> = parts.map(|(f, shape)| f.bytes(shape)).collect();
+        let length: usize = parts.iter().sum();
         if self.blocks.is_empty() {
-            self.shapes = batch.iter().map(|a| a.shape()[1..].to_vec()).collect();
+            self.shapes = shapes;
         }
         let all = self.images as u64 * length as u64;
         if self.blocks.is_empty() && !budget.fits(all) {
@@ -91,9 +93,16 @@ impl PrefixCache {
         let mut bytes = vec![0; count * length];
         let rows = bytes.par_chunks_mut(length.max(1)).enumerate();
         rows.for_each(|(i, mut row)| {
-            for (&(format, size), values) in parts.iter().zip(&values) {
-                let (part, rest) = row.split_at_mut(format.bytes(size));
-                format.write(&values[i * size..(i + 1) * size], part);
+            for ((format, bytes), x) in formats.iter().zip(&parts).zip(batch) {
+                let (part, rest) = row.split_at_mut(*bytes);
+                match x {
+                    Held::Codes(codes, _) => part.copy_from_slice(codes.codes_of(i)),
+                    Held::Float(x) => {
+                        let size = x.len() / count.max(1);
+                        let values = x.as_slice().unwrap_or(&[]);
+                        format.write(&values[i * size..(i + 1) * size], part);
+                    }
+                }
                 row = rest;
             }
         });
@@ -122,21 +131,31 @@ impl PrefixCache {
     ///
     /// # Panics
     /// If there is no such image.
-    pub(super) fn batch(&self, indices: &[usize]) -> Result<Vec<ArrayD<f32>>, DiskError> {
+    pub(super) fn batch(&self, indices: &[usize]) -> Result<Vec<Held>, DiskError> {
         let rows = indices.par_iter().map(|&i| self.row(i));
         let rows: Vec<(&[Format], Cow<'_, [u8]>)> = rows.collect::<Result<_, _>>()?;
-        let sizes = self.shapes.iter().map(|s| s.iter().product());
-        let sizes: Vec<usize> = sizes.collect();
-        let tensor = |(t, shape): (usize, &Vec<usize>)| {
-            let mut values = vec![0.0; rows.len() * sizes[t]];
-            let images = values.par_chunks_mut(sizes[t].max(1)).zip(&rows);
-            images.for_each(|(values, (formats, row))| {
-                let before = formats.iter().zip(&sizes).take(t);
-                let start: usize = before.map(|(f, &size)| f.bytes(size)).sum();
-                formats[t].read(&row[start..], values);
-            });
-            let shape = [&[rows.len()], &shape[..]].concat();
-            ArrayD::from_shape_vec(IxDyn(&shape), values).expect("as many values as the shape has")
+        // The bytes of tensor t of an image.
+        let part = |(formats, row): &(&[Format], Cow<'_, [u8]>), t: usize| {
+            let before = formats.iter().zip(&self.shapes).take(t);
+            before.map(|(f, shape)| f.bytes(shape)).sum::<usize>()..row.len()
+        };
+        let tensor = |(t, one): (usize, &Vec<usize>)| {
+            let shape = [&[rows.len()], &one[..]].concat();
+            if rows.iter().all(|(formats, _)| formats[t] == Format::Codes) {
+                let bytes = Format::Codes.bytes(one);
+                let each = rows.iter().map(|row| &row.1[part(row, t)][..bytes]);
+                let data = each.collect::<Vec<_>>().concat();
+                let codes = Codes::from_bytes(codes_shape(rows.len(), one), data);
+                let codes = codes.expect("codes, as they were pushed");
+                return Held::Codes(Arc::new(codes), shape);
+            }
+            let size: usize = one.iter().product();
+            let mut values = vec![0.0; rows.len() * size];
+            let images = values.par_chunks_mut(size.max(1)).zip(&rows);
+            images.for_each(|(values, row)| row.0[t].read(&row.1[part(row, t)], one, values));
+            ArrayD::from_shape_vec(IxDyn(&shape), values)
+                .expect("as many values as the shape has")
+                .into()
         };
         Ok(self.shapes.iter().enumerate().map(tensor).collect())
     }
@@ -167,11 +186,11 @@ impl PrefixCache {
     }
 }
 
-/// The elements in row-major order.
-fn row_major(a: &ArrayD<f32>) -> Cow<'_, [f32]> {
-    match a.as_slice() {
-        Some(values) => Cow::Borrowed(values),
-        None => Cow::Owned(a.iter().copied().collect()),
+/// The shortest way to write a tensor.
+fn format_of(x: &Held) -> Format {
+    match x {
+        Held::Codes(..) => Format::Codes,
+        Held::Float(x) => Format::of(x.as_slice().unwrap_or(&[])),
     }
 }
 

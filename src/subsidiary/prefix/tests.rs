@@ -1,24 +1,27 @@
 use std::sync::Mutex;
 
+use ndarray::Axis;
+
 use super::*;
 use crate::progress::Observer;
 use crate::subsidiary::Options;
 
 /// `[N, 2, 3]`: packed two bytes an image, else 24.
-fn images(values: &[f32]) -> Arc<ArrayD<f32>> {
+fn images(values: &[f32]) -> Held {
     let shape = IxDyn(&[values.len() / 6, 2, 3]);
-    Arc::new(ArrayD::from_shape_vec(shape, values.to_vec()).unwrap())
+    let x = ArrayD::from_shape_vec(shape, values.to_vec()).unwrap();
+    x.into()
 }
 
 /// Image i of it is the number i in ternary, with one value that is `other`.
-fn numbered(range: std::ops::Range<usize>, other: f32) -> Arc<ArrayD<f32>> {
+fn numbered(range: std::ops::Range<usize>, other: f32) -> Held {
     let digits = |i: usize| [1, 3, 9, 27, 81].map(|d| (i / d % 3) as f32 - 1.0);
     let image = |i| [&digits(i)[..], &[other]].concat();
     images(&range.flat_map(image).collect::<Vec<_>>())
 }
 
-fn filled(batches: &[Vec<Arc<ArrayD<f32>>>], budget: &mut Budget) -> Result<PrefixCache, NotKept> {
-    let count = batches.iter().map(|b| b[0].len_of(Axis(0))).sum();
+fn filled(batches: &[Vec<Held>], budget: &mut Budget) -> Result<PrefixCache, NotKept> {
+    let count = batches.iter().map(|b| b[0].shape()[0]).sum();
     let mut cache = PrefixCache::new(count);
     for batch in batches {
         cache.push(batch, budget)?;
@@ -62,10 +65,8 @@ fn gives_back_what_was_pushed_from_memory_and_disk() {
     ];
     let expected = [38, 79, 40, 99, 0, 0].map(|i| {
         let other = [1.0, -0.0, 0.25][i / 40];
-        numbered(i..i + 1, other)
-            .iter()
-            .copied()
-            .collect::<Vec<_>>()
+        let image = numbered(i..i + 1, other).float();
+        image.iter().copied().collect::<Vec<_>>()
     });
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
     // Packed 80 bytes, packed 80 bytes, floats of 480 bytes.
@@ -82,7 +83,7 @@ fn gives_back_what_was_pushed_from_memory_and_disk() {
         let batch = cache.batch(&[38, 79, 40, 99, 0, 0]).unwrap().remove(0);
         assert_eq!(batch.shape(), [6, 2, 3]);
         assert_eq!(
-            bits(batch.into_raw_vec_and_offset().0),
+            bits(batch.float().iter().copied().collect()),
             bits(expected.concat())
         );
         assert_eq!(cache.batch(&[]).unwrap()[0].shape(), [0, 2, 3]);
@@ -91,22 +92,25 @@ fn gives_back_what_was_pushed_from_memory_and_disk() {
 
 #[test]
 fn tensors_at_a_cut_are_kept_each_in_its_own_way() {
-    let floats = Arc::new(ArrayD::from_shape_fn(IxDyn(&[10, 5]), |i| {
-        i[0] as f32 / 4.0 + i[1] as f32
-    }));
+    let floats = ArrayD::from_shape_fn(IxDyn(&[10, 5]), |i| i[0] as f32 / 4.0 + i[1] as f32);
     // Not in row-major order.
-    let turned = Arc::new(floats.view().reversed_axes().to_owned().reversed_axes());
+    let turned: Held = floats.view().reversed_axes().to_owned().reversed_axes().into();
     let ternary = numbered(0..10, 0.0);
+    let x = ternary.float();
+    // Six channels, two bytes.
+    let codes = Codes::pack(x.as_slice().unwrap(), [10, 6, 1, 1]).unwrap();
+    let codes = Held::Codes(Arc::new(codes), vec![10, 6]);
     for memory in [0, 1 << 20] {
         let mut budget = Budget::new(memory, 1 << 20, None);
-        let batch = vec![ternary.clone(), turned.clone(), ternary.clone()];
+        let batch = vec![ternary.clone(), turned.clone(), codes.clone()];
         let cache = filled(&[batch], &mut budget).unwrap();
         let all = cache.uses();
         assert_eq!(all.memory_bytes + all.disk_bytes, 10 * (2 + 20 + 2));
         let found = cache.batch(&[7, 3]).unwrap();
-        assert_eq!(found[0], ternary.select(Axis(0), &[7, 3]));
-        assert_eq!(found[1], floats.select(Axis(0), &[7, 3]));
-        assert_eq!(found[2], found[0]);
+        assert_eq!(*found[0].float(), x.select(Axis(0), &[7, 3]));
+        assert_eq!(*found[1].float(), floats.select(Axis(0), &[7, 3]));
+        assert!(matches!(&found[2], Held::Codes(_, shape) if *shape == [2, 6]));
+        assert!(found[2].float().iter().eq(found[0].float().iter()));
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) use forward::planes_of;
 pub use forward::{FloatThresholds, OutputWeights};
 use tile::Instructions;
 pub use weight::binary_weight;
-pub(super) use weight::{backward_weight, parts};
+pub(super) use weight::backward_weight;
 
 /// Pixels that a task takes at a time, if an image has fewer: then several images.
 const TASK_PIXELS: usize = 256;

@@ -101,7 +101,7 @@ pub(super) fn backward_weight_with(
 }
 
 /// In how many parts of the batch weight gradients are summed: a function of the sizes alone.
-pub(in super::super) fn parts(g: &ConvGeometry) -> usize {
+fn parts(g: &ConvGeometry) -> usize {
     (g.batch * g.out_plane() / PART_PIXELS).clamp(1, MOST_PARTS)
 }
 

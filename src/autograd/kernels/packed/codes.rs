@@ -40,21 +40,6 @@ static FLOATS: [[f32; PER_CODE]; 81] = {
     all
 };
 
-/// [`ACTIVATIONS`] plus one.
-static BYTES: [[u8; PER_CODE]; 81] = {
-    let mut all = [[0; PER_CODE]; 81];
-    let mut i = 0;
-    while i < 81 {
-        let mut k = 0;
-        while k < PER_CODE {
-            all[i][k] = (activations(2 * i)[k] + 1) as u8;
-            k += 1;
-        }
-        i += 1;
-    }
-    all
-};
-
 /// The activations that a code stands for.
 pub(super) const fn activations(code: usize) -> [i8; PER_CODE] {
     let (mut out, mut rest, mut i) = ([0; PER_CODE], code / 2, 0);
@@ -193,41 +178,6 @@ impl Codes {
         }
     }
 
-    /// Writes the values plus one of some images as bytes, those of `stride` images side by side, each
-    /// row of a channel where `row(channel, y)` says.
-    pub(in crate::autograd::kernels) fn bytes_of_images(
-        &self,
-        images: std::ops::Range<usize>,
-        stride: usize,
-        row: impl Fn(usize, usize) -> usize,
-        to: &mut [u8],
-    ) {
-        let [_, c, h, w] = self.shape;
-        let (groups, size) = (c.div_ceil(PER_CODE), self.image());
-        let zeros = vec![ZEROS; size];
-        for first in images.clone().step_by(PER_CODE) {
-            let four: [&[u8]; PER_CODE] = std::array::from_fn(|i| match first + i {
-                n if n < images.end => &self.data[n * size..][..size],
-                _ => &zeros[..],
-            });
-            for g in 0..groups {
-                for y in 0..h {
-                    let count = PER_CODE.min(c - g * PER_CODE);
-                    for x in 0..w {
-                        let at = (y * w + x) * groups + g;
-                        let each = four.map(|codes| BYTES[usize::from(codes[at]) / 2]);
-                        let place = x * stride + first - images.start;
-                        for i in 0..count {
-                            let start = row(g * PER_CODE + i, y) + place;
-                            let four = each.map(|channels| channels[i]);
-                            to[start..start + PER_CODE].copy_from_slice(&four);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
     /// The values, `[N, C, H, W]`.
     pub fn unpack(&self) -> Vec<f32> {
         let [n, c, h, w] = self.shape;
@@ -247,8 +197,41 @@ impl Codes {
         activations(2 * half)
     }
 
+    /// Codes given one behind the other, `[N, H, W, ⌈C/4⌉]`; `None` if one of them is none, or there are
+    /// too many or too few.
+    pub fn from_bytes(shape: [usize; 4], data: Vec<u8>) -> Option<Self> {
+        let [n, c, h, w] = shape;
+        let is_code = |c: &u8| c.is_multiple_of(2) & (*c <= 2 * ZEROS);
+        let right = data.len() == n * h * w * c.div_ceil(PER_CODE)
+            && data.iter().fold(true, |all, c| all & is_code(c));
+        right.then_some(Self { shape, data })
+    }
+
+    /// Some images, in that order.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn select(&self, images: impl ExactSizeIterator<Item = usize>) -> Self {
+        let mut shape = self.shape;
+        shape[0] = images.len();
+        let mut data = Vec::with_capacity(images.len() * self.image());
+        images.for_each(|n| data.extend_from_slice(self.codes_of(n)));
+        Self { shape, data }
+    }
+
+    /// All images of several; `None` if there are none, or they have other sizes.
+    pub fn joined(parts: &[&Self]) -> Option<Self> {
+        let mut shape = parts.first()?.shape;
+        if parts.iter().any(|p| p.shape[1..] != shape[1..]) {
+            return None;
+        }
+        shape[0] = parts.iter().map(|p| p.shape[0]).sum();
+        let data = parts.iter().flat_map(|p| &p.data).copied().collect();
+        Some(Self { shape, data })
+    }
+
     /// The codes of one image, `[H, W, ⌈C/4⌉]`.
-    pub(in crate::autograd::kernels) fn codes_of(&self, image: usize) -> &[u8] {
+    pub fn codes_of(&self, image: usize) -> &[u8] {
         let size = self.image();
         &self.data[image * size..(image + 1) * size]
     }

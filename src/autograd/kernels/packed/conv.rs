@@ -108,13 +108,13 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The dot products of some images, tile by tile: `sink(first filter, filters, first pixel,
-    /// pixels, dots)`, pixels counted over all images.
+    /// The dot products of some images, tile by tile: `sink([block, first filter, filters], first
+    /// pixel, pixels, dots)`, pixels counted over all images. Blocks 0 and 1 take turns.
     fn run(
         &self,
         x: &[u8],
         scratch: &mut Scratch,
-        mut sink: impl FnMut(usize, usize, usize, usize, &Dots),
+        mut sink: impl FnMut([usize; 3], usize, usize, &Dots),
     ) {
         let g = self.g;
         let count = x.len() / (g.height * g.width * self.codes);
@@ -151,7 +151,7 @@ impl<'a> Plan<'a> {
                     for (b, dots) in (block..self.weight.blocks()).zip(&dots) {
                         let first = group * filters + b * FILTERS;
                         let some = (filters - b * FILTERS).min(FILTERS);
-                        sink(first, some, t * PIXELS, tile.len(), dots);
+                        sink([b - block, first, some], t * PIXELS, tile.len(), dots);
                     }
                 }
             }
@@ -225,28 +225,65 @@ fn planes<T: Send>(
     y.par_chunks_mut(images * g.filters * plane)
         .zip(x.data().par_chunks(images * x.image()))
         .for_each_init(Scratch::default, |scratch, (y, x)| {
-            plan.run(x, scratch, |filter, filters, pixel, pixels, dots| {
-                // Filter by filter: their planes lie far apart, and often at the same place of the cache.
-                let dots = instructions.turned(dots);
-                for (f, dots) in (filter..).zip(&dots[..filters]) {
-                    let (image, at) = (pixel / plane, pixel % plane);
-                    if pixels == PIXELS && at + PIXELS <= plane {
-                        // All in one image, and of a size known beforehand.
-                        let to = &mut y[(image * g.filters + f) * plane + at..][..PIXELS];
-                        write(f, dots, to);
-                        continue;
-                    }
+            let mut lines = [Lines::default(), Lines::default()];
+            let mut flush = |lines: &mut Lines| {
+                for (f, sums) in (lines.filter..).zip(&lines.sums[..lines.filters]) {
                     let mut done = 0;
-                    while done < pixels {
-                        let (image, at) = ((pixel + done) / plane, (pixel + done) % plane);
-                        let count = (pixels - done).min(plane - at);
+                    while done < lines.pixels {
+                        let pixel = lines.pixel + done;
+                        let (image, at) = (pixel / plane, pixel % plane);
+                        let count = (lines.pixels - done).min(plane - at);
                         let to = &mut y[(image * g.filters + f) * plane + at..][..count];
-                        write(f, &dots[done..done + count], to);
+                        write(f, &sums[done..done + count], to);
                         done += count;
                     }
                 }
+                lines.pixels = 0;
+            };
+            plan.run(x, scratch, |[block, filter, filters], pixel, pixels, dots| {
+                let lines = &mut lines[block];
+                if lines.filter != filter || lines.pixel + lines.pixels != pixel {
+                    flush(lines);
+                }
+                if lines.pixels == 0 {
+                    (lines.filter, lines.filters, lines.pixel) = (filter, filters, pixel);
+                }
+                let turned = instructions.turned(dots);
+                for (line, dots) in lines.sums.iter_mut().zip(&turned[..filters]) {
+                    line[lines.pixels..lines.pixels + PIXELS].copy_from_slice(dots);
+                }
+                lines.pixels += pixels;
+                if lines.pixels + PIXELS > LINE {
+                    flush(lines);
+                }
             });
+            lines.iter_mut().for_each(flush);
         });
+}
+
+/// Pixels of a filter that are written together: planes lie far apart, and often at the same place of
+/// the cache.
+const LINE: usize = 64;
+
+/// Dot products of a block of filters, filter by filter.
+struct Lines {
+    filter: usize,
+    filters: usize,
+    pixel: usize,
+    pixels: usize,
+    sums: [[i16; LINE]; FILTERS],
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self {
+            filter: 0,
+            filters: 0,
+            pixel: 0,
+            pixels: 0,
+            sums: [[0; LINE]; FILTERS],
+        }
+    }
 }
 
 /// The windows of a pooling: for each output row, and for each output column, the input positions
@@ -300,7 +337,7 @@ pub(super) fn binarised_with(
     outputs.zip(inputs).for_each_init(
         || (Scratch::default(), Vec::new()),
         |(scratch, sums), (out, x)| match windows {
-            None => plan.run(x, scratch, |filter, _, pixel, pixels, dots| {
+            None => plan.run(x, scratch, |[_, filter, _], pixel, pixels, dots| {
                 for (p, dots) in (pixel..).zip(&dots[..pixels]) {
                     let at = p * codes + filter / PER_CODE;
                     let block = &blocks[filter / FILTERS];
@@ -311,7 +348,7 @@ pub(super) fn binarised_with(
                 let width = blocks.len() * FILTERS;
                 let plane = g.out_plane() * width;
                 sums.resize(x.len() / (g.height * g.width * plan.codes) * plane, 0);
-                plan.run(x, scratch, |filter, _, pixel, pixels, dots| {
+                plan.run(x, scratch, |[_, filter, _], pixel, pixels, dots| {
                     for (p, dots) in (pixel..).zip(&dots[..pixels]) {
                         sums[p * width + filter..][..FILTERS].copy_from_slice(dots);
                     }

@@ -23,6 +23,7 @@ pub trait OfInput: Sync {
     /// The images `first..first + count` on their own.
     type Block;
 
+    /// The images themselves, by number.
     fn block(&self, images: Range<usize>) -> Self::Block;
 
     /// Writes the numbers of image `n` of the block from `start` on in the planes of the filters of
@@ -62,7 +63,7 @@ impl<E: Entry> InputSigns<E> {
     }
 
     /// [`Self::new`], worth it or not.
-    pub(super) fn of(g: &ConvGeometry, weight: &[f32]) -> Option<Self> {
+    pub(in super::super) fn of(g: &ConvGeometry, weight: &[f32]) -> Option<Self> {
         let layout = Layout::new::<E>(g)?;
         let (c, o, taps) = (g.channels, g.filters, g.kernel[0] * g.kernel[1]);
         assert_eq!(weight.len(), c * o * taps, "weights");
@@ -105,7 +106,7 @@ impl<E: Entry> InputSigns<E> {
     }
 
     #[cfg(test)]
-    pub(super) fn with(mut self, instructions: Instructions) -> Self {
+    pub(in super::super) fn with(mut self, instructions: Instructions) -> Self {
         self.instructions = instructions;
         self
     }

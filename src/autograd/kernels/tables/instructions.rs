@@ -12,7 +12,7 @@ pub(super) const BYTES: usize = 64;
 
 /// Which instructions compute the sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Instructions {
+pub(in super::super) enum Instructions {
     #[cfg(target_arch = "x86_64")]
     Avx2,
     Portable,

@@ -27,6 +27,11 @@ pub use entry::Entry;
 pub use input::{InputSigns, OfInput};
 pub use weight::{OfWeight, gradient as gradient_of_weight};
 
+#[cfg(test)]
+pub(super) use instructions::Instructions;
+#[cfg(test)]
+pub(super) use weight::gradient_with as gradient_of_weight_with;
+
 /// Numbers that share a table.
 pub const JOINED: usize = 4;
 /// Sums of so many numbers with signs.

@@ -29,6 +29,7 @@ pub trait OfWeight: Sync {
     /// What is known of four images and a vector of filters.
     type Block;
 
+    /// Of images `4 · four..4 · four + 4`, and at most a vector of filters.
     fn block(&self, four: usize, filters: Range<usize>) -> Self::Block;
 
     /// Writes the gradients of some pixels of the output, `[pixels, LANES]` for each image; what is
@@ -50,7 +51,7 @@ pub fn gradient<G: OfWeight>(g: &ConvGeometry, x: &Codes, grad: &G, out: &mut [f
 }
 
 /// [`gradient`], worth it or not.
-pub(super) fn gradient_with<G: OfWeight>(
+pub(in super::super) fn gradient_with<G: OfWeight>(
     g: &ConvGeometry,
     x: &Codes,
     grad: &G,

@@ -12,6 +12,7 @@ pub(super) struct Phases {
     x: Axis,
     /// Elements of a remainder.
     length: usize,
+    taps: Vec<Tap>,
     data: Vec<f32>,
 }
 
@@ -29,12 +30,15 @@ impl Phases {
         let extent = (x.kernel - 1) * x.dilation / x.stride;
         let length = x.out.next_multiple_of(LANES) + extent;
         let rows = (y.out - 1) * y.stride + (y.kernel - 1) * y.dilation + 1;
-        Self {
+        let mut new = Self {
             y,
             x,
             length,
+            taps: Vec::new(),
             data: vec![0.0; rows * x.stride * length],
-        }
+        };
+        new.taps = new.taps();
+        new
     }
 
     /// Whether that is worth it: windows side by side fill vectors, and padding does not dwarf a plane.
@@ -71,22 +75,24 @@ impl Phases {
         let mut numbers = true;
         for (line, to) in plane.chunks_exact(x.size).zip(rows) {
             numbers &= line.iter().fold(true, |all, &v| all & (v > f32::NEG_INFINITY));
-            for phase in 0..x.stride {
-                let skip = first(x, phase);
-                let to = &mut to[phase * length..][..length];
-                let to = to.get_mut((skip + x.begin) / x.stride..).unwrap_or(&mut []);
-                let from = line.get(skip..).unwrap_or(&[]);
-                match x.stride {
-                    1 => to.iter_mut().zip(from).for_each(|(to, v)| *to = *v),
-                    2 => {
-                        let (pairs, rest) = from.as_chunks::<2>();
-                        let left = to.iter_mut().zip(pairs.iter().map(|[v, _]| v).chain(rest));
-                        left.for_each(|(to, v)| *to = *v);
+            let mut rest = line;
+            if let (2, Some((first, second))) = (x.stride, to.split_at_mut_checked(length)) {
+                let (first, second) = columns(x, first, second);
+                let (blocks, others) = line.as_chunks::<{ 2 * LANES }>();
+                let pairs = first.as_chunks_mut::<LANES>().0.iter_mut();
+                let pairs = pairs.zip(second.as_chunks_mut::<LANES>().0);
+                if blocks.len() <= pairs.len() {
+                    for (block, (first, second)) in blocks.iter().zip(pairs) {
+                        *first = std::array::from_fn(|l| block[2 * l]);
+                        *second = std::array::from_fn(|l| block[2 * l + 1]);
                     }
-                    stride => {
-                        let from = from.iter().step_by(stride);
-                        to.iter_mut().zip(from).for_each(|(to, v)| *to = *v);
-                    }
+                    rest = others;
+                }
+            }
+            let done = line.len() - rest.len();
+            for (c, &v) in (x.begin + done..).zip(rest) {
+                if c / x.stride < length {
+                    to[c % x.stride * length + c / x.stride] = v;
                 }
             }
         }
@@ -95,22 +101,29 @@ impl Phases {
 
     /// Brings what is here to a plane; what no window reads is 0 there.
     #[inline(always)]
-    fn unsort(&self, plane: &mut [f32]) {
+    fn unsort(&mut self, plane: &mut [f32]) {
         let (y, x, row, length) = (self.y, self.x, self.row(), self.length);
         plane.fill(0.0);
-        let rows = self.data.chunks_exact(row).skip(y.begin);
+        let rows = self.data.chunks_exact_mut(row).skip(y.begin);
         for (line, from) in plane.chunks_exact_mut(x.size).zip(rows) {
-            for phase in 0..x.stride {
-                let skip = first(x, phase);
-                let from = &from[phase * length..][..length];
-                let from = from.get((skip + x.begin) / x.stride..).unwrap_or(&[]);
-                let to = line.get_mut(skip..).unwrap_or(&mut []);
-                match x.stride {
-                    1 => to.iter_mut().zip(from).for_each(|(to, v)| *to = *v),
-                    stride => {
-                        let to = to.iter_mut().step_by(stride);
-                        to.zip(from).for_each(|(to, v)| *to = *v);
+            let mut done = 0;
+            if let (2, Some((first, second))) = (x.stride, from.split_at_mut_checked(length)) {
+                let (first, second) = columns(x, first, second);
+                let blocks = line.as_chunks_mut::<{ 2 * LANES }>().0;
+                let pairs = first.as_chunks::<LANES>().0.iter();
+                let pairs = pairs.zip(second.as_chunks::<LANES>().0);
+                if blocks.len() <= pairs.len() {
+                    done = 2 * LANES * blocks.len();
+                    for (block, (first, second)) in blocks.iter_mut().zip(pairs) {
+                        for l in 0..LANES {
+                            [block[2 * l], block[2 * l + 1]] = [first[l], second[l]];
+                        }
                     }
+                }
+            }
+            for (c, v) in (x.begin + done..).zip(&mut line[done..]) {
+                if c / x.stride < length {
+                    *v = from[c % x.stride * length + c / x.stride];
                 }
             }
         }
@@ -131,7 +144,6 @@ impl Phases {
         if !self.sort(plane) {
             return false;
         }
-        let taps = self.taps();
         let (y, x) = (self.y, self.x);
         let lines = out.chunks_exact_mut(x.out).zip(positions.chunks_exact_mut(x.out));
         for (o, (out, positions)) in lines.enumerate() {
@@ -142,7 +154,7 @@ impl Phases {
             for (i, (out, positions)) in chunks.enumerate() {
                 let mut most = [f32::NEG_INFINITY; LANES];
                 let mut places = [0u32; LANES];
-                for tap in &taps {
+                for tap in &self.taps {
                     let values = lanes(from, tap.at + i * LANES);
                     for l in 0..LANES {
                         // As a mask: a choice of the place by a comparison of floats would not become
@@ -169,7 +181,6 @@ impl Phases {
             || {
                 self.data.fill(0.0);
                 self.sort(plane);
-                let taps = self.taps();
                 let width = self.x.out;
                 let lines = out.chunks_exact_mut(width).zip(divisors.chunks_exact(width));
                 for (o, (out, divisors)) in lines.enumerate() {
@@ -177,7 +188,7 @@ impl Phases {
                     let chunks = out.chunks_mut(LANES).zip(divisors.chunks(LANES));
                     for (i, (out, divisors)) in chunks.enumerate() {
                         let mut sums = [0.0; LANES];
-                        for tap in &taps {
+                        for tap in &self.taps {
                             let values = lanes(from, tap.at + i * LANES);
                             for l in 0..LANES {
                                 sums[l] += values[l];
@@ -198,8 +209,8 @@ impl Phases {
             #[inline(always)]
             || {
                 self.data.fill(0.0);
-                let taps = self.taps();
                 let (width, row, stride) = (self.x.out, self.row(), self.y.stride);
+                let taps = &self.taps;
                 let lines = grad.chunks_exact(width).zip(divisors.chunks_exact(width));
                 for (o, (grad, divisors)) in lines.enumerate() {
                     let to = &mut self.data[o * stride * row..];
@@ -209,7 +220,7 @@ impl Phases {
                         for (share, (g, d)) in shares.iter_mut().zip(grad.iter().zip(divisors)) {
                             *share = g / d;
                         }
-                        for tap in &taps {
+                        for tap in taps {
                             let to = &mut to[tap.at + i * LANES..][..LANES];
                             for l in 0..LANES {
                                 to[l] += shares[l];
@@ -230,10 +241,18 @@ fn lanes(from: &[f32], at: usize) -> [f32; LANES] {
     std::array::from_fn(|l| values[l])
 }
 
-/// The first column of a plane that has that remainder behind the padding.
+/// The columns of even and of odd elements of a row, by those of even and of odd places behind the
+/// padding.
 #[inline(always)]
-fn first(x: Axis, phase: usize) -> usize {
-    (phase + x.stride - x.begin % x.stride) % x.stride
+fn columns<'a>(x: Axis, even: &'a mut [f32], odd: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32]) {
+    fn behind(of: &mut [f32], skip: usize) -> &mut [f32] {
+        of.get_mut(skip..).unwrap_or_default()
+    }
+    let (first, second) = (x.begin / 2, x.begin.div_ceil(2));
+    match x.begin.is_multiple_of(2) {
+        true => (behind(even, first), behind(odd, second)),
+        false => (behind(odd, first), behind(even, second)),
+    }
 }
 
 /// The largest element of each window and where it lies, whatever the elements: the first of equal
