@@ -16,7 +16,8 @@ use clap::{Parser, Subcommand};
 use ndarray::ArrayD;
 use onnx_bnnprune::autograd::loss::cross_entropy;
 use onnx_bnnprune::autograd::{
-    Cut, Inference, MaskSpec, Mode, Network, Optimizer, ParamKind, Precision, Rule, Schedule, StepId,
+    Cut, Inference, MaskSpec, Mode, Network, Optimizer, ParamKind, Precision, Rule, Schedule,
+    StepId,
 };
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::pipeline::View;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use ndarray::{Array1, ArrayD};
 
 use super::binary::{BinaryId, ScaleMode};
+use super::cut::Cut;
+use super::memory::release_memory;
 use super::network::{EditError, Input, Network, Step, StepId, ValueId};
 use super::ops::{BatchNorm, BatchStatistics};
 use super::parallel::slice;
 use super::param::{Origin, ParamId, ParamKind};
-use super::cut::Cut;
 use super::trace::{Mode, RunError};
 use crate::graph::NodeId;
 
@@ -76,6 +77,8 @@ impl Network {
             batch_statistics_from: Some(from),
             ..Mode::default()
         };
+        // Steps of learning, before and after, are of other sizes than these batches.
+        release_memory();
         let mut pooled: BTreeMap<StepId, Pooled> = BTreeMap::new();
         for batch in batches {
             let trace = self.forward(&batch, StepId(last + 1), mode)?;
@@ -84,6 +87,7 @@ impl Network {
             }
         }
         self.set_statistics(&pooled);
+        release_memory();
         Ok(())
     }
 

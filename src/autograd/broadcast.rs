@@ -4,8 +4,8 @@
 use ndarray::{ArrayD, Axis, IxDyn, Zip};
 use rayon::prelude::*;
 
-use super::ops::ShapeError;
 use super::memory::buffer;
+use super::ops::ShapeError;
 use super::parallel::{CHUNK, Planes, array, slice, wide, zip};
 
 /// How an operand is repeated to fill a shape.

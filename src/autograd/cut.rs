@@ -71,7 +71,10 @@ impl Held {
             Self::Codes(codes, _) => Some(&**codes),
             Self::Float(_) => None,
         });
-        if let Some(codes) = codes.collect::<Option<Vec<_>>>().and_then(|c| Codes::joined(&c)) {
+        if let Some(codes) = codes
+            .collect::<Option<Vec<_>>>()
+            .and_then(|c| Codes::joined(&c))
+        {
             return Self::Codes(Arc::new(codes), shape);
         }
         let mut data = Vec::with_capacity(shape.iter().product());

@@ -6,9 +6,9 @@ use std::ops::Range;
 use ndarray::ArrayD;
 use rayon::prelude::*;
 
+use super::cut::{Cut, Held};
 use super::loss::Loss;
 use super::network::Network;
-use super::cut::{Cut, Held};
 use super::trace::{Gradients, Mode, RunError};
 
 /// Elements at the cut that a part has about: a function of the sizes alone.

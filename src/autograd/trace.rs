@@ -72,8 +72,8 @@ pub enum Precision {
     #[default]
     F32,
     /// The gradient of a layer's output is rounded to 8 bits, by chance up or down so that it is
-    /// right on average, and what follows from it is computed on integers. Layers with strides or
-    /// groups stay in single precision.
+    /// right on average, and what follows from it is computed on integers. Layers with groups, or few
+    /// channels or filters, stay in single precision.
     Int8,
 }
 

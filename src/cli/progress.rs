@@ -1,9 +1,11 @@
 //! Progress bars with time left, on stderr.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use onnx_bnnprune::progress::Observer;
 
 /// Set by Ctrl-C.
@@ -17,7 +19,20 @@ pub fn interrupted() -> bool {
 /// Draws a bar for each phase; plain notes where stderr is not a terminal.
 pub struct Terminal {
     bar: Mutex<ProgressBar>,
+    /// What the present phase had done when it began: an earlier run's part of it.
+    before: Arc<AtomicU64>,
     quiet: bool,
+}
+
+/// What comes so soon after the beginning was done before.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// The time left at the mean pace so far. The pace of late would jump: steps differ, and between them
+/// there is work of other kinds.
+fn time_left(state: &ProgressState, before: u64) -> Option<Duration> {
+    let done = state.pos().checked_sub(before).filter(|&done| done > 0)?;
+    let left = state.len()?.saturating_sub(state.pos());
+    Some(state.elapsed().mul_f64(left as f64 / done as f64))
 }
 
 impl Terminal {
@@ -25,6 +40,7 @@ impl Terminal {
     pub fn new(quiet: bool) -> Self {
         Self {
             bar: Mutex::new(ProgressBar::hidden()),
+            before: Arc::default(),
             quiet,
         }
     }
@@ -53,16 +69,29 @@ impl Observer for Terminal {
             return;
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
-        let style = "{prefix} [{bar:28}] {percent:>3} %  {elapsed} gone, {eta} left  {msg}";
+        self.before.store(0, Ordering::Relaxed);
+        let before = Arc::clone(&self.before);
+        let left = move |state: &ProgressState, to: &mut dyn Write| {
+            // Nowhere to report a failure to; the bar is drawn again soon.
+            let _ = match time_left(state, before.load(Ordering::Relaxed)) {
+                Some(left) => write!(to, ", {:#} left", HumanDuration(left)),
+                None => Ok(()),
+            };
+        };
+        let style = "{prefix} [{bar:28}] {percent:>3} %  {elapsed} gone{left}  {msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style.progress_chars("=> "));
+            bar.set_style(style.with_key("left", left).progress_chars("=> "));
         }
         bar.set_prefix(what.to_owned());
         self.set(bar);
     }
 
     fn advance(&self, done: u64) {
-        self.bar().inc(done);
+        let bar = self.bar();
+        if bar.elapsed() < AT_ONCE {
+            self.before.fetch_add(done, Ordering::Relaxed);
+        }
+        bar.inc(done);
     }
 
     fn detail(&self, text: &str) {

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::chain::Chain;
 use super::layer::{IntegerForm, IntegerLayer};
+use crate::autograd::cut::{Cut, Held};
 use crate::autograd::kernels::packed::{Thresholds, binarised};
 use crate::autograd::kernels::{FloatThresholds, OutputWeights};
 use crate::autograd::memory::buffer;
@@ -15,7 +16,6 @@ use crate::autograd::network::{Input, Network, StepId, ValueId};
 use crate::autograd::once::once;
 use crate::autograd::ops::Context;
 use crate::autograd::parallel::{array, slice};
-use crate::autograd::cut::{Cut, Held};
 use crate::autograd::trace::RunError;
 
 /// A binary layer ready to run, and what goes with it.

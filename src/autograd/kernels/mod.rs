@@ -7,6 +7,7 @@ mod conv;
 mod direct;
 mod grid;
 mod im2col;
+mod instructions;
 mod matmul;
 pub mod packed;
 mod panel;
@@ -18,8 +19,8 @@ mod transpose;
 
 pub use conv::{ConvGeometry, conv_backward_input, conv_backward_weight, conv_forward};
 pub use direct::{FloatThresholds, InputWeights, OutputWeights};
-pub use tables::binary_weight;
 pub use matmul::{Matrix, gemm, par_gemm};
+pub use tables::binary_weight;
 
 /// The input of a binary layer, `[N, C, H, W]`.
 #[derive(Debug, Clone, Copy)]

@@ -74,4 +74,3 @@ pub(super) fn near(found: &[f32], expected: &[f64], what: &str) -> Result<(), Te
     }
     Ok(())
 }
-

@@ -30,9 +30,10 @@ impl Op for Concat {
         check(axis < shape.len(), || format!("shape {shape:?}"))?;
         for x in &inputs[1..] {
             let others = |s: &[usize]| [&s[..axis], &s[axis + 1..]].concat();
-            check(x.ndim() == shape.len() && others(x.shape()) == others(&shape), || {
-                format!("shapes {shape:?} and {:?}", x.shape())
-            })?;
+            check(
+                x.ndim() == shape.len() && others(x.shape()) == others(&shape),
+                || format!("shapes {shape:?} and {:?}", x.shape()),
+            )?;
             shape[axis] += x.shape()[axis];
         }
         let mut y = buffer(shape.iter().product());

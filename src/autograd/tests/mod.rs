@@ -5,7 +5,6 @@ mod integer;
 mod rounded;
 mod write_back;
 
-
 use ndarray::ArrayD;
 
 use super::testing::{ModelBuilder, random};

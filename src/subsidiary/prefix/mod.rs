@@ -17,9 +17,9 @@ use std::sync::Arc;
 use ndarray::{ArrayD, IxDyn};
 use rayon::prelude::*;
 
-use disk::{Disk, Rows};
 use crate::autograd::Held;
 use crate::autograd::kernels::packed::Codes;
+use disk::{Disk, Rows};
 use format::{Format, codes_shape};
 
 /// The values at a cut through the network, image by image.
@@ -72,11 +72,7 @@ impl PrefixCache {
     /// # Errors
     /// If there is no room, at the first batch if there will be none for all images that are like
     /// its own; or if the disk fails. The cache is then of no use.
-    pub(super) fn push(
-        &mut self,
-        batch: &[Held],
-        budget: &mut Budget,
-    ) -> Result<(), NotKept> {
+    pub(super) fn push(&mut self, batch: &[Held], budget: &mut Budget) -> Result<(), NotKept> {
         let count = batch.first().map_or(0, |x| x.shape()[0]);
         let formats: Vec<Format> = batch.iter().map(format_of).collect();
         let shapes: Vec<Vec<usize>> = batch.iter().map(|x| x.shape()[1..].to_vec()).collect();

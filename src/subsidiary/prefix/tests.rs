@@ -94,7 +94,12 @@ fn gives_back_what_was_pushed_from_memory_and_disk() {
 fn tensors_at_a_cut_are_kept_each_in_its_own_way() {
     let floats = ArrayD::from_shape_fn(IxDyn(&[10, 5]), |i| i[0] as f32 / 4.0 + i[1] as f32);
     // Not in row-major order.
-    let turned: Held = floats.view().reversed_axes().to_owned().reversed_axes().into();
+    let turned: Held = floats
+        .view()
+        .reversed_axes()
+        .to_owned()
+        .reversed_axes()
+        .into();
     let ternary = numbered(0..10, 0.0);
     let x = ternary.float();
     // Six channels, two bytes.

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 
 use super::super::ConvGeometry;
 use super::super::grid::Grid;
+use super::super::instructions::Instructions;
 use super::super::packed::{Codes, Windows};
 use super::super::panel::{LANES, Panel};
 use super::super::transpose::transpose;
-use super::tile::Instructions;
 use super::{Scratch, channels_last, images, places, usable, weight_panel};
 use crate::autograd::parallel::wide;
 
@@ -128,29 +128,34 @@ impl OutputWeights {
                         any_beyond.store(true, Ordering::Relaxed);
                     }
                     let pixels = to.chunks_exact_mut(pixel);
-                    match windows {
-                        None => {
-                            let rows = sums.chunks_exact(self.width());
-                            rows.zip(pixels).for_each(|(u, to)| thresholds.write(u, to));
-                        }
-                        Some(w) => {
-                            let positions = (0..sums.len() / (out * self.width())).flat_map(|n| {
-                                w.rows.iter().flat_map(move |rows| {
-                                    w.columns.iter().map(move |columns| (n, rows, columns))
-                                })
-                            });
-                            for ((n, rows, columns), to) in positions.zip(pixels) {
-                                most.fill(f32::NEG_INFINITY);
-                                for y in rows {
-                                    for x in columns {
-                                        let at = n * out + y * g.out_width + x;
-                                        largest(&sums[at * self.width()..], most);
-                                    }
-                                }
-                                thresholds.write(most, to);
+                    let width = self.width();
+                    wide(
+                        #[inline(always)]
+                        || match windows {
+                            None => {
+                                let rows = sums.chunks_exact(width).zip(pixels);
+                                rows.for_each(|(u, to)| thresholds.write(u, to));
                             }
-                        }
-                    }
+                            Some(w) => {
+                                let images = 0..sums.len() / (out * width);
+                                let positions = images.flat_map(|n| {
+                                    w.rows.iter().flat_map(move |rows| {
+                                        w.columns.iter().map(move |columns| (n, rows, columns))
+                                    })
+                                });
+                                for ((n, rows, columns), to) in positions.zip(pixels) {
+                                    most.fill(f32::NEG_INFINITY);
+                                    for y in rows {
+                                        for x in columns {
+                                            let at = n * out + y * g.out_width + x;
+                                            largest(&sums[at * width..], most);
+                                        }
+                                    }
+                                    thresholds.write(most, to);
+                                }
+                            }
+                        },
+                    );
                 },
             );
         (!any_beyond.into_inner()).then_some(codes)
@@ -211,12 +216,11 @@ impl OutputWeights {
 }
 
 /// `most = max(most, x)` of each pair.
+#[inline(always)]
 fn largest(x: &[f32], most: &mut [f32]) {
-    wide(|| {
-        for (most, &x) in most.iter_mut().zip(x) {
-            *most = if x > *most { x } else { *most };
-        }
-    });
+    for (most, &x) in most.iter_mut().zip(x) {
+        *most = if x > *most { x } else { *most };
+    }
 }
 
 impl FloatThresholds {
@@ -238,6 +242,7 @@ impl FloatThresholds {
 
     /// Writes the codes of one pixel's outputs; all have whole vectors of filters, and codes may be
     /// fewer.
+    #[inline(always)]
     fn write(&self, y: &[f32], codes: &mut [u8]) {
         let (directions, _) = self.direction.as_chunks::<LANES>();
         let (zeros, _) = self.not_negative.as_chunks::<LANES>();
@@ -245,20 +250,17 @@ impl FloatThresholds {
         let (y, _) = y.as_chunks::<LANES>();
         let thresholds = directions.iter().zip(zeros.iter().zip(ones));
         let blocks = codes.chunks_mut(LANES / Codes::CHANNELS).zip(y);
-        let pairs = blocks.zip(thresholds);
-        wide(move || {
-            for ((codes, y), (direction, (zero, one))) in pairs {
-                let mut digits = [0u8; LANES];
-                for i in 0..LANES {
-                    let u = direction[i] * y[i];
-                    digits[i] = u8::from(u >= zero[i]) + u8::from(u >= one[i]);
-                }
-                let (fours, _) = digits.as_chunks();
-                for (code, four) in codes.iter_mut().zip(fours) {
-                    *code = Codes::of_digits(*four);
-                }
+        for ((codes, y), (direction, (zero, one))) in blocks.zip(thresholds) {
+            let mut digits = [0u8; LANES];
+            for i in 0..LANES {
+                let u = direction[i] * y[i];
+                digits[i] = u8::from(u >= zero[i]) + u8::from(u >= one[i]);
             }
-        });
+            let (fours, _) = digits.as_chunks();
+            for (code, four) in codes.iter_mut().zip(fours) {
+                *code = Codes::of_digits(*four);
+            }
+        }
     }
 }
 

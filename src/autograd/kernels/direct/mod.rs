@@ -18,13 +18,13 @@ use rayon::prelude::*;
 
 use super::ConvGeometry;
 use super::grid::Grid;
+use super::instructions::Instructions;
 use super::panel::{LANES, Panel};
 use super::transpose::transpose;
 pub(super) use forward::planes_of;
 pub use forward::{FloatThresholds, OutputWeights};
-use tile::Instructions;
-pub use weight::binary_weight;
 pub(super) use weight::backward_weight;
+pub use weight::binary_weight;
 
 /// Pixels that a task takes at a time, if an image has fewer: then several images.
 const TASK_PIXELS: usize = 256;

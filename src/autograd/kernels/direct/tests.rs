@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::super::instructions::Instructions;
 use super::super::testing::{geometry, near, numbers, products};
-use super::tile::Instructions;
 use super::weight::backward_weight_with;
 use super::*;
 use crate::autograd::kernels::Activations;

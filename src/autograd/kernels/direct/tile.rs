@@ -1,5 +1,6 @@
 //! The inner loop: products of single numbers with vectors, summed in vectors.
 
+use super::super::instructions::Instructions;
 use super::super::panel::{self, Panel};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -11,43 +12,7 @@ pub(super) const LANES: usize = panel::LANES;
 /// Sums of a tile.
 pub(super) type Sums = panel::Sums<f32, ROWS>;
 
-/// Which instructions compute tiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Instructions {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    Portable,
-}
-
 impl Instructions {
-    pub fn detect() -> Self {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        if is_x86_feature_detected!("avx512f") {
-            return Self::Avx512;
-        }
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Self::Avx2;
-        }
-        Self::Portable
-    }
-
-    /// All that this machine has.
-    #[cfg(test)]
-    pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::Portable];
-        #[cfg(target_arch = "x86_64")]
-        if Self::detect() != Self::Portable {
-            all.push(Self::Avx2);
-        }
-        if !all.contains(&Self::detect()) {
-            all.push(Self::detect());
-        }
-        all
-    }
-
     /// `out[r][l] += Σ over steps s of left[rows[r] + offsets[s]] · right[s][l]`; `out` is
     /// `[rows, lanes rounded up to whole vectors]`.
     ///
@@ -81,13 +46,13 @@ impl Instructions {
     ) {
         debug_assert_eq!(right.len(), offsets.len() * LANES);
         match self {
-            // SAFETY: `detect` found AVX-512 F; `add` checked the operands.
+            // SAFETY: `detect` found AVX-512; `add` checked the operands.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { avx512::tile(left, rows, offsets, right, sums) },
             // SAFETY: `detect` found AVX2 and FMA; `add` checked the operands.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::tile(left, rows, offsets, right, sums) },
-            Self::Portable => portable(left, rows, offsets, right, sums),
+            _ => portable(left, rows, offsets, right, sums),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::grid::Grid;
+use super::super::instructions::Instructions;
 use super::super::packed::Codes;
 use super::super::panel::{LANES, Panel};
 use super::super::transpose::transpose;
 use super::super::{Activations, ConvGeometry};
-use super::tile::Instructions;
 use super::{channels_last, images, places, usable};
 
 /// Parts of the batch that are summed separately, at most: each costs a buffer of the weight's size.

@@ -240,23 +240,27 @@ fn planes<T: Send>(
                 }
                 lines.pixels = 0;
             };
-            plan.run(x, scratch, |[block, filter, filters], pixel, pixels, dots| {
-                let lines = &mut lines[block];
-                if lines.filter != filter || lines.pixel + lines.pixels != pixel {
-                    flush(lines);
-                }
-                if lines.pixels == 0 {
-                    (lines.filter, lines.filters, lines.pixel) = (filter, filters, pixel);
-                }
-                let turned = instructions.turned(dots);
-                for (line, dots) in lines.sums.iter_mut().zip(&turned[..filters]) {
-                    line[lines.pixels..lines.pixels + PIXELS].copy_from_slice(dots);
-                }
-                lines.pixels += pixels;
-                if lines.pixels + PIXELS > LINE {
-                    flush(lines);
-                }
-            });
+            plan.run(
+                x,
+                scratch,
+                |[block, filter, filters], pixel, pixels, dots| {
+                    let lines = &mut lines[block];
+                    if lines.filter != filter || lines.pixel + lines.pixels != pixel {
+                        flush(lines);
+                    }
+                    if lines.pixels == 0 {
+                        (lines.filter, lines.filters, lines.pixel) = (filter, filters, pixel);
+                    }
+                    let turned = instructions.turned(dots);
+                    for (line, dots) in lines.sums.iter_mut().zip(&turned[..filters]) {
+                        line[lines.pixels..lines.pixels + PIXELS].copy_from_slice(dots);
+                    }
+                    lines.pixels += pixels;
+                    if lines.pixels + PIXELS > LINE {
+                        flush(lines);
+                    }
+                },
+            );
             lines.iter_mut().for_each(flush);
         });
 }

@@ -20,6 +20,7 @@ mod thresholds;
 mod weight;
 
 use super::ConvGeometry;
+use super::instructions::Instructions;
 
 pub use codes::Codes;
 pub use conv::{Windows, binarised, scaled, sums, usable};
@@ -85,55 +86,7 @@ impl Steps {
     }
 }
 
-/// Which instructions compute tiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Instructions {
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "aarch64")]
-    Neon,
-    Portable,
-}
-
 impl Instructions {
-    fn detect() -> Self {
-        // Miri interprets few vector instructions.
-        if cfg!(miri) {
-            return Self::Portable;
-        }
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avx512bw") {
-            return Self::Avx512;
-        }
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") {
-            return Self::Avx2;
-        }
-        #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("neon") {
-            return Self::Neon;
-        }
-        Self::Portable
-    }
-
-    /// All that this machine has.
-    #[cfg(test)]
-    #[allow(unused_mut)] // on other processors
-    fn all() -> Vec<Self> {
-        let mut all = vec![Self::Portable];
-        #[cfg(target_arch = "x86_64")]
-        if Self::detect() != Self::Portable {
-            all.extend([Self::Avx2, Self::detect()]);
-        }
-        #[cfg(target_arch = "aarch64")]
-        if Self::detect() != Self::Portable {
-            all.push(Self::Neon);
-        }
-        all
-    }
-
     /// The dot products of a tile with one or two blocks of weights.
     #[inline]
     fn tiles(

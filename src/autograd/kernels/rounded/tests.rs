@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::tables::{Instructions, gradient_of_weight_with};
+use super::super::instructions::Instructions;
+use super::super::tables::gradient_of_weight_with;
 use super::super::testing::geometry;
 use super::round::{round, scales, seed};
 use super::*;
@@ -125,6 +126,12 @@ fn a_gradient_of_nothing_gives_nothing() {
     let codes = Codes::pack(&[1.0; 24], [2, 3, 2, 2]).unwrap();
     let of_filters = weight::OfFilters::new(&rounded);
     let instructions = Instructions::detect();
-    assert!(gradient_of_weight_with(&g, &codes, &of_filters, &mut w, instructions));
+    assert!(gradient_of_weight_with(
+        &g,
+        &codes,
+        &of_filters,
+        &mut w,
+        instructions
+    ));
     assert!(x.iter().chain(&w).all(|&v| v == 0.0));
 }

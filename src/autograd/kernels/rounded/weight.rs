@@ -48,13 +48,19 @@ impl OfWeight for OfFilters<'_> {
             round_four(planes, words);
         }
         let mut turned = vec![0; plane * lanes];
-        transpose_words([filters.len(), plane], (&words, plane), (&mut turned, lanes));
+        transpose_words(
+            [filters.len(), plane],
+            (&words, plane),
+            (&mut turned, lanes),
+        );
         turned
     }
 
     fn read(&self, block: &Vec<u32>, pixels: Range<usize>, to: [&mut [i16]; JOINED]) {
         let lanes = <i16 as Entry>::LANES;
-        let words = block[pixels.start * lanes..pixels.end * lanes].as_chunks::<8>().0;
+        let words = block[pixels.start * lanes..pixels.end * lanes]
+            .as_chunks::<8>()
+            .0;
         wide(
             #[inline(always)]
             || {

@@ -1,6 +1,6 @@
 //! Memory that begins with a line of the cache, so that no vector lies across two.
 
-use super::instructions::BYTES;
+use super::lookup::BYTES;
 use crate::autograd::memory::{Element, buffer, recycle};
 
 /// Numbers from a multiple of 64 bytes on.

@@ -7,9 +7,9 @@ use std::arch::x86_64::{
     _mm256_storeu_si256, _mm256_sub_epi16, _mm256_sub_ps,
 };
 
-use super::{JOINED, SUMS};
 use super::entry::Entry;
-use super::instructions::{BYTES, PlaneTerms, ROWS, RowTerms};
+use super::lookup::{BYTES, PlaneTerms, ROWS, RowTerms};
+use super::{JOINED, SUMS};
 
 /// Two vectors' worth of sums.
 trait Sums: Copy {
@@ -111,14 +111,19 @@ unsafe fn put(vectors: [__m256; 2], to: *mut f32, fresh: bool) {
     }
 }
 
-/// See [`super::instructions::Instructions::planes`].
+/// See [`super::super::instructions::Instructions::planes`].
 ///
 /// # Safety
 /// The processor must have AVX2. `out` must have whole fours of rows of an even number of vectors,
-/// one for each start, `offsets` four times `terms` for each such four, and a vector from each offset
+/// one for each start, the offsets be four times `terms` for each such four, and a vector from each offset
 /// plus each start on must lie within the table.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn planes<E: Entry>(table: &[E], terms: &PlaneTerms<'_>, fresh: bool, out: &mut [f32]) {
+pub(super) unsafe fn planes<E: Entry>(
+    table: &[E],
+    terms: &PlaneTerms<'_>,
+    fresh: bool,
+    out: &mut [f32],
+) {
     // SAFETY: as the caller vouches for.
     unsafe {
         match size_of::<E>() {
@@ -140,7 +145,7 @@ unsafe fn planes_of<E: Entry, S: Sums>(
     let pixels = terms.pixels::<E>();
     for (v, [first, second]) in terms.starts.as_chunks::<2>().0.iter().enumerate() {
         let fours = out.chunks_exact_mut(ROWS * pixels);
-        for (out, offsets) in fours.zip(terms.offsets.chunks_exact(terms.terms * ROWS)) {
+        for (out, offsets) in fours.zip(terms.offsets().chunks_exact(terms.terms * ROWS)) {
             for (i, offsets) in offsets.chunks(E::TERMS.saturating_mul(ROWS)).enumerate() {
                 // SAFETY: vectors from both starts behind each offset on lie within the table, and the
                 // two of each row within `out`: see above.
@@ -155,7 +160,10 @@ unsafe fn planes_of<E: Entry, S: Sums>(
                         }
                     }
                     for (r, sums) in sums.into_iter().enumerate() {
-                        sums.put(out.as_mut_ptr().add(r * pixels + v * E::LANES), fresh && i == 0);
+                        sums.put(
+                            out.as_mut_ptr().add(r * pixels + v * E::LANES),
+                            fresh && i == 0,
+                        );
                     }
                 }
             }
@@ -163,7 +171,7 @@ unsafe fn planes_of<E: Entry, S: Sums>(
     }
 }
 
-/// See [`super::instructions::Instructions::rows`].
+/// See [`super::super::instructions::Instructions::rows`].
 ///
 /// # Safety
 /// The processor must have AVX2. Four indices from each row plus each place on must lie within
@@ -184,11 +192,11 @@ pub(super) unsafe fn rows<E: Entry>(tables: &[E], terms: &RowTerms<'_>, out: &mu
 #[inline(always)]
 unsafe fn rows_of<E: Entry, S: Sums>(tables: &[E], terms: &RowTerms<'_>, out: &mut [f32]) {
     let size = (SUMS + 1) * E::LANES;
-    let indices = terms.indices.offsets();
+    let indices = terms.indices.entries();
     let most = E::TERMS.min(terms.places.len());
     for (places, tables) in terms.places.chunks(most).zip(tables.chunks(most * size)) {
         for (row, out) in terms.rows.iter().zip(out.chunks_exact_mut(ROWS * E::LANES)) {
-            // SAFETY: an index is the offset of one of the entries of a table, of which there is one
+            // SAFETY: an index is the number of one of the entries of a table, of which there is one
             // for each place; four rows of LANES numbers lie within `out`: see above.
             unsafe {
                 let indices = indices.as_ptr().add(*row as usize);
@@ -265,7 +273,14 @@ macro_rules! vector {
     };
 }
 
-vector!(__m256, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_setzero_ps);
+vector!(
+    __m256,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_add_ps,
+    _mm256_sub_ps,
+    _mm256_setzero_ps
+);
 vector!(
     __m256i,
     _mm256_loadu_si256,
@@ -275,7 +290,7 @@ vector!(
     _mm256_setzero_si256
 );
 
-/// See [`super::instructions::Instructions::combine`].
+/// See [`super::super::instructions::Instructions::combine`].
 ///
 /// # Safety
 /// The processor must have AVX2. The planes must have one size, a whole number of vectors, and the

@@ -66,7 +66,12 @@ pub(super) fn sums<E: Entry>([a, b, c, d]: [E; super::JOINED]) -> [E; super::SUM
     let nothing = E::default();
     let pairs = |a: E, b: E| {
         let (sum, difference) = (a.plus(b), a.minus(b));
-        [nothing.minus(sum), difference, nothing.minus(difference), sum]
+        [
+            nothing.minus(sum),
+            difference,
+            nothing.minus(difference),
+            sum,
+        ]
     };
     let (low, high) = (pairs(a, b), pairs(c, d));
     std::array::from_fn(|nibble| low[nibble & 3].plus(high[nibble >> 2]))

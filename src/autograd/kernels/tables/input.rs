@@ -6,10 +6,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::ConvGeometry;
+use super::super::instructions::Instructions;
 use super::aligned::Aligned;
 use super::entry::Entry;
-use super::instructions::{Instructions, PlaneTerms, ROWS};
 use super::layout::{Layout, Tap};
+use super::lookup::{Offsets, PlaneTerms, ROWS};
 use super::{JOINED, SUMS};
 use crate::autograd::parallel::wide;
 
@@ -28,7 +29,14 @@ pub trait OfInput: Sync {
 
     /// Writes the numbers of image `n` of the block from `start` on in the planes of the filters of
     /// `group`, with their scales. Where there are fewer than four filters, the others' are 0.
-    fn read(&self, block: &Self::Block, n: usize, group: usize, start: usize, to: [&mut [Self::Entry]; JOINED]);
+    fn read(
+        &self,
+        block: &Self::Block,
+        n: usize,
+        group: usize,
+        start: usize,
+        to: [&mut [Self::Entry]; JOINED],
+    );
 
     /// What one stands for.
     fn unit(&self, block: &Self::Block, n: usize) -> f32;
@@ -39,10 +47,9 @@ pub trait OfInput: Sync {
 pub struct InputSigns<E> {
     layout: Layout,
     /// For each block of filters and each phase `[⌈C/4⌉, terms, 4]`.
-    offsets: Vec<u32>,
+    offsets: Offsets,
     /// Where those of each block and phase lie.
     parts: Vec<Range<usize>>,
-    furthest: u32,
     sizes: [usize; 2],
     instructions: Instructions,
     entry: PhantomData<E>,
@@ -56,7 +63,11 @@ impl<E: Entry> InputSigns<E> {
     pub fn new(g: &ConvGeometry, weight: &[f32]) -> Option<Self> {
         let taps = g.kernel[0] * g.kernel[1];
         let worth = g.channels * taps >= LEAST_USES * g.stride[0] * g.stride[1];
-        match worth && weight.iter().fold(true, |all, &w| all & ((w > 0.0) | (w < 0.0))) {
+        match worth
+            && weight
+                .iter()
+                .fold(true, |all, &w| all & ((w > 0.0) | (w < 0.0)))
+        {
             true => Self::of(g, weight),
             false => None,
         }
@@ -93,12 +104,10 @@ impl<E: Entry> InputSigns<E> {
         tasks.into_par_iter().for_each(|(block, phase, to)| {
             fill(&layout, weight, (sizes, taps), (block, phase), to);
         });
-        let furthest = offsets.par_iter().copied().max().unwrap_or(0);
         Some(Self {
             layout,
-            offsets,
+            offsets: Offsets::new(offsets),
             parts,
-            furthest,
             sizes,
             instructions: Instructions::detect(),
             entry: PhantomData,
@@ -144,7 +153,8 @@ impl<E: Entry> InputSigns<E> {
         let layout = &self.layout;
         let [filters, channels] = self.sizes;
         let groups = filters.div_ceil(JOINED);
-        let size = channels.next_multiple_of(ROWS) * layout.starts.len() * E::LANES / 2;
+        let pixels = layout.starts.len() * E::LANES / 2;
+        let size = channels.next_multiple_of(ROWS) * pixels;
         scratch.sums.resize(layout.phases.len() * size, 0.0);
         scratch.table.resize(layout.table::<E>(), E::default());
         scratch.planes.resize(JOINED * layout.plane(), E::default());
@@ -158,18 +168,19 @@ impl<E: Entry> InputSigns<E> {
             let sums = scratch.sums.slice_mut().chunks_exact_mut(size);
             for ((phase, sums), part) in layout.phases.iter().zip(sums).zip(&mut parts) {
                 let terms = PlaneTerms {
-                    offsets: &self.offsets[part.clone()],
-                    furthest: self.furthest,
+                    offsets: &self.offsets,
+                    part: part.clone(),
                     terms: some.len() * phase.taps.len(),
                     starts: &layout.starts,
                 };
-                self.instructions.planes(scratch.table.slice(), &terms, first == 0, sums);
+                self.instructions
+                    .planes(scratch.table.slice(), &terms, first == 0, sums);
             }
         }
         let units: Vec<f32> = (0..count).map(|n| grad.unit(block, n)).collect();
         wide(
             #[inline(always)]
-            || self.write(scratch.sums.slice(), size, at, &units, out),
+            || self.write((scratch.sums.slice(), pixels), at, &units, out),
         );
     }
 
@@ -207,18 +218,26 @@ impl<E: Entry> InputSigns<E> {
 
     /// Brings a tile's sums to where they belong.
     #[inline(always)]
-    fn write(&self, sums: &[f32], size: usize, [y0, x0]: [usize; 2], units: &[f32], out: &mut [f32]) {
+    fn write(
+        &self,
+        (sums, pixels): (&[f32], usize),
+        [y0, x0]: [usize; 2],
+        units: &[f32],
+        out: &mut [f32],
+    ) {
         let layout = &self.layout;
         let ([height, width], [sy, sx]) = (layout.to, layout.stride);
         let plane = height * width;
+        let size = sums.len() / layout.phases.len();
         for (phase, sums) in layout.phases.iter().zip(sums.chunks_exact(size)) {
             let [y, x] = phase.at;
             let rows = layout.tile[0].min(height.saturating_sub(y).div_ceil(sy).saturating_sub(y0));
-            let columns = layout.tile[1].min(width.saturating_sub(x).div_ceil(sx).saturating_sub(x0));
+            let columns =
+                layout.tile[1].min(width.saturating_sub(x).div_ceil(sx).saturating_sub(x0));
             for (n, &unit) in units.iter().enumerate() {
                 for c in 0..self.sizes[1] {
                     let out = &mut out[(n * self.sizes[1] + c) * plane..][..plane];
-                    let sums = &sums[c * (size / self.sizes[1].next_multiple_of(ROWS)) + n * layout.pitch[1]..];
+                    let sums = &sums[c * pixels + n * layout.pitch[1]..];
                     for r in 0..rows {
                         let from = &sums[r * layout.pitch[0]..][..columns];
                         let to = &mut out[((y0 + r) * sy + y) * width + x0 * sx + x..];
@@ -268,7 +287,12 @@ fn read_planes<G: OfInput>(
         for n in 0..count {
             let at = r * layout.row + n * layout.cell;
             let range = at + skip..at + columns;
-            let four = [&mut a[range.clone()], &mut b[range.clone()], &mut c[range.clone()], &mut d[range]];
+            let four = [
+                &mut a[range.clone()],
+                &mut b[range.clone()],
+                &mut c[range.clone()],
+                &mut d[range],
+            ];
             grad.read(block, n, group, start, four);
         }
     }
@@ -315,7 +339,11 @@ impl<'a> Scaled<'a> {
     /// # Panics
     /// If one has another size than the geometry says.
     pub fn new(g: &ConvGeometry, grad: &'a [f32], scale: &'a [f32]) -> Self {
-        assert_eq!(grad.len(), g.batch * g.filters * g.out_plane(), "gradient of the output");
+        assert_eq!(
+            grad.len(),
+            g.batch * g.filters * g.out_plane(),
+            "gradient of the output"
+        );
         assert_eq!(scale.len(), g.filters, "scales");
         Self { g: *g, grad, scale }
     }
@@ -340,7 +368,9 @@ impl OfInput for Scaled<'_> {
             for (to, from) in to.iter_mut().zip(from) {
                 *to = from.map(|x| x * scale);
             }
-            rest.iter_mut().zip(others).for_each(|(to, x)| *to = x * scale);
+            rest.iter_mut()
+                .zip(others)
+                .for_each(|(to, x)| *to = x * scale);
         }
     }
 

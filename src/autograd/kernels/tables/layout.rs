@@ -4,20 +4,26 @@
 //! A tile has some images side by side in each row. Where the kernel has few columns there is a copy
 //! of the table for each, moved by as much, so that whole vectors are read; else rows have a margin.
 
+use super::super::ConvGeometry;
 use super::SUMS;
 use super::entry::Entry;
-use super::super::ConvGeometry;
 
 /// Bytes of the tables of a tile: with the sums they stay in the first cache.
 const TABLE_BYTES: usize = 24 << 10;
 /// The same, at most: beyond, nothing stays in a cache.
 const MOST_TABLE_BYTES: usize = 1 << 20;
-/// Columns that are worth a copy each.
+/// Columns that may have a copy each.
 const MOST_COPIES: usize = 3;
 /// Terms that are summed in registers, about: more are not faster.
 const TERMS: usize = 24;
-/// What a number costs whose sums are computed, in numbers looked up.
-const COMBINE: usize = 30;
+/// Strides beyond are left to others, and so is what reaches farther.
+const MOST_STRIDE: usize = 8;
+const MOST_REACH: usize = 1 << 10;
+/// What a vector costs, in cycles about: all sums with signs of it and three others, and one of them
+/// looked up, in one line of the cache or often across two.
+const COMBINE: f64 = 30.0;
+const LOOK_UP: f64 = 0.5;
+const LOOK_UP_ACROSS: f64 = 0.67;
 
 /// Pixels of the input with the same remainder of their coordinates by the strides: the same kernel
 /// positions reach them.
@@ -58,8 +64,8 @@ pub(super) struct Layout {
     pub table_rows: usize,
     /// Where in a table the vectors of a tile's pixels begin, an even number of them.
     pub starts: Vec<u32>,
-    /// How far the pixels of one row lie from those of the next, in the same order; and those of one
-    /// image from those of the next.
+    /// In the order of these vectors, how far the pixels of one row lie from those of the next, and
+    /// those of one image from those of the next.
     pub pitch: [usize; 2],
     /// Fours of filters whose tables are made together.
     pub groups: usize,
@@ -85,47 +91,48 @@ impl Layout {
             true => ([1, g.out_plane()], [1, g.height * g.width]),
             false => ([g.out_height, g.out_width], [g.height, g.width]),
         };
+        let reach = |i: usize| (g.kernel[i] - 1).saturating_mul(g.dilation[i]);
+        if (0..2).any(|i| g.stride[i] > MOST_STRIDE || reach(i) > MOST_REACH) {
+            return None;
+        }
         let reached = [0, 1].map(|axis| reached(g, axis));
         let [rows, columns] = [&reached[0], &reached[1]].map(|r| {
-            let all = r.iter().flatten().map(|&(_, by)| by);
-            let mut all: Vec<isize> = all.collect();
+            let mut all: Vec<isize> = r.iter().flatten().map(|&(_, by)| by).collect();
             all.sort_unstable();
             all.dedup();
             all
         });
         let (top, last) = (*rows.first()?, *rows.last()?);
         let (left, right) = (*columns.first()?, *columns.last()?);
-        let span = (last - top) as usize;
+        let (span, margin) = ((last - top) as usize, (right - left) as usize);
         let size = [0, 1].map(|i| to[i].div_ceil(g.stride[i]));
-        let vector = E::LANES / 2;
-        let few = columns.len() <= MOST_COPIES;
-        let each = |copies: Vec<isize>| {
-            let margin = match few && copies.len() == columns.len() {
-                true => 0,
-                false => (right - left) as usize,
-            };
-            let tile = Tile::new::<E>(size, (span, margin), copies.len(), pointwise);
-            (copies, tile)
+        // Those that reach a pixel, on average.
+        let lookups = (g.channels * kernel) as f64 / (g.stride[0] * g.stride[1]) as f64;
+        let each = |copies: Vec<isize>, margin: usize| {
+            let tile = Tile::new::<E>(size, margin, copies.len(), pointwise);
+            let made = copies.len() * (tile.height + span) * tile.row;
+            let look_up = if margin > 0 { LOOK_UP_ACROSS } else { LOOK_UP };
+            let looked_up = (tile.starts.len() * E::LANES / 2) as f64 * lookups;
+            let pixels = (tile.height * tile.width * tile.images) as f64;
+            let cost = (made as f64 * COMBINE + looked_up * look_up) / pixels;
+            (cost, copies, tile)
         };
-        let moved = each(columns.clone());
-        let kept = each(vec![left]);
-        let cost = |(copies, tile): &(Vec<isize>, Tile)| {
-            // In vectors that are written, or looked up.
-            let tables = copies.len() * COMBINE * (tile.height + span) * tile.row;
-            let lookups = g.channels * kernel * tile.starts.len() * vector / (g.stride[0] * g.stride[1]);
-            let slower = if tile.margin > 0 { 4 } else { 3 };
-            (tables + lookups * slower / 6) / (tile.height * tile.width * tile.images)
-        };
-        let (copies, tile) = match few && cost(&moved) <= cost(&kept) {
-            true => moved,
-            false => kept,
+        let one = each(vec![left], margin);
+        let (_, copies, tile) = match columns.len() {
+            2..=MOST_COPIES => {
+                let more = each(columns, 0);
+                if more.0 <= one.0 { more } else { one }
+            }
+            _ => one,
         };
         let bytes = copies.len() * SUMS * (tile.height + span) * tile.row * size_of::<E>();
         if bytes > MOST_TABLE_BYTES {
             return None;
         }
         let most = g.filters.div_ceil(super::JOINED);
-        let groups = (TABLE_BYTES / bytes).min(TERMS.div_ceil(kernel)).clamp(1, most);
+        let groups = (TABLE_BYTES / bytes)
+            .min(TERMS.div_ceil(kernel))
+            .clamp(1, most);
         let mut layout = Self {
             phases: Vec::new(),
             copies,
@@ -147,7 +154,12 @@ impl Layout {
         Some(layout)
     }
 
-    fn phases(&self, g: &ConvGeometry, reached: &[Vec<Vec<(usize, isize)>>; 2], left: isize) -> Vec<Phase> {
+    fn phases(
+        &self,
+        g: &ConvGeometry,
+        reached: &[Vec<Vec<(usize, isize)>>; 2],
+        left: isize,
+    ) -> Vec<Phase> {
         let mut phases = Vec::new();
         for (y, rows) in reached[0].iter().enumerate() {
             for (x, columns) in reached[1].iter().enumerate() {
@@ -184,7 +196,7 @@ impl Layout {
     }
 }
 
-/// The sizes of a tile.
+/// The sizes of a tile; see [`Layout`].
 struct Tile {
     images: usize,
     height: usize,
@@ -196,25 +208,22 @@ struct Tile {
 }
 
 impl Tile {
-    /// For planes of that size, and rows and columns that are read beyond a tile's.
-    fn new<E: Entry>(size: [usize; 2], (span, margin): (usize, usize), copies: usize, pointwise: bool) -> Self {
+    /// For planes of that size. A function of sizes alone.
+    fn new<E: Entry>(size: [usize; 2], margin: usize, copies: usize, pointwise: bool) -> Self {
         let vector = E::LANES / 2;
+        // Pixels: what is read beyond them should not be much, and the tables not too large.
         let target = match (pointwise, copies) {
             (true, _) => 8 * vector,
             (_, 1) => 128,
             _ => 64,
         };
-        let width = size[1].min(target / 2 * 2);
+        let width = size[1].min(target);
         let cell = width + margin;
         let images = target.div_ceil(size[0] * width);
         let height = match images {
-            1 => {
-                let tiles = size[0].div_ceil((target / width).max(1));
-                size[0].div_ceil(tiles)
-            }
+            1 => size[0].div_ceil(size[0].div_ceil((target / width).max(1))),
             _ => size[0],
         };
-        let _ = span;
         let row = (images * cell).next_multiple_of(vector);
         let mut starts = Vec::new();
         let pitch = match width.is_multiple_of(vector) {
@@ -227,6 +236,7 @@ impl Tile {
                 }
                 [images * width, width]
             }
+            // Vectors that reach across images, margins included.
             false => {
                 starts.extend((0..height * row).step_by(vector).map(|p| p as u32));
                 [row, cell]

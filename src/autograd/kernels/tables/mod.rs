@@ -10,8 +10,8 @@ mod aligned;
 mod avx2;
 mod entry;
 mod input;
-mod instructions;
 mod layout;
+mod lookup;
 mod portable;
 mod signs;
 #[cfg(test)]
@@ -27,8 +27,6 @@ pub use entry::Entry;
 pub use input::{InputSigns, OfInput};
 pub use weight::{OfWeight, gradient as gradient_of_weight};
 
-#[cfg(test)]
-pub(super) use instructions::Instructions;
 #[cfg(test)]
 pub(super) use weight::gradient_with as gradient_of_weight_with;
 

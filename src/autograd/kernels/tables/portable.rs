@@ -1,27 +1,29 @@
 //! The definition of the sums.
 
 use super::entry::{Entry, sums};
+use super::lookup::{BYTES, PlaneTerms, ROWS, RowTerms};
 use super::{JOINED, SUMS};
-use super::instructions::{BYTES, PlaneTerms, ROWS, RowTerms};
 
-/// See [`super::instructions::Instructions::planes`].
+/// See [`super::super::instructions::Instructions::planes`].
 pub(super) fn planes<E: Entry>(table: &[E], terms: &PlaneTerms<'_>, fresh: bool, out: &mut [f32]) {
     let (pixels, vector) = (terms.pixels::<E>(), E::LANES / 2);
     for (i, out) in out.chunks_exact_mut(pixels).enumerate() {
         if fresh {
             out.fill(0.0);
         }
-        let offsets = &terms.offsets[i / ROWS * terms.terms * ROWS..][..terms.terms * ROWS];
+        let offsets = &terms.offsets()[i / ROWS * terms.terms * ROWS..][..terms.terms * ROWS];
         for offset in offsets[i % ROWS..].iter().step_by(ROWS) {
             for (start, out) in terms.starts.iter().zip(out.chunks_exact_mut(vector)) {
                 let from = &table[(offset + start) as usize..][..vector];
-                out.iter_mut().zip(from).for_each(|(to, x)| *to += x.float());
+                out.iter_mut()
+                    .zip(from)
+                    .for_each(|(to, x)| *to += x.float());
             }
         }
     }
 }
 
-/// See [`super::instructions::Instructions::combine`].
+/// See [`super::super::instructions::Instructions::combine`].
 pub(super) fn combine<E: Entry>([a, b, c, d]: [&[E]; JOINED], table: &mut [E]) {
     let plane = a.len();
     for i in 0..plane {
@@ -32,7 +34,7 @@ pub(super) fn combine<E: Entry>([a, b, c, d]: [&[E]; JOINED], table: &mut [E]) {
     }
 }
 
-/// See [`super::instructions::Instructions::rows`].
+/// See [`super::super::instructions::Instructions::rows`].
 pub(super) fn rows<E: Entry>(tables: &[E], terms: &RowTerms<'_>, out: &mut [f32]) {
     let entry = BYTES / size_of::<E>();
     for (i, out) in out.chunks_exact_mut(E::LANES).enumerate() {
@@ -41,7 +43,9 @@ pub(super) fn rows<E: Entry>(tables: &[E], terms: &RowTerms<'_>, out: &mut [f32]
         for (table, place) in tables.zip(terms.places) {
             let at = terms.indices.at(row + *place as usize) * entry;
             let from = &table[at..][..E::LANES];
-            out.iter_mut().zip(from).for_each(|(to, x)| *to += x.float());
+            out.iter_mut()
+                .zip(from)
+                .for_each(|(to, x)| *to += x.float());
         }
     }
 }

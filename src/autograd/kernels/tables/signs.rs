@@ -5,18 +5,19 @@ use rayon::prelude::*;
 
 use super::super::grid::Grid;
 use super::super::packed::Codes;
-use super::instructions::ROWS;
+use super::lookup::ROWS;
 use super::{JOINED, SUMS};
 use crate::autograd::memory::{buffer, recycle};
 
-/// Which sums of four images, `[⌈N/4⌉, grid, C rounded up to whole fours]`:
-/// for each nibble of signs, and behind them nothing, where all four are 0.
+/// For each four images, pixel and channel which entry of a table their signs choose, `[⌈N/4⌉, grid, C
+/// rounded up to whole fours]`: one of the sixteen sums or, where all four are 0, nothing. No other
+/// number is ever written.
 #[derive(Debug)]
 pub(super) struct Indices {
-    offsets: Vec<u8>,
+    entries: Vec<u8>,
 }
 
-/// What a table has for four zeros.
+/// The entry for four zeros.
 const NOTHING: u8 = SUMS as u8;
 
 /// Activations of four images.
@@ -47,16 +48,16 @@ static POSITIVE: [[u32; 2]; 81] = {
 
 impl Indices {
     pub fn len(&self) -> usize {
-        self.offsets.len()
+        self.entries.len()
     }
 
     pub fn at(&self, i: usize) -> usize {
-        usize::from(self.offsets[i])
+        usize::from(self.entries[i])
     }
 
-    /// Each is the offset of an entry of a table.
-    pub fn offsets(&self) -> &[u8] {
-        &self.offsets
+    /// Each is the number of an entry.
+    pub fn entries(&self) -> &[u8] {
+        &self.entries
     }
 
     fn write(
@@ -68,9 +69,9 @@ impl Indices {
         let groups = c.div_ceil(Codes::CHANNELS);
         let line = groups * ROWS;
         let size = grid.area() * line;
-        let mut offsets = buffer::<u8>(n.div_ceil(JOINED) * size);
+        let mut entries = buffer::<u8>(n.div_ceil(JOINED) * size);
         let is_padded = grid.area() != h * w;
-        let written = offsets
+        let written = entries
             .par_chunks_mut(size.max(1))
             .enumerate()
             .map(|(i, to)| {
@@ -87,7 +88,8 @@ impl Indices {
                     let to = &mut to[at..at + w * line];
                     let [a, b, c, d] = four.map(|codes| &codes[y * w * groups..][..w * groups]);
                     let codes = a.iter().zip(b).zip(c.iter().zip(d));
-                    for (to, ((a, b), (c, d))) in to.as_chunks_mut::<ROWS>().0.iter_mut().zip(codes) {
+                    for (to, ((a, b), (c, d))) in to.as_chunks_mut::<ROWS>().0.iter_mut().zip(codes)
+                    {
                         let words = [*a, *b, *c, *d].map(|code| POSITIVE[usize::from(code) / 2]);
                         let both = [0, 1].map(|i| {
                             words[0][i] | words[1][i] << 1 | words[2][i] << 2 | words[3][i] << 3
@@ -99,18 +101,18 @@ impl Indices {
             })
             .reduce(|| Some(()), |a, b| a.and(b));
         match written {
-            Some(()) => Some(Self { offsets }),
+            Some(()) => Some(Self { entries }),
             None => {
-                recycle(offsets);
+                recycle(entries);
                 None
             }
         }
     }
 }
 
-/// For each channel the place of the sum with those signs.
-fn places(nibbles: u32) -> [u8; ROWS] {
-    nibbles.to_le_bytes().map(|nibble| nibble)
+/// For each channel the sum with those signs.
+fn entries_of(nibbles: u32) -> [u8; ROWS] {
+    nibbles.to_le_bytes().map(|nibble| nibble & (NOTHING - 1))
 }
 
 impl Signs {
@@ -118,7 +120,7 @@ impl Signs {
     pub(super) fn new(x: &Codes, grid: Grid) -> Self {
         let simple = Indices::write(x, grid, |[positive, other]| {
             if positive == other {
-                return Some(places(positive));
+                return Some(entries_of(positive));
             }
             let mut all = [0; ROWS];
             let each = positive.to_le_bytes().into_iter().zip(other.to_le_bytes());
@@ -135,7 +137,7 @@ impl Signs {
             Some(simple) => vec![simple],
             None => [0, 1]
                 .into_iter()
-                .filter_map(|i| Indices::write(x, grid, |both| Some(places(both[i]))))
+                .filter_map(|i| Indices::write(x, grid, |both| Some(entries_of(both[i]))))
                 .collect(),
         };
         Self { parts }
@@ -148,6 +150,6 @@ impl Signs {
 
 impl Drop for Indices {
     fn drop(&mut self) {
-        recycle(std::mem::take(&mut self.offsets));
+        recycle(std::mem::take(&mut self.entries));
     }
 }

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::super::instructions::Instructions;
 use super::super::testing::{geometry, near, numbers, products};
-use super::instructions::Instructions;
 use super::weight::gradient_with;
 use super::*;
 

@@ -4,14 +4,15 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::super::ConvGeometry;
 use super::super::direct::places;
 use super::super::grid::Grid;
+use super::super::instructions::Instructions;
 use super::super::packed::Codes;
 use super::super::transpose::transpose;
-use super::super::ConvGeometry;
 use super::aligned::Aligned;
 use super::entry::Entry;
-use super::instructions::{Instructions, ROWS, RowTerms};
+use super::lookup::{ROWS, RowTerms};
 use super::signs::Signs;
 use super::{JOINED, SUMS};
 
@@ -47,7 +48,9 @@ pub trait OfWeight: Sync {
 /// If a size is not what the geometry says.
 pub fn gradient<G: OfWeight>(g: &ConvGeometry, x: &Codes, grad: &G, out: &mut [f32]) -> bool {
     let taps = g.kernel[0] * g.kernel[1];
-    g.channels * taps >= LEAST_USES && 2 * g.filters >= G::Entry::LANES && gradient_with(g, x, grad, out, Instructions::detect())
+    g.channels * taps >= LEAST_USES
+        && 2 * g.filters >= G::Entry::LANES
+        && gradient_with(g, x, grad, out, Instructions::detect())
 }
 
 /// [`gradient`], worth it or not.
@@ -62,7 +65,10 @@ pub(in super::super) fn gradient_with<G: OfWeight>(
     let taps = grid.taps(g);
     let (fours, plane) = (g.batch.div_ceil(JOINED), g.out_plane());
     let line = g.channels.next_multiple_of(ROWS);
-    let size = grid.height.checked_mul(grid.width).and_then(|area| area.checked_mul(line));
+    let size = grid
+        .height
+        .checked_mul(grid.width)
+        .and_then(|area| area.checked_mul(line));
     let all = size.and_then(|s| s.checked_mul(fours));
     let Some(size) = size.filter(|_| all.is_some_and(|all| all < u32::MAX as usize)) else {
         return false;
@@ -82,7 +88,11 @@ pub(in super::super) fn gradient_with<G: OfWeight>(
         grad,
         signs: &signs,
         rows: (taps.iter())
-            .flat_map(|tap| (0..line).step_by(ROWS).map(move |c| (tap * line + c) as u32))
+            .flat_map(|tap| {
+                (0..line)
+                    .step_by(ROWS)
+                    .map(move |c| (tap * line + c) as u32)
+            })
             .collect(),
         places: places(1, [g.out_height, g.out_width], g.stride, grid, line),
         size,
@@ -104,7 +114,9 @@ pub(in super::super) fn gradient_with<G: OfWeight>(
             let found = &found[o / lanes * parts..][..parts];
             for (k, found) in found.iter().enumerate() {
                 for t in 0..taps.len() {
-                    let sums = found.slice()[t * line * lanes + o % lanes..].iter().step_by(lanes);
+                    let sums = found.slice()[t * line * lanes + o % lanes..]
+                        .iter()
+                        .step_by(lanes);
                     for (to, sum) in out[t..].iter_mut().step_by(taps.len()).zip(sums) {
                         *to = if k == 0 { *sum } else { *to + sum };
                     }
@@ -146,26 +158,47 @@ impl<G: OfWeight> Task<'_, G> {
                     let (a, rest) = gradients.slice_mut().split_at_mut(TERMS * lanes);
                     let (b, rest) = rest.split_at_mut(TERMS * lanes);
                     let (c, d) = rest.split_at_mut(TERMS * lanes);
-                    [&mut a[at.clone()], &mut b[at.clone()], &mut c[at.clone()], &mut d[at]]
+                    [
+                        &mut a[at.clone()],
+                        &mut b[at.clone()],
+                        &mut c[at.clone()],
+                        &mut d[at],
+                    ]
                 };
                 self.grad.read(&block, pixels.clone(), [a, b, c, d]);
                 let some = &self.places[pixels.clone()];
                 places.extend(some.iter().map(|p| (four * self.size + p) as u32));
                 start = pixels.end;
                 if places.len() == TERMS {
-                    self.add(gradients.slice(), tables.slice_mut(), &places, out.slice_mut());
+                    self.add(
+                        gradients.slice(),
+                        tables.slice_mut(),
+                        &places,
+                        out.slice_mut(),
+                    );
                     places.clear();
                 }
             }
         }
         if !places.is_empty() {
-            self.add(gradients.slice(), tables.slice_mut(), &places, out.slice_mut());
+            self.add(
+                gradients.slice(),
+                tables.slice_mut(),
+                &places,
+                out.slice_mut(),
+            );
         }
         out
     }
 
     /// Adds the terms at those places.
-    fn add(&self, gradients: &[G::Entry], tables: &mut [G::Entry], places: &[u32], out: &mut [f32]) {
+    fn add(
+        &self,
+        gradients: &[G::Entry],
+        tables: &mut [G::Entry],
+        places: &[u32],
+        out: &mut [f32],
+    ) {
         let lanes = G::Entry::LANES;
         let tables = &mut tables[..places.len() * (SUMS + 1) * lanes];
         for (t, table) in tables.chunks_exact_mut((SUMS + 1) * lanes).enumerate() {
@@ -197,7 +230,11 @@ impl<'a> Single<'a> {
     /// # Panics
     /// If it has another size than the geometry says.
     pub fn new(g: &ConvGeometry, grad: &'a [f32]) -> Self {
-        assert_eq!(grad.len(), g.batch * g.filters * g.out_plane(), "gradient of the output");
+        assert_eq!(
+            grad.len(),
+            g.batch * g.filters * g.out_plane(),
+            "gradient of the output"
+        );
         Self { g: *g, grad }
     }
 }
@@ -218,7 +255,8 @@ impl OfWeight for Single<'_> {
                 to.fill(0.0);
             }
             if n < self.g.batch {
-                let from = &self.grad[(n * self.g.filters + filters.start) * plane + pixels.start..];
+                let from =
+                    &self.grad[(n * self.g.filters + filters.start) * plane + pixels.start..];
                 transpose([filters.len(), pixels.len()], (from, plane), (to, lanes));
             }
         }

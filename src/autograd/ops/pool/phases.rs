@@ -74,7 +74,9 @@ impl Phases {
         let rows = self.data.chunks_exact_mut(row).skip(y.begin);
         let mut numbers = true;
         for (line, to) in plane.chunks_exact(x.size).zip(rows) {
-            numbers &= line.iter().fold(true, |all, &v| all & (v > f32::NEG_INFINITY));
+            numbers &= line
+                .iter()
+                .fold(true, |all, &v| all & (v > f32::NEG_INFINITY));
             let mut rest = line;
             if let (2, Some((first, second))) = (x.stride, to.split_at_mut_checked(length)) {
                 let (first, second) = columns(x, first, second);
@@ -145,7 +147,9 @@ impl Phases {
             return false;
         }
         let (y, x) = (self.y, self.x);
-        let lines = out.chunks_exact_mut(x.out).zip(positions.chunks_exact_mut(x.out));
+        let lines = out
+            .chunks_exact_mut(x.out)
+            .zip(positions.chunks_exact_mut(x.out));
         for (o, (out, positions)) in lines.enumerate() {
             let from = &self.data[o * y.stride * self.row()..];
             // Of the first window's first element; it may lie in the padding.
@@ -160,7 +164,11 @@ impl Phases {
                         // As a mask: a choice of the place by a comparison of floats would not become
                         // vector instructions.
                         let better = u32::from(values[l] > most[l]).wrapping_neg();
-                        most[l] = if values[l] > most[l] { values[l] } else { most[l] };
+                        most[l] = if values[l] > most[l] {
+                            values[l]
+                        } else {
+                            most[l]
+                        };
                         places[l] = (places[l] & !better) | (tap.offset & better);
                     }
                 }
@@ -171,7 +179,8 @@ impl Phases {
                 }
             }
         }
-        out.iter().fold(true, |all, &v| all & (v > f32::NEG_INFINITY))
+        out.iter()
+            .fold(true, |all, &v| all & (v > f32::NEG_INFINITY))
     }
 
     /// The sum of each window divided by its divisor.
@@ -182,7 +191,9 @@ impl Phases {
                 self.data.fill(0.0);
                 self.sort(plane);
                 let width = self.x.out;
-                let lines = out.chunks_exact_mut(width).zip(divisors.chunks_exact(width));
+                let lines = out
+                    .chunks_exact_mut(width)
+                    .zip(divisors.chunks_exact(width));
                 for (o, (out, divisors)) in lines.enumerate() {
                     let from = &self.data[o * self.y.stride * self.row()..];
                     let chunks = out.chunks_mut(LANES).zip(divisors.chunks(LANES));
@@ -267,6 +278,113 @@ pub(super) fn max_of_any(windows: &Windows, plane: &[f32], out: &mut [f32], posi
             if first || v > *out || (v.is_nan() && !out.is_nan()) {
                 (*out, *position) = (v, i as u32);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::windows::NOWHERE;
+    use super::*;
+
+    fn axis() -> impl Strategy<Value = Axis> {
+        let window = (1usize..4, 1usize..4, 1usize..3);
+        (1usize..40, window, 0usize..4, 0usize..4).prop_filter_map(
+            "a window that fits",
+            |(size, (kernel, stride, dilation), begin, end)| {
+                let room = (size + begin + end).checked_sub((kernel - 1) * dilation + 1)?;
+                Some(Axis {
+                    size,
+                    out: room / stride + 1,
+                    kernel,
+                    stride,
+                    dilation,
+                    begin,
+                    end,
+                })
+            },
+        )
+    }
+
+    fn numbers(count: usize, seed: u64) -> Vec<f32> {
+        // Few different ones, so that some are equal.
+        let number = |i: u64| (i.wrapping_mul(seed | 1) >> 7) % 17;
+        (0..count as u64).map(|i| number(i) as f32 - 8.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn windows_side_by_side_are_the_windows(y in axis(), x in axis(), seed in any::<u64>()) {
+            let axes = [y, x];
+            prop_assume!(Phases::suit(axes));
+            let (windows, mut phases) = (Windows::new(axes), Phases::new(axes));
+            let plane = numbers(y.size * x.size, seed);
+            let count = y.out * x.out;
+
+            let (mut out, mut positions) = (vec![0.0; count], vec![0; count]);
+            let (mut expected, mut places) = (out.clone(), positions.clone());
+            max_of_any(&windows, &plane, &mut expected, &mut places);
+            let found = phases.max(&plane, &mut out, &mut positions);
+            prop_assert_eq!(found, !places.contains(&NOWHERE));
+            if found {
+                prop_assert_eq!(&out, &expected);
+                prop_assert_eq!(&positions, &places);
+            }
+
+            let divisors = windows.divisors(true, axes);
+            phases.mean(&plane, &divisors, &mut out);
+            for (window, (out, divisor)) in windows.each().zip(out.iter().zip(&divisors)) {
+                prop_assert_eq!(*out, window.map(|i| plane[i]).sum::<f32>() / divisor);
+            }
+
+            let grad: Vec<f32> = numbers(count, seed ^ 5);
+            let mut expected = vec![0.0; plane.len()];
+            for (window, (g, d)) in windows.each().zip(grad.iter().zip(&divisors)) {
+                window.for_each(|i| expected[i] += g / d);
+            }
+            let mut found = vec![f32::NAN; plane.len()];
+            phases.spread(&grad, &divisors, &mut found);
+            for (a, b) in found.iter().zip(&expected) {
+                prop_assert!((a - b).abs() < 1e-4, "{a} {b}");
+            }
+        }
+
+        #[test]
+        fn what_is_no_number_is_left_to_others(at in 0usize..64, other in 0usize..3) {
+            let other = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY][other];
+            let axis = Axis {
+                size: 8,
+                out: 4,
+                kernel: 2,
+                stride: 2,
+                ..Axis::UNIT
+            };
+            let mut plane = numbers(64, 3);
+            plane[at] = other;
+            let (mut out, mut positions) = (vec![0.0; 16], vec![0; 16]);
+            let found = Phases::new([axis; 2]).max(&plane, &mut out, &mut positions);
+            prop_assert_eq!(found, other == f32::INFINITY);
+        }
+    }
+
+    #[test]
+    fn the_first_of_equal_ones_or_a_nan() {
+        let axis = Axis {
+            size: 3,
+            kernel: 3,
+            ..Axis::UNIT
+        };
+        let windows = Windows::new([Axis::UNIT, axis]);
+        for (line, at) in [
+            ([2.0, 2.0, 1.0], 0),
+            ([2.0, f32::NAN, 3.0], 1),
+            ([f32::NEG_INFINITY; 3], 0),
+        ] {
+            let (mut out, mut positions) = ([0.0], [0]);
+            max_of_any(&windows, &line, &mut out, &mut positions);
+            assert_eq!(positions, [at]);
         }
     }
 }

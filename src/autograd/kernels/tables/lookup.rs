@@ -1,5 +1,10 @@
 //! The inner loops: sums of what is looked up.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::instructions::Instructions;
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
 use super::entry::Entry;
@@ -10,28 +15,39 @@ pub(super) const ROWS: usize = 4;
 /// Bytes that are looked up together: two vectors.
 pub(super) const BYTES: usize = 64;
 
-/// Which instructions compute the sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Instructions {
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    Portable,
+/// Where in a table terms lie.
+#[derive(Debug)]
+pub(super) struct Offsets {
+    all: Vec<u32>,
+    /// None is larger.
+    furthest: u32,
+}
+
+impl Offsets {
+    pub fn new(all: Vec<u32>) -> Self {
+        let furthest = all.par_iter().copied().max().unwrap_or(0);
+        Self { all, furthest }
+    }
 }
 
 /// Sums of planes: `out[r][v] += Σ over terms t of table[offset(r, t) + start(v)]`, whole vectors v.
 #[derive(Debug)]
 pub(super) struct PlaneTerms<'a> {
-    /// `[⌈rows / 4⌉, terms, 4]`.
-    pub offsets: &'a [u32],
-    /// None is larger.
-    pub furthest: u32,
+    pub offsets: &'a Offsets,
+    /// Which of them: `[⌈rows / 4⌉, terms, 4]`.
+    pub part: Range<usize>,
     /// For each row.
     pub terms: usize,
     /// Of the vectors, an even number.
     pub starts: &'a [u32],
 }
 
-impl PlaneTerms<'_> {
+impl<'a> PlaneTerms<'a> {
+    /// Four times as many as terms, for each four rows.
+    pub fn offsets(&self) -> &'a [u32] {
+        &self.offsets.all[self.part.clone()]
+    }
+
     /// Numbers of a row.
     pub fn pixels<E: Entry>(&self) -> usize {
         self.starts.len() * E::LANES / 2
@@ -41,7 +57,7 @@ impl PlaneTerms<'_> {
 /// Sums of vectors: `out[r][l] += Σ over terms t of table[t][index(r, t)][l]`.
 #[derive(Debug)]
 pub(super) struct RowTerms<'a> {
-    /// Where in a table, in bytes.
+    /// Which entry of a table.
     pub indices: &'a super::signs::Indices,
     /// For each four rows where their indices lie, one behind the other.
     pub rows: &'a [u32],
@@ -50,29 +66,17 @@ pub(super) struct RowTerms<'a> {
 }
 
 impl Instructions {
-    pub fn detect() -> Self {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        if is_x86_feature_detected!("avx2") {
-            return Self::Avx2;
-        }
-        Self::Portable
-    }
-
-    /// All that this machine has.
-    #[cfg(test)]
-    pub fn all() -> Vec<Self> {
-        match Self::detect() {
-            Self::Portable => vec![Self::Portable],
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => vec![Self::Portable, Self::Avx2],
-        }
-    }
-
     /// Adds to `out` `[rows rounded up to whole fours, vectors]`, or overwrites it if it is `fresh`.
     ///
     /// # Panics
     /// If a term reaches beyond the table, or sizes do not fit.
-    pub fn planes<E: Entry>(self, table: &[E], terms: &PlaneTerms<'_>, fresh: bool, out: &mut [f32]) {
+    pub(super) fn planes<E: Entry>(
+        self,
+        table: &[E],
+        terms: &PlaneTerms<'_>,
+        fresh: bool,
+        out: &mut [f32],
+    ) {
         if terms.terms == 0 {
             if fresh {
                 out.fill(0.0);
@@ -80,19 +84,24 @@ impl Instructions {
             return;
         }
         let pixels = terms.pixels::<E>();
-        assert!(pixels > 0 && terms.starts.len().is_multiple_of(2), "vectors");
+        assert!(
+            pixels > 0 && terms.starts.len().is_multiple_of(2),
+            "vectors"
+        );
         assert_eq!(out.len() % (ROWS * pixels), 0, "sums");
         let fours = out.len() / (ROWS * pixels);
-        assert_eq!(terms.offsets.len(), fours * terms.terms * ROWS, "offsets");
+        assert_eq!(terms.part.len(), fours * terms.terms * ROWS, "offsets");
         let last = terms.starts.iter().copied().max().unwrap_or(0) as usize + E::LANES / 2;
-        assert!(terms.furthest as usize + last <= table.len(), "table");
-        debug_assert!(terms.offsets.iter().all(|&o| o <= terms.furthest));
+        assert!(
+            terms.offsets.furthest as usize + last <= table.len(),
+            "table"
+        );
         match self {
-            // SAFETY: `detect` found AVX2; no offset reaches beyond the table, as was just checked
-            // (of `furthest`, which `Offsets` computes), and `out` and `offsets` have those sizes.
+            // SAFETY: `detect` found AVX2; no vector reaches beyond the table, as was just checked of
+            // the largest offset and start, and `out` and the offsets have those sizes.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::planes(table, terms, fresh, out) },
-            Self::Portable => portable::planes(table, terms, fresh, out),
+            Self::Avx2 | Self::Avx512 => unsafe { avx2::planes(table, terms, fresh, out) },
+            _ => portable::planes(table, terms, fresh, out),
         }
     }
 
@@ -100,7 +109,7 @@ impl Instructions {
     ///
     /// # Panics
     /// If sizes do not fit, or a plane is no whole number of vectors.
-    pub fn combine<E: Entry>(self, four: [&[E]; super::JOINED], table: &mut [E]) {
+    pub(super) fn combine<E: Entry>(self, four: [&[E]; super::JOINED], table: &mut [E]) {
         let plane = four[0].len();
         assert!(four.iter().all(|x| x.len() == plane), "planes");
         assert_eq!(table.len(), plane * super::SUMS, "table");
@@ -108,8 +117,8 @@ impl Instructions {
         match self {
             // SAFETY: `detect` found AVX2, and sizes are as was just checked.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::combine(four, table) },
-            Self::Portable => portable::combine(four, table),
+            Self::Avx2 | Self::Avx512 => unsafe { avx2::combine(four, table) },
+            _ => portable::combine(four, table),
         }
     }
 
@@ -117,21 +126,25 @@ impl Instructions {
     ///
     /// # Panics
     /// If an index lies beyond the indices, or sizes do not fit.
-    pub fn rows<E: Entry>(self, tables: &[E], terms: &RowTerms<'_>, out: &mut [f32]) {
+    pub(super) fn rows<E: Entry>(self, tables: &[E], terms: &RowTerms<'_>, out: &mut [f32]) {
         if terms.rows.is_empty() || terms.places.is_empty() {
             return;
         }
         let largest = |of: &[u32]| of.iter().copied().max().unwrap_or(0) as usize;
         let last = largest(terms.rows) + largest(terms.places) + ROWS - 1;
         assert!(last < terms.indices.len(), "indices");
-        assert_eq!(tables.len(), terms.places.len() * (super::SUMS + 1) * E::LANES, "tables");
+        assert_eq!(
+            tables.len(),
+            terms.places.len() * (super::SUMS + 1) * E::LANES,
+            "tables"
+        );
         assert_eq!(out.len(), terms.rows.len() * ROWS * E::LANES, "sums");
         match self {
-            // SAFETY: `detect` found AVX2; all indices lie within `indices`, whose values lie within
-            // a table, and there is a table for each place.
+            // SAFETY: `detect` found AVX2; what is read of `indices` lies within, each of them is the
+            // number of an entry (see `Indices`), and there is a table for each place.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::rows(tables, terms, out) },
-            Self::Portable => portable::rows(tables, terms, out),
+            Self::Avx2 | Self::Avx512 => unsafe { avx2::rows(tables, terms, out) },
+            _ => portable::rows(tables, terms, out),
         }
     }
 }
