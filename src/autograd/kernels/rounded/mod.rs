@@ -39,7 +39,7 @@ impl<'a> Rounded<'a> {
         assert_eq!(grad.len(), g.batch * g.filters * g.out_plane());
         let planes = grad.par_chunks(g.out_plane().max(1));
         let largest: Vec<f32> = planes.with_min_len(16).map(largest).collect();
-        largest.iter().all(|l| l.is_finite()).then(|| Self {
+        largest.iter().all(|l| l.is_finite()).then_some(Self {
             g: *g,
             grad,
             largest,
