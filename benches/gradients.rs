@@ -29,12 +29,9 @@ const LAYERS: [[usize; 5]; 6] = [
 
 /// +1 and -1, the same in every run.
 fn signs(count: usize, seed: usize) -> Vec<f32> {
-    let sign = |i: usize| {
-        if (i * 7919 + seed) / 13 % 2 == 0 {
-            1.0
-        } else {
-            -1.0
-        }
+    let sign = |i: usize| match ((i * 7919 + seed) / 13).is_multiple_of(2) {
+        true => 1.0,
+        false => -1.0,
     };
     (0..count).map(sign).collect()
 }
