@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ndarray::ArrayD;
 
 use super::channelwise::{Chain, ChannelMap, Norm, Source};
+use super::cut::Held;
 use super::integer::IntegerForm;
 use super::network::{Input, Network, StepId, ValueId};
 use super::ops::{Op, Saved};
@@ -221,7 +222,7 @@ impl Network {
         };
         let shape = x.shape().to_vec();
         let (y, mut saved): (Value, _) = match packed {
-            Some((codes, saved)) => (Form::Codes(Arc::new(codes), shape).into(), saved),
+            Some((codes, saved)) => (Held::Codes(Arc::new(codes), shape).into(), saved),
             None => {
                 let (y, saved) = chain.forward_floats(source, &shape);
                 (y.into(), saved)

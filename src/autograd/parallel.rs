@@ -23,6 +23,16 @@ pub(super) fn wide<R>(f: impl FnOnce() -> R) -> R {
     ARCH.get_or_init(pulp::Arch::new).dispatch(f)
 }
 
+/// Within a wide loop, `f` of each of some elements: a vector at a time, as the rows are often short.
+#[inline(always)]
+pub(super) fn each<A: Copy, B>(from: &[A], to: &mut [B], f: impl Fn(A) -> B + Copy) {
+    let ((to, rest), (from, others)) = (to.as_chunks_mut::<8>(), from.as_chunks::<8>());
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = from.map(f);
+    }
+    rest.iter_mut().zip(others).for_each(|(to, x)| *to = f(*x));
+}
+
 /// The elements of a value in row-major order. Every value of the network is stored so: `run`
 /// brings its inputs into this layout, and operators produce no other.
 pub(super) fn slice(x: &ArrayD<f32>) -> &[f32] {

@@ -6,7 +6,7 @@ use ndarray::ArrayD;
 
 use super::binary::BinaryId;
 use super::integer::{IntegerForm, IntegerLayer};
-use super::kernels::tables::InputSigns;
+use super::kernels::tables::{Entry, InputSigns};
 use super::kernels::{ConvGeometry, InputWeights};
 use super::network::{Network, StepId};
 use super::once::once;
@@ -83,20 +83,28 @@ impl Prepared {
     pub(super) fn signs(
         &self,
         network: &Network,
-        (at, id): (StepId, BinaryId),
+        at: (StepId, BinaryId),
         g: &ConvGeometry,
     ) -> Option<&InputSigns<f32>> {
-        once(&self.signs[at.0], || InputSigns::new(g, &network.signs(id))).as_ref()
+        signs_in(&self.signs, network, at, g)
     }
 
     /// The same for rounded gradients.
     pub(super) fn rounded_signs(
         &self,
         network: &Network,
-        (at, id): (StepId, BinaryId),
+        at: (StepId, BinaryId),
         g: &ConvGeometry,
     ) -> Option<&InputSigns<i16>> {
-        let signs = || InputSigns::new(g, &network.signs(id));
-        once(&self.rounded_signs[at.0], signs).as_ref()
+        signs_in(&self.rounded_signs, network, at, g)
     }
+}
+
+fn signs_in<'a, E: Entry>(
+    all: &'a [OnceLock<Option<InputSigns<E>>>],
+    network: &Network,
+    (at, id): (StepId, BinaryId),
+    g: &ConvGeometry,
+) -> Option<&'a InputSigns<E>> {
+    once(&all[at.0], || InputSigns::new(g, &network.signs(id))).as_ref()
 }

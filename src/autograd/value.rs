@@ -36,11 +36,9 @@ impl Sums {
 /// The form of a [`Value`].
 #[derive(Debug)]
 pub(super) enum Form {
-    Float(Arc<ArrayD<f32>>),
+    Held(Held),
     /// Of a binary layer.
     Sums(Sums),
-    /// -1, 0 and +1 alone; with the tensor's shape.
-    Codes(Arc<Codes>, Vec<usize>),
 }
 
 /// A tensor: in one form, and as floats once somebody has asked for them.
@@ -61,17 +59,13 @@ impl From<Form> for Value {
 
 impl From<Held> for Value {
     fn from(x: Held) -> Self {
-        match x {
-            Held::Float(x) => Form::Float(x),
-            Held::Codes(codes, shape) => Form::Codes(codes, shape),
-        }
-        .into()
+        Form::Held(x).into()
     }
 }
 
 impl From<ArrayD<f32>> for Value {
     fn from(x: ArrayD<f32>) -> Self {
-        Form::Float(Arc::new(x)).into()
+        Held::from(x).into()
     }
 }
 
@@ -82,34 +76,34 @@ impl Value {
 
     pub fn shape(&self) -> &[usize] {
         match &self.form {
-            Form::Float(x) => x.shape(),
+            Form::Held(x) => x.shape(),
             Form::Sums(sums) => &sums.shape,
-            Form::Codes(_, shape) => shape,
         }
     }
 
     /// As floats.
     pub fn float(&self) -> &ArrayD<f32> {
         match &self.form {
-            Form::Float(x) => x,
+            Form::Held(Held::Float(x)) => x,
+            Form::Held(Held::Codes(codes, shape)) => {
+                once(&self.float, || array(shape, codes.unpack()))
+            }
             Form::Sums(sums) => once(&self.float, || sums.float()),
-            Form::Codes(codes, shape) => once(&self.float, || array(shape, codes.unpack())),
         }
     }
 
     /// As others may hold it too.
     pub fn hold(&self) -> Held {
         match &self.form {
-            Form::Float(x) => Held::Float(Arc::clone(x)),
+            Form::Held(x) => x.clone(),
             Form::Sums(_) => self.float().clone().into(),
-            Form::Codes(codes, shape) => Held::Codes(Arc::clone(codes), shape.clone()),
         }
     }
 
     /// The codes, if the value has that form.
     pub fn codes(&self) -> Option<&Arc<Codes>> {
         match &self.form {
-            Form::Codes(codes, _) => Some(codes),
+            Form::Held(Held::Codes(codes, _)) => Some(codes),
             _ => None,
         }
     }
@@ -117,13 +111,13 @@ impl Value {
     /// Gives the memory back that nobody else holds.
     pub fn recycle(self) {
         match self.form {
-            Form::Float(x) => {
+            Form::Held(Held::Float(x)) => {
                 if let Some(x) = Arc::into_inner(x) {
                     recycle_array(x);
                 }
             }
+            Form::Held(Held::Codes(..)) => {}
             Form::Sums(sums) => recycle(sums.sums),
-            Form::Codes(..) => {}
         }
         if let Some(x) = self.float.into_inner() {
             recycle_array(x);

@@ -57,6 +57,13 @@ pub(super) fn code([a, b, c, d]: [u8; PER_CODE]) -> u8 {
     DIGITS[0] * a + DIGITS[1] * b + DIGITS[2] * c + DIGITS[3] * d
 }
 
+/// Whether all bytes are codes of four activations.
+fn are_codes(bytes: &[u8]) -> bool {
+    let is_code = |c: &u8| c.is_multiple_of(2) & (*c <= 2 * ZEROS);
+    // Without leaving early, so that it runs in vectors.
+    bytes.iter().fold(true, |all, c| all & is_code(c))
+}
+
 /// A tensor `[N, C, H, W]` of values in {-1, 0, +1}, held as `[N, H, W, ⌈C/4⌉]` codes; channels
 /// beyond C are 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +115,7 @@ impl Codes {
         let [n, c, h, w] = shape;
         let (groups, area) = (c.div_ceil(PER_CODE), h * w);
         assert_eq!(planes.len(), n * groups * area, "size of a tensor");
-        let is_code = |c: &u8| c.is_multiple_of(2) & (*c <= 2 * ZEROS);
-        assert!(planes.iter().fold(true, |all, c| all & is_code(c)), "codes");
+        assert!(are_codes(planes), "codes");
         let mut data = vec![ZEROS; planes.len()];
         if !data.is_empty() {
             data.par_chunks_mut(groups * area)
@@ -201,9 +207,7 @@ impl Codes {
     /// too many or too few.
     pub fn from_bytes(shape: [usize; 4], data: Vec<u8>) -> Option<Self> {
         let [n, c, h, w] = shape;
-        let is_code = |c: &u8| c.is_multiple_of(2) & (*c <= 2 * ZEROS);
-        let right = data.len() == n * h * w * c.div_ceil(PER_CODE)
-            && data.iter().fold(true, |all, c| all & is_code(c));
+        let right = data.len() == n * h * w * c.div_ceil(PER_CODE) && are_codes(&data);
         right.then_some(Self { shape, data })
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::tables::{JOINED, OfInput};
 use super::round::{Plane, round_four, scales, seed};
 use super::{Rounded, byte};
+use crate::autograd::parallel::each;
 
 /// Gradients times the scales of their filters, those of each image by one unit.
 pub(super) struct OfImages<'a> {
@@ -57,12 +58,7 @@ impl OfInput for OfImages<'_> {
         let at = (n * g.filters.div_ceil(JOINED) + group) * g.out_plane() + start;
         for (to, i) in to.into_iter().zip(0..) {
             let words = &block.words[at..][..to.len()];
-            let ((to, rest), (words, others)) = (to.as_chunks_mut::<8>(), words.as_chunks::<8>());
-            for (to, words) in to.iter_mut().zip(words) {
-                *to = words.map(|word| byte(word, i));
-            }
-            let rest = rest.iter_mut().zip(others);
-            rest.for_each(|(to, word)| *to = byte(*word, i));
+            each(words, to, |word| byte(word, i));
         }
     }
 

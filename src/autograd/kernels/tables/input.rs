@@ -11,8 +11,8 @@ use super::aligned::Aligned;
 use super::entry::Entry;
 use super::layout::{Layout, Tap};
 use super::lookup::{Offsets, PlaneTerms, ROWS};
-use super::{JOINED, SUMS};
-use crate::autograd::parallel::wide;
+use super::{JOINED, SUMS, four_planes, four_planes_mut};
+use crate::autograd::parallel::{each, wide};
 
 /// Fewer sums of each four numbers are not worth a table.
 const LEAST_USES: usize = 24;
@@ -203,15 +203,9 @@ impl<E: Entry> InputSigns<E> {
                     return;
                 };
                 planes.fill(E::default());
-                let (a, rest) = planes.split_at_mut(plane);
-                let (b, rest) = rest.split_at_mut(plane);
-                let (c, d) = rest.split_at_mut(plane);
-                let four = [a, b, c, d];
+                let four = four_planes_mut(planes);
                 read_planes(layout, (grad, block, count), at, (group, copy), four);
-                let (a, rest) = planes.split_at(plane);
-                let (b, rest) = rest.split_at(plane);
-                let (c, d) = rest.split_at(plane);
-                self.instructions.combine([a, b, c, d], table);
+                self.instructions.combine(four_planes(planes), table);
             }
         }
     }
@@ -364,13 +358,7 @@ impl OfInput for Scaled<'_> {
         for (o, to) in filters.zip(to) {
             let from = &self.grad[((first + n) * self.g.filters + o) * plane + start..][..to.len()];
             let scale = self.scale[o];
-            let ((to, rest), (from, others)) = (to.as_chunks_mut::<8>(), from.as_chunks::<8>());
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = from.map(|x| x * scale);
-            }
-            rest.iter_mut()
-                .zip(others)
-                .for_each(|(to, x)| *to = x * scale);
+            each(from, to, |x| x * scale);
         }
     }
 

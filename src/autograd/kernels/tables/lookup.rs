@@ -15,7 +15,7 @@ pub(super) const ROWS: usize = 4;
 /// Bytes that are looked up together: two vectors.
 pub(super) const BYTES: usize = 64;
 
-/// Where in a table terms lie.
+/// Where in a table, or among indices, terms lie.
 #[derive(Debug)]
 pub(super) struct Offsets {
     all: Vec<u32>,
@@ -27,6 +27,10 @@ impl Offsets {
     pub fn new(all: Vec<u32>) -> Self {
         let furthest = all.par_iter().copied().max().unwrap_or(0);
         Self { all, furthest }
+    }
+
+    pub fn all(&self) -> &[u32] {
+        &self.all
     }
 }
 
@@ -60,7 +64,7 @@ pub(super) struct RowTerms<'a> {
     /// Which entry of a table.
     pub indices: &'a super::signs::Indices,
     /// For each four rows where their indices lie, one behind the other.
-    pub rows: &'a [u32],
+    pub rows: &'a Offsets,
     /// For each term how far behind that.
     pub places: &'a [u32],
 }
@@ -127,18 +131,20 @@ impl Instructions {
     /// # Panics
     /// If an index lies beyond the indices, or sizes do not fit.
     pub(super) fn rows<E: Entry>(self, tables: &[E], terms: &RowTerms<'_>, out: &mut [f32]) {
-        if terms.rows.is_empty() || terms.places.is_empty() {
+        let (rows, Some(furthest)) = (terms.rows.all(), terms.places.iter().max()) else {
+            return;
+        };
+        if rows.is_empty() {
             return;
         }
-        let largest = |of: &[u32]| of.iter().copied().max().unwrap_or(0) as usize;
-        let last = largest(terms.rows) + largest(terms.places) + ROWS - 1;
+        let last = terms.rows.furthest as usize + *furthest as usize + ROWS - 1;
         assert!(last < terms.indices.len(), "indices");
         assert_eq!(
             tables.len(),
             terms.places.len() * (super::SUMS + 1) * E::LANES,
             "tables"
         );
-        assert_eq!(out.len(), terms.rows.len() * ROWS * E::LANES, "sums");
+        assert_eq!(out.len(), rows.len() * ROWS * E::LANES, "sums");
         match self {
             // SAFETY: `detect` found AVX2; what is read of `indices` lies within, each of them is the
             // number of an entry (see `Indices`), and there is a table for each place.

@@ -35,6 +35,23 @@ pub const JOINED: usize = 4;
 /// Sums of so many numbers with signs.
 const SUMS: usize = 1 << JOINED;
 
+/// The planes of four numbers each, one behind the other, which are the whole buffer.
+fn four_planes<E>(all: &[E]) -> [&[E]; JOINED] {
+    let (low, high) = all.split_at(all.len() / 2);
+    let ((a, b), (c, d)) = (low.split_at(low.len() / 2), high.split_at(high.len() / 2));
+    [a, b, c, d]
+}
+
+/// [`four_planes`], to be written.
+fn four_planes_mut<E>(all: &mut [E]) -> [&mut [E]; JOINED] {
+    let (low, high) = all.split_at_mut(all.len() / 2);
+    let ((a, b), (c, d)) = (
+        low.split_at_mut(low.len() / 2),
+        high.split_at_mut(high.len() / 2),
+    );
+    [a, b, c, d]
+}
+
 impl InputSigns<f32> {
     /// The gradient of the input, `[N, C, H, W]`, from that of the output, `[N, O, OH, OW]`, for a layer
     /// with weights `scale · sign`; `scale` `[O]`.

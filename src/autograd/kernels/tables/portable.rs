@@ -38,7 +38,7 @@ pub(super) fn combine<E: Entry>([a, b, c, d]: [&[E]; JOINED], table: &mut [E]) {
 pub(super) fn rows<E: Entry>(tables: &[E], terms: &RowTerms<'_>, out: &mut [f32]) {
     let entry = BYTES / size_of::<E>();
     for (i, out) in out.chunks_exact_mut(E::LANES).enumerate() {
-        let row = terms.rows[i / ROWS] as usize + i % ROWS;
+        let row = terms.rows.all()[i / ROWS] as usize + i % ROWS;
         let tables = tables.chunks_exact((SUMS + 1) * E::LANES);
         for (table, place) in tables.zip(terms.places) {
             let at = terms.indices.at(row + *place as usize) * entry;

@@ -12,9 +12,9 @@ use super::super::packed::Codes;
 use super::super::transpose::transpose;
 use super::aligned::Aligned;
 use super::entry::Entry;
-use super::lookup::{ROWS, RowTerms};
+use super::lookup::{Offsets, ROWS, RowTerms};
 use super::signs::Signs;
-use super::{JOINED, SUMS};
+use super::{JOINED, SUMS, four_planes, four_planes_mut};
 
 /// Pixels of four images whose tables are made together: they stay in the first cache.
 const TERMS: usize = 24;
@@ -87,13 +87,15 @@ pub(in super::super) fn gradient_with<G: OfWeight>(
         g,
         grad,
         signs: &signs,
-        rows: (taps.iter())
-            .flat_map(|tap| {
-                (0..line)
-                    .step_by(ROWS)
-                    .map(move |c| (tap * line + c) as u32)
-            })
-            .collect(),
+        rows: Offsets::new(
+            (taps.iter())
+                .flat_map(|tap| {
+                    (0..line)
+                        .step_by(ROWS)
+                        .map(move |c| (tap * line + c) as u32)
+                })
+                .collect(),
+        ),
         places: places(1, [g.out_height, g.out_width], g.stride, grid, line),
         size,
         instructions,
@@ -132,7 +134,7 @@ struct Task<'a, G> {
     grad: &'a G,
     signs: &'a Signs,
     /// For each kernel position and four channels where the indices lie.
-    rows: Vec<u32>,
+    rows: Offsets,
     /// How far those of each pixel of the output lie behind.
     places: Vec<usize>,
     /// Indices of four images.
@@ -144,7 +146,7 @@ impl<G: OfWeight> Task<'_, G> {
     /// The sums over some fours of images for a vector of filters, `[kH·kW, C rounded up, LANES]`.
     fn run(&self, fours: Range<usize>, filters: Range<usize>) -> Aligned<f32> {
         let (plane, lanes) = (self.g.out_plane(), G::Entry::LANES);
-        let mut out = Aligned::new(self.rows.len() * ROWS * lanes, 0.0);
+        let mut out = Aligned::new(self.rows.all().len() * ROWS * lanes, 0.0);
         let mut gradients = Aligned::new(JOINED * TERMS * lanes, G::Entry::default());
         let mut tables = Aligned::new(TERMS * (SUMS + 1) * lanes, G::Entry::default());
         let mut places = Vec::with_capacity(TERMS);
@@ -153,19 +155,10 @@ impl<G: OfWeight> Task<'_, G> {
             let mut start = 0;
             while start < plane {
                 let pixels = start..(start + TERMS - places.len()).min(plane);
-                let [a, b, c, d] = {
-                    let at = places.len() * lanes..(places.len() + pixels.len()) * lanes;
-                    let (a, rest) = gradients.slice_mut().split_at_mut(TERMS * lanes);
-                    let (b, rest) = rest.split_at_mut(TERMS * lanes);
-                    let (c, d) = rest.split_at_mut(TERMS * lanes);
-                    [
-                        &mut a[at.clone()],
-                        &mut b[at.clone()],
-                        &mut c[at.clone()],
-                        &mut d[at],
-                    ]
-                };
-                self.grad.read(&block, pixels.clone(), [a, b, c, d]);
+                let at = places.len() * lanes..(places.len() + pixels.len()) * lanes;
+                let planes = four_planes_mut(gradients.slice_mut());
+                let some = planes.map(|x| &mut x[at.clone()]);
+                self.grad.read(&block, pixels.clone(), some);
                 let some = &self.places[pixels.clone()];
                 places.extend(some.iter().map(|p| (four * self.size + p) as u32));
                 start = pixels.end;
@@ -202,8 +195,7 @@ impl<G: OfWeight> Task<'_, G> {
         let lanes = G::Entry::LANES;
         let tables = &mut tables[..places.len() * (SUMS + 1) * lanes];
         for (t, table) in tables.chunks_exact_mut((SUMS + 1) * lanes).enumerate() {
-            let each = |i: usize| &gradients[(i * TERMS + t) * lanes..][..lanes];
-            let four = [each(0), each(1), each(2), each(3)];
+            let four = four_planes(gradients).map(|x| &x[t * lanes..][..lanes]);
             self.instructions.combine(four, &mut table[..SUMS * lanes]);
         }
         for indices in self.signs.parts() {
