@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::tables::{JOINED, OfInput};
+use super::super::tables::{FILTERS, OfInput};
 use super::round::{Plane, round_four, scales, seed};
 use super::{Rounded, byte};
 use crate::autograd::parallel::each;
@@ -12,6 +12,9 @@ pub(super) struct OfImages<'a> {
     pub all: &'a Rounded<'a>,
     pub scale: &'a [f32],
 }
+
+/// Filters whose rounded gradients share a word.
+const WORD: usize = 4;
 
 /// Some images' rounded gradients.
 pub(in super::super) struct Images {
@@ -26,7 +29,7 @@ impl OfInput for OfImages<'_> {
 
     fn block(&self, images: Range<usize>) -> Images {
         let g = &self.all.g;
-        let (plane, groups) = (g.out_plane(), g.filters.div_ceil(JOINED));
+        let (plane, groups) = (g.out_plane(), g.filters.div_ceil(WORD));
         let mut words = vec![0; images.len() * groups * plane];
         let mut units = Vec::with_capacity(images.len());
         let lines = words.chunks_exact_mut((groups * plane).max(1));
@@ -36,7 +39,7 @@ impl OfInput for OfImages<'_> {
             units.push(unit);
             for (group, words) in words.chunks_exact_mut(plane).enumerate() {
                 let four = std::array::from_fn(|i| {
-                    let o = group * JOINED + i;
+                    let o = group * WORD + i;
                     (o < g.filters).then(|| Plane {
                         x: self.all.plane(n, o),
                         // Not finite where all gradients of a large scale are 0.
@@ -53,12 +56,20 @@ impl OfInput for OfImages<'_> {
     }
 
     #[inline(always)]
-    fn read(&self, block: &Images, n: usize, group: usize, start: usize, to: [&mut [i16]; JOINED]) {
+    fn read(
+        &self,
+        block: &Images,
+        n: usize,
+        group: usize,
+        start: usize,
+        to: [&mut [i16]; FILTERS],
+    ) {
         let g = &self.all.g;
-        let at = (n * g.filters.div_ceil(JOINED) + group) * g.out_plane() + start;
-        for (to, i) in to.into_iter().zip(0..) {
+        let words = g.filters.div_ceil(WORD);
+        for (to, o) in to.into_iter().zip(group * FILTERS..g.filters) {
+            let at = (n * words + o / WORD) * g.out_plane() + start;
             let words = &block.words[at..][..to.len()];
-            each(words, to, |word| byte(word, i));
+            each(words, to, |word| byte(word, (o % WORD) as u32));
         }
     }
 

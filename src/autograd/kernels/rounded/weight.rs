@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::tables::{Entry, JOINED, OfWeight};
+use super::super::tables::{Entry, IMAGES, OfWeight};
 use super::super::transpose::transpose_words;
 use super::round::{Plane, round_four, scales, seed};
 use super::{Rounded, byte};
@@ -38,7 +38,7 @@ impl OfWeight for OfFilters<'_> {
         let mut words = vec![0; filters.len() * plane];
         for (o, words) in filters.clone().zip(words.chunks_exact_mut(plane.max(1))) {
             let planes = std::array::from_fn(|i| {
-                let n = four * JOINED + i;
+                let n = four * IMAGES + i;
                 (n < g.batch).then(|| Plane {
                     x: self.all.plane(n, o),
                     factor: self.factors[o].0,
@@ -56,7 +56,7 @@ impl OfWeight for OfFilters<'_> {
         turned
     }
 
-    fn read(&self, block: &Vec<u32>, pixels: Range<usize>, to: [&mut [i16]; JOINED]) {
+    fn read(&self, block: &Vec<u32>, pixels: Range<usize>, to: [&mut [i16]; IMAGES]) {
         let lanes = <i16 as Entry>::LANES;
         let words = block[pixels.start * lanes..pixels.end * lanes]
             .as_chunks::<8>()

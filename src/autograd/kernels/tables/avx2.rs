@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 
 use super::entry::Entry;
 use super::lookup::{BYTES, PlaneTerms, ROWS, RowTerms};
-use super::{JOINED, SUMS};
+use super::signs::SUMS;
 
 /// A vector of a table.
 trait Vector: Copy {
@@ -268,15 +268,15 @@ unsafe fn rows_of<E: Entry, V: Vector>(tables: &[E], terms: &RowTerms<'_>, out: 
 /// See [`super::super::instructions::Instructions::combine`].
 ///
 /// # Safety
-/// The processor must have AVX2. The planes must have one size, a whole number of vectors, and the
-/// table sixteen times that.
+/// The processor must have AVX2. The planes, four or five, must have one size, a whole number of vectors,
+/// and the table as many times that as there are sums.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn combine<E: Entry>(four: [&[E]; JOINED], table: &mut [E]) {
+pub(super) unsafe fn combine<E: Entry, const N: usize>(planes: [&[E]; N], table: &mut [E]) {
     // SAFETY: as the caller vouches for.
     unsafe {
         match size_of::<E>() {
-            4 => combine_of::<E, __m256>(four, table),
-            _ => combine_of::<E, __m256i>(four, table),
+            4 => combine_of::<E, __m256, N>(planes, table),
+            _ => combine_of::<E, __m256i, N>(planes, table),
         }
     }
 }
@@ -284,22 +284,30 @@ pub(super) unsafe fn combine<E: Entry>(four: [&[E]; JOINED], table: &mut [E]) {
 /// # Safety
 /// See [`combine`].
 #[inline(always)]
-unsafe fn combine_of<E: Entry, V: Vector>(four: [&[E]; JOINED], table: &mut [E]) {
-    let plane = four[0].len();
+unsafe fn combine_of<E: Entry, V: Vector, const N: usize>(planes: [&[E]; N], table: &mut [E]) {
+    const { assert!(N == 4 || N == 5) };
+    let plane = planes[0].len();
     for i in (0..plane).step_by(E::LANES / 2) {
         // SAFETY: a vector from `i` on lies within each plane, and within each of the table's.
         unsafe {
-            let [a, b, c, d] = four.map(|x| V::read(x.as_ptr().add(i).cast()));
+            let x = planes.map(|x| V::read(x.as_ptr().add(i).cast()));
             let pairs = |a: V, b: V| {
                 let (sum, difference) = (a.plus(b), a.minus(b));
                 let zero = V::zero();
                 [zero.minus(sum), difference, zero.minus(difference), sum]
             };
-            let (low, high) = (pairs(a, b), pairs(c, d));
+            let (low, high) = (pairs(x[0], x[1]), pairs(x[2], x[3]));
             let mut to = table.as_mut_ptr().add(i);
             for high in high {
                 for low in low {
-                    low.plus(high).write(to.cast());
+                    let four = low.plus(high);
+                    match x.get(4) {
+                        None => four.write(to.cast()),
+                        Some(&fifth) => {
+                            four.minus(fifth).write(to.cast());
+                            four.plus(fifth).write(to.wrapping_add(16 * plane).cast());
+                        }
+                    }
                     to = to.wrapping_add(plane);
                 }
             }

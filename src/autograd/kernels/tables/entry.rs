@@ -7,7 +7,7 @@ use crate::autograd::memory::Element;
 pub trait Entry: Element + Default + Send + Sync + std::fmt::Debug {
     /// Numbers of two vectors of 32 bytes, which are looked up together.
     const LANES: usize;
-    /// What so many sums of four add up to fits.
+    /// What so many sums of those that share a table add up to fits.
     const TERMS: usize;
 
     /// The sum.
@@ -41,7 +41,7 @@ impl Entry for f32 {
 /// Of numbers of at most 127.
 impl Entry for i16 {
     const LANES: usize = 32;
-    const TERMS: usize = i16::MAX as usize / (127 * super::JOINED);
+    const TERMS: usize = i16::MAX as usize / (127 * super::FILTERS);
 
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
@@ -57,22 +57,4 @@ impl Entry for i16 {
     fn float(self) -> f32 {
         f32::from(self)
     }
-}
-
-/// The sums of `a`, `b`, `c` and `d` with the signs that the bits of the index say, the lowest that of
-/// `a`: one is plus.
-#[inline(always)]
-pub(super) fn sums<E: Entry>([a, b, c, d]: [E; super::JOINED]) -> [E; super::SUMS] {
-    let nothing = E::default();
-    let pairs = |a: E, b: E| {
-        let (sum, difference) = (a.plus(b), a.minus(b));
-        [
-            nothing.minus(sum),
-            difference,
-            nothing.minus(difference),
-            sum,
-        ]
-    };
-    let (low, high) = (pairs(a, b), pairs(c, d));
-    std::array::from_fn(|nibble| low[nibble & 3].plus(high[nibble >> 2]))
 }

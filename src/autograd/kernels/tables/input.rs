@@ -1,4 +1,4 @@
-//! The gradient with respect to a convolution's input: a table for each four filters.
+//! The gradient with respect to a convolution's input: a table for each five filters.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -11,13 +11,15 @@ use super::aligned::Aligned;
 use super::entry::Entry;
 use super::layout::{Layout, Tap};
 use super::lookup::{Offsets, PlaneTerms, ROWS};
-use super::{JOINED, SUMS, four_planes, four_planes_mut};
+use super::{FILTERS, parts, parts_mut};
 use crate::autograd::parallel::{each, wide};
 
-/// Fewer sums of each four numbers are not worth a table.
+/// Fewer uses are not worth a table.
 const LEAST_USES: usize = 24;
+/// Sums of so many numbers with signs.
+const SUMS: usize = 1 << FILTERS;
 
-/// The output's gradient of some images, in fours of filters.
+/// The output's gradient of some images, in groups of filters that share a table.
 pub trait OfInput: Sync {
     /// What tables of it hold.
     type Entry: Entry;
@@ -28,14 +30,14 @@ pub trait OfInput: Sync {
     fn block(&self, images: Range<usize>) -> Self::Block;
 
     /// Writes the numbers of image `n` of the block from `start` on in the planes of the filters of
-    /// `group`, with their scales. Where there are fewer than four filters, the others' are 0.
+    /// `group`, with their scales. Those of filters that there are not stay as they are.
     fn read(
         &self,
         block: &Self::Block,
         n: usize,
         group: usize,
         start: usize,
-        to: [&mut [Self::Entry]; JOINED],
+        to: [&mut [Self::Entry]; FILTERS],
     );
 
     /// What one stands for.
@@ -81,7 +83,7 @@ impl<E: Entry> InputSigns<E> {
         let table = layout.table::<E>();
         u32::try_from(table).ok()?;
         let fours = c.div_ceil(ROWS);
-        let groups = o.div_ceil(JOINED);
+        let groups = o.div_ceil(FILTERS);
         let (mut parts, mut jobs, mut end) = (Vec::new(), Vec::new(), 0);
         for first in (0..groups).step_by(layout.groups) {
             let block = first..(first + layout.groups).min(groups);
@@ -152,12 +154,14 @@ impl<E: Entry> InputSigns<E> {
     ) {
         let layout = &self.layout;
         let [filters, channels] = self.sizes;
-        let groups = filters.div_ceil(JOINED);
+        let groups = filters.div_ceil(FILTERS);
         let pixels = layout.starts.len() * E::LANES / 2;
         let size = channels.next_multiple_of(ROWS) * pixels;
         scratch.sums.resize(layout.phases.len() * size, 0.0);
         scratch.table.resize(layout.table::<E>(), E::default());
-        scratch.planes.resize(JOINED * layout.plane(), E::default());
+        scratch
+            .planes
+            .resize(FILTERS * layout.plane(), E::default());
         let mut parts = self.parts.iter();
         for first in (0..groups).step_by(layout.groups) {
             let some = first..(first + layout.groups).min(groups);
@@ -184,7 +188,7 @@ impl<E: Entry> InputSigns<E> {
         );
     }
 
-    /// The tables of some fours of filters.
+    /// The tables of some groups of filters.
     #[inline(always)]
     fn tables<G: OfInput<Entry = E>>(
         &self,
@@ -203,9 +207,10 @@ impl<E: Entry> InputSigns<E> {
                     return;
                 };
                 planes.fill(E::default());
-                let four = four_planes_mut(planes);
-                read_planes(layout, (grad, block, count), at, (group, copy), four);
-                self.instructions.combine(four_planes(planes), table);
+                let some = parts_mut(planes);
+                read_planes(layout, (grad, block, count), at, (group, copy), some);
+                self.instructions
+                    .combine(parts::<FILTERS, _>(planes), table);
             }
         }
     }
@@ -256,14 +261,15 @@ struct Scratch<E: Entry> {
     sums: Aligned<f32>,
 }
 
-/// Four filters' gradients as the tile at that place reads them, with zeros where there are none.
+/// The gradients of a group of filters as the tile at that place reads them; what there is none of
+/// stays as it is.
 #[inline(always)]
 fn read_planes<G: OfInput>(
     layout: &Layout,
     (grad, block, count): (&G, &G::Block, usize),
     [y0, x0]: [usize; 2],
     (group, copy): (usize, isize),
-    [a, b, c, d]: [&mut [G::Entry]; JOINED],
+    mut to: [&mut [G::Entry]; FILTERS],
 ) {
     let [height, width] = layout.from;
     let left = x0 as isize + copy;
@@ -281,13 +287,8 @@ fn read_planes<G: OfInput>(
         for n in 0..count {
             let at = r * layout.row + n * layout.cell;
             let range = at + skip..at + columns;
-            let four = [
-                &mut a[range.clone()],
-                &mut b[range.clone()],
-                &mut c[range.clone()],
-                &mut d[range],
-            ];
-            grad.read(block, n, group, start, four);
+            let to = to.each_mut().map(|to| &mut to[range.clone()]);
+            grad.read(block, n, group, start, to);
         }
     }
 }
@@ -302,17 +303,17 @@ fn fill(
 ) {
     let (plane, terms) = (layout.plane(), groups.len() * phase.len());
     for (i, group) in groups.enumerate() {
-        let four: [&[f32]; JOINED] = std::array::from_fn(|k| {
-            let o = (group * JOINED + k).min(filters - 1);
+        let joined: [&[f32]; FILTERS] = std::array::from_fn(|k| {
+            let o = (group * FILTERS + k).min(filters - 1);
             &weight[o * channels * taps..][..channels * taps]
         });
         for (t, tap) in phase.iter().enumerate() {
             let table = (i * layout.copies.len() + tap.copy) * SUMS;
             for c in 0..channels {
                 let at = c * taps + tap.position;
-                let bit = |k: usize| usize::from(four[k][at] >= 0.0) << k;
-                let nibble = bit(0) | bit(1) | bit(2) | bit(3);
-                let offset = (table + nibble) * plane + tap.offset;
+                let bits = joined.iter().enumerate();
+                let sum = bits.fold(0, |sum, (k, w)| sum | usize::from(w[at] >= 0.0) << k);
+                let offset = (table + sum) * plane + tap.offset;
                 to[(c / ROWS * terms + i * phase.len() + t) * ROWS + c % ROWS] = offset as u32;
             }
         }
@@ -352,9 +353,9 @@ impl OfInput for Scaled<'_> {
     }
 
     #[inline(always)]
-    fn read(&self, first: &usize, n: usize, group: usize, start: usize, to: [&mut [f32]; JOINED]) {
+    fn read(&self, first: &usize, n: usize, group: usize, start: usize, to: [&mut [f32]; FILTERS]) {
         let plane = self.g.out_plane();
-        let filters = group * JOINED..self.g.filters;
+        let filters = group * FILTERS..self.g.filters;
         for (o, to) in filters.zip(to) {
             let from = &self.grad[((first + n) * self.g.filters + o) * plane + start..][..to.len()];
             let scale = self.scale[o];

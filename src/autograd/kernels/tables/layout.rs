@@ -5,11 +5,11 @@
 //! of the table for each, moved by as much, so that whole vectors are read; else rows have a margin.
 
 use super::super::ConvGeometry;
-use super::SUMS;
+use super::FILTERS;
 use super::entry::Entry;
 
-/// Bytes of the tables of a tile: with the sums they stay in the first cache.
-const TABLE_BYTES: usize = 24 << 10;
+/// Bytes of the tables of a tile: those parts that sums of a vector read stay in the first cache.
+const TABLE_BYTES: usize = 64 << 10;
 /// The same, at most: beyond, nothing stays in a cache.
 const MOST_TABLE_BYTES: usize = 1 << 20;
 /// Columns that may have a copy each.
@@ -19,7 +19,7 @@ const TERMS: usize = 24;
 /// Strides beyond are left to others, and so is what reaches farther.
 const MOST_STRIDE: usize = 8;
 const MOST_REACH: usize = 1 << 10;
-/// What a vector costs, in cycles about: all sums with signs of it and three others, and one of them
+/// What a vector costs, in cycles about: all sums with signs of it and four others, and one of them
 /// looked up, in one line of the cache or often across two.
 const COMBINE: f64 = 30.0;
 const LOOK_UP: f64 = 0.5;
@@ -67,7 +67,7 @@ pub(super) struct Layout {
     /// In the order of these vectors, how far the pixels of one row lie from those of the next, and
     /// those of one image from those of the next.
     pub pitch: [usize; 2],
-    /// Fours of filters whose tables are made together.
+    /// Groups of filters whose tables are made together.
     pub groups: usize,
     /// Height and width of the output, and of the input.
     pub from: [usize; 2],
@@ -125,11 +125,11 @@ impl Layout {
             }
             _ => one,
         };
-        let bytes = copies.len() * SUMS * (tile.height + span) * tile.row * size_of::<E>();
+        let bytes = (copies.len() << FILTERS) * (tile.height + span) * tile.row * size_of::<E>();
         if bytes > MOST_TABLE_BYTES {
             return None;
         }
-        let most = g.filters.div_ceil(super::JOINED);
+        let most = g.filters.div_ceil(FILTERS);
         let groups = (TABLE_BYTES / bytes)
             .min(TERMS.div_ceil(kernel))
             .clamp(1, most);
@@ -192,7 +192,7 @@ impl Layout {
     /// Numbers of all tables of a tile, with what vectors read beyond.
     pub fn table<E: Entry>(&self) -> usize {
         let margin = self.cell - self.tile[1];
-        self.groups * self.copies.len() * SUMS * self.plane() + margin + E::LANES
+        self.groups * (self.copies.len() << FILTERS) * self.plane() + margin + E::LANES
     }
 }
 

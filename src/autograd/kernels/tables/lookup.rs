@@ -9,6 +9,7 @@ use super::super::instructions::Instructions;
 use super::avx2;
 use super::entry::Entry;
 use super::portable;
+use super::signs::SUMS;
 
 /// Rows that are summed together.
 pub(super) const ROWS: usize = 4;
@@ -109,20 +110,20 @@ impl Instructions {
         }
     }
 
-    /// All sums with signs of corresponding numbers of four planes, `table` `[16, plane]`.
+    /// All sums with signs of corresponding numbers of some planes, `table` `[2^planes, plane]`.
     ///
     /// # Panics
     /// If sizes do not fit, or a plane is no whole number of vectors.
-    pub(super) fn combine<E: Entry>(self, four: [&[E]; super::JOINED], table: &mut [E]) {
-        let plane = four[0].len();
-        assert!(four.iter().all(|x| x.len() == plane), "planes");
-        assert_eq!(table.len(), plane * super::SUMS, "table");
+    pub(super) fn combine<E: Entry, const N: usize>(self, planes: [&[E]; N], table: &mut [E]) {
+        let plane = planes[0].len();
+        assert!(planes.iter().all(|x| x.len() == plane), "planes");
+        assert_eq!(table.len(), plane << N, "table");
         assert!(plane.is_multiple_of(E::LANES / 2), "plane");
         match self {
             // SAFETY: `detect` found AVX2, and sizes are as was just checked.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 | Self::Avx512 => unsafe { avx2::combine(four, table) },
-            _ => portable::combine(four, table),
+            Self::Avx2 | Self::Avx512 => unsafe { avx2::combine(planes, table) },
+            _ => portable::combine(planes, table),
         }
     }
 
@@ -141,7 +142,7 @@ impl Instructions {
         assert!(last < terms.indices.len(), "indices");
         assert_eq!(
             tables.len(),
-            terms.places.len() * (super::SUMS + 1) * E::LANES,
+            terms.places.len() * (SUMS + 1) * E::LANES,
             "tables"
         );
         assert_eq!(out.len(), rows.len() * ROWS * E::LANES, "sums");

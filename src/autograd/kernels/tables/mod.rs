@@ -1,9 +1,10 @@
 //! Gradients of convolutions with weights of ±1 and activations in {-1, 0, +1}, without products.
 //!
-//! Of four numbers there are sixteen sums with signs. A table of them, made once, is looked up for
-//! every channel, filter and kernel position that joins those four: one addition instead of four
-//! products. For the gradient of the input the four are filters, for that of the weights images.
-//! What is looked up is a whole vector: of pixels there, of filters here.
+//! Of four numbers there are sixteen sums with signs, of five 32. A table of them, made once, is
+//! looked up for every channel, filter and kernel position that joins those numbers: one addition
+//! instead of as many products. For the gradient of the input they are those of five filters, for that
+//! of the weights those of four images. What is looked up is a whole vector: of pixels there, of
+//! filters here.
 
 mod aligned;
 #[cfg(target_arch = "x86_64")]
@@ -30,26 +31,21 @@ pub use weight::{OfWeight, gradient as gradient_of_weight};
 #[cfg(test)]
 pub(super) use weight::gradient_with as gradient_of_weight_with;
 
-/// Numbers that share a table.
-pub const JOINED: usize = 4;
-/// Sums of so many numbers with signs.
-const SUMS: usize = 1 << JOINED;
+/// Filters that share a table, for the gradient of the input.
+pub const FILTERS: usize = 5;
+/// Images that share one, for the gradient of the weights.
+pub const IMAGES: usize = 4;
 
-/// The planes of four numbers each, one behind the other, which are the whole buffer.
-fn four_planes<E>(all: &[E]) -> [&[E]; JOINED] {
-    let (low, high) = all.split_at(all.len() / 2);
-    let ((a, b), (c, d)) = (low.split_at(low.len() / 2), high.split_at(high.len() / 2));
-    [a, b, c, d]
+/// The parts of a buffer, which all have one size.
+fn parts<const N: usize, E>(all: &[E]) -> [&[E]; N] {
+    let mut parts = all.chunks_exact((all.len() / N).max(1));
+    std::array::from_fn(|_| parts.next().unwrap_or_default())
 }
 
-/// [`four_planes`], to be written.
-fn four_planes_mut<E>(all: &mut [E]) -> [&mut [E]; JOINED] {
-    let (low, high) = all.split_at_mut(all.len() / 2);
-    let ((a, b), (c, d)) = (
-        low.split_at_mut(low.len() / 2),
-        high.split_at_mut(high.len() / 2),
-    );
-    [a, b, c, d]
+/// [`parts`], to be written.
+fn parts_mut<const N: usize, E>(all: &mut [E]) -> [&mut [E]; N] {
+    let mut parts = all.chunks_exact_mut((all.len() / N).max(1));
+    std::array::from_fn(|_| parts.next().unwrap_or_default())
 }
 
 impl InputSigns<f32> {

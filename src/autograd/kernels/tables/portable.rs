@@ -1,8 +1,8 @@
 //! The definition of the sums.
 
-use super::entry::{Entry, sums};
+use super::entry::Entry;
 use super::lookup::{BYTES, PlaneTerms, ROWS, RowTerms};
-use super::{JOINED, SUMS};
+use super::signs::SUMS;
 
 /// See [`super::super::instructions::Instructions::planes`].
 pub(super) fn planes<E: Entry>(table: &[E], terms: &PlaneTerms<'_>, fresh: bool, out: &mut [f32]) {
@@ -24,12 +24,17 @@ pub(super) fn planes<E: Entry>(table: &[E], terms: &PlaneTerms<'_>, fresh: bool,
 }
 
 /// See [`super::super::instructions::Instructions::combine`].
-pub(super) fn combine<E: Entry>([a, b, c, d]: [&[E]; JOINED], table: &mut [E]) {
-    let plane = a.len();
-    for i in 0..plane {
-        let all = table[i..].iter_mut().step_by(plane.max(1));
-        for (sum, to) in sums([a[i], b[i], c[i], d[i]]).into_iter().zip(all) {
-            *to = sum;
+pub(super) fn combine<E: Entry, const N: usize>(planes: [&[E]; N], table: &mut [E]) {
+    let plane = planes[0].len();
+    table[..plane].fill(E::default());
+    for (n, x) in planes.into_iter().enumerate() {
+        let (minus, plus) = table[..plane << (n + 1)].split_at_mut(plane << n);
+        let sums = minus.chunks_exact_mut(plane.max(1));
+        for (minus, plus) in sums.zip(plus.chunks_exact_mut(plane.max(1))) {
+            for ((minus, plus), x) in minus.iter_mut().zip(plus).zip(x) {
+                *plus = minus.plus(*x);
+                *minus = minus.minus(*x);
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use super::super::grid::Grid;
 use super::super::packed::Codes;
+use super::IMAGES;
 use super::lookup::ROWS;
-use super::{JOINED, SUMS};
 use crate::autograd::memory::{buffer, recycle};
 
 /// For each four images, pixel and channel which entry of a table their signs choose, `[⌈N/4⌉, grid, C
@@ -17,6 +17,8 @@ pub(super) struct Indices {
     entries: Vec<u8>,
 }
 
+/// Sums of so many numbers with signs.
+pub(super) const SUMS: usize = 1 << IMAGES;
 /// The entry for four zeros.
 const NOTHING: u8 = SUMS as u8;
 
@@ -69,7 +71,7 @@ impl Indices {
         let groups = c.div_ceil(Codes::CHANNELS);
         let line = groups * ROWS;
         let size = grid.area() * line;
-        let mut entries = buffer::<u8>(n.div_ceil(JOINED) * size);
+        let mut entries = buffer::<u8>(n.div_ceil(IMAGES) * size);
         let is_padded = grid.area() != h * w;
         let written = entries
             .par_chunks_mut(size.max(1))
@@ -79,9 +81,9 @@ impl Indices {
                     to.fill(NOTHING);
                 }
                 // Images that are missing have no gradient either.
-                let four: [&[u8]; JOINED] = std::array::from_fn(|k| {
-                    let at = i * JOINED + k;
-                    x.codes_of(if at < n { at } else { i * JOINED })
+                let four: [&[u8]; IMAGES] = std::array::from_fn(|k| {
+                    let at = i * IMAGES + k;
+                    x.codes_of(if at < n { at } else { i * IMAGES })
                 });
                 for y in 0..h {
                     let at = ((grid.top + y) * grid.width + grid.left) * line;

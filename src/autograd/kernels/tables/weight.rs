@@ -13,8 +13,9 @@ use super::super::transpose::transpose;
 use super::aligned::Aligned;
 use super::entry::Entry;
 use super::lookup::{Offsets, ROWS, RowTerms};
+use super::signs::SUMS;
 use super::signs::Signs;
-use super::{JOINED, SUMS, four_planes, four_planes_mut};
+use super::{IMAGES, parts, parts_mut};
 
 /// Pixels of four images whose tables are made together: they stay in the first cache.
 const TERMS: usize = 24;
@@ -35,7 +36,7 @@ pub trait OfWeight: Sync {
 
     /// Writes the gradients of some pixels of the output, `[pixels, LANES]` for each image; what is
     /// missing is 0.
-    fn read(&self, block: &Self::Block, pixels: Range<usize>, to: [&mut [Self::Entry]; JOINED]);
+    fn read(&self, block: &Self::Block, pixels: Range<usize>, to: [&mut [Self::Entry]; IMAGES]);
 
     /// What one of a filter stands for.
     fn unit(&self, filter: usize) -> f32;
@@ -63,7 +64,7 @@ pub(in super::super) fn gradient_with<G: OfWeight>(
 ) -> bool {
     let grid = Grid::of_input(g);
     let taps = grid.taps(g);
-    let (fours, plane) = (g.batch.div_ceil(JOINED), g.out_plane());
+    let (fours, plane) = (g.batch.div_ceil(IMAGES), g.out_plane());
     let line = g.channels.next_multiple_of(ROWS);
     let size = grid
         .height
@@ -147,7 +148,7 @@ impl<G: OfWeight> Task<'_, G> {
     fn run(&self, fours: Range<usize>, filters: Range<usize>) -> Aligned<f32> {
         let (plane, lanes) = (self.g.out_plane(), G::Entry::LANES);
         let mut out = Aligned::new(self.rows.all().len() * ROWS * lanes, 0.0);
-        let mut gradients = Aligned::new(JOINED * TERMS * lanes, G::Entry::default());
+        let mut gradients = Aligned::new(IMAGES * TERMS * lanes, G::Entry::default());
         let mut tables = Aligned::new(TERMS * (SUMS + 1) * lanes, G::Entry::default());
         let mut places = Vec::with_capacity(TERMS);
         for four in fours {
@@ -156,7 +157,7 @@ impl<G: OfWeight> Task<'_, G> {
             while start < plane {
                 let pixels = start..(start + TERMS - places.len()).min(plane);
                 let at = places.len() * lanes..(places.len() + pixels.len()) * lanes;
-                let planes = four_planes_mut(gradients.slice_mut());
+                let planes = parts_mut::<IMAGES, _>(gradients.slice_mut());
                 let some = planes.map(|x| &mut x[at.clone()]);
                 self.grad.read(&block, pixels.clone(), some);
                 let some = &self.places[pixels.clone()];
@@ -195,7 +196,7 @@ impl<G: OfWeight> Task<'_, G> {
         let lanes = G::Entry::LANES;
         let tables = &mut tables[..places.len() * (SUMS + 1) * lanes];
         for (t, table) in tables.chunks_exact_mut((SUMS + 1) * lanes).enumerate() {
-            let four = four_planes(gradients).map(|x| &x[t * lanes..][..lanes]);
+            let four = parts::<IMAGES, _>(gradients).map(|x| &x[t * lanes..][..lanes]);
             self.instructions.combine(four, &mut table[..SUMS * lanes]);
         }
         for indices in self.signs.parts() {
@@ -239,10 +240,10 @@ impl OfWeight for Single<'_> {
         (four, filters)
     }
 
-    fn read(&self, (four, filters): &Self::Block, pixels: Range<usize>, to: [&mut [f32]; JOINED]) {
+    fn read(&self, (four, filters): &Self::Block, pixels: Range<usize>, to: [&mut [f32]; IMAGES]) {
         let (plane, lanes) = (self.g.out_plane(), <f32 as Entry>::LANES);
         for (i, to) in to.into_iter().enumerate() {
-            let n = four * JOINED + i;
+            let n = four * IMAGES + i;
             if n >= self.g.batch || filters.len() < lanes {
                 to.fill(0.0);
             }
