@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-use super::channelwise::{Chain, ChannelMap, Norm, Source};
+use super::channelwise::{Chain, ChannelMap, Norm, Source, WantedOf};
 use super::cut::Held;
 use super::integer::IntegerForm;
 use super::network::{Input, Network, StepId, ValueId};
@@ -74,7 +74,8 @@ impl Network {
     }
 
     /// The steps from `first` on that run as one: at most one of them a BatchNormalization, each the
-    /// only reader of the one before; at least two, or one that reads sums.
+    /// only reader of the one before, and none with other parameters that are trained but a mask at the
+    /// end; at least two, or one that reads sums.
     pub(super) fn fusible(
         &self,
         first: usize,
@@ -100,18 +101,23 @@ impl Network {
             let follows = last == first
                 || self.data_of(last) == Some(self.steps[last - 1].output)
                     && readers[self.steps[last - 1].output.0].len() == 1;
+            let op = &self.steps[last].op;
+            // A mask that is learned: its gradient is of the chain's output.
+            let ends = op.as_channel_mask().is_some() && self.is_trained(last, trace);
             let stage = match follows {
                 true => self.stage(last, mode, shape),
                 false => None,
             };
             match stage {
                 Some(Stage::Norm(norm)) if chain.norm.is_none() => chain.norm = Some(norm),
-                Some(Stage::Map(map)) if !self.is_trained(last, trace) => chain.push(map),
+                Some(Stage::Map(map)) if ends || !self.is_trained(last, trace) => chain.push(map),
                 _ => break,
             }
-            let op = &self.steps[last].op;
             ternary = op.is_ternary() || ternary && op.keeps_signs();
             last += 1;
+            if ends {
+                break;
+            }
         }
         let least = if sums { 1 } else { 2 };
         (last >= first + least).then(|| Fused {
@@ -275,8 +281,13 @@ impl Network {
         let nothing = Saved::Nothing;
         let saved = norm.map_or(&nothing, |i| &record(i).saved);
         let wants = |k: usize| norm.is_some_and(|i| record(i).wanted[k]);
-        let wants_x = record(steps.start).wanted[0];
-        let wanted = (wants_x, wants(1) || wants(2));
+        let (last, mask) = (steps.end - 1, record(steps.end - 1).wanted.get(1));
+        let mask = (self.steps[last].op.as_channel_mask()).filter(|_| mask == Some(&true));
+        let wanted = WantedOf {
+            x: record(steps.start).wanted[0],
+            params: wants(1) || wants(2),
+            mask: mask.is_some(),
+        };
         let found = chain.backward_from(Source::of(x), saved, grad, wanted);
         if let Some(i) = norm {
             for k in [1, 2] {
@@ -285,6 +296,10 @@ impl Network {
                     out.add(p, array(self.params[p.0].value.shape(), values));
                 }
             }
+        }
+        if let (Some(mask), Some(Input::Param(p))) = (mask, self.steps[last].inputs.get(1)) {
+            let shape = self.params[p.0].value.shape();
+            out.add(*p, mask.gradient(found.dots, shape));
         }
         found.x.map(|x| (input, x))
     }

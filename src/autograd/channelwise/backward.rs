@@ -1,6 +1,6 @@
 //! The backward pass of a chain, on one channel.
 
-use super::known::{Backward, Gate, KnownChain, Through};
+use super::known::{Backward, Dot, Gate, KnownChain, Through};
 use super::source::Plane;
 use super::{Affine, Chain};
 use crate::autograd::parallel::{plane_sums, wide};
@@ -24,6 +24,27 @@ impl Channel<'_, '_> {
         let norm = self.affine.unwrap_or(Affine::IDENTITY);
         known.visit(x, Backward { norm, grad });
         true
+    }
+
+    /// Σ grad · x, where x is the input of the last map, a mask, and the gradient that of its output.
+    pub fn dot(&self, x: Plane<'_>, inputs: &mut [Vec<f32>], grad: &[f32]) -> f64 {
+        if let Some(known) = self.known.and_then(KnownChain::unmasked) {
+            let norm = self.affine.unwrap_or(Affine::IDENTITY);
+            return known.visit(x, Dot { norm, grad });
+        }
+        let maps = self.chain.before.len() + self.chain.after.len();
+        let (before, after) = (&self.chain.before, &self.chain.after);
+        let input = &mut inputs[0];
+        x.load(input);
+        let unmasked = before.iter().take(maps.saturating_sub(1));
+        unmasked.for_each(|map| map.forward(self.number, input));
+        if let Some(affine) = self.affine {
+            affine.apply(input);
+        }
+        let unmasked = after.iter().take(after.len().saturating_sub(1));
+        unmasked.for_each(|map| map.forward(self.number, input));
+        let [dot] = plane_sums(grad, input, |g, x| [g * x]);
+        dot
     }
 
     /// The inputs up to the normalisation's.

@@ -175,6 +175,29 @@ pub(super) fn sum(x: impl Load, f: impl Element, g: impl Fn(f32) -> f32 + Copy) 
     )
 }
 
+/// Σ grad · f(x), in the order of [`crate::autograd::parallel::plane_sums`].
+pub(super) fn dot(x: impl Load, f: impl Element, grad: &[f32]) -> f64 {
+    wide(
+        #[inline(always)]
+        move || {
+            let mut lanes = [0f32; LANES];
+            let (chunks, rest) = grad.as_chunks::<LANES>();
+            let done = chunks.len() * LANES;
+            for (i, grad) in chunks.iter().enumerate() {
+                let x = x.some(i * LANES);
+                for l in 0..LANES {
+                    lanes[l] += grad[l] * f.forward(x[l]);
+                }
+            }
+            let mut total: f64 = lanes.iter().map(|&x| f64::from(x)).sum();
+            for (i, grad) in rest.iter().enumerate() {
+                total += f64::from(grad * f.forward(x.at(done + i)));
+            }
+            total
+        },
+    )
+}
+
 /// Brings the gradient from the output of `before`, `norm`, `after` to that of `norm`; its sum, and
 /// that of its products with the normalised input.
 pub(super) fn gate(

@@ -55,6 +55,17 @@ impl KnownChain {
         Some(Self { before, after })
     }
 
+    /// The chain up to its last map, if that is a mask.
+    pub fn unmasked(self) -> Option<Self> {
+        match self.after {
+            After::Same => None,
+            After::Sign(step) | After::Nothing(step) => Some(Self {
+                after: After::Sign(step),
+                ..self
+            }),
+        }
+    }
+
     /// Runs a loop on it.
     pub fn visit<L: Loop>(self, x: Plane<'_>, f: L) -> L::Found {
         match x {
@@ -90,6 +101,20 @@ impl Loop for Forward<'_> {
 
     fn run(self, x: impl Load, before: impl Element, after: impl Element) {
         element::forward(x, Then(Then(before, self.norm), after), self.out);
+    }
+}
+
+/// See [`element::dot`].
+pub(super) struct Dot<'a> {
+    pub norm: Affine,
+    pub grad: &'a [f32],
+}
+
+impl Loop for Dot<'_> {
+    type Found = f64;
+
+    fn run(self, x: impl Load, before: impl Element, after: impl Element) -> f64 {
+        element::dot(x, Then(Then(before, self.norm), after), self.grad)
     }
 }
 

@@ -86,6 +86,19 @@ pub(super) struct ChainGradients {
     /// Σ grad and Σ grad · (normalised x) of each channel: those of β and γ. Empty without a
     /// normalisation, or if nobody needs them.
     pub sums: Vec<[f64; 2]>,
+    /// Σ grad · x of each channel, x being the input of the last map. Empty if nobody needs them.
+    pub dots: Vec<f64>,
+}
+
+/// Which gradients are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WantedOf {
+    /// That with respect to the input.
+    pub x: bool,
+    /// Those of β and γ.
+    pub params: bool,
+    /// That of the last map, a mask.
+    pub mask: bool,
 }
 
 /// One channel's factor and shift: `(x - mean) · factor + shift`.
@@ -309,7 +322,7 @@ impl<'a> Chain<'a> {
         x: &ArrayD<f32>,
         saved: &Saved,
         grad: ArrayD<f32>,
-        wanted: (bool, bool),
+        wanted: WantedOf,
     ) -> ChainGradients {
         self.backward_from(Source::Floats(slice(x)), saved, grad, wanted)
     }
@@ -320,16 +333,16 @@ impl<'a> Chain<'a> {
         x: Source<'_>,
         saved: &Saved,
         mut grad: ArrayD<f32>,
-        (wants_x, wants_params): (bool, bool),
+        wanted: WantedOf,
     ) -> ChainGradients {
         let planes = Planes::around(grad.shape(), 1);
         let batch = match saved {
             Saved::Statistics(s) => Some(s),
             _ => None,
         };
-        let needs_sums = self.norm.is_some() && (batch.is_some() || wants_params);
+        let needs_sums = self.norm.is_some() && (batch.is_some() && wanted.x || wanted.params);
         let stages = self.before.len() + 1 + self.after.len();
-        let sums: Vec<[f64; 2]> = by_channel(slice_mut(&mut grad), planes)
+        let found: Vec<([f64; 2], f64)> = by_channel(slice_mut(&mut grad), planes)
             .into_par_iter()
             .enumerate()
             .map_init(
@@ -344,32 +357,42 @@ impl<'a> Chain<'a> {
                             None => norm.affine(c, norm.mean[c], norm.variance[c]),
                         }),
                     };
-                    let mut sums = [0f64; 2];
+                    let (mut sums, mut dot) = ([0f64; 2], 0.0);
                     for (n, grad) in grads.iter_mut().enumerate() {
                         let x = x.plane(planes, n, c);
+                        if wanted.mask {
+                            dot += channel.dot(x, inputs, grad);
+                        }
+                        if !wanted.x && !needs_sums {
+                            continue;
+                        }
                         if batch.is_none() && !needs_sums && channel.at_once(x, grad) {
                             continue;
                         }
                         let here = channel.gated(x, inputs, grad, needs_sums);
                         sums.iter_mut().zip(here).for_each(|(t, s)| *t += s);
-                        if batch.is_none() && wants_x {
+                        if batch.is_none() && wanted.x {
                             channel.through(x, inputs, grad, [0.0; 2]);
                         }
                     }
-                    if let (Some(batch), true) = (batch, wants_x) {
+                    if let (Some(batch), true) = (batch, wanted.x) {
                         let means = sums.map(|s| (s / batch.count.max(1) as f64) as f32);
                         for (n, grad) in grads.iter_mut().enumerate() {
                             channel.through(x.plane(planes, n, c), inputs, grad, means);
                         }
                     }
-                    sums
+                    (sums, dot)
                 },
             )
             .collect();
         ChainGradients {
-            x: wants_x.then_some(grad),
+            x: wanted.x.then_some(grad),
             sums: match needs_sums {
-                true => sums,
+                true => found.iter().map(|(sums, _)| *sums).collect(),
+                false => Vec::new(),
+            },
+            dots: match wanted.mask {
+                true => found.iter().map(|(_, dot)| *dot).collect(),
                 false => Vec::new(),
             },
         }

@@ -3,7 +3,7 @@
 use ndarray::ArrayD;
 
 use super::{Backward, BatchStatistics, Context, Op, Saved, ShapeError, check};
-use crate::autograd::channelwise::{Chain, Norm};
+use crate::autograd::channelwise::{Chain, Norm, WantedOf};
 use crate::autograd::import::{ImportError, Imported, NodeView};
 use crate::autograd::parallel::{Planes, array, slice};
 use crate::autograd::param::ParamKind;
@@ -90,9 +90,12 @@ impl Op for BatchNorm {
     }
 
     fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
-        let wants_params = pass.wanted[1] || pass.wanted[2];
         let params = [1, 2, 3, 4].map(|k| pass.input(k));
-        let wanted = (pass.wanted[0], wants_params);
+        let wanted = WantedOf {
+            x: pass.wanted[0],
+            params: pass.wanted[1] || pass.wanted[2],
+            mask: false,
+        };
         let found = self
             .alone(params, false)
             .backward(pass.input(0), pass.saved, grad, wanted);

@@ -28,6 +28,21 @@ impl ChannelMask {
         self.filter_of.iter().map(factor).collect()
     }
 
+    /// The gradient of M, of that shape, from Σ grad · x of each position on the axis.
+    pub(in crate::autograd) fn gradient(
+        &self,
+        dots: impl IntoIterator<Item = f64>,
+        shape: &[usize],
+    ) -> ArrayD<f32> {
+        let mut sums = vec![0f64; shape.iter().product()];
+        for (filter, dot) in self.filter_of.iter().zip(dots) {
+            if let Some(f) = filter {
+                sums[*f] += dot;
+            }
+        }
+        array(shape, sums.into_iter().map(|s| 0.5 * s as f32).collect())
+    }
+
     /// Multiplies; positions with factor 0 become 0 even where x is not finite.
     fn apply(&self, x: &ArrayD<f32>, mask: &ArrayD<f32>) -> ArrayD<f32> {
         let factors = self.factors(mask);
@@ -89,14 +104,7 @@ impl Op for ChannelMask {
         let grad_mask = pass.wanted[1].then(|| {
             let planes = Planes::around(grad.shape(), self.axis);
             let dots = planes.fold(slice(&grad), slice(pass.input(0)), |_, g, x| [g * x]);
-            let mut sums = vec![0f64; mask.len()];
-            for (filter, [dot]) in self.filter_of.iter().zip(dots) {
-                if let Some(f) = filter {
-                    sums[*f] += dot;
-                }
-            }
-            let halved = sums.into_iter().map(|s| 0.5 * s as f32).collect();
-            array(mask.shape(), halved)
+            self.gradient(dots.into_iter().map(|[dot]| dot), mask.shape())
         });
         let grad_x = pass.wanted[0].then(|| self.apply(&grad, mask));
         vec![grad_x, grad_mask]
@@ -104,6 +112,10 @@ impl Op for ChannelMask {
 
     fn needs_input(&self, k: usize, wanted: &[bool]) -> bool {
         k == 1 || wanted[1]
+    }
+
+    fn as_channel_mask(&self) -> Option<&ChannelMask> {
+        Some(self)
     }
 
     fn channel_map<'a>(

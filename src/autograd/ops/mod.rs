@@ -216,6 +216,11 @@ pub trait Op: Debug + Send + Sync {
     fn as_batch_norm(&self) -> Option<&BatchNorm> {
         None
     }
+
+    /// The operator as a mask of channels, if it is one.
+    fn as_channel_mask(&self) -> Option<&ChannelMask> {
+        None
+    }
 }
 
 /// Checks a condition on shapes.

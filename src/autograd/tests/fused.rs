@@ -8,8 +8,9 @@ use crate::autograd::{Gradients, Mode, Network, ParamId, StepId, Wanted, loss};
 use crate::onnx::proto::ModelProto;
 
 /// Runs of what can be fused: in front of and behind the BatchNormalization, without one, with a
-/// second one, and cut short by a second reader.
-fn model(filters: usize, size: i64) -> ModelProto {
+/// second one, and cut short by a second reader. Loops are made for the second layer's if it has a
+/// Relu.
+fn model(filters: usize, size: i64, activation: &str) -> ModelProto {
     let f = filters;
     ModelBuilder::new(&[0, 2, size, size])
         .constant("stem.w", random(&[f, 2, 3, 3], 1))
@@ -21,8 +22,9 @@ fn model(filters: usize, size: i64) -> ModelProto {
         .binary_conv("c1", "prelu", f + 1, f)
         .batch_norm("bn1", "c1", f + 1)
         .batch_norm("bn2", "bn1", f + 1)
-        .node("relu2", "LeakyRelu", &["bn2"], &[])
-        .binary_conv("c2", "relu2", f, f + 1)
+        .node("relu2", activation, &["bn2"], &[])
+        .batch_norm("bn2b", "relu2", f + 1)
+        .binary_conv("c2", "bn2b", f, f + 1)
         .constant("low", ndarray::arr0(-0.4).into_dyn())
         .constant("high", ndarray::arr0(0.9).into_dyn())
         .node("clip", "Clip", &["c2", "low", "high"], &[])
@@ -62,10 +64,11 @@ proptest! {
         filters in 1usize..9,
         size in 4i64..8,
         masked: bool,
+        loops: bool,
         from in 0usize..30,
         chosen in prop::collection::vec(any::<bool>(), 40),
     ) {
-        let m = model(filters, size);
+        let m = model(filters, size, if loops { "Relu" } else { "LeakyRelu" });
         let mut n = import(&m);
         if masked {
             let spec = mask(&mut n, filters + 1);
@@ -84,18 +87,29 @@ proptest! {
     }
 }
 
-#[test]
-fn the_runs_are_as_long_as_they_can_be() {
-    let n = import(&model(4, 6));
+fn lengths(n: &Network, wanted: &Wanted) -> Vec<usize> {
     let shape = [&[2], n.input_shape()].concat();
     let start = n.start(random(&shape, 1)).unwrap();
-    let trace = n.forward(&start, n.end(), Mode::default()).unwrap();
-    let lengths: Vec<usize> = trace
-        .fused
-        .iter()
-        .map(|(last, first)| last + 1 - first)
-        .collect();
+    let mode = Mode {
+        wanted: Some(wanted),
+        ..Mode::default()
+    };
+    let trace = n.forward(&start, n.end(), mode).unwrap();
+    let runs = trace.fused.iter();
+    runs.map(|(last, first)| last + 1 - first).collect()
+}
+
+#[test]
+fn the_runs_are_as_long_as_they_can_be() {
+    let m = model(4, 6, "Relu");
+    let mut n = import(&m);
     // Relu, BatchNormalization, PRelu, Sign; BatchNormalization by itself, as it reads sums;
-    // BatchNormalization, LeakyRelu, Sign; Clip, Relu, BatchNormalization.
-    assert_eq!(lengths, [4, 1, 3, 3]);
+    // BatchNormalization, Relu; BatchNormalization, Sign; Clip, Relu, BatchNormalization.
+    assert_eq!(lengths(&n, &n.wanted([])), [4, 1, 2, 2, 3]);
+    // A mask belongs to one, learned or not.
+    let spec = mask(&mut n, 5);
+    let param = spec.param;
+    n.insert_mask(node(&m, "c2"), 0, spec).unwrap();
+    assert_eq!(lengths(&n, &n.wanted([])), [4, 1, 2, 3, 3]);
+    assert_eq!(lengths(&n, &n.wanted([param])), [4, 1, 2, 3, 3]);
 }
