@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ndarray::ArrayD;
 
 use super::kernels::packed::Codes;
+use super::memory::recycle_array;
 use super::network::{StepId, ValueId};
 use super::parallel::{array, slice};
 
@@ -41,6 +42,15 @@ impl Held {
         match self {
             Self::Float(x) => Arc::clone(x),
             Self::Codes(codes, shape) => Arc::new(array(shape, codes.unpack())),
+        }
+    }
+
+    /// Gives the memory back if nobody else holds it.
+    pub(super) fn recycle(self) {
+        if let Self::Float(x) = self
+            && let Some(x) = Arc::into_inner(x)
+        {
+            recycle_array(x);
         }
     }
 

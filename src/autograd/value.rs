@@ -111,12 +111,7 @@ impl Value {
     /// Gives the memory back that nobody else holds.
     pub fn recycle(self) {
         match self.form {
-            Form::Held(Held::Float(x)) => {
-                if let Some(x) = Arc::into_inner(x) {
-                    recycle_array(x);
-                }
-            }
-            Form::Held(Held::Codes(..)) => {}
+            Form::Held(x) => x.recycle(),
             Form::Sums(sums) => recycle(sums.sums),
         }
         if let Some(x) = self.float.into_inner() {

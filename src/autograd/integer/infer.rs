@@ -144,7 +144,7 @@ impl<'n> Inference<'n> {
                 if let Input::Value(v) = input
                     && self.last_read[v.0] == Some(i)
                 {
-                    pass.values[v.0] = None;
+                    pass.values[v.0].take().into_iter().for_each(Held::recycle);
                 }
             }
         }
