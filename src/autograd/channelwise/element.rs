@@ -185,8 +185,10 @@ pub(super) fn dot(x: impl Load, f: impl Element, grad: &[f32]) -> f64 {
             let done = chunks.len() * LANES;
             for (i, grad) in chunks.iter().enumerate() {
                 let x = x.some(i * LANES);
+                // In two loops: the compiler makes vectors of each, but not of both in one.
+                let y: [f32; LANES] = std::array::from_fn(|l| f.forward(x[l]));
                 for l in 0..LANES {
-                    lanes[l] += grad[l] * f.forward(x[l]);
+                    lanes[l] += grad[l] * y[l];
                 }
             }
             let mut total: f64 = lanes.iter().map(|&x| f64::from(x)).sum();

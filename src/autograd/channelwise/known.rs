@@ -38,18 +38,21 @@ pub(super) trait Loop {
 impl KnownChain {
     /// Of those maps, if there are loops for them.
     pub fn of(
-        before: impl Iterator<Item = Option<Known>>,
-        after: impl Iterator<Item = Option<Known>>,
+        mut before: impl Iterator<Item = Option<Known>>,
+        mut after: impl Iterator<Item = Option<Known>>,
     ) -> Option<Self> {
-        let before = match before.collect::<Option<Vec<_>>>()?[..] {
-            [] => Before::Same,
-            [Known::Relu] => Before::Relu,
+        let before = match [before.next(), before.next()] {
+            [None, _] => Before::Same,
+            [Some(Some(Known::Relu)), None] => Before::Relu,
             _ => return None,
         };
-        let after = match after.collect::<Option<Vec<_>>>()?[..] {
-            [] => After::Same,
-            [Known::Sign(step)] | [Known::Sign(step), Known::Same] => After::Sign(step),
-            [Known::Sign(step), Known::Nothing] => After::Nothing(step),
+        let after = match [after.next(), after.next(), after.next()] {
+            [None, ..] => After::Same,
+            [Some(Some(Known::Sign(step))), mask, None] => match mask {
+                None | Some(Some(Known::Same)) => After::Sign(step),
+                Some(Some(Known::Nothing)) => After::Nothing(step),
+                _ => return None,
+            },
             _ => return None,
         };
         Some(Self { before, after })

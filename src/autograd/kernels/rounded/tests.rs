@@ -135,3 +135,37 @@ fn a_gradient_of_nothing_gives_nothing() {
     ));
     assert!(x.iter().chain(&w).all(|&v| v == 0.0));
 }
+
+#[test]
+fn sums_as_large_as_they_get_are_exact() {
+    // Everything has one sign, and is rounded to the largest number there is.
+    let many = if cfg!(miri) { 60 } else { 700 };
+    let g = ConvGeometry {
+        batch: many / 4,
+        filters: many,
+        channels: 32,
+        kernel: [1, 1],
+        pad: [0, 0],
+        ..small()
+    };
+    let grad = vec![1.0; g.batch * g.filters * 4];
+    let codes = Codes::pack(&vec![1.0; g.batch * 32 * 4], [g.batch, 32, 2, 2]).unwrap();
+    for instructions in Instructions::all() {
+        let rounded = Rounded::new(&g, &grad).unwrap();
+        let mut x = vec![f32::NAN; g.batch * 32 * 4];
+        let signs = InputSigns::of(&g, &vec![1.0; many * 32]).unwrap();
+        rounded.input(&signs.with(instructions), &vec![1.0; many], &mut x);
+        let mut w = vec![f32::NAN; many * 32];
+        let of_filters = weight::OfFilters::new(&rounded);
+        assert!(gradient_of_weight_with(
+            &g,
+            &codes,
+            &of_filters,
+            &mut w,
+            instructions
+        ));
+        let near = |a: &[f32], b: usize| a.iter().all(|a| (a / b as f32 - 1.0).abs() < 1e-5);
+        assert!(near(&x, many), "{instructions:?}: {}", x[0]);
+        assert!(near(&w, g.batch * 4), "{instructions:?}: {}", w[0]);
+    }
+}
