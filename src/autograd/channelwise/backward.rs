@@ -32,17 +32,10 @@ impl Channel<'_, '_> {
             let norm = self.affine.unwrap_or(Affine::IDENTITY);
             return known.visit(x, Dot { norm, grad });
         }
-        let maps = self.chain.before.len() + self.chain.after.len();
-        let (before, after) = (&self.chain.before, &self.chain.after);
         let input = &mut inputs[0];
-        x.load(input);
-        let unmasked = before.iter().take(maps.saturating_sub(1));
-        unmasked.for_each(|map| map.forward(self.number, input));
-        if let Some(affine) = self.affine {
-            affine.apply(input);
-        }
-        let unmasked = after.iter().take(after.len().saturating_sub(1));
-        unmasked.for_each(|map| map.forward(self.number, input));
+        let unmasked = self.chain.maps().saturating_sub(1);
+        let stages = (self.affine, unmasked);
+        self.chain.apply(self.number, stages, x, input);
         let [dot] = plane_sums(grad, input, |g, x| [g * x]);
         dot
     }

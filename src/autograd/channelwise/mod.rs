@@ -256,12 +256,30 @@ impl<'a> Chain<'a> {
             let norm = affine.unwrap_or(Affine::IDENTITY);
             return known.visit(x, Forward { norm, out });
         }
+        self.apply(c, (affine, self.maps()), x, out);
+    }
+
+    fn maps(&self) -> usize {
+        self.before.len() + self.after.len()
+    }
+
+    /// What so many maps give, and the normalisation, step by step.
+    fn apply(
+        &self,
+        c: usize,
+        (affine, maps): (Option<Affine>, usize),
+        x: Plane<'_>,
+        out: &mut [f32],
+    ) {
         x.load(out);
-        self.before.iter().for_each(|map| map.forward(c, out));
+        let before = self.before.iter().take(maps);
+        before.for_each(|map| map.forward(c, out));
         if let Some(affine) = affine {
             affine.apply(out);
         }
-        self.after.iter().for_each(|map| map.forward(c, out));
+        let after = maps.saturating_sub(self.before.len());
+        let after = self.after.iter().take(after);
+        after.for_each(|map| map.forward(c, out));
     }
 
     /// Mean and variance that a channel is normalised by.

@@ -115,24 +115,37 @@ fn what_cannot_be_rounded_is_declined() {
     assert!(Rounded::new(&small(), &grad).is_none());
 }
 
-#[test]
-fn a_gradient_of_nothing_gives_nothing() {
-    let g = small();
-    let grad = vec![0.0; 32];
-    let rounded = Rounded::new(&g, &grad).unwrap();
-    let (mut x, mut w) = (vec![f32::NAN; 24], vec![f32::NAN; 108]);
-    let signs = InputSigns::of(&g, &[1.0; 108]).unwrap();
-    rounded.input(&signs, &[0.0; 4], &mut x);
-    let codes = Codes::pack(&[1.0; 24], [2, 3, 2, 2]).unwrap();
+/// The gradients of input and weights, both all +1, with one scale.
+fn of_ones(
+    g: &ConvGeometry,
+    grad: &[f32],
+    scale: f32,
+    instructions: Instructions,
+) -> (Vec<f32>, Vec<f32>) {
+    let shape = [g.batch, g.channels, g.height, g.width];
+    let count = shape.iter().product();
+    let weights = g.filters * g.channels * g.kernel[0] * g.kernel[1];
+    let rounded = Rounded::new(g, grad).unwrap();
+    let (mut x, mut w) = (vec![f32::NAN; count], vec![f32::NAN; weights]);
+    let signs = InputSigns::of(g, &vec![1.0; weights]).unwrap();
+    rounded.input(&signs.with(instructions), &vec![scale; g.filters], &mut x);
+    let codes = Codes::pack(&vec![1.0; count], shape).unwrap();
     let of_filters = weight::OfFilters::new(&rounded);
-    let instructions = Instructions::detect();
     assert!(gradient_of_weight_with(
-        &g,
+        g,
         &codes,
         &of_filters,
         &mut w,
         instructions
     ));
+    (x, w)
+}
+
+#[test]
+fn a_gradient_of_nothing_gives_nothing() {
+    let g = small();
+    let grad = vec![0.0; 32];
+    let (x, w) = of_ones(&g, &grad, 0.0, Instructions::detect());
     assert!(x.iter().chain(&w).all(|&v| v == 0.0));
 }
 
@@ -149,21 +162,8 @@ fn sums_as_large_as_they_get_do_not_overflow() {
         ..small()
     };
     let grad = vec![1.0; g.batch * g.filters * 4];
-    let codes = Codes::pack(&vec![1.0; g.batch * 32 * 4], [g.batch, 32, 2, 2]).unwrap();
     for instructions in Instructions::all() {
-        let rounded = Rounded::new(&g, &grad).unwrap();
-        let mut x = vec![f32::NAN; g.batch * 32 * 4];
-        let signs = InputSigns::of(&g, &vec![1.0; many * 32]).unwrap();
-        rounded.input(&signs.with(instructions), &vec![1.0; many], &mut x);
-        let mut w = vec![f32::NAN; many * 32];
-        let of_filters = weight::OfFilters::new(&rounded);
-        assert!(gradient_of_weight_with(
-            &g,
-            &codes,
-            &of_filters,
-            &mut w,
-            instructions
-        ));
+        let (x, w) = of_ones(&g, &grad, 1.0, instructions);
         // One in some millions is rounded down.
         let near = |a: &[f32], b: usize| a.iter().all(|a| (a / b as f32 - 1.0).abs() < 1e-4);
         assert!(near(&x, many), "{instructions:?}: {}", x[0]);
