@@ -78,6 +78,8 @@ pub struct Optimizer {
     rule: Rule,
     rate: f32,
     schedule: Schedule,
+    /// Steps in which the rate rises from 0.
+    warm_up: usize,
     step: usize,
     moments: BTreeMap<ParamId, Moments>,
 }
@@ -98,14 +100,27 @@ impl Optimizer {
             rule,
             rate,
             schedule,
+            warm_up: 0,
             step: 0,
             moments: BTreeMap::new(),
         }
     }
 
+    /// The same with a learning rate that rises evenly from 0 in the first `steps` steps.
+    pub fn with_warm_up(self, steps: usize) -> Self {
+        Self {
+            warm_up: steps,
+            ..self
+        }
+    }
+
     /// The learning rate of the next step.
     pub fn learning_rate(&self) -> f32 {
-        self.rate * self.schedule.at(self.step)
+        let risen = match self.step < self.warm_up {
+            true => (self.step as f64 + 1.0) / self.warm_up as f64,
+            false => 1.0,
+        };
+        self.rate * self.schedule.at(self.step) * risen as f32
     }
 
     /// Changes every parameter that has a gradient; latents and masks are clipped to [-1, 1]
@@ -217,6 +232,18 @@ mod tests {
         let how = (Rule::ADAM, 0.01, f32::INFINITY);
         moments.apply(how, &mut x, &vector(&[1e-3, -50.0]));
         assert!((x[0] + 0.01).abs() < 1e-5 && (x[1] - 0.01).abs() < 1e-5);
+    }
+
+    #[test]
+    fn the_rate_rises_in_the_warm_up_and_follows_the_schedule_then() {
+        let mut optimizer = Optimizer::new(Rule::ADAM, 0.5, Schedule::Constant).with_warm_up(4);
+        let rates: Vec<f32> = (0..6)
+            .map(|step| {
+                optimizer.step = step;
+                optimizer.learning_rate()
+            })
+            .collect();
+        assert_eq!(rates, [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 mod check;
 mod checkpoint;
+mod learning_data;
 mod limits;
+mod train;
 mod verify;
 
 use std::path::PathBuf;
@@ -12,7 +14,9 @@ use onnx_bnnprune::data::{Channels, Size};
 
 pub use check::CheckArgs;
 pub use checkpoint::CheckpointArgs;
+pub use learning_data::LearningDataArgs;
 pub use limits::LimitArgs;
+pub use train::TrainArgs;
 pub use verify::VerifyArgs;
 
 /// Prunes a binary neural network in ONNX: learns which filters it does not need, removes them,
@@ -46,6 +50,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Validate every .onnx file under the paths, for CI
     Check(CheckArgs),
+    /// Train a binary network as it is, nothing pruned; resumable
+    Train(Box<TrainArgs>),
     /// Try the model on stdin: how this program runs models that may crash a runtime
     #[command(hide = true)]
     Worker(RuntimeArgs),
@@ -57,7 +63,7 @@ impl Command {
         match self {
             Self::Eval(a) => a.runtime.limits.supervised,
             Self::Verify(a) => a.runtime.limits.supervised,
-            Self::Inspect(_) | Self::Check(_) | Self::Worker(_) => false,
+            Self::Inspect(_) | Self::Check(_) | Self::Train(_) | Self::Worker(_) => false,
         }
     }
 }
@@ -224,19 +230,7 @@ pub struct PruneArgs {
     #[arg(value_name = "OUT.onnx", required = true)]
     pub output: Option<PathBuf>,
     #[command(flatten)]
-    pub data: DataArgs,
-    /// Validation images [default: split off --data]
-    #[arg(long, value_name = "PATH", help_heading = "Data")]
-    pub val: Option<PathBuf>,
-    /// Share of --data used for validation when there is no --val
-    #[arg(long, default_value_t = 0.1, value_name = "F", help_heading = "Data", value_parser = parse_share)]
-    pub val_split: f64,
-    /// Flip training images left-right at random
-    #[arg(long, help_heading = "Data")]
-    pub flip: bool,
-    /// Pad training images by N pixels and crop at random
-    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Data")]
-    pub crop_padding: usize,
+    pub images: LearningDataArgs,
 
     /// How filters are chosen
     #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
@@ -260,7 +254,7 @@ pub struct PruneArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Choosing filters")]
     pub round_to: u32,
     /// Mask exactly these filters: no learning, no retraining
-    #[arg(long, value_name = "FILE", help_heading = "Choosing filters", conflicts_with_all = ["method", "ratio", "like"])]
+    #[arg(long, value_name = "FILE", help_heading = "Choosing filters", conflicts_with_all = ["method", "ratio", "like", "folder"])]
     pub masks: Option<PathBuf>,
     /// Write the masks
     #[arg(long, value_name = "FILE", help_heading = "Choosing filters")]
@@ -409,6 +403,14 @@ pub enum PrecisionName {
 fn parse_count(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|&n| (1..=1 << 20).contains(&n));
     count.ok_or_else(|| "must be a number from 1 to 1048576".to_owned())
+}
+
+/// A learning rate or a weight.
+fn parse_rate(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
+        _ => Err("must be a number from 0 up".to_owned()),
+    }
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

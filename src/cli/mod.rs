@@ -10,6 +10,7 @@ mod prune;
 mod shared;
 mod supervise;
 mod targets;
+mod train;
 mod verify;
 
 use std::io::Write as _;
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
             })
         }
         Some(Command::Check(a)) => unless_interrupted(check::run(a)),
+        Some(Command::Train(a)) => train::run(a),
         Some(Command::Worker(_)) => Ok((String::new(), 0)),
         None => prune::run(&cli.prune),
     };

@@ -2,26 +2,22 @@
 
 use std::path::Path;
 
-use onnx_bnnprune::autograd::Precision;
 use onnx_bnnprune::checkpoint::{self, Plan};
-use onnx_bnnprune::data::Augment;
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::write_atomically;
-use onnx_bnnprune::pipeline::{self, Choice, DataSource, Job, Tuning};
+use onnx_bnnprune::pipeline::{self, Choice, Job, Tuning};
 use onnx_bnnprune::progress::Observer as _;
 use onnx_bnnprune::report;
 use onnx_bnnprune::rewrite::{FilterMasks, Removal, Residual};
-use onnx_bnnprune::subsidiary::{Amount, Decay, MainOptimizer, Rule, Selector};
+use onnx_bnnprune::subsidiary::{Amount, Rule, Selector};
 use onnx_bnnprune::verify::{Runtime, RuntimeError};
 
-use super::args::{
-    FormatName, MethodName, OptimizerName, PrecisionName, PruneArgs, RemovalName, ResidualName,
-    ScheduleName,
-};
+use super::Printed;
+use super::args::{FormatName, MethodName, PruneArgs, RemovalName, ResidualName};
 use super::isolate::tried;
 use super::progress::Terminal;
-use super::shared::source_of;
-use super::{Printed, targets};
+use super::shared::{decay, optimizer, precision, set_threads};
+use super::targets::{self, Targets};
 
 /// Prunes a model.
 pub fn run(args: &PruneArgs) -> Printed {
@@ -39,10 +35,8 @@ fn run_in(
             "IN.onnx and OUT.onnx are needed; see --help".to_owned(),
         ));
     };
-    if let Some(n) = args.threads {
-        set_threads(n)?;
-    }
-    targets::check(args, input, output)?;
+    set_threads(args.threads)?;
+    targets::check(&targets_of(args, input, output))?;
     let observer = Terminal::new(args.quiet);
     let job = job(args, input, output)?;
     let report = pipeline::run(&job, open, &observer)?;
@@ -73,8 +67,30 @@ fn run_in(
     Ok((text, u8::from(!passed)))
 }
 
+/// The files that the job reads and writes.
+fn targets_of<'a>(args: &'a PruneArgs, input: &'a Path, output: &'a Path) -> Targets<'a> {
+    let data = &args.images;
+    Targets {
+        input,
+        output: Some(output).filter(|_| !args.dry_run),
+        in_place: args.in_place,
+        reads: vec![
+            ("--data", data.data.data.as_deref()),
+            ("--val", data.val.as_deref()),
+            ("--classes", data.data.classes.as_deref()),
+            ("--masks", args.masks.as_deref()),
+            ("--like", args.like.as_deref()),
+        ],
+        writes: vec![
+            ("--report", args.report.as_deref()),
+            ("--save-masks", args.save_masks.as_deref()),
+            ("--save-masked", args.save_masked.as_deref()),
+        ],
+    }
+}
+
 fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
-    let source = data_source(args)?;
+    let source = args.images.source()?;
     let choice = match (&args.masks, args.method) {
         (Some(path), _) => Choice::Masks(path.clone()),
         (None, MethodName::None) => Choice::Nothing,
@@ -168,51 +184,15 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
         final_epochs: args.final_epochs,
         mask_lr: args.mask_lr,
         main_lr: args.main_lr,
-        optimizer: Some(match args.optimizer {
-            OptimizerName::Adam => MainOptimizer::Adam,
-            OptimizerName::Sgd => MainOptimizer::Sgd,
-        }),
-        decay: Some(match args.lr_schedule {
-            ScheduleName::Exponential => Decay::Exponential,
-            ScheduleName::Cosine => Decay::Cosine,
-            ScheduleName::Constant => Decay::Constant,
-        }),
-        gradients: Some(match args.gradients {
-            PrecisionName::F32 => Precision::F32,
-            PrecisionName::Int8 => Precision::Int8,
-        }),
+        optimizer: Some(optimizer(args.optimizer)),
+        decay: Some(decay(args.lr_schedule)),
+        gradients: Some(precision(args.gradients)),
         batch_size: args.batch_size,
         cache_mb: args.cache_mb,
         cache_disk_mb: args.cache_disk_mb,
         cache_dir: args.cache_dir.clone(),
         views: args.views,
     })
-}
-
-fn data_source(args: &PruneArgs) -> Result<Option<DataSource>, Error> {
-    let Some(mut source) = source_of(&args.data) else {
-        if args.val.is_some() {
-            return Err(Error::Usage("--val needs --data as well".to_owned()));
-        }
-        return Ok(None);
-    };
-    source.val.clone_from(&args.val);
-    source.val_split = args.val_split;
-    source.augment = Augment {
-        flip: args.flip,
-        crop_padding: args.crop_padding,
-    };
-    Ok(Some(source))
-}
-
-fn set_threads(n: usize) -> Result<(), Error> {
-    if n == 0 {
-        return Err(Error::Usage("--threads must be at least 1".to_owned()));
-    }
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(n)
-        .build_global()
-        .map_err(|e| Error::Usage(format!("--threads {n}: {e}")))
 }
 
 #[cfg(test)]

@@ -2,15 +2,19 @@
 
 use std::path::Path;
 
+use onnx_bnnprune::autograd::Precision;
 use onnx_bnnprune::data::{Augment, Dataset, Images};
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::pipeline::DataSource;
+use onnx_bnnprune::subsidiary::{Decay, MainOptimizer};
 use onnx_bnnprune::verify::{
     NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions, TensorInfo,
     Trial,
 };
 
-use super::args::{DataArgs, RuntimeArgs, RuntimeChoice};
+use super::args::{
+    DataArgs, OptimizerName, PrecisionName, RuntimeArgs, RuntimeChoice, ScheduleName,
+};
 use super::progress::interrupted;
 
 /// Samples a run in `eval` and `verify`.
@@ -118,6 +122,45 @@ impl Session for InterruptibleSession {
             true => Err(RuntimeError::Interface("interrupted".to_owned())),
             false => self.0.run(inputs),
         }
+    }
+}
+
+/// Uses that many threads.
+pub fn set_threads(threads: Option<usize>) -> Result<(), Error> {
+    let Some(n) = threads else {
+        return Ok(());
+    };
+    if n == 0 {
+        return Err(Error::Usage("--threads must be at least 1".to_owned()));
+    }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(n)
+        .build_global()
+        .map_err(|e| Error::Usage(format!("--threads {n}: {e}")))
+}
+
+/// The optimiser of that name.
+pub fn optimizer(name: OptimizerName) -> MainOptimizer {
+    match name {
+        OptimizerName::Adam => MainOptimizer::Adam,
+        OptimizerName::Sgd => MainOptimizer::Sgd,
+    }
+}
+
+/// The decay of that name.
+pub fn decay(name: ScheduleName) -> Decay {
+    match name {
+        ScheduleName::Exponential => Decay::Exponential,
+        ScheduleName::Cosine => Decay::Cosine,
+        ScheduleName::Constant => Decay::Constant,
+    }
+}
+
+/// The precision of that name.
+pub fn precision(name: PrecisionName) -> Precision {
+    match name {
+        PrecisionName::F32 => Precision::F32,
+        PrecisionName::Int8 => Precision::Int8,
     }
 }
 

@@ -1,37 +1,41 @@
-//! Files that the main job will write: checked before any work, so that minutes of training
+//! Files that a job will write: checked before any work, so that minutes of training
 //! neither end in a folder that does not exist nor overwrite a file that is still needed.
 
 use std::path::{Path, PathBuf};
 
 use onnx_bnnprune::error::Error;
 
-use super::args::PruneArgs;
+/// The files that a job reads and writes, each with the name of its argument.
+pub struct Targets<'a> {
+    /// The model read.
+    pub input: &'a Path,
+    /// The model written, if it is.
+    pub output: Option<&'a Path>,
+    /// Whether these two may be one file.
+    pub in_place: bool,
+    /// What else is read.
+    pub reads: Vec<(&'static str, Option<&'a Path>)>,
+    /// What else is written.
+    pub writes: Vec<(&'static str, Option<&'a Path>)>,
+}
 
 /// Checks that every target can be written, and that none is another target or a file that is read.
-pub fn check(args: &PruneArgs, input: &Path, output: &Path) -> Result<(), Error> {
+pub fn check(targets: &Targets<'_>) -> Result<(), Error> {
     let same = |a: &Path, b: &Path| resolved(a) == resolved(b);
-    if !args.in_place && same(input, output) {
+    let input = targets.input;
+    if !targets.in_place && targets.output.is_some_and(|output| same(input, output)) {
         return Err(Error::Usage(format!(
             "{} is both input and output; give another output, or --in-place",
             input.display()
         )));
     }
-    let reads = [
-        ("--data", args.data.data.as_deref()),
-        ("--val", args.val.as_deref()),
-        ("--classes", args.data.classes.as_deref()),
-        ("--masks", args.masks.as_deref()),
-        ("--like", args.like.as_deref()),
-    ];
-    let writes = [
-        ("OUT", Some(output).filter(|_| !args.dry_run)),
-        ("--report", args.report.as_deref()),
-        ("--save-masks", args.save_masks.as_deref()),
-        ("--save-masked", args.save_masked.as_deref()),
-    ];
-    let given = |(name, path): (&'static str, Option<&'_ Path>)| Some((name, path?.to_owned()));
-    let mut taken: Vec<(&str, PathBuf)> = reads.into_iter().filter_map(given).collect();
-    for (name, path) in writes.into_iter().filter_map(given) {
+    let given = |&(name, path): &(&'static str, Option<&Path>)| Some((name, path?.to_owned()));
+    let mut taken: Vec<(&str, PathBuf)> = targets.reads.iter().filter_map(given).collect();
+    let output = ("OUT", targets.output);
+    for (name, path) in std::iter::once(&output)
+        .chain(&targets.writes)
+        .filter_map(given)
+    {
         writable(&path)?;
         // Whether OUT may be IN was settled above.
         let is_input = (name != "OUT" && same(&path, input)).then_some("IN");

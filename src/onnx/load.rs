@@ -81,6 +81,13 @@ pub enum LoadErrorKind {
 }
 
 impl Model {
+    /// Bytes of the file and of the external data that belong to it.
+    pub fn total_bytes(&self) -> u64 {
+        let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |m| m.len());
+        let external: u64 = self.external_files.iter().map(size).sum();
+        external.saturating_add(self.bytes.len() as u64)
+    }
+
     /// Reads and decodes `path`, and loads external data (which must lie in the model's folder).
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let named = |kind| LoadError {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::summary::hex;
-use super::{DataSource, Job};
+use super::{DataSource, Job, TrainJob};
 use crate::checkpoint::Identity;
 use crate::data::{Dataset, Images, Pixels, Preprocess};
 use crate::error::Error;
@@ -48,10 +48,7 @@ pub(super) fn of(
         save_masked: _,
         checkpoint: _,
     } = job;
-    let mut run = Run::default();
-    run.put("the version of the tool", env!("CARGO_PKG_VERSION"));
-    run.put("the model (SHA-256)", &model_sum(model)?);
-    run.put("the images (SHA-256)", &images_sum(images));
+    let mut run = Run::on(model, images)?;
     run.put_selector(&options.selector);
     for (name, value) in fields(options) {
         match name.as_str() {
@@ -68,10 +65,43 @@ pub(super) fn of(
     Ok(run.0)
 }
 
+/// The identity of a job that trains a network as it is.
+///
+/// # Errors
+/// If external data of the model can no longer be read.
+pub(super) fn of_training(
+    job: &TrainJob,
+    model: &Model,
+    images: &Images,
+) -> Result<Identity, Error> {
+    let TrainJob {
+        input: _,
+        output: _,
+        source,
+        options,
+        checkpoint: _,
+    } = job;
+    let mut run = Run::on(model, images)?;
+    run.put("the command", "train");
+    for (name, value) in fields(options) {
+        run.put_value(&option(&name), &value);
+    }
+    run.put_data(Some(source), &images.preprocess);
+    Ok(run.0)
+}
+
 #[derive(Default)]
 struct Run(Identity);
 
 impl Run {
+    fn on(model: &Model, images: &Images) -> Result<Self, Error> {
+        let mut run = Self::default();
+        run.put("the version of the tool", env!("CARGO_PKG_VERSION"));
+        run.put("the model (SHA-256)", &model_sum(model)?);
+        run.put("the images (SHA-256)", &images_sum(images));
+        Ok(run)
+    }
+
     fn put(&mut self, name: &str, value: &str) {
         self.0.insert(name.to_owned(), value.to_owned());
     }

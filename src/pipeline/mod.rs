@@ -8,13 +8,16 @@ mod memory;
 mod normal;
 mod proof;
 mod summary;
+mod train;
 mod view;
 
 pub use images::{DataSource, load as load_images, load_all as load_all_images};
 pub use job::{Choice, Job, Tuning};
+pub use train::{TrainJob, train};
 pub use view::View;
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::time::Instant;
 
 use crate::autograd::Network;
@@ -215,7 +218,7 @@ fn choose(
         }
         (Choice::Learn(tuning), Some(images)) => {
             let options = tuning.options(images, job);
-            let (model, learned) = train(job, from, images, &options, watch)?;
+            let (model, learned) = learn(job, from, images, &options, watch)?;
             if learned.resumed {
                 let note = "continued from a checkpoint; the time is that of the last part";
                 summary.notes.push(note.to_owned());
@@ -233,32 +236,14 @@ struct Watch<'a> {
     folder: Option<(Folder, &'a Plan)>,
 }
 
-fn train(
+fn learn(
     job: &Job,
     (model, view): (&Model, &View<'_>),
     images: &Images,
     options: &Options,
     Watch { observer, folder }: Watch<'_>,
 ) -> Result<(ModelProto, Learned), Error> {
-    let opset = view.graph.opset();
-    if opset < LEARNING_OPSET {
-        return Err(Error::unsuitable(
-            &job.input,
-            format!(
-                "uses opset {opset}; masks are learned from opset {LEARNING_OPSET} on: convert it \
-                 with onnx.version_converter, or give the filters with --masks"
-            ),
-        ));
-    }
-    if !view.layers.iter().any(|l| l.is_binary()) {
-        return Err(Error::unsuitable(
-            &job.input,
-            format!(
-                "has no binary layer (±1 weights on ±1 inputs); `onnx-bnnprune inspect {}` says why of each",
-                job.input.display()
-            ),
-        ));
-    }
+    learnable(&job.input, view)?;
     let import = |source| Error::Import {
         path: job.input.clone(),
         source,
@@ -291,4 +276,28 @@ fn train(
         .write_back(&mut model)
         .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
     Ok((model, learned))
+}
+
+/// Whether the native network can train the model.
+fn learnable(path: &Path, view: &View<'_>) -> Result<(), Error> {
+    let opset = view.graph.opset();
+    if opset < LEARNING_OPSET {
+        return Err(Error::unsuitable(
+            path,
+            format!(
+                "uses opset {opset}; networks are trained from opset {LEARNING_OPSET} on: convert it \
+                 with onnx.version_converter, or give the filters with --masks"
+            ),
+        ));
+    }
+    if !view.layers.iter().any(|l| l.is_binary()) {
+        return Err(Error::unsuitable(
+            path,
+            format!(
+                "has no binary layer (±1 weights on ±1 inputs); `onnx-bnnprune inspect {}` says why of each",
+                path.display()
+            ),
+        ));
+    }
+    Ok(())
 }

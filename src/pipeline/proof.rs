@@ -18,7 +18,7 @@ use crate::verify::{
 /// Random inputs compared where there are no images.
 const RANDOM_SAMPLES: usize = 256;
 /// Samples a run.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// Runs models in a runtime, on validation images or seeded random inputs.
 pub(super) struct Proof<'a> {
@@ -47,11 +47,7 @@ impl<'a> Proof<'a> {
 
     fn samples(&self) -> Samples<'a> {
         match self.images {
-            Some(images) => Samples::Images {
-                data: images.val_set(),
-                indices: &images.val_indices,
-                preprocess: &images.preprocess,
-            },
+            Some(images) => validation(images),
             None => Samples::Random {
                 seed: self.job.seed,
                 count: RANDOM_SAMPLES,
@@ -60,11 +56,7 @@ impl<'a> Proof<'a> {
     }
 
     fn load(&self, model: &ModelProto) -> Result<BatchedSession, Error> {
-        let lowered = qonnx::lower(model)?;
-        let session = self
-            .runtime
-            .load(&lowered.model.encode_to_vec(), &self.options)?;
-        Ok(BatchedSession::new(session))
+        session(self.runtime, model, &self.options)
     }
 
     /// What the runtime said of the pruned model, as a failed verification.
@@ -203,6 +195,26 @@ impl<'a> Proof<'a> {
             after,
             ratio: after / before,
         })
+    }
+}
+
+/// A session of `model`, in standard operators.
+pub(super) fn session(
+    runtime: &dyn Runtime,
+    model: &ModelProto,
+    options: &SessionOptions,
+) -> Result<BatchedSession, Error> {
+    let lowered = qonnx::lower(model)?;
+    let session = runtime.load(&lowered.model.encode_to_vec(), options)?;
+    Ok(BatchedSession::new(session))
+}
+
+/// The validation images.
+pub(super) fn validation(images: &Images) -> Samples<'_> {
+    Samples::Images {
+        data: images.val_set(),
+        indices: &images.val_indices,
+        preprocess: &images.preprocess,
     }
 }
 

@@ -105,7 +105,7 @@ impl Summary {
             input: FileReport {
                 path: job.input.display().to_string(),
                 sha256: hex(&model.bytes),
-                bytes: model.bytes.len() as u64 + external_bytes(model),
+                bytes: model.total_bytes(),
                 opset: before.graph.opset(),
             },
             layers,
@@ -180,11 +180,6 @@ pub(super) fn output_file(path: &Path, opset: i64) -> Result<FileReport, Error> 
         bytes: bytes.len() as u64,
         opset,
     })
-}
-
-fn external_bytes(model: &Model) -> u64 {
-    let size = |p| std::fs::metadata(p).map_or(0, |m| m.len());
-    model.external_files.iter().map(size).sum()
 }
 
 /// The SHA-256 in hexadecimal.

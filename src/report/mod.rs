@@ -5,6 +5,7 @@ mod inspect;
 mod schema;
 mod table;
 mod text;
+mod training;
 mod verification;
 
 pub use evaluation::{ClassEntry, ConfusedEntry, Evaluation, LatencyEntry};
@@ -15,4 +16,5 @@ pub use schema::{
 pub use table::render;
 pub(crate) use table::ruled;
 pub(crate) use text::{bytes, grouped, short};
+pub use training::{TrainAccuracy, TrainReport};
 pub use verification::render_verification;

@@ -124,6 +124,9 @@ pub struct Options {
     pub mask_lr: f32,
     /// Learning rate of retraining.
     pub main_lr: f32,
+    /// Epochs in which that rate rises from 0.
+    #[serde(skip)]
+    pub warm_up: usize,
     /// Optimiser of retraining.
     pub optimizer: MainOptimizer,
     /// Decay of both learning rates over a phase.
@@ -191,6 +194,7 @@ impl Options {
             },
             mask_lr: 1e-3,
             main_lr: 1e-3,
+            warm_up: 0,
             optimizer: MainOptimizer::Adam,
             decay: Decay::Cosine,
             gradients: Precision::F32,

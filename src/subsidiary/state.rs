@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Unit;
 use super::average::Average;
 use super::resume::Shared;
+use super::retrain::EpochReport;
 use super::stage::{MaskEpoch, StageReport};
 use crate::autograd::{Network, Optimizer, ParamId, ScaleMode};
 
@@ -38,6 +39,8 @@ pub(super) struct Run {
     pub(super) done: Vec<Done>,
     /// The stage under way, its mask inserted.
     pub(super) stage: Option<Stage>,
+    /// The epochs in which the whole network was trained.
+    pub(super) whole: Vec<EpochReport>,
     /// Nothing is left to train.
     pub(super) finished: bool,
 }

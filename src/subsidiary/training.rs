@@ -142,15 +142,28 @@ impl Trainer<'_> {
         epochs: usize,
         label: &str,
     ) -> Result<(f64, f32), TrainError> {
+        self.retrain_watched(span, epochs, |trainer, training| {
+            let detail = format!("{label}, retraining: loss {:.3}", training.loss);
+            trainer.observer.detail(&detail);
+            Ok(())
+        })
+    }
+
+    /// [`Trainer::retrain`] that calls `after_epoch` after each epoch.
+    pub(super) fn retrain_watched(
+        &mut self,
+        span: &Span,
+        epochs: usize,
+        mut after_epoch: impl FnMut(&mut Self, &Training) -> Result<(), TrainError>,
+    ) -> Result<(f64, f32), TrainError> {
         let mut training = match self.take_up(&span.params)? {
             Some(training) => training,
             None => self.main_training(span, epochs),
         };
         let phase = Phase::of_network(span);
         while training.epochs < epochs {
-            let loss = self.train_epoch(&phase, &mut training)?;
-            self.observer
-                .detail(&format!("{label}, retraining: loss {loss:.3}"));
+            self.train_epoch(&phase, &mut training)?;
+            after_epoch(self, &training)?;
         }
         if epochs > 0 {
             self.reestimate(span)?;
@@ -170,7 +183,9 @@ impl Trainer<'_> {
             MainOptimizer::Adam => Rule::ADAM,
             MainOptimizer::Sgd => Rule::Sgd { momentum: 0.9 },
         };
-        let optimizer = Optimizer::new(rule, options.main_lr, self.schedule(epochs));
+        let warm_up = self.steps_per_epoch() * options.warm_up;
+        let optimizer =
+            Optimizer::new(rule, options.main_lr, self.schedule(epochs)).with_warm_up(warm_up);
         Training {
             average: Some(Average::new(self.steps_per_epoch() * epochs)),
             signs_before: self.latent_signs(span),

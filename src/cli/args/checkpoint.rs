@@ -13,7 +13,7 @@ const EVERY: &str = "60";
 #[command(next_help_heading = "Training")]
 pub struct CheckpointArgs {
     /// Save learning in this folder; the same command continues from there, with the same result
-    #[arg(long = "checkpoint", value_name = "DIR", conflicts_with = "masks")]
+    #[arg(long = "checkpoint", value_name = "DIR")]
     pub folder: Option<PathBuf>,
     /// Save at least this often within a phase (and after each)
     #[arg(

@@ -1,0 +1,53 @@
+//! Images to learn from and to validate on.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use onnx_bnnprune::data::Augment;
+use onnx_bnnprune::error::Error;
+use onnx_bnnprune::pipeline::DataSource;
+
+use super::{DataArgs, parse_share};
+use crate::cli::shared::source_of;
+
+/// Images to learn from and to validate on, and how the former are varied.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Data")]
+pub struct LearningDataArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Validation images [default: split off --data]
+    #[arg(long, value_name = "PATH")]
+    pub val: Option<PathBuf>,
+    /// Share of --data used for validation when there is no --val
+    #[arg(long, default_value_t = 0.1, value_name = "F", value_parser = parse_share)]
+    pub val_split: f64,
+    /// Flip training images left-right at random
+    #[arg(long)]
+    pub flip: bool,
+    /// Pad training images by N pixels and crop at random
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub crop_padding: usize,
+}
+
+impl LearningDataArgs {
+    /// The images that the arguments name, if they name some.
+    ///
+    /// # Errors
+    /// If only validation images are named.
+    pub fn source(&self) -> Result<Option<DataSource>, Error> {
+        let Some(mut source) = source_of(&self.data) else {
+            if self.val.is_some() {
+                return Err(Error::Usage("--val needs --data as well".to_owned()));
+            }
+            return Ok(None);
+        };
+        source.val.clone_from(&self.val);
+        source.val_split = self.val_split;
+        source.augment = Augment {
+            flip: self.flip,
+            crop_padding: self.crop_padding,
+        };
+        Ok(Some(source))
+    }
+}

@@ -1,0 +1,63 @@
+//! Arguments of `train`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    CheckpointArgs, LearningDataArgs, OptimizerName, PrecisionName, RuntimeArgs, ScheduleName,
+    parse_count, parse_rate,
+};
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The network to train, from the weights that it has
+    #[arg(value_name = "IN.onnx")]
+    pub input: PathBuf,
+    /// Where to write the trained one
+    #[arg(value_name = "OUT.onnx")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub images: LearningDataArgs,
+    /// Epochs
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = parse_count, help_heading = "Training")]
+    pub epochs: usize,
+    /// Learning rate
+    #[arg(long, value_name = "R", default_value_t = 1e-3, value_parser = parse_rate, help_heading = "Training")]
+    pub lr: f32,
+    /// Epochs in which the learning rate rises from 0 first
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
+    pub warm_up: usize,
+    /// Decay of the learning rate
+    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    pub lr_schedule: ScheduleName,
+    /// Optimiser
+    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    pub optimizer: OptimizerName,
+    /// Numbers with which binary layers compute gradients
+    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    pub gradients: PrecisionName,
+    /// Images per step
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_count, help_heading = "Training")]
+    pub batch_size: usize,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Training")]
+    pub seed: u64,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub checkpoint: CheckpointArgs,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE.json", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+    /// Allow OUT to be the same file as IN
+    #[arg(long, help_heading = "Output")]
+    pub in_place: bool,
+    /// No progress bars
+    #[arg(long, short, help_heading = "Output")]
+    pub quiet: bool,
+}

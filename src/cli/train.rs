@@ -1,0 +1,66 @@
+//! `train`: from arguments to a job, and from its report to text.
+
+use onnx_bnnprune::checkpoint::{self, Plan};
+use onnx_bnnprune::error::Error;
+use onnx_bnnprune::onnx::write_atomically;
+use onnx_bnnprune::pipeline::{self, TrainJob};
+use onnx_bnnprune::progress::Observer as _;
+use onnx_bnnprune::subsidiary::TrainOptions;
+
+use super::Printed;
+use super::args::TrainArgs;
+use super::isolate::tried;
+use super::progress::Terminal;
+use super::shared::{decay, json, optimizer, precision, set_threads};
+use super::targets::{self, Targets};
+
+/// Trains a network as it is.
+pub fn run(args: &TrainArgs) -> Printed {
+    set_threads(args.threads)?;
+    let data = &args.images;
+    targets::check(&Targets {
+        input: &args.input,
+        output: Some(&args.output),
+        in_place: args.in_place,
+        reads: vec![
+            ("--data", data.data.data.as_deref()),
+            ("--val", data.val.as_deref()),
+            ("--classes", data.data.classes.as_deref()),
+        ],
+        writes: vec![("--report", args.report.as_deref())],
+    })?;
+    let source = data
+        .source()?
+        .ok_or_else(|| Error::Usage("train needs --data: labelled images".to_owned()))?;
+    let job = TrainJob {
+        input: args.input.clone(),
+        output: args.output.clone(),
+        source,
+        options: TrainOptions {
+            epochs: args.epochs,
+            lr: args.lr,
+            warm_up: args.warm_up,
+            lr_schedule: decay(args.lr_schedule),
+            optimizer: optimizer(args.optimizer),
+            gradients: precision(args.gradients),
+            batch_size: args.batch_size,
+            seed: args.seed,
+        },
+        checkpoint: args.checkpoint.folder.as_ref().map(|folder| Plan {
+            folder: folder.clone(),
+            every: args.checkpoint.every,
+        }),
+    };
+    let observer = Terminal::new(args.quiet);
+    let open = || tried(&args.runtime, &args.input);
+    let report = pipeline::train(&job, open, &observer).map_err(|e| e.about(&args.input))?;
+    if let Some(path) = &args.report {
+        write_atomically(path, json(path, &report)?.as_bytes())?;
+    }
+    if let Some(plan) = &job.checkpoint
+        && let Err(e) = checkpoint::remove(&plan.folder)
+    {
+        observer.warn(&e.to_string());
+    }
+    Ok((report.render(), 0))
+}

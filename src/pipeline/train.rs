@@ -1,0 +1,193 @@
+//! Training of a network as it is: import, train, write, measure.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::proof::{BATCH, session, validation};
+use super::summary::{hex, output_file};
+use super::{DataSource, View, identity, images, learnable};
+use crate::autograd::Network;
+use crate::checkpoint::{self, Checkpoint, Folder, Plan};
+use crate::data::Images;
+use crate::error::Error;
+use crate::onnx::Model;
+use crate::onnx::proto::ModelProto;
+use crate::progress::Observer;
+use crate::report::{FileReport, TrainAccuracy, TrainReport};
+use crate::subsidiary::{self, Control, TrainOptions, native_predictions, retrain};
+use crate::verify::{self, Runtime, RuntimeError, SessionOptions};
+
+/// The written model must predict what the trained network does on at least this share of images;
+/// ties may fall either way.
+const LEAST_AGREEMENT: f64 = 0.98;
+
+/// What `train` is asked to do.
+#[derive(Debug, Clone)]
+pub struct TrainJob {
+    /// The network to train.
+    pub input: PathBuf,
+    /// Where the trained one goes.
+    pub output: PathBuf,
+    /// The images.
+    pub source: DataSource,
+    /// How it is trained.
+    pub options: TrainOptions,
+    /// Where training is saved, and continued from. What is there stays until
+    /// [`crate::checkpoint::remove`].
+    pub checkpoint: Option<Plan>,
+}
+
+/// Trains a network; `open` gives the runtime in which its accuracy is measured.
+///
+/// # Errors
+/// Whatever stops the job: see [`Error`]. The output is then not written.
+pub fn train(
+    job: &TrainJob,
+    open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
+    observer: &dyn Observer,
+) -> Result<TrainReport, Error> {
+    let folder = job.checkpoint.as_ref().map(|plan| plan.folder.as_path());
+    through(job, open, observer).map_err(|e| match (e, folder) {
+        (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
+            Error::Paused(folder.to_owned())
+        }
+        (Error::Interrupted, None) => Error::Unsaved,
+        (e, _) => e,
+    })
+}
+
+fn through(
+    job: &TrainJob,
+    open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
+    observer: &dyn Observer,
+) -> Result<TrainReport, Error> {
+    let start = Instant::now();
+    let model = Model::load(&job.input)?;
+    model.warnings.iter().for_each(|w| observer.warn(w));
+    let view = View::new(&job.input, &model.proto)?;
+    learnable(&job.input, &view)?;
+    let folder = match &job.checkpoint {
+        Some(plan) => Some((Folder::open(&plan.folder)?, plan)),
+        None => None,
+    };
+    let images = images::load(&job.input, &view, &job.source, job.options.seed, observer)?;
+    if images.train.labels.is_none() {
+        return Err(Error::unsuitable(
+            &job.source.data,
+            "has no labels to train with; training needs a folder per class, or `y` in the .npz",
+        ));
+    }
+    let runtime = open()?;
+    let about = |e: Error| e.about(&job.input);
+    // Before training: that the runtime refuses the model must show now.
+    let before = accuracy(&*runtime, &model.proto, &images, observer).map_err(about)?;
+    let mut network =
+        Network::import(&view.graph, &view.facts, &view.layers).map_err(|source| {
+            Error::Import {
+                path: job.input.clone(),
+                source,
+            }
+        })?;
+    let mut checkpoint = match folder {
+        Some((folder, plan)) => {
+            let run = identity::of_training(job, &model, &images)?;
+            Some(Checkpoint::new(folder, plan.every, run))
+        }
+        None => None,
+    };
+    let control = Control {
+        observer,
+        checkpoint: checkpoint.as_mut(),
+    };
+    let augment = job.source.augment;
+    let trained = retrain(&mut network, &images, augment, &job.options, control)
+        .map_err(|e| e.at(&job.input))?;
+    let mut proto = model.proto.clone();
+    network
+        .write_back(&mut proto)
+        .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
+    let after = accuracy(&*runtime, &proto, &images, observer).map_err(about)?;
+    let agreement = native_agreement(&network, &images, after.as_ref(), observer)
+        .map_err(|e| e.at(&job.input))?;
+    if agreement.is_some_and(|a| a < LEAST_AGREEMENT) {
+        return Err(Error::Verification(format!(
+            "{}: the trained network and what {} makes of the model written agree on {:.1} % of the \
+             images only; {} was not written",
+            job.input.display(),
+            runtime.name(),
+            agreement.unwrap_or_default() * 100.0,
+            job.output.display(),
+        )));
+    }
+    if observer.cancelled() {
+        return Err(Error::Interrupted);
+    }
+    model.save_edited(&proto, &job.output)?;
+    Ok(TrainReport {
+        tool: "onnx-bnnprune".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        input: FileReport {
+            path: job.input.display().to_string(),
+            sha256: hex(&model.bytes),
+            bytes: model.total_bytes(),
+            opset: view.graph.opset(),
+        },
+        output: output_file(&job.output, view.graph.opset())?,
+        accuracy: before.zip(after).map(|(before, after)| TrainAccuracy {
+            before: before.fraction,
+            after: after.fraction,
+            samples: after.predictions.len(),
+            source: images.val_source.clone(),
+        }),
+        agreement_with_native: agreement,
+        epochs: trained.epochs,
+        flipped_weights: trained.flipped_weights,
+        resumed: trained.resumed,
+        runtime: runtime.name().to_owned(),
+        runtime_version: runtime.version().to_owned(),
+        options: job.options.clone(),
+        data: job.source.clone(),
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// Top-1 accuracy in the runtime; `None` without labels.
+fn accuracy(
+    runtime: &dyn Runtime,
+    model: &ModelProto,
+    images: &Images,
+    observer: &dyn Observer,
+) -> Result<Option<verify::Accuracy>, Error> {
+    if observer.cancelled() {
+        return Err(Error::Interrupted);
+    }
+    let Some(labels) = &images.val_set().labels else {
+        return Ok(None);
+    };
+    let truth: Vec<usize> = images.val_indices.iter().map(|&i| labels[i]).collect();
+    let mut session = session(runtime, model, &SessionOptions::default())?;
+    let found = verify::accuracy(&mut session, &validation(images), &truth, BATCH)?;
+    Ok(Some(found))
+}
+
+/// On which share of validation images the native network predicts what the runtime does.
+fn native_agreement(
+    network: &Network,
+    images: &Images,
+    runtime: Option<&verify::Accuracy>,
+    observer: &dyn Observer,
+) -> Result<Option<f64>, subsidiary::TrainError> {
+    let Some(runtime) = runtime else {
+        return Ok(None);
+    };
+    let (native, chosen) = native_predictions(network, images, observer)?;
+    let of_image: std::collections::HashMap<usize, usize> = images
+        .val_indices
+        .iter()
+        .copied()
+        .zip(runtime.predictions.iter().copied())
+        .collect();
+    let same = chosen.iter().zip(&native);
+    let same = same.filter(|(i, p)| of_image.get(i) == Some(p)).count();
+    Ok(Some(same as f64 / chosen.len().max(1) as f64))
+}
