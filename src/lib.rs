@@ -4,7 +4,8 @@
 //! [`onnx`] reads and writes the file, [`graph`] indexes it, [`recognize`] finds the binary
 //! layers, [`autograd`] runs and differentiates the network, [`subsidiary`] learns which
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
-//! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images; [`qonnx`] writes QONNX files as
+//! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images;
+//! [`printable`] makes text safe to print; [`qonnx`] writes QONNX files as
 //! standard ONNX for runtimes; [`checkpoint`] keeps long runs.
 #![warn(missing_docs)]
 // The kernels alone are let off.
@@ -20,6 +21,7 @@ pub mod graph;
 pub mod normalise;
 pub mod onnx;
 pub mod pipeline;
+pub mod printable;
 pub mod progress;
 pub mod qonnx;
 pub mod recognize;

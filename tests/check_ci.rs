@@ -126,7 +126,7 @@ fn junit_is_well_formed_and_counts_failures() {
     };
     let message = message.as_ref().unwrap().as_str();
     assert!(
-        message.contains("node '<a & \"b\"> '") && message.contains("nowhere"),
+        message.contains(r#"node '<a & "b">\u{1}'"#) && message.contains("nowhere"),
         "{message}"
     );
     assert!(matches!(

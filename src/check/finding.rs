@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::printable::{printable, printable_line};
+
 /// Findings that are kept of one file: a hostile one could have millions.
 const MOST: usize = 50;
 
@@ -100,8 +102,8 @@ impl Findings {
         self.list.push(Finding {
             severity,
             rule,
-            node: node.map(|n| one_line(&n)),
-            message: one_line(&message),
+            node: node.map(|n| printable(&n).into_owned()),
+            message: printable_line(&message),
         });
     }
 
@@ -123,10 +125,4 @@ impl Findings {
         }
         self.list
     }
-}
-
-/// Names in a hostile file may hold line breaks and other control characters.
-fn one_line(text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().map(plain).collect()
 }

@@ -1,6 +1,7 @@
 //! Findings as annotations of a pull request: GitHub's workflow commands.
 
 use super::stages::FileReport;
+use crate::printable::printable;
 
 /// A line for each finding, as GitHub Actions reads them from a step's output.
 pub fn annotations(reports: &[FileReport]) -> String {
@@ -20,9 +21,8 @@ pub fn annotations(reports: &[FileReport]) -> String {
 }
 
 fn message(text: &str) -> String {
-    text.replace('%', "%25")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
+    // No line end is left, which would be %0A.
+    printable(text).replace('%', "%25")
 }
 
 fn property(text: &str) -> String {

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::finding::Finding;
 use super::stages::FileReport;
+use crate::printable::printable;
 
 /// Why the file cannot be written as XML.
 #[derive(Debug, Error)]
@@ -41,7 +42,8 @@ fn case(report: &FileReport) -> TestCase {
             status
         }
     };
-    let mut case = TestCase::new(report.path.as_str(), status);
+    // XML has no form for most control characters, nor for U+FFFE.
+    let mut case = TestCase::new(printable(&report.path), status);
     case.set_classname("onnx-bnnprune.check");
     if let Ok(taken) = std::time::Duration::try_from_secs_f64(report.seconds) {
         case.set_time(taken);

@@ -3,6 +3,7 @@
 use comfy_table::CellAlignment;
 
 use super::stages::FileReport;
+use crate::printable::printable;
 use crate::report::{bytes, grouped, ruled, short};
 
 /// Writes reports for people.
@@ -26,7 +27,7 @@ pub fn render(reports: &[FileReport]) -> String {
     for report in reports {
         for finding in report.findings() {
             let severity = finding.severity.name();
-            text += &format!("{severity}: {}: {finding}\n", report.path);
+            text += &format!("{severity}: {}: {finding}\n", printable(&report.path));
         }
     }
     let bad = reports.iter().filter(|r| !r.passed).count();
@@ -51,7 +52,7 @@ fn row(report: &FileReport) -> [String; 7] {
     let of_model = |f: fn(&super::ModelSummary) -> String| model.map_or(String::new(), f);
     let of_layers = |f: fn(&super::LayerSummary) -> String| layers.map_or(String::new(), f);
     [
-        report.path.clone(),
+        printable(&report.path).into_owned(),
         of_model(|m| m.opset.to_string()),
         of_layers(|l| l.binary_layers.to_string()),
         of_layers(|l| grouped(l.binary_filters as u64)),

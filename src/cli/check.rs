@@ -13,7 +13,7 @@ use super::Printed;
 use super::args::CheckArgs;
 use super::isolate::isolated;
 use super::progress::{Terminal, interrupted};
-use super::shared::json;
+use super::shared::{json, warn};
 
 /// Checks every file.
 pub fn run(args: &CheckArgs) -> Printed {
@@ -82,18 +82,18 @@ fn check_all(
 
 fn write_baseline(path: &Path, reports: &[FileReport], passed: bool) -> Result<(), Error> {
     if !passed {
-        eprintln!(
-            "warning: {}: not written, since not all files are good",
+        warn(&format!(
+            "{}: not written, since not all files are good",
             path.display()
-        );
+        ));
         return Ok(());
     }
     for report in reports {
         if report.summary.as_ref().is_none_or(|m| m.layers.is_none()) {
-            eprintln!(
-                "warning: {}: not pinned, since its layers could not be counted",
+            warn(&format!(
+                "{}: not pinned, since its layers could not be counted",
                 report.path
-            );
+            ));
         }
     }
     Ok(Baseline::of(reports).save(path)?)

@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 
 use clap::Parser as _;
 use onnx_bnnprune::error::Error;
+use onnx_bnnprune::printable::{printable_line, printable_lines};
 
 use args::{Cli, Command};
 use supervise::supervised;
@@ -64,12 +65,18 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok((text, code)) => {
-            // A closed pipe (`| head`) is not an error.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::from(code)
+            let printed = std::io::stdout().write_all(printable_lines(&text).as_bytes());
+            match printed.and_then(|()| std::io::stdout().flush()) {
+                // A closed pipe (`| head`) is not an error.
+                Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+                    eprintln!("onnx-bnnprune: the output cannot be written: {e}");
+                    ExitCode::from(code.max(2))
+                }
+                _ => ExitCode::from(code),
+            }
         }
         Err(e) => {
-            eprintln!("onnx-bnnprune: {}", one_line(&e.to_string()));
+            eprintln!("onnx-bnnprune: {}", printable_line(&e.to_string()));
             ExitCode::from(e.exit_code())
         }
     }
@@ -82,9 +89,4 @@ fn unless_interrupted(outcome: Printed) -> Printed {
         true => Err(Error::Interrupted),
         false => outcome,
     }
-}
-
-/// Messages of libraries may have several lines; ours have one.
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use onnx_bnnprune::printable::{printable, printable_line};
 use onnx_bnnprune::progress::Observer;
 
 /// Set by Ctrl-C.
@@ -91,7 +92,8 @@ impl Terminal {
     }
 
     fn print(&self, text: &str) {
-        self.bar().suspend(|| eprintln!("{text}"));
+        let line = printable_line(text);
+        self.bar().suspend(|| eprintln!("{line}"));
     }
 }
 
@@ -125,7 +127,7 @@ impl Observer for Terminal {
     }
 
     fn detail(&self, text: &str) {
-        self.bar().set_message(text.to_owned());
+        self.bar().set_message(printable(text).into_owned());
     }
 
     fn end(&self) {

@@ -6,6 +6,7 @@ use onnx_bnnprune::checkpoint::{self, Plan};
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::write_atomically;
 use onnx_bnnprune::pipeline::{self, Choice, Job, Tuning};
+use onnx_bnnprune::printable::{printable, printable_line};
 use onnx_bnnprune::progress::Observer as _;
 use onnx_bnnprune::report;
 use onnx_bnnprune::rewrite::{FilterMasks, Removal, Residual};
@@ -53,14 +54,15 @@ fn run_in(
     }
     let mut text = report::render(&report);
     text += &match (passed, &report.output) {
-        (true, Some(file)) => format!("{:<20}{}\n", "written", file.path),
+        (true, Some(file)) => format!("{:<20}{}\n", "written", printable(&file.path)),
         (true, None) => format!("{:<20}nothing (--dry-run)\n", "written"),
         (false, _) => {
-            eprintln!(
-                "onnx-bnnprune: {}: the pruned model does not compute what the masked model computes; {} was not written",
+            let why = format!(
+                "{}: the pruned model does not compute what the masked model computes; {} was not written",
                 input.display(),
                 output.display()
             );
+            eprintln!("onnx-bnnprune: {}", printable_line(&why));
             format!("{:<20}nothing\n", "written")
         }
     };

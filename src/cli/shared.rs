@@ -6,6 +6,7 @@ use onnx_bnnprune::autograd::Precision;
 use onnx_bnnprune::data::{Augment, Dataset, Images};
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::pipeline::DataSource;
+use onnx_bnnprune::printable::{printable_json, printable_line};
 use onnx_bnnprune::subsidiary::{Decay, MainOptimizer};
 use onnx_bnnprune::verify::{
     NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions, TensorInfo,
@@ -56,6 +57,7 @@ pub fn runtime(args: &RuntimeArgs) -> Result<Box<dyn Runtime>, RuntimeError> {
         RuntimeChoice::Auto => match ort() {
             Ok(found) => Ok(Box::new(found)),
             Err(missing) => {
+                let missing = printable_line(&missing.to_string());
                 eprintln!("note: {missing}; tract verifies instead");
                 tract()
             }
@@ -164,9 +166,14 @@ pub fn precision(name: PrecisionName) -> Precision {
     }
 }
 
+/// Prints a warning.
+pub fn warn(text: &str) {
+    eprintln!("warning: {}", printable_line(text));
+}
+
 /// `value` as the JSON that a command prints; `path` is the file concerned.
 pub fn json(path: &Path, value: &impl serde::Serialize) -> Result<String, Error> {
     serde_json::to_string_pretty(value)
-        .map(|s| s + "\n")
+        .map(|s| printable_json(&s) + "\n")
         .map_err(|e| Error::unsuitable(path, format!("cannot be written as JSON: {e}")))
 }

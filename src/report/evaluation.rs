@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::text::{grouped, percent};
+use super::text::{figure, grouped, percent};
 use crate::verify::{Confusion, Latency};
 
 /// Mistakes that the text lists.
@@ -112,7 +112,7 @@ impl Evaluation {
     /// As text for a terminal.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        let mut line = |name: &str, value: String| text += &format!("{name:<18}{value}\n");
+        let mut line = |name: &str, value: String| text += &figure(name, &value);
         line(
             "accuracy",
             format!(

@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::graph::Graph;
+use crate::printable::printable;
 use crate::recognize::{self, Form, LatentScale, Layer};
 use crate::rewrite::Analysis;
 
@@ -135,7 +136,7 @@ impl Inspection {
             let kernel = l.kernel.iter().map(ToString::to_string).collect::<Vec<_>>();
             let group = self.groups.iter().find(|g| g.layers.contains(&l.name));
             table.add_row([
-                l.name.clone(),
+                printable(&l.name).into_owned(),
                 l.op.to_owned(),
                 l.filters.to_string(),
                 l.inputs.to_string(),
@@ -166,11 +167,13 @@ impl Inspection {
             .sum();
         let producer = match self.producer.as_str() {
             "" => String::new(),
-            p => format!(", written by {p}"),
+            p => format!(", written by {}", printable(p)),
         };
         let mut text = format!(
             "{}  (opset {}, exporter: {}{producer})\n\n{table}\n",
-            self.model, self.opset, self.dialect
+            printable(&self.model),
+            self.opset,
+            self.dialect
         );
         text += &format!(
             "\n{} binary layers with {filters} filters, {prunable} of them prunable.\n",
@@ -184,7 +187,7 @@ impl Inspection {
                     "  group {}: {} channels of {}\n",
                     g.id,
                     g.channels,
-                    g.layers.join(", ")
+                    printable(&g.layers.join(", "))
                 );
             }
         }
@@ -196,11 +199,11 @@ impl Inspection {
         if !blocked.is_empty() {
             text += "\nNot prunable:\n";
             for (name, reason) in blocked {
-                text += &format!("  {name}: {reason}\n");
+                text += &format!("  {}: {}\n", printable(name), printable(reason));
             }
         }
         for w in &self.warnings {
-            text += &format!("\nwarning: {w}\n");
+            text += &format!("\nwarning: {}\n", printable(w));
         }
         text
     }

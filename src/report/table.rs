@@ -3,8 +3,9 @@
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent, presets};
 
 use super::schema::{LayerReport, Report};
-use super::text::{bytes, change, grouped, percent, saving, short, shortened};
+use super::text::{bytes, change, figure, grouped, percent, saving, short, shortened};
 use super::verification;
+use crate::printable::printable;
 use crate::subsidiary::JUDGE_IMAGES;
 
 /// Widest layer name in the table.
@@ -24,13 +25,13 @@ pub fn render(report: &Report) -> String {
     }
     text.push('\n');
     for (label, value) in figures(report) {
-        text.push_str(&format!("{label:<20}{value}\n"));
+        text.push_str(&figure(label, &value));
     }
     for note in &report.notes {
-        text.push_str(&format!("note: {note}\n"));
+        text.push_str(&format!("note: {}\n", printable(note)));
     }
     for warning in &report.warnings {
-        text.push_str(&format!("warning: {warning}\n"));
+        text.push_str(&format!("warning: {}\n", printable(warning)));
     }
     text
 }
@@ -51,9 +52,10 @@ pub(crate) fn ruled(header: &[&str]) -> Table {
 fn layer_table(report: &Report) -> Table {
     let mut table = ruled(&["layer", "filters", "MACs", "binary operations", "bytes"]);
     for layer in &report.layers {
+        let name = printable(&layer.name);
         let name = match layer.binary {
-            true => shortened(&layer.name, NAME_WIDTH),
-            false => format!("{} (float)", shortened(&layer.name, NAME_WIDTH - 8)),
+            true => shortened(&name, NAME_WIDTH),
+            false => format!("{} (float)", shortened(&name, NAME_WIDTH - 8)),
         };
         table.add_row(row(
             name,
@@ -104,7 +106,8 @@ fn nothing_pruned(report: &Report) -> String {
     }
     for layer in binary {
         let reason = layer.reason.as_deref().unwrap_or("every filter is in use");
-        text.push_str(&format!("  {}: {reason}\n", layer.name));
+        let (name, reason) = (printable(&layer.name), printable(reason));
+        text.push_str(&format!("  {name}: {reason}\n"));
     }
     text
 }

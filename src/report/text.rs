@@ -1,4 +1,14 @@
-//! Numbers as people read them.
+//! Numbers as people read them, and lines that are safe to print.
+
+use crate::printable::printable;
+
+/// Columns that a label takes.
+const LABEL_WIDTH: usize = 20;
+
+/// A line of label and value for a terminal.
+pub(crate) fn figure(label: &str, value: &str) -> String {
+    format!("{label:<LABEL_WIDTH$}{}\n", printable(value))
+}
 
 /// `1234567` as `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {

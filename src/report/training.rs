@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::FileReport;
-use super::text::percent;
+use super::text::{figure, percent};
 use crate::pipeline::DataSource;
 use crate::subsidiary::{EpochReport, TrainOptions};
 
@@ -58,7 +58,7 @@ impl TrainReport {
     /// As text for a terminal.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        let mut line = |key: &str, value: String| text += &format!("{key:<20}{value}\n");
+        let mut line = |label: &str, value: String| text += &figure(label, &value);
         if let Some(a) = &self.accuracy {
             let (before, after) = (percent(a.before), percent(a.after));
             line("accuracy", format!("before {before}, after {after}"));

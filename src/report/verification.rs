@@ -1,12 +1,14 @@
 //! What a comparison found, for the terminal.
 
-use super::text::{grouped, percent};
+use super::text::{figure, grouped, percent};
 use crate::verify::{OutputStats, Verification};
 
 /// What a verification found, for the terminal: a line each.
 pub fn render_verification(found: &Verification) -> String {
-    let line = |(label, value)| format!("{label:<18}{value}\n");
-    lines(found).into_iter().map(line).collect()
+    let figures = lines(found).into_iter();
+    figures
+        .map(|(label, value)| figure(label, &value))
+        .collect()
 }
 
 pub(super) fn lines(found: &Verification) -> Vec<(&'static str, String)> {
