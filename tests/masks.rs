@@ -34,7 +34,7 @@ fn masks_that_do_not_fit_are_one_line_errors() {
     };
     assert!(matches!(
         error("nowhere", 4, vec![0]),
-        MasksError::UnknownLayer(_)
+        MasksError::UnknownLayer { .. }
     ));
     assert!(matches!(
         error(&a, 5, vec![0]),

@@ -229,6 +229,9 @@ pub struct PruneArgs {
     /// Where to write the pruned one
     #[arg(value_name = "OUT.onnx", required = true)]
     pub output: Option<PathBuf>,
+    /// What is given beyond these two
+    #[arg(hide = true)]
+    pub others: Vec<PathBuf>,
     #[command(flatten)]
     pub images: LearningDataArgs,
 

@@ -3,6 +3,7 @@
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::{Model, to_bytes};
 use onnx_bnnprune::pipeline::{self, View};
+use onnx_bnnprune::progress::Observer as _;
 use onnx_bnnprune::qonnx;
 use onnx_bnnprune::report::{Evaluation, LatencyEntry};
 use onnx_bnnprune::verify::{
@@ -21,7 +22,11 @@ pub fn run(args: &EvalArgs) -> Printed {
     let model = Model::load(&args.model)?;
     let view = View::new(&args.model, &model.proto)?;
     let runtime = Interruptible(runtime(&args.runtime)?);
-    let images = pipeline::load_all_images(&args.model, &view, &source, &Terminal::new(false))?;
+    let terminal = Terminal::new(false);
+    if let Some(note) = view.first_of_several_outputs() {
+        terminal.note(&note);
+    }
+    let images = pipeline::load_all_images(&args.model, &view, &source, &terminal)?;
     let set = images.val_set();
     let labels = set.labels.as_ref().ok_or_else(|| {
         Error::unsuitable(

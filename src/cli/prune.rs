@@ -23,6 +23,9 @@ use super::targets::{self, Targets};
 /// Prunes a model.
 pub fn run(args: &PruneArgs) -> Printed {
     let input = args.input.clone().unwrap_or_default();
+    if let Some(other) = args.others.first() {
+        return Err(Error::Usage(unexpected(&input, other)));
+    }
     run_in(args, || tried(&args.runtime, &input)).map_err(|e| e.about(&input))
 }
 
@@ -67,6 +70,22 @@ fn run_in(
         }
     };
     Ok((text, u8::from(!passed)))
+}
+
+/// What to say of a third argument.
+fn unexpected(input: &Path, other: &Path) -> String {
+    let named = input.extension().is_none() && !input.exists();
+    let remedy = match named {
+        true => format!(
+            "'{}' is no command (see --help); the main job needs none",
+            input.display()
+        ),
+        false => "quote names that hold spaces".to_owned(),
+    };
+    format!(
+        "unexpected argument '{}': the main job takes IN.onnx and OUT.onnx, and {remedy}",
+        other.display()
+    )
 }
 
 /// The files that the job reads and writes.

@@ -54,6 +54,15 @@ pub enum Channels {
 }
 
 impl Channels {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Channels::Rgb => "rgb",
+            Channels::Bgr => "bgr",
+            Channels::Gray => "gray",
+        }
+    }
+
     /// How many channels there are.
     pub fn count(self) -> usize {
         match self {

@@ -356,17 +356,38 @@ impl<'m> Graph<'m> {
     }
 }
 
-/// A name for each node: its own where present and unique, else its first output.
+/// A name for each node: its own where present and unique, else its first output. No two nodes get
+/// the same one: a node's own name is not unique either where another node goes by it as its first
+/// output.
 fn layer_names(graph: &GraphProto) -> Vec<String> {
     let mut count: HashMap<&str, usize> = HashMap::new();
     for n in &graph.node {
         *count.entry(n.name()).or_default() += 1;
     }
-    let label = |n: &NodeProto| match n.name() {
-        name if !name.is_empty() && count.get(name) == Some(&1) => name.to_owned(),
-        _ => n.output.first().cloned().unwrap_or_default(),
-    };
-    graph.node.iter().map(label).collect()
+    let own = |n: &NodeProto| !n.name().is_empty() && count.get(n.name()) == Some(&1);
+    let mut by_name: HashMap<&str, usize> = HashMap::new();
+    let mut by_output = Vec::new();
+    for (i, n) in graph.node.iter().enumerate() {
+        match own(n) {
+            true => drop(by_name.insert(n.name(), i)),
+            false => by_output.push(i),
+        }
+    }
+    // Each node that falls back on its output may take the name of another, which then does so too.
+    let first_output = |i: usize| graph.node.get(i)?.output.first();
+    let mut next = 0;
+    while let Some(&i) = by_output.get(next) {
+        let taken = first_output(i).and_then(|name| by_name.remove(name.as_str()));
+        by_output.extend(taken);
+        next += 1;
+    }
+    let mut names: Vec<String> = graph.node.iter().map(|n| n.name().to_owned()).collect();
+    for i in by_output {
+        if let Some(name) = names.get_mut(i) {
+            *name = first_output(i).cloned().unwrap_or_default();
+        }
+    }
+    names
 }
 
 /// Names that the subgraphs of a node (If, Loop, Scan) read and do not define themselves.

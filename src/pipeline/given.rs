@@ -14,7 +14,8 @@ pub(super) fn check(job: &Job, view: &View<'_>) -> Result<Option<FilterMasks>, E
             return Err(Error::unsuitable(
                 &job.input,
                 format!(
-                    "--keep {name}: there is no such layer; `onnx-bnnprune inspect` lists them"
+                    "--keep {name}: there is no such layer{}; `onnx-bnnprune inspect` lists them",
+                    view.analysis.did_you_mean(name)
                 ),
             ));
         }

@@ -198,8 +198,8 @@ impl<'a> Reader<'a> {
         };
         if let Some(c) = form.channels.filter(|&c| c != channels.count()) {
             return Err(Error::Usage(format!(
-                "--channels {channels:?} has {} channels, but the model's input has {c}",
-                channels.count()
+                "--channels {} does not fit: the model's input has {c} channels",
+                channels.name()
             )));
         }
         let preprocess = Preprocess {

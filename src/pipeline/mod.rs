@@ -101,6 +101,9 @@ fn through(
         ..Summary::default()
     };
 
+    if images.is_some() {
+        summary.notes.extend(view.first_of_several_outputs());
+    }
     if job.checkpoint.is_some() && folder.is_none() {
         let note = "--checkpoint does nothing here: nothing is learned";
         summary.notes.push(note.to_owned());

@@ -180,7 +180,18 @@ impl<'a> Proof<'a> {
         pruned: &ModelProto,
     ) -> Result<LatencyReport, Error> {
         self.check_cancelled()?;
-        let (mut first, mut second) = (self.load(original)?, self.load_pruned(pruned)?);
+        let mut first = self.load(original)?;
+        if original == pruned {
+            let options = LatencyOptions::default();
+            let times = verify::latency_ms(&mut [&mut first], &self.samples(), &options)?;
+            let same = times.first().copied().unwrap_or(f64::NAN);
+            return Ok(LatencyReport {
+                before: same,
+                after: same,
+                ratio: 1.0,
+            });
+        }
+        let mut second = self.load_pruned(pruned)?;
         let times = verify::latency_ms(
             &mut [&mut first, &mut second],
             &self.samples(),

@@ -74,7 +74,8 @@ impl Summary {
             let reason = outcome
                 .and_then(|o| o.reason.clone())
                 .or_else(|| excluded.get(name).map(ToString::to_string))
-                .or_else(|| layer.why_not_binary().map(str::to_owned));
+                .or_else(|| layer.why_not_binary().map(str::to_owned))
+                .or_else(|| too_few_to_round(job.round_to, layer.filters));
             let then = after_by_name.get(name);
             layers.push(LayerReport {
                 name: name.to_owned(),
@@ -168,6 +169,13 @@ impl Summary {
         }
         map
     }
+}
+
+/// Why no layer of so few filters can lose one, where that is so.
+fn too_few_to_round(round_to: usize, filters: usize) -> Option<String> {
+    (round_to > 1 && filters <= round_to).then(|| {
+        format!("has {filters} filters, and keeps a multiple of {round_to} or all (--round-to)")
+    })
 }
 
 /// The output file as written.

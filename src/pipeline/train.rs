@@ -77,6 +77,9 @@ fn through(
             "has no labels to train with; training needs a folder per class, or `y` in the .npz",
         ));
     }
+    if let Some(note) = view.first_of_several_outputs() {
+        observer.note(&note);
+    }
     let runtime = open()?;
     let about = |e: Error| e.about(&job.input);
     // Before training: that the runtime refuses the model must show now.

@@ -55,6 +55,17 @@ impl<'m> View<'m> {
         })
     }
 
+    /// Where a model has several outputs: that the first one counts.
+    pub fn first_of_several_outputs(&self) -> Option<String> {
+        let outputs = self.graph.outputs();
+        let first = outputs.first().filter(|_| outputs.len() > 1)?;
+        Some(format!(
+            "the model has {} outputs; accuracy and learning go by the first, '{}'",
+            outputs.len(),
+            self.graph.name(*first)
+        ))
+    }
+
     /// Classes that the first output tells apart, if it is `[N, K]` or `[N, K, 1, 1]`.
     pub fn classes(&self) -> Option<usize> {
         let output = *self.graph.outputs().first()?;

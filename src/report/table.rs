@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent, presets};
 
-use super::schema::{LayerReport, Report};
+use super::schema::{LatencyReport, LayerReport, Report};
 use super::text::{bytes, change, figure, grouped, percent, saving, short, shortened};
 use super::verification;
 use crate::printable::printable;
@@ -190,13 +190,7 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         }
     }
     if let Some(latency) = &report.latency_ms {
-        lines.push((
-            "latency",
-            format!(
-                "before {:.3} ms, after {:.3} ms ({:.2}×)",
-                latency.before, latency.after, latency.ratio
-            ),
-        ));
+        lines.push(("latency", latency_line(latency)));
     }
     let disk = report.activation_cache.map_or(0, |c| c.disk_bytes);
     let parts = [
@@ -215,9 +209,21 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// Latencies before and after, and how many times as fast that is.
+fn latency_line(latency: &LatencyReport) -> String {
+    let LatencyReport { before, after, .. } = latency;
+    match before == after {
+        true => format!("{before:.3} ms: the model is unchanged"),
+        false => format!(
+            "before {before:.3} ms, after {after:.3} ms ({:.2} times as fast)",
+            before / after
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::schema::{AccuracyReport, FileReport, LatencyReport, Totals};
+    use super::super::schema::{AccuracyReport, FileReport, Totals};
     use super::*;
     use crate::subsidiary::{CacheUse, StageReport};
     use crate::verify::Verification;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::Residual;
 use super::bounds::{self, Interval};
 use super::groups::{self, Group, GroupId, MaskSite};
+use super::near;
 use super::rules::{
     self, Behaviour, Channels, Context, LayerShape, Mixing, Output, Source, Total, Zeroed,
 };
@@ -309,6 +310,11 @@ impl Analysis {
     pub fn filters(&self, layer: &str) -> Option<usize> {
         let l = self.layers.iter().find(|l| l.name == layer)?;
         Some(l.shape.filters)
+    }
+
+    /// `; did you mean …?`, where layers have names like `wanted`; else nothing.
+    pub fn did_you_mean(&self, wanted: &str) -> String {
+        near::did_you_mean(wanted, self.layers.iter().map(|l| l.name.as_str()))
     }
 
     /// What is known of each channel of a tensor; `None` where its channels are not tracked.

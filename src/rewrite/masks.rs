@@ -64,8 +64,15 @@ pub enum MasksError {
         found: String,
     },
     /// No such layer.
-    #[error("masks name layer '{0}', which the model does not have; `inspect` lists the layers")]
-    UnknownLayer(String),
+    #[error(
+        "masks name layer '{layer}', which the model does not have{near}; `inspect` lists the layers"
+    )]
+    UnknownLayer {
+        /// As given.
+        layer: String,
+        /// Names like it, as a phrase.
+        near: String,
+    },
     /// Another number of filters.
     #[error(
         "layer '{layer}': the masks are for {masks} filters, the model has {model}; were they made for another model?"
@@ -163,7 +170,10 @@ impl FilterMasks {
         for (layer, mask) in &self.layers {
             let filters = analysis
                 .filters(layer)
-                .ok_or_else(|| MasksError::UnknownLayer(layer.clone()))?;
+                .ok_or_else(|| MasksError::UnknownLayer {
+                    layer: layer.clone(),
+                    near: analysis.did_you_mean(layer),
+                })?;
             if mask.filters != filters {
                 return Err(MasksError::FilterCount {
                     layer: layer.clone(),

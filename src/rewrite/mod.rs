@@ -20,6 +20,7 @@ mod inference;
 mod inserted;
 mod liveness;
 mod masks;
+mod near;
 mod options;
 mod outcome;
 mod plan;

@@ -121,7 +121,7 @@ impl Op for BatchNorm {
 pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     if view.node.int("training_mode", 0) != 0 {
         return Err(view.reject(
-            "training_mode = 1 makes the output depend on the batch; export the model in evaluation mode",
+            "training_mode = 1 makes the output depend on the batch; export the model in evaluation mode, or give --inference-mode",
         ));
     }
     let op = BatchNorm {

@@ -46,7 +46,7 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
 pub(super) fn import_dropout(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     if view.has_input(2) && view.flag(2)? {
         return Err(view.reject(
-            "training_mode = true makes the output random; export the model in evaluation mode",
+            "training_mode = true makes the output random; export the model in evaluation mode, or give --inference-mode",
         ));
     }
     view.imported(Identity { name: "Dropout" }, &[ParamKind::Constant])
