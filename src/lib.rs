@@ -17,6 +17,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod graph;
 pub mod normalise;
 pub mod onnx;

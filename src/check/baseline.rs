@@ -9,10 +9,13 @@ use thiserror::Error;
 use super::files::key;
 use super::finding::Findings;
 use super::stages::{FileReport, LayerSummary, ModelSummary};
+use crate::files as plain;
 use crate::onnx::{SaveError, write_atomically};
 
 /// The first key of every baseline.
 const FORMAT: &str = "onnx-bnnprune-baseline/1";
+/// Longest baseline read, in bytes.
+const MAX_FILE: u64 = 64 << 20;
 
 /// A baseline: what each file is expected to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +73,8 @@ impl Baseline {
             path: path.to_owned(),
             why,
         };
-        let bytes = std::fs::read(path).map_err(|e| error(format!("cannot be read: {e}")))?;
+        let bytes =
+            plain::read(path, MAX_FILE).map_err(|e| error(format!("cannot be read: {e}")))?;
         let found: Self = serde_json::from_slice(&bytes).map_err(|e| {
             error(format!(
                 "is no baseline ({e}); write one with --write-baseline"

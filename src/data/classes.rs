@@ -1,9 +1,11 @@
 //! Class names: their order, and a file that gives another one.
 
 use std::cmp::Ordering;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::DataError;
+use crate::files;
 
 /// Longest class file read, in bytes: a list of names, not a data set.
 const MAX_CLASS_FILE: u64 = 16 << 20;
@@ -38,12 +40,14 @@ pub(super) fn read(path: &Path) -> Result<Vec<String>, DataError> {
         path: path.to_owned(),
         source,
     };
-    if std::fs::metadata(path).map_err(io)?.len() > MAX_CLASS_FILE {
-        return Err(fail(
-            "too large for a list of class names, one a line".into(),
-        ));
-    }
-    let bytes = std::fs::read(path).map_err(io)?;
+    let bytes = match files::read(path, MAX_CLASS_FILE) {
+        Err(e) if e.kind() == ErrorKind::FileTooLarge => {
+            return Err(fail(
+                "too large for a list of class names, one a line".into(),
+            ));
+        }
+        read => read.map_err(io)?,
+    };
     let text = String::from_utf8(bytes)
         .map_err(|_| fail("not UTF-8 text; write one class name a line".into()))?;
     let names: Vec<String> = text

@@ -1,12 +1,13 @@
 //! One image file to 8-bit pixels.
 
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 use std::path::Path;
 
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::{Channels, DataError, Preprocess, Size};
+use crate::files;
 
 /// Longest side of an image that is decoded at all.
 pub(super) const MAX_SIDE: u32 = 16_384;
@@ -49,10 +50,12 @@ pub(super) fn decode(path: &Path, pre: &Preprocess) -> Result<DynamicImage, Data
         path: path.to_owned(),
         source,
     };
-    if std::fs::metadata(path).map_err(io)?.len() > MAX_FILE_BYTES {
-        return Err(fail("too large for an image file".into()));
-    }
-    let bytes = std::fs::read(path).map_err(io)?;
+    let bytes = match files::read(path, MAX_FILE_BYTES) {
+        Err(e) if e.kind() == ErrorKind::FileTooLarge => {
+            return Err(fail("too large for an image file".into()));
+        }
+        read => read.map_err(io)?,
+    };
     let mut reader = ImageReader::new(Cursor::new(bytes));
     // By content: a .jpg that holds a PNG is common.
     reader = reader.with_guessed_format().map_err(io)?;

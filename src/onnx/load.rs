@@ -1,6 +1,6 @@
 //! Reading a model file: bounds before decoding, external data, what was not understood.
 
-use std::io::Read as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::external::External;
 use super::limits::{MAX_DECODED, decoded_size};
 use super::proto::ModelProto;
+use crate::files;
 
 /// Oldest and newest opset of the default domain that the rewriting rules are written for.
 pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
@@ -113,21 +114,13 @@ impl Model {
     }
 
     fn load_inner(path: &Path) -> Result<Self, LoadErrorKind> {
-        if path.is_dir() {
-            let e = std::io::Error::new(std::io::ErrorKind::IsADirectory, "it is a folder");
-            return Err(LoadErrorKind::Io(e));
-        }
         let bytes = read(path)?;
         let mut proto = decode(bytes.clone())?;
         let mut warnings = Vec::new();
         if let Some(w) = encoding_warning(&proto, &bytes) {
             warnings.push(w);
         }
-        let folder = match path.parent() {
-            Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let mut external = External::new(&folder);
+        let mut external = External::new(path);
         external.load(&mut proto)?;
         Ok(Self {
             path: path.to_owned(),
@@ -139,20 +132,12 @@ impl Model {
     }
 }
 
-/// All bytes of a file; devices and the like end too.
+/// All bytes of a plain file.
 fn read(path: &Path) -> Result<Bytes, LoadErrorKind> {
-    let file = std::fs::File::open(path).map_err(LoadErrorKind::Io)?;
-    let about = file.metadata().map_err(LoadErrorKind::Io)?;
-    if about.len() > MAX_FILE {
-        return Err(LoadErrorKind::TooLarge);
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0));
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(LoadErrorKind::Io)?;
-    match bytes.len() as u64 > MAX_FILE {
-        true => Err(LoadErrorKind::TooLarge),
-        false => Ok(Bytes::from(bytes)),
+    match files::read(path, MAX_FILE) {
+        Ok(bytes) => Ok(Bytes::from(bytes)),
+        Err(e) if e.kind() == ErrorKind::FileTooLarge => Err(LoadErrorKind::TooLarge),
+        Err(e) => Err(LoadErrorKind::Io(e)),
     }
 }
 

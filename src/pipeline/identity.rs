@@ -12,6 +12,7 @@ use super::{DataSource, Job, TrainJob};
 use crate::checkpoint::Identity;
 use crate::data::{Dataset, Images, Pixels, Preprocess};
 use crate::error::Error;
+use crate::files;
 use crate::onnx::Model;
 use crate::subsidiary::{Amount, Options, Selector};
 
@@ -171,7 +172,7 @@ fn json(of: &impl Serialize) -> Option<Value> {
 fn model_sum(model: &Model) -> Result<String, Error> {
     let mut sum = Sha256::new_with_prefix(&model.bytes);
     for path in &model.external_files {
-        let mut file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
+        let mut file = files::open(path).map_err(|e| unreadable(path, &e))?;
         std::io::copy(&mut file, &mut sum).map_err(|e| unreadable(path, &e))?;
     }
     Ok(text(sum))

@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Analysis;
+use crate::files;
 
 /// The `format` of a masks file.
 pub const FORMAT: &str = "onnx-bnnprune-masks/1";
+/// Longest masks file read, in bytes.
+const MAX_FILE: u64 = 64 << 20;
 
 /// Which filters are pruned, by layer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,7 +119,7 @@ pub enum MasksError {
 impl FilterMasks {
     /// Reads a masks file.
     pub fn load(path: &Path) -> Result<Self, MasksError> {
-        let text = std::fs::read(path).map_err(|source| MasksError::Io {
+        let text = files::read(path, MAX_FILE).map_err(|source| MasksError::Io {
             path: path.to_owned(),
             source,
         })?;
