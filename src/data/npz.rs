@@ -1,7 +1,8 @@
 //! Numpy archives: `x` holds the images, `y` the class indices.
 //!
-//! An archive is unpacked only as far as its header's shape is backed by bytes that are there,
-//! so a header that promises terabytes costs nothing.
+//! What the archive and the arrays' headers claim is checked first: that both say the same, that
+//! the images suit the model, that there is a label for each. Only then is anything unpacked, and
+//! only as far as the header says, so that a file that promises terabytes costs nothing.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -15,11 +16,18 @@ use zip::result::ZipError;
 
 use super::load::MAX_DATASET_BYTES;
 use super::{DataError, Dataset, LoadOptions, Pixels, Size, classes};
+use crate::files;
 
 /// Longest `.npy` header accepted: numpy writes 128 bytes for an array without fields.
 const MAX_HEADER: usize = 1024;
 /// Largest class index accepted; one more is the number of classes.
 const MAX_CLASS: u64 = 1 << 24;
+/// Images that get smaller than this by packing are no images.
+const MAX_PACKING: u64 = 250;
+/// Below this many bytes, packing may be as good as it likes.
+const SMALL: u64 = 256 << 20;
+
+type Archive = ZipArchive<BufReader<File>>;
 
 /// Loads a `.npz`. See [`super::load`].
 pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataError> {
@@ -27,52 +35,61 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataEr
         path: path.to_owned(),
         reason,
     };
-    let file = File::open(path).map_err(|source| DataError::Io {
+    let file = files::open(path).map_err(|source| DataError::Io {
         path: path.to_owned(),
         source,
     })?;
     let mut archive = ZipArchive::new(BufReader::new(file))
         .map_err(|e| fail(format!("not a .npz archive: {e}")))?;
-    let x = member(&mut archive, "x")
+    let x = Member::find(&mut archive, "x")
         .map_err(fail)?
         .ok_or_else(|| fail("no array `x`; save the images as x and the labels as y".into()))?;
-    let images = match dtype(&x).map_err(fail)?.as_str() {
-        "|u1" => Pixels::U8(images(read::<u8>(&x).map_err(fail)?, options).map_err(fail)?),
-        "<f4" | ">f4" => {
-            Pixels::F32(images(read::<f32>(&x).map_err(fail)?, options).map_err(fail)?)
+    let (order, count) = order(&x.shape, options).map_err(fail)?;
+    let y = Member::find(&mut archive, "y").map_err(|e| fail(format!("y: {e}")))?;
+    if let Some(y) = &y {
+        let labels = match y.shape.as_slice() {
+            [n] | [n, 1] => *n,
+            shape => {
+                return Err(fail(format!(
+                    "y has shape {shape:?}; expected one class index an image"
+                )));
+            }
+        };
+        if labels != count {
+            return Err(fail(format!("x has {count} images, y has {labels} labels")));
         }
-        "<f8" | ">f8" => {
-            let x = read::<f64>(&x).map_err(fail)?.mapv(|v| v as f32);
-            Pixels::F32(images(x, options).map_err(fail)?)
-        }
-        other => {
-            return Err(fail(format!(
-                "x has type {other}; save uint8 pixels, or float32 values as the model takes them"
-            )));
-        }
-    };
-    drop(x);
+    }
     let classes = match &options.classes {
         Some(file) => classes::read(file)?,
         None => Vec::new(),
     };
-    let mut data = Dataset {
-        images,
-        labels: None,
+    let images = match x.dtype.as_str() {
+        "|u1" => x
+            .read::<u8>(&mut archive)
+            .and_then(|x| order.images(x))
+            .map(Pixels::U8),
+        "<f4" | ">f4" => x
+            .read::<f32>(&mut archive)
+            .and_then(|x| order.images(x))
+            .map(Pixels::F32),
+        "<f8" | ">f8" => x
+            .read::<f64>(&mut archive)
+            .and_then(|x| order.images(x.mapv(|v| v as f32)))
+            .map(Pixels::F32),
+        other => Err(format!(
+            "x has type {other}; save uint8 pixels, or float32 values as the model takes them"
+        )),
+    };
+    let labels = match y {
+        Some(y) => Some(labels(&y, &mut archive).map_err(fail)?),
+        None => None,
+    };
+    let data = Dataset {
+        images: images.map_err(fail)?,
+        labels,
         classes,
         source: path.to_owned(),
     };
-    if let Some(y) = member(&mut archive, "y").map_err(fail)? {
-        let labels = labels(&y).map_err(fail)?;
-        if labels.len() != data.len() {
-            return Err(fail(format!(
-                "x has {} images, y has {} labels",
-                data.len(),
-                labels.len()
-            )));
-        }
-        data.labels = Some(labels);
-    }
     if let (Some(labels), false) = (&data.labels, data.classes.is_empty())
         && let Some(label) = labels.iter().find(|&&label| label >= data.classes.len())
     {
@@ -84,114 +101,146 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataEr
     Ok(data)
 }
 
-/// The bytes of member `name` or `name.npy`; `None` where there is neither.
-fn member(
-    archive: &mut ZipArchive<BufReader<File>>,
-    name: &str,
-) -> Result<Option<Vec<u8>>, String> {
-    for name in [format!("{name}.npy"), name.to_owned()] {
-        let entry = match archive.by_name(&name) {
-            Ok(entry) => entry,
-            Err(ZipError::FileNotFound) => continue,
-            Err(error) => return Err(format!("{name}: {error}")),
-        };
-        let mut bytes = Vec::new();
-        entry
-            .take(MAX_DATASET_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|e| format!("{name}: {e}"))?;
-        if bytes.len() as u64 > MAX_DATASET_BYTES {
-            return Err(format!(
-                "{name}: more than {MAX_DATASET_BYTES} bytes; use fewer images"
-            ));
-        }
-        return Ok(Some(bytes));
-    }
-    Ok(None)
+/// An array in an archive: what its header says, which is what the archive says.
+struct Member {
+    name: String,
+    /// The numpy type, such as `<f4`.
+    dtype: String,
+    shape: Vec<usize>,
 }
 
-/// The numpy type of a `.npy` file such as `<f4`, once its header is short enough to parse and
-/// its shape is backed by exactly the bytes that follow.
-fn dtype(npy: &[u8]) -> Result<String, String> {
-    // Magic (6), version (2), header length (2 or 4): bounded here, for the header's parser is
-    // recursive and takes any length.
-    let length = match npy.get(6) {
-        Some(1) => npy
-            .get(8..10)
-            .map(|b| usize::from(b[0]) | usize::from(b[1]) << 8),
-        _ => npy.get(8..12).map(|b| {
-            let word = b
-                .iter()
-                .rev()
-                .fold(0u32, |n, &byte| n << 8 | u32::from(byte));
-            usize::try_from(word).unwrap_or(usize::MAX)
-        }),
-    };
-    if length.is_none_or(|length| length > MAX_HEADER) {
-        return Err("not a numpy array, or one with fields; save plain arrays".into());
+impl Member {
+    /// The member `name.npy` or `name`; `None` where there is neither.
+    fn find(archive: &mut Archive, name: &str) -> Result<Option<Self>, String> {
+        for name in [format!("{name}.npy"), name.to_owned()] {
+            let mut entry = match archive.by_name(&name) {
+                Ok(entry) => entry,
+                Err(ZipError::FileNotFound) => continue,
+                Err(error) => return Err(format!("{name}: {error}")),
+            };
+            let (claimed, packed) = (entry.size(), entry.compressed_size());
+            if claimed > MAX_DATASET_BYTES {
+                return Err(format!(
+                    "{name}: more than {MAX_DATASET_BYTES} bytes; use fewer images"
+                ));
+            }
+            if claimed > SMALL && claimed / MAX_PACKING > packed {
+                return Err(format!(
+                    "{name}: {packed} bytes that unpack to {claimed} are no images; refused"
+                ));
+            }
+            let header = header(&mut entry)?;
+            let (dtype, shape) = described(&header, claimed)?;
+            return Ok(Some(Self { name, dtype, shape }));
+        }
+        Ok(None)
     }
-    let mut rest = npy;
-    let header = Header::from_reader(&mut rest).map_err(|e| format!("numpy header: {e}"))?;
-    let dtype = header
-        .type_descriptor
-        .to_string()
-        .trim_matches('\'')
-        .to_owned();
+
+    /// Unpacks the array.
+    fn read<T: ndarray_npy::ReadableElement>(
+        &self,
+        archive: &mut Archive,
+    ) -> Result<ArrayD<T>, String> {
+        let entry = archive
+            .by_name(&self.name)
+            .map_err(|e| format!("{}: {e}", self.name))?;
+        ArrayD::<T>::read_npy(BufReader::new(entry)).map_err(|e| format!("numpy array: {e}"))
+    }
+}
+
+/// The bytes of a `.npy` file up to the end of its header: bounded here, for the header's parser is
+/// recursive and takes any length.
+fn header(npy: &mut impl Read) -> Result<Vec<u8>, String> {
+    let other = || "not a numpy array, or one with fields; save plain arrays".to_owned();
+    // Magic (6), version (2), header length (2 or 4).
+    let mut start = vec![0; 10];
+    npy.read_exact(&mut start).map_err(|_| other())?;
+    let length = match start.as_slice() {
+        [_, _, _, _, _, _, 1, _, low, high] => usize::from(u16::from_le_bytes([*low, *high])),
+        &[_, _, _, _, _, _, _, _, first, second] => {
+            let mut rest = [0; 2];
+            npy.read_exact(&mut rest).map_err(|_| other())?;
+            start.extend(rest);
+            let [third, fourth] = rest;
+            let word = u32::from_le_bytes([first, second, third, fourth]);
+            usize::try_from(word).unwrap_or(usize::MAX)
+        }
+        _ => return Err(other()),
+    };
+    if length > MAX_HEADER {
+        return Err(other());
+    }
+    let before = start.len();
+    start.resize(before + length, 0);
+    npy.read_exact(start.get_mut(before..).unwrap_or_default())
+        .map_err(|_| other())?;
+    Ok(start)
+}
+
+/// Type and shape that the header of a `.npy` file of `bytes` bytes says, if they are those bytes.
+fn described(header: &[u8], bytes: u64) -> Result<(String, Vec<usize>), String> {
+    let mut rest = header;
+    let found = Header::from_reader(&mut rest).map_err(|e| format!("numpy header: {e}"))?;
+    let dtype = found.type_descriptor.to_string();
+    let dtype = dtype.trim_matches('\'').to_owned();
     let width = match dtype.get(2..).and_then(|width| width.parse::<u128>().ok()) {
         Some(width) => width,
         None => return Err(format!("type {dtype} is not a number; save plain arrays")),
     };
-    let needed = header
+    let needed = found
         .shape
         .iter()
         .try_fold(width, |bytes, &side| bytes.checked_mul(side as u128));
-    if needed != Some(rest.len() as u128) {
+    let held = bytes.saturating_sub(header.len() as u64);
+    if needed != Some(u128::from(held)) {
         return Err(format!(
-            "numpy header says {:?} of {dtype}, the array has {} bytes: truncated or corrupt",
-            header.shape,
-            rest.len()
+            "numpy header says {:?} of {dtype}, the array has {held} bytes: truncated or corrupt",
+            found.shape,
         ));
     }
-    if header.shape.contains(&0) {
-        return Err(format!("empty array of shape {:?}", header.shape));
+    if found.shape.contains(&0) {
+        return Err(format!("empty array of shape {:?}", found.shape));
     }
-    Ok(dtype)
+    Ok((dtype, found.shape))
 }
 
-/// Decodes a `.npy` that [`dtype`] has checked.
-fn read<T: ndarray_npy::ReadableElement>(npy: &[u8]) -> Result<ArrayD<T>, String> {
-    ArrayD::<T>::read_npy(npy).map_err(|e| format!("numpy array: {e}"))
+/// What the dimensions of `x` are.
+#[derive(Clone, Copy)]
+enum Order {
+    /// `[N, pixels]`
+    Flat,
+    /// `[N, H, W]`
+    Gray,
+    /// `[N, C, H, W]`
+    Nchw,
+    /// `[N, H, W, C]`
+    Nhwc,
 }
 
-/// Brings `x` to `[N, C, H, W]`. The model's channel count decides what a shape means.
-fn images<T: Copy>(x: ArrayD<T>, options: &LoadOptions) -> Result<Array4<T>, String> {
-    let shape = x.shape().to_vec();
+/// The order of `x`'s dimensions, in which the model's channel count decides, and the number of
+/// images; an error text if they do not suit the model.
+fn order(shape: &[usize], options: &LoadOptions) -> Result<(Order, usize), String> {
     let channels = options.channels;
-    let nchw = match shape.as_slice() {
-        [_, _] => x.insert_axis(Axis(2)).insert_axis(Axis(3)),
-        [_, _, _] => x.insert_axis(Axis(1)),
-        [_, c, _, last] => match channels {
-            Some(want) if *c == want => x,
-            Some(want) if *last == want => x.permuted_axes(vec![0, 3, 1, 2]),
-            Some(_) => x,
-            // With no model to ask: one or three channels, in the place where they stand.
-            None if !matches!(c, 1 | 3) && matches!(last, 1 | 3) => {
-                x.permuted_axes(vec![0, 3, 1, 2])
+    let (order, [n, c, h, w]) = match *shape {
+        [n, pixels] => (Order::Flat, [n, pixels, 1, 1]),
+        [n, h, w] => (Order::Gray, [n, 1, h, w]),
+        [n, a, b, last] => {
+            let swapped = match channels {
+                Some(want) => a != want && last == want,
+                // With no model to ask: one or three channels, in the place where they stand.
+                None => !matches!(a, 1 | 3) && matches!(last, 1 | 3),
+            };
+            match swapped {
+                true => (Order::Nhwc, [n, last, a, b]),
+                false => (Order::Nchw, [n, a, b, last]),
             }
-            None => x,
-        },
+        }
         _ => {
             return Err(format!(
                 "x has shape {shape:?}; expected [N,H,W], [N,C,H,W] or [N,H,W,C]"
             ));
         }
     };
-    let images = nchw
-        .as_standard_layout()
-        .into_owned()
-        .into_dimensionality::<Ix4>()
-        .map_err(|e| e.to_string())?;
-    let (_, c, h, w) = images.dim();
     if let Some(want) = channels
         && c != want
     {
@@ -206,18 +255,34 @@ fn images<T: Copy>(x: ArrayD<T>, options: &LoadOptions) -> Result<Array4<T>, Str
             "x has images of {h}x{w}, the model's input is {height}x{width}; save x in that size"
         ));
     }
-    Ok(images)
+    Ok((order, n))
 }
 
-/// Class indices from an integer array of shape `[N]` or `[N, 1]`.
-fn labels(npy: &[u8]) -> Result<Vec<usize>, String> {
-    let kind = dtype(npy).map_err(|e| format!("y: {e}"))?;
+impl Order {
+    /// Brings `x` to `[N, C, H, W]`.
+    fn images<T: Copy>(self, x: ArrayD<T>) -> Result<Array4<T>, String> {
+        let x = match self {
+            Self::Flat => x.insert_axis(Axis(2)).insert_axis(Axis(3)),
+            Self::Gray => x.insert_axis(Axis(1)),
+            Self::Nchw => x,
+            Self::Nhwc => x.permuted_axes(vec![0, 3, 1, 2]),
+        };
+        let x = match x.is_standard_layout() {
+            true => x,
+            false => x.as_standard_layout().into_owned(),
+        };
+        x.into_dimensionality::<Ix4>().map_err(|e| e.to_string())
+    }
+}
+
+/// Class indices from an integer array.
+fn labels(y: &Member, archive: &mut Archive) -> Result<Vec<usize>, String> {
     macro_rules! integers {
         ($type:ty) => {
-            read::<$type>(npy)?.mapv(|v| u64::try_from(v).ok())
+            y.read::<$type>(archive)?.mapv(|v| u64::try_from(v).ok())
         };
     }
-    let y: ArrayD<Option<u64>> = match kind.as_str() {
+    let y: ArrayD<Option<u64>> = match y.dtype.as_str() {
         "|u1" => integers!(u8),
         "|i1" => integers!(i8),
         "<u2" | ">u2" => integers!(u16),
@@ -228,14 +293,6 @@ fn labels(npy: &[u8]) -> Result<Vec<usize>, String> {
         "<i8" | ">i8" => integers!(i64),
         other => return Err(format!("y has type {other}; save integer class indices")),
     };
-    match y.shape() {
-        [_] | [_, 1] => {}
-        shape => {
-            return Err(format!(
-                "y has shape {shape:?}; expected one class index an image"
-            ));
-        }
-    }
     y.iter()
         .map(|label| match *label {
             Some(label) if label <= MAX_CLASS => Ok(label as usize),
