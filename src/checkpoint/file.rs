@@ -90,10 +90,15 @@ fn differences(then: &Identity, now: &Identity) -> Vec<String> {
         .collect()
 }
 
-/// Writes a file and syncs it.
-pub(super) fn write(path: &Path, run: &Identity, state: &impl Serialize) -> io::Result<()> {
+/// Writes a new file in the place of whatever is called `path`, and syncs it. What a link of that
+/// name leads to is not touched.
+pub(super) fn write_new(path: &Path, run: &Identity, state: &impl Serialize) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     let summed = Summed {
-        file: File::create(path)?,
+        file: File::create_new(path)?,
         sum: Sha256::new(),
         error: None,
     };
@@ -112,14 +117,6 @@ pub(super) fn write(path: &Path, run: &Identity, state: &impl Serialize) -> io::
     let Summed { mut file, sum, .. } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.write_all(&sum.finalize())?;
     file.sync_all()
-}
-
-/// Makes a rename last through a power failure, where the system lets a folder be synced.
-pub(super) fn sync_folder(folder: &Path) {
-    // Without, the checkpoint before may come back, which is as good.
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
 }
 
 /// A file, the SHA-256 of what was written to it, and why writing failed.

@@ -10,11 +10,12 @@
 
 mod error;
 mod file;
+mod folder;
 
 pub use error::CheckpointError;
+pub use folder::Folder;
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,14 +23,16 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::files::{self, sync_folder};
+
 /// The `format` of a checkpoint.
 pub const FORMAT: &str = "onnx-bnnprune-checkpoint/2";
 
 const FILE: &str = "checkpoint.bin";
-/// The next checkpoint while it is written; a leftover of a killed run is overwritten.
+/// The next checkpoint while it is written; a leftover of a killed run is removed.
 const TEMPORARY: &str = "checkpoint.tmp";
-/// Held by the run that uses the folder; it stays behind, empty.
-const LOCK: &str = "lock";
+/// Longest checkpoint read, in bytes.
+const MAX_FILE: u64 = 64 << 30;
 
 /// Where a run is saved, and how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,39 +46,6 @@ pub struct Plan {
 /// What a run is made of, in words that a user knows: names (of options, the model, the images)
 /// and their values. A checkpoint is continued only by a run that has the same.
 pub type Identity = BTreeMap<String, String>;
-
-/// A checkpoint folder, locked for this process.
-#[derive(Debug)]
-pub struct Folder {
-    path: PathBuf,
-    /// Held until it is dropped, or the process dies.
-    _lock: File,
-}
-
-impl Folder {
-    /// Makes the folder if it is not there, and locks it.
-    ///
-    /// # Errors
-    /// If it cannot be made or written to, or another run uses it.
-    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let unusable = |source| CheckpointError::Folder {
-            path: path.to_owned(),
-            source,
-        };
-        std::fs::create_dir_all(path).map_err(unusable)?;
-        let lock = File::create(path.join(LOCK)).map_err(unusable)?;
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => Err(CheckpointError::Busy {
-                path: path.to_owned(),
-            }),
-            // Some network file systems have no locks: then the user has to take care.
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self {
-                path: path.to_owned(),
-                _lock: lock,
-            }),
-        }
-    }
-}
 
 /// The checkpoint of one run.
 #[derive(Debug)]
@@ -100,7 +70,7 @@ impl Checkpoint {
 
     /// The file.
     pub fn path(&self) -> PathBuf {
-        self.folder.path.join(FILE)
+        self.folder.path().join(FILE)
     }
 
     /// Whether it is time for the next one.
@@ -114,7 +84,7 @@ impl Checkpoint {
     /// If the checkpoint is damaged, of another format or of another run, or cannot be read.
     pub fn load<T: DeserializeOwned>(&self) -> Result<Option<T>, CheckpointError> {
         let path = self.path();
-        let bytes = match std::fs::read(&path) {
+        let bytes = match files::read(&path, MAX_FILE) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(CheckpointError::Read { path, source }),
@@ -127,16 +97,16 @@ impl Checkpoint {
     /// # Errors
     /// If it cannot be written: the one before is still there then.
     pub fn save(&mut self, state: &impl Serialize) -> Result<(), CheckpointError> {
-        let temporary = self.folder.path.join(TEMPORARY);
+        let temporary = self.folder.path().join(TEMPORARY);
         let path = self.path();
-        let written = file::write(&temporary, &self.run, state)
+        let written = file::write_new(&temporary, &self.run, state)
             .and_then(|()| std::fs::rename(&temporary, &path));
         if let Err(source) = written {
             // Whatever there is of it takes up space that the user may lack.
             let _ = std::fs::remove_file(&temporary);
             return Err(CheckpointError::Write { path, source });
         }
-        file::sync_folder(&self.folder.path);
+        sync_folder(self.folder.path());
         self.written = Instant::now();
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! ONNX files in and out: the protobuf model, tensors as ndarray, external data, limits.
 
 mod external;
+mod leftovers;
 mod limits;
 mod load;
 pub mod proto;

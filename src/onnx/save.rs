@@ -7,8 +7,10 @@ use bytes::Bytes;
 use prost::Message as _;
 use thiserror::Error;
 
+use super::leftovers;
 use super::load::Model;
 use super::proto::{ModelProto, StringStringEntryProto, TensorProto, tensor_proto};
+use crate::files::sync_folder;
 
 /// Protobuf's and ONNX Runtime's limit for one message.
 const INLINE_LIMIT: usize = (1 << 31) - 1;
@@ -95,10 +97,13 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
+    leftovers::remove(folder);
     let mut file = tempfile::Builder::new()
-        .prefix(".onnx-bnnprune-")
+        .prefix(leftovers::PREFIX)
         .tempfile_in(folder)
         .map_err(io)?;
+    // As long as it is held, another run sees that this is no leftover.
+    let _ = file.as_file().try_lock();
     file.write_all(bytes).map_err(io)?;
     file.as_file().sync_all().map_err(io)?;
     #[cfg(unix)]
@@ -110,6 +115,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
         file.as_file().set_permissions(permissions).map_err(io)?;
     }
     file.persist(path).map_err(|e| io(e.error))?;
+    sync_folder(folder);
     Ok(())
 }
 
