@@ -3,4 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python3 scripts/setup_onnxruntime.py
+export ORT_DYLIB_PATH="$PWD/.onnxruntime"
 cargo test --release "$@"

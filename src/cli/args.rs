@@ -52,18 +52,22 @@ pub enum Command {
     Check(CheckArgs),
     /// Train a binary network as it is, nothing pruned; resumable
     Train(Box<TrainArgs>),
-    /// Try the model on stdin: how this program runs models that may crash a runtime
+    /// Run a model for another process: how this program runs what may crash a runtime
     #[command(hide = true)]
     Worker(RuntimeArgs),
 }
 
-impl Command {
-    /// Whether this process is the child that a command runs in.
-    pub fn supervised(&self) -> bool {
-        match self {
-            Self::Eval(a) => a.runtime.limits.supervised,
-            Self::Verify(a) => a.runtime.limits.supervised,
-            Self::Inspect(_) | Self::Check(_) | Self::Train(_) | Self::Worker(_) => false,
+impl Cli {
+    /// Which runtime the command asks for, if it uses one.
+    pub fn runtime(&self) -> Option<&RuntimeArgs> {
+        match &self.command {
+            None => Some(&self.prune.runtime),
+            Some(Command::Eval(a)) => Some(&a.runtime),
+            Some(Command::Verify(a)) => Some(&a.runtime),
+            Some(Command::Check(a)) => Some(&a.runtime),
+            Some(Command::Train(a)) => Some(&a.runtime),
+            Some(Command::Worker(a)) => Some(a),
+            Some(Command::Inspect(_)) => None,
         }
     }
 }

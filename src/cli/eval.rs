@@ -12,8 +12,9 @@ use onnx_bnnprune::verify::{
 
 use super::Printed;
 use super::args::EvalArgs;
+use super::isolate::isolated;
 use super::progress::Terminal;
-use super::shared::{BATCH, Interruptible, json, runtime, samples, source_of};
+use super::shared::{BATCH, Interruptible, json, samples, source_of};
 
 /// Measures accuracy and latency.
 pub fn run(args: &EvalArgs) -> Printed {
@@ -21,7 +22,7 @@ pub fn run(args: &EvalArgs) -> Printed {
         .ok_or_else(|| Error::Usage("eval needs --data: labelled images".to_owned()))?;
     let model = Model::load(&args.model)?;
     let view = View::new(&args.model, &model.proto)?;
-    let runtime = Interruptible(runtime(&args.runtime)?);
+    let runtime = Interruptible(isolated(&args.runtime)?);
     let terminal = Terminal::new(false);
     if let Some(note) = view.first_of_several_outputs() {
         terminal.note(&note);

@@ -5,51 +5,74 @@ use std::path::Path;
 
 use onnx_bnnprune::check;
 use onnx_bnnprune::onnx::Model;
-use onnx_bnnprune::verify::{Isolated, OrtRuntime, Runtime, RuntimeError, serve};
+use onnx_bnnprune::verify::{
+    Isolated, OrtRuntime, Program, Runtime, RuntimeError, find_ort_library, serve,
+};
 
-use super::args::RuntimeArgs;
-use super::shared::runtime;
+use super::args::{RuntimeArgs, RuntimeChoice};
+use super::progress::interrupted;
+use super::shared::{choose, runtime, tract};
 
-/// The runtime that the arguments ask for, each model of which is tried in a process of its own
+/// The runtime that the arguments ask for, each model of which lives in a process of its own
 /// unless they say otherwise.
 pub fn isolated(args: &RuntimeArgs) -> Result<Box<dyn Runtime>, RuntimeError> {
-    let inner = runtime(args)?;
     if args.limits.in_process {
-        return Ok(inner);
+        return runtime(args);
     }
-    let program = std::env::current_exe()
-        .map_err(|e| RuntimeError::Missing(format!("this program does not find itself: {e}")))?;
-    let limits = args.limits.limits();
-    let arguments = worker_arguments(&*inner)?;
-    Ok(Box::new(Isolated::new(inner, program, arguments, limits)))
+    choose(
+        args,
+        || worker(args, RuntimeChoice::Ort),
+        || worker(args, RuntimeChoice::Tract),
+    )
 }
 
-/// What makes this program a worker of that runtime, found where it was found here.
-fn worker_arguments(runtime: &dyn Runtime) -> Result<Vec<OsString>, RuntimeError> {
-    let mut arguments = vec!["worker".into(), "--runtime".into()];
-    if runtime.name() == "tract" {
-        arguments.push("tract".into());
-        return Ok(arguments);
-    }
-    arguments.push("ort".into());
-    let ort = OrtRuntime::new(None)?;
-    // A bare name was found by the system's loader, which will find it again.
-    if ort.library().is_absolute() {
-        arguments.push("--ort-lib".into());
-        arguments.push(ort.library().into());
+fn worker(args: &RuntimeArgs, choice: RuntimeChoice) -> Result<Box<dyn Runtime>, RuntimeError> {
+    let program = Program {
+        path: std::env::current_exe().map_err(|e| {
+            RuntimeError::Missing(format!("this program does not find itself: {e}"))
+        })?,
+        arguments: worker_arguments(args, choice)?,
+        stop: interrupted,
+    };
+    Ok(Box::new(Isolated::open(program, args.limits.limits())?))
+}
+
+/// What makes this program a worker of a runtime, whose library is searched here: a worker knows
+/// neither this process's folder nor its environment.
+fn worker_arguments(
+    args: &RuntimeArgs,
+    choice: RuntimeChoice,
+) -> Result<Vec<OsString>, RuntimeError> {
+    let name = match choice {
+        RuntimeChoice::Tract => "tract",
+        RuntimeChoice::Ort | RuntimeChoice::Auto => "ort",
+    };
+    let mut arguments = vec!["worker".into(), "--runtime".into(), name.into()];
+    if name == "ort" {
+        let library = find_ort_library(args.ort_lib.as_deref())?;
+        // A bare name is for the system's loader.
+        if library.is_absolute() {
+            arguments.extend(["--ort-lib".into(), library.into()]);
+        }
     }
     Ok(arguments)
 }
 
-/// A worker: tries the model on stdin.
+/// A worker: runs the models that it is given on stdin.
 pub fn work(args: &RuntimeArgs) -> std::io::Result<()> {
-    let input = std::io::stdin();
-    serve(|| runtime(args), input, std::io::stdout().lock())
+    let open = || -> Result<Box<dyn Runtime>, RuntimeError> {
+        match (args.runtime, &args.ort_lib) {
+            (RuntimeChoice::Tract, _) => tract(),
+            (_, Some(library)) => Ok(Box::new(OrtRuntime::new(Some(library))?)),
+            (_, None) => Ok(Box::new(OrtRuntime::of_system()?)),
+        }
+    };
+    serve(open, std::io::stdin(), std::io::stdout().lock())
 }
 
-/// The runtime that the arguments ask for, after it has survived `model` in a process of its own:
-/// a model that crashes it must not do so after hours of training. That the runtime refuses the
-/// model is left to be said by whoever needs it to run.
+/// The runtime that the arguments ask for, after `model` has been tried in it: a model that crashes
+/// it must not do so after hours of training. That the runtime refuses the model is left to be said
+/// by whoever needs it to run.
 pub fn tried(args: &RuntimeArgs, model: &Path) -> Result<Box<dyn Runtime>, RuntimeError> {
     let runtime = isolated(args)?;
     if args.limits.in_process {

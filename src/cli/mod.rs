@@ -8,7 +8,6 @@ mod isolate;
 mod progress;
 mod prune;
 mod shared;
-mod supervise;
 mod targets;
 mod train;
 mod verify;
@@ -20,9 +19,9 @@ use std::sync::atomic::Ordering;
 use clap::Parser as _;
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::printable::{printable_line, printable_lines};
+use onnx_bnnprune::verify::prepare_this_process;
 
 use args::{Cli, Command};
-use supervise::supervised;
 
 /// What the process prints on stdout, and its exit code.
 type Printed = Result<(String, u8), Error>;
@@ -34,14 +33,17 @@ pub fn main() -> ExitCode {
         // Ctrl-C ends it at once.
         return ExitCode::from(u8::from(isolate::work(a).is_err()));
     }
-    let child = cli.command.as_ref().is_some_and(Command::supervised);
+    if cli
+        .runtime()
+        .is_some_and(|runtime| runtime.limits.in_process)
+        && let Err(e) = prepare_this_process()
+    {
+        eprintln!("warning: ONNX Runtime's telemetry cannot be turned off: {e}");
+    }
     // The first Ctrl-C (or SIGTERM, SIGHUP) stops cleanly, a second one at once.
     let handler = move || {
         if progress::CANCELLED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
-        }
-        if child {
-            return;
         }
         eprintln!("\nstopping (press Ctrl-C again to stop at once) …");
     };
@@ -50,14 +52,8 @@ pub fn main() -> ExitCode {
     }
     let outcome = match &cli.command {
         Some(Command::Inspect(a)) => unless_interrupted(inspect::run(a)),
-        Some(Command::Eval(a)) => supervised(&a.runtime.limits, &[&a.model], || {
-            unless_interrupted(eval::run(a))
-        }),
-        Some(Command::Verify(a)) => {
-            supervised(&a.runtime.limits, &[&a.reference, &a.candidate], || {
-                unless_interrupted(verify::run(a))
-            })
-        }
+        Some(Command::Eval(a)) => unless_interrupted(eval::run(a)),
+        Some(Command::Verify(a)) => unless_interrupted(verify::run(a)),
         Some(Command::Check(a)) => unless_interrupted(check::run(a)),
         Some(Command::Train(a)) => train::run(a),
         Some(Command::Worker(_)) => Ok((String::new(), 0)),

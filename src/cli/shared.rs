@@ -48,30 +48,40 @@ pub fn samples(images: &Images) -> Samples<'_> {
     }
 }
 
-/// The runtime that the arguments ask for.
+/// The runtime that the arguments ask for, in this process.
 pub fn runtime(args: &RuntimeArgs) -> Result<Box<dyn Runtime>, RuntimeError> {
-    let ort = || OrtRuntime::new(args.ort_lib.as_deref());
+    let ort = || -> Result<Box<dyn Runtime>, RuntimeError> {
+        Ok(Box::new(OrtRuntime::new(args.ort_lib.as_deref())?))
+    };
+    choose(args, ort, tract)
+}
+
+/// The one of two runtimes that the arguments ask for.
+pub fn choose(
+    args: &RuntimeArgs,
+    ort: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
+    tract: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
+) -> Result<Box<dyn Runtime>, RuntimeError> {
     match args.runtime {
-        RuntimeChoice::Ort => Ok(Box::new(ort()?)),
+        RuntimeChoice::Ort => ort(),
         RuntimeChoice::Tract => tract(),
-        RuntimeChoice::Auto => match ort() {
-            Ok(found) => Ok(Box::new(found)),
-            Err(missing) => {
-                let missing = printable_line(&missing.to_string());
-                eprintln!("note: {missing}; tract verifies instead");
-                tract()
-            }
-        },
+        RuntimeChoice::Auto => ort().or_else(|missing| {
+            let missing = printable_line(&missing.to_string());
+            eprintln!("note: {missing}; tract verifies instead");
+            tract()
+        }),
     }
 }
 
+/// tract, in this process.
 #[cfg(feature = "tract")]
-fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
+pub fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
     Ok(Box::new(onnx_bnnprune::verify::TractRuntime))
 }
 
+/// tract, in this process.
 #[cfg(not(feature = "tract"))]
-fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
+pub fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
     Err(RuntimeError::Missing(
         "tract is not built in; build with the cargo feature `tract`, or use --runtime ort"
             .to_owned(),
@@ -123,6 +133,18 @@ impl Session for InterruptibleSession {
             // The caller sees the flag as well: this text is never shown.
             true => Err(RuntimeError::Interface("interrupted".to_owned())),
             false => self.0.run(inputs),
+        }
+    }
+
+    fn time(
+        &mut self,
+        inputs: &[(String, ndarray::ArrayD<f32>)],
+        warm_up: usize,
+        runs: usize,
+    ) -> Result<Vec<f64>, RuntimeError> {
+        match interrupted() {
+            true => Err(RuntimeError::Interface("interrupted".to_owned())),
+            false => self.0.time(inputs, warm_up, runs),
         }
     }
 }

@@ -11,8 +11,9 @@ use onnx_bnnprune::verify::{
 
 use super::Printed;
 use super::args::VerifyArgs;
+use super::isolate::isolated;
 use super::progress::Terminal;
-use super::shared::{BATCH, Interruptible, json, runtime, samples, source_of};
+use super::shared::{BATCH, Interruptible, json, samples, source_of};
 
 /// Random samples that are compared without --data.
 const RANDOM_SAMPLES: usize = 256;
@@ -22,7 +23,7 @@ pub fn run(args: &VerifyArgs) -> Printed {
     let reference = Model::load(&args.reference)?;
     let candidate = Model::load(&args.candidate)?;
     let view = View::new(&args.reference, &reference.proto)?;
-    let runtime = Interruptible(runtime(&args.runtime)?);
+    let runtime = Interruptible(isolated(&args.runtime)?);
     let images = match source_of(&args.data) {
         Some(source) => {
             let terminal = Terminal::new(false);

@@ -50,7 +50,16 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<Report, Error> {
     let folder = job.checkpoint.as_ref().map(|plan| plan.folder.as_path());
-    through(job, open, observer).map_err(|e| match (e, folder) {
+    let done = through(job, open, observer).map_err(|e| match e {
+        // A runtime that was stopped is not to blame for it.
+        Error::Runtime(_) | Error::Refused { .. } | Error::Verification(_)
+            if observer.cancelled() =>
+        {
+            Error::Interrupted
+        }
+        other => other,
+    });
+    done.map_err(|e| match (e, folder) {
         (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
             Error::Paused(folder.to_owned())
         }
@@ -161,6 +170,9 @@ fn through(
 
     // Whatever the runtime refuses was made of the input.
     let verification = proof.verify(masked, &eliminated).map_err(about)?;
+    if observer.cancelled() {
+        return Err(Error::Interrupted);
+    }
     let passed = verification.passed;
     let mut accuracy = proof
         .accuracy(original, masked, &eliminated.model, summary.after_masking())

@@ -73,10 +73,17 @@ impl<'a> Proof<'a> {
     }
 
     fn load_pruned(&self, model: &ModelProto) -> Result<BatchedSession, Error> {
-        self.load(model).map_err(|e| match e {
-            Error::Runtime(e) => self.refused(&e.to_string()),
+        self.load(model).map_err(|e| self.of_pruned(e))
+    }
+
+    /// An error that the pruned model met in the runtime, as a failed verification.
+    fn of_pruned(&self, e: Error) -> Error {
+        match e {
+            Error::Runtime(e) if !matches!(e, RuntimeError::Missing(_)) => {
+                self.refused(&e.to_string())
+            }
             other => other,
-        })
+        }
     }
 
     fn check_cancelled(&self) -> Result<(), Error> {
@@ -167,7 +174,7 @@ impl<'a> Proof<'a> {
             before: of(self.load(original))?,
             after_masking,
             masked: of(self.load(masked))?,
-            after: of(self.load_pruned(pruned))?,
+            after: of(self.load_pruned(pruned)).map_err(|e| self.of_pruned(e))?,
             samples: truth.len(),
             source: images.val_source.clone(),
         }))

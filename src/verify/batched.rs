@@ -42,9 +42,7 @@ impl BatchedSession {
     /// # Errors
     /// If the runtime fails at every batch size the model may have.
     pub fn run(&mut self, inputs: &[(String, ArrayD<f32>)]) -> Result<NamedTensors, RuntimeError> {
-        let samples = inputs
-            .first()
-            .map_or(0, |(_, x)| x.shape().first().copied().unwrap_or(1));
+        let samples = batch_of(inputs);
         if let Some(size) = self.fixed {
             return self.run_in_pieces(inputs, samples, size);
         }
@@ -62,6 +60,31 @@ impl BatchedSession {
         }
     }
 
+    /// Runs `inputs` `warm_up` times and `runs` times more; of these, how many milliseconds each
+    /// took in the runtime.
+    ///
+    /// # Errors
+    /// As [`BatchedSession::run`].
+    pub fn time(
+        &mut self,
+        inputs: &[(String, ArrayD<f32>)],
+        warm_up: usize,
+        runs: usize,
+    ) -> Result<Vec<f64>, RuntimeError> {
+        let samples = batch_of(inputs);
+        let Some(size) = self.fixed else {
+            return self.session.time(inputs, warm_up, runs);
+        };
+        let mut times = vec![0.0; runs];
+        for start in (0..samples).step_by(size.max(1)) {
+            let take = size.min(samples - start);
+            let piece = piece_of_each(inputs, start, take, size);
+            let found = self.session.time(&piece, warm_up, runs)?;
+            times.iter_mut().zip(found).for_each(|(sum, t)| *sum += t);
+        }
+        Ok(times)
+    }
+
     fn run_in_pieces(
         &mut self,
         inputs: &[(String, ArrayD<f32>)],
@@ -71,11 +94,9 @@ impl BatchedSession {
         let mut pieces: Vec<NamedTensors> = Vec::new();
         for start in (0..samples).step_by(size.max(1)) {
             let take = size.min(samples - start);
-            let piece: NamedTensors = inputs
-                .iter()
-                .map(|(name, x)| (name.clone(), piece(x, start, take, size)))
-                .collect();
-            let mut outputs = self.session.run(&piece)?;
+            let mut outputs = self
+                .session
+                .run(&piece_of_each(inputs, start, take, size))?;
             if !keeps_batch(&outputs, size) {
                 return Err(RuntimeError::Interface(format!(
                     "the model takes batches of {size}, its outputs do not have {size} rows"
@@ -105,6 +126,23 @@ fn keeps_batch(outputs: &NamedTensors, samples: usize) -> bool {
     outputs
         .iter()
         .all(|(_, x)| x.shape().first() == Some(&samples))
+}
+
+/// Samples in `inputs`.
+fn batch_of(inputs: &[(String, ArrayD<f32>)]) -> usize {
+    let first = inputs.first();
+    first.map_or(0, |(_, x)| x.shape().first().copied().unwrap_or(1))
+}
+
+/// [`piece`] of each input.
+fn piece_of_each(
+    inputs: &[(String, ArrayD<f32>)],
+    start: usize,
+    take: usize,
+    size: usize,
+) -> NamedTensors {
+    let of = |(name, x): &(String, ArrayD<f32>)| (name.clone(), piece(x, start, take, size));
+    inputs.iter().map(of).collect()
 }
 
 /// Samples `start..start + take` of `x`, filled up to `size` with the last one.

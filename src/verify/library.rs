@@ -1,25 +1,30 @@
 //! Where ONNX Runtime's shared library is, and whether it is whole.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use super::environment::{absolute_entries, command};
 use super::runtime::RuntimeError;
+use crate::files;
 
 /// What a user does when ONNX Runtime is missing.
 pub(super) const REMEDY: &str = "install it with `pip install onnxruntime` (1.17 or later), or name its shared library with --ort-lib or ORT_DYLIB_PATH";
 
-/// The folder in which a project keeps its own copy.
-const LOCAL_FOLDER: &str = ".onnxruntime";
 /// Every build of the library is larger.
 const SMALLEST: u64 = 1 << 20;
 
-/// The path to load: the first of the places in the order of the design that has the library.
+/// The path of ONNX Runtime's shared library: `explicit` (`--ort-lib`), else `ORT_DYLIB_PATH`, each
+/// of which may name the file or a folder that holds it; else the first that is found beside the executable or in an installed Python's `onnxruntime`; else
+/// the bare name, which the system's loader knows how to find.
+///
+/// Nothing in the current folder or above it is looked at: whoever unpacks an archive of models and
+/// works there must not run what the archive brings along.
 ///
 /// # Errors
-/// If a place named by the user has no usable library, or no place has one.
-pub(super) fn find(explicit: Option<&Path>) -> Result<PathBuf, RuntimeError> {
+/// [`RuntimeError::Missing`] if a place named by the user has no usable library, or the only ones
+/// that are found are broken.
+pub fn find(explicit: Option<&Path>) -> Result<PathBuf, RuntimeError> {
     let variable = std::env::var_os("ORT_DYLIB_PATH").filter(|value| !value.is_empty());
     let named = match (explicit, &variable) {
         (Some(path), _) => Some(("--ort-lib", path.to_owned())),
@@ -27,11 +32,17 @@ pub(super) fn find(explicit: Option<&Path>) -> Result<PathBuf, RuntimeError> {
         (None, None) => None,
     };
     if let Some((source, path)) = named {
-        return check(&path)
-            .map(|()| absolute(path.clone()))
-            .map_err(|reason| {
-                RuntimeError::Missing(format!("{source}: {}: {reason}; {REMEDY}", path.display()))
-            });
+        let file = match path.is_dir() {
+            true => libraries_in(&path).into_iter().next(),
+            false => Some(path.clone()),
+        };
+        let found = match file {
+            Some(file) => check(&file).map(|()| absolute(file)),
+            None => Err("the folder holds no ONNX Runtime library".to_owned()),
+        };
+        return found.map_err(|reason| {
+            RuntimeError::Missing(format!("{source}: {}: {reason}; {REMEDY}", path.display()))
+        });
     }
     let mut broken = None;
     for folder in folders() {
@@ -57,30 +68,65 @@ pub(super) fn find(explicit: Option<&Path>) -> Result<PathBuf, RuntimeError> {
 fn folders() -> impl Iterator<Item = PathBuf> {
     let executable = std::env::current_exe().ok();
     let beside = executable.and_then(|path| path.parent().map(Path::to_owned));
-    let here = std::env::current_dir().unwrap_or_default();
-    let ancestors: Vec<PathBuf> = here.ancestors().map(|dir| dir.join(LOCAL_FOLDER)).collect();
     beside
         .into_iter()
-        .chain(ancestors)
         .chain(std::iter::once_with(python_folder).flatten())
 }
 
-/// The folder of an installed Python `onnxruntime`, without importing it.
+/// The folder of an installed Python's `onnxruntime`, without importing it.
+///
+/// Isolated mode (`-I`) leaves out the current folder, `PYTHONPATH` and the user's own packages;
+/// these last ones are put back.
 fn python_folder() -> Option<PathBuf> {
-    const SCRIPT: &str = "import importlib.util as u; s = u.find_spec('onnxruntime'); print(s.submodule_search_locations[0] if s else '')";
-    let interpreter = if cfg!(windows) { "python" } else { "python3" };
-    let output = Command::new(interpreter)
-        .args(["-c", SCRIPT])
+    const SCRIPT: &str = "import importlib.util as u, os, site, sys
+user = site.getusersitepackages()
+if os.path.isabs(user) and os.path.isdir(user): sys.path.append(user)
+s = u.find_spec('onnxruntime')
+print(s.submodule_search_locations[0] if s else '')";
+    let name = if cfg!(windows) {
+        "python.exe"
+    } else {
+        "python3"
+    };
+    let here = std::env::current_dir()
+        .and_then(|here| here.canonicalize())
+        .ok()?;
+    let path = absolute_entries(&std::env::var_os("PATH")?)?;
+    let elsewhere = |folder: &PathBuf| folder.canonicalize().is_ok_and(|real| real != here);
+    let interpreter = std::env::split_paths(&path)
+        .filter(elsewhere)
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())?;
+    let mut python = command(&interpreter);
+    // Version managers put scripts in Python's place that need these.
+    for name in [
+        "HOME",
+        "USERPROFILE",
+        "APPDATA",
+        "PYENV_ROOT",
+        "PYENV_VERSION",
+    ] {
+        if let Some(value) = std::env::var_os(name) {
+            python.env(name, value);
+        }
+    }
+    let output = python
+        .env("PATH", path)
+        .args(["-I", "-c", SCRIPT])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    let folder = text.trim();
-    (output.status.success() && !folder.is_empty()).then(|| Path::new(folder).join("capi"))
+    let package = Path::new(text.trim());
+    let installed = output.status.success()
+        && package.is_absolute()
+        && package.parent().and_then(|p| p.canonicalize().ok())? != here;
+    installed.then(|| package.join("capi"))
 }
 
-fn library_name() -> String {
+/// What the system's loader calls it.
+pub(super) fn library_name() -> String {
     use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
     format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}")
 }
@@ -113,12 +159,8 @@ fn is_library(name: &str) -> bool {
 
 /// Checks that the file is a whole library: mapping one that is cut short kills the process.
 fn check(path: &Path) -> Result<(), String> {
-    let mut file = File::open(path).map_err(|e| e.to_string())?;
-    let metadata = file.metadata().map_err(|e| e.to_string())?;
-    if !metadata.is_file() {
-        return Err("not a file".into());
-    }
-    let size = metadata.len();
+    let mut file = files::open(path).map_err(|e| e.to_string())?;
+    let size = file.metadata().map_err(|e| e.to_string())?.len();
     if size < SMALLEST {
         return Err(format!(
             "{size} bytes are too few for ONNX Runtime's library"

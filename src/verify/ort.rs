@@ -23,7 +23,6 @@ pub(super) const NAME: &str = "ONNX Runtime";
 /// The library that this process has loaded, and its environment: there is one per process.
 struct Loaded {
     environment: Environment,
-    path: PathBuf,
     version: String,
 }
 
@@ -37,13 +36,27 @@ pub struct OrtRuntime {
 }
 
 impl OrtRuntime {
-    /// Finds and loads the library: `explicit` (`--ort-lib`), else `ORT_DYLIB_PATH`, beside the
-    /// executable, `.onnxruntime/` here or above, a Python `onnxruntime`, the system's. A process
+    /// Finds the library ([`find_ort_library`](super::find_ort_library)) and loads it. A process
     /// loads it once; later calls share it.
+    ///
+    /// From version 1.32 on it collects telemetry unless `ORT_DISABLE_TELEMETRY=1` is in the
+    /// environment when it is loaded: see [`prepare_this_process`](super::prepare_this_process).
     ///
     /// # Errors
     /// [`RuntimeError::Missing`] with what to install.
     pub fn new(explicit: Option<&Path>) -> Result<Self, RuntimeError> {
+        Self::from(|| library::find(explicit))
+    }
+
+    /// Loads the library that the system's loader finds by its name.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Missing`] with what to install.
+    pub fn of_system() -> Result<Self, RuntimeError> {
+        Self::from(|| Ok(library::library_name().into()))
+    }
+
+    fn from(find: impl FnOnce() -> Result<PathBuf, RuntimeError>) -> Result<Self, RuntimeError> {
         // A panic while loading leaves nothing half done that this lock protects.
         let _guard = LOADING
             .lock()
@@ -51,7 +64,14 @@ impl OrtRuntime {
         if let Some(loaded) = LOADED.get() {
             return Ok(OrtRuntime { loaded });
         }
-        let loaded = load(explicit)?;
+        let path = find()?;
+        let loaded = quietly(|| load(&path)).unwrap_or_else(|| {
+            Err(RuntimeError::Missing(format!(
+                "{}: is not ONNX Runtime 1.17 or later, or a broken one; {}",
+                path.display(),
+                library::REMEDY
+            )))
+        })?;
         Ok(OrtRuntime {
             loaded: LOADED.get_or_init(|| loaded),
         })
@@ -88,16 +108,20 @@ impl OrtRuntime {
             reason,
         })
     }
-
-    /// The shared library in use.
-    pub fn library(&self) -> &Path {
-        &self.loaded.path
-    }
 }
 
-fn load(explicit: Option<&Path>) -> Result<Loaded, RuntimeError> {
-    let path = library::find(explicit)?;
-    let builder = ort::init_from(&path).map_err(|e| {
+/// What `work` gives; `None` if it panics, of which nothing is printed. `ort` panics where a library
+/// has no interface of the version that it needs.
+fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    std::panic::set_hook(hook);
+    done.ok()
+}
+
+fn load(path: &Path) -> Result<Loaded, RuntimeError> {
+    let builder = ort::init_from(path).map_err(|e| {
         RuntimeError::Missing(format!(
             "ONNX Runtime: {}; {}",
             first_line(e),
@@ -111,10 +135,9 @@ fn load(explicit: Option<&Path>) -> Result<Loaded, RuntimeError> {
         .map_err(|e| RuntimeError::Missing(format!("ONNX Runtime: {}", first_line(e))))?;
     // Its errors come back as values; its warnings about a user's file are not ours to print.
     environment.set_log_level(LogLevel::Fatal);
-    let version = library::version(ort::info(), &path);
+    let version = library::version(ort::info(), path);
     Ok(Loaded {
         environment,
-        path,
         version,
     })
 }

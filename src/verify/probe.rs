@@ -1,5 +1,7 @@
 //! Models rebuilt to show their intermediate tensors, and to take decisions from outside.
 
+use std::collections::HashSet;
+
 use prost::Message;
 
 use crate::graph::{Facts, Graph, NodeId};
@@ -59,8 +61,10 @@ pub(super) fn decisions(graph: &Graph<'_>, facts: &Facts) -> Vec<Decision> {
 pub(super) fn expose(model: &ModelProto, tensors: &[String]) -> Vec<u8> {
     let mut model = model.clone();
     if let Some(graph) = &mut model.graph {
+        let outputs = graph.output.iter().map(|output| output.name().to_owned());
+        let mut known: HashSet<String> = outputs.collect();
         for name in tensors {
-            if !graph.output.iter().any(|output| output.name() == name) {
+            if known.insert(name.clone()) {
                 graph.output.push(ValueInfoProto {
                     name: Some(name.clone()),
                     ..ValueInfoProto::default()

@@ -1,7 +1,9 @@
 //! What a runtime is to this crate: it loads a model from memory and runs it on f32 inputs.
 
+use std::time::Instant;
+
 use ndarray::ArrayD;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::trial::Trial;
 
@@ -61,7 +63,7 @@ impl RuntimeError {
 }
 
 /// How far the runtime may rewrite the graph before it runs it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Optimization {
     /// Not at all.
     Off,
@@ -82,7 +84,7 @@ pub struct SessionOptions {
 }
 
 /// Name, element type and shape of a graph input or output.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorInfo {
     /// Name in the graph.
     pub name: String,
@@ -136,6 +138,29 @@ pub trait Session {
     /// # Errors
     /// [`RuntimeError::Run`] with the runtime's reason.
     fn run(&mut self, inputs: &[(String, ArrayD<f32>)]) -> Result<NamedTensors, RuntimeError>;
+
+    /// Runs the model `warm_up` times, then `runs` times more; of these, how many milliseconds each
+    /// took where the model is.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Run`] with the runtime's reason.
+    fn time(
+        &mut self,
+        inputs: &[(String, ArrayD<f32>)],
+        warm_up: usize,
+        runs: usize,
+    ) -> Result<Vec<f64>, RuntimeError> {
+        for _ in 0..warm_up {
+            self.run(inputs)?;
+        }
+        (0..runs)
+            .map(|_| {
+                let start = Instant::now();
+                self.run(inputs)?;
+                Ok(start.elapsed().as_secs_f64() * 1e3)
+            })
+            .collect()
+    }
 }
 
 /// The first line of what a runtime said, for one-line errors.

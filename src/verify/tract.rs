@@ -1,6 +1,6 @@
 //! tract, the runtime that is built in (feature `tract`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ndarray::ArrayD;
@@ -62,11 +62,11 @@ impl Runtime for TractRuntime {
 
 /// Inputs (without those that are initializers) and outputs of a graph.
 fn interface(graph: &GraphProto) -> (Vec<TensorInfo>, Vec<TensorInfo>) {
-    let initialized = |name: &str| graph.initializer.iter().any(|t| t.name() == name);
+    let initializers: HashSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
     let inputs = graph
         .input
         .iter()
-        .filter(|value| !initialized(value.name()));
+        .filter(|value| !initializers.contains(value.name()));
     (
         inputs.map(info).collect(),
         graph.output.iter().map(info).collect(),

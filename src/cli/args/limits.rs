@@ -9,20 +9,17 @@ use onnx_bnnprune::verify::Limits;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Runtime")]
 pub struct LimitArgs {
-    /// Seconds that a runtime may take to load a model and run it once; in eval and verify, seconds
-    /// that the whole command may take [default: 120; eval and verify: no limit]
+    /// Seconds that a runtime may take to load a model, and for each run of it on a batch
+    /// [default: 120]
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub timeout: Option<Duration>,
-    /// Memory that its process may use (not on Windows) [default: 4096 and four times the model's
-    /// size; eval and verify: no limit]
+    /// Memory that a model's process may use (not on Windows) [default: 4096 and four times the
+    /// model's size]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     pub memory: Option<u64>,
     /// Run models in this process: faster, but one that crashes a runtime crashes the tool
     #[arg(long)]
     pub in_process: bool,
-    /// This process is another's child, which ends when its standard input does
-    #[arg(long, hide = true)]
-    pub supervised: bool,
 }
 
 impl LimitArgs {
