@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use thiserror::Error;
 
 use super::Node;
-use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, TensorProto, attribute_proto};
+use crate::onnx::proto::{
+    GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto,
+};
 use crate::onnx::{Tensor, default_opset};
 
 /// Index of a node in `GraphProto.node`.
@@ -67,6 +69,10 @@ pub struct Graph<'m> {
     order: Vec<NodeId>,
     inputs: Vec<TensorId>,
     outputs: Vec<TensorId>,
+    /// Whether a tensor is among the outputs.
+    is_output: Vec<bool>,
+    /// How graph inputs and outputs are declared; the first declaration of a name counts.
+    declared: HashMap<&'m str, &'m ValueInfoProto>,
     labels: Vec<String>,
 }
 
@@ -87,6 +93,8 @@ impl<'m> Graph<'m> {
             order: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            is_output: Vec::new(),
+            declared: HashMap::new(),
             labels: layer_names(graph),
         };
         for (i, t) in graph.initializer.iter().enumerate() {
@@ -119,6 +127,13 @@ impl<'m> Graph<'m> {
                 return Err(GraphError::MissingOutput(v.name().to_owned()));
             };
             g.outputs.push(id);
+        }
+        g.is_output = vec![false; g.names.len()];
+        for id in &g.outputs {
+            g.is_output[id.0] = true;
+        }
+        for v in graph.input.iter().chain(&graph.output) {
+            g.declared.entry(v.name()).or_insert(v);
         }
         g.order = g.topological_order()?;
         Ok(g)
@@ -319,7 +334,7 @@ impl<'m> Graph<'m> {
 
     /// Whether a tensor is an output of the graph.
     pub fn is_output(&self, t: TensorId) -> bool {
-        self.outputs.contains(&t)
+        self.is_output[t.0]
     }
 
     /// Whether a tensor is an output of the graph or anything reads it.
@@ -337,13 +352,7 @@ impl<'m> Graph<'m> {
     /// whole if no shape is declared.
     pub fn declared_shape(&self, t: TensorId) -> Option<Vec<Option<usize>>> {
         use crate::onnx::proto::{tensor_shape_proto::dimension::Value, type_proto};
-        let name = self.name(t);
-        let info = self
-            .graph
-            .input
-            .iter()
-            .chain(&self.graph.output)
-            .find(|v| v.name() == name)?;
+        let info = self.declared.get(self.name(t))?;
         let Some(type_proto::Value::TensorType(tensor)) = &info.r#type.as_ref()?.value else {
             return None;
         };

@@ -1,5 +1,7 @@
 //! What `inspect` says of a model.
 
+use std::collections::HashMap;
+
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
@@ -7,6 +9,11 @@ use crate::graph::Graph;
 use crate::printable::printable;
 use crate::recognize::{self, Form, LatentScale, Layer};
 use crate::rewrite::Analysis;
+
+use super::text::shortened;
+
+/// Longest name in the table; the JSON has all of it.
+const LONGEST_NAME: usize = 200;
 
 /// A model's layers and groups (`inspect --json`; keys are a contract).
 #[derive(Debug, Clone, Serialize)]
@@ -132,11 +139,19 @@ impl Inspection {
                 "group",
                 "prunable",
             ]);
+        let mut group: HashMap<&str, String> = HashMap::new();
+        for g in &self.groups {
+            group.extend(
+                g.layers
+                    .iter()
+                    .map(|layer| (layer.as_str(), g.id.to_string())),
+            );
+        }
         for l in &self.layers {
             let kernel = l.kernel.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let group = self.groups.iter().find(|g| g.layers.contains(&l.name));
+            let group = group.get(l.name.as_str());
             table.add_row([
-                printable(&l.name).into_owned(),
+                shortened(&printable(&l.name), LONGEST_NAME),
                 l.op.to_owned(),
                 l.filters.to_string(),
                 l.inputs.to_string(),
@@ -149,7 +164,7 @@ impl Inspection {
                 l.binarizer.unwrap_or("").to_owned(),
                 l.zero
                     .map_or(String::new(), |z| format!("{z:+}").replace("+0", "0")),
-                group.map_or(String::new(), |g| g.id.to_string()),
+                group.cloned().unwrap_or_default(),
                 if l.prunable { "yes" } else { "no" }.to_owned(),
             ]);
         }
