@@ -26,36 +26,35 @@ pub fn isolated(args: &RuntimeArgs) -> Result<Box<dyn Runtime>, RuntimeError> {
     )
 }
 
+/// A worker of a runtime, whose library is searched here: a worker knows neither this process's
+/// folder nor its environment.
 fn worker(args: &RuntimeArgs, choice: RuntimeChoice) -> Result<Box<dyn Runtime>, RuntimeError> {
+    let path = std::env::current_exe()
+        .map_err(|e| RuntimeError::Missing(format!("this program does not find itself: {e}")))?;
+    let mut arguments: Vec<OsString> = vec!["worker".into(), "--runtime".into()];
+    let loads = match choice {
+        RuntimeChoice::Tract => {
+            arguments.push("tract".into());
+            "tract".to_owned()
+        }
+        RuntimeChoice::Ort | RuntimeChoice::Auto => {
+            let library = find_ort_library(args.ort_lib.as_deref())?;
+            let name = library.display().to_string();
+            arguments.push("ort".into());
+            // A bare name is for the system's loader.
+            if library.is_absolute() {
+                arguments.extend(["--ort-lib".into(), library.into()]);
+            }
+            name
+        }
+    };
     let program = Program {
-        path: std::env::current_exe().map_err(|e| {
-            RuntimeError::Missing(format!("this program does not find itself: {e}"))
-        })?,
-        arguments: worker_arguments(args, choice)?,
+        path,
+        arguments,
+        loads,
         stop: interrupted,
     };
     Ok(Box::new(Isolated::open(program, args.limits.limits())?))
-}
-
-/// What makes this program a worker of a runtime, whose library is searched here: a worker knows
-/// neither this process's folder nor its environment.
-fn worker_arguments(
-    args: &RuntimeArgs,
-    choice: RuntimeChoice,
-) -> Result<Vec<OsString>, RuntimeError> {
-    let name = match choice {
-        RuntimeChoice::Tract => "tract",
-        RuntimeChoice::Ort | RuntimeChoice::Auto => "ort",
-    };
-    let mut arguments = vec!["worker".into(), "--runtime".into(), name.into()];
-    if name == "ort" {
-        let library = find_ort_library(args.ort_lib.as_deref())?;
-        // A bare name is for the system's loader.
-        if library.is_absolute() {
-            arguments.extend(["--ort-lib".into(), library.into()]);
-        }
-    }
-    Ok(arguments)
 }
 
 /// A worker: runs the models that it is given on stdin.

@@ -23,7 +23,7 @@ const MAX_HEADER: usize = 1024;
 /// Largest class index accepted; one more is the number of classes.
 const MAX_CLASS: u64 = 1 << 24;
 /// Images that get smaller than this by packing are no images.
-const MAX_PACKING: u64 = 250;
+const MAX_PACKING: u64 = 100;
 /// Below this many bytes, packing may be as good as it likes.
 const SMALL: u64 = 256 << 20;
 
@@ -144,6 +144,11 @@ impl Member {
         let entry = archive
             .by_name(&self.name)
             .map_err(|e| format!("{}: {e}", self.name))?;
+        // Where memory is short, an array that is made all the same ends the process.
+        let bytes = usize::try_from(entry.size()).unwrap_or(usize::MAX);
+        Vec::<u8>::new()
+            .try_reserve_exact(bytes)
+            .map_err(|_| format!("{}: no memory for its {bytes} bytes", self.name))?;
         ArrayD::<T>::read_npy(BufReader::new(entry)).map_err(|e| format!("numpy array: {e}"))
     }
 }

@@ -82,32 +82,37 @@ pub(super) fn absolute_entries(list: &OsStr) -> Option<OsString> {
 /// # Errors
 /// If this program cannot be started again.
 pub fn prepare_this_process() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::process::CommandExt as _;
-        let lists = LIBRARY_PATHS
-            .into_iter()
-            .filter_map(|name| Some((name, std::env::var_os(name)?)));
-        let dirty: Vec<_> = lists
-            .map(|(name, list)| (name, absolute_entries(&list), list))
-            .filter(|(_, clean, list)| clean.as_ref() != Some(list))
-            .collect();
-        let (name, off) = NO_TELEMETRY;
-        if dirty.is_empty() && std::env::var_os(name).is_some_and(|value| value == off) {
-            return Ok(());
-        }
-        let mut again = Command::new(std::env::current_exe()?);
-        again.args(std::env::args_os().skip(1)).env(name, off);
-        for (name, clean, _) in dirty {
-            match clean {
-                Some(clean) => again.env(name, clean),
-                None => again.env_remove(name),
-            };
-        }
-        // Comes back only where it fails.
-        return Err(again.exec());
+    start_again()
+}
+
+#[cfg(unix)]
+fn start_again() -> std::io::Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    let lists = LIBRARY_PATHS
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let dirty: Vec<_> = lists
+        .map(|(name, list)| (name, absolute_entries(&list), list))
+        .filter(|(_, clean, list)| clean.as_ref() != Some(list))
+        .collect();
+    let (name, off) = NO_TELEMETRY;
+    if dirty.is_empty() && std::env::var_os(name).is_some_and(|value| value == off) {
+        return Ok(());
     }
-    #[cfg(not(unix))]
+    let mut again = Command::new(std::env::current_exe()?);
+    again.args(std::env::args_os().skip(1)).env(name, off);
+    for (name, clean, _) in dirty {
+        match clean {
+            Some(clean) => again.env(name, clean),
+            None => again.env_remove(name),
+        };
+    }
+    // Comes back only where it fails.
+    Err(again.exec())
+}
+
+#[cfg(not(unix))]
+fn start_again() -> std::io::Result<()> {
     Ok(())
 }
 

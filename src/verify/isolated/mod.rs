@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ndarray::ArrayD;
 
+use super::library::REMEDY;
 use super::runtime::{NamedTensors, Runtime, RuntimeError, Session, SessionOptions, TensorInfo};
 use super::trial::Trial;
 use process::Process;
@@ -57,6 +58,8 @@ pub struct Program {
     pub path: PathBuf,
     /// What makes it a worker.
     pub arguments: Vec<OsString>,
+    /// What it loads, as messages call it: a runtime, or the shared library of one.
+    pub loads: String,
     /// Whether the user wants to stop: a worker that is busy is then killed.
     pub stop: fn() -> bool,
 }
@@ -118,7 +121,8 @@ fn start(
         Ok(_) => Err(process.confused()),
         // Before it has a model, only the runtime itself can be to blame.
         Err(RuntimeError::Died { reason, .. }) => Err(RuntimeError::Missing(format!(
-            "the process that loads {name} {reason}; is its shared library what it should be?"
+            "{}: is no runtime, or a broken one: the process that loads it {reason}; {REMEDY}",
+            program.loads
         ))),
         Err(e) => Err(e),
     }

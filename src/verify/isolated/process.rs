@@ -194,8 +194,7 @@ fn last_line(mut from: impl Read) -> String {
         kept.drain(..excess);
     }
     let text = String::from_utf8_lossy(&kept);
-    let lines = text.lines().map(str::trim);
-    let last = lines.filter(|line| !line.is_empty()).next_back();
+    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
     last.unwrap_or_default().chars().take(200).collect()
 }
 
