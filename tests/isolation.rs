@@ -5,15 +5,12 @@ mod common;
 mod graphs;
 
 use std::path::Path;
-use std::process::Stdio;
 
 use common::{network, tool};
+use graphs::endless::endless;
 use graphs::{Builder, sized};
-use onnx_bnnprune::onnx::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto,
-    attribute_proto::AttributeType, tensor_proto::DataType, type_proto,
-};
-use onnx_bnnprune::onnx::{Tensor, save};
+use onnx_bnnprune::onnx::proto::ModelProto;
+use onnx_bnnprune::onnx::save;
 
 /// x `[1, 3]` plus what `body` adds to it.
 fn model(body: impl FnOnce(&mut Builder) -> String) -> ModelProto {
@@ -47,60 +44,6 @@ fn huge() -> ModelProto {
     let graph = model.graph.as_mut().unwrap();
     graph.output.push(sized(&y, &[1, 1]));
     model
-}
-
-fn scalar(name: &str, kind: DataType) -> ValueInfoProto {
-    ValueInfoProto {
-        name: Some(name.to_owned()),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
-                elem_type: Some(kind as i32),
-                shape: Some(Default::default()),
-            })),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
-    }
-}
-
-/// A loop of 10^12 rounds.
-fn endless() -> ModelProto {
-    let node = |op: &str, inputs: &[&str], output: &str| NodeProto {
-        op_type: Some(op.to_owned()),
-        name: Some(output.to_owned()),
-        input: inputs.iter().map(|&s| s.to_owned()).collect(),
-        output: vec![output.to_owned()],
-        ..NodeProto::default()
-    };
-    let body = GraphProto {
-        name: Some("body".to_owned()),
-        node: vec![node("Identity", &["go"], "on"), node("Cos", &["v"], "w")],
-        input: vec![
-            scalar("round", DataType::Int64),
-            scalar("go", DataType::Bool),
-            scalar("v", DataType::Float),
-        ],
-        output: vec![scalar("on", DataType::Bool), scalar("w", DataType::Float)],
-        ..GraphProto::default()
-    };
-    model(|b| {
-        let rounds = b.constant(&Tensor::I64(ndarray::arr0(1_000_000_000_000).into_dyn()));
-        let go = b.constant(&Tensor::Bool(ndarray::arr0(true).into_dyn()));
-        let start = b.weight(&[], vec![0.5]);
-        let out = b.node("Loop", &[&rounds, &go, &start], vec![]);
-        b.graph
-            .node
-            .last_mut()
-            .unwrap()
-            .attribute
-            .push(AttributeProto {
-                name: Some("body".to_owned()),
-                r#type: Some(AttributeType::Graph as i32),
-                g: Some(body),
-                ..AttributeProto::default()
-            });
-        out
-    })
 }
 
 #[cfg(target_os = "linux")]
@@ -169,7 +112,7 @@ fn verify_ends_within_its_limits_and_names_the_models() {
         c.arg("verify").arg(path).arg(path).args(more);
         c
     };
-    let words = ["endless.onnx", "not done within 2 s"];
+    let words = ["endless.onnx", "did not finish within 2 s"];
     common::refused(&mut verify(&path, ["--timeout", "2"]), 2, &words);
     let path = dir.path().join("greedy.onnx");
     save(&greedy(), &path).unwrap();
@@ -199,8 +142,12 @@ fn a_process_of_its_own_changes_no_verdict() {
 /// A worker that nobody waits for, or that is asked nonsense, ends.
 #[test]
 fn a_worker_ends_with_its_input() {
-    let mut c = std::process::Command::new(assert_cmd::cargo::cargo_bin("onnx-bnnprune"));
-    let done = c.arg("worker").stdin(Stdio::null()).output().unwrap();
-    assert_eq!(done.status.code(), Some(1));
-    assert!(done.stdout.is_empty());
+    let ended = |input: &str| {
+        let mut c = tool();
+        c.args(["worker", "--ort-lib"]);
+        c.arg(std::env::var_os("ORT_DYLIB_PATH").expect("scripts/test.sh sets it"));
+        c.write_stdin(input).output().unwrap().status.code()
+    };
+    assert_eq!(ended(""), Some(1));
+    assert_eq!(ended("nonsense\n{}"), Some(1));
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub mod around;
+pub mod endless;
 mod large;
 mod network;
 pub mod random;
