@@ -6,7 +6,7 @@ use std::path::Path;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::{Channels, DataError, Preprocess, Size};
+use super::{Channels, DataError, Preprocess, Size, whole};
 use crate::files;
 
 /// Longest side of an image that is decoded at all.
@@ -56,16 +56,21 @@ pub(super) fn decode(path: &Path, pre: &Preprocess) -> Result<DynamicImage, Data
         }
         read => read.map_err(io)?,
     };
-    let mut reader = ImageReader::new(Cursor::new(bytes));
     // By content: a .jpg that holds a PNG is common.
-    reader = reader.with_guessed_format().map_err(io)?;
-    match reader.format() {
-        Some(ImageFormat::Png | ImageFormat::Jpeg) => {}
+    let format = image::guess_format(&bytes).ok();
+    match format {
+        Some(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => {
+            whole::check(&bytes, format).map_err(fail)?;
+        }
         _ => {
             return Err(fail(
                 "neither a PNG nor a JPEG image; convert or remove it".into(),
             ));
         }
+    }
+    let mut reader = ImageReader::new(Cursor::new(bytes));
+    if let Some(format) = format {
+        reader.set_format(format);
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);

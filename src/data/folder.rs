@@ -180,6 +180,17 @@ fn list(root: &Path, class_file: Option<&Path>) -> Result<Listing, DataError> {
     })
 }
 
+/// The image files under a folder, or the data set's one file: what [`super::load`] reads.
+pub fn image_files(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let visible = |entry: &DirEntry| entry.depth() == 0 || !is_hidden(entry);
+    let walk = WalkDir::new(root).follow_links(true).into_iter();
+    walk.filter_entry(visible)
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .filter(|entry| entry.depth() == 0 || decode::is_supported(entry.path()))
+        .map(DirEntry::into_path)
+}
+
 /// The classes of `--classes`, checked against the folders.
 fn listed_classes(
     root: &Path,

@@ -5,6 +5,7 @@
 //! Everything random is a pure function of a seed, the epoch and the image's index, so the
 //! number of threads never shows.
 
+mod arrays;
 mod augment;
 mod classes;
 mod dataset;
@@ -15,10 +16,12 @@ mod images;
 mod load;
 mod npz;
 mod preprocess;
+mod whole;
 
 pub use augment::{Augment, Augmentation, epoch_order};
 pub use dataset::{Dataset, Pixels, Split};
 pub use error::DataError;
+pub use folder::image_files;
 pub use images::Images;
 pub use load::{Format, LoadOptions, Progress, load};
 pub use preprocess::{Channels, Layout, Preprocess, Size};

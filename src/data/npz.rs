@@ -14,6 +14,7 @@ use ndarray_npy::npy::header::Header;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
+use super::arrays::{finite, no_numbers};
 use super::load::MAX_DATASET_BYTES;
 use super::{DataError, Dataset, LoadOptions, Pixels, Size, classes};
 use crate::files;
@@ -22,6 +23,8 @@ use crate::files;
 const MAX_HEADER: usize = 1024;
 /// Largest class index accepted; one more is the number of classes.
 const MAX_CLASS: u64 = 1 << 24;
+/// Names of arrays that a message lists.
+const LISTED: usize = 8;
 /// Images that get smaller than this by packing are no images.
 const MAX_PACKING: u64 = 100;
 /// Below this many bytes, packing may be as good as it likes.
@@ -41,9 +44,14 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataEr
     })?;
     let mut archive = ZipArchive::new(BufReader::new(file))
         .map_err(|e| fail(format!("not a .npz archive: {e}")))?;
-    let x = Member::find(&mut archive, "x")
-        .map_err(fail)?
-        .ok_or_else(|| fail("no array `x`; save the images as x and the labels as y".into()))?;
+    let x = Member::find(&mut archive, "x").map_err(fail)?;
+    let x = x.ok_or_else(|| {
+        let names: Vec<&str> = archive.file_names().take(LISTED).collect();
+        fail(format!(
+            "no array `x` (there is {}); save the images as x and the labels as y",
+            names.join(", ")
+        ))
+    })?;
     let (order, count) = order(&x.shape, options).map_err(fail)?;
     let y = Member::find(&mut archive, "y").map_err(|e| fail(format!("y: {e}")))?;
     if let Some(y) = &y {
@@ -51,7 +59,7 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataEr
             [n] | [n, 1] => *n,
             shape => {
                 return Err(fail(format!(
-                    "y has shape {shape:?}; expected one class index an image"
+                    "y has shape {shape:?}; expected one class index an image (y.argmax(1) of one-hot rows)"
                 )));
             }
         };
@@ -70,11 +78,13 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataEr
             .map(Pixels::U8),
         "<f4" | ">f4" => x
             .read::<f32>(&mut archive)
+            .and_then(finite)
             .and_then(|x| order.images(x))
             .map(Pixels::F32),
         "<f8" | ">f8" => x
             .read::<f64>(&mut archive)
-            .and_then(|x| order.images(x.mapv(|v| v as f32)))
+            .and_then(|x| finite(x.mapv(|v| v as f32)))
+            .and_then(|x| order.images(x))
             .map(Pixels::F32),
         other => Err(format!(
             "x has type {other}; save uint8 pixels, or float32 values as the model takes them"
@@ -188,6 +198,9 @@ fn described(header: &[u8], bytes: u64) -> Result<(String, Vec<usize>), String> 
     let found = Header::from_reader(&mut rest).map_err(|e| format!("numpy header: {e}"))?;
     let dtype = found.type_descriptor.to_string();
     let dtype = dtype.trim_matches('\'').to_owned();
+    if let Some(remedy) = no_numbers(&dtype) {
+        return Err(format!("holds {remedy}"));
+    }
     let width = match dtype.get(2..).and_then(|width| width.parse::<u128>().ok()) {
         Some(width) => width,
         None => return Err(format!("type {dtype} is not a number; save plain arrays")),
@@ -212,8 +225,10 @@ fn described(header: &[u8], bytes: u64) -> Result<(String, Vec<usize>), String> 
 /// What the dimensions of `x` are.
 #[derive(Clone, Copy)]
 enum Order {
-    /// `[N, pixels]`
+    /// `[N, pixels]`, for a model that takes them so
     Flat,
+    /// `[N, H · W]` of that height and width, for a model with one channel
+    FlatGray(usize, usize),
     /// `[N, H, W]`
     Gray,
     /// `[N, C, H, W]`
@@ -227,7 +242,7 @@ enum Order {
 fn order(shape: &[usize], options: &LoadOptions) -> Result<(Order, usize), String> {
     let channels = options.channels;
     let (order, [n, c, h, w]) = match *shape {
-        [n, pixels] => (Order::Flat, [n, pixels, 1, 1]),
+        [n, values] => flat(n, values, options)?,
         [n, h, w] => (Order::Gray, [n, 1, h, w]),
         [n, a, b, last] => {
             let swapped = match channels {
@@ -263,11 +278,37 @@ fn order(shape: &[usize], options: &LoadOptions) -> Result<(Order, usize), Strin
     Ok((order, n))
 }
 
+/// The order of flat images, which a model of images takes only where there is one way to see them
+/// as such.
+fn flat(n: usize, values: usize, options: &LoadOptions) -> Result<(Order, [usize; 4]), String> {
+    let (Some(c), Some(Size { height, width })) = (options.channels, options.size) else {
+        return Ok((Order::Flat, [n, values, 1, 1]));
+    };
+    let (h, w) = (height as usize, width as usize);
+    if h.checked_mul(w).and_then(|area| area.checked_mul(c)) != Some(values) {
+        return Err(format!(
+            "x has {values} values an image, the model takes {c}x{h}x{w}; save x as [N, {c}, {h}, {w}]"
+        ));
+    }
+    match c {
+        1 => Ok((Order::FlatGray(h, w), [n, 1, h, w])),
+        _ => Err(format!(
+            "x is flat; say in which order its values are: save x.reshape(-1, {c}, {h}, {w}) if channels come first, x.reshape(-1, {h}, {w}, {c}) if they come last"
+        )),
+    }
+}
+
 impl Order {
     /// Brings `x` to `[N, C, H, W]`.
     fn images<T: Copy>(self, x: ArrayD<T>) -> Result<Array4<T>, String> {
         let x = match self {
             Self::Flat => x.insert_axis(Axis(2)).insert_axis(Axis(3)),
+            Self::FlatGray(h, w) => {
+                let n = x.shape().first().copied().unwrap_or(0);
+                let x = x.as_standard_layout().into_owned();
+                x.into_shape_with_order(vec![n, 1, h, w])
+                    .map_err(|e| e.to_string())?
+            }
             Self::Gray => x.insert_axis(Axis(1)),
             Self::Nchw => x,
             Self::Nhwc => x.permuted_axes(vec![0, 3, 1, 2]),
@@ -296,7 +337,11 @@ fn labels(y: &Member, archive: &mut Archive) -> Result<Vec<usize>, String> {
         "<i4" | ">i4" => integers!(i32),
         "<u8" | ">u8" => integers!(u64),
         "<i8" | ">i8" => integers!(i64),
-        other => return Err(format!("y has type {other}; save integer class indices")),
+        other => {
+            return Err(format!(
+                "y has type {other}; save integer class indices (y.astype('int64'), or y.argmax(1) of one-hot rows)"
+            ));
+        }
     };
     y.iter()
         .map(|label| match *label {
@@ -307,114 +352,4 @@ fn labels(y: &Member, archive: &mut Archive) -> Result<Vec<usize>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::load;
-    use ndarray::{Array, Array1, Array3};
-    use ndarray_npy::{NpzWriter, WriteNpyExt};
-    use std::io::Write;
-
-    fn write(path: &Path, fill: impl FnOnce(&mut NpzWriter<File>)) {
-        let mut npz = NpzWriter::new(File::create(path).unwrap());
-        fill(&mut npz);
-        npz.finish().unwrap();
-    }
-
-    fn options(channels: usize) -> LoadOptions {
-        LoadOptions {
-            channels: Some(channels),
-            ..LoadOptions::default()
-        }
-    }
-
-    #[test]
-    fn layouts_follow_the_model() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("d.npz");
-        let x = Array::from_shape_fn((2, 4, 5, 3), |(n, y, x, c)| {
-            (n * 60 + y * 15 + x * 3 + c) as u8
-        });
-        write(&path, |npz| {
-            npz.add_array("x", &x).unwrap();
-            npz.add_array("y", &Array1::from(vec![1i64, 0])).unwrap();
-        });
-        let data = load(&path, &options(3), &|_, _| {}).unwrap();
-        assert_eq!(data.image_shape(), [3, 4, 5]);
-        assert_eq!(data.labels, Some(vec![1, 0]));
-        let Pixels::U8(images) = &data.images else {
-            panic!("not 8-bit")
-        };
-        assert_eq!(images[[1, 2, 3, 4]], x[[1, 3, 4, 2]]);
-        let error = load(&path, &options(1), &|_, _| {})
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("1 channel(s)"), "{error}");
-        write(&path, |npz| {
-            npz.add_array("x", &Array3::<f64>::from_elem((2, 4, 5), 0.25))
-                .unwrap();
-        });
-        let data = load(&path, &options(1), &|_, _| {}).unwrap();
-        assert!(matches!(data.images, Pixels::F32(_)));
-        assert_eq!((data.image_shape(), data.labels.clone()), ([1, 4, 5], None));
-    }
-
-    #[test]
-    fn compressed_archives_are_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("d.npz");
-        let options_zip = zip::write::SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Deflated);
-        let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
-        zip.start_file("x.npy", options_zip).unwrap();
-        Array3::<u8>::zeros((3, 8, 8)).write_npy(&mut zip).unwrap();
-        zip.finish().unwrap();
-        assert_eq!(load(&path, &options(1), &|_, _| {}).unwrap().len(), 3);
-    }
-
-    #[test]
-    fn lying_headers_are_refused_before_memory_is_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("d.npz");
-        for shape in [
-            "(1000000000, 1000000, 3)",
-            "(18446744073709551615, 2)",
-            "(2, 2, 2)",
-            "(0, 4, 4)",
-        ] {
-            let header =
-                format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n");
-            let mut npy = b"\x93NUMPY\x01\x00".to_vec();
-            npy.extend((header.len() as u16).to_le_bytes());
-            npy.extend(header.as_bytes());
-            npy.extend([0; 7]);
-            let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
-            zip.start_file(
-                "x.npy",
-                zip::write::SimpleFileOptions::default()
-                    .compression_method(zip::CompressionMethod::Stored),
-            )
-            .unwrap();
-            zip.write_all(&npy).unwrap();
-            zip.finish().unwrap();
-            let error = load(&path, &options(1), &|_, _| {})
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains("d.npz") && !error.contains('\n'), "{error}");
-        }
-    }
-
-    #[test]
-    fn bad_labels_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("d.npz");
-        for y in [vec![0i64], vec![0, -1], vec![0, 1 << 40]] {
-            write(&path, |npz| {
-                npz.add_array("x", &Array3::<u8>::zeros((2, 4, 4))).unwrap();
-                npz.add_array("y", &Array1::from(y)).unwrap();
-            });
-            assert!(load(&path, &options(1), &|_, _| {}).is_err());
-        }
-        std::fs::write(&path, b"PK\x03\x04 not an archive").unwrap();
-        assert!(load(&path, &options(1), &|_, _| {}).is_err());
-    }
-}
+mod tests;
