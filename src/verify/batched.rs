@@ -206,6 +206,7 @@ mod tests {
 
     fn session(declared: Option<usize>, size: usize) -> BatchedSession {
         let info = TensorInfo {
+            bytes: false,
             name: "x".into(),
             float: true,
             shape: vec![declared, Some(3)],

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, ArrayViewD};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::SessionInputValue;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::library;
 use super::runtime::{
@@ -202,19 +202,20 @@ fn build(
 }
 
 fn info(outlet: &ort::value::Outlet) -> TensorInfo {
-    let (float, shape) = match outlet.dtype() {
+    let (ty, shape) = match outlet.dtype() {
         ValueType::Tensor { ty, shape, .. } => (
-            *ty == TensorElementType::Float32,
+            Some(*ty),
             shape
                 .iter()
                 .map(|&side| usize::try_from(side).ok())
                 .collect(),
         ),
-        _ => (false, Vec::new()),
+        _ => (None, Vec::new()),
     };
     TensorInfo {
         name: outlet.name().to_owned(),
-        float,
+        float: ty == Some(TensorElementType::Float32),
+        bytes: ty == Some(TensorElementType::Uint8),
         shape,
     }
 }
@@ -242,6 +243,14 @@ impl Session for OrtSession {
         let contiguous: Vec<_> = inputs.iter().map(|(_, x)| x.as_standard_layout()).collect();
         let mut values: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
         for ((name, _), x) in inputs.iter().zip(&contiguous) {
+            let takes = self.inputs.iter().find(|input| input.name == *name);
+            if takes.is_some_and(|input| input.bytes) {
+                let bytes = to_bytes(x.view())
+                    .map_err(|reason| fail(format!("input `{name}`: {reason}")))?;
+                let value = Tensor::from_array(bytes).map_err(|e| fail(first_line(e)))?;
+                values.push((name.as_str(), value.into()));
+                continue;
+            }
             let value = TensorRef::from_array_view(x.view()).map_err(|e| fail(first_line(e)))?;
             values.push((name.as_str(), value.into()));
         }
@@ -257,6 +266,17 @@ impl Session for OrtSession {
                 Ok((output.name.clone(), array))
             })
             .collect()
+    }
+}
+
+/// Whole numbers from 0 to 255 as bytes.
+fn to_bytes(x: ArrayViewD<'_, f32>) -> Result<ArrayD<u8>, String> {
+    let whole = |&v: &f32| v.fract() == 0.0 && (0.0..=255.0).contains(&v);
+    match x.iter().find(|v| !whole(v)) {
+        Some(v) => Err(format!(
+            "takes bytes, and {v} is no whole number from 0 to 255"
+        )),
+        None => Ok(x.mapv(|v| v as u8)),
     }
 }
 

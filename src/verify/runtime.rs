@@ -18,7 +18,7 @@ pub enum RuntimeError {
     #[error("{0}")]
     Missing(String),
     /// The runtime refuses the model.
-    #[error("{runtime} cannot load the model: {reason}")]
+    #[error("{runtime} cannot load the model: {reason}{}", newer(reason))]
     Load {
         /// The runtime's name.
         runtime: &'static str,
@@ -90,6 +90,8 @@ pub struct TensorInfo {
     pub name: String,
     /// Whether elements are 32-bit floats.
     pub float: bool,
+    /// Whether elements are bytes (uint8), which the session makes of whole numbers from 0 to 255.
+    pub bytes: bool,
     /// Dimensions; `None` where the model leaves one free.
     pub shape: Vec<Option<usize>>,
 }
@@ -160,6 +162,18 @@ pub trait Session {
                 Ok(start.elapsed().as_secs_f64() * 1e3)
             })
             .collect()
+    }
+}
+
+/// What to do about a model that is newer than the runtime, if that is what it says.
+fn newer(reason: &str) -> &'static str {
+    let reason = reason.to_ascii_lowercase();
+    let version = ["ir version", "ir_version", "opset"];
+    match version.iter().any(|word| reason.contains(word)) {
+        true => {
+            "; install a newer runtime, or save the model with an older IR version or opset (onnx.version_converter)"
+        }
+        false => "",
     }
 }
 

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use ndarray::{ArrayD, Axis, IxDyn};
-use ndarray_rand::rand::SeedableRng;
 use ndarray_rand::rand::rngs::StdRng;
+use ndarray_rand::rand::{Rng as _, SeedableRng};
 use ndarray_rand::rand_distr::{Distribution, StandardNormal};
 
 use super::runtime::{NamedTensors, RuntimeError, TensorInfo};
@@ -25,7 +25,7 @@ pub enum Samples<'a> {
         /// How pixels become numbers.
         preprocess: &'a Preprocess,
     },
-    /// Numbers from a standard normal distribution, for every input: a function of the seed and
+    /// Numbers from a standard normal distribution (bytes: any), for every input: a function of the seed and
     /// the sample alone.
     Random {
         /// The seed.
@@ -85,12 +85,12 @@ impl Samples<'_> {
 /// The one input that takes the images.
 ///
 /// # Errors
-/// If the model has several inputs, or its input is not a float tensor.
+/// If the model has several inputs, or its input takes neither floats nor bytes.
 pub fn image_input(inputs: &[TensorInfo]) -> Result<&TensorInfo, RuntimeError> {
     match inputs {
-        [input] if input.float => Ok(input),
+        [input] if input.float || input.bytes => Ok(input),
         [input] => Err(RuntimeError::Interface(format!(
-            "input `{}` does not take 32-bit floats: images cannot be fed to it",
+            "input `{}` takes neither 32-bit floats nor bytes: images cannot be fed to it; put a Cast behind an input of one of these types",
             input.name
         ))),
         _ => Err(RuntimeError::Interface(format!(
@@ -131,9 +131,9 @@ fn random_batch(
     seed: u64,
     range: Range<usize>,
 ) -> Result<ArrayD<f32>, RuntimeError> {
-    if !input.float {
+    if !input.float && !input.bytes {
         return Err(RuntimeError::Interface(format!(
-            "input `{}` does not take 32-bit floats: random inputs cannot be made for it",
+            "input `{}` takes neither 32-bit floats nor bytes: random inputs cannot be made for it; use --data, or put a Cast behind an input of one of these types",
             input.name
         )));
     }
@@ -165,7 +165,10 @@ fn random_batch(
         let stream = seed ^ (sample as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let stream = stream.wrapping_add((number as u64).wrapping_mul(0xd134_2543_de82_ef95));
         let mut rng = StdRng::seed_from_u64(stream);
-        row.map_inplace(|x| *x = StandardNormal.sample(&mut rng));
+        match input.bytes {
+            true => row.map_inplace(|x| *x = f32::from(rng.random::<u8>())),
+            false => row.map_inplace(|x| *x = StandardNormal.sample(&mut rng)),
+        }
     }
     Ok(batch)
 }
@@ -177,6 +180,7 @@ mod tests {
     #[test]
     fn random_samples_do_not_depend_on_the_batch() {
         let inputs = [TensorInfo {
+            bytes: false,
             name: "x".into(),
             float: true,
             shape: vec![None, Some(3), Some(4)],
@@ -193,8 +197,27 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_whole_numbers_of_their_whole_range() {
+        let input = TensorInfo {
+            name: "x".into(),
+            float: false,
+            bytes: true,
+            shape: vec![None, Some(64)],
+        };
+        let samples = Samples::Random { seed: 1, count: 40 };
+        let batch = &samples.batch(&[input], 0..40).unwrap()[0].1;
+        assert!(
+            batch
+                .iter()
+                .all(|x| x.fract() == 0.0 && (0.0..=255.0).contains(x))
+        );
+        assert!(batch.iter().any(|&x| x < 10.0) && batch.iter().any(|&x| x > 245.0));
+    }
+
+    #[test]
     fn inputs_that_cannot_be_made_are_named() {
         let input = |float, shape: Vec<Option<usize>>| TensorInfo {
+            bytes: false,
             name: "x".into(),
             float,
             shape,

@@ -197,6 +197,7 @@ fn faults_before_a_sign_are_found() {
             TieExplainer::new(&runtime, &reference, &candidate, &map, Tolerance::default())
                 .unwrap();
         let info = [TensorInfo {
+            bytes: false,
             name: "x".into(),
             float: true,
             shape: vec![None, Some(16)],

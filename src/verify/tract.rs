@@ -88,6 +88,7 @@ fn info(value: &ValueInfoProto) -> TensorInfo {
     TensorInfo {
         name: value.name().to_owned(),
         float: tensor.is_some_and(|t| t.elem_type() == tensor_proto::DataType::Float as i32),
+        bytes: false,
         shape: dims.map_or(Vec::new(), |dims| {
             dims.iter().map(|d| size(&d.value)).collect()
         }),
