@@ -67,6 +67,24 @@ fn measure(
     let mut session = BatchedSession::new(session);
     let classes = verify::output_classes(&mut session, samples)?;
     let accuracy = verify::accuracy(&mut session, samples, labels, BATCH)?;
+    // Known for sure only now that the model has run.
+    if let Some(fixed) = session
+        .fixed_batch()
+        .filter(|&n| ![1, n].contains(&args.batch))
+    {
+        let why = format!(
+            "--batch {}: the model takes batches of {fixed} only; leave --batch out",
+            args.batch
+        );
+        return Err(Error::unsuitable(&args.model, why));
+    }
+    if args.batch > samples.len() {
+        return Err(Error::Usage(format!(
+            "--batch {}: there are {} images only",
+            args.batch,
+            samples.len()
+        )));
+    }
     let options = LatencyOptions {
         batch: args.batch,
         warm_up: args.warm_up,

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod effect;
 mod eval;
 mod inspect;
 mod isolate;
@@ -16,7 +17,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::printable::{printable_line, printable_lines};
 use onnx_bnnprune::verify::prepare_this_process;
@@ -28,7 +29,8 @@ type Printed = Result<(String, u8), Error>;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     if let Some(Command::Worker(a)) = &cli.command {
         // Ctrl-C ends it at once.
         return ExitCode::from(u8::from(isolate::work(a).is_err()));
@@ -50,15 +52,7 @@ pub fn main() -> ExitCode {
     if let Err(e) = ctrlc::set_handler(handler) {
         eprintln!("warning: Ctrl-C cannot be caught: {e}");
     }
-    let outcome = match &cli.command {
-        Some(Command::Inspect(a)) => unless_interrupted(inspect::run(a)),
-        Some(Command::Eval(a)) => unless_interrupted(eval::run(a)),
-        Some(Command::Verify(a)) => unless_interrupted(verify::run(a)),
-        Some(Command::Check(a)) => unless_interrupted(check::run(a)),
-        Some(Command::Train(a)) => train::run(a),
-        Some(Command::Worker(_)) => Ok((String::new(), 0)),
-        None => prune::run(&cli.prune),
-    };
+    let outcome = effect::check(&matches).and_then(|()| run(&cli));
     match outcome {
         Ok((text, code)) => {
             let printed = std::io::stdout().write_all(printable_lines(&text).as_bytes());
@@ -75,6 +69,19 @@ pub fn main() -> ExitCode {
             eprintln!("onnx-bnnprune: {}", printable_line(&e.to_string()));
             ExitCode::from(e.exit_code())
         }
+    }
+}
+
+/// Runs the command that was asked for.
+fn run(cli: &Cli) -> Printed {
+    match &cli.command {
+        Some(Command::Inspect(a)) => unless_interrupted(inspect::run(a)),
+        Some(Command::Eval(a)) => unless_interrupted(eval::run(a)),
+        Some(Command::Verify(a)) => unless_interrupted(verify::run(a)),
+        Some(Command::Check(a)) => unless_interrupted(check::run(a)),
+        Some(Command::Train(a)) => train::run(a),
+        Some(Command::Worker(_)) => Ok((String::new(), 0)),
+        None => prune::run(&cli.prune),
     }
 }
 

@@ -1,0 +1,534 @@
+//! Which option has an effect on which run: one that has none is an error, not ignored.
+//!
+//! Every argument stands in a table with what it needs; a test fails for one that does not. What
+//! depends on the model or the images is checked where these are known.
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use onnx_bnnprune::error::Error;
+
+/// Why an option would do nothing in such a run; `None` if it does something.
+type Need = fn(&Given<'_>) -> Option<String>;
+/// Arguments by name, each with what it needs.
+type Table = &'static [(&'static str, Need)];
+
+/// The arguments of a run.
+struct Given<'m>(&'m ArgMatches);
+
+/// Checks the arguments that were given.
+///
+/// # Errors
+/// Names the first that would do nothing, and says why.
+pub fn check(matches: &ArgMatches) -> Result<(), Error> {
+    let (table, matches) = match matches.subcommand() {
+        Some((name, matches)) => (table_of(name), matches),
+        None => (MAIN, matches),
+    };
+    let given = Given(matches);
+    for (name, need) in table {
+        if given.has(name)
+            && let Some(why) = need(&given)
+        {
+            let option = option_of(name);
+            return Err(Error::Usage(format!("{option} has no effect here: {why}")));
+        }
+    }
+    Ok(())
+}
+
+fn table_of(command: &str) -> Table {
+    match command {
+        "eval" => EVAL,
+        "verify" => VERIFY,
+        "check" => CHECK,
+        "train" => TRAIN,
+        "inspect" => INSPECT,
+        _ => &[],
+    }
+}
+
+const MAIN: Table = &[
+    ("input", always),
+    ("output", always),
+    // What is learned from, and how it is read.
+    ("data", always),
+    ("val", data),
+    ("val_split", val_split),
+    ("classes", data),
+    ("scale", data),
+    ("mean", data),
+    ("std", data),
+    ("channels", data),
+    ("resize", data),
+    ("crop", data),
+    ("flip", learning),
+    ("crop_padding", learning),
+    // Which filters go.
+    ("method", method),
+    ("ratio", learning),
+    ("like", by_rule),
+    ("keep", always),
+    ("round_to", always),
+    ("masks", always),
+    ("save_masks", choice),
+    ("save_masked", always),
+    ("removal", choice),
+    ("residual", always),
+    ("normalise", always),
+    // How masks and weights are learned.
+    ("alpha", by_masks),
+    ("max_share", max_share),
+    ("distill", retraining),
+    ("mask_epochs", by_masks),
+    ("main_epochs", learning),
+    ("final_epochs", learning),
+    ("mask_lr", mask_lr),
+    ("main_lr", retraining),
+    ("optimizer", retraining),
+    ("lr_schedule", retraining),
+    ("gradients", retraining),
+    ("batch_size", retraining),
+    ("cache_mb", retraining),
+    ("cache_disk_mb", retraining),
+    ("cache_dir", cache_dir),
+    ("views", views),
+    ("seed", always),
+    ("threads", always),
+    ("folder", learning),
+    ("every", every),
+    // Who verifies.
+    ("runtime", always),
+    ("ort_lib", ort_lib),
+    ("timeout", limits),
+    ("memory", limits),
+    ("in_process", always),
+    ("supervised", always),
+    // What is written.
+    ("inference_mode", always),
+    ("report", always),
+    ("to", always),
+    ("dry_run", always),
+    ("in_place", always),
+    ("quiet", always),
+];
+
+const TRAIN: Table = &[
+    ("input", always),
+    ("output", always),
+    ("data", always),
+    ("val", data),
+    ("val_split", val_split),
+    ("classes", data),
+    ("scale", data),
+    ("mean", data),
+    ("std", data),
+    ("channels", data),
+    ("resize", data),
+    ("crop", data),
+    ("flip", data),
+    ("crop_padding", data),
+    ("epochs", always),
+    ("lr", always),
+    ("warm_up", warm_up),
+    ("lr_schedule", always),
+    ("optimizer", always),
+    ("gradients", always),
+    ("batch_size", always),
+    ("seed", always),
+    ("threads", always),
+    ("folder", always),
+    ("every", every),
+    ("runtime", always),
+    ("ort_lib", ort_lib),
+    ("timeout", limits),
+    ("memory", limits),
+    ("in_process", always),
+    ("supervised", always),
+    ("report", always),
+    ("in_place", always),
+    ("quiet", always),
+];
+
+const EVAL: Table = &[
+    ("model", always),
+    ("data", always),
+    ("classes", data),
+    ("scale", data),
+    ("mean", data),
+    ("std", data),
+    ("channels", data),
+    ("resize", data),
+    ("crop", data),
+    ("runtime", always),
+    ("ort_lib", ort_lib),
+    ("timeout", limits),
+    ("memory", limits),
+    ("in_process", always),
+    ("supervised", always),
+    ("threads", ort_threads),
+    ("batch", always),
+    ("runs", always),
+    ("warm_up", always),
+    ("json", always),
+];
+
+const VERIFY: Table = &[
+    ("reference", always),
+    ("candidate", always),
+    ("data", always),
+    ("classes", data),
+    ("scale", data),
+    ("mean", data),
+    ("std", data),
+    ("channels", data),
+    ("resize", data),
+    ("crop", data),
+    ("runtime", always),
+    ("ort_lib", ort_lib),
+    ("timeout", limits),
+    ("memory", limits),
+    ("in_process", always),
+    ("supervised", always),
+    ("atol", always),
+    ("rtol", always),
+    ("seed", random_inputs),
+    ("json", always),
+];
+
+const CHECK: Table = &[
+    ("paths", always),
+    ("baseline", always),
+    ("write_baseline", always),
+    ("junit", always),
+    ("json", always),
+    ("dim", always),
+    ("seed", always),
+    ("runtime", always),
+    ("ort_lib", ort_lib),
+    ("timeout", limits),
+    ("memory", limits),
+    ("in_process", always),
+    ("supervised", always),
+    ("quiet", always),
+];
+
+const INSPECT: Table = &[("model", always), ("json", always)];
+
+impl Given<'_> {
+    /// Whether the user gave it.
+    fn has(&self, name: &str) -> bool {
+        matches!(self.0.try_contains_id(name), Ok(true))
+            && self.0.value_source(name) == Some(ValueSource::CommandLine)
+    }
+
+    /// Its value as typed.
+    fn text(&self, name: &str) -> Option<String> {
+        let mut values = self.0.try_get_raw(name).ok()??;
+        Some(values.next()?.to_string_lossy().into_owned())
+    }
+
+    fn is(&self, name: &str, value: &str) -> bool {
+        self.text(name).as_deref() == Some(value)
+    }
+
+    fn number(&self, name: &str) -> Option<f64> {
+        self.text(name)?.parse().ok()
+    }
+
+    fn varied(&self) -> bool {
+        self.has("flip") || self.number("crop_padding").is_some_and(|n| n > 0.0)
+    }
+}
+
+/// The option as a user types it.
+fn option_of(name: &str) -> String {
+    match name {
+        "folder" => "--checkpoint".to_owned(),
+        "every" => "--checkpoint-every".to_owned(),
+        "paths" | "model" | "input" | "output" | "reference" | "candidate" => name.to_uppercase(),
+        _ => format!("--{}", name.replace('_', "-")),
+    }
+}
+
+fn unless(fine: bool, why: &str) -> Option<String> {
+    (!fine).then(|| why.to_owned())
+}
+
+fn always(_: &Given<'_>) -> Option<String> {
+    None
+}
+
+fn data(g: &Given<'_>) -> Option<String> {
+    unless(
+        g.has("data"),
+        "it is about the images of --data, which is not given",
+    )
+}
+
+fn val_split(g: &Given<'_>) -> Option<String> {
+    data(g).or_else(|| unless(!g.has("val"), "the validation images are those of --val"))
+}
+
+/// Something is learned, or at least retrained.
+fn learning(g: &Given<'_>) -> Option<String> {
+    if g.has("masks") {
+        return Some("with --masks nothing is learned".to_owned());
+    }
+    if g.is("method", "none") {
+        return Some("with --method none nothing is learned".to_owned());
+    }
+    unless(g.has("data"), "without --data nothing is learned")
+}
+
+fn method(g: &Given<'_>) -> Option<String> {
+    match g.is("method", "none") {
+        true => None,
+        false => learning(g),
+    }
+}
+
+/// Filters are chosen.
+fn choice(g: &Given<'_>) -> Option<String> {
+    match g.has("masks") {
+        true => None,
+        false => learning(g).map(|_| "no filters are chosen, without --masks or --data".to_owned()),
+    }
+}
+
+fn by_rule(g: &Given<'_>) -> Option<String> {
+    learning(g).or_else(|| {
+        unless(
+            !g.is("method", "subsidiary"),
+            "it is for rules; give --method random or magnitude",
+        )
+    })
+}
+
+/// Masks are learned.
+fn by_masks(g: &Given<'_>) -> Option<String> {
+    learning(g).or_else(|| unless(g.is("method", "subsidiary"), "a rule learns no masks"))
+}
+
+fn max_share(g: &Given<'_>) -> Option<String> {
+    by_masks(g).or_else(|| {
+        let (most, ratio) = (g.number("max_share")?, g.number("ratio")?);
+        unless(
+            most >= ratio,
+            "--ratio asks for more than --max-share allows in any layer; lower the one or raise the other",
+        )
+    })
+}
+
+fn mask_lr(g: &Given<'_>) -> Option<String> {
+    by_masks(g).or_else(|| {
+        unless(
+            g.number("mask_epochs") != Some(0.0),
+            "--mask-epochs 0 trains no masks",
+        )
+    })
+}
+
+/// There are steps of training.
+fn retraining(g: &Given<'_>) -> Option<String> {
+    let none = |name: &str| g.number(name) == Some(0.0);
+    let masks = g.is("method", "subsidiary") && !none("mask_epochs");
+    learning(g).or_else(|| {
+        let retrained = !none("main_epochs") || !none("final_epochs");
+        unless(
+            retrained || masks,
+            "--main-epochs 0 and --final-epochs 0 retrain nothing",
+        )
+    })
+}
+
+fn cache_dir(g: &Given<'_>) -> Option<String> {
+    retraining(g).or_else(|| {
+        unless(
+            g.number("cache_disk_mb") != Some(0.0),
+            "--cache-disk-mb 0 leaves nothing to be kept there",
+        )
+    })
+}
+
+fn views(g: &Given<'_>) -> Option<String> {
+    retraining(g).or_else(|| unless(g.varied(), "images vary only with --flip or --crop-padding"))
+}
+
+fn every(g: &Given<'_>) -> Option<String> {
+    unless(g.has("folder"), "nothing is saved without --checkpoint")
+}
+
+fn warm_up(g: &Given<'_>) -> Option<String> {
+    let (rise, epochs) = (g.number("warm_up")?, g.number("epochs")?);
+    unless(
+        rise < epochs,
+        "the learning rate would rise through all --epochs; give fewer epochs of --warm-up",
+    )
+}
+
+fn ort_lib(g: &Given<'_>) -> Option<String> {
+    unless(
+        !g.is("runtime", "tract"),
+        "--runtime tract needs no library",
+    )
+}
+
+fn ort_threads(g: &Given<'_>) -> Option<String> {
+    unless(!g.is("runtime", "tract"), "tract runs on one thread")
+}
+
+fn limits(g: &Given<'_>) -> Option<String> {
+    unless(
+        !g.has("in_process"),
+        "--in-process runs models without limits",
+    )
+}
+
+fn random_inputs(g: &Given<'_>) -> Option<String> {
+    unless(!g.has("data"), "the inputs are the images of --data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::Cli;
+    use clap::CommandFactory as _;
+
+    fn checked(line: &str) -> Result<(), String> {
+        let words = std::iter::once("onnx-bnnprune").chain(line.split_whitespace());
+        let matches = Cli::command().try_get_matches_from(words).unwrap();
+        check(&matches).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn every_argument_says_what_it_needs() {
+        let cli = Cli::command();
+        let named = |table: Table, command: &clap::Command| {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                let known = table.iter().any(|(n, _)| *n == name);
+                let own = matches!(name, "help" | "version");
+                let which = command.get_name();
+                assert!(known || own, "{which}: '{name}' is in no table of effects");
+            }
+            for (name, _) in table {
+                let there = command.get_arguments().any(|a| a.get_id() == name);
+                assert!(there, "{}: there is no '{name}'", command.get_name());
+            }
+        };
+        named(MAIN, &cli);
+        for command in cli.get_subcommands().filter(|c| !c.is_hide_set()) {
+            let table = table_of(command.get_name());
+            assert!(!table.is_empty(), "{} has no table", command.get_name());
+            named(table, command);
+        }
+    }
+
+    #[test]
+    fn options_that_would_do_nothing_are_refused() {
+        for (line, option, word) in [
+            ("a b --ratio 0.3", "--ratio", "--data"),
+            ("a b --alpha 0.3", "--alpha", "--data"),
+            ("a b --flip", "--flip", "--data"),
+            ("a b --method magnitude", "--method", "--data"),
+            ("a b --mean 0.5", "--mean", "--data"),
+            ("a b --val v", "--val", "--data"),
+            ("a b --removal fold", "--removal", "no filters"),
+            ("a b --save-masks m", "--save-masks", "no filters"),
+            (
+                "a b --data d --method none --alpha 1",
+                "--alpha",
+                "--method none",
+            ),
+            ("a b --data d --masks m --mask-lr 1", "--mask-lr", "--masks"),
+            ("a b --masks m --flip", "--flip", "--masks"),
+            (
+                "a b --data d --val v --val-split 0.2",
+                "--val-split",
+                "--val",
+            ),
+            ("a b --data d --views 4", "--views", "--flip"),
+            (
+                "a b --data d --views 4 --crop-padding 0",
+                "--views",
+                "--flip",
+            ),
+            (
+                "a b --data d --method random --mask-epochs 3",
+                "--mask-epochs",
+                "rule",
+            ),
+            ("a b --data d --like m", "--like", "rules"),
+            (
+                "a b --data d --mask-epochs 0 --mask-lr 1",
+                "--mask-lr",
+                "--mask-epochs 0",
+            ),
+            (
+                "a b --data d --max-share 0.1 --ratio 0.3",
+                "--max-share",
+                "--ratio",
+            ),
+            (
+                "a b --data d --cache-disk-mb 0 --cache-dir x",
+                "--cache-dir",
+                "--cache-disk-mb",
+            ),
+            (
+                "a b --data d --checkpoint-every 3",
+                "--checkpoint-every",
+                "--checkpoint",
+            ),
+            ("a b --checkpoint c", "--checkpoint", "--data"),
+            ("a b --runtime tract --ort-lib l", "--ort-lib", "tract"),
+            ("a b --in-process --timeout 3", "--timeout", "--in-process"),
+            (
+                "a b --data d --method random --ratio 0.2 --main-epochs 0 --final-epochs 0 --main-lr 1",
+                "--main-lr",
+                "retrain nothing",
+            ),
+            ("verify a b --data d --seed 3", "--seed", "--data"),
+            ("verify a b --crop 3", "--crop", "--data"),
+            (
+                "eval a --data d --runtime tract --threads 2",
+                "--threads",
+                "tract",
+            ),
+            (
+                "check a --in-process --memory 3",
+                "--memory",
+                "--in-process",
+            ),
+            ("train a b --data d --warm-up 10", "--warm-up", "--epochs"),
+            (
+                "train a b --data d --checkpoint-every 3",
+                "--checkpoint-every",
+                "--checkpoint",
+            ),
+        ] {
+            let error = checked(line).expect_err(line);
+            assert!(
+                error.starts_with(option) && error.contains(word),
+                "{line}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn options_that_do_something_pass() {
+        for line in [
+            "a b",
+            "a b --method none",
+            "a b --seed 3 --residual scatter --round-to 8 --keep l",
+            "a b --masks m --removal fold --save-masks n --data d --mean 0.5",
+            "a b --data d --ratio 0.3 --max-share 0.3 --flip --views 3",
+            "a b --data d --method random --ratio 0.3 --main-lr 0.1",
+            "a b --data d --checkpoint c --checkpoint-every 3",
+            "verify a b --seed 3",
+            "train a b --data d --epochs 20 --warm-up 10 --flip",
+            "check a --timeout 3",
+        ] {
+            checked(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        }
+    }
+}
