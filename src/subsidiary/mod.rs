@@ -14,6 +14,7 @@ mod evaluate;
 pub mod mask;
 mod options;
 mod prefix;
+mod readings;
 mod resume;
 mod retrain;
 pub mod rules;

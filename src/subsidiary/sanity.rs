@@ -5,13 +5,15 @@
 //! it would be worthless.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use ndarray::ArrayD;
 
 use super::error::TrainError;
 use super::evaluate::logits_of;
+use super::readings::{self, Reading};
 use crate::autograd::Network;
-use crate::data::{Channels, Dataset, Images, Preprocess};
+use crate::data::{Images, Pixels, image_files};
 use crate::progress::Observer;
 
 /// Images looked at.
@@ -23,11 +25,23 @@ const ABOUT: f64 = 0.05;
 /// Below this multiple of chance a model knows nothing of the data, unless it is better than chance
 /// by [`ABOUT`] (with two classes, 1.5 times chance is already 75 %).
 const CHANCE_FACTOR: f64 = 1.5;
+/// Images on which other readings are tried first.
+const FEW_IMAGES: usize = 128;
+/// Above this error of the accuracy, nothing can be judged.
+const TOO_UNSURE: f64 = 0.1;
+/// Above this one it is worth a warning.
+const UNSURE: f64 = 0.03;
+/// Unlabelled images of which this share is of one class are all of that class.
+const ALMOST_ALL: f64 = 0.95;
+/// So are those in a folder beside other ones, of which this share is.
+const LARGE_SHARE: f64 = 0.5;
+/// Folders looked at beside the data.
+const MOST_FOLDERS: usize = 50;
 /// Outputs that a message lists.
 const LISTED: usize = 10;
 
-/// Evaluates the original on the data; an error names the likely cause if it does not fit.
-/// Unlabelled data pass. Returns the accuracy.
+/// Evaluates the original on the data; an error names the likely cause if it does not fit, and a
+/// warning what is doubtful. Returns the accuracy, if there are labels.
 pub fn check(
     network: &Network,
     images: &Images,
@@ -35,31 +49,174 @@ pub fn check(
 ) -> Result<Option<f64>, TrainError> {
     let set = images.val_set();
     let Some(labels) = &set.labels else {
+        several_answers(network, images, observer)?;
         return Ok(None);
     };
     let chosen = spread(&images.val_indices, IMAGES);
     let truth: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
-    let logits = |pre: &Preprocess| logits_of(network, set, &chosen, pre, observer);
-    let first = logits(&images.preprocess)?;
+    let first = logits_of(network, set, &chosen, &images.preprocess, observer)?;
     let original = predictions(&first);
     let accuracy = agreement(&original, &truth);
-    let mut others = Vec::new();
-    for (pre, advice) in alternatives(&images.preprocess, set) {
-        let other = agreement(&predictions(&logits(&pre)?), &truth);
-        others.push((other, advice));
+    // Nothing can be so much better than that.
+    if accuracy + MUCH_BETTER < 1.0 {
+        better_reading(network, images, (&chosen, &truth), accuracy, observer)?;
     }
-    let best = others.iter().map(|(other, _)| *other).fold(0.0, f64::max);
+    let floats = matches!(set.images, Pixels::F32(_));
+    judge(
+        &original,
+        &truth,
+        classes_of(&first),
+        (&set.classes, floats),
+    )?;
+    enough(accuracy, images.val_indices.len(), observer)?;
+    Ok(Some(accuracy))
+}
+
+/// Tries the images in other readings: first on some of them, then the best on all `chosen`.
+fn better_reading(
+    network: &Network,
+    images: &Images,
+    (chosen, truth): (&[usize], &[usize]),
+    accuracy: f64,
+    observer: &dyn Observer,
+) -> Result<(), TrainError> {
+    let set = images.val_set();
+    let right = |reading: &Reading, places: &[usize]| -> Result<f64, TrainError> {
+        let indices: Vec<usize> = places.iter().map(|&p| chosen[p]).collect();
+        let truth: Vec<usize> = places.iter().map(|&p| truth[p]).collect();
+        let some = readings::some(set, &indices, reading.values.as_deref());
+        let all: Vec<usize> = (0..indices.len()).collect();
+        let logits = logits_of(network, &some, &all, &reading.preprocess, observer)?;
+        Ok(agreement(&predictions(&logits), &truth))
+    };
+    let every: Vec<usize> = (0..chosen.len()).collect();
+    let few = spread(&every, FEW_IMAGES);
+    let mut found = Vec::new();
+    for reading in readings::others(&images.preprocess, set) {
+        found.push((right(&reading, &few)?, reading));
+    }
+    let best = found.iter().map(|(share, _)| *share).fold(0.0, f64::max);
     // The most usual reading among those that are about as good as the best.
-    let advised = others.iter().find(|(other, _)| *other >= best - ABOUT);
-    if let Some((other, advice)) = advised.filter(|(other, _)| *other > accuracy + MUCH_BETTER) {
+    let Some((_, advised)) = found.iter().find(|(share, _)| *share >= best - ABOUT) else {
+        return Ok(());
+    };
+    let other = right(advised, &every)?;
+    let said = format!(
+        "the original is right on {:.1} % of the images, but on {:.1} % with {}; do so if that is how the model was trained",
+        accuracy * 100.0,
+        other * 100.0,
+        advised.advice
+    );
+    if other > accuracy + MUCH_BETTER {
+        return Err(TrainError::Mismatch(said));
+    }
+    if other > accuracy + ABOUT.max(uncertainty(accuracy, chosen.len())) {
+        observer.warn(&said);
+    }
+    Ok(())
+}
+
+/// Half the width of the 95 % interval (Wilson's) of an accuracy measured on so many images.
+fn uncertainty(accuracy: f64, images: usize) -> f64 {
+    let (n, z2) = (images.max(1) as f64, 1.96f64.powi(2));
+    let spread = accuracy * (1.0 - accuracy) / n + z2 / (4.0 * n * n);
+    (z2 * spread).sqrt() / (1.0 + z2 / n)
+}
+
+/// Are there enough validation images to see what pruning costs?
+fn enough(accuracy: f64, images: usize, observer: &dyn Observer) -> Result<(), TrainError> {
+    let error = uncertainty(accuracy, images);
+    let said = format!(
+        "{images} validation images tell the accuracy to ± {:.1} percentage points only (95 % interval)",
+        error * 100.0
+    );
+    if error > TOO_UNSURE {
         return Err(TrainError::Mismatch(format!(
-            "the original is right on {:.1} % of the images, but on {:.1} % with {advice}; do so if that is how the model was trained",
-            accuracy * 100.0,
-            other * 100.0
+            "{said}, too few to judge what pruning costs; give more with --val, or a larger --val-split"
         )));
     }
-    judge(&original, &truth, classes_of(&first), &set.classes)?;
-    Ok(Some(accuracy))
+    if error > UNSURE {
+        observer.warn(&format!("{said}; smaller losses do not show"));
+    }
+    Ok(())
+}
+
+/// Without labels: images that are all one class to the original are one class's folder.
+fn several_answers(
+    network: &Network,
+    images: &Images,
+    observer: &dyn Observer,
+) -> Result<(), TrainError> {
+    let chosen = spread(&images.train_indices, IMAGES);
+    let logits = logits_of(
+        network,
+        &images.train,
+        &chosen,
+        &images.preprocess,
+        observer,
+    )?;
+    if classes_of(&logits) < 2 {
+        return Ok(());
+    }
+    one_answer(&predictions(&logits), beside(&images.train.source))
+}
+
+/// `beside`: how many other folders of images there are beside the data.
+fn one_answer(answers: &[usize], beside: usize) -> Result<(), TrainError> {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for &answer in answers {
+        *counts.entry(answer).or_default() += 1;
+    }
+    let Some((class, count)) = counts.into_iter().max_by_key(|&(_, count)| count) else {
+        return Ok(());
+    };
+    let share = count as f64 / answers.len() as f64;
+    let most = if beside > 1 { LARGE_SHARE } else { ALMOST_ALL };
+    if share < most {
+        return Ok(());
+    }
+    let folders = match beside {
+        0 => String::new(),
+        n => format!(", and {n} other folders of images lie beside it"),
+    };
+    Err(TrainError::Mismatch(format!(
+        "has no labels, and to the original {:.0} % of its images are of class {class}{folders}: is it one class's folder? Give the folder that holds a folder for each class, or images of all classes",
+        share * 100.0
+    )))
+}
+
+/// Other folders with images in the folder that holds `data`, but for the usual parts of a set.
+fn beside(data: &Path) -> usize {
+    let parts = [
+        "train",
+        "val",
+        "valid",
+        "validation",
+        "test",
+        "calib",
+        "calibration",
+        "unlabelled",
+    ];
+    let Ok(here) = data.canonicalize() else {
+        return 0;
+    };
+    let Some(Ok(list)) = here.parent().map(std::fs::read_dir) else {
+        return 0;
+    };
+    let folders = list.filter_map(Result::ok).map(|entry| entry.path());
+    let other = |path: &PathBuf| {
+        let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase());
+        path != &here && path.is_dir() && !parts.contains(&name.unwrap_or_default().as_str())
+    };
+    let with_images = |path: &PathBuf| image_files(path).next().is_some();
+    match here.is_dir() {
+        true => folders
+            .filter(other)
+            .take(MOST_FOLDERS)
+            .filter(with_images)
+            .count(),
+        false => 0,
+    }
 }
 
 /// Outputs that tell classes apart: logits per row of `[N, K, …]`.
@@ -73,7 +230,7 @@ fn judge(
     predicted: &[usize],
     truth: &[usize],
     classes: usize,
-    names: &[String],
+    (names, floats): (&[String], bool),
 ) -> Result<(), TrainError> {
     let accuracy = agreement(predicted, truth);
     if let Some(found) = best_permutation(predicted, truth)
@@ -89,9 +246,14 @@ fn judge(
     let chance = 1.0 / classes.max(2) as f64;
     if accuracy < (CHANCE_FACTOR * chance).min(chance + ABOUT) {
         return Err(TrainError::Mismatch(format!(
-            "the original is right on {:.1} % of the images, and chance is {:.1} %; check --mean, --std, --scale, --channels and the order of classes (--classes), or whether these are the right images",
+            "the original is right on {:.1} % of the images, and chance is {:.1} %; check {}, or whether these are the right images",
             accuracy * 100.0,
-            chance * 100.0
+            chance * 100.0,
+            match floats {
+                true =>
+                    "that x holds the values that the model was trained with, and y its classes",
+                false => "--mean, --std, --scale, --channels and the order of classes (--classes)",
+            }
         )));
     }
     Ok(())
@@ -106,58 +268,6 @@ fn describe(label_of: &BTreeMap<usize, usize>, names: &[String]) -> String {
     let listed: Vec<String> = label_of.iter().take(LISTED).map(one).collect();
     let more = if label_of.len() > LISTED { ", …" } else { "" };
     listed.join(", ") + more
-}
-
-/// Other ways to read the same images, the most usual first, and the option that asks for each.
-fn alternatives(pre: &Preprocess, set: &Dataset) -> Vec<(Preprocess, &'static str)> {
-    if matches!(set.images, crate::data::Pixels::F32(_)) {
-        return Vec::new();
-    }
-    let scaled = |scale: f32| Preprocess {
-        scale,
-        ..pre.clone()
-    };
-    let mut all = Vec::new();
-    if pre.mean.iter().any(|&m| m != 0.0) || pre.std.iter().any(|&s| s != 1.0) {
-        let plain = Preprocess {
-            mean: vec![0.0],
-            std: vec![1.0],
-            ..pre.clone()
-        };
-        all.push((plain, "neither --mean nor --std"));
-    }
-    if (pre.scale - 1.0 / 255.0).abs() > 1e-6 {
-        all.push((scaled(1.0 / 255.0), "--scale 1/255"));
-    }
-    if pre.mean.iter().all(|&m| m == 0.0) {
-        let centred = Preprocess {
-            mean: vec![0.5],
-            std: vec![0.5],
-            ..pre.clone()
-        };
-        all.push((centred, "--mean 0.5 --std 0.5"));
-    }
-    match pre.channels {
-        Channels::Rgb => all.push((
-            Preprocess {
-                channels: Channels::Bgr,
-                ..pre.clone()
-            },
-            "--channels bgr",
-        )),
-        Channels::Bgr => all.push((
-            Preprocess {
-                channels: Channels::Rgb,
-                ..pre.clone()
-            },
-            "--channels rgb",
-        )),
-        Channels::Gray => {}
-    }
-    if (pre.scale - 1.0).abs() > 1e-6 {
-        all.push((scaled(1.0), "--scale 1"));
-    }
-    all
 }
 
 /// At most `count` of the indices, evenly spread.
@@ -238,6 +348,7 @@ fn best_permutation(predicted: &[usize], truth: &[usize]) -> Option<Permutation>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
 
     /// `count` images of each class; every second class is predicted right, the others anyhow.
     fn half_right(classes: usize, count: usize) -> (Vec<usize>, Vec<usize>) {
@@ -259,7 +370,7 @@ mod tests {
             let (predicted, truth) = half_right(500, count);
             let accuracy = agreement(&predicted, &truth);
             assert!((accuracy - 0.5).abs() < 0.02, "{accuracy}");
-            judge(&predicted, &truth, 500, &[]).unwrap();
+            judge(&predicted, &truth, 500, (&[], false)).unwrap();
         }
     }
 
@@ -279,7 +390,7 @@ mod tests {
             "{found:?}"
         );
         let names = ["ant", "bee", "cat", "dog"].map(str::to_owned);
-        let message = judge(&predicted, &truth, 4, &names)
+        let message = judge(&predicted, &truth, 4, (&names, false))
             .unwrap_err()
             .to_string();
         assert!(
@@ -298,14 +409,41 @@ mod tests {
             let guess = |(i, &t): (usize, &usize)| if i / 2 % 100 < share { t } else { 1 - t };
             truth.iter().enumerate().map(guess).collect()
         };
-        judge(&right(65), &truth, 2, &[]).unwrap();
-        assert!(judge(&right(52), &truth, 2, &[]).is_err());
+        judge(&right(65), &truth, 2, (&[], false)).unwrap();
+        assert!(judge(&right(52), &truth, 2, (&[], false)).is_err());
         // The same labels from a model that tells a thousand classes apart: far from chance.
-        judge(&right(45), &truth, 1000, &[]).unwrap();
+        judge(&right(45), &truth, 1000, (&[], false)).unwrap();
         assert_eq!(
             classes_of(&ArrayD::zeros(ndarray::IxDyn(&[6, 10, 1, 1]))),
             10
         );
+    }
+
+    #[test]
+    fn the_error_of_an_accuracy_is_binomial() {
+        // Wilson's interval of 9 of 10 is 0.596 to 0.982, that of 900 of 1000 0.880 to 0.917.
+        assert!((uncertainty(0.9, 10) - 0.193).abs() < 2e-3);
+        assert!((uncertainty(0.9, 1000) - 0.0186).abs() < 2e-4);
+        assert!(enough(0.9, 10, &Silent).is_err() && enough(1.0, 10, &Silent).is_err());
+        enough(0.9, 100, &Silent).unwrap();
+    }
+
+    #[test]
+    fn one_class_without_labels_shows() {
+        let mixed: Vec<usize> = (0..40).map(|i| i % 10).collect();
+        one_answer(&mixed, 9).unwrap();
+        let error = one_answer(&[3; 12], 0).unwrap_err().to_string();
+        assert!(
+            error.contains("class 3") && error.contains("100 %"),
+            "{error}"
+        );
+        // Half of them, beside other folders of images.
+        let half: Vec<usize> = (0..40)
+            .map(|i| if i % 2 == 0 { 0 } else { i % 10 })
+            .collect();
+        one_answer(&half, 0).unwrap();
+        assert!(one_answer(&half, 9).is_err());
+        one_answer(&[], 0).unwrap();
     }
 
     #[test]

@@ -1,0 +1,219 @@
+//! Other ways to read the same images: what people forget, and the option that asks for it.
+
+use ndarray::{Array4, Axis};
+
+use crate::data::{Channels, Dataset, Pixels, Preprocess};
+
+/// Mean and standard deviation that networks are trained with, for pixels scaled to 0..1.
+struct Statistics {
+    /// Whose they are.
+    of: &'static str,
+    mean: &'static [f32],
+    std: &'static [f32],
+}
+
+const STATISTICS: [Statistics; 8] = [
+    Statistics {
+        of: "",
+        mean: &[0.5],
+        std: &[0.5],
+    },
+    Statistics {
+        of: "ImageNet's",
+        mean: &[0.485, 0.456, 0.406],
+        std: &[0.229, 0.224, 0.225],
+    },
+    Statistics {
+        of: "CIFAR-10's",
+        mean: &[0.4914, 0.4822, 0.4465],
+        std: &[0.247, 0.2435, 0.2616],
+    },
+    Statistics {
+        of: "CIFAR-10's, as often copied",
+        mean: &[0.4914, 0.4822, 0.4465],
+        std: &[0.2023, 0.1994, 0.201],
+    },
+    Statistics {
+        of: "CIFAR-100's",
+        mean: &[0.5071, 0.4867, 0.4408],
+        std: &[0.2675, 0.2565, 0.2761],
+    },
+    Statistics {
+        of: "SVHN's",
+        mean: &[0.4377, 0.4438, 0.4728],
+        std: &[0.198, 0.201, 0.197],
+    },
+    Statistics {
+        of: "MNIST's",
+        mean: &[0.1307],
+        std: &[0.3081],
+    },
+    Statistics {
+        of: "Fashion-MNIST's",
+        mean: &[0.286],
+        std: &[0.353],
+    },
+];
+
+/// Means of Caffe's networks, blue first, which take pixels from 0 to 255.
+const CAFFE: [f32; 3] = [103.939, 116.779, 123.68];
+/// The default scale.
+const UNIT: f32 = 1.0 / 255.0;
+
+/// A reading of images.
+pub(super) struct Reading {
+    /// How pixels become the model's input.
+    pub preprocess: Preprocess,
+    /// What is done to values that are the input as they are: times the first, plus the second, per
+    /// channel.
+    pub values: Option<Vec<(f32, f32)>>,
+    /// What to do to read them so, in the words of an error.
+    pub advice: String,
+}
+
+/// Other readings than `pre`, the most usual first.
+pub(super) fn others(pre: &Preprocess, set: &Dataset) -> Vec<Reading> {
+    let channels = set.image_shape()[0];
+    match &set.images {
+        Pixels::U8(_) => of_pixels(pre, channels),
+        Pixels::F32(values) => of_values(pre, channels, values),
+    }
+}
+
+fn of_pixels(pre: &Preprocess, channels: usize) -> Vec<Reading> {
+    let is_unit = (pre.scale - UNIT).abs() < 1e-6;
+    let mut all = Vec::new();
+    let mut add = |scale: f32, mean: &[f32], std: &[f32], order: Channels, advice: String| {
+        all.push(Reading {
+            preprocess: Preprocess {
+                scale,
+                mean: mean.to_vec(),
+                std: std.to_vec(),
+                channels: order,
+                ..pre.clone()
+            },
+            values: None,
+            advice,
+        });
+    };
+    let (mean, std) = (pre.mean.as_slice(), pre.std.as_slice());
+    let plain = mean.iter().all(|&m| m == 0.0) && std.iter().all(|&s| s == 1.0);
+    if !plain {
+        let advice = "neither --mean nor --std".to_owned();
+        add(pre.scale, &[0.0], &[1.0], pre.channels, advice);
+    }
+    if !is_unit {
+        add(UNIT, mean, std, pre.channels, "--scale 1/255".to_owned());
+    }
+    for s in STATISTICS
+        .iter()
+        .filter(|s| [1, channels].contains(&s.mean.len()))
+    {
+        let scale = if is_unit { "" } else { "--scale 1/255 " };
+        let whose = if s.of.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", s.of)
+        };
+        let advice = format!(
+            "{scale}--mean {} --std {}{whose}",
+            list(s.mean),
+            list(s.std)
+        );
+        add(UNIT, s.mean, s.std, pre.channels, advice);
+    }
+    match pre.channels {
+        Channels::Rgb => add(
+            pre.scale,
+            mean,
+            std,
+            Channels::Bgr,
+            "--channels bgr".to_owned(),
+        ),
+        Channels::Bgr => add(
+            pre.scale,
+            mean,
+            std,
+            Channels::Rgb,
+            "--channels rgb".to_owned(),
+        ),
+        Channels::Gray => {}
+    }
+    if (pre.scale - 1.0).abs() > 1e-6 {
+        add(1.0, mean, std, pre.channels, "--scale 1".to_owned());
+    }
+    if channels == 3 {
+        let advice = format!("--scale 1 --mean {} --channels bgr (Caffe's)", list(&CAFFE));
+        add(1.0, &CAFFE, &[1.0], Channels::Bgr, advice);
+    }
+    all
+}
+
+fn of_values(pre: &Preprocess, channels: usize, values: &Array4<f32>) -> Vec<Reading> {
+    let mut all = Vec::new();
+    let mut add = |values: Vec<(f32, f32)>, advice: String| {
+        all.push(Reading {
+            preprocess: pre.clone(),
+            values: Some(values),
+            advice,
+        });
+    };
+    let largest = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let unit = if largest > 16.0 { UNIT } else { 1.0 };
+    let scaled = if largest > 16.0 { "x / 255" } else { "x" };
+    match largest > 16.0 {
+        true => add(vec![(UNIT, 0.0)], "x / 255 as x".to_owned()),
+        false => add(vec![(255.0, 0.0)], "x * 255 as x".to_owned()),
+    }
+    for s in STATISTICS
+        .iter()
+        .filter(|s| [1, channels].contains(&s.mean.len()))
+    {
+        let whose = if s.of.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", s.of)
+        };
+        let (mean, std) = (list(s.mean), list(s.std));
+        let pairs = || s.mean.iter().zip(s.std);
+        add(
+            pairs().map(|(m, s)| (unit / s, -m / s)).collect(),
+            format!("({scaled} - [{mean}]) / [{std}] per channel{whose} as x"),
+        );
+        if largest <= 16.0 {
+            add(
+                pairs().map(|(&m, &s)| (s, m)).collect(),
+                format!("x * [{std}] + [{mean}] per channel{whose} as x"),
+            );
+        }
+    }
+    all
+}
+
+/// Some images of a set, with their values changed.
+pub(super) fn some(set: &Dataset, indices: &[usize], values: Option<&[(f32, f32)]>) -> Dataset {
+    let images = match &set.images {
+        Pixels::U8(all) => Pixels::U8(all.select(Axis(0), indices)),
+        Pixels::F32(all) => {
+            let mut some = all.select(Axis(0), indices);
+            for (c, mut plane) in some.axis_iter_mut(Axis(1)).enumerate() {
+                let change = values.and_then(|v| v.get(c).or(v.first()));
+                if let Some(&(factor, shift)) = change {
+                    plane.mapv_inplace(|v| v * factor + shift);
+                }
+            }
+            Pixels::F32(some)
+        }
+    };
+    Dataset {
+        images,
+        labels: None,
+        classes: Vec::new(),
+        source: set.source.clone(),
+    }
+}
+
+fn list(values: &[f32]) -> String {
+    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+    values.join(",")
+}
