@@ -6,7 +6,8 @@
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
 //! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images;
 //! [`printable`] makes text safe to print; [`qonnx`] writes QONNX files as
-//! standard ONNX for runtimes; [`checkpoint`] keeps long runs.
+//! standard ONNX for runtimes; [`checkpoint`] keeps long runs; [`files`] reads files that others
+//! have put there, [`output`] writes files whole.
 #![warn(missing_docs)]
 // The kernels alone are let off.
 #![deny(unsafe_code)]
@@ -21,6 +22,7 @@ pub mod files;
 pub mod graph;
 pub mod normalise;
 pub mod onnx;
+pub mod output;
 pub mod pipeline;
 pub mod printable;
 pub mod progress;

@@ -1,7 +1,7 @@
 //! One file through all checks.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -41,6 +41,9 @@ pub struct FileReport {
     pub summary: Option<ModelSummary>,
     /// Seconds taken.
     pub seconds: f64,
+    /// Files with its weights, which nothing may overwrite.
+    #[serde(skip)]
+    pub reads: Vec<PathBuf>,
 }
 
 /// What a model holds.
@@ -110,6 +113,7 @@ impl FileReport {
             notes: Vec::new(),
             summary,
             seconds: taken.as_secs_f64(),
+            reads: Vec::new(),
         };
         report.extend(findings);
         report
@@ -142,7 +146,9 @@ pub fn check_file(path: &Path, runtime: &dyn Runtime, options: &CheckOptions) ->
     if !findings.bad() {
         summary.layers = run(&model.proto, runtime, options, &mut findings);
     }
-    FileReport::new(path, Some(summary), findings, start.elapsed())
+    let mut report = FileReport::new(path, Some(summary), findings, start.elapsed());
+    report.reads = model.external_files;
+    report
 }
 
 fn size_of(model: &Model) -> u64 {

@@ -117,6 +117,11 @@ impl Checkpoint {
     }
 }
 
+/// The files that a checkpoint in `folder` consists of, whether they are there or not.
+pub fn files(folder: &Path) -> [PathBuf; 3] {
+    [FILE, TEMPORARY, LOCK].map(|name| folder.join(name))
+}
+
 /// Whether the folder holds a checkpoint.
 pub fn exists(folder: &Path) -> bool {
     folder.join(FILE).is_file()

@@ -118,7 +118,7 @@ pub struct DataArgs {
     /// Class names in the order of the model's outputs, one a line [default: sorted folder names]
     #[arg(long, value_name = "FILE")]
     pub classes: Option<PathBuf>,
-    /// x = (pixel * SCALE - mean) / std [default: 1/255]
+    /// x = (pixel * SCALE - mean) / std [default: 1/255; models that take uint8 get pixels as they are]
     #[arg(long, value_parser = parse_number)]
     pub scale: Option<f32>,
     /// Mean per channel, comma-separated [default: 0]
@@ -230,7 +230,7 @@ pub struct PruneArgs {
     /// The trained binary network
     #[arg(value_name = "IN.onnx", required = true)]
     pub input: Option<PathBuf>,
-    /// Where to write the pruned one
+    /// Where to write the pruned one; -: standard output
     #[arg(value_name = "OUT.onnx", required = true)]
     pub output: Option<PathBuf>,
     /// What is given beyond these two
@@ -263,10 +263,10 @@ pub struct PruneArgs {
     /// Mask exactly these filters: no learning, no retraining
     #[arg(long, value_name = "FILE", help_heading = "Choosing filters", conflicts_with_all = ["method", "ratio", "like", "folder"])]
     pub masks: Option<PathBuf>,
-    /// Write the masks
+    /// Write the masks; -: to standard output, the table then goes to standard error
     #[arg(long, value_name = "FILE", help_heading = "Choosing filters")]
     pub save_masks: Option<PathBuf>,
-    /// Write the masked model, which the pruned one must equal
+    /// Write the masked model, which the pruned one must equal; -: to standard output
     #[arg(long, value_name = "FILE", help_heading = "Choosing filters")]
     pub save_masked: Option<PathBuf>,
     /// What a pruned filter leaves behind
@@ -288,7 +288,7 @@ pub struct PruneArgs {
         conflicts_with = "ratio"
     )]
     pub alpha: Option<f32>,
-    /// Never prune more than this share of a layer [default: 0.6]
+    /// Never prune more than this share of a layer [default: 0.6, or --ratio if that is larger]
     #[arg(long, value_name = "F", help_heading = "Choosing filters")]
     pub max_share: Option<f64>,
     /// Share of the loss that compares with the original's outputs, the rest with the labels
@@ -350,7 +350,7 @@ pub struct PruneArgs {
     /// Put Dropout and BatchNormalization that were exported in training mode into inference mode
     #[arg(long, help_heading = "Output")]
     pub inference_mode: bool,
-    /// Write the report as JSON
+    /// Write the report as JSON; -: to standard output, the table then goes to standard error
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     pub report: Option<PathBuf>,
     /// Write the quantisers of a QONNX file as standard operators [default: QONNX stays QONNX]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use onnx_bnnprune::check::{self, Baseline, CheckOptions, FileReport};
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::write_atomically;
+use onnx_bnnprune::output;
 use onnx_bnnprune::progress::Observer as _;
 use onnx_bnnprune::verify::Runtime;
 use rayon::prelude::*;
@@ -13,12 +14,35 @@ use super::Printed;
 use super::args::CheckArgs;
 use super::isolate::isolated;
 use super::progress::{Terminal, interrupted};
-use super::shared::{json, warn};
+use super::shared::{concluded, json, warn};
+use super::targets;
 
 /// Checks every file.
 pub fn run(args: &CheckArgs) -> Printed {
-    let baseline = args.baseline.as_deref().map(Baseline::load).transpose()?;
     let files = check::find(&args.paths)?;
+    let models = files.iter().map(PathBuf::as_path).collect();
+    let writes = targets::check_files(
+        &[
+            ("--junit", args.junit.as_deref()),
+            ("--write-baseline", args.write_baseline.as_deref()),
+        ],
+        &[
+            ("a model", models),
+            ("--baseline", args.baseline.as_deref().into_iter().collect()),
+            (
+                "--ort-lib",
+                args.runtime.ort_lib.as_deref().into_iter().collect(),
+            ),
+        ],
+    )?;
+    let on_stdout = targets::on_stdout(&writes);
+    if on_stdout && args.json {
+        return Err(Error::Usage(
+            "--json prints to standard output; name a file for --junit and --write-baseline"
+                .to_owned(),
+        ));
+    }
+    let baseline = args.baseline.as_deref().map(Baseline::load).transpose()?;
     let runtime = isolated(&args.runtime)?;
     let options = CheckOptions {
         seed: args.seed,
@@ -29,19 +53,18 @@ pub fn run(args: &CheckArgs) -> Printed {
         baseline.compare(&mut reports, &args.paths);
     }
     let passed = reports.iter().all(|r| r.passed);
-    if let Some(path) = &args.junit {
-        write_atomically(path, check::junit(&reports)?.as_bytes())?;
+    for report in &reports {
+        output::overwrites(&writes, "the weights of a model", &report.reads)?;
     }
-    if let Some(path) = &args.write_baseline {
-        write_baseline(path, &reports, passed)?;
-    }
+    let written = write(args, &reports, passed);
     let code = u8::from(!passed);
     let annotations = match std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true") {
         true => check::annotations(&reports),
         false => String::new(),
     };
     if !args.json {
-        return Ok((check::render(&reports) + &annotations, code));
+        let text = check::render(&reports) + &annotations;
+        return concluded(text, code, on_stdout, written);
     }
     // The runner reads both streams; this one leaves the JSON to be parsed.
     eprint!("{annotations}");
@@ -52,7 +75,18 @@ pub fn run(args: &CheckArgs) -> Printed {
         "passed": reports.iter().filter(|r| r.passed).count(),
         "models": reports,
     });
-    Ok((json(Path::new("--json"), &value)?, code))
+    concluded(json(Path::new("--json"), &value)?, code, false, written)
+}
+
+/// Writes the files that were asked for.
+fn write(args: &CheckArgs, reports: &[FileReport], passed: bool) -> Result<(), Error> {
+    if let Some(path) = &args.junit {
+        write_atomically(path, check::junit(reports)?.as_bytes())?;
+    }
+    match &args.write_baseline {
+        Some(path) => write_baseline(path, reports, passed),
+        None => Ok(()),
+    }
 }
 
 /// Checks the files, several at a time, in their order.

@@ -1,12 +1,14 @@
 //! What several commands need: images, a runtime, JSON.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use onnx_bnnprune::autograd::Precision;
 use onnx_bnnprune::data::{Augment, Dataset, Images};
 use onnx_bnnprune::error::Error;
+use onnx_bnnprune::onnx::write_atomically;
 use onnx_bnnprune::pipeline::DataSource;
-use onnx_bnnprune::printable::{printable_json, printable_line};
+use onnx_bnnprune::printable::{printable_json, printable_line, printable_lines};
 use onnx_bnnprune::subsidiary::{Decay, MainOptimizer};
 use onnx_bnnprune::verify::{
     NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions, TensorInfo,
@@ -28,7 +30,7 @@ pub fn source_of(args: &DataArgs) -> Option<DataSource> {
         val: None,
         val_split: 0.1,
         classes: args.classes.clone(),
-        scale: args.scale.unwrap_or(1.0 / 255.0),
+        scale: args.scale,
         mean: args.mean.clone(),
         std: args.std.clone(),
         channels: args.channels.map(Into::into),
@@ -191,6 +193,38 @@ pub fn precision(name: PrecisionName) -> Precision {
 /// Prints a warning.
 pub fn warn(text: &str) {
     eprintln!("warning: {}", printable_line(text));
+}
+
+/// Writes a report to `path`, if there is one.
+pub fn write_report(path: Option<&Path>, report: &impl serde::Serialize) -> Result<(), Error> {
+    match path {
+        Some(path) => Ok(write_atomically(path, json(path, report)?.as_bytes())?),
+        None => Ok(()),
+    }
+}
+
+/// What a job prints at its end. Where one of its files went to standard output, its text goes to
+/// standard error. What it could not write is said after the text, and instead of `code`.
+pub fn concluded(
+    text: String,
+    code: u8,
+    on_stdout: bool,
+    written: Result<(), Error>,
+) -> Result<(String, u8), Error> {
+    let safe = printable_lines(&text);
+    match (on_stdout, written) {
+        (false, Ok(())) => return Ok((text, code)),
+        // A reader who has left (`| head`) is no reason to fail.
+        (false, Err(e)) => {
+            let _ = std::io::stdout().write_all(safe.as_bytes());
+            return Err(e);
+        }
+        (true, written) => {
+            eprint!("{safe}");
+            written?;
+        }
+    }
+    Ok((String::new(), code))
 }
 
 /// `value` as the JSON that a command prints; `path` is the file concerned.

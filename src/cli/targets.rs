@@ -1,11 +1,16 @@
-//! Files that a job will write: checked before any work, so that minutes of training
+//! Files that a command will write: checked before any work, so that minutes of training
 //! neither end in a folder that does not exist nor overwrite a file that is still needed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use onnx_bnnprune::checkpoint;
 use onnx_bnnprune::error::Error;
+use onnx_bnnprune::output::{self, FileId, Place, Target, folder_of};
 
-/// The files that a job reads and writes, each with the name of its argument.
+/// A path with the name of its argument, if it was given.
+type Named<'a> = (&'static str, Option<&'a Path>);
+
+/// The files that a job reads and writes.
 pub struct Targets<'a> {
     /// The model read.
     pub input: &'a Path,
@@ -14,72 +19,116 @@ pub struct Targets<'a> {
     /// Whether these two may be one file.
     pub in_place: bool,
     /// What else is read.
-    pub reads: Vec<(&'static str, Option<&'a Path>)>,
+    pub reads: Vec<Named<'a>>,
     /// What else is written.
-    pub writes: Vec<(&'static str, Option<&'a Path>)>,
+    pub writes: Vec<Named<'a>>,
+    /// Where learning is saved.
+    pub checkpoint: Option<&'a Path>,
 }
 
-/// Checks that every target can be written, and that none is another target or a file that is read.
-pub fn check(targets: &Targets<'_>) -> Result<(), Error> {
-    let same = |a: &Path, b: &Path| resolved(a) == resolved(b);
+/// Checks that every target can be written, and that none is another target or a file that is
+/// read; the targets.
+pub fn check(targets: &Targets<'_>) -> Result<Vec<Target>, Error> {
     let input = targets.input;
-    if !targets.in_place && targets.output.is_some_and(|output| same(input, output)) {
-        return Err(Error::Usage(format!(
-            "{} is both input and output; give another output, or --in-place",
-            input.display()
-        )));
-    }
-    let given = |&(name, path): &(&'static str, Option<&Path>)| Some((name, path?.to_owned()));
-    let mut taken: Vec<(&str, PathBuf)> = targets.reads.iter().filter_map(given).collect();
     let output = ("OUT", targets.output);
-    for (name, path) in std::iter::once(&output)
+    let writes: Vec<Target> = std::iter::once(&output)
         .chain(&targets.writes)
-        .filter_map(given)
-    {
-        writable(&path)?;
-        // Whether OUT may be IN was settled above.
-        let is_input = (name != "OUT" && same(&path, input)).then_some("IN");
-        let other = taken.iter().find(|(_, p)| same(&path, p)).map(|(n, _)| *n);
-        if let Some(other) = is_input.or(other) {
+        .filter_map(|&(name, path)| target(name, path?, targets.in_place && name == "OUT"))
+        .collect();
+    for t in &writes {
+        // As typed, for the one mistake that is made most.
+        if t.name == "OUT" && !t.in_place && FileId::of_input(input).is_some_and(|i| is(t, &i)) {
             return Err(Error::Usage(format!(
-                "{}: {name} would overwrite {other}, which is the same file; name another",
-                path.display()
+                "{} is both input and output; give another output, or --in-place",
+                input.display()
             )));
         }
-        taken.push((name, path));
+        writable(&t.path)?;
+    }
+    let others: Vec<Target> = writes.iter().filter(|t| !t.in_place).cloned().collect();
+    output::overwrites(&others, "IN", [input])?;
+    for (name, path) in &targets.reads {
+        output::overwrites(&writes, name, path.iter())?;
+    }
+    output::clash(&writes)?;
+    if let Some(folder) = targets.checkpoint {
+        saved(&writes, folder)?;
+    }
+    Ok(writes)
+}
+
+/// The targets of a command that reads `inputs`, each with what to call it.
+pub fn check_files(
+    writes: &[Named<'_>],
+    inputs: &[(&'static str, Vec<&Path>)],
+) -> Result<Vec<Target>, Error> {
+    let writes: Vec<Target> = writes
+        .iter()
+        .filter_map(|&(name, path)| target(name, path?, false))
+        .collect();
+    for t in &writes {
+        writable(&t.path)?;
+    }
+    for (name, paths) in inputs {
+        output::overwrites(&writes, name, paths)?;
+    }
+    output::clash(&writes)?;
+    Ok(writes)
+}
+
+/// Whether one of them is standard output, which then holds nothing else.
+pub fn on_stdout(writes: &[Target]) -> bool {
+    writes
+        .iter()
+        .any(|t| matches!(Place::of(&t.path), Ok(Place::Stdout)))
+}
+
+fn target(name: &'static str, path: &Path, in_place: bool) -> Option<Target> {
+    Some(Target {
+        name,
+        path: path.to_owned(),
+        in_place,
+    })
+}
+
+fn is(target: &Target, id: &FileId) -> bool {
+    FileId::of_output(&target.path).as_ref() == Some(id)
+}
+
+/// A checkpoint's own files are its own, also before there are any.
+fn saved(writes: &[Target], folder: &Path) -> Result<(), Error> {
+    for file in checkpoint::files(folder) {
+        let Some(id) = FileId::of_output(&file) else {
+            continue;
+        };
+        if let Some(t) = writes.iter().find(|t| is(t, &id)) {
+            return Err(Error::Usage(format!(
+                "{}: {} would overwrite a file of --checkpoint {}; name another",
+                t.path.display(),
+                t.name,
+                folder.display()
+            )));
+        }
     }
     Ok(())
 }
 
-/// A path that is the same for all paths to one file, whether it exists yet or not.
-fn resolved(path: &Path) -> PathBuf {
-    if let Ok(found) = path.canonicalize() {
-        return found;
-    }
-    match (folder(path).canonicalize(), path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_owned(),
-    }
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    }
-}
-
 fn writable(path: &Path) -> Result<(), Error> {
+    let unwritable = |why: String| Error::unsuitable(path, format!("cannot be written: {why}"));
     if path.is_dir() {
         let why = "is a folder; name a file to write";
         return Err(Error::unsuitable(path, why));
     }
-    let folder = folder(path);
+    let place = Place::of(path).map_err(|e| unwritable(e.to_string()))?;
+    let Place::File(file) = place else {
+        return Ok(());
+    };
+    let folder = folder_of(&file);
     match folder.is_dir() {
         true => Ok(()),
-        false => Err(Error::unsuitable(
-            path,
-            format!("cannot be written: there is no folder {}", folder.display()),
-        )),
+        false => Err(unwritable(format!(
+            "there is no folder {}",
+            folder.display()
+        ))),
     }
 }

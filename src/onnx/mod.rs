@@ -1,7 +1,6 @@
 //! ONNX files in and out: the protobuf model, tensors as ndarray, external data, limits.
 
 mod external;
-mod leftovers;
 mod limits;
 mod load;
 pub mod proto;
@@ -9,7 +8,7 @@ mod save;
 mod tensor;
 
 pub use load::{LoadError, LoadErrorKind, Model, OPSETS, decode};
-pub use save::{SaveError, save, to_bytes, write_atomically};
+pub use save::{SaveError, Written, data_file, needs_data_file, save, to_bytes, write_atomically};
 pub use tensor::{DataType, Tensor, TensorError};
 pub(crate) use tensor::{element_count, map_each};
 

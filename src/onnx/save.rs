@@ -1,16 +1,15 @@
-//! Writing a model: to a temporary file beside the target, then renamed.
+//! Writing a model, with its weights inline or in a file of their own.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use prost::Message as _;
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::leftovers;
 use super::load::Model;
 use super::proto::{ModelProto, StringStringEntryProto, TensorProto, tensor_proto};
-use crate::files::sync_folder;
+use crate::output::{self, Place};
 
 /// Protobuf's and ONNX Runtime's limit for one message.
 const INLINE_LIMIT: usize = (1 << 31) - 1;
@@ -29,19 +28,60 @@ pub enum SaveError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// More than one message holds, for a target that takes no second file.
+    #[error("{}: weights of 2 GiB and more need a file of their own beside the model's; name a regular file", path.display())]
+    Stream {
+        /// The target.
+        path: PathBuf,
+    },
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// SHA-256 of the model's file, in hexadecimal.
+    pub sha256: String,
+    /// Size of the model's file, and of its data where that is apart.
+    pub bytes: u64,
+}
+
+impl Written {
+    fn of(bytes: &[u8]) -> Self {
+        let digits = Sha256::digest(bytes);
+        Self {
+            sha256: digits.iter().map(|b| format!("{b:02x}")).collect(),
+            bytes: bytes.len() as u64,
+        }
+    }
+}
+
+/// The file that weights go to which do not fit into the model's, beside what `path` leads to;
+/// `None` if that is no regular file.
+pub fn data_file(path: &Path) -> Option<PathBuf> {
+    let Ok(Place::File(path)) = Place::of(path) else {
+        return None;
+    };
+    let mut name = path.into_os_string();
+    name.push(".data");
+    Some(name.into())
+}
+
+/// Whether the weights of `model` go to a file of their own.
+pub fn needs_data_file(model: &ModelProto) -> bool {
+    model.encoded_len() > INLINE_LIMIT
 }
 
 /// Writes `model` to `path`: weights inline below 2 GiB, else in `<path>.data`, written first.
 ///
 /// An existing file is replaced only when the new one is complete.
-pub fn save(model: &ModelProto, path: &Path) -> Result<(), SaveError> {
-    if model.encoded_len() <= INLINE_LIMIT {
-        return write_atomically(path, &model.encode_to_vec());
+pub fn save(model: &ModelProto, path: &Path) -> Result<Written, SaveError> {
+    if !needs_data_file(model) {
+        return save_bytes(path, &model.encode_to_vec());
     }
     let mut model = model.clone();
-    let mut data_path = path.as_os_str().to_owned();
-    data_path.push(".data");
-    let data_path = PathBuf::from(data_path);
+    let data_path = data_file(path).ok_or_else(|| SaveError::Stream {
+        path: path.to_owned(),
+    })?;
     let location = data_path
         .file_name()
         .map(|n| n.to_string_lossy().into_owned())
@@ -53,15 +93,22 @@ pub fn save(model: &ModelProto, path: &Path) -> Result<(), SaveError> {
         }
     }
     write_atomically(&data_path, &data)?;
-    write_atomically(path, &model.encode_to_vec())
+    let mut written = save_bytes(path, &model.encode_to_vec())?;
+    written.bytes += data.len() as u64;
+    Ok(written)
+}
+
+fn save_bytes(path: &Path, bytes: &[u8]) -> Result<Written, SaveError> {
+    write_atomically(path, bytes)?;
+    Ok(Written::of(bytes))
 }
 
 impl Model {
     /// Writes the model: by copying the input's bytes where `proto` is unchanged, so that an
     /// untouched model stays the same to the bit.
-    pub fn save_edited(&self, proto: &ModelProto, path: &Path) -> Result<(), SaveError> {
+    pub fn save_edited(&self, proto: &ModelProto, path: &Path) -> Result<Written, SaveError> {
         if *proto == self.proto && self.external_files.is_empty() {
-            return write_atomically(path, &self.bytes);
+            return save_bytes(path, &self.bytes);
         }
         save(proto, path)
     }
@@ -87,36 +134,12 @@ fn move_out(t: &mut TensorProto, location: &str, data: &mut Vec<u8>) {
     t.data_location = Some(tensor_proto::DataLocation::External as i32);
 }
 
-/// Writes `bytes` to a temporary file in the target's folder, syncs it and renames it.
+/// Writes `bytes` as [`crate::output::write`] does.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
-    let io = |source| SaveError::Io {
+    output::write(path, bytes).map_err(|source| SaveError::Io {
         path: path.to_owned(),
         source,
-    };
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    leftovers::remove(folder);
-    let mut file = tempfile::Builder::new()
-        .prefix(leftovers::PREFIX)
-        .tempfile_in(folder)
-        .map_err(io)?;
-    // As long as it is held, another run sees that this is no leftover.
-    let _ = file.as_file().try_lock();
-    file.write_all(bytes).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // A temporary file is private; an output file is like any other the user makes.
-        let mode = std::fs::metadata(path).map_or(0o644, |m| m.permissions().mode());
-        let permissions = std::fs::Permissions::from_mode(mode);
-        file.as_file().set_permissions(permissions).map_err(io)?;
-    }
-    file.persist(path).map_err(|e| io(e.error))?;
-    sync_folder(folder);
-    Ok(())
+    })
 }
 
 /// All weights inline: what is handed to a runtime in memory.

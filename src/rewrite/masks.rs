@@ -154,7 +154,7 @@ impl FilterMasks {
         };
         let mut text = serde_json::to_vec(&file).map_err(json)?;
         text.push(b'\n');
-        crate::onnx::write_atomically(path, &text).map_err(|e| io(std::io::Error::other(e)))
+        crate::output::write(path, &text).map_err(io)
     }
 
     /// Adds pruned filters of a layer.

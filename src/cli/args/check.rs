@@ -18,7 +18,8 @@ pub struct CheckArgs {
     /// Pin what the files hold, if all are good
     #[arg(long, value_name = "FILE", conflicts_with = "baseline")]
     pub write_baseline: Option<PathBuf>,
-    /// Write the findings as JUnit XML too
+    /// Write the findings as JUnit XML too; -: to standard output, the table then goes to standard
+    /// error
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
     /// Print JSON instead of a table

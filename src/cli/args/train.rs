@@ -51,7 +51,7 @@ pub struct TrainArgs {
     pub checkpoint: CheckpointArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
-    /// Write the report as JSON
+    /// Write the report as JSON; -: to standard output, the text then goes to standard error
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     pub report: Option<PathBuf>,
     /// Allow OUT to be the same file as IN
