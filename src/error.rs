@@ -100,6 +100,14 @@ pub enum Error {
     /// has other outputs.
     #[error("{0}")]
     Verification(String),
+    /// What failed behind learning, and where that is kept.
+    #[error("{source}; {note}")]
+    Kept {
+        /// What failed.
+        source: Box<Error>,
+        /// Where the learned network is, and how to go on.
+        note: String,
+    },
     /// Stopped by the user.
     #[error("interrupted; the output was not written")]
     Interrupted,
@@ -136,6 +144,10 @@ impl Error {
                 source,
             },
             Self::Lower(e) => Self::unsuitable(model, e.to_string()),
+            Self::Kept { source, note } => Self::Kept {
+                source: Box::new(source.about(model)),
+                note,
+            },
             other => other,
         }
     }
@@ -143,6 +155,7 @@ impl Error {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Kept { source, .. } => source.exit_code(),
             Self::Verification(_) | Self::Runtime(RuntimeError::Candidate(_)) => 1,
             Self::Runtime(RuntimeError::Missing(_)) => 3,
             Self::Interrupted | Self::Unsaved | Self::Paused(_) => 130,

@@ -242,7 +242,7 @@ fn images_to_measure_on_are_read_once_and_all_of_them_are_used() {
         val: None,
         val_split: 0.1,
         classes: None,
-        scale: 1.0 / 255.0,
+        scale: None,
         mean: Vec::new(),
         std: Vec::new(),
         channels: None,

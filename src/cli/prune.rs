@@ -4,7 +4,7 @@ use std::path::Path;
 
 use onnx_bnnprune::checkpoint::{self, Plan};
 use onnx_bnnprune::error::Error;
-use onnx_bnnprune::onnx::write_atomically;
+use onnx_bnnprune::output::Target;
 use onnx_bnnprune::pipeline::{self, Choice, Job, Tuning};
 use onnx_bnnprune::printable::{printable, printable_line};
 use onnx_bnnprune::progress::Observer as _;
@@ -17,7 +17,7 @@ use super::Printed;
 use super::args::{FormatName, MethodName, PruneArgs, RemovalName, ResidualName};
 use super::isolate::tried;
 use super::progress::Terminal;
-use super::shared::{decay, optimizer, precision, set_threads};
+use super::shared::{concluded, decay, optimizer, precision, set_threads, write_report};
 use super::targets::{self, Targets};
 
 /// Prunes a model.
@@ -40,17 +40,17 @@ fn run_in(
         ));
     };
     set_threads(args.threads)?;
-    targets::check(&targets_of(args, input, output))?;
+    let writes = targets::check(&targets_of(args, input, output))?;
     let observer = Terminal::new(args.quiet);
-    let job = job(args, input, output)?;
+    let on_stdout = targets::on_stdout(&writes);
+    let job = job(args, input, output, writes)?;
     let report = pipeline::run(&job, open, &observer)?;
-    if let Some(path) = &args.report {
-        let json = serde_json::to_vec_pretty(&report)
-            .map_err(|e| Error::unsuitable(path, format!("report cannot be written: {e}")))?;
-        write_atomically(path, &json)?;
-    }
+    let reported = write_report(args.report.as_deref(), &report);
     let passed = report.verification.as_ref().is_some_and(|v| v.passed);
-    if let Some(plan) = job.checkpoint.as_ref().filter(|_| passed)
+    if let Some(plan) = job
+        .checkpoint
+        .as_ref()
+        .filter(|_| passed && reported.is_ok())
         && let Err(e) = checkpoint::remove(&plan.folder)
     {
         observer.warn(&e.to_string());
@@ -69,7 +69,8 @@ fn run_in(
             format!("{:<20}nothing\n", "written")
         }
     };
-    Ok((text, u8::from(!passed)))
+    // A report that cannot be written takes nothing else with it.
+    concluded(text, u8::from(!passed), on_stdout, reported)
 }
 
 /// What to say of a third argument.
@@ -101,16 +102,18 @@ fn targets_of<'a>(args: &'a PruneArgs, input: &'a Path, output: &'a Path) -> Tar
             ("--classes", data.data.classes.as_deref()),
             ("--masks", args.masks.as_deref()),
             ("--like", args.like.as_deref()),
+            ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
         writes: vec![
             ("--report", args.report.as_deref()),
             ("--save-masks", args.save_masks.as_deref()),
             ("--save-masked", args.save_masked.as_deref()),
         ],
+        checkpoint: args.checkpoint.folder.as_deref(),
     }
 }
 
-fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
+fn job(args: &PruneArgs, input: &Path, output: &Path, writes: Vec<Target>) -> Result<Job, Error> {
     let source = args.images.source()?;
     let choice = match (&args.masks, args.method) {
         (Some(path), _) => Choice::Masks(path.clone()),
@@ -138,6 +141,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path) -> Result<Job, Error> {
         inference_mode: args.inference_mode,
         save_masks: args.save_masks.clone(),
         save_masked: args.save_masked.clone(),
+        writes,
         checkpoint: args.checkpoint.folder.as_ref().map(|folder| Plan {
             folder: folder.clone(),
             every: args.checkpoint.every,

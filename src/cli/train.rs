@@ -2,7 +2,6 @@
 
 use onnx_bnnprune::checkpoint::{self, Plan};
 use onnx_bnnprune::error::Error;
-use onnx_bnnprune::onnx::write_atomically;
 use onnx_bnnprune::pipeline::{self, TrainJob};
 use onnx_bnnprune::progress::Observer as _;
 use onnx_bnnprune::subsidiary::TrainOptions;
@@ -11,14 +10,14 @@ use super::Printed;
 use super::args::TrainArgs;
 use super::isolate::tried;
 use super::progress::Terminal;
-use super::shared::{decay, json, optimizer, precision, set_threads};
+use super::shared::{concluded, decay, optimizer, precision, set_threads, write_report};
 use super::targets::{self, Targets};
 
 /// Trains a network as it is.
 pub fn run(args: &TrainArgs) -> Printed {
     set_threads(args.threads)?;
     let data = &args.images;
-    targets::check(&Targets {
+    let writes = targets::check(&Targets {
         input: &args.input,
         output: Some(&args.output),
         in_place: args.in_place,
@@ -26,9 +25,12 @@ pub fn run(args: &TrainArgs) -> Printed {
             ("--data", data.data.data.as_deref()),
             ("--val", data.val.as_deref()),
             ("--classes", data.data.classes.as_deref()),
+            ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
         writes: vec![("--report", args.report.as_deref())],
+        checkpoint: args.checkpoint.folder.as_deref(),
     })?;
+    let on_stdout = targets::on_stdout(&writes);
     let source = data
         .source()?
         .ok_or_else(|| Error::Usage("train needs --data: labelled images".to_owned()))?;
@@ -46,6 +48,7 @@ pub fn run(args: &TrainArgs) -> Printed {
             batch_size: args.batch_size,
             seed: args.seed,
         },
+        writes,
         checkpoint: args.checkpoint.folder.as_ref().map(|folder| Plan {
             folder: folder.clone(),
             every: args.checkpoint.every,
@@ -54,13 +57,11 @@ pub fn run(args: &TrainArgs) -> Printed {
     let observer = Terminal::new(args.quiet);
     let open = || tried(&args.runtime, &args.input);
     let report = pipeline::train(&job, open, &observer).map_err(|e| e.about(&args.input))?;
-    if let Some(path) = &args.report {
-        write_atomically(path, json(path, &report)?.as_bytes())?;
-    }
-    if let Some(plan) = &job.checkpoint
+    let reported = write_report(args.report.as_deref(), &report);
+    if let Some(plan) = job.checkpoint.as_ref().filter(|_| reported.is_ok())
         && let Err(e) = checkpoint::remove(&plan.folder)
     {
         observer.warn(&e.to_string());
     }
-    Ok((report.render(), 0))
+    concluded(report.render(), 0, on_stdout, reported)
 }

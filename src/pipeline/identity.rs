@@ -47,6 +47,7 @@ pub(super) fn of(
         dry_run: _,
         save_masks: _,
         save_masked: _,
+        writes: _,
         checkpoint: _,
     } = job;
     let mut run = Run::on(model, images)?;
@@ -80,6 +81,7 @@ pub(super) fn of_training(
         output: _,
         source,
         options,
+        writes: _,
         checkpoint: _,
     } = job;
     let mut run = Run::on(model, images)?;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::View;
+use super::fit::Element;
+use super::{View, fit};
 use crate::data::{
     self, Augment, Channels, DataError, Dataset, Images, Layout, LoadOptions, Preprocess, Size,
 };
@@ -23,8 +24,8 @@ pub struct DataSource {
     pub val_split: f64,
     /// Class names in the order of the outputs.
     pub classes: Option<PathBuf>,
-    /// Factor on pixels.
-    pub scale: f32,
+    /// Factor on pixels; `None`: 1/255, or 1 for models that take bytes.
+    pub scale: Option<f32>,
     /// Mean per channel (of scaled pixels); empty: 0.
     pub mean: Vec<f32>,
     /// Standard deviation per channel; empty: 1.
@@ -104,13 +105,18 @@ pub fn load(
     seed: u64,
     observer: &dyn Observer,
 ) -> Result<Images, Error> {
+    if let Some(val) = &source.val {
+        fit::not_the_same(&source.data, val)?;
+    }
     let reader = Reader::new(model, view, source, observer)?;
     let train = reader.read(&source.data)?;
+    fit::variation(source, &train)?;
     let all: Vec<usize> = (0..train.len()).collect();
     let (val, train_indices, val_indices, val_source) = match &source.val {
         Some(path) => {
             let set = reader.read(path)?;
             check_names(&source.data, &train, path, &set)?;
+            fit::apart(&source.data, &train, path, &set, observer)?;
             let indices = (0..set.len()).collect();
             (Some(set), all, indices, path.display().to_string())
         }
@@ -130,14 +136,17 @@ pub fn load(
             "too few images to train and validate on; add images, or give --val or another --val-split",
         ));
     }
-    Ok(Images {
+    let images = Images {
         train,
         train_indices,
         val,
         val_indices,
         preprocess: reader.options.preprocess,
         val_source,
-    })
+    };
+    let paths = (source.data.as_path(), source.val.as_deref());
+    fit::several_classes(&images, paths, reader.outputs, observer)?;
+    Ok(images)
 }
 
 /// Loads the images of `source.data` to measure on: all validate, none trains.
@@ -170,6 +179,8 @@ struct Reader<'a> {
     model: &'a Path,
     /// Classes that the model tells apart.
     outputs: usize,
+    element: Element,
+    source: &'a DataSource,
     options: LoadOptions,
     observer: &'a dyn Observer,
 }
@@ -179,10 +190,14 @@ impl<'a> Reader<'a> {
     fn new(
         model: &'a Path,
         view: &View<'_>,
-        source: &DataSource,
+        source: &'a DataSource,
         observer: &'a dyn Observer,
     ) -> Result<Self, Error> {
         let form = input_form(model, &view.graph, &view.facts)?;
+        let element = fit::element(model, &view.graph)?;
+        let input = view.graph.inputs().first();
+        let name = input.map_or("", |&input| view.graph.name(input));
+        fit::preprocessing(element, name, source)?;
         let outputs = view.classes().ok_or_else(|| {
             Error::unsuitable(
                 model,
@@ -202,8 +217,8 @@ impl<'a> Reader<'a> {
                 channels.name()
             )));
         }
-        let preprocess = Preprocess {
-            scale: source.scale,
+        let mut preprocess = Preprocess {
+            scale: source.scale.unwrap_or(1.0 / 255.0),
             mean: or_default(&source.mean, 0.0),
             std: or_default(&source.std, 1.0),
             channels,
@@ -211,9 +226,14 @@ impl<'a> Reader<'a> {
             crop: source.crop,
             layout: form.layout,
         };
+        if element == Element::Byte {
+            fit::as_they_are(&mut preprocess);
+        }
         Ok(Self {
             model,
             outputs,
+            element,
+            source,
             options: LoadOptions {
                 preprocess,
                 channels: form.channels,
@@ -226,7 +246,9 @@ impl<'a> Reader<'a> {
 
     fn read(&self, path: &Path) -> Result<Dataset, Error> {
         let set = read_with_progress(path, &self.options, self.observer)?;
-        check_classes(self.model, path, &set, self.outputs)?;
+        fit::effect(path, &set, self.source)?;
+        fit::classes(self.model, path, &set, self.outputs)?;
+        fit::bytes(path, self.element, &set)?;
         self.options.preprocess.check(set.image_shape()[0])?;
         Ok(set)
     }
@@ -281,20 +303,4 @@ fn read_with_progress(
     let set = data::load(path, options, &progress);
     observer.end();
     set
-}
-
-fn check_classes(model: &Path, path: &Path, set: &Dataset, outputs: usize) -> Result<(), Error> {
-    let Some(classes) = set.class_count() else {
-        return Ok(());
-    };
-    if classes == outputs || (set.classes.is_empty() && classes < outputs) {
-        return Ok(());
-    }
-    Err(Error::unsuitable(
-        path,
-        format!(
-            "holds {classes} classes, but {} has {outputs} outputs; check the folder, or list the classes with --classes",
-            model.display()
-        ),
-    ))
 }

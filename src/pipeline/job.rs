@@ -6,6 +6,7 @@ use super::{DataSource, memory};
 use crate::autograd::Precision;
 use crate::checkpoint::Plan;
 use crate::data::Images;
+use crate::output::Target;
 use crate::rewrite::{Removal, Residual};
 use crate::subsidiary::{Decay, MainOptimizer, Options, Selector};
 
@@ -40,6 +41,8 @@ pub struct Job {
     pub save_masks: Option<PathBuf>,
     /// Where to write the masked model.
     pub save_masked: Option<PathBuf>,
+    /// Everything that is written, also by the caller (its report): checked before any work.
+    pub writes: Vec<Target>,
     /// Where learning is saved, and continued from; nowhere if nothing is learned. What is there
     /// stays until [`crate::checkpoint::remove`].
     pub checkpoint: Option<Plan>,

@@ -1,12 +1,17 @@
 //! The main job, end to end: import, recognise, learn, remove, verify, write, report.
 
+mod end;
+mod fit;
 mod given;
 mod identity;
 mod images;
 mod job;
+mod kept;
 mod memory;
 mod normal;
+mod outputs;
 mod proof;
+mod rehearsal;
 mod summary;
 mod train;
 mod view;
@@ -29,10 +34,11 @@ use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
 use crate::qonnx;
 use crate::report::Report;
-use crate::rewrite::{self, EliminateOptions, FilterMasks};
+use crate::rewrite::{self, FilterMasks};
 use crate::subsidiary::{self, Control, Learned, Options};
 use crate::verify::{Runtime, RuntimeError};
 
+use end::End;
 use proof::Proof;
 use summary::Summary;
 
@@ -76,13 +82,18 @@ fn through(
     let start = Instant::now();
     let model = Model::load(&job.input)?;
     model.warnings.iter().for_each(|w| observer.warn(w));
-    let rewrite_error = |source| Error::Rewrite {
-        path: job.input.clone(),
-        source,
-    };
+    outputs::check(&job.writes, &model, job.source.as_ref())?;
+    let rewrite_error = |source| end::rewrite_error(job, source);
+    idle(job, &model)?;
     let (original, left) = match job.inference_mode {
         true => {
             let (proto, left) = rewrite::to_inference_mode(&model.proto).map_err(rewrite_error)?;
+            if left.is_empty() {
+                return Err(Error::Usage(format!(
+                    "--inference-mode: nothing in {} is in training mode; leave it out",
+                    job.input.display()
+                )));
+            }
             (Cow::Owned(proto), left)
         }
         false => (Cow::Borrowed(&model.proto), Vec::new()),
@@ -107,108 +118,60 @@ fn through(
     let runtime = open()?;
     let mut summary = Summary {
         channels: images.as_ref().map(|i| i.preprocess.channels),
+        scale: images.as_ref().map(|i| i.preprocess.scale),
         ..Summary::default()
     };
 
     if images.is_some() {
         summary.notes.extend(view.first_of_several_outputs());
     }
-    if job.checkpoint.is_some() && folder.is_none() {
-        let note = "--checkpoint does nothing here: nothing is learned";
-        summary.notes.push(note.to_owned());
-    }
     let watch = Watch { observer, folder };
     let from = (&model, &view);
-    let (retrained, masks) = choose(job, from, given, images.as_ref(), watch, &mut summary)?;
-    if let (Some(path), Some(masks)) = (&job.save_masks, &masks) {
-        masks.save(path)?;
+    let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
+    if job.learns() {
+        // Whatever cannot be done with the original cannot be done with what is learned.
+        learnable(&job.input, &view)?;
+        rehearsal::run(job, &model, original, proof.on_one_batch())?;
     }
+    let (retrained, masks) = choose(job, from, given, images.as_ref(), watch, &mut summary)?;
     // It holds all weights once more. The report gets a new one.
     drop(view);
-    let retrained = retrained.as_ref().unwrap_or(original);
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
-    // In the integer form first: masks and constants then meet integers.
-    let normal = match job.normalise {
-        true => Some(normal::form(job, retrained, &proof)?),
-        false => None,
+    let end = End {
+        job,
+        model: &model,
+        original,
+        masks: masks.as_ref(),
+        proof: &proof,
+        observer,
     };
-    let retrained = normal.as_ref().map_or(retrained, |(model, _)| model);
-    let written = match &masks {
-        Some(masks) => {
-            Some(rewrite::apply_masks(retrained, masks, job.removal).map_err(rewrite_error)?)
-        }
-        None => None,
-    };
-    let masked = written.as_ref().map_or(retrained, |m| &m.model);
-    if let Some(path) = &job.save_masked {
-        model.save_edited(masked, path)?;
-    }
-    let options = EliminateOptions {
-        keep: job.keep.clone(),
-        round_to: job.round_to,
-        residual: job.residual,
-        ..EliminateOptions::default()
-    };
-    let mut eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;
-    let about = |e: Error| e.about(&job.input);
-    if qonnx::is_qonnx(&eliminated.model) {
-        let restored =
-            qonnx::restore(&model.proto, &mut eliminated.model).map_err(|e| about(e.into()))?;
-        summary.notes.extend(restored.notes(job.to_onnx));
-    } else if job.to_onnx && !qonnx::is_qonnx(&model.proto) {
-        summary
+    let retrained = retrained.as_ref();
+    let mut report = end
+        .conclude(retrained.unwrap_or(original), &left, &mut summary)
+        .map_err(|e| match retrained {
+            Some(learned) => kept::after(e, job, learned, masks.as_ref()),
+            None => e,
+        })?;
+    if let Some(learned) = retrained.filter(|_| !report.passed()) {
+        report
             .notes
-            .push("--to onnx changes nothing: the input is standard ONNX".to_owned());
+            .extend(kept::note(job, learned, masks.as_ref()));
     }
-    let notes = written.iter().flat_map(|m| &m.notes);
-    let left = left.iter();
-    summary.details = left
-        .map(|node| format!("'{node}': was in training mode, runs in inference mode now"))
-        .chain(notes.map(ToString::to_string))
-        .collect();
-    summary.details.extend(eliminated.changes.iter().cloned());
-
-    // Whatever the runtime refuses was made of the input.
-    let verification = proof.verify(masked, &eliminated).map_err(about)?;
-    if observer.cancelled() {
-        return Err(Error::Interrupted);
-    }
-    let passed = verification.passed;
-    let mut accuracy = proof
-        .accuracy(original, masked, &eliminated.model, summary.after_masking())
-        .map_err(about)?;
-    if let (Choice::Masks(_), Some(accuracy)) = (&job.choice, &mut accuracy) {
-        accuracy.after_masking = Some(accuracy.masked);
-    }
-    let latency = proof.latency(original, &eliminated.model).map_err(about)?;
-
-    let output = job.output.as_ref().filter(|_| passed && !job.dry_run);
-    if let Some(path) = output {
-        if observer.cancelled() {
-            return Err(Error::Interrupted);
-        }
-        match job.to_onnx {
-            true => {
-                let lowered = qonnx::lower(&eliminated.model).map_err(|e| about(e.into()))?;
-                model.save_edited(&lowered.model, path)?;
-            }
-            false => model.save_edited(&eliminated.model, path)?,
-        }
-    }
-    let view = View::lean(&job.input, original)?;
-    let pruned = View::lean(&job.input, &eliminated.model)?;
-    let mut report = summary.report(job, &model, &view, &pruned, &eliminated, masks.as_ref())?;
-    report.verification = Some(verification);
-    report.accuracy = accuracy;
-    report.normalised = normal.map(|(_, report)| report);
-    report.latency_ms = Some(latency);
-    report.output = match output {
-        Some(path) => Some(summary::output_file(path, report.input.opset)?),
-        None => None,
-    };
     report.seconds = start.elapsed().as_secs_f64();
     report.peak_memory_bytes = memory::peak_memory();
     Ok(report)
+}
+
+/// Options that do nothing on such a model.
+fn idle(job: &Job, model: &Model) -> Result<(), Error> {
+    match (qonnx::is_qonnx(&model.proto), job.to_onnx, job.normalise) {
+        (false, true, _) => Err(Error::Usage(format!(
+            "--to onnx: {} has standard operators already; leave it out",
+            job.input.display()
+        ))),
+        (true, false, true) => Err(normal::needs_standard(&job.input)),
+        _ => Ok(()),
+    }
 }
 
 /// Decides which filters go: those of the masks `given`, or learned ones. The model returned is the
@@ -258,7 +221,6 @@ fn learn(
     options: &Options,
     Watch { observer, folder }: Watch<'_>,
 ) -> Result<(ModelProto, Learned), Error> {
-    learnable(&job.input, view)?;
     let import = |source| Error::Import {
         path: job.input.clone(),
         source,

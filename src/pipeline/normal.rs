@@ -1,5 +1,7 @@
 //! The integer form of binary layers, and what it changes in the runtime.
 
+use std::path::Path;
+
 use super::proof::Proof;
 use super::{Job, View};
 use crate::error::Error;
@@ -8,6 +10,14 @@ use crate::onnx::proto::ModelProto;
 use crate::qonnx;
 use crate::report::NormalisedReport;
 use crate::verify::ChannelMap;
+
+/// `--normalise` for a QONNX model that is to stay one.
+pub(super) fn needs_standard(path: &Path) -> Error {
+    Error::Usage(format!(
+        "{}: --normalise writes standard operators; for a QONNX model give --to onnx as well",
+        path.display()
+    ))
+}
 
 /// The model in normal form, compared with what it was. A QONNX model has to become one of standard
 /// operators.
@@ -21,10 +31,7 @@ pub(super) fn form(
     proof: &Proof<'_>,
 ) -> Result<(ModelProto, NormalisedReport), Error> {
     if qonnx::is_qonnx(model) && !job.to_onnx {
-        return Err(Error::Usage(format!(
-            "{}: --normalise writes standard operators; for a QONNX model give --to onnx as well",
-            job.input.display()
-        )));
+        return Err(needs_standard(&job.input));
     }
     let lowered = qonnx::lower(model).map_err(|e| Error::from(e).about(&job.input))?;
     let model = &*lowered.model;

@@ -27,6 +27,8 @@ pub(super) struct Proof<'a> {
     images: Option<&'a Images>,
     observer: &'a dyn Observer,
     options: SessionOptions,
+    /// At most so many samples.
+    most: usize,
 }
 
 impl<'a> Proof<'a> {
@@ -42,15 +44,24 @@ impl<'a> Proof<'a> {
             images,
             observer,
             options: SessionOptions::default(),
+            most: usize::MAX,
+        }
+    }
+
+    /// The same on a single batch.
+    pub(super) fn on_one_batch(self) -> Self {
+        Self {
+            most: BATCH,
+            ..self
         }
     }
 
     fn samples(&self) -> Samples<'a> {
         match self.images {
-            Some(images) => validation(images),
+            Some(images) => first(images, self.most),
             None => Samples::Random {
                 seed: self.job.seed,
-                count: RANDOM_SAMPLES,
+                count: RANDOM_SAMPLES.min(self.most),
             },
         }
     }
@@ -164,7 +175,8 @@ impl<'a> Proof<'a> {
         else {
             return Ok(None);
         };
-        let truth: Vec<usize> = images.val_indices.iter().map(|&i| labels[i]).collect();
+        let chosen = images.val_indices.iter().take(self.most);
+        let truth: Vec<usize> = chosen.map(|&i| labels[i]).collect();
         let of = |session: Result<BatchedSession, Error>| -> Result<f64, Error> {
             self.check_cancelled()?;
             let mut session = session?;
@@ -229,9 +241,15 @@ pub(super) fn session(
 
 /// The validation images.
 pub(super) fn validation(images: &Images) -> Samples<'_> {
+    first(images, usize::MAX)
+}
+
+/// The first of the validation images, at most `count`.
+fn first(images: &Images, count: usize) -> Samples<'_> {
+    let all = &images.val_indices;
     Samples::Images {
         data: images.val_set(),
-        indices: &images.val_indices,
+        indices: all.get(..count).unwrap_or(all),
         preprocess: &images.preprocess,
     }
 }
@@ -347,6 +365,7 @@ mod tests {
             removal: Removal::Drop,
             save_masks: None,
             save_masked: None,
+            writes: Vec::new(),
             checkpoint: None,
             seed: 0,
         };

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Choice, DataSource, Job, View};
 use crate::data::Channels;
 use crate::error::Error;
-use crate::onnx::Model;
+use crate::onnx::{Model, Written};
 use crate::report::{FileReport, LayerReport, Report, Totals};
 use crate::rewrite::{Eliminated, FilterMasks, LayerCost, cost};
 use crate::subsidiary::{Learned, Options};
@@ -20,6 +20,8 @@ pub(super) struct Summary {
     pub learned: Option<(Learned, Options)>,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// The factor on pixels as it was.
+    pub scale: Option<f32>,
     /// The channel order in which images were read.
     pub channels: Option<Channels>,
     /// What masking did, for the JSON report.
@@ -163,6 +165,7 @@ impl Summary {
             // The channel order as it was, also where the model's input decided it.
             let source = DataSource {
                 channels: self.channels,
+                scale: self.scale.or(source.scale),
                 ..source.clone()
             };
             put("data", serde_json::to_value(source));
@@ -179,15 +182,13 @@ fn too_few_to_round(round_to: usize, filters: usize) -> Option<String> {
 }
 
 /// The output file as written.
-pub(super) fn output_file(path: &Path, opset: i64) -> Result<FileReport, Error> {
-    let bytes = std::fs::read(path)
-        .map_err(|e| Error::unsuitable(path, format!("cannot be read back: {e}")))?;
-    Ok(FileReport {
+pub(super) fn output_file(path: &Path, written: Written, opset: i64) -> FileReport {
+    FileReport {
         path: path.display().to_string(),
-        sha256: hex(&bytes),
-        bytes: bytes.len() as u64,
+        sha256: written.sha256,
+        bytes: written.bytes,
         opset,
-    })
+    }
 }
 
 /// The SHA-256 in hexadecimal.

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, output_file};
-use super::{DataSource, View, identity, images, learnable};
+use super::{DataSource, View, identity, images, kept, learnable, outputs};
 use crate::autograd::Network;
 use crate::checkpoint::{self, Checkpoint, Folder, Plan};
 use crate::data::Images;
 use crate::error::Error;
-use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
+use crate::onnx::{Model, Written};
+use crate::output::Target;
 use crate::progress::Observer;
 use crate::report::{FileReport, TrainAccuracy, TrainReport};
 use crate::subsidiary::{self, Control, TrainOptions, native_predictions, retrain};
@@ -32,6 +33,8 @@ pub struct TrainJob {
     pub source: DataSource,
     /// How it is trained.
     pub options: TrainOptions,
+    /// Everything that is written, also by the caller (its report): checked before any work.
+    pub writes: Vec<Target>,
     /// Where training is saved, and continued from. What is there stays until
     /// [`crate::checkpoint::remove`].
     pub checkpoint: Option<Plan>,
@@ -64,6 +67,7 @@ fn through(
     let start = Instant::now();
     let model = Model::load(&job.input)?;
     model.warnings.iter().for_each(|w| observer.warn(w));
+    outputs::check(&job.writes, &model, Some(&job.source))?;
     let view = View::new(&job.input, &model.proto)?;
     learnable(&job.input, &view)?;
     let folder = match &job.checkpoint {
@@ -109,8 +113,61 @@ fn through(
     network
         .write_back(&mut proto)
         .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
-    let after = accuracy(&*runtime, &proto, &images, observer).map_err(about)?;
-    let agreement = native_agreement(&network, &images, after.as_ref(), observer)
+    let finish = || {
+        finish(
+            job,
+            &model,
+            &proto,
+            &network,
+            &images,
+            (&*runtime, observer),
+        )
+    };
+    let plan = job.checkpoint.as_ref();
+    let (after, agreement, written) =
+        finish().map_err(|e| kept::trained(e.about(&job.input), plan, &job.output, &proto))?;
+    Ok(TrainReport {
+        tool: "onnx-bnnprune".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        input: FileReport {
+            path: job.input.display().to_string(),
+            sha256: hex(&model.bytes),
+            bytes: model.total_bytes(),
+            opset: view.graph.opset(),
+        },
+        output: output_file(&job.output, written, view.graph.opset()),
+        accuracy: before.zip(after).map(|(before, after)| TrainAccuracy {
+            before: before.fraction,
+            after: after.fraction,
+            samples: after.predictions.len(),
+            source: images.val_source.clone(),
+        }),
+        agreement_with_native: agreement,
+        epochs: trained.epochs,
+        flipped_weights: trained.flipped_weights,
+        resumed: trained.resumed,
+        runtime: runtime.name().to_owned(),
+        runtime_version: runtime.version().to_owned(),
+        options: job.options.clone(),
+        data: DataSource {
+            scale: Some(images.preprocess.scale),
+            ..job.source.clone()
+        },
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// Measures the trained network, holds it against what was trained, and writes it.
+fn finish(
+    job: &TrainJob,
+    model: &Model,
+    proto: &ModelProto,
+    network: &Network,
+    images: &Images,
+    (runtime, observer): (&dyn Runtime, &dyn Observer),
+) -> Result<(Option<verify::Accuracy>, Option<f64>, Written), Error> {
+    let after = accuracy(runtime, proto, images, observer)?;
+    let agreement = native_agreement(network, images, after.as_ref(), observer)
         .map_err(|e| e.at(&job.input))?;
     if agreement.is_some_and(|a| a < LEAST_AGREEMENT) {
         return Err(Error::Verification(format!(
@@ -125,33 +182,8 @@ fn through(
     if observer.cancelled() {
         return Err(Error::Interrupted);
     }
-    model.save_edited(&proto, &job.output)?;
-    Ok(TrainReport {
-        tool: "onnx-bnnprune".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        input: FileReport {
-            path: job.input.display().to_string(),
-            sha256: hex(&model.bytes),
-            bytes: model.total_bytes(),
-            opset: view.graph.opset(),
-        },
-        output: output_file(&job.output, view.graph.opset())?,
-        accuracy: before.zip(after).map(|(before, after)| TrainAccuracy {
-            before: before.fraction,
-            after: after.fraction,
-            samples: after.predictions.len(),
-            source: images.val_source.clone(),
-        }),
-        agreement_with_native: agreement,
-        epochs: trained.epochs,
-        flipped_weights: trained.flipped_weights,
-        resumed: trained.resumed,
-        runtime: runtime.name().to_owned(),
-        runtime_version: runtime.version().to_owned(),
-        options: job.options.clone(),
-        data: job.source.clone(),
-        seconds: start.elapsed().as_secs_f64(),
-    })
+    let written = model.save_edited(proto, &job.output)?;
+    Ok((after, agreement, written))
 }
 
 /// Top-1 accuracy in the runtime; `None` without labels.

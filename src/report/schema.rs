@@ -79,6 +79,13 @@ pub struct FileReport {
     pub opset: i64,
 }
 
+impl Report {
+    /// Whether the pruned model was verified, and passed.
+    pub fn passed(&self) -> bool {
+        self.verification.as_ref().is_some_and(|v| v.passed)
+    }
+}
+
 /// One layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

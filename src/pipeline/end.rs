@@ -1,0 +1,150 @@
+//! What comes after filters were chosen: removal, verification, measurements, the output.
+
+use super::proof::Proof;
+use super::summary::{self, Summary};
+use super::{Choice, Job, View, normal};
+use crate::error::Error;
+use crate::onnx::Model;
+use crate::onnx::proto::ModelProto;
+use crate::progress::Observer;
+use crate::qonnx;
+use crate::report::Report;
+use crate::rewrite::{self, EliminateOptions, Eliminated, FilterMasks};
+
+/// The job from there on.
+pub(super) struct End<'a> {
+    pub job: &'a Job,
+    /// As read.
+    pub model: &'a Model,
+    /// As learned from: the model, or that in inference mode.
+    pub original: &'a ModelProto,
+    /// The filters that go.
+    pub masks: Option<&'a FilterMasks>,
+    /// Who verifies.
+    pub proof: &'a Proof<'a>,
+    pub observer: &'a dyn Observer,
+}
+
+impl End<'_> {
+    /// Everything up to the output and the report, with the weights of `retrained`; `left` are nodes
+    /// that were in training mode.
+    ///
+    /// # Errors
+    /// Whatever keeps the job from a verdict, or the output from being written.
+    pub(super) fn conclude(
+        &self,
+        retrained: &ModelProto,
+        left: &[String],
+        summary: &mut Summary,
+    ) -> Result<Report, Error> {
+        let Self {
+            job,
+            model,
+            original,
+            masks,
+            proof,
+            observer,
+        } = *self;
+        if let (Some(path), Some(masks)) = (&job.save_masks, masks) {
+            masks.save(path)?;
+        }
+        let about = |e: Error| e.about(&job.input);
+        // In the integer form first: masks and constants then meet integers.
+        let normal = match job.normalise {
+            true => Some(normal::form(job, retrained, proof)?),
+            false => None,
+        };
+        let retrained = normal.as_ref().map_or(retrained, |(model, _)| model);
+        let written = match masks {
+            Some(masks) => {
+                let applied = rewrite::apply_masks(retrained, masks, job.removal);
+                Some(applied.map_err(|e| rewrite_error(job, e))?)
+            }
+            None => None,
+        };
+        let masked = written.as_ref().map_or(retrained, |m| &m.model);
+        if let Some(path) = &job.save_masked {
+            model.save_edited(masked, path)?;
+        }
+        let (eliminated, notes) = remove(job, model, masked)?;
+        summary.notes.extend(notes);
+        let notes = written.iter().flat_map(|m| &m.notes);
+        summary.details = left
+            .iter()
+            .map(|node| format!("'{node}': was in training mode, runs in inference mode now"))
+            .chain(notes.map(ToString::to_string))
+            .collect();
+        summary.details.extend(eliminated.changes.iter().cloned());
+
+        // Whatever the runtime refuses was made of the input.
+        let verification = proof.verify(masked, &eliminated).map_err(about)?;
+        if observer.cancelled() {
+            return Err(Error::Interrupted);
+        }
+        let passed = verification.passed;
+        let mut accuracy = proof
+            .accuracy(original, masked, &eliminated.model, summary.after_masking())
+            .map_err(about)?;
+        if let (Choice::Masks(_), Some(accuracy)) = (&job.choice, &mut accuracy) {
+            accuracy.after_masking = Some(accuracy.masked);
+        }
+        let latency = proof.latency(original, &eliminated.model).map_err(about)?;
+
+        let output = job.output.as_ref().filter(|_| passed && !job.dry_run);
+        let mut written = None;
+        if let Some(path) = output {
+            if observer.cancelled() {
+                return Err(Error::Interrupted);
+            }
+            let done = match job.to_onnx {
+                true => {
+                    let lowered = qonnx::lower(&eliminated.model).map_err(|e| about(e.into()))?;
+                    model.save_edited(&lowered.model, path)?
+                }
+                false => model.save_edited(&eliminated.model, path)?,
+            };
+            written = Some((path, done));
+        }
+        let view = View::lean(&job.input, original)?;
+        let pruned = View::lean(&job.input, &eliminated.model)?;
+        let mut report = summary.report(job, model, &view, &pruned, &eliminated, masks)?;
+        report.verification = Some(verification);
+        report.accuracy = accuracy;
+        report.normalised = normal.map(|(_, report)| report);
+        report.latency_ms = Some(latency);
+        let opset = report.input.opset;
+        report.output = written.map(|(path, done)| summary::output_file(path, done, opset));
+        Ok(report)
+    }
+}
+
+/// The masked model without what it does not need, and what is to be said of that.
+pub(super) fn remove(
+    job: &Job,
+    model: &Model,
+    masked: &ModelProto,
+) -> Result<(Eliminated, Vec<String>), Error> {
+    let options = EliminateOptions {
+        keep: job.keep.clone(),
+        round_to: job.round_to,
+        residual: job.residual,
+        ..EliminateOptions::default()
+    };
+    let eliminated = rewrite::eliminate_with(masked, &options);
+    let mut eliminated = eliminated.map_err(|e| rewrite_error(job, e))?;
+    if !qonnx::is_qonnx(&eliminated.model) {
+        return Ok((eliminated, Vec::new()));
+    }
+    let restored = qonnx::restore(&model.proto, &mut eliminated.model)
+        .map_err(|e| Error::from(e).about(&job.input))?;
+    let notes = restored.notes(job.to_onnx);
+    Ok((eliminated, notes))
+}
+
+/// A rewrite of the job's model that cannot be done.
+pub(super) fn rewrite_error(job: &Job, source: rewrite::RewriteError) -> Error {
+    Error::Rewrite {
+        path: job.input.clone(),
+        source,
+    }
+}

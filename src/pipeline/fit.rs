@@ -1,0 +1,315 @@
+//! Do images, labels and options fit the model and each other?
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::Path;
+
+use ndarray::{ArrayView3, Axis};
+
+use super::DataSource;
+use crate::data::{Channels, Dataset, Images, Pixels, Preprocess};
+use crate::error::Error;
+use crate::graph::Graph;
+use crate::onnx::proto::tensor_proto::DataType;
+use crate::onnx::proto::type_proto;
+use crate::output::FileId;
+use crate::progress::Observer;
+
+/// Above this share of validation images that are training images too, they prove nothing.
+const MOST_SHARED: f64 = 0.5;
+/// Above this one it is worth a warning.
+const FEW_SHARED: f64 = 0.01;
+
+/// What the elements of a model's input are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Element {
+    /// 32-bit floats.
+    Float,
+    /// uint8: pixels as they are.
+    Byte,
+}
+
+/// The elements of the only input, which images are fed to.
+pub(super) fn element(path: &Path, graph: &Graph<'_>) -> Result<Element, Error> {
+    let model = graph.model().graph.as_ref();
+    let name = graph
+        .inputs()
+        .first()
+        .map_or("", |&input| graph.name(input));
+    let mut declared = model.into_iter().flat_map(|g| &g.input);
+    let kind = declared
+        .find(|value| value.name() == name)
+        .and_then(|value| value.r#type.as_ref()?.value.as_ref());
+    let Some(type_proto::Value::TensorType(tensor)) = kind else {
+        return Ok(Element::Float);
+    };
+    match DataType::try_from(tensor.elem_type()) {
+        Ok(DataType::Uint8) => Ok(Element::Byte),
+        Ok(DataType::Float | DataType::Undefined) | Err(_) => Ok(Element::Float),
+        Ok(other) => Err(Error::unsuitable(
+            path,
+            format!(
+                "input '{name}' takes {}, and images are fed as float or uint8; give it one of these types, with a Cast behind it",
+                other.as_str_name().to_lowercase()
+            ),
+        )),
+    }
+}
+
+/// Options that can do nothing for a model that takes bytes.
+pub(super) fn preprocessing(
+    element: Element,
+    name: &str,
+    source: &DataSource,
+) -> Result<(), Error> {
+    if element == Element::Float {
+        return Ok(());
+    }
+    let scaled = source.scale.is_some_and(|s| s != 1.0);
+    let given = [
+        ("--scale", scaled),
+        ("--mean", source.mean.iter().any(|&m| m != 0.0)),
+        ("--std", source.std.iter().any(|&s| s != 1.0)),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((option, _)) => Err(Error::Usage(format!(
+            "{option}: input '{name}' takes uint8, pixels as they are; leave {option} out"
+        ))),
+    }
+}
+
+/// Options that can do nothing for data of that kind.
+pub(super) fn effect(path: &Path, set: &Dataset, source: &DataSource) -> Result<(), Error> {
+    let archive = path.is_file();
+    let values = matches!(set.images, Pixels::F32(_));
+    let gray = source.channels == Some(Channels::Gray);
+    let given = [
+        ("--scale", source.scale.is_some(), values),
+        ("--mean", !source.mean.is_empty(), values),
+        ("--std", !source.std.is_empty(), values),
+        ("--channels", source.channels.is_some() && !gray, values),
+        ("--resize", source.resize.is_some(), archive),
+        ("--crop", source.crop.is_some(), archive),
+    ];
+    if let Some((option, ..)) = given.iter().find(|(_, given, idle)| *given && *idle) {
+        return Err(Error::unsuitable(
+            path,
+            match option {
+                &"--resize" | &"--crop" => format!(
+                    "{option} is for image files; arrays are taken in their size: leave it out, or save x in the model's size"
+                ),
+                _ => format!(
+                    "x holds floats, which are the model's input as they are: leave {option} out, or save uint8 pixels"
+                ),
+            },
+        ));
+    }
+    if set.labels.is_none() && source.classes.is_some() {
+        return Err(Error::unsuitable(
+            path,
+            "has no labels: --classes says nothing of it; leave it out, or give a folder per class or `y`",
+        ));
+    }
+    Ok(())
+}
+
+/// Floats for a model that takes bytes must be such.
+pub(super) fn bytes(path: &Path, element: Element, set: &Dataset) -> Result<(), Error> {
+    let (Element::Byte, Pixels::F32(images)) = (element, &set.images) else {
+        return Ok(());
+    };
+    let whole = |&v: &f32| v.fract() == 0.0 && (0.0..=255.0).contains(&v);
+    match images.iter().find(|v| !whole(v)) {
+        None => Ok(()),
+        Some(v) => Err(Error::unsuitable(
+            path,
+            format!("x holds {v}, but the model takes uint8; save uint8 pixels"),
+        )),
+    }
+}
+
+/// Random variation that the images' size does not allow.
+pub(super) fn variation(source: &DataSource, set: &Dataset) -> Result<(), Error> {
+    let [_, h, w] = set.image_shape();
+    let padding = source.augment.crop_padding;
+    if padding >= h.min(w) {
+        return Err(Error::Usage(format!(
+            "--crop-padding {padding}: images of {h}x{w} would be moved out of sight; give less than {}",
+            h.min(w)
+        )));
+    }
+    if source.augment.flip && w == 1 {
+        return Err(Error::Usage(
+            "--flip: the images are flat, which leaves nothing to flip; leave it out".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Labels must be outputs of the model.
+pub(super) fn classes(
+    model: &Path,
+    path: &Path,
+    set: &Dataset,
+    outputs: usize,
+) -> Result<(), Error> {
+    let Some(classes) = set.class_count() else {
+        return Ok(());
+    };
+    if classes == outputs || (set.classes.is_empty() && classes < outputs) {
+        return Ok(());
+    }
+    let model = model.display();
+    let labels = set.labels.as_deref().unwrap_or_default();
+    let range = labels.iter().min().zip(labels.iter().max());
+    let reason = match range {
+        Some((&least, &most)) if set.classes.is_empty() => {
+            let remedy = match least {
+                0 => "leave the other images out, or give the model that has these classes",
+                _ => "classes count from 0: save y - 1 if they count from 1",
+            };
+            format!(
+                "y holds the classes {least} to {most}, but {model} has {outputs} outputs (0 to {}); {remedy}",
+                outputs.saturating_sub(1)
+            )
+        }
+        _ => format!(
+            "holds {classes} classes, but {model} has {outputs} outputs; check the folder, or list the classes with --classes"
+        ),
+    };
+    Err(Error::unsuitable(path, reason))
+}
+
+/// Labels to learn from and to judge by must be of several classes.
+pub(super) fn several_classes(
+    images: &Images,
+    (data, val): (&Path, Option<&Path>),
+    outputs: usize,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
+    let present = |set: &Dataset, indices: &[usize]| -> Option<BTreeSet<usize>> {
+        let labels = set.labels.as_ref()?;
+        Some(
+            indices
+                .iter()
+                .filter_map(|&i| labels.get(i).copied())
+                .collect(),
+        )
+    };
+    let sides = [
+        (data, present(&images.train, &images.train_indices)),
+        (
+            val.unwrap_or(data),
+            present(images.val_set(), &images.val_indices),
+        ),
+    ];
+    for (path, found) in sides {
+        let Some(found) = found else { continue };
+        if found.len() < 2 && outputs > 1 {
+            let only = found.first().copied().unwrap_or_default();
+            return Err(Error::unsuitable(
+                path,
+                format!(
+                    "all its images are of one class ({}) of the model's {outputs}; nothing can be learned or judged of the others: give images of all classes",
+                    class_name(images, only)
+                ),
+            ));
+        }
+        if found.len() < outputs {
+            let missing = (0..outputs)
+                .find(|k| !found.contains(k))
+                .unwrap_or_default();
+            observer.warn(&format!(
+                "{}: holds images of {} of the model's {outputs} classes (none of {}): what the others need may be pruned",
+                path.display(),
+                found.len(),
+                class_name(images, missing)
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn class_name(images: &Images, class: usize) -> String {
+    match images.train.classes.get(class) {
+        Some(name) => format!("'{name}'"),
+        None => class.to_string(),
+    }
+}
+
+/// Two paths to one data set.
+pub(super) fn not_the_same(data: &Path, val: &Path) -> Result<(), Error> {
+    let same = match (FileId::of_input(data), FileId::of_input(val)) {
+        (Some(a), Some(b)) => a == b,
+        _ => match (data.canonicalize(), val.canonicalize()) {
+            (Ok(a), Ok(b)) => a == b,
+            _ => false,
+        },
+    };
+    match same {
+        false => Ok(()),
+        true => Err(Error::unsuitable(
+            val,
+            "--val is --data: accuracy on images that were learned from says nothing; give other images, or leave --val out to have some split off",
+        )),
+    }
+}
+
+/// Validation images that are training images as well.
+pub(super) fn apart(
+    data: &Path,
+    train: &Dataset,
+    val: &Path,
+    set: &Dataset,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
+    let known: HashSet<u64> = sums(train).into_iter().collect();
+    let found = sums(set);
+    let shared = found.iter().filter(|sum| known.contains(sum)).count();
+    let share = shared as f64 / found.len().max(1) as f64;
+    let what = format!(
+        "{shared} of its {} images are in {} as well, pixel by pixel",
+        found.len(),
+        data.display()
+    );
+    if share > MOST_SHARED {
+        return Err(Error::unsuitable(
+            val,
+            format!(
+                "{what}: accuracy on images that were learned from says nothing; give other images, or leave --val out to have some split off"
+            ),
+        ));
+    }
+    if share > FEW_SHARED {
+        observer.warn(&format!(
+            "{}: {what}: accuracy looks better than it is",
+            val.display()
+        ));
+    }
+    Ok(())
+}
+
+/// A number for each image, the same for the same pixels.
+fn sums(set: &Dataset) -> Vec<u64> {
+    fn sum<T: Copy, B: Into<u64>>(image: ArrayView3<'_, T>, bits: impl Fn(T) -> B) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        image.shape().hash(&mut hasher);
+        image.iter().for_each(|&v| hasher.write_u64(bits(v).into()));
+        hasher.finish()
+    }
+    match &set.images {
+        Pixels::U8(all) => all.axis_iter(Axis(0)).map(|i| sum(i, |v| v)).collect(),
+        Pixels::F32(all) => all
+            .axis_iter(Axis(0))
+            .map(|i| sum(i, f32::to_bits))
+            .collect(),
+    }
+}
+
+/// Pixels of 8 bits, as they are.
+pub(super) fn as_they_are(preprocess: &mut Preprocess) {
+    preprocess.scale = 1.0;
+    preprocess.mean = vec![0.0];
+    preprocess.std = vec![1.0];
+}

@@ -1,0 +1,126 @@
+//! What was learned is not lost when something fails behind learning.
+
+use std::path::{Path, PathBuf};
+
+use super::Job;
+use crate::checkpoint::{self, Plan};
+use crate::error::Error;
+use crate::onnx;
+use crate::onnx::proto::ModelProto;
+use crate::output::{Place, folder_of};
+use crate::rewrite::FilterMasks;
+
+/// `error`, with where the learned network is.
+pub(super) fn after(
+    error: Error,
+    job: &Job,
+    learned: &ModelProto,
+    masks: Option<&FilterMasks>,
+) -> Error {
+    if matches!(error, Error::Interrupted) {
+        return error;
+    }
+    match note(job, learned, masks) {
+        Some(note) => Error::Kept {
+            source: Box::new(error),
+            note,
+        },
+        None => error,
+    }
+}
+
+/// Keeps what was learned; where it is, and how to go on.
+pub(super) fn note(job: &Job, learned: &ModelProto, masks: Option<&FilterMasks>) -> Option<String> {
+    if let Some(note) = of_checkpoint(job.checkpoint.as_ref()) {
+        return Some(note);
+    }
+    let masks = masks?;
+    let output = job.output.as_deref()?;
+    folders(output).into_iter().find_map(|folder| {
+        let model = beside(&folder, output, "onnx");
+        let list = beside(&folder, output, "masks.json");
+        onnx::save(learned, &model).ok()?;
+        masks.save(&list).ok()?;
+        Some(format!(
+            "what was learned is in {} and {}; onnx-bnnprune with the former as IN and --masks with the latter does the rest",
+            model.display(),
+            list.display()
+        ))
+    })
+}
+
+/// Keeps a network that was trained as it is, as [`after`].
+pub(super) fn trained(
+    error: Error,
+    plan: Option<&Plan>,
+    output: &Path,
+    learned: &ModelProto,
+) -> Error {
+    if matches!(error, Error::Interrupted) {
+        return error;
+    }
+    let note = of_checkpoint(plan).or_else(|| {
+        folders(output).into_iter().find_map(|folder| {
+            let model = beside(&folder, output, "onnx");
+            onnx::save(learned, &model).ok()?;
+            Some(format!("the trained network is in {}", model.display()))
+        })
+    });
+    match note {
+        Some(note) => Error::Kept {
+            source: Box::new(error),
+            note,
+        },
+        None => error,
+    }
+}
+
+fn of_checkpoint(plan: Option<&Plan>) -> Option<String> {
+    let folder = &plan?.folder;
+    checkpoint::exists(folder).then(|| {
+        format!(
+            "what was learned is in the checkpoint in {}; once that is solved, the same command goes on from there",
+            folder.display()
+        )
+    })
+}
+
+/// Beside the output, or where that cannot be, in the folder for temporary files.
+fn folders(output: &Path) -> Vec<PathBuf> {
+    let beside = match Place::of(output) {
+        Ok(Place::File(path)) => Some(folder_of(&path).to_owned()),
+        _ => None,
+    };
+    beside.into_iter().chain([std::env::temp_dir()]).collect()
+}
+
+/// `out.onnx` → `out.onnx.unfinished.onnx`, or with a number where that is taken.
+fn beside(folder: &Path, output: &Path, kind: &str) -> PathBuf {
+    let name = match output.file_name() {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => "out".to_owned(),
+    };
+    let path = |number: u32| match number {
+        0 => folder.join(format!("{name}.unfinished.{kind}")),
+        n => folder.join(format!("{name}.unfinished-{n}.{kind}")),
+    };
+    let free = (0..1000).map(path).find(|p| p.symlink_metadata().is_err());
+    free.unwrap_or_else(|| path(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_there_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("o.onnx");
+        let next = || beside(dir.path(), &output, "onnx");
+        assert_eq!(next().file_name().unwrap(), "o.onnx.unfinished.onnx");
+        std::fs::write(next(), "").unwrap();
+        assert_eq!(next().file_name().unwrap(), "o.onnx.unfinished-1.onnx");
+        assert_eq!(folders(&output).first().unwrap(), dir.path());
+        assert_eq!(folders(Path::new("-")), [std::env::temp_dir()]);
+    }
+}
