@@ -206,7 +206,11 @@ fn nothing_that_is_read_is_an_output() {
     std::fs::copy(fixture("digits_test.npz"), at("d.npz")).unwrap();
     symlink("d.npz", at("data")).unwrap();
     std::fs::write(at("classes"), "a\n").unwrap();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
+        (
+            &["made", "--data", "d.npz", "--checkpoint", "made"],
+            "--checkpoint",
+        ),
         (&["o.onnx", "--report", "again.onnx"], "IN"),
         (&["again.onnx"], "input and output"),
         (&["o.onnx", "--data", "d.npz", "--report", "data"], "--data"),

@@ -70,6 +70,8 @@ fn one_classs_folder_is_not_the_data() {
     select(&data, |_, label| label == 3, false);
     let mut c = job(&network("vgg"), &data, &dir.at("o.onnx"));
     refused(&mut c, 2, &["zeros.npz", "class 3", "no labels"]);
+    let mut c = job(&network("vgg"), &data, &dir.at("o.onnx"));
+    refused(c.args(["--distill", "0.3"]), 2, &["--distill", "no labels"]);
     // With labels.
     select(&data, |_, label| label == 3, true);
     let mut c = job(&network("vgg"), &data, &dir.at("o.onnx"));
@@ -105,9 +107,9 @@ fn validation_images_are_other_images() {
     );
 }
 
-/// The VGG with `x · std + mean` in front: trained, as it were, on normalised pixels.
+/// The NIN with `x · std + mean` in front: trained, as it were, on normalised pixels.
 fn normalised(path: &Path, mean: f32, std: f32) {
-    let mut model = Model::load(&network("vgg")).unwrap().proto;
+    let mut model = Model::load(&network("nin")).unwrap().proto;
     let graph = model.graph.as_mut().unwrap();
     let old = graph.input[0].name().to_owned();
     graph.input[0].name = Some("normal".to_owned());

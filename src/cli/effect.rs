@@ -88,8 +88,8 @@ const MAIN: Table = &[
     ("lr_schedule", retraining),
     ("gradients", retraining),
     ("batch_size", retraining),
-    ("cache_mb", retraining),
-    ("cache_disk_mb", retraining),
+    ("cache_mb", cache),
+    ("cache_disk_mb", cache),
     ("cache_dir", cache_dir),
     ("views", views),
     ("seed", always),
@@ -341,8 +341,18 @@ fn retraining(g: &Given<'_>) -> Option<String> {
     })
 }
 
-fn cache_dir(g: &Given<'_>) -> Option<String> {
+/// Something of frozen layers can be kept.
+fn cache(g: &Given<'_>) -> Option<String> {
     retraining(g).or_else(|| {
+        unless(
+            !g.varied() || g.has("views"),
+            "images that vary in a new way each epoch leave nothing to keep; give --views as well",
+        )
+    })
+}
+
+fn cache_dir(g: &Given<'_>) -> Option<String> {
+    cache(g).or_else(|| {
         unless(
             g.number("cache_disk_mb") != Some(0.0),
             "--cache-disk-mb 0 leaves nothing to be kept there",
@@ -469,6 +479,7 @@ mod tests {
                 "--max-share",
                 "--ratio",
             ),
+            ("a b --data d --flip --cache-mb 9", "--cache-mb", "--views"),
             (
                 "a b --data d --cache-disk-mb 0 --cache-dir x",
                 "--cache-dir",
@@ -521,7 +532,7 @@ mod tests {
             "a b --method none",
             "a b --seed 3 --residual scatter --round-to 8 --keep l",
             "a b --masks m --removal fold --save-masks n --data d --mean 0.5",
-            "a b --data d --ratio 0.3 --max-share 0.3 --flip --views 3",
+            "a b --data d --ratio 0.3 --max-share 0.3 --flip --views 3 --cache-mb 9",
             "a b --data d --method random --ratio 0.3 --main-lr 0.1",
             "a b --data d --checkpoint c --checkpoint-every 3",
             "verify a b --seed 3",

@@ -220,7 +220,7 @@ pub fn concluded(
             return Err(e);
         }
         (true, written) => {
-            eprint!("{safe}");
+            let _ = std::io::stderr().write_all(safe.as_bytes());
             written?;
         }
     }

@@ -1,7 +1,7 @@
 //! Files that a command will write: checked before any work, so that minutes of training
 //! neither end in a folder that does not exist nor overwrite a file that is still needed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use onnx_bnnprune::checkpoint;
 use onnx_bnnprune::error::Error;
@@ -97,13 +97,14 @@ fn is(target: &Target, id: &FileId) -> bool {
 
 /// A checkpoint's own files are its own, also before there are any.
 fn saved(writes: &[Target], folder: &Path) -> Result<(), Error> {
-    for file in checkpoint::files(folder) {
-        let Some(id) = FileId::of_output(&file) else {
+    let files = checkpoint::files(folder);
+    for file in files.iter().map(PathBuf::as_path).chain([folder]) {
+        let Some(id) = FileId::of_output(file) else {
             continue;
         };
         if let Some(t) = writes.iter().find(|t| is(t, &id)) {
             return Err(Error::Usage(format!(
-                "{}: {} would overwrite a file of --checkpoint {}; name another",
+                "{}: {} would take the place of --checkpoint {} or a file of it; name another",
                 t.path.display(),
                 t.name,
                 folder.display()

@@ -101,7 +101,16 @@ fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
         // As any file that a program makes: the umask takes its share.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let file = builder.tempfile_in(folder_of(path))?;
+    // Its own name in an error would say nothing to the user.
+    let file = builder
+        .tempfile_in(folder_of(path))
+        .map_err(|e| match e.kind() {
+            kind @ (ErrorKind::PermissionDenied
+            | ErrorKind::NotFound
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::StorageFull) => io::Error::from(kind),
+            _ => e,
+        })?;
     // As long as it is held, another run sees that this is no leftover.
     let _ = file.as_file().try_lock();
     Ok(file)

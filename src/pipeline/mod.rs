@@ -195,6 +195,12 @@ fn choose(
             Ok((None, None))
         }
         (Choice::Learn(tuning), Some(images)) => {
+            if tuning.distill.is_some() && images.train.labels.is_none() {
+                return Err(Error::Usage(format!(
+                    "--distill: {} has no labels, so the whole loss compares with the original; leave it out",
+                    job.source_path().display()
+                )));
+            }
             let options = tuning.options(images, job);
             let (model, learned) = learn(job, from, images, &options, watch)?;
             if learned.resumed {

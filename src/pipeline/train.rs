@@ -95,6 +95,10 @@ fn through(
                 source,
             }
         })?;
+    // What was not trained goes back as it came: whether it can shows now.
+    network
+        .write_back(&mut model.proto.clone())
+        .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
     let mut checkpoint = match folder {
         Some((folder, plan)) => {
             let run = identity::of_training(job, &model, &images)?;

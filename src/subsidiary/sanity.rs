@@ -27,6 +27,8 @@ const ABOUT: f64 = 0.05;
 const CHANCE_FACTOR: f64 = 1.5;
 /// Images on which other readings are tried first.
 const FEW_IMAGES: usize = 128;
+/// Readings that differ by less, on the same images, are as good as each other.
+const SAME: f64 = 0.015;
 /// Above this error of the accuracy, nothing can be judged.
 const TOO_UNSURE: f64 = 0.1;
 /// Above this one it is worth a warning.
@@ -97,7 +99,7 @@ fn better_reading(
     }
     let best = found.iter().map(|(share, _)| *share).fold(0.0, f64::max);
     // The most usual reading among those that are about as good as the best.
-    let Some((_, advised)) = found.iter().find(|(share, _)| *share >= best - ABOUT) else {
+    let Some((_, advised)) = found.iter().find(|(share, _)| *share >= best - SAME) else {
         return Ok(());
     };
     let other = right(advised, &every)?;
