@@ -58,8 +58,11 @@ ARMS = ["random", "unpruned", "alpha-zero"]
 def runs_of(binary, model, folder, seed, options, arms):
     """The runs of one seed, by name; the learned one always."""
     seeded = [*options, "--seed", str(seed)]
-    # With rules, --ratio would contradict --like.
-    rule = [*without(seeded, "--ratio"), "--method", "random"]
+    # With rules, --ratio would contradict --like, and options of masks have no effect.
+    rule = seeded
+    for name in ("--ratio", "--alpha", "--max-share", "--mask-epochs", "--mask-lr"):
+        rule = without(rule, name)
+    rule = [*rule, "--method", "random"]
     runs = {"learned": run(binary, model, folder, f"learned-{seed}", seeded)}
     extra = {
         "random": [*rule, "--like", runs["learned"]["masks"]],

@@ -263,6 +263,22 @@ fn what_was_learned_is_kept_if_the_output_cannot_be_written() {
     assert!(std::fs::read(at("o.onnx")).unwrap().len() > 1000 && other.exists());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_trained_network_is_kept_if_the_output_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut c = std::process::Command::new(env!("CARGO_BIN_EXE_onnx-bnnprune"));
+    c.arg("train")
+        .arg(network("vgg"))
+        .args(["-", "--epochs", "1", "-q", "--data"]);
+    c.arg(fixture("digits_train.npz")).env("TMPDIR", dir.path());
+    let (code, text) = into_nothing(&mut c);
+    assert_eq!(code, Some(2), "{text}");
+    let kept = dir.path().join("-.unfinished.onnx");
+    assert!(text.contains(kept.to_str().unwrap()), "{text}");
+    assert!(Model::load(&kept).is_ok());
+}
+
 #[test]
 fn options_without_effect_on_such_a_model_or_such_data() {
     let dir = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{fixture, json, logits, max_abs_diff, network, quick, tool};
+use common::{fixture, json, logits, max_abs_diff, network, quick, quick_rule, tool};
 use predicates::prelude::*;
 
 #[test]
@@ -381,7 +381,7 @@ fn the_report_names_the_rule_and_the_file_it_is_like() {
     let dir = tempfile::tempdir().unwrap();
     let at = |f: &str| dir.path().join(f);
     common::write_masks(&at("m.json"), &[("/conv2/Conv", 48, &[0, 1])]);
-    quick(&network("vgg"), &at("o.onnx"))
+    quick_rule(&network("vgg"), &at("o.onnx"))
         .args(["--method", "magnitude", "--like"])
         .arg(at("m.json"))
         .arg("--report")

@@ -38,10 +38,12 @@ impl FileId {
         }
     }
 
-    /// Of a file that is read; `None` where there is no regular file.
+    /// Of a file that is read, if it is there; `None` for folders, devices and pipes.
     pub fn of_input(path: &Path) -> Option<Self> {
-        let found = std::fs::metadata(path).ok()?;
-        found.is_file().then(|| Self::behind(path))
+        match std::fs::metadata(path) {
+            Ok(found) if !found.is_file() => None,
+            _ => Some(Self::behind(path)),
+        }
     }
 
     fn behind(path: &Path) -> Self {
@@ -93,12 +95,10 @@ pub fn overwrites(
     what: &str,
     read: impl IntoIterator<Item = impl AsRef<Path>>,
 ) -> Result<(), Error> {
-    // Only a file that exists can be one that is read.
     let written: Vec<(&Target, FileId)> = targets
         .iter()
         .filter_map(|t| Some((t, FileId::of_output(&t.path)?)))
         .filter(|(_, id)| !matches!(id, FileId::Stdout))
-        .filter(|(t, _)| t.path.exists())
         .collect();
     if written.is_empty() {
         return Ok(());

@@ -20,13 +20,13 @@ pub(super) fn check(
 ) -> Result<(), Error> {
     output::overwrites(writes, "the weights of IN", &model.external_files)?;
     if let Some(source) = source {
-        output::overwrites(
-            writes,
-            "an image of --data",
-            data::image_files(&source.data),
-        )?;
+        // Only a file that exists can be an image that is read.
+        let there = writes.iter().filter(|t| t.path.exists());
+        let there: Vec<Target> = there.cloned().collect();
+        let images = data::image_files(&source.data);
+        output::overwrites(&there, "an image of --data", images)?;
         if let Some(val) = &source.val {
-            output::overwrites(writes, "an image of --val", data::image_files(val))?;
+            output::overwrites(&there, "an image of --val", data::image_files(val))?;
         }
     }
     let is_model = |target: &&Target| MODELS.contains(&target.name);

@@ -217,3 +217,67 @@ fn list(values: &[f32]) -> String {
     let values: Vec<String> = values.iter().map(ToString::to_string).collect();
     values.join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(images: Pixels) -> Dataset {
+        Dataset {
+            images,
+            labels: None,
+            classes: Vec::new(),
+            source: "d".into(),
+        }
+    }
+
+    fn advice(pre: &Preprocess, set: &Dataset) -> Vec<String> {
+        others(pre, set).into_iter().map(|r| r.advice).collect()
+    }
+
+    #[test]
+    fn colour_images_are_tried_with_the_statistics_in_use() {
+        let colour = set(Pixels::U8(Array4::zeros((1, 3, 2, 2))));
+        let found = advice(&Preprocess::default(), &colour);
+        for wanted in [
+            "--mean 0.5 --std 0.5",
+            "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 (ImageNet's)",
+            "--mean 0.4914,0.4822,0.4465 --std 0.247,0.2435,0.2616 (CIFAR-10's)",
+            "--mean 0.5071,0.4867,0.4408 --std 0.2675,0.2565,0.2761 (CIFAR-100's)",
+            "--scale 1 --mean 103.939,116.779,123.68 --channels bgr (Caffe's)",
+            "--channels bgr",
+            "--scale 1",
+        ] {
+            assert!(found.iter().any(|a| a == wanted), "{wanted}: {found:?}");
+        }
+        let other = Preprocess {
+            scale: 1.0,
+            mean: vec![3.0],
+            ..Preprocess::default()
+        };
+        let found = advice(&other, &colour);
+        for wanted in [
+            "neither --mean nor --std",
+            "--scale 1/255",
+            "--scale 1/255 --mean 0.5 --std 0.5",
+        ] {
+            assert!(found.iter().any(|a| a == wanted), "{wanted}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn values_are_changed_per_channel() {
+        let values = set(Pixels::F32(Array4::from_elem((2, 3, 1, 1), 255.0)));
+        let all = others(&Preprocess::default(), &values);
+        let imagenet = all.iter().find(|r| r.advice.contains("ImageNet")).unwrap();
+        let Pixels::F32(changed) = some(&values, &[1], imagenet.values.as_deref()).images else {
+            panic!("no floats")
+        };
+        for (c, (mean, std)) in [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]
+            .iter()
+            .enumerate()
+        {
+            assert!((changed[[0, c, 0, 0]] - (1.0 - mean) / std).abs() < 1e-4);
+        }
+    }
+}

@@ -181,5 +181,37 @@ fn newer(reason: &str) -> &'static str {
 pub(super) fn first_line(error: impl std::fmt::Display) -> String {
     let text = error.to_string();
     let line = text.lines().find(|line| !line.trim().is_empty());
-    line.unwrap_or("unknown error").trim().to_owned()
+    without_place(line.unwrap_or("unknown error").trim()).to_owned()
+}
+
+/// ONNX Runtime's message without the place in its source that it begins with.
+fn without_place(line: &str) -> &str {
+    let place = line.split_once(".cc:");
+    let rest = place.and_then(|(_, rest)| rest.split_once(") "));
+    match rest {
+        Some((_, message)) if line.starts_with('/') && !message.trim().is_empty() => message.trim(),
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_newer_than_the_runtime_is_said_in_few_words() {
+        let said = "/onnxruntime_src/core/graph/model.cc:256 onnxruntime::Model::Model(onnx::ModelProto&&, \
+                    const onnxruntime::ModelOptions&) Unsupported model IR version: 99, max supported IR version: 14";
+        let error = RuntimeError::Load {
+            runtime: "ONNX Runtime",
+            reason: first_line(said),
+        };
+        let text = error.to_string();
+        let begin = "ONNX Runtime cannot load the model: Unsupported model IR version: 99";
+        assert!(
+            text.starts_with(begin) && text.contains("install a newer runtime"),
+            "{text}"
+        );
+        assert_eq!(first_line("a.cc:3 f(x) why"), "a.cc:3 f(x) why");
+    }
 }
