@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::CheckpointError;
 
 /// Held by the run that uses the folder, and removed when it ends.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 /// A lock that others remove this often while it is taken is not to be had.
 const TRIES: usize = 100;
 

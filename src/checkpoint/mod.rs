@@ -14,6 +14,7 @@ mod folder;
 
 pub use error::CheckpointError;
 pub use folder::Folder;
+use folder::LOCK;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

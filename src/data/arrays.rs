@@ -1,6 +1,6 @@
 //! What a numpy array must be to hold images or labels, in words that say what to do.
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, Dimension as _};
 
 /// What an array of a numpy type such as `<U3` holds, if not numbers, and the remedy.
 pub(super) fn no_numbers(dtype: &str) -> Option<&'static str> {
