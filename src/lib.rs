@@ -25,5 +25,6 @@ pub mod qonnx;
 pub mod recognize;
 pub mod report;
 pub mod rewrite;
+pub mod runnable;
 pub mod subsidiary;
 pub mod verify;

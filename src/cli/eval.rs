@@ -3,8 +3,8 @@
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::{Model, to_bytes};
 use onnx_bnnprune::pipeline::{self, View};
-use onnx_bnnprune::qonnx;
 use onnx_bnnprune::report::{Evaluation, LatencyEntry};
+use onnx_bnnprune::runnable::runnable;
 use onnx_bnnprune::verify::{
     self, BatchedSession, Confusion, LatencyOptions, Runtime as _, Samples, SessionOptions,
 };
@@ -52,7 +52,7 @@ fn measure(
     labels: &[usize],
     names: &[String],
 ) -> Result<Evaluation, Error> {
-    let lowered = qonnx::lower(&model.proto)?;
+    let lowered = runnable(&model.proto)?;
     let options = SessionOptions {
         threads: args.threads.unwrap_or(0),
         ..SessionOptions::default()

@@ -3,8 +3,8 @@
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::pipeline::{self, View};
-use onnx_bnnprune::qonnx;
 use onnx_bnnprune::report;
+use onnx_bnnprune::runnable::runnable;
 use onnx_bnnprune::verify::{
     self, ChannelMap, Runtime as _, RuntimeError, Samples, Tolerance, Verification, VerifyOptions,
 };
@@ -43,7 +43,7 @@ pub fn run(args: &VerifyArgs) -> Printed {
         },
     };
     let lowered = |model: &'_ Model| -> Result<_, Error> {
-        let lowered = qonnx::lower(&model.proto);
+        let lowered = runnable(&model.proto);
         let lowered = lowered.map_err(|e| Error::from(e).about(&model.path))?;
         Ok(lowered.model.into_owned())
     };

@@ -27,6 +27,8 @@ impl<'m> Editor<'m> {
             names.insert(n.name().to_owned());
         }
         names.extend(graph.initializer.iter().map(|t| t.name().to_owned()));
+        let sparse = graph.sparse_initializer.iter().flat_map(|s| &s.values);
+        names.extend(sparse.map(|t| t.name().to_owned()));
         names.extend(
             graph
                 .input
@@ -158,6 +160,9 @@ impl<'m> Editor<'m> {
             .filter(|n| gone(n))
             .collect();
         self.graph.initializer.retain(|t| !dead.contains(t.name()));
+        self.graph
+            .sparse_initializer
+            .retain(|s| s.values.as_ref().is_none_or(|v| !gone(v.name())));
         self.graph.input.retain(|v| !dead.contains(v.name()));
         self.graph.value_info.retain(|v| !gone(v.name()));
     }

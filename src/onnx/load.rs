@@ -23,7 +23,7 @@ pub struct Model {
     pub path: PathBuf,
     /// The file's bytes, unchanged.
     pub bytes: Bytes,
-    /// Decoded; external data are loaded inline.
+    /// Decoded; external data are loaded inline, and local functions are expanded.
     pub proto: ModelProto,
     /// Files with external data that were read.
     pub external_files: Vec<PathBuf>,
@@ -81,20 +81,23 @@ pub enum LoadErrorKind {
 }
 
 impl Model {
-    /// Reads and decodes `path`, and loads external data (which must lie in the model's folder).
+    /// Reads and decodes `path`, loads external data (which must lie in the model's folder), and
+    /// expands local functions ([`inline_functions`](super::inline_functions)).
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let named = |kind| LoadError {
             path: path.to_owned(),
             kind,
         };
-        let model = Self::load_inner(path).map_err(named)?;
+        let mut model = Self::load_inner(path).map_err(named)?;
+        let notes = super::inline_functions(&mut model.proto);
+        model.warnings.extend(notes);
         match super::default_opset(&model.proto) {
             opset if OPSETS.contains(&opset) => Ok(model),
             opset => Err(named(LoadErrorKind::Opset(opset))),
         }
     }
 
-    /// Reads a model of any opset: to be looked at, not to be rewritten.
+    /// Reads a model of any opset, its functions as they are: to be looked at, not to be rewritten.
     ///
     /// # Errors
     /// As [`Model::load`], but for the opset.

@@ -8,6 +8,7 @@ mod memory;
 mod normal;
 mod proof;
 mod summary;
+mod types;
 mod view;
 
 pub use images::{DataSource, load as load_images, load_all as load_all_images};
@@ -250,6 +251,7 @@ fn train(
             ),
         ));
     }
+    types::check_learning(&job.input, view)?;
     if !view.layers.iter().any(|l| l.is_binary()) {
         return Err(Error::unsuitable(
             &job.input,

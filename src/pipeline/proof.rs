@@ -7,9 +7,9 @@ use crate::data::Images;
 use crate::error::Error;
 use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
-use crate::qonnx;
 use crate::report::{AccuracyReport, LatencyReport};
 use crate::rewrite::Eliminated;
+use crate::runnable::runnable;
 use crate::verify::{
     self, BatchedSession, ChannelMap, LatencyOptions, Runtime, RuntimeError, Samples,
     SessionOptions, Verification, VerifyOptions,
@@ -60,7 +60,7 @@ impl<'a> Proof<'a> {
     }
 
     fn load(&self, model: &ModelProto) -> Result<BatchedSession, Error> {
-        let lowered = qonnx::lower(model)?;
+        let lowered = runnable(model)?;
         let session = self
             .runtime
             .load(&lowered.model.encode_to_vec(), &self.options)?;
@@ -109,8 +109,8 @@ impl<'a> Proof<'a> {
         for (tensor, cut) in &eliminated.channels {
             map.insert(tensor.clone(), cut.axis, cut.kept.clone());
         }
-        let reference = qonnx::lower(masked)?;
-        let candidate = qonnx::lower(&eliminated.model)?;
+        let reference = runnable(masked)?;
+        let candidate = runnable(&eliminated.model)?;
         for (tensor, of) in reference.added.iter().chain(&candidate.added) {
             if let Some(cut) = eliminated.channels.get(of) {
                 map.insert(tensor.clone(), cut.axis, cut.kept.clone());

@@ -79,6 +79,7 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
         | "Round"
         | "Not"
         | "Cast"
+        | "CastLike"
         | "Softmax"
         | "LogSoftmax"
         | "LRN"
