@@ -294,6 +294,14 @@ fn look(model: &ModelProto, findings: &mut Findings) -> Option<LayerSummary> {
         shapes::inner(&graph, &facts, proto, findings);
     }
     let layers = recognize::layers(&graph, &facts);
+    let unread = recognize::unread(&graph, &facts, &layers);
+    for u in &unread {
+        findings.warning_at(
+            "layers",
+            &u.name,
+            format!("is not counted among the layers ({}): {}", u.op, u.why),
+        );
+    }
     let binary = layers.iter().filter(|l| l.is_binary());
     Some(LayerSummary {
         dialect: recognize::dialect_of(&graph).exporter.name(),

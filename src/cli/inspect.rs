@@ -15,6 +15,7 @@ pub fn run(args: &InspectArgs) -> Printed {
     let found = Inspection::new(
         &args.model,
         &view.graph,
+        &view.facts,
         &view.layers,
         &view.analysis,
         model.warnings,
