@@ -26,5 +26,6 @@ pub mod recognize;
 pub mod report;
 pub mod rewrite;
 pub mod runnable;
+pub mod sizes;
 pub mod subsidiary;
 pub mod verify;

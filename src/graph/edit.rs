@@ -107,6 +107,18 @@ impl<'m> Editor<'m> {
         }
     }
 
+    /// Removes an attribute of the node at `index` if that is an `op`.
+    pub fn remove_attribute_of(&mut self, index: usize, op: &str, name: &str) {
+        if self
+            .graph
+            .node
+            .get(index)
+            .is_some_and(|n| n.op_type() == op)
+        {
+            self.remove_attribute(index, name);
+        }
+    }
+
     /// Inserts `node` before position `index`. Indices at and beyond it move up by one.
     pub fn insert_node(&mut self, index: usize, node: NodeProto) {
         self.names.extend(node.output.iter().cloned());
