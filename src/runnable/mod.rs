@@ -1,33 +1,49 @@
 //! What a runtime is given: standard operators, and inputs that take `float32`.
 
+mod double;
+
 use std::borrow::Cow;
 
 use crate::onnx::DataType;
 use crate::onnx::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, attribute_proto::AttributeType, type_proto,
 };
+pub use double::needs_single;
+
 use crate::qonnx::{self, LowerError, Lowered};
 
 /// [`qonnx::lower`], and `float32` in place of the other float types of the model's inputs: a `Cast`
-/// behind each gives what the model asks for. Images and made-up inputs are `float32`.
+/// behind each gives what the model asks for. Images and made-up inputs are `float32`. A network
+/// with convolutions in `float64`, which ONNX Runtime does not have, is one of `float32` throughout
+/// ([`needs_single`]).
 ///
 /// # Errors
 /// As [`qonnx::lower`].
 pub fn runnable(model: &ModelProto) -> Result<Lowered<'_>, LowerError> {
     let mut lowered = qonnx::lower(model)?;
+    if needs_single(&lowered.model) {
+        let mut single = lowered.model.into_owned();
+        single.graph.iter_mut().for_each(double::to_single);
+        lowered.model = Cow::Owned(single);
+    }
+    Ok(with_float_inputs(lowered))
+}
+
+/// The second half of [`runnable`].
+pub fn with_float_inputs(mut lowered: Lowered<'_>) -> Lowered<'_> {
     let inputs = lowered.model.graph.iter().flat_map(|g| &g.input);
     if !inputs
         .filter_map(|v| v.r#type.as_ref())
         .any(|t| other_float(t.value.as_ref()).is_some())
     {
-        return Ok(lowered);
+        return lowered;
     }
     let mut out = lowered.model.into_owned();
     if let Some(graph) = out.graph.as_mut() {
         cast_inputs(graph);
     }
     lowered.model = Cow::Owned(out);
-    Ok(lowered)
+    lowered
 }
 
 /// The float type of an input that is not `float32`.
