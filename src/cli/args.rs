@@ -3,6 +3,7 @@
 mod check;
 mod checkpoint;
 mod limits;
+mod shape;
 mod verify;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use onnx_bnnprune::data::{Channels, Size};
 pub use check::CheckArgs;
 pub use checkpoint::CheckpointArgs;
 pub use limits::LimitArgs;
+pub use shape::ShapeArgs;
 pub use verify::VerifyArgs;
 
 /// Prunes a binary neural network in ONNX: learns which filters it does not need, removes them,
@@ -67,6 +69,8 @@ impl Command {
 pub struct InspectArgs {
     /// The model
     pub model: PathBuf,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -79,6 +83,8 @@ pub struct EvalArgs {
     pub model: PathBuf,
     #[command(flatten)]
     pub data: DataArgs,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     /// Threads within an operator [default: the runtime's choice]
@@ -225,6 +231,8 @@ pub struct PruneArgs {
     pub output: Option<PathBuf>,
     #[command(flatten)]
     pub data: DataArgs,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
     /// Validation images [default: split off --data]
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub val: Option<PathBuf>,

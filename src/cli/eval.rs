@@ -18,7 +18,8 @@ use super::shared::{BATCH, Interruptible, json, runtime, samples, source_of};
 pub fn run(args: &EvalArgs) -> Printed {
     let source = source_of(&args.data)
         .ok_or_else(|| Error::Usage("eval needs --data: labelled images".to_owned()))?;
-    let model = Model::load(&args.model)?;
+    let mut model = Model::load(&args.model)?;
+    pipeline::fill_sizes(&mut model, &args.shape.sizes(), Some(&source))?;
     let view = View::new(&args.model, &model.proto)?;
     let runtime = Interruptible(runtime(&args.runtime)?);
     let images = pipeline::load_all_images(&args.model, &view, &source, &Terminal::new(false))?;

@@ -19,11 +19,15 @@ const RANDOM_SAMPLES: usize = 256;
 
 /// Compares two models.
 pub fn run(args: &VerifyArgs) -> Printed {
-    let reference = Model::load(&args.reference)?;
-    let candidate = Model::load(&args.candidate)?;
+    let mut reference = Model::load(&args.reference)?;
+    let mut candidate = Model::load(&args.candidate)?;
+    let source = source_of(&args.data);
+    for model in [&mut reference, &mut candidate] {
+        pipeline::fill_sizes(model, &args.shape.sizes(), source.as_ref())?;
+    }
     let view = View::new(&args.reference, &reference.proto)?;
     let runtime = Interruptible(runtime(&args.runtime)?);
-    let images = match source_of(&args.data) {
+    let images = match source {
         Some(source) => {
             let terminal = Terminal::new(false);
             Some(pipeline::load_all_images(

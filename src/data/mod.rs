@@ -14,6 +14,7 @@ mod folder;
 mod images;
 mod load;
 mod npz;
+mod peek;
 mod preprocess;
 
 pub use augment::{Augment, Augmentation, epoch_order};
@@ -21,4 +22,5 @@ pub use dataset::{Dataset, Pixels, Split};
 pub use error::DataError;
 pub use images::Images;
 pub use load::{Format, LoadOptions, Progress, load};
+pub use peek::first_size;
 pub use preprocess::{Channels, Layout, Preprocess, Size};

@@ -88,7 +88,7 @@ const FURTHER: usize = 8;
 pub enum FactsError {
     /// The image size is not in the file.
     #[error(
-        "graph input '{input}' has no static shape beyond the batch ({shape}); set its dimensions in the file"
+        "graph input '{input}' has no static shape beyond the batch ({shape}); give --input-shape {input}=1,3,224,224 with the sizes that it is used at (or --dim NAME=SIZE)"
     )]
     DynamicInput {
         /// The input.

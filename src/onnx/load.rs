@@ -1,5 +1,6 @@
 //! Reading a model file: bounds before decoding, external data, what was not understood.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use thiserror::Error;
 
 use super::external::External;
 use super::limits::{MAX_DECODED, decoded_size};
-use super::proto::ModelProto;
+use super::proto::{ModelProto, TypeProto};
 
 /// Oldest and newest opset of the default domain that the rewriting rules are written for.
 pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
@@ -29,6 +30,9 @@ pub struct Model {
     pub external_files: Vec<PathBuf>,
     /// What a user should know about how the file was understood.
     pub warnings: Vec<String>,
+    /// As the file declares them, the inputs whose free dimensions have sizes in `proto`
+    /// ([`Sizes`](crate::sizes::Sizes)).
+    pub free: BTreeMap<String, TypeProto>,
 }
 
 /// Why a file is not a model this tool can work on.
@@ -56,6 +60,9 @@ pub enum LoadErrorKind {
     /// Not protobuf, or cut short.
     #[error("is not a readable ONNX file ({0}); was it copied or downloaded completely?")]
     Decode(String),
+    /// What a version control leaves in place of a large file.
+    #[error("is only a pointer to the model; fetch it with git lfs pull or git annex get")]
+    Pointer,
     /// Protobuf, but not a model.
     #[error("is not an ONNX model ({0} is missing); was the right file given?")]
     NotAModel(&'static str),
@@ -131,6 +138,7 @@ impl Model {
             proto,
             external_files: external.files().into_iter().collect(),
             warnings,
+            free: BTreeMap::new(),
         })
     }
 }
@@ -156,6 +164,9 @@ fn read(path: &Path) -> Result<Bytes, LoadErrorKind> {
 pub fn decode(bytes: Bytes) -> Result<ModelProto, LoadErrorKind> {
     if decoded_size(&bytes) > MAX_DECODED {
         return Err(LoadErrorKind::TooManyMessages);
+    }
+    if bytes.starts_with(b"version https://git-lfs") || bytes.starts_with(b"/annex/objects/") {
+        return Err(LoadErrorKind::Pointer);
     }
     let proto = ModelProto::decode(bytes).map_err(|e| LoadErrorKind::Decode(e.to_string()))?;
     if proto.graph.is_none() {

@@ -30,6 +30,8 @@ pub(super) fn of(
         // What they hold counts, not what they are called.
         input: _,
         source,
+        // They only fill in what the data show.
+        sizes: _,
         // In `options`.
         choice: _,
         keep: _,

@@ -7,12 +7,14 @@ mod job;
 mod memory;
 mod normal;
 mod proof;
+mod sizes;
 mod summary;
 mod types;
 mod view;
 
 pub use images::{DataSource, load as load_images, load_all as load_all_images};
 pub use job::{Choice, Job, Tuning};
+pub use sizes::fill as fill_sizes;
 pub use view::View;
 
 use std::borrow::Cow;
@@ -28,6 +30,7 @@ use crate::progress::Observer;
 use crate::qonnx;
 use crate::report::Report;
 use crate::rewrite::{self, EliminateOptions, FilterMasks};
+use crate::runnable::needs_single;
 use crate::subsidiary::{self, Control, Learned, Options};
 use crate::verify::{Runtime, RuntimeError};
 
@@ -63,7 +66,9 @@ fn through(
     observer: &dyn Observer,
 ) -> Result<Report, Error> {
     let start = Instant::now();
-    let model = Model::load(&job.input)?;
+    let mut model = Model::load(&job.input)?;
+    sizes::fill(&mut model, &job.sizes, job.source.as_ref())?;
+    let model = model;
     model.warnings.iter().for_each(|w| observer.warn(w));
     let rewrite_error = |source| Error::Rewrite {
         path: job.input.clone(),
@@ -99,6 +104,11 @@ fn through(
         ..Summary::default()
     };
 
+    if needs_single(original) {
+        summary.notes.push(
+            "computes in float64, for which ONNX Runtime has no convolutions: verified in float32, written in float64".to_owned(),
+        );
+    }
     if job.checkpoint.is_some() && folder.is_none() {
         let note = "--checkpoint does nothing here: nothing is learned";
         summary.notes.push(note.to_owned());
@@ -129,11 +139,17 @@ fn through(
     if let Some(path) = &job.save_masked {
         model.save_edited(masked, path)?;
     }
+    let defaults = EliminateOptions::default();
     let options = EliminateOptions {
+        // A map of a border is one of a fixed size.
+        border_map_ratio: match model.free.is_empty() {
+            true => defaults.border_map_ratio,
+            false => 0.0,
+        },
         keep: job.keep.clone(),
         round_to: job.round_to,
         residual: job.residual,
-        ..EliminateOptions::default()
+        ..defaults
     };
     let mut eliminated = rewrite::eliminate_with(masked, &options).map_err(rewrite_error)?;
     let about = |e: Error| e.about(&job.input);
@@ -155,7 +171,25 @@ fn through(
     summary.details.extend(eliminated.changes.iter().cloned());
 
     // Whatever the runtime refuses was made of the input.
-    let verification = proof.verify(masked, &eliminated).map_err(about)?;
+    let mut verification = proof.verify(masked, &eliminated).map_err(about)?;
+    if !model.free.is_empty() && verification.passed {
+        let runtime = runtime.as_ref();
+        let other = sizes::at_another(&model, masked, &eliminated, runtime, job.seed);
+        match other.map_err(about)? {
+            None => summary.notes.push(
+                "free dimensions: verified at one size, the model runs at no other".to_owned(),
+            ),
+            Some(other) if other.passed => summary
+                .notes
+                .push("free dimensions stay free: verified at two sizes".to_owned()),
+            Some(other) => {
+                verification.passed = false;
+                let failures = other.failures.into_iter();
+                let at = |why| format!("at another size of the images: {why}");
+                verification.failures.extend(failures.map(at));
+            }
+        }
+    }
     let passed = verification.passed;
     let mut accuracy = proof
         .accuracy(original, masked, &eliminated.model, summary.after_masking())

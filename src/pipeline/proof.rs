@@ -309,6 +309,7 @@ mod tests {
             dry_run: false,
             source: None,
             choice: Choice::Masks(masks),
+            sizes: Default::default(),
             keep: Vec::new(),
             round_to: 1,
             residual: crate::rewrite::Residual::Coupled,
