@@ -213,7 +213,7 @@ impl Facts {
         }
         if matches!(node.op(), "Shape" | "Size") {
             let of = graph.input_of(n, 0);
-            let value = |shape: Option<&[usize]>| shape_value(&node, shape?);
+            let value = |shape: Option<&[usize]>| shapes::value(&node, shape?);
             if let Some(value) = value(of.and_then(|t| self.shape(t))) {
                 self.of_shape[out.0] = of_shape || from_data;
                 self.here.set_value(out, value);
@@ -442,19 +442,4 @@ fn compute<'f>(
         }
     }
     Found::Shapes(found.unwrap_or_default())
-}
-
-/// The value of a `Shape` (with its `start` and `end`) or `Size` node that reads this shape.
-fn shape_value(node: &Node<'_>, shape: &[usize]) -> Option<Tensor> {
-    use ndarray::{Array1, arr0};
-    let dims: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
-    if node.op() == "Size" {
-        let count = dims.iter().try_fold(1i64, |n, &d| n.checked_mul(d))?;
-        return Some(Tensor::I64(arr0(count).into_dyn()));
-    }
-    let rank = dims.len() as i64;
-    let place = |v: i64| if v < 0 { v.saturating_add(rank) } else { v }.clamp(0, rank) as usize;
-    let (start, end) = (place(node.int("start", 0)), place(node.int("end", rank)));
-    let part = dims.get(start..end.max(start))?.to_vec();
-    Some(Tensor::I64(Array1::from(part).into_dyn()))
 }

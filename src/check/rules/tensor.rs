@@ -76,8 +76,11 @@ fn nan_count(t: &TensorProto, kind: DataType) -> usize {
     if !matches!(kind, D::Float | D::Double | D::Float16 | D::Bfloat16) {
         return 0;
     }
-    let value = Tensor::from_proto(t);
-    value.map_or(0, |v| v.to_f64().iter().filter(|v| v.is_nan()).count())
+    match Tensor::from_proto(t) {
+        Ok(Tensor::F32(a)) => a.iter().filter(|v| v.is_nan()).count(),
+        Ok(other) => other.to_f64().iter().filter(|v| v.is_nan()).count(),
+        Err(_) => 0,
+    }
 }
 
 /// Checks a sparse tensor.
