@@ -180,6 +180,20 @@ fn a_constant_has_one_value() {
 }
 
 #[test]
+fn constants_that_are_no_numbers_are_found() {
+    let mut model = small();
+    let mut constant = plain("Constant", &[], "constant");
+    constant.attribute.push(AttributeProto {
+        name: Some("value_floats".to_owned()),
+        r#type: Some(AttributeType::Floats as i32),
+        floats: vec![1.0, f32::NAN],
+        ..AttributeProto::default()
+    });
+    graph(&mut model).node.insert(0, constant);
+    bad(&model, &["attribute", "NaN"]);
+}
+
+#[test]
 fn a_function_means_the_operators_of_the_model() {
     let with = |opset: i64, op: &str| {
         let mut b = Builder::new(&[3]);

@@ -12,7 +12,13 @@ use onnx_bnnprune::onnx::proto::{ModelProto, tensor_shape_proto::dimension::Valu
 use onnx_bnnprune::onnx::{Model, to_bytes};
 
 fn signs(count: usize) -> Vec<f32> {
-    let of = |i: usize| if (i * 7 + i / 5) % 3 == 0 { -0.5 } else { 0.5 };
+    let of = |i: usize| {
+        if (i * 7 + i / 5).is_multiple_of(3) {
+            -0.5
+        } else {
+            0.5
+        }
+    };
     (0..count).map(of).collect()
 }
 

@@ -9,7 +9,13 @@ use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::onnx::{Model, to_bytes};
 
 fn signs(count: usize) -> Vec<f32> {
-    let of = |i: usize| if (i * 7 + i / 5) % 3 == 0 { -0.4 } else { 0.4 };
+    let of = |i: usize| {
+        if (i * 7 + i / 5).is_multiple_of(3) {
+            -0.4
+        } else {
+            0.4
+        }
+    };
     (0..count).map(of).collect()
 }
 

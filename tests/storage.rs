@@ -21,7 +21,13 @@ const SHAPE: [usize; 4] = [6, 4, 3, 3];
 
 fn signs(shape: &[usize]) -> ArrayD<f64> {
     let count = shape.iter().product();
-    let of = |i: usize| if (i * 7 + i / 5) % 3 == 0 { -1.0 } else { 1.0 };
+    let of = |i: usize| {
+        if (i * 7 + i / 5).is_multiple_of(3) {
+            -1.0
+        } else {
+            1.0
+        }
+    };
     ArrayD::from_shape_vec(IxDyn(shape), (0..count).map(of).collect()).unwrap()
 }
 

@@ -284,10 +284,8 @@ fn look(model: &ModelProto, findings: &mut Findings) -> Option<LayerSummary> {
         return None;
     }
     let mut inlined = model.clone();
-    for note in inline_functions(&mut inlined) {
-        if note.contains("stays") {
-            findings.warning("functions", note);
-        }
+    for note in inline_functions(&mut inlined).hidden {
+        findings.warning("functions", note);
     }
     let model = &inlined;
     let graph = match Graph::new(model) {

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use thiserror::Error;
 
 use super::Node;
-use super::node::MOST_SPARSE;
 use crate::onnx::proto::{
     GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, attribute_proto,
 };
@@ -322,7 +321,7 @@ impl<'m> Graph<'m> {
     pub fn initializer_value(&self, t: TensorId) -> Option<Tensor> {
         match (self.initializer(t), self.sparse_initializer(t)) {
             (Some(dense), _) => Tensor::from_proto(dense).ok(),
-            (None, Some(sparse)) => Tensor::from_sparse(sparse, MOST_SPARSE),
+            (None, Some(sparse)) => Tensor::from_sparse(sparse),
             (None, None) => None,
         }
     }

@@ -10,9 +10,6 @@ const QONNX_DOMAINS: [&str; 3] = [
     "finn.custom_op.general",
 ];
 
-/// Elements of a sparse tensor that is read: it may be far larger than what the file holds.
-pub(super) const MOST_SPARSE: usize = 1 << 25;
-
 /// Whether QONNX's quantisers are exported in this domain.
 pub(crate) fn is_qonnx_domain(domain: &str) -> bool {
     QONNX_DOMAINS.contains(&domain)
@@ -141,7 +138,7 @@ impl<'m> Node<'m> {
         let vector = |n| IxDyn(&[n]);
         self.proto.attribute.iter().find_map(|a| match a.name() {
             "value" => Tensor::from_proto(a.t.as_ref()?).ok(),
-            "sparse_value" => Tensor::from_sparse(a.sparse_tensor.as_ref()?, MOST_SPARSE),
+            "sparse_value" => Tensor::from_sparse(a.sparse_tensor.as_ref()?),
             "value_float" => Some(Tensor::F32(arr0(a.f?).into_dyn())),
             "value_int" => Some(Tensor::I64(arr0(a.i?).into_dyn())),
             "value_floats" => ArrayD::from_shape_vec(vector(a.floats.len()), a.floats.clone())

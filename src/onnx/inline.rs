@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use prost::Message as _;
+
 use super::is_default_domain;
 use super::proto::{
     AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
@@ -13,6 +15,8 @@ use super::proto::{
 
 /// Nodes of an inlined model: functions of functions can ask for any number.
 const MOST_NODES: usize = 1 << 18;
+/// Bytes of what is put in place of calls, names included.
+const MOST_BYTES: usize = 1 << 28;
 /// Functions within functions.
 const DEEPEST: usize = 32;
 
@@ -28,11 +32,19 @@ fn key(domain: &str, name: &str, overload: &str) -> Key {
     (domain.to_owned(), name.to_owned(), overload.to_owned())
 }
 
-/// Replaces every call of a local function by its nodes. Returns what a user should know: which
-/// functions were inlined, and which hide what.
-pub fn inline_functions(model: &mut ModelProto) -> Vec<String> {
+/// What became of a model's local functions, in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inlined {
+    /// Which were expanded, if any were.
+    pub expanded: Option<String>,
+    /// Which stay, and why: what is in them is hidden.
+    pub hidden: Vec<String>,
+}
+
+/// Replaces every call of a local function by its nodes.
+pub fn inline_functions(model: &mut ModelProto) -> Inlined {
     if model.functions.is_empty() {
-        return Vec::new();
+        return Inlined::default();
     }
     let mut inliner = Inliner::new(model);
     let mut imports = BTreeMap::new();
@@ -42,7 +54,7 @@ pub fn inline_functions(model: &mut ModelProto) -> Vec<String> {
         imports = std::mem::take(&mut inliner.imports);
     }
     let (used, refused) = (inliner.used, inliner.refused);
-    let mut notes = Vec::new();
+    let mut notes = Inlined::default();
     if !used.is_empty() {
         let list: Vec<String> = used
             .iter()
@@ -51,13 +63,13 @@ pub fn inline_functions(model: &mut ModelProto) -> Vec<String> {
                 n => format!("{} ({n} calls)", shown(k)),
             })
             .collect();
-        notes.push(format!(
+        notes.expanded = Some(format!(
             "local functions are expanded, also in what is written of a changed model: {}",
             list.join(", ")
         ));
     }
     for (k, why) in &refused {
-        notes.push(format!(
+        notes.hidden.push(format!(
             "the local function {} {why}; it stays, and what is in it is not looked at: inline it with onnx.inliner.inline_local_functions(model, convert_version=True)",
             shown(k)
         ));
@@ -92,6 +104,7 @@ struct Inliner {
     imports: BTreeMap<String, i64>,
     names: HashSet<String>,
     nodes: usize,
+    bytes: usize,
     /// How often each function was inlined.
     used: BTreeMap<Key, usize>,
     /// Why a function was not.
@@ -111,6 +124,7 @@ impl Inliner {
             imports: BTreeMap::new(),
             names: HashSet::new(),
             nodes: 0,
+            bytes: 0,
             used: BTreeMap::new(),
             refused: BTreeMap::new(),
         }
@@ -145,7 +159,7 @@ impl Inliner {
         if self.refused.contains_key(k) {
             return None;
         }
-        if let Some(why) = self.why_not(&function, depth) {
+        if let Some(why) = self.why_not(&function, call, depth) {
             self.refused.insert(k.clone(), why);
             return None;
         }
@@ -154,13 +168,34 @@ impl Inliner {
     }
 
     /// Why a function cannot be inlined. Notes what its body imports beyond the model.
-    fn why_not(&mut self, f: &FunctionProto, depth: usize) -> Option<String> {
+    fn why_not(&mut self, f: &FunctionProto, call: &NodeProto, depth: usize) -> Option<String> {
         if depth >= DEEPEST {
             return Some("calls itself, or others too deep within each other".to_owned());
         }
         if self.nodes.saturating_add(f.node.len()) > MOST_NODES {
             return Some(format!("would make more than {MOST_NODES} nodes"));
         }
+        // Each name in it gets the call's in front.
+        let label = label(call).len();
+        let names = |n: &NodeProto| {
+            n.input
+                .len()
+                .saturating_add(n.output.len())
+                .saturating_add(1)
+        };
+        let size = |n: &NodeProto| {
+            n.encoded_len()
+                .saturating_add(names(n).saturating_mul(label))
+        };
+        let bytes = f
+            .node
+            .iter()
+            .map(size)
+            .fold(self.bytes, usize::saturating_add);
+        if bytes > MOST_BYTES {
+            return Some(format!("would make more than {} MiB", MOST_BYTES >> 20));
+        }
+        self.bytes = bytes;
         let plain = |d: &str| if is_default_domain(d) { "" } else { d }.to_owned();
         for domain in domains(&f.node) {
             let own = f.opset_import.iter().find(|i| plain(i.domain()) == domain);
@@ -188,10 +223,7 @@ impl Inliner {
     }
 
     fn expand(&mut self, f: &FunctionProto, call: &NodeProto) -> Vec<NodeProto> {
-        let label = match call.name() {
-            "" => call.output.first().map_or("", String::as_str),
-            name => name,
-        };
+        let label = label(call);
         let mut prefix = format!("{label}/");
         let mut n = 1;
         while self.names.contains(&prefix) {
@@ -240,6 +272,14 @@ impl Inliner {
             ..NodeProto::default()
         }));
         nodes
+    }
+}
+
+/// A node's name, or that of its first output.
+fn label(node: &NodeProto) -> &str {
+    match node.name() {
+        "" => node.output.first().map_or("", String::as_str),
+        name => name,
     }
 }
 
@@ -374,5 +414,82 @@ impl Renaming<'_> {
             v.name.iter_mut().for_each(|n| self.name(n));
         }
         graph.node.iter_mut().for_each(|n| self.node(n));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(op: &str, output: &str) -> NodeProto {
+        NodeProto {
+            op_type: Some(op.to_owned()),
+            domain: Some("mine".to_owned()),
+            input: vec!["x".to_owned()],
+            output: vec![output.to_owned()],
+            ..NodeProto::default()
+        }
+    }
+
+    #[test]
+    fn functions_without_end_stay_and_are_named() {
+        let function = FunctionProto {
+            name: Some("F".to_owned()),
+            domain: Some("mine".to_owned()),
+            input: vec!["x".to_owned()],
+            output: vec!["y".to_owned()],
+            // Each call makes two more.
+            node: vec![call("F", "a"), call("F", "y")],
+            ..FunctionProto::default()
+        };
+        let mut model = ModelProto {
+            functions: vec![function],
+            graph: Some(GraphProto {
+                node: vec![call("F", "out")],
+                ..GraphProto::default()
+            }),
+            ..ModelProto::default()
+        };
+        let found = inline_functions(&mut model);
+        assert_eq!(found.hidden.len(), 1, "{found:?}");
+        assert!(found.hidden[0].contains("'mine.F'"));
+        assert_eq!(model.functions.len(), 1, "what still calls it finds it");
+    }
+
+    #[test]
+    fn parameters_handed_through_and_left_out_keep_their_meaning() {
+        let function = FunctionProto {
+            name: Some("F".to_owned()),
+            domain: Some("mine".to_owned()),
+            input: vec!["x".to_owned(), "bias".to_owned()],
+            output: vec!["x".to_owned(), "y".to_owned()],
+            node: vec![NodeProto {
+                op_type: Some("Clip".to_owned()),
+                input: vec!["x".to_owned(), "bias".to_owned()],
+                output: vec!["y".to_owned()],
+                ..NodeProto::default()
+            }],
+            ..FunctionProto::default()
+        };
+        let mut one = call("F", "same");
+        one.output.push("clipped".to_owned());
+        let mut model = ModelProto {
+            functions: vec![function],
+            graph: Some(GraphProto {
+                node: vec![one],
+                ..GraphProto::default()
+            }),
+            ..ModelProto::default()
+        };
+        let found = inline_functions(&mut model);
+        assert!(found.hidden.is_empty() && model.functions.is_empty());
+        let nodes = model.graph.unwrap().node;
+        assert_eq!(nodes[0].input, ["x", ""]);
+        assert_eq!(nodes[0].output, ["clipped"]);
+        assert_eq!(
+            (nodes[1].op_type(), &nodes[1].output[0]),
+            ("Identity", &"same".to_owned())
+        );
+        assert_eq!(nodes[1].input, ["x"]);
     }
 }

@@ -97,7 +97,9 @@ impl Model {
         };
         let mut model = Self::load_inner(path).map_err(named)?;
         let notes = super::inline_functions(&mut model.proto);
-        model.warnings.extend(notes);
+        model
+            .warnings
+            .extend(notes.expanded.into_iter().chain(notes.hidden));
         match super::default_opset(&model.proto) {
             opset if OPSETS.contains(&opset) => Ok(model),
             opset => Err(named(LoadErrorKind::Opset(opset))),

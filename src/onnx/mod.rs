@@ -10,7 +10,7 @@ mod save;
 mod tensor;
 
 pub use element::{DataType, type_name};
-pub use inline::inline_functions;
+pub use inline::{Inlined, inline_functions};
 pub use load::{LoadError, LoadErrorKind, Model, OPSETS, decode};
 pub use save::{SaveError, save, to_bytes, write_atomically};
 pub use tensor::{Tensor, TensorError};

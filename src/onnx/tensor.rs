@@ -41,6 +41,11 @@ pub enum Tensor {
     Bool(ArrayD<bool>),
 }
 
+/// Sparse tensors up to so many elements are read, however few they list,
+const LEAST_SPARSE: usize = 1024;
+/// larger ones where at least one element in so many is listed.
+const SPARSEST: usize = 64;
+
 /// Why a `TensorProto` is not a tensor this tool can read.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -157,10 +162,13 @@ impl Tensor {
     }
 
     /// Reads a sparse tensor: what it does not list is 0. `None` if it is not one that this tool can
-    /// read, or more than `most` elements large.
-    pub fn from_sparse(s: &SparseTensorProto, most: usize) -> Option<Self> {
-        let (shape, count) = element_count(&s.dims).filter(|&(_, n)| n <= most)?;
+    /// read, or is so sparse that a few bytes would ask for any memory.
+    pub fn from_sparse(s: &SparseTensorProto) -> Option<Self> {
+        let (shape, count) = element_count(&s.dims)?;
         let values = Self::from_proto(s.values.as_ref()?).ok()?;
+        if count > LEAST_SPARSE.max(values.len().saturating_mul(SPARSEST)) {
+            return None;
+        }
         let indices = Self::from_proto(s.indices.as_ref()?).ok()?;
         let places = indices.to_ints()?;
         let flat: Vec<usize> = match *indices.shape() {
@@ -394,5 +402,30 @@ mod tests {
             Tensor::from_proto(&p),
             Err(TensorError::Shape { .. })
         ));
+    }
+
+    #[test]
+    fn sparse_tensors_are_read_by_flat_and_by_full_indices_but_not_made_of_nothing() {
+        let sparse = |indices: Tensor, dims: &[i64]| SparseTensorProto {
+            values: Some(
+                Tensor::F32(ArrayD::from_shape_vec(IxDyn(&[2]), vec![1.5, -2.0]).unwrap())
+                    .to_proto("v"),
+            ),
+            indices: Some(indices.to_proto("")),
+            dims: dims.to_vec(),
+        };
+        let ints = |shape: &[usize], v: &[i64]| {
+            Tensor::I64(ArrayD::from_shape_vec(IxDyn(shape), v.to_vec()).unwrap())
+        };
+        let expected = ArrayD::from_shape_vec(IxDyn(&[2, 2]), vec![0.0, 1.5, 0.0, -2.0]).unwrap();
+        for indices in [ints(&[2], &[1, 3]), ints(&[2, 2], &[0, 1, 1, 1])] {
+            let read = Tensor::from_sparse(&sparse(indices, &[2, 2]));
+            assert_eq!(read, Some(Tensor::F32(expected.clone())));
+        }
+        for indices in [ints(&[2], &[1, 4]), ints(&[2, 2], &[0, 1, 1, 2])] {
+            assert_eq!(Tensor::from_sparse(&sparse(indices, &[2, 2])), None);
+        }
+        let huge = sparse(ints(&[2], &[0, 1]), &[1 << 20, 1 << 12]);
+        assert_eq!(Tensor::from_sparse(&huge), None);
     }
 }

@@ -121,6 +121,10 @@ fn constant(n: &NodeProto, findings: &mut Findings) {
         a.name() == "value" || a.name() == "sparse_value" || a.name().starts_with("value_")
     });
     let values: Vec<&AttributeProto> = values.collect();
+    let numbers = values.iter().flat_map(|a| a.f.iter().chain(&a.floats));
+    if numbers.filter(|v| v.is_nan()).count() > 0 {
+        wrong("holds values that are NaN; export the model anew".to_owned());
+    }
     match (n.op_type(), &values[..]) {
         ("Constant", []) => {
             wrong("is a Constant without a value; export the model anew".to_owned())
