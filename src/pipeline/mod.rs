@@ -88,6 +88,9 @@ fn through(
     };
     rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
     let given = given::check(job, &view)?;
+    if job.learns() {
+        types::check_learning(&job.input, &view)?;
+    }
     // Before images are read: that may take long.
     let folder = match &job.checkpoint {
         Some(plan) if job.learns() => Some((Folder::open(&plan.folder)?, plan)),
@@ -285,7 +288,6 @@ fn train(
             ),
         ));
     }
-    types::check_learning(&job.input, view)?;
     if !view.layers.iter().any(|l| l.is_binary()) {
         return Err(Error::unsuitable(
             &job.input,
