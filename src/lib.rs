@@ -30,5 +30,7 @@ pub mod qonnx;
 pub mod recognize;
 pub mod report;
 pub mod rewrite;
+pub mod runnable;
+pub mod sizes;
 pub mod subsidiary;
 pub mod verify;

@@ -8,7 +8,7 @@ use walkdir::WalkDir;
 use crate::error::Error;
 
 /// The files that `paths` name: files as they are, folders searched for `.onnx` (hidden ones left
-/// out, links to folders not followed). In the order given, a folder's sorted by name.
+/// out, links to folders not followed, links to nothing among them). In the order given, a folder's sorted by name.
 ///
 /// # Errors
 /// If a path does not exist or a folder cannot be read, or nothing is found.
@@ -16,9 +16,14 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut seen = BTreeSet::new();
     let mut files = Vec::new();
     for path in paths {
-        let about = std::fs::metadata(path)
-            .map_err(|e| Error::unsuitable(path, format!("cannot be read: {e}")))?;
-        if !about.is_dir() {
+        let about = std::fs::metadata(path);
+        let about = match about {
+            Err(_) if leads_nowhere(path) => None,
+            about => {
+                Some(about.map_err(|e| Error::unsuitable(path, format!("cannot be read: {e}")))?)
+            }
+        };
+        if about.is_none_or(|a| !a.is_dir()) {
             if seen.insert(path.clone()) {
                 files.push(path.clone());
             }
@@ -33,7 +38,10 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
                 Error::unsuitable(&at, format!("cannot be read: {e}"))
             })?;
             let file = entry.path();
-            if is_onnx(file) && file.is_file() && seen.insert(file.to_owned()) {
+            if is_onnx(file)
+                && (file.is_file() || leads_nowhere(file))
+                && seen.insert(file.to_owned())
+            {
                 files.push(file.to_owned());
             }
         }
@@ -45,6 +53,13 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         }
     }
     Ok(files)
+}
+
+/// Whether a path is a link to nothing, as data versioning tools (DVC, git-annex) leave them, or one
+/// of links in a circle: a model is missing there.
+pub(super) fn leads_nowhere(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink())
+        && std::fs::metadata(path).is_err()
 }
 
 /// What a file is called in a baseline: its path as given, with `/` between the parts.

@@ -8,16 +8,16 @@ mod baseline;
 mod dims;
 mod files;
 mod finding;
+mod finite;
 mod github;
 mod junit;
-mod operators;
+pub(crate) mod operators;
 mod render;
 mod rules;
 mod shapes;
 mod stages;
 
 pub use baseline::{Baseline, BaselineError, Pin};
-pub use dims::Dims;
 pub use files::{find, key};
 pub use finding::{Finding, Severity};
 pub use github::annotations;

@@ -65,6 +65,28 @@ pub(super) fn lookup(name: &str, opset: i64) -> Option<&'static Operator> {
     versions.iter().rev().find(|o| o.since <= opset)
 }
 
+/// Inputs that may be left out though others behind them may not (the table counts them all).
+pub(super) fn optional_inputs(name: &str) -> &'static [usize] {
+    match name {
+        "Loop" => &[0, 1],
+        "Scan" => &[0],
+        _ => &[],
+    }
+}
+
+/// Outputs of the same kind.
+pub(super) fn optional_outputs(name: &str) -> &'static [usize] {
+    match name {
+        "GRU" | "LSTM" | "RNN" => &[0],
+        _ => &[],
+    }
+}
+
+/// The version of an operator of the default domain in an opset; `None` where there is none.
+pub(crate) fn since(name: &str, opset: i64) -> Option<i64> {
+    lookup(name, opset).map(|o| o.since)
+}
+
 /// The first opset that has the operator, if one has.
 pub(super) fn first_opset(name: &str) -> Option<i64> {
     TABLE.get(name)?.first().map(|o| o.since)

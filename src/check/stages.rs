@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::dims::{self, Dims};
+use super::dims;
 use super::finding::{Finding, Findings, Severity};
-use super::{files, rules, shapes};
+use super::{files, finite, rules, shapes};
 use crate::graph::{Facts, Graph};
 use crate::onnx::proto::ModelProto;
-use crate::onnx::{Model, OPSETS, default_opset, to_bytes};
+use crate::onnx::{Model, OPSETS, default_opset, inline_functions, to_bytes};
 use crate::qonnx;
 use crate::recognize;
 use crate::rewrite::cost;
+use crate::runnable::with_float_inputs;
+use crate::sizes::Sizes;
 use crate::verify::{Runtime, RuntimeError, Trial};
 
 /// How files are checked.
@@ -23,7 +25,7 @@ pub struct CheckOptions {
     /// Seed of the made-up inputs.
     pub seed: u64,
     /// Sizes of dynamic dimensions.
-    pub dims: Dims,
+    pub sizes: Sizes,
 }
 
 /// What was found in one file (`check --json`; keys are a contract).
@@ -127,7 +129,11 @@ pub fn check_file(path: &Path, runtime: &dyn Runtime, options: &CheckOptions) ->
     let model = match Model::load_any_opset(path) {
         Ok(model) => model,
         Err(e) => {
-            findings.error("load", e.kind().to_string());
+            let why = match files::leads_nowhere(path) {
+                true => "is a link that leads nowhere; fetch the file that it stands for (dvc pull, git annex get)".to_owned(),
+                false => e.kind().to_string(),
+            };
+            findings.error("load", why);
             return FileReport::new(path, None, findings, start.elapsed());
         }
     };
@@ -171,7 +177,7 @@ fn run(
         );
         return None;
     }
-    let copies = dims::filled(model, &options.dims);
+    let copies = dims::filled(model, &options.sizes);
     let mut failure = None;
     for copy in &copies {
         match trial(copy, runtime, options.seed) {
@@ -207,7 +213,7 @@ pub fn survives(model: &ModelProto, runtime: &dyn Runtime, seed: u64) -> Result<
     let Ok(lowered) = qonnx::lower(model) else {
         return Ok(());
     };
-    for copy in dims::filled(&lowered.model, &Dims::default()) {
+    for copy in dims::filled(&lowered.model, &Sizes::default()) {
         match runtime.try_out(&to_bytes(&copy), seed) {
             Ok(_) => return Ok(()),
             Err(died @ RuntimeError::Died { .. }) => return Err(died),
@@ -227,6 +233,7 @@ enum Refusal {
 
 fn trial(model: &ModelProto, runtime: &dyn Runtime, seed: u64) -> Result<Trial, Refusal> {
     let lowered = qonnx::lower(model).map_err(|e| Refusal::Plain(e.to_string()))?;
+    let lowered = with_float_inputs(lowered);
     let tried = runtime.try_out(&to_bytes(&lowered.model), seed);
     tried.map_err(|e| match e {
         RuntimeError::Died { .. } => Refusal::Fatal(e.to_string()),
@@ -282,6 +289,11 @@ fn look(model: &ModelProto, findings: &mut Findings) -> Option<LayerSummary> {
         );
         return None;
     }
+    let mut inlined = model.clone();
+    for note in inline_functions(&mut inlined).hidden {
+        findings.warning("functions", note);
+    }
+    let model = &inlined;
     let graph = match Graph::new(model) {
         Ok(graph) => graph,
         Err(e) => {
@@ -299,7 +311,16 @@ fn look(model: &ModelProto, findings: &mut Findings) -> Option<LayerSummary> {
     if let Some(proto) = &model.graph {
         shapes::inner(&graph, &facts, proto, findings);
     }
+    finite::parameters(&graph, &facts, findings);
     let layers = recognize::layers(&graph, &facts);
+    let unread = recognize::unread(&graph, &facts, &layers);
+    for u in &unread {
+        findings.warning_at(
+            "layers",
+            &u.name,
+            format!("is not counted among the layers ({}): {}", u.op, u.why),
+        );
+    }
     let binary = layers.iter().filter(|l| l.is_binary());
     Some(LayerSummary {
         dialect: recognize::dialect_of(&graph).exporter.name(),

@@ -4,6 +4,7 @@ mod check;
 mod checkpoint;
 mod learning_data;
 mod limits;
+mod shape;
 mod train;
 mod verify;
 
@@ -16,6 +17,7 @@ pub use check::CheckArgs;
 pub use checkpoint::CheckpointArgs;
 pub use learning_data::LearningDataArgs;
 pub use limits::LimitArgs;
+pub use shape::ShapeArgs;
 pub use train::TrainArgs;
 pub use verify::VerifyArgs;
 
@@ -77,6 +79,8 @@ impl Cli {
 pub struct InspectArgs {
     /// The model
     pub model: PathBuf,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -89,6 +93,8 @@ pub struct EvalArgs {
     pub model: PathBuf,
     #[command(flatten)]
     pub data: DataArgs,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     /// Threads within an operator [default: the runtime's choice]
@@ -238,6 +244,8 @@ pub struct PruneArgs {
     pub others: Vec<PathBuf>,
     #[command(flatten)]
     pub images: LearningDataArgs,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
 
     /// How filters are chosen
     #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]

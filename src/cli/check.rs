@@ -46,7 +46,7 @@ pub fn run(args: &CheckArgs) -> Printed {
     let runtime = isolated(&args.runtime)?;
     let options = CheckOptions {
         seed: args.seed,
-        dims: args.dim.iter().cloned().collect(),
+        sizes: args.shape.sizes(),
     };
     let mut reports = check_all(&files, &*runtime, &options, args.quiet)?;
     if let Some(baseline) = &baseline {

@@ -4,8 +4,8 @@ use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::{Model, to_bytes};
 use onnx_bnnprune::pipeline::{self, View};
 use onnx_bnnprune::progress::Observer as _;
-use onnx_bnnprune::qonnx;
 use onnx_bnnprune::report::{Evaluation, LatencyEntry};
+use onnx_bnnprune::runnable::runnable;
 use onnx_bnnprune::verify::{
     self, BatchedSession, Confusion, LatencyOptions, Runtime as _, Samples, SessionOptions,
 };
@@ -20,7 +20,8 @@ use super::shared::{BATCH, Interruptible, json, samples, source_of};
 pub fn run(args: &EvalArgs) -> Printed {
     let source = source_of(&args.data)
         .ok_or_else(|| Error::Usage("eval needs --data: labelled images".to_owned()))?;
-    let model = Model::load(&args.model)?;
+    let mut model = Model::load(&args.model)?;
+    pipeline::fill_sizes(&mut model, &args.shape.sizes(), Some(&source))?;
     let view = View::new(&args.model, &model.proto)?;
     let runtime = Interruptible(isolated(&args.runtime)?);
     let terminal = Terminal::new(false);
@@ -58,7 +59,7 @@ fn measure(
     labels: &[usize],
     names: &[String],
 ) -> Result<Evaluation, Error> {
-    let lowered = qonnx::lower(&model.proto)?;
+    let lowered = runnable(&model.proto)?;
     let options = SessionOptions {
         threads: args.threads.unwrap_or(0),
         ..SessionOptions::default()

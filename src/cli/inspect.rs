@@ -1,7 +1,7 @@
 //! `inspect`.
 
 use onnx_bnnprune::onnx::Model;
-use onnx_bnnprune::pipeline::View;
+use onnx_bnnprune::pipeline::{View, fill_sizes};
 use onnx_bnnprune::report::Inspection;
 
 use super::Printed;
@@ -10,11 +10,13 @@ use super::shared::json;
 
 /// Lists layers and groups.
 pub fn run(args: &InspectArgs) -> Printed {
-    let model = Model::load(&args.model)?;
+    let mut model = Model::load(&args.model)?;
+    fill_sizes(&mut model, &args.shape.sizes(), None)?;
     let view = View::lean(&args.model, &model.proto)?;
     let found = Inspection::new(
         &args.model,
         &view.graph,
+        &view.facts,
         &view.layers,
         &view.analysis,
         model.warnings,

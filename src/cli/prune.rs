@@ -127,6 +127,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path, writes: Vec<Target>) -> Re
         dry_run: args.dry_run,
         source,
         choice,
+        sizes: args.shape.sizes(),
         keep: args.keep.clone(),
         round_to: usize::try_from(args.round_to).unwrap_or(usize::MAX),
         removal: match args.removal {

@@ -38,6 +38,7 @@ pub fn run(args: &TrainArgs) -> Printed {
         input: args.input.clone(),
         output: args.output.clone(),
         source,
+        sizes: args.shape.sizes(),
         options: TrainOptions {
             epochs: args.epochs,
             lr: args.lr,

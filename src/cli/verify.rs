@@ -3,8 +3,8 @@
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::pipeline::{self, View};
-use onnx_bnnprune::qonnx;
 use onnx_bnnprune::report;
+use onnx_bnnprune::runnable::runnable;
 use onnx_bnnprune::verify::{
     self, ChannelMap, Runtime as _, RuntimeError, Samples, Tolerance, Verification, VerifyOptions,
 };
@@ -20,11 +20,15 @@ const RANDOM_SAMPLES: usize = 256;
 
 /// Compares two models.
 pub fn run(args: &VerifyArgs) -> Printed {
-    let reference = Model::load(&args.reference)?;
-    let candidate = Model::load(&args.candidate)?;
+    let mut reference = Model::load(&args.reference)?;
+    let mut candidate = Model::load(&args.candidate)?;
+    let source = source_of(&args.data);
+    for model in [&mut reference, &mut candidate] {
+        pipeline::fill_sizes(model, &args.shape.sizes(), source.as_ref())?;
+    }
     let view = View::new(&args.reference, &reference.proto)?;
     let runtime = Interruptible(isolated(&args.runtime)?);
-    let images = match source_of(&args.data) {
+    let images = match source {
         Some(source) => {
             let terminal = Terminal::new(false);
             Some(pipeline::load_all_images(
@@ -44,7 +48,7 @@ pub fn run(args: &VerifyArgs) -> Printed {
         },
     };
     let lowered = |model: &'_ Model| -> Result<_, Error> {
-        let lowered = qonnx::lower(&model.proto);
+        let lowered = runnable(&model.proto);
         let lowered = lowered.map_err(|e| Error::from(e).about(&model.path))?;
         Ok(lowered.model.into_owned())
     };

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
 use super::load::{MAX_DATASET_BYTES, Progress};
-use super::{DataError, Dataset, LoadOptions, Pixels, classes, decode};
+use super::{DataError, Dataset, LoadOptions, Pixels, Preprocess, Size, classes, decode};
 
 /// The image files of a folder in a fixed order.
 struct Listing {
@@ -189,6 +189,21 @@ pub fn image_files(root: &Path) -> impl Iterator<Item = PathBuf> {
         .filter(|entry| entry.file_type().is_file())
         .filter(|entry| entry.depth() == 0 || decode::is_supported(entry.path()))
         .map(DirEntry::into_path)
+}
+
+/// Height and width of the first image.
+///
+/// # Errors
+/// If there is none, or it cannot be decoded.
+pub(super) fn first_size(root: &Path) -> Result<Option<Size>, DataError> {
+    let Some(first) = list(root, None)?.files.into_iter().next() else {
+        return Ok(None);
+    };
+    let image = decode::decode(&first, &Preprocess::default())?;
+    Ok(Some(Size {
+        height: image.height(),
+        width: image.width(),
+    }))
 }
 
 /// The classes of `--classes`, checked against the folders.

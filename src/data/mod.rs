@@ -15,6 +15,7 @@ mod folder;
 mod images;
 mod load;
 mod npz;
+mod peek;
 mod preprocess;
 mod whole;
 
@@ -24,4 +25,5 @@ pub use error::DataError;
 pub use folder::image_files;
 pub use images::Images;
 pub use load::{Format, LoadOptions, Progress, load};
+pub use peek::first_size;
 pub use preprocess::{Channels, Layout, Preprocess, Size};

@@ -27,6 +27,8 @@ impl<'m> Editor<'m> {
             names.insert(n.name().to_owned());
         }
         names.extend(graph.initializer.iter().map(|t| t.name().to_owned()));
+        let sparse = graph.sparse_initializer.iter().flat_map(|s| &s.values);
+        names.extend(sparse.map(|t| t.name().to_owned()));
         names.extend(
             graph
                 .input
@@ -105,6 +107,18 @@ impl<'m> Editor<'m> {
         }
     }
 
+    /// Removes an attribute of the node at `index` if that is an `op`.
+    pub fn remove_attribute_of(&mut self, index: usize, op: &str, name: &str) {
+        if self
+            .graph
+            .node
+            .get(index)
+            .is_some_and(|n| n.op_type() == op)
+        {
+            self.remove_attribute(index, name);
+        }
+    }
+
     /// Inserts `node` before position `index`. Indices at and beyond it move up by one.
     pub fn insert_node(&mut self, index: usize, node: NodeProto) {
         self.names.extend(node.output.iter().cloned());
@@ -158,6 +172,9 @@ impl<'m> Editor<'m> {
             .filter(|n| gone(n))
             .collect();
         self.graph.initializer.retain(|t| !dead.contains(t.name()));
+        self.graph
+            .sparse_initializer
+            .retain(|s| s.values.as_ref().is_none_or(|v| !gone(v.name())));
         self.graph.input.retain(|v| !dead.contains(v.name()));
         self.graph.value_info.retain(|v| !gone(v.name()));
     }

@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use super::budget::Budget;
 use super::shapes::Inputs;
-use super::{Graph, Node, TensorId, Use, eval, shapes};
-use crate::onnx::Tensor;
+use super::{Graph, Node, TensorId, Use, elements, eval, shapes};
+use crate::onnx::{DataType, Tensor};
 
 /// Shapes and constant values of a graph's tensors.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Facts {
     data: Vec<bool>,
     /// Constants whose value was left in the file.
     left: Vec<bool>,
+    /// The type of each tensor's elements.
+    elements: Vec<Option<i32>>,
     here: World,
     /// The same of everything that depends on the input's shape, at another batch size: what is the
     /// same there does not depend on it.
@@ -86,7 +88,7 @@ const FURTHER: usize = 8;
 pub enum FactsError {
     /// The image size is not in the file.
     #[error(
-        "graph input '{input}' has no static shape beyond the batch ({shape}); set its dimensions in the file"
+        "graph input '{input}' has no static shape beyond the batch ({shape}); give --input-shape {input}=1,3,224,224 with the sizes that it is used at (or --dim NAME=SIZE)"
     )]
     DynamicInput {
         /// The input.
@@ -128,6 +130,7 @@ impl Facts {
             of_shape: vec![false; count],
             data: vec![false; count],
             left: vec![false; count],
+            elements: elements::infer(graph),
             here: World::new(count),
             elsewhere: World::new(count),
         };
@@ -175,8 +178,11 @@ impl Facts {
                 if lean && only_weights(graph, t) {
                     facts.leave(t);
                 }
-            } else if let Some(proto) = graph.initializer(t)
-                && let Some((shape, _)) = crate::onnx::element_count(&proto.dims)
+            } else if let Some(dims) = graph
+                .initializer(t)
+                .map(|p| &p.dims)
+                .or_else(|| graph.sparse_initializer(t).map(|s| &s.dims))
+                && let Some((shape, _)) = crate::onnx::element_count(dims)
             {
                 // An element type we do not compute with still has a shape.
                 facts.here.set_shape(t, shape);
@@ -207,7 +213,7 @@ impl Facts {
         }
         if matches!(node.op(), "Shape" | "Size") {
             let of = graph.input_of(n, 0);
-            let value = |shape: Option<&[usize]>| shape_value(&node, shape?);
+            let value = |shape: Option<&[usize]>| shapes::value(&node, shape?);
             if let Some(value) = value(of.and_then(|t| self.shape(t))) {
                 self.of_shape[out.0] = of_shape || from_data;
                 self.here.set_value(out, value);
@@ -245,10 +251,10 @@ impl Facts {
         }
     }
 
-    /// Leaves an `f32` value in the file; its shape stays.
+    /// Leaves a float value in the file; its shape stays.
     fn leave(&mut self, t: TensorId) {
         let value = &mut self.here.values[t.0];
-        if value.as_ref().and_then(Tensor::as_f32).is_some() {
+        if value.as_ref().is_some_and(|v| v.data_type().is_float()) {
             *value = None;
             self.left[t.0] = true;
         }
@@ -300,23 +306,54 @@ impl Facts {
             .filter(|_| !self.of_shape[t.0])
     }
 
-    /// The value of an `f32` constant, also where it was left in the file ([`Facts::lean`]).
+    /// The value of a constant of a float type, also where it was left in the file
+    /// ([`Facts::lean`]); that of another type than `f32` is converted.
     pub fn weights(&self, graph: &Graph<'_>, t: TensorId) -> Option<Cow<'_, ArrayD<f32>>> {
-        match (self.left[t.0], self.constant(t)) {
-            (true, _) => match graph.initializer_value(t)? {
-                Tensor::F32(value) => Some(Cow::Owned(value)),
-                _ => None,
-            },
-            (false, value) => value?.as_f32().map(Cow::Borrowed),
+        match self.typed_weights(graph, t)? {
+            Cow::Borrowed(value) => value.floats(),
+            Cow::Owned(Tensor::F32(value)) => Some(Cow::Owned(value)),
+            Cow::Owned(value) => value.floats().map(|v| Cow::Owned(v.into_owned())),
         }
+    }
+
+    /// What [`Facts::weights`] gives, in its own type.
+    pub fn typed_weights(&self, graph: &Graph<'_>, t: TensorId) -> Option<Cow<'_, Tensor>> {
+        let value = match (self.left[t.0], self.constant(t)) {
+            (true, _) => Cow::Owned(graph.initializer_value(t)?),
+            (false, value) => Cow::Borrowed(value?),
+        };
+        value.data_type().is_float().then_some(value)
     }
 
     /// The shape of what [`Facts::weights`] gives.
     pub fn weights_shape(&self, t: TensorId) -> Option<&[usize]> {
         match self.left[t.0] {
             true => self.shape(t),
-            false => self.constant(t)?.as_f32().map(ArrayD::shape),
+            false => {
+                let value = self.constant(t)?;
+                value.data_type().is_float().then(|| value.shape())
+            }
         }
+    }
+
+    /// The type of a tensor's elements, as ONNX numbers it; `None` where an operator hides it.
+    pub fn element(&self, t: TensorId) -> Option<i32> {
+        self.elements.get(t.0).copied().flatten()
+    }
+
+    /// Whether a tensor holds 16-bit floats.
+    pub fn is_half(&self, t: TensorId) -> bool {
+        let kind = self.element(t).and_then(DataType::from_onnx);
+        kind.is_some_and(DataType::is_half)
+    }
+
+    /// Numbers as a constant of a tensor's own float type; `f32` where that is not known.
+    pub fn typed_as(&self, t: Option<TensorId>, values: &ArrayD<f64>) -> Tensor {
+        let kind = t
+            .and_then(|t| self.element(t))
+            .and_then(DataType::from_onnx);
+        let kind = kind.filter(|k| k.is_float());
+        Tensor::of(kind.unwrap_or(DataType::F32), values)
     }
 
     /// A tensor's value where it is a constant, or follows from those dimensions of the input that
@@ -405,19 +442,4 @@ fn compute<'f>(
         }
     }
     Found::Shapes(found.unwrap_or_default())
-}
-
-/// The value of a `Shape` (with its `start` and `end`) or `Size` node that reads this shape.
-fn shape_value(node: &Node<'_>, shape: &[usize]) -> Option<Tensor> {
-    use ndarray::{Array1, arr0};
-    let dims: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
-    if node.op() == "Size" {
-        let count = dims.iter().try_fold(1i64, |n, &d| n.checked_mul(d))?;
-        return Some(Tensor::I64(arr0(count).into_dyn()));
-    }
-    let rank = dims.len() as i64;
-    let place = |v: i64| if v < 0 { v.saturating_add(rank) } else { v }.clamp(0, rank) as usize;
-    let (start, end) = (place(node.int("start", 0)), place(node.int("end", rank)));
-    let part = dims.get(start..end.max(start))?.to_vec();
-    Some(Tensor::I64(Array1::from(part).into_dyn()))
 }

@@ -6,7 +6,8 @@ use thiserror::Error;
 
 use super::Node;
 use crate::onnx::proto::{
-    GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto,
+    GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto,
+    attribute_proto,
 };
 use crate::onnx::{Tensor, default_opset};
 
@@ -66,6 +67,7 @@ pub struct Graph<'m> {
     producer: Vec<Option<NodeId>>,
     consumers: Vec<Vec<Use>>,
     initializer: Vec<Option<usize>>,
+    sparse: HashMap<TensorId, &'m SparseTensorProto>,
     order: Vec<NodeId>,
     inputs: Vec<TensorId>,
     outputs: Vec<TensorId>,
@@ -90,6 +92,7 @@ impl<'m> Graph<'m> {
             producer: Vec::new(),
             consumers: Vec::new(),
             initializer: Vec::new(),
+            sparse: HashMap::new(),
             order: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -101,10 +104,16 @@ impl<'m> Graph<'m> {
             let id = g.intern(t.name());
             g.initializer[id.0] = Some(i);
         }
+        for s in &graph.sparse_initializer {
+            if let Some(values) = &s.values {
+                let id = g.intern(values.name());
+                g.sparse.insert(id, s);
+            }
+        }
         for v in &graph.input {
             let id = g.intern(v.name());
             // Old exporters list initializers as inputs as well.
-            if g.initializer[id.0].is_none() {
+            if g.initializer[id.0].is_none() && !g.sparse.contains_key(&id) {
                 g.inputs.push(id);
             }
         }
@@ -317,9 +326,18 @@ impl<'m> Graph<'m> {
         self.initializer[t.0].map(|i| &self.graph.initializer[i])
     }
 
+    /// The sparse initializer of that tensor.
+    pub fn sparse_initializer(&self, t: TensorId) -> Option<&'m SparseTensorProto> {
+        self.sparse.get(&t).copied()
+    }
+
     /// The value of an initializer, if it is one of a supported element type.
     pub fn initializer_value(&self, t: TensorId) -> Option<Tensor> {
-        Tensor::from_proto(self.initializer(t)?).ok()
+        match (self.initializer(t), self.sparse_initializer(t)) {
+            (Some(dense), _) => Tensor::from_proto(dense).ok(),
+            (None, Some(sparse)) => Tensor::from_sparse(sparse),
+            (None, None) => None,
+        }
     }
 
     /// Graph inputs that are not initializers.
@@ -346,6 +364,22 @@ impl<'m> Graph<'m> {
     pub fn captured_by(&self, id: NodeId) -> impl Iterator<Item = TensorId> {
         let names = captured_names(&self.graph.node[id.0]);
         names.into_iter().filter_map(|n| self.find(n))
+    }
+
+    /// The element type that the file declares for a tensor, as ONNX numbers it.
+    pub fn declared_type(&self, t: TensorId) -> Option<i32> {
+        use crate::onnx::proto::type_proto;
+        let name = self.name(t);
+        let mut declared = self
+            .graph
+            .input
+            .iter()
+            .chain(&self.graph.output)
+            .chain(&self.graph.value_info);
+        match declared.find(|v| v.name() == name)?.r#type.as_ref()?.value {
+            Some(type_proto::Value::TensorType(ref tensor)) => tensor.elem_type,
+            _ => None,
+        }
     }
 
     /// The declared dimensions of a graph input or output: `None` where dynamic. `None` for the

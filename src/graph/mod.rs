@@ -6,6 +6,7 @@
 
 mod budget;
 pub mod edit;
+mod elements;
 mod eval;
 mod facts;
 mod index;

@@ -138,6 +138,7 @@ impl<'m> Node<'m> {
         let vector = |n| IxDyn(&[n]);
         self.proto.attribute.iter().find_map(|a| match a.name() {
             "value" => Tensor::from_proto(a.t.as_ref()?).ok(),
+            "sparse_value" => Tensor::from_sparse(a.sparse_tensor.as_ref()?),
             "value_float" => Some(Tensor::F32(arr0(a.f?).into_dyn())),
             "value_int" => Some(Tensor::I64(arr0(a.i?).into_dyn())),
             "value_floats" => ArrayD::from_shape_vec(vector(a.floats.len()), a.floats.clone())

@@ -16,8 +16,8 @@ use ndarray::ArrayD;
 
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, TensorId};
-use crate::onnx::Tensor;
 use crate::onnx::proto::{ModelProto, NodeProto};
+use crate::onnx::{DataType, Tensor};
 use crate::recognize::{Layer, LayerOp, binarizer_of};
 use path::{End, Path, channel_shape};
 use threshold::{Affine, Thresholds};
@@ -116,6 +116,9 @@ fn plan<'a>(
 ) -> Result<Plan<'a>, &'static str> {
     if graph.opset() < 9 {
         return Err("opsets below 9 have no Sign");
+    }
+    if facts.element(layer.weight) != Some(DataType::F32.to_onnx()) {
+        return Err("it does not compute in float32");
     }
     if !graph.order().is_sorted() {
         return Err("the file's nodes are not in the order of execution");

@@ -1,5 +1,6 @@
 //! Reading a model file: bounds before decoding, external data, what was not understood.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use thiserror::Error;
 
 use super::external::External;
 use super::limits::{MAX_DECODED, decoded_size};
-use super::proto::ModelProto;
+use super::proto::{ModelProto, TypeProto};
 use crate::files;
 
 /// Oldest and newest opset of the default domain that the rewriting rules are written for.
@@ -24,12 +25,15 @@ pub struct Model {
     pub path: PathBuf,
     /// The file's bytes, unchanged.
     pub bytes: Bytes,
-    /// Decoded; external data are loaded inline.
+    /// Decoded; external data are loaded inline, and local functions are expanded.
     pub proto: ModelProto,
     /// Files with external data that were read.
     pub external_files: Vec<PathBuf>,
     /// What a user should know about how the file was understood.
     pub warnings: Vec<String>,
+    /// As the file declares them, the inputs whose free dimensions have sizes in `proto`
+    /// ([`Sizes`](crate::sizes::Sizes)).
+    pub free: BTreeMap<String, TypeProto>,
 }
 
 /// Why a file is not a model this tool can work on.
@@ -57,6 +61,9 @@ pub enum LoadErrorKind {
     /// Not protobuf, or cut short.
     #[error("is not a readable ONNX file ({0}); was it copied or downloaded completely?")]
     Decode(String),
+    /// What a version control leaves in place of a large file.
+    #[error("is only a pointer to the model; fetch it with git lfs pull or git annex get")]
+    Pointer,
     /// Protobuf, but not a model.
     #[error("is not an ONNX model ({0} is missing); was the right file given?")]
     NotAModel(&'static str),
@@ -89,20 +96,25 @@ impl Model {
         external.saturating_add(self.bytes.len() as u64)
     }
 
-    /// Reads and decodes `path`, and loads external data (which must lie in the model's folder).
+    /// Reads and decodes `path`, loads external data (which must lie in the model's folder), and
+    /// expands local functions ([`inline_functions`](super::inline_functions)).
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let named = |kind| LoadError {
             path: path.to_owned(),
             kind,
         };
-        let model = Self::load_inner(path).map_err(named)?;
+        let mut model = Self::load_inner(path).map_err(named)?;
+        let notes = super::inline_functions(&mut model.proto);
+        model
+            .warnings
+            .extend(notes.expanded.into_iter().chain(notes.hidden));
         match super::default_opset(&model.proto) {
             opset if OPSETS.contains(&opset) => Ok(model),
             opset => Err(named(LoadErrorKind::Opset(opset))),
         }
     }
 
-    /// Reads a model of any opset: to be looked at, not to be rewritten.
+    /// Reads a model of any opset, its functions as they are: to be looked at, not to be rewritten.
     ///
     /// # Errors
     /// As [`Model::load`], but for the opset.
@@ -128,6 +140,7 @@ impl Model {
             proto,
             external_files: external.files().into_iter().collect(),
             warnings,
+            free: BTreeMap::new(),
         })
     }
 }
@@ -145,6 +158,9 @@ fn read(path: &Path) -> Result<Bytes, LoadErrorKind> {
 pub fn decode(bytes: Bytes) -> Result<ModelProto, LoadErrorKind> {
     if decoded_size(&bytes) > MAX_DECODED {
         return Err(LoadErrorKind::TooManyMessages);
+    }
+    if bytes.starts_with(b"version https://git-lfs") || bytes.starts_with(b"/annex/objects/") {
+        return Err(LoadErrorKind::Pointer);
     }
     let proto = ModelProto::decode(bytes).map_err(|e| LoadErrorKind::Decode(e.to_string()))?;
     if proto.graph.is_none() {

@@ -1,16 +1,20 @@
 //! ONNX files in and out: the protobuf model, tensors as ndarray, external data, limits.
 
+mod element;
 mod external;
+mod inline;
 mod limits;
 mod load;
 pub mod proto;
 mod save;
 mod tensor;
 
+pub use element::{DataType, type_name};
+pub use inline::{Inlined, inline_functions};
 pub use load::{LoadError, LoadErrorKind, Model, OPSETS, decode};
 pub use save::{SaveError, Written, data_file, needs_data_file, save, to_bytes, write_atomically};
-pub use tensor::{DataType, Tensor, TensorError};
-pub(crate) use tensor::{element_count, map_each};
+pub use tensor::{Tensor, TensorError};
+pub(crate) use tensor::{each, element_count, map_each};
 
 /// The opset version of the default domain (`""` or `ai.onnx`); 0 if none is imported.
 pub fn default_opset(model: &proto::ModelProto) -> i64 {

@@ -110,7 +110,16 @@ impl Model {
         if *proto == self.proto && self.external_files.is_empty() {
             return save_bytes(path, &self.bytes);
         }
-        save(proto, path)
+        if self.free.is_empty() {
+            return save(proto, path);
+        }
+        let mut freed = proto.clone();
+        for input in freed.graph.iter_mut().flat_map(|g| &mut g.input) {
+            if let Some(declared) = self.free.get(input.name()) {
+                input.r#type = Some(declared.clone());
+            }
+        }
+        save(&freed, path)
     }
 }
 

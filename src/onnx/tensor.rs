@@ -1,53 +1,14 @@
 //! `TensorProto` to and from ndarray.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 use thiserror::Error;
 
-use super::proto::{TensorProto, tensor_proto};
-
-/// The element types of the ONNX standard that this tool computes with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DataType {
-    /// 32-bit float.
-    F32,
-    /// 64-bit float.
-    F64,
-    /// 64-bit signed integer.
-    I64,
-    /// 32-bit signed integer.
-    I32,
-    /// Boolean, one byte an element.
-    Bool,
-}
-
-impl DataType {
-    /// From the number in `TensorProto.data_type`; `None` for types the tool does not compute with.
-    pub fn from_onnx(number: i32) -> Option<Self> {
-        use tensor_proto::DataType as D;
-        match D::try_from(number).ok()? {
-            D::Float => Some(Self::F32),
-            D::Double => Some(Self::F64),
-            D::Int64 => Some(Self::I64),
-            D::Int32 => Some(Self::I32),
-            D::Bool => Some(Self::Bool),
-            _ => None,
-        }
-    }
-
-    /// The number that `TensorProto.data_type` holds for it.
-    pub fn to_onnx(self) -> i32 {
-        use tensor_proto::DataType as D;
-        let d = match self {
-            Self::F32 => D::Float,
-            Self::F64 => D::Double,
-            Self::I64 => D::Int64,
-            Self::I32 => D::Int32,
-            Self::Bool => D::Bool,
-        };
-        d as i32
-    }
-}
+use super::element::{DataType, Element, type_name};
+use super::proto::{SparseTensorProto, TensorProto, tensor_proto};
 
 /// A dense tensor of one of the supported element types, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,20 +17,41 @@ pub enum Tensor {
     F32(ArrayD<f32>),
     /// 64-bit float.
     F64(ArrayD<f64>),
+    /// 16-bit float.
+    F16(ArrayD<f16>),
+    /// 16-bit float with a large exponent.
+    Bf16(ArrayD<bf16>),
     /// 64-bit signed integer.
     I64(ArrayD<i64>),
     /// 32-bit signed integer.
     I32(ArrayD<i32>),
+    /// 16-bit signed integer.
+    I16(ArrayD<i16>),
+    /// 8-bit signed integer.
+    I8(ArrayD<i8>),
+    /// 64-bit unsigned integer.
+    U64(ArrayD<u64>),
+    /// 32-bit unsigned integer.
+    U32(ArrayD<u32>),
+    /// 16-bit unsigned integer.
+    U16(ArrayD<u16>),
+    /// 8-bit unsigned integer.
+    U8(ArrayD<u8>),
     /// Boolean.
     Bool(ArrayD<bool>),
 }
+
+/// Sparse tensors up to so many elements are read, however few they list,
+const LEAST_SPARSE: usize = 1024;
+/// larger ones where at least one element in so many is listed.
+const SPARSEST: usize = 64;
 
 /// Why a `TensorProto` is not a tensor this tool can read.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TensorError {
     /// The element type is not one the tool computes with.
-    #[error("tensor '{name}' has element type {number}, which is not supported here")]
+    #[error("tensor '{name}' is of {}, which is not supported here", type_name(*number))]
     Type {
         /// The tensor.
         name: String,
@@ -106,11 +88,19 @@ pub enum TensorError {
 macro_rules! each {
     ($t:expr, $a:ident => $e:expr) => {
         match $t {
-            Tensor::F32($a) => $e,
-            Tensor::F64($a) => $e,
-            Tensor::I64($a) => $e,
-            Tensor::I32($a) => $e,
-            Tensor::Bool($a) => $e,
+            $crate::onnx::Tensor::F32($a) => $e,
+            $crate::onnx::Tensor::F64($a) => $e,
+            $crate::onnx::Tensor::F16($a) => $e,
+            $crate::onnx::Tensor::Bf16($a) => $e,
+            $crate::onnx::Tensor::I64($a) => $e,
+            $crate::onnx::Tensor::I32($a) => $e,
+            $crate::onnx::Tensor::I16($a) => $e,
+            $crate::onnx::Tensor::I8($a) => $e,
+            $crate::onnx::Tensor::U64($a) => $e,
+            $crate::onnx::Tensor::U32($a) => $e,
+            $crate::onnx::Tensor::U16($a) => $e,
+            $crate::onnx::Tensor::U8($a) => $e,
+            $crate::onnx::Tensor::Bool($a) => $e,
         }
     };
 }
@@ -119,14 +109,23 @@ macro_rules! each {
 macro_rules! map_each {
     ($t:expr, $a:ident => $e:expr) => {
         match $t {
-            Tensor::F32($a) => Tensor::F32($e),
-            Tensor::F64($a) => Tensor::F64($e),
-            Tensor::I64($a) => Tensor::I64($e),
-            Tensor::I32($a) => Tensor::I32($e),
-            Tensor::Bool($a) => Tensor::Bool($e),
+            $crate::onnx::Tensor::F32($a) => $crate::onnx::Tensor::F32($e),
+            $crate::onnx::Tensor::F64($a) => $crate::onnx::Tensor::F64($e),
+            $crate::onnx::Tensor::F16($a) => $crate::onnx::Tensor::F16($e),
+            $crate::onnx::Tensor::Bf16($a) => $crate::onnx::Tensor::Bf16($e),
+            $crate::onnx::Tensor::I64($a) => $crate::onnx::Tensor::I64($e),
+            $crate::onnx::Tensor::I32($a) => $crate::onnx::Tensor::I32($e),
+            $crate::onnx::Tensor::I16($a) => $crate::onnx::Tensor::I16($e),
+            $crate::onnx::Tensor::I8($a) => $crate::onnx::Tensor::I8($e),
+            $crate::onnx::Tensor::U64($a) => $crate::onnx::Tensor::U64($e),
+            $crate::onnx::Tensor::U32($a) => $crate::onnx::Tensor::U32($e),
+            $crate::onnx::Tensor::U16($a) => $crate::onnx::Tensor::U16($e),
+            $crate::onnx::Tensor::U8($a) => $crate::onnx::Tensor::U8($e),
+            $crate::onnx::Tensor::Bool($a) => $crate::onnx::Tensor::Bool($e),
         }
     };
 }
+pub(crate) use each;
 pub(crate) use map_each;
 
 impl Tensor {
@@ -145,86 +144,81 @@ impl Tensor {
             name: name(),
             number,
         })?;
-        macro_rules! read {
-            ($variant:ident, $ty:ty, $size:expr, $from_raw:expr, $typed:expr) => {{
-                let data: Vec<$ty> = match &t.raw_data {
-                    Some(raw) if raw.len().is_multiple_of($size) => {
-                        raw.chunks_exact($size).map($from_raw).collect()
-                    }
-                    Some(raw) => {
-                        return Err(TensorError::Length {
-                            name: name(),
-                            declared: count.to_string(),
-                            held: raw.len() / $size,
-                        });
-                    }
-                    None => $typed,
-                };
-                let held = data.len();
-                let array = ArrayD::from_shape_vec(IxDyn(&shape), data).map_err(|_| {
-                    TensorError::Length {
-                        name: name(),
-                        declared: count.to_string(),
-                        held,
-                    }
-                })?;
-                Ok(Tensor::$variant(array))
-            }};
+        Ok(match kind {
+            DataType::F32 => Self::F32(read(t, &shape, count)?),
+            DataType::F64 => Self::F64(read(t, &shape, count)?),
+            DataType::F16 => Self::F16(read(t, &shape, count)?),
+            DataType::Bf16 => Self::Bf16(read(t, &shape, count)?),
+            DataType::I64 => Self::I64(read(t, &shape, count)?),
+            DataType::I32 => Self::I32(read(t, &shape, count)?),
+            DataType::I16 => Self::I16(read(t, &shape, count)?),
+            DataType::I8 => Self::I8(read(t, &shape, count)?),
+            DataType::U64 => Self::U64(read(t, &shape, count)?),
+            DataType::U32 => Self::U32(read(t, &shape, count)?),
+            DataType::U16 => Self::U16(read(t, &shape, count)?),
+            DataType::U8 => Self::U8(read(t, &shape, count)?),
+            DataType::Bool => Self::Bool(read(t, &shape, count)?),
+        })
+    }
+
+    /// Reads a sparse tensor: what it does not list is 0. `None` if it is not one that this tool can
+    /// read, or is so sparse that a few bytes would ask for any memory.
+    pub fn from_sparse(s: &SparseTensorProto) -> Option<Self> {
+        let (shape, count) = element_count(&s.dims)?;
+        let values = Self::from_proto(s.values.as_ref()?).ok()?;
+        if count > LEAST_SPARSE.max(values.len().saturating_mul(SPARSEST)) {
+            return None;
         }
-        // `chunks_exact` hands out slices of exactly the size asked for.
-        fn le<const N: usize>(b: &[u8]) -> [u8; N] {
-            let mut out = [0; N];
-            out.copy_from_slice(b);
-            out
+        let indices = Self::from_proto(s.indices.as_ref()?).ok()?;
+        let places = indices.to_ints()?;
+        let flat: Vec<usize> = match *indices.shape() {
+            [_] => places.iter().map(|&i| usize::try_from(i).ok()).collect(),
+            [_, rank] if rank == shape.len() && rank > 0 => places
+                .chunks_exact(rank)
+                .map(|at| {
+                    at.iter().zip(&shape).try_fold(0usize, |sum, (&i, &d)| {
+                        let i = usize::try_from(i).ok().filter(|&i| i < d)?;
+                        sum.checked_mul(d)?.checked_add(i)
+                    })
+                })
+                .collect(),
+            _ => None,
+        }?;
+        if flat.len() != values.len() {
+            return None;
         }
+        Some(map_each!(&values, a => {
+            let mut dense = vec![Default::default(); count];
+            for (&at, &v) in flat.iter().zip(a) {
+                *dense.get_mut(at)? = v;
+            }
+            ArrayD::from_shape_vec(IxDyn(&shape), dense).ok()?
+        }))
+    }
+
+    /// Of that type, with these values: rounded to the nearest float, or cut off to an integer.
+    pub fn of(kind: DataType, a: &ArrayD<f64>) -> Self {
         match kind {
-            DataType::F32 => read!(
-                F32,
-                f32,
-                4,
-                |b| f32::from_le_bytes(le(b)),
-                t.float_data.clone()
-            ),
-            DataType::F64 => read!(
-                F64,
-                f64,
-                8,
-                |b| f64::from_le_bytes(le(b)),
-                t.double_data.clone()
-            ),
-            DataType::I64 => read!(
-                I64,
-                i64,
-                8,
-                |b| i64::from_le_bytes(le(b)),
-                t.int64_data.clone()
-            ),
-            DataType::I32 => read!(
-                I32,
-                i32,
-                4,
-                |b| i32::from_le_bytes(le(b)),
-                t.int32_data.clone()
-            ),
-            DataType::Bool => read!(
-                Bool,
-                bool,
-                1,
-                |b| b.first().is_some_and(|&x| x != 0),
-                t.int32_data.iter().map(|&x| x != 0).collect()
-            ),
+            DataType::F32 => Self::F32(a.mapv(f32::from_f64)),
+            DataType::F64 => Self::F64(a.mapv(f64::from_f64)),
+            DataType::F16 => Self::F16(a.mapv(f16::from_f64)),
+            DataType::Bf16 => Self::Bf16(a.mapv(bf16::from_f64)),
+            DataType::I64 => Self::I64(a.mapv(i64::from_f64)),
+            DataType::I32 => Self::I32(a.mapv(i32::from_f64)),
+            DataType::I16 => Self::I16(a.mapv(i16::from_f64)),
+            DataType::I8 => Self::I8(a.mapv(i8::from_f64)),
+            DataType::U64 => Self::U64(a.mapv(u64::from_f64)),
+            DataType::U32 => Self::U32(a.mapv(u32::from_f64)),
+            DataType::U16 => Self::U16(a.mapv(u16::from_f64)),
+            DataType::U8 => Self::U8(a.mapv(u8::from_f64)),
+            DataType::Bool => Self::Bool(a.mapv(bool::from_f64)),
         }
     }
 
     /// As a `TensorProto` named `name`, data in `raw_data`.
     pub fn to_proto(&self, name: &str) -> TensorProto {
-        let raw: Vec<u8> = match self {
-            Self::F32(a) => a.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Self::F64(a) => a.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Self::I64(a) => a.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Self::I32(a) => a.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Self::Bool(a) => a.iter().map(|&x| u8::from(x)).collect(),
-        };
+        let mut raw = Vec::new();
+        each!(self, a => a.iter().for_each(|x| x.push_le(&mut raw)));
         TensorProto {
             dims: self.shape().iter().map(|&d| d as i64).collect(),
             data_type: Some(self.data_type().to_onnx()),
@@ -239,8 +233,16 @@ impl Tensor {
         match self {
             Self::F32(_) => DataType::F32,
             Self::F64(_) => DataType::F64,
+            Self::F16(_) => DataType::F16,
+            Self::Bf16(_) => DataType::Bf16,
             Self::I64(_) => DataType::I64,
             Self::I32(_) => DataType::I32,
+            Self::I16(_) => DataType::I16,
+            Self::I8(_) => DataType::I8,
+            Self::U64(_) => DataType::U64,
+            Self::U32(_) => DataType::U32,
+            Self::U16(_) => DataType::U16,
+            Self::U8(_) => DataType::U8,
             Self::Bool(_) => DataType::Bool,
         }
     }
@@ -268,27 +270,43 @@ impl Tensor {
         }
     }
 
-    /// The elements as integers, if it is of an integer type.
+    /// The elements as `f32`, if it is of a float type: those of `float64` are rounded.
+    pub fn floats(&self) -> Option<Cow<'_, ArrayD<f32>>> {
+        match self {
+            Self::F32(a) => Some(Cow::Borrowed(a)),
+            Self::F64(a) => Some(Cow::Owned(a.mapv(|x| x as f32))),
+            Self::F16(a) => Some(Cow::Owned(a.mapv(f32::from))),
+            Self::Bf16(a) => Some(Cow::Owned(a.mapv(f32::from))),
+            _ => None,
+        }
+    }
+
+    /// The elements as `f64`; integers beyond 2^53 are rounded.
+    pub fn to_f64(&self) -> ArrayD<f64> {
+        each!(self, a => a.mapv(Element::to_f64))
+    }
+
+    /// The elements as integers, if it is of an integer type (and they fit `i64`).
     pub fn to_ints(&self) -> Option<Vec<i64>> {
         match self {
             Self::I64(a) => Some(a.iter().copied().collect()),
             Self::I32(a) => Some(a.iter().map(|&x| i64::from(x)).collect()),
+            Self::I16(a) => Some(a.iter().map(|&x| i64::from(x)).collect()),
+            Self::I8(a) => Some(a.iter().map(|&x| i64::from(x)).collect()),
+            Self::U64(a) => a.iter().map(|&x| i64::try_from(x).ok()).collect(),
+            Self::U32(a) => Some(a.iter().map(|&x| i64::from(x)).collect()),
+            Self::U16(a) => Some(a.iter().map(|&x| i64::from(x)).collect()),
+            Self::U8(a) => Some(a.iter().map(|&x| i64::from(x)).collect()),
             _ => None,
         }
     }
 
     /// The only element as `f32`, if it has one and is a number.
     pub fn scalar_f32(&self) -> Option<f32> {
-        if self.len() != 1 {
+        if self.len() != 1 || matches!(self, Self::Bool(_)) {
             return None;
         }
-        match self {
-            Self::F32(a) => a.first().copied(),
-            Self::F64(a) => a.first().map(|&x| x as f32),
-            Self::I64(a) => a.first().map(|&x| x as f32),
-            Self::I32(a) => a.first().map(|&x| x as f32),
-            Self::Bool(_) => None,
-        }
+        each!(self, a => a.first().map(|x| x.to_f64() as f32))
     }
 
     /// The slices `indices` along `axis`, in that order; `None` if an index is out of range.
@@ -299,6 +317,28 @@ impl Tensor {
         }
         Some(map_each!(self, a => a.select(ndarray::Axis(axis), indices)))
     }
+}
+
+/// The elements of a tensor of that shape, raw or typed.
+fn read<T: Element>(
+    t: &TensorProto,
+    shape: &[usize],
+    count: usize,
+) -> Result<ArrayD<T>, TensorError> {
+    let wrong = |held| TensorError::Length {
+        name: t.name().to_owned(),
+        declared: count.to_string(),
+        held,
+    };
+    let data: Vec<T> = match &t.raw_data {
+        Some(raw) if raw.len().is_multiple_of(T::SIZE) => {
+            raw.chunks_exact(T::SIZE).map(T::from_le).collect()
+        }
+        Some(raw) => return Err(wrong(raw.len() / T::SIZE)),
+        None => T::typed(t),
+    };
+    let held = data.len();
+    ArrayD::from_shape_vec(IxDyn(shape), data).map_err(|_| wrong(held))
 }
 
 /// The dimensions as `usize` and their product; `None` if negative or too large to address.
@@ -362,5 +402,30 @@ mod tests {
             Tensor::from_proto(&p),
             Err(TensorError::Shape { .. })
         ));
+    }
+
+    #[test]
+    fn sparse_tensors_are_read_by_flat_and_by_full_indices_but_not_made_of_nothing() {
+        let sparse = |indices: Tensor, dims: &[i64]| SparseTensorProto {
+            values: Some(
+                Tensor::F32(ArrayD::from_shape_vec(IxDyn(&[2]), vec![1.5, -2.0]).unwrap())
+                    .to_proto("v"),
+            ),
+            indices: Some(indices.to_proto("")),
+            dims: dims.to_vec(),
+        };
+        let ints = |shape: &[usize], v: &[i64]| {
+            Tensor::I64(ArrayD::from_shape_vec(IxDyn(shape), v.to_vec()).unwrap())
+        };
+        let expected = ArrayD::from_shape_vec(IxDyn(&[2, 2]), vec![0.0, 1.5, 0.0, -2.0]).unwrap();
+        for indices in [ints(&[2], &[1, 3]), ints(&[2, 2], &[0, 1, 1, 1])] {
+            let read = Tensor::from_sparse(&sparse(indices, &[2, 2]));
+            assert_eq!(read, Some(Tensor::F32(expected.clone())));
+        }
+        for indices in [ints(&[2], &[1, 4]), ints(&[2, 2], &[0, 1, 1, 2])] {
+            assert_eq!(Tensor::from_sparse(&sparse(indices, &[2, 2])), None);
+        }
+        let huge = sparse(ints(&[2], &[0, 1]), &[1 << 20, 1 << 12]);
+        assert_eq!(Tensor::from_sparse(&huge), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::proof::Proof;
 use super::summary::{self, Summary};
-use super::{Choice, Job, View, normal};
+use super::{Choice, Job, View, normal, sizes};
 use crate::error::Error;
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
@@ -77,7 +77,12 @@ impl End<'_> {
         summary.details.extend(eliminated.changes.iter().cloned());
 
         // Whatever the runtime refuses was made of the input.
-        let verification = proof.verify(masked, &eliminated).map_err(about)?;
+        let mut verification = proof.verify(masked, &eliminated).map_err(about)?;
+        if !model.free.is_empty() && verification.passed {
+            let other = proof.at_another_size(model, masked, &eliminated);
+            let note = sizes::judge(other.map_err(about)?, &mut verification);
+            summary.notes.extend(note);
+        }
         if observer.cancelled() {
             return Err(Error::Interrupted);
         }
@@ -124,11 +129,17 @@ pub(super) fn remove(
     model: &Model,
     masked: &ModelProto,
 ) -> Result<(Eliminated, Vec<String>), Error> {
+    let defaults = EliminateOptions::default();
     let options = EliminateOptions {
+        // A map of a border is one of a fixed size.
+        border_map_ratio: match model.free.is_empty() {
+            true => defaults.border_map_ratio,
+            false => 0.0,
+        },
         keep: job.keep.clone(),
         round_to: job.round_to,
         residual: job.residual,
-        ..EliminateOptions::default()
+        ..defaults
     };
     let eliminated = rewrite::eliminate_with(masked, &options);
     let mut eliminated = eliminated.map_err(|e| rewrite_error(job, e))?;

@@ -4,12 +4,21 @@ use std::path::Path;
 
 use super::{Choice, Job, View};
 use crate::error::Error;
+use crate::recognize::{self, Unread};
 use crate::rewrite::FilterMasks;
 use crate::subsidiary::{Amount, Selector};
+
+fn unread(view: &View<'_>) -> Vec<Unread> {
+    recognize::unread(&view.graph, &view.facts, &view.layers)
+}
 
 /// Checks every layer that the job names, before any work; the masks to apply, if it gives some.
 pub(super) fn check(job: &Job, view: &View<'_>) -> Result<Option<FilterMasks>, Error> {
     for name in &job.keep {
+        // Nothing is taken from what is not read.
+        if unread(view).iter().any(|u| &u.name == name) {
+            continue;
+        }
         if view.analysis.filters(name).is_none() {
             return Err(Error::unsuitable(
                 &job.input,
@@ -21,6 +30,19 @@ pub(super) fn check(job: &Job, view: &View<'_>) -> Result<Option<FilterMasks>, E
         }
     }
     let fit = |path: &Path, masks: &FilterMasks| {
+        for layer in masks.layers.keys() {
+            if view.analysis.filters(layer).is_none()
+                && let Some(found) = unread(view).into_iter().find(|u| &u.name == layer)
+            {
+                return Err(Error::unsuitable(
+                    path,
+                    format!(
+                        "names '{layer}' ({}), which cannot be masked: {}",
+                        found.op, found.why
+                    ),
+                ));
+            }
+        }
         masks.validate(&view.analysis).map_err(|e| Error::Rewrite {
             path: path.to_owned(),
             source: e.into(),

@@ -31,6 +31,8 @@ pub(super) fn of(
         // What they hold counts, not what they are called.
         input: _,
         source,
+        // They only fill in what the data show.
+        sizes: _,
         // In `options`.
         choice: _,
         keep: _,
@@ -80,6 +82,8 @@ pub(super) fn of_training(
         input: _,
         output: _,
         source,
+        // The images have them.
+        sizes: _,
         options,
         writes: _,
         checkpoint: _,

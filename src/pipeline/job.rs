@@ -8,6 +8,7 @@ use crate::checkpoint::Plan;
 use crate::data::Images;
 use crate::output::Target;
 use crate::rewrite::{Removal, Residual};
+use crate::sizes::Sizes;
 use crate::subsidiary::{Decay, MainOptimizer, Options, Selector};
 
 /// The main job.
@@ -25,6 +26,8 @@ pub struct Job {
     pub source: Option<DataSource>,
     /// How filters are chosen.
     pub choice: Choice,
+    /// Sizes of what the model leaves free.
+    pub sizes: Sizes,
     /// Layers whose filters all stay, however filters are chosen.
     pub keep: Vec<String>,
     /// What becomes of filters that write into a residual stream.

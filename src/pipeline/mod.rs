@@ -12,12 +12,15 @@ mod normal;
 mod outputs;
 mod proof;
 mod rehearsal;
+mod sizes;
 mod summary;
 mod train;
+mod types;
 mod view;
 
 pub use images::{DataSource, load as load_images, load_all as load_all_images};
 pub use job::{Choice, Job, Tuning};
+pub use sizes::fill as fill_sizes;
 pub use train::{TrainJob, train};
 pub use view::View;
 
@@ -35,6 +38,7 @@ use crate::progress::Observer;
 use crate::qonnx;
 use crate::report::Report;
 use crate::rewrite::{self, FilterMasks};
+use crate::runnable::needs_single;
 use crate::subsidiary::{self, Control, Learned, Options};
 use crate::verify::{Runtime, RuntimeError};
 
@@ -80,7 +84,9 @@ fn through(
     observer: &dyn Observer,
 ) -> Result<Report, Error> {
     let start = Instant::now();
-    let model = Model::load(&job.input)?;
+    let mut model = Model::load(&job.input)?;
+    sizes::fill(&mut model, &job.sizes, job.source.as_ref())?;
+    let model = model;
     model.warnings.iter().for_each(|w| observer.warn(w));
     outputs::check(&job.writes, &model, job.source.as_ref())?;
     let rewrite_error = |source| end::rewrite_error(job, source);
@@ -105,6 +111,9 @@ fn through(
     };
     rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
     let given = given::check(job, &view)?;
+    if job.learns() {
+        types::check_learning(&job.input, &view)?;
+    }
     // Before images are read: that may take long.
     let folder = match &job.checkpoint {
         Some(plan) if job.learns() => Some((Folder::open(&plan.folder)?, plan)),
@@ -124,6 +133,11 @@ fn through(
 
     if images.is_some() {
         summary.notes.extend(view.first_of_several_outputs());
+    }
+    if needs_single(original) {
+        summary.notes.push(
+            "computes in float64, for which ONNX Runtime has no convolutions: verified in float32, written in float64".to_owned(),
+        );
     }
     let watch = Watch { observer, folder };
     let from = (&model, &view);

@@ -2,14 +2,15 @@
 
 use prost::Message as _;
 
-use super::Job;
+use super::{Job, sizes};
 use crate::data::Images;
 use crate::error::Error;
+use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
-use crate::qonnx;
 use crate::report::{AccuracyReport, LatencyReport};
 use crate::rewrite::Eliminated;
+use crate::runnable::runnable;
 use crate::verify::{
     self, BatchedSession, ChannelMap, LatencyOptions, Runtime, RuntimeError, Samples,
     SessionOptions, Verification, VerifyOptions,
@@ -119,8 +120,8 @@ impl<'a> Proof<'a> {
         for (tensor, cut) in &eliminated.channels {
             map.insert(tensor.clone(), cut.axis, cut.kept.clone());
         }
-        let reference = qonnx::lower(masked)?;
-        let candidate = qonnx::lower(&eliminated.model)?;
+        let reference = runnable(masked)?;
+        let candidate = runnable(&eliminated.model)?;
         for (tensor, of) in reference.added.iter().chain(&candidate.added) {
             if let Some(cut) = eliminated.channels.get(of) {
                 map.insert(tensor.clone(), cut.axis, cut.kept.clone());
@@ -131,6 +132,21 @@ impl<'a> Proof<'a> {
                 RuntimeError::Candidate(reason) => self.refused(&reason),
                 other => other.into(),
             })
+    }
+
+    /// Masked and pruned model at another size of images than the one that the model was given;
+    /// `None` where the masked one runs at no other.
+    ///
+    /// # Errors
+    /// As [`Proof::verify`].
+    pub(super) fn at_another_size(
+        &self,
+        model: &Model,
+        masked: &ModelProto,
+        eliminated: &Eliminated,
+    ) -> Result<Option<Verification>, Error> {
+        self.check_cancelled()?;
+        sizes::at_another(model, masked, eliminated, self.runtime, self.job.seed)
     }
 
     /// Two models that differ as `map` says.
@@ -234,7 +250,7 @@ pub(super) fn session(
     model: &ModelProto,
     options: &SessionOptions,
 ) -> Result<BatchedSession, Error> {
-    let lowered = qonnx::lower(model)?;
+    let lowered = runnable(model)?;
     let session = runtime.load(&lowered.model.encode_to_vec(), options)?;
     Ok(BatchedSession::new(session))
 }
@@ -357,6 +373,7 @@ mod tests {
             dry_run: false,
             source: None,
             choice: Choice::Masks(masks),
+            sizes: Default::default(),
             keep: Vec::new(),
             round_to: 1,
             residual: crate::rewrite::Residual::Coupled,

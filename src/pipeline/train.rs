@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, output_file};
-use super::{DataSource, View, identity, images, kept, learnable, outputs};
+use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, types};
 use crate::autograd::Network;
 use crate::checkpoint::{self, Checkpoint, Folder, Plan};
 use crate::data::Images;
@@ -15,6 +15,7 @@ use crate::onnx::{Model, Written};
 use crate::output::Target;
 use crate::progress::Observer;
 use crate::report::{FileReport, TrainAccuracy, TrainReport};
+use crate::sizes::Sizes;
 use crate::subsidiary::{self, Control, TrainOptions, native_predictions, retrain};
 use crate::verify::{self, Runtime, RuntimeError, SessionOptions};
 
@@ -31,6 +32,8 @@ pub struct TrainJob {
     pub output: PathBuf,
     /// The images.
     pub source: DataSource,
+    /// Sizes of free dimensions.
+    pub sizes: Sizes,
     /// How it is trained.
     pub options: TrainOptions,
     /// Everything that is written, also by the caller (its report): checked before any work.
@@ -65,11 +68,14 @@ fn through(
     observer: &dyn Observer,
 ) -> Result<TrainReport, Error> {
     let start = Instant::now();
-    let model = Model::load(&job.input)?;
+    let mut model = Model::load(&job.input)?;
+    sizes::fill(&mut model, &job.sizes, Some(&job.source))?;
+    let model = model;
     model.warnings.iter().for_each(|w| observer.warn(w));
     outputs::check(&job.writes, &model, Some(&job.source))?;
     let view = View::new(&job.input, &model.proto)?;
     learnable(&job.input, &view)?;
+    types::check_learning(&job.input, &view)?;
     let folder = match &job.checkpoint {
         Some(plan) => Some((Folder::open(&plan.folder)?, plan)),
         None => None,

@@ -7,7 +7,6 @@ use ndarray::ArrayD;
 
 use super::pattern::operand;
 use crate::graph::{Facts, Graph, NodeId, TensorId};
-use crate::onnx::Tensor;
 
 /// Nodes of a weight chain that are looked at.
 const MOST_NODES: usize = 128;
@@ -84,7 +83,7 @@ pub(super) fn find(
 /// Whether the signs of `tensor` are those of the weights, as they are (`false`) or transposed
 /// (`true`); `None` if they are not.
 fn explains(facts: &Facts, tensor: TensorId, values: &ArrayD<f32>, zero: i8) -> Option<bool> {
-    let latents = facts.constant(tensor).and_then(Tensor::as_f32)?;
+    let latents = facts.constant(tensor)?.floats()?;
     // Whole filters and whole columns of zeros were masked; a zero among others has to come from a
     // latent of 0, or the weights are ternary.
     let masked = |axis: usize| -> Vec<bool> {

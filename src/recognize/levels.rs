@@ -112,7 +112,7 @@ fn levels_of(
 ) -> Option<Levels> {
     if !facts.is_data(t) {
         let value = facts.value(t)?;
-        let found = set(value.as_f32()?.iter().copied().take(1 << 16));
+        let found = set(value.floats()?.iter().copied().take(1 << 16));
         return (found.len() <= MOST).then_some(found);
     }
     if let Some(q) = detach::detached(graph, facts, t) {

@@ -20,6 +20,7 @@ mod range;
 mod round;
 mod sign;
 mod trace;
+mod unread;
 mod weights;
 
 use ndarray::{ArrayD, arr0};
@@ -28,6 +29,7 @@ use crate::graph::{Facts, Graph, NodeId, TensorId};
 
 pub use dialect::{Dialect, Exporter, dialect_of};
 pub use latent::{Latent, LatentScale};
+pub use unread::{Unread, unread};
 pub use weights::BinaryWeights;
 
 /// The operator of a layer.

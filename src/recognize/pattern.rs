@@ -17,7 +17,7 @@ pub(super) fn operand(graph: &Graph<'_>, t: TensorId, op: &str) -> Option<Tensor
 /// The one value of all elements of a constant: a scalar, one baked to the shape of the data, or
 /// one expanded to it.
 pub(super) fn uniform(facts: &Facts, t: TensorId) -> Option<f32> {
-    let value = facts.value(t)?.as_f32()?;
+    let value = facts.value(t)?.floats()?;
     let first = *value.first()?;
     value.iter().all(|&x| x == first).then_some(first)
 }
@@ -95,7 +95,7 @@ pub(super) fn side(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Side
     let found = with_constant(graph, facts, t, op)?;
     let threshold = match uniform(facts, found.constant) {
         Some(c) => arr0(c).into_dyn(),
-        None => facts.constant(found.constant)?.as_f32()?.clone(),
+        None => facts.constant(found.constant)?.floats()?.into_owned(),
     };
     Some(Side {
         x: found.data,

@@ -24,7 +24,7 @@ pub(super) fn never_negative(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> b
             continue;
         }
         if let Some(value) = facts.value(t) {
-            match value.as_f32().is_some_and(|a| a.iter().all(|&x| x >= 0.0)) {
+            match value.floats().is_some_and(|a| a.iter().all(|&x| x >= 0.0)) {
                 true => continue,
                 false => return false,
             }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::graph::Graph;
+use crate::graph::{Facts, Graph};
+use crate::onnx::type_name;
 use crate::printable::printable;
-use crate::recognize::{self, Form, LatentScale, Layer};
+use crate::recognize::{self, Form, LatentScale, Layer, Unread};
 use crate::rewrite::Analysis;
 
 use super::text::shortened;
@@ -28,7 +29,8 @@ pub struct Inspection {
     pub producer: String,
     /// What a user should know about how the file was read.
     pub warnings: Vec<String>,
-    /// One entry per Conv, Gemm and MatMul with constant-derived weights.
+    /// One entry per Conv, Gemm and MatMul with constant-derived weights, and behind them one for
+    /// each operator with filters whose weights are not understood (`weights`: `unknown`).
     pub layers: Vec<LayerEntry>,
     /// Filters that can only be cut together.
     pub groups: Vec<GroupEntry>,
@@ -39,8 +41,8 @@ pub struct Inspection {
 pub struct LayerEntry {
     /// What masks files and reports call it.
     pub name: String,
-    /// `Conv`, `Gemm` or `MatMul`.
-    pub op: &'static str,
+    /// `Conv`, `Gemm` or `MatMul`; another operator where `weights` is `unknown`.
+    pub op: String,
     /// ±1 weights (times a scale) on a ±1 input.
     pub binary: bool,
     /// Output channels.
@@ -59,8 +61,10 @@ pub struct LayerEntry {
     pub zero: Option<i8>,
     /// What the border is padded with, in the binariser's terms; absent without padding.
     pub padding: Option<f32>,
-    /// `latent`, `constant`, or `float`.
+    /// `latent`, `constant`, `float`, or `unknown`.
     pub weights: &'static str,
+    /// The element type of the weights, as ONNX calls it; absent where it is not known.
+    pub element: Option<String>,
     /// The initializer that holds the latent weights.
     pub latents: Option<String>,
     /// Convolution groups.
@@ -87,11 +91,14 @@ impl Inspection {
     pub fn new(
         path: &std::path::Path,
         graph: &Graph<'_>,
+        facts: &Facts,
         layers: &[Layer],
         analysis: &Analysis,
         warnings: Vec<String>,
     ) -> Self {
-        let entries = layers.iter().map(|l| entry(graph, l, analysis)).collect();
+        let known = layers.iter().map(|l| entry(graph, facts, l, analysis));
+        let others = recognize::unread(graph, facts, layers);
+        let entries = known.chain(others.into_iter().map(unknown)).collect();
         let dialect = recognize::dialect_of(graph);
         let mut warnings = warnings;
         if !dialect.fused.is_empty() {
@@ -147,18 +154,23 @@ impl Inspection {
                     .map(|layer| (layer.as_str(), g.id.to_string())),
             );
         }
+        let count = |n: usize| match n {
+            0 => "?".to_owned(),
+            n => n.to_string(),
+        };
         for l in &self.layers {
             let kernel = l.kernel.iter().map(ToString::to_string).collect::<Vec<_>>();
             let group = group.get(l.name.as_str());
             table.add_row([
                 shortened(&printable(&l.name), LONGEST_NAME),
-                l.op.to_owned(),
-                l.filters.to_string(),
-                l.inputs.to_string(),
+                printable(&l.op).into_owned(),
+                count(l.filters),
+                count(l.inputs),
                 kernel.join("×"),
-                match l.binary {
-                    true => format!("±1, {}", l.weights),
-                    false => l.weights.to_owned(),
+                match (l.binary, &l.element) {
+                    (true, _) => format!("±1, {}", l.weights),
+                    (false, Some(kind)) if kind != "float" => format!("{} ({kind})", l.weights),
+                    (false, _) => l.weights.to_owned(),
                 },
                 l.scale.unwrap_or("").to_owned(),
                 l.binarizer.unwrap_or("").to_owned(),
@@ -224,7 +236,36 @@ impl Inspection {
     }
 }
 
-fn entry(graph: &Graph<'_>, l: &Layer, analysis: &Analysis) -> LayerEntry {
+/// The entry of an operator whose weights are not understood.
+fn unknown(u: Unread) -> LayerEntry {
+    let size = |k: usize| {
+        let shape = u.shape.as_ref();
+        shape.and_then(|s| s.get(k)).copied().unwrap_or(0)
+    };
+    LayerEntry {
+        name: u.name,
+        filters: size(0),
+        inputs: size(1),
+        kernel: match &u.shape {
+            Some(shape) if u.op.contains("Conv") => shape.iter().skip(2).copied().collect(),
+            _ => Vec::new(),
+        },
+        op: u.op,
+        binary: false,
+        scale: None,
+        binarizer: None,
+        zero: None,
+        padding: None,
+        weights: "unknown",
+        element: u.kind,
+        latents: None,
+        group: 1,
+        prunable: false,
+        reason: Some(u.why),
+    }
+}
+
+fn entry(graph: &Graph<'_>, facts: &Facts, l: &Layer, analysis: &Analysis) -> LayerEntry {
     let reason = match l.why_not_binary() {
         Some(why) => Some(why.to_owned()),
         None => analysis.prunable(&l.name).err(),
@@ -241,7 +282,7 @@ fn entry(graph: &Graph<'_>, l: &Layer, analysis: &Analysis) -> LayerEntry {
     };
     LayerEntry {
         name: l.name.clone(),
-        op: l.op.name(),
+        op: l.op.name().to_owned(),
         binary: l.is_binary(),
         filters: l.filters,
         inputs: l.inputs,
@@ -255,6 +296,7 @@ fn entry(graph: &Graph<'_>, l: &Layer, analysis: &Analysis) -> LayerEntry {
             .map(|b| b.zero),
         padding: l.padding,
         weights,
+        element: facts.element(l.weight).map(type_name),
         latents: binary
             .and_then(|b| b.latent.as_ref())
             .map(|latent| graph.name(latent.initializer).to_owned()),

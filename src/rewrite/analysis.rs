@@ -136,9 +136,20 @@ impl Analysis {
         match outcome {
             Ok(None) => {}
             Ok(Some(mut behaviour)) => {
-                let found = bounds::of(&context, &behaviour, &self.bounds);
+                // 16-bit floats round so coarsely that nothing but 0 is known of a sum of them.
+                let outputs = graph.outputs_of(n);
+                let half = outputs.iter().flatten().any(|&t| facts.is_half(t));
+                let found = match half {
+                    true => Vec::new(),
+                    false => bounds::of(&context, &behaviour, &self.bounds),
+                };
                 bounds::refine(&mut behaviour, &found);
-                if let Some(out) = graph.output_of(n, 0)
+                if half {
+                    let states = behaviour.outputs.iter_mut().flat_map(|o| &mut o.states);
+                    states
+                        .filter(|s| s.constant().is_some() && !s.is_exact_zero())
+                        .for_each(|s| *s = State::Fixed);
+                } else if let Some(out) = graph.output_of(n, 0)
                     && !behaviour.outputs.is_empty()
                 {
                     self.bounds[out.0] = Some(found);

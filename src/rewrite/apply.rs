@@ -12,8 +12,8 @@ use super::rules::{Shift, Zeroed};
 use super::{Analysis, FilterMasks, RewriteError};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, NodeId};
-use crate::onnx::Tensor;
 use crate::onnx::proto::ModelProto;
+use crate::onnx::{each, map_each};
 
 /// What "removed" means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -243,22 +243,24 @@ fn zero_layer(
         why: why.to_owned(),
     };
     let old = facts
-        .weights(graph, shape.weight)
-        .ok_or_else(|| unmaskable("its weights are not constant f32"))?;
+        .typed_weights(graph, shape.weight)
+        .ok_or_else(|| unmaskable("its weights are not constant numbers of a float type"))?;
     let mut weight = old.clone().into_owned();
-    for &f in &zeros.filters {
-        (0..shape.inputs).for_each(|c| shape.clear(&mut weight, f, c));
-    }
-    for &c in &zeros.columns {
-        (0..shape.filters).for_each(|f| shape.clear(&mut weight, f, c));
-    }
+    each!(&mut weight, w => {
+        for &f in &zeros.filters {
+            (0..shape.inputs).for_each(|c| shape.clear(w, f, c));
+        }
+        for &c in &zeros.columns {
+            (0..shape.filters).for_each(|f| shape.clear(w, f, c));
+        }
+    });
     if weight != *old {
         if graph.producer(shape.weight).is_some() {
             notes.push(Note::Evaluated {
                 layer: layer.name.clone(),
             });
         }
-        writer.request(layer.node, shape.weight_input, Tensor::F32(weight));
+        writer.request(layer.node, shape.weight_input, weight);
     }
     if zeros.filters.is_empty() {
         return Ok(());
@@ -273,31 +275,35 @@ fn zero_layer(
     };
     let old = facts
         .constant(t)
-        .and_then(Tensor::as_f32)
-        .ok_or_else(|| unmaskable("its bias is not constant f32"))?;
-    let axis = old.ndim().checked_sub(1 + from_end);
-    let (mut bias, axis) = match axis {
-        Some(axis) if old.shape()[axis] == shape.filters => (old.clone(), Axis(axis)),
-        _ if old.len() == 1 => {
-            let value = old.first().copied().unwrap_or(0.0);
-            let mut full = vec![1; 1 + from_end];
-            full[0] = shape.filters;
-            (ArrayD::from_elem(IxDyn(&full), value), Axis(0))
-        }
-        _ => return Err(unmaskable("its bias is not one value a filter")),
-    };
+        .filter(|t| t.data_type().is_float())
+        .ok_or_else(|| unmaskable("its bias is not constant"))?;
     let mut shifted = 0;
-    for &f in &zeros.filters {
-        let mut slice = bias.index_axis_mut(axis, f);
-        shifted += usize::from(slice.iter().any(|&v| v != 0.0));
-        slice.fill(0.0);
-    }
+    let bias = map_each!(old, old => {
+        let axis = old.ndim().checked_sub(1 + from_end);
+        let (mut bias, axis) = match axis {
+            Some(axis) if old.shape()[axis] == shape.filters => (old.clone(), Axis(axis)),
+            _ if old.len() == 1 => {
+                let value = old.first().copied().unwrap_or_default();
+                let mut full = vec![1; 1 + from_end];
+                full[0] = shape.filters;
+                (ArrayD::from_elem(IxDyn(&full), value), Axis(0))
+            }
+            _ => return Err(unmaskable("its bias is not one value a filter")),
+        };
+        for &f in &zeros.filters {
+            let mut slice = bias.index_axis_mut(axis, f);
+            let zero = Default::default();
+            shifted += usize::from(slice.iter().any(|&v| v != zero));
+            slice.fill(zero);
+        }
+        bias
+    });
     if shifted > 0 {
         notes.push(Note::FoldedShift {
             layer: layer.name.clone(),
             filters: shifted,
         });
-        writer.request(layer.node, 2, Tensor::F32(bias));
+        writer.request(layer.node, 2, bias);
     }
     Ok(())
 }

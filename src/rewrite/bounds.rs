@@ -272,16 +272,10 @@ fn operands(
 /// What a constant operand holds for each channel.
 fn constant(value: &Tensor, axis: usize, rank: usize, count: usize) -> Option<Vec<Interval>> {
     let hull = |t: &Tensor| -> Option<Interval> {
-        let a = match t {
-            Tensor::F32(a) => a.iter().map(|&v| f64::from(v)).collect(),
-            Tensor::Bool(a) => a.iter().map(|&b| f64::from(u8::from(b))).collect(),
-            other => other
-                .to_ints()?
-                .iter()
-                .map(|&v| v as f64)
-                .collect::<Vec<_>>(),
-        };
-        a.into_iter().map(Interval::point).reduce(Interval::hull)
+        t.to_f64()
+            .into_iter()
+            .map(Interval::point)
+            .reduce(Interval::hull)
     };
     let own = (axis + value.shape().len()).checked_sub(rank);
     match own.filter(|&a| value.shape().get(a) == Some(&count) && count > 1) {
@@ -321,12 +315,12 @@ fn clip(ctx: &Context<'_, '_>, x: Option<&[Interval]>) -> Option<Vec<Interval>> 
 }
 
 fn batch_norm(ctx: &Context<'_, '_>, x: &[Interval]) -> Option<Vec<Interval>> {
-    let parameter = |k: usize| ctx.constant(k)?.as_f32();
+    let parameter = |k: usize| ctx.constant(k)?.floats();
     let epsilon = f64::from(ctx.node().float("epsilon", 1e-5));
     let (g, b, m, v) = (parameter(1)?, parameter(2)?, parameter(3)?, parameter(4)?);
     let at = |a: &ndarray::ArrayD<f32>, c: usize| a.iter().nth(c).map(|&v| f64::from(v));
     let map = |(c, i): (usize, &Interval)| {
-        let [g, b, m, v] = [at(g, c)?, at(b, c)?, at(m, c)?, at(v, c)?];
+        let [g, b, m, v] = [at(&g, c)?, at(&b, c)?, at(&m, c)?, at(&v, c)?];
         let s = g / (v + epsilon).sqrt();
         // Each step is monotone, rounding included, so each end is only as far off as what is
         // computed of that end: the other one may be infinite.
@@ -372,7 +366,7 @@ fn mixing(ctx: &Context<'_, '_>, m: &Mixing, data: Option<&[Interval]>) -> Optio
                 sum = sum.plus(term);
             }
         }
-        let bias = f64::from(m.bias.get(o).copied().unwrap_or(0.0));
+        let bias = m.bias.get(o).copied().unwrap_or(0.0);
         let sum = sum.plus(Interval::point(bias));
         sum.rounded(terms + 2.0, size + bias.abs())
     };

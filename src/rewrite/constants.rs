@@ -58,7 +58,7 @@ impl ConstantWriter {
             let r = &self.requests[k];
             let Some(source) = graph.input_of(r.node, r.input) else {
                 let what = match r.value {
-                    Tensor::F32(_) => "bias",
+                    ref v if v.data_type().is_float() => "bias",
                     _ => "sizes",
                 };
                 let wish = format!("{}.{what}", graph.label(r.node));

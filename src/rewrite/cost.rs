@@ -1,7 +1,7 @@
 //! What a model costs: operations and params, by layer and in all.
 
 use crate::graph::{Facts, Graph};
-use crate::onnx::element_count;
+use crate::onnx::{DataType, element_count};
 use crate::recognize::Layer;
 
 /// Cost of one layer at batch size 1.
@@ -15,7 +15,8 @@ pub struct LayerCost {
     pub binary_ops: u64,
     /// Weights and bias.
     pub params: u64,
-    /// The same in bytes, as `f32`.
+    /// The same in bytes: in 16-bit floats or `float64` where the layer computes in these, else as
+    /// `float32`.
     pub bytes: u64,
 }
 
@@ -32,6 +33,15 @@ pub struct Cost {
     pub params: u64,
     /// Bytes of all initializers.
     pub bytes: u64,
+}
+
+/// Bytes of one parameter of a layer.
+fn element_bytes(facts: &Facts, layer: &Layer) -> u64 {
+    match facts.element(layer.weight).and_then(DataType::from_onnx) {
+        Some(DataType::F64) => 8,
+        Some(kind) if kind.is_half() => 2,
+        _ => 4,
+    }
 }
 
 /// Counts the cost of a model's layers and initializers.
@@ -63,7 +73,7 @@ pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
             macs,
             binary_ops,
             params,
-            bytes: params.saturating_mul(4),
+            bytes: params.saturating_mul(element_bytes(facts, l)),
         });
     }
     for t in graph.tensors() {

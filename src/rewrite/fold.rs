@@ -12,10 +12,10 @@ pub(super) enum Absorbed {
     /// One value for each kept filter.
     Bias(Vec<f64>),
     /// A map `[1, O, spatial…]`: around a zero-padded border fewer weights meet the constant.
-    Map(ArrayD<f32>),
+    Map(ArrayD<f64>),
     /// The same map as what the layer, with this kernel for one input channel, makes of a plane of
     /// ones.
-    Kernel(ArrayD<f32>),
+    Kernel(ArrayD<f64>),
 }
 
 /// A channel that goes, and the constant it held.
@@ -90,7 +90,7 @@ fn kernel(
     rows: &[usize],
     gone: &[Gone],
     border: &Border,
-) -> ArrayD<f32> {
+) -> ArrayD<f64> {
     let filters = match border.transposed {
         false => [rows.len(), 1],
         true => [1, rows.len()],
@@ -98,7 +98,7 @@ fn kernel(
     let shape = [&filters[..], &border.window.kernel[..]].concat();
     let mut out = ArrayD::zeros(IxDyn(&shape));
     let taps = rows.iter().flat_map(|&o| taps(mixing, kernels, o, gone));
-    out.iter_mut().zip(taps).for_each(|(k, v)| *k = v as f32);
+    out.iter_mut().zip(taps).for_each(|(k, v)| *k = v);
     out
 }
 
@@ -119,7 +119,7 @@ fn map(
     rows: &[usize],
     gone: &[Gone],
     border: &Border,
-) -> ArrayD<f32> {
+) -> ArrayD<f64> {
     let shape = [&[1, rows.len()], &border.output[..]].concat();
     let mut out = ArrayD::zeros(IxDyn(&shape));
     let positions = ndarray::indices(IxDyn(&border.output));
@@ -140,7 +140,7 @@ fn map(
         let mut plane = out.index_axis_mut(Axis(0), 0);
         let mut plane = plane.index_axis_mut(Axis(0), r);
         for (value, met) in plane.iter_mut().zip(&met) {
-            *value = met.iter().map(|&t| taps[t]).sum::<f64>() as f32;
+            *value = met.iter().map(|&t| taps[t]).sum();
         }
     }
     out

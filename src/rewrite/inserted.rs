@@ -4,8 +4,8 @@ use ndarray::{Array1, ArrayD, IxDyn};
 
 use crate::graph::edit::Editor;
 use crate::graph::{Graph, NodeId, TensorId};
-use crate::onnx::Tensor;
 use crate::onnx::proto::{AttributeProto, NodeProto, attribute_proto::AttributeType};
+use crate::onnx::{DataType, Tensor};
 
 /// A node `Add` behind a layer, for what the layer absorbed and cannot hold itself.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub(super) struct Scatter {
     pub axis: usize,
     pub rank: usize,
     pub operand: TensorId,
+    /// The type of its elements.
+    pub kind: DataType,
     /// How many channels the operand has left.
     pub channels: usize,
     /// What each channel of the stream receives.
@@ -148,7 +150,8 @@ pub(super) fn scatter(graph: &Graph<'_>, editor: &mut Editor<'_>, s: &Scatter) -
         shape[s.axis] = values.len();
         if let Ok(values) = values.into_shape_with_order(shape) {
             let wish = format!("{operand}.constants");
-            let values = editor.add_initializer(&wish, &Tensor::F32(values));
+            let values = Tensor::of(s.kind, &values.mapv(f64::from).into_dyn());
+            let values = editor.add_initializer(&wish, &values);
             last = add(editor, "Add", vec![last, values], Vec::new());
         }
     }
@@ -226,13 +229,14 @@ fn convolved(
     (kernel, sizes): (&Tensor, &[usize]),
 ) -> Vec<NodeProto> {
     let label = graph.label(node);
+    let kind = kernel.data_type();
     let kernel = editor.add_initializer(&format!("{label}.border"), kernel);
     let mut nodes = Vec::new();
     let plane = match graph.opset() {
         // There is no ConstantOfShape yet.
         ..9 => {
             let shape = [&[1, 1], sizes].concat();
-            let ones = Tensor::F32(ArrayD::ones(IxDyn(&shape)));
+            let ones = Tensor::of(kind, &ArrayD::ones(IxDyn(&shape)));
             editor.add_initializer(&format!("{label}.ones"), &ones)
         }
         _ => {
@@ -240,7 +244,7 @@ fn convolved(
             let shape = Tensor::I64(shape.into_dyn());
             let shape = editor.add_initializer(&format!("{label}.plane"), &shape);
             let ones = editor.fresh_name(&format!("{label}.ones"));
-            let one = Tensor::F32(ArrayD::ones(IxDyn(&[1])));
+            let one = Tensor::of(kind, &ArrayD::ones(IxDyn(&[1])));
             nodes.push(NodeProto {
                 name: Some(ones.clone()),
                 op_type: Some("ConstantOfShape".to_owned()),

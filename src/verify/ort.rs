@@ -298,6 +298,14 @@ fn to_f32(value: &DynValue) -> Result<ArrayD<f32>, String> {
             .try_extract_array::<f32>()
             .map(|array| array.to_owned())
             .map_err(first_line),
+        TensorElementType::Float16 => value
+            .try_extract_array::<half::f16>()
+            .map(|array| array.mapv(f32::from))
+            .map_err(first_line),
+        TensorElementType::Bfloat16 => value
+            .try_extract_array::<half::bf16>()
+            .map(|array| array.mapv(f32::from))
+            .map_err(first_line),
         TensorElementType::Float64 => cast!(f64),
         TensorElementType::Int8 => cast!(i8),
         TensorElementType::Uint8 => cast!(u8),

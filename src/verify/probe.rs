@@ -33,7 +33,10 @@ pub(super) fn decisions(graph: &Graph<'_>, facts: &Facts) -> Vec<Decision> {
     let decision = |&id: &NodeId| {
         let node = graph.node(id);
         let element = match node.op() {
-            "Sign" | "Round" | "Floor" | "Ceil" => DataType::Float as i32,
+            "Sign" | "Round" | "Floor" | "Ceil" => graph
+                .output_of(id, 0)
+                .and_then(|t| facts.element(t))
+                .unwrap_or(DataType::Float as i32),
             "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" => {
                 DataType::Bool as i32
             }

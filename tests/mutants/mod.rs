@@ -122,7 +122,7 @@ fn run(path: &Path) -> Stage {
     let layers = recognize::layers(&graph, &facts);
     assert!(layers.len() <= graph.node_count());
     let analysis = Analysis::new(&graph, &facts);
-    let text = Inspection::new(path, &graph, &layers, &analysis, warnings).render();
+    let text = Inspection::new(path, &graph, &facts, &layers, &analysis, warnings).render();
     assert!(!text.is_empty());
     let _ = qonnx::lower(&model);
     sound(&normalise(&graph, &facts, &layers).model);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Context, label, node, tensor};
+use super::{Context, domain, label, node, tensor};
 use crate::check::finding::Findings;
 use crate::onnx::proto::{AttributeProto, NodeProto, attribute_proto::AttributeType};
 
@@ -94,6 +94,9 @@ pub(super) fn complete(n: &NodeProto, context: &Context<'_>, findings: &mut Find
             );
         }
     }
+    if domain(n.domain()).is_empty() {
+        constant(n, findings);
+    }
     let required = node::signature(n, context)
         .into_iter()
         .flat_map(|s| &s.attributes);
@@ -108,6 +111,41 @@ pub(super) fn complete(n: &NodeProto, context: &Context<'_>, findings: &mut Find
                 n.op_type()
             ),
         );
+    }
+}
+
+/// A `Constant` has one value, and so has what a `ConstantOfShape` fills with.
+fn constant(n: &NodeProto, findings: &mut Findings) {
+    let mut wrong = |why: String| findings.error_at("attribute", label(n), why);
+    let values = n.attribute.iter().filter(|a| {
+        a.name() == "value" || a.name() == "sparse_value" || a.name().starts_with("value_")
+    });
+    let values: Vec<&AttributeProto> = values.collect();
+    let numbers = values.iter().flat_map(|a| a.f.iter().chain(&a.floats));
+    if numbers.filter(|v| v.is_nan()).count() > 0 {
+        wrong("holds values that are NaN; export the model anew".to_owned());
+    }
+    match (n.op_type(), &values[..]) {
+        ("Constant", []) => {
+            wrong("is a Constant without a value; export the model anew".to_owned())
+        }
+        ("Constant", [_, _, ..]) => {
+            let names: Vec<&str> = values.iter().map(|a| a.name()).collect();
+            wrong(format!(
+                "is a Constant with several values ({}); keep one",
+                names.join(", ")
+            ));
+        }
+        ("ConstantOfShape", [a]) => {
+            let count = a.t.as_ref().map(|t| t.dims.iter().product::<i64>());
+            if count.is_some_and(|n| n != 1) && a.ref_attr_name().is_empty() {
+                wrong(
+                    "fills with a tensor that has not one element; export the model anew"
+                        .to_owned(),
+                );
+            }
+        }
+        _ => {}
     }
 }
 

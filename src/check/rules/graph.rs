@@ -6,7 +6,8 @@ use super::{Context, attribute, label, node, tensor};
 use crate::check::finding::Findings;
 use crate::graph::{Graph, GraphError};
 use crate::onnx::proto::{
-    FunctionProto, GraphProto, NodeProto, ValueInfoProto, tensor_proto::DataType, type_proto,
+    FunctionProto, GraphProto, NodeProto, ValueInfoProto, tensor_proto::DataType,
+    tensor_shape_proto::dimension::Value, type_proto,
 };
 
 /// Before this version every initializer was listed as a graph input too.
@@ -112,6 +113,36 @@ fn interface(what: &str, value: &ValueInfoProto, findings: &mut Findings) {
     }
 }
 
+/// The dimensions that are declared of a graph's input or output, or of an inner tensor.
+fn dimensions(what: &str, value: &ValueInfoProto, findings: &mut Findings) {
+    let Some(type_proto::Value::TensorType(t)) =
+        value.r#type.as_ref().and_then(|t| t.value.as_ref())
+    else {
+        return;
+    };
+    let dims = t.shape.iter().flat_map(|s| &s.dim);
+    for (axis, dim) in dims.enumerate() {
+        match &dim.value {
+            // Some exporters wrote -1 for a free size.
+            Some(Value::DimValue(-1)) => findings.warning(
+                "interface",
+                format!(
+                    "{what} '{}' declares axis {axis} as -1; a free dimension has a name or nothing: clear it",
+                    value.name()
+                ),
+            ),
+            Some(Value::DimValue(n)) if *n < 0 => findings.error(
+                "interface",
+                format!(
+                    "{what} '{}' declares axis {axis} as {n}, which no tensor has; correct the declaration, or export the model anew",
+                    value.name()
+                ),
+            ),
+            _ => {}
+        }
+    }
+}
+
 /// A graph within `scopes`: the main one, or a subgraph.
 fn inner<'m>(
     graph: &'m GraphProto,
@@ -121,6 +152,13 @@ fn inner<'m>(
 ) {
     let main = scopes.0.is_empty();
     scopes.0.push(HashSet::new());
+    for (what, list) in [
+        ("input", &graph.input),
+        ("output", &graph.output),
+        ("tensor", &graph.value_info),
+    ] {
+        list.iter().for_each(|v| dimensions(what, v, findings));
+    }
     let mut inputs = HashSet::new();
     for value in &graph.input {
         inputs.insert(value.name());

@@ -1,6 +1,7 @@
 //! The rules of the ONNX standard (IR and operators), as `onnx.checker` has them.
 
 mod attribute;
+mod function;
 mod graph;
 mod model;
 mod node;
@@ -27,6 +28,7 @@ pub(super) struct Context<'m> {
 /// Holds a model, its external data inline, against the rules.
 pub(super) fn apply(model: &ModelProto, findings: &mut Findings) {
     let context = model::apply(model, findings);
+    let main = context.imports.clone();
     if let Some(graph) = &model.graph {
         graph::main(graph, &context, findings);
     }
@@ -39,6 +41,7 @@ pub(super) fn apply(model: &ModelProto, findings: &mut Findings) {
             ..context
         };
         graph::function(function, &context, findings);
+        function::opsets(function, &main, &context.imports, findings);
     }
 }
 

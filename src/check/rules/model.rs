@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Context, domain, shown};
+use super::{Context, domain, node, shown};
 use crate::check::finding::Findings;
 use crate::check::operators::NEWEST_OPSET;
 use crate::onnx::proto::{ModelProto, Version};
@@ -23,6 +23,15 @@ pub(super) fn apply<'m>(model: &'m ModelProto, findings: &mut Findings) -> Conte
         );
     }
     let imports = imports(model, ir, findings);
+    let nodes = model.graph.iter().flat_map(|g| &g.node);
+    let foreign = nodes.filter(|n| node::is_quantizer(n) && !imports.contains_key(n.domain()));
+    let foreign: BTreeSet<&str> = foreign.map(|n| n.domain()).collect();
+    for name in foreign {
+        findings.warning(
+            "opset",
+            format!("has quantisers of the domain '{name}', which it does not import, as Brevitas wrote it; add it to opset_import"),
+        );
+    }
     let mut functions = BTreeSet::new();
     if !model.functions.is_empty() && ir < IR_WITH_FUNCTIONS {
         findings.error(

@@ -3,6 +3,7 @@
 use super::{Context, domain, label, shown};
 use crate::check::finding::Findings;
 use crate::check::operators::{self, Count, Signature};
+use crate::graph::is_qonnx_domain;
 use crate::onnx::proto::NodeProto;
 
 /// What the standard asks of a node; `None` for operators that it does not define.
@@ -28,6 +29,17 @@ pub(super) fn apply(node: &NodeProto, context: &Context<'_>, findings: &mut Find
         findings.error_at("arity", name, "has neither inputs nor outputs; remove it");
     }
     let home = domain(node.domain());
+    if home != node.domain() {
+        findings.error_at(
+            "opset",
+            name,
+            "is of the domain 'ai.onnx', which operators of ONNX itself leave empty; clear node.domain",
+        );
+    }
+    if is_quantizer(node) && !context.imports.contains_key(home) {
+        // Said once, of the model.
+        return;
+    }
     let Some(&opset) = context.imports.get(home) else {
         let owner = if context.in_function {
             "function"
@@ -54,6 +66,15 @@ pub(super) fn apply(node: &NodeProto, context: &Context<'_>, findings: &mut Find
         }
         None => unknown(node, opset, findings),
     }
+}
+
+/// Whether a node is one of QONNX's quantisers: Brevitas wrote them without importing their domain.
+pub(super) fn is_quantizer(node: &NodeProto) -> bool {
+    is_qonnx_domain(node.domain())
+        && matches!(
+            node.op_type(),
+            "BipolarQuant" | "Quant" | "IntQuant" | "Trunc"
+        )
 }
 
 fn unknown(node: &NodeProto, opset: i64, findings: &mut Findings) {
@@ -85,7 +106,12 @@ fn count(
     findings: &mut Findings,
 ) {
     let Count { least, most } = allowed;
-    let empty = names.iter().take(least).any(|n| n.is_empty());
+    let optional = match what {
+        "inputs" => operators::optional_inputs(node.op_type()),
+        _ => operators::optional_outputs(node.op_type()),
+    };
+    let mut needed = names.iter().take(least).enumerate();
+    let empty = needed.any(|(k, n)| n.is_empty() && !optional.contains(&k));
     if (least..=most).contains(&names.len()) && !empty {
         return;
     }

@@ -2,8 +2,8 @@
 
 use super::label;
 use crate::check::finding::Findings;
-use crate::onnx::element_count;
 use crate::onnx::proto::{NodeProto, SparseTensorProto, TensorProto, tensor_proto::DataType};
+use crate::onnx::{Tensor, element_count};
 
 /// Checks a tensor, an initializer or an attribute of `node`.
 pub(super) fn dense(t: &TensorProto, node: Option<&NodeProto>, findings: &mut Findings) {
@@ -60,6 +60,26 @@ pub(super) fn dense(t: &TensorProto, node: Option<&NodeProto>, findings: &mut Fi
         wrong(format!(
             "declares {declared} {unit} but holds {held}; was the file copied completely?"
         ));
+        return;
+    }
+    let nan = nan_count(t, kind);
+    if nan > 0 {
+        wrong(format!(
+            "holds {nan} values that are NaN; was the training diverging when it was exported?"
+        ));
+    }
+}
+
+/// How many elements are no numbers: a `Sign` or a comparison hides them from whoever runs it.
+fn nan_count(t: &TensorProto, kind: DataType) -> usize {
+    use DataType as D;
+    if !matches!(kind, D::Float | D::Double | D::Float16 | D::Bfloat16) {
+        return 0;
+    }
+    match Tensor::from_proto(t) {
+        Ok(Tensor::F32(a)) => a.iter().filter(|v| v.is_nan()).count(),
+        Ok(other) => other.to_f64().iter().filter(|v| v.is_nan()).count(),
+        Err(_) => 0,
     }
 }
 

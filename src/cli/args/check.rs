@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::RuntimeArgs;
+use super::{RuntimeArgs, ShapeArgs};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -25,10 +25,9 @@ pub struct CheckArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Size of a dynamic dimension of the inputs (repeatable) [default: batch 1; else 32, 224, 8 or
-    /// 1, whichever runs first]
-    #[arg(long, value_name = "NAME=SIZE", value_parser = parse_dim)]
-    pub dim: Vec<(String, usize)>,
+    /// Sizes of free dimensions [default: batch 1; else 32, 224, 8 or 1, whichever runs first]
+    #[command(flatten)]
+    pub shape: ShapeArgs,
     /// Seed of the made-up inputs
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
@@ -37,12 +36,4 @@ pub struct CheckArgs {
     /// No progress bar
     #[arg(long, short)]
     pub quiet: bool,
-}
-
-fn parse_dim(text: &str) -> Result<(String, usize), String> {
-    let parsed = text.rsplit_once('=').and_then(|(name, size)| {
-        let size = size.parse().ok().filter(|&n: &usize| n > 0)?;
-        (!name.is_empty()).then(|| (name.to_owned(), size))
-    });
-    parsed.ok_or_else(|| "must be NAME=SIZE with a positive size, such as height=224".to_owned())
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     CheckpointArgs, LearningDataArgs, OptimizerName, PrecisionName, RuntimeArgs, ScheduleName,
-    parse_count, parse_rate,
+    ShapeArgs, parse_count, parse_rate,
 };
 
 /// Arguments of `train`.
@@ -20,6 +20,8 @@ pub struct TrainArgs {
     pub output: PathBuf,
     #[command(flatten)]
     pub images: LearningDataArgs,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
     /// Epochs
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = parse_count, help_heading = "Training")]
     pub epochs: usize,

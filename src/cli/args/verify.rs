@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DataArgs, RuntimeArgs};
+use super::{DataArgs, RuntimeArgs, ShapeArgs};
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -15,6 +15,8 @@ pub struct VerifyArgs {
     pub candidate: PathBuf,
     #[command(flatten)]
     pub data: DataArgs,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     /// Absolute difference that passes

@@ -79,6 +79,7 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
         | "Round"
         | "Not"
         | "Cast"
+        | "CastLike"
         | "Softmax"
         | "LogSoftmax"
         | "LRN"
@@ -311,4 +312,19 @@ fn reduce(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<usize>> {
             })
             .collect(),
     )
+}
+
+/// The value of a `Shape` (with its `start` and `end`) or `Size` node that reads this shape.
+pub(super) fn value(node: &Node<'_>, shape: &[usize]) -> Option<Tensor> {
+    use ndarray::{Array1, arr0};
+    let dims: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+    if node.op() == "Size" {
+        let count = dims.iter().try_fold(1i64, |n, &d| n.checked_mul(d))?;
+        return Some(Tensor::I64(arr0(count).into_dyn()));
+    }
+    let rank = dims.len() as i64;
+    let place = |v: i64| if v < 0 { v.saturating_add(rank) } else { v }.clamp(0, rank) as usize;
+    let (start, end) = (place(node.int("start", 0)), place(node.int("end", rank)));
+    let part = dims.get(start..end.max(start))?.to_vec();
+    Some(Tensor::I64(Array1::from(part).into_dyn()))
 }

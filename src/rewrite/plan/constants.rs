@@ -62,8 +62,7 @@ impl Plan {
                 }
                 (None, None) => input.and_then(|t| {
                     let known = facts.constant(t).or_else(|| facts.expanded(t)).cloned();
-                    let left = || facts.weights(graph, t).map(Cow::into_owned);
-                    known.or_else(|| left().map(Tensor::F32))
+                    known.or_else(|| facts.typed_weights(graph, t).map(Cow::into_owned))
                 }),
             };
             let cut = current.and_then(|value| cut(&value, p, &kept));

@@ -1,10 +1,9 @@
 //! Layers: their weights, and what they absorb.
 
-use ndarray::{Array1, Axis};
+use ndarray::{Array1, ArrayD, Axis};
 
 use super::Plan;
 use crate::graph::{Facts, Graph, NodeId, TensorId};
-use crate::onnx::Tensor;
 use crate::rewrite::fold::{self, Absorbed};
 use crate::rewrite::inserted::{AddBehind, Added};
 use crate::rewrite::liveness::{Solution, kept};
@@ -28,7 +27,7 @@ impl Plan {
         let all = |n: usize| (0..n).collect::<Vec<_>>();
         let rows = rows.map_or_else(|| all(layer.filters), |m| m.kept.clone());
         let columns = columns.map_or_else(|| all(layer.inputs), |m| m.kept.clone());
-        let weight = facts.weights(graph, layer.weight);
+        let weight = facts.typed_weights(graph, layer.weight);
         let cut = weight.and_then(|w| layer.cut(&w, &rows, &columns));
         let (weight, groups) = cut.ok_or_else(|| RewriteError::Inconsistent {
             at: graph.label(node).to_owned(),
@@ -37,8 +36,7 @@ impl Plan {
         if groups != layer.groups {
             self.groups.push((node, groups));
         }
-        self.constants
-            .request(node, layer.weight_input, Tensor::F32(weight));
+        self.constants.request(node, layer.weight_input, weight);
         Ok(())
     }
 
@@ -62,12 +60,13 @@ impl Plan {
             return;
         };
         let rows = kept(analysis, stays, out);
+        let typed = |a: &ArrayD<f64>| facts.typed_as(Some(mixing.layer.weight), a);
         let added = match fold::absorb(mixing, &weight, &rows, &gone) {
             Absorbed::Nothing => return,
             Absorbed::Bias(added) => added,
             Absorbed::Map(map) => {
                 self.note(graph, node, "border map");
-                let value = Added::Constant(Tensor::F32(map));
+                let value = Added::Constant(typed(&map));
                 self.behind.push(AddBehind { node, value });
                 return;
             }
@@ -75,7 +74,7 @@ impl Plan {
                 self.note(graph, node, "border map");
                 let sizes = mixing.border.as_ref().map(|b| b.input.clone());
                 let value = Added::Convolved {
-                    kernel: Tensor::F32(kernel),
+                    kernel: typed(&kernel),
                     sizes: sizes.unwrap_or_default(),
                 };
                 self.behind.push(AddBehind { node, value });
@@ -85,19 +84,15 @@ impl Plan {
         let old = |o: usize| match mixing.layer.shift {
             // Stays where it is.
             Shift::Behind(_) => 0.0,
-            Shift::Bias | Shift::Scaled => f64::from(mixing.bias.get(o).copied().unwrap_or(0.0)),
+            Shift::Bias | Shift::Scaled => mixing.bias.get(o).copied().unwrap_or(0.0),
         };
-        let bias: Array1<f32> = rows
-            .iter()
-            .zip(&added)
-            .map(|(&o, v)| (old(o) + v) as f32)
-            .collect();
+        let bias: Array1<f64> = rows.iter().zip(&added).map(|(&o, v)| old(o) + v).collect();
         match mixing.layer.shift {
             Shift::Behind(trailing) => {
                 self.note(graph, node, "added constant");
                 let mut bias = bias.into_dyn();
                 (0..trailing).for_each(|_| bias.insert_axis_inplace(Axis(bias.ndim())));
-                let value = Added::Constant(Tensor::F32(bias));
+                let value = Added::Constant(typed(&bias));
                 self.behind.push(AddBehind { node, value });
                 return;
             }
@@ -107,7 +102,7 @@ impl Plan {
             Shift::Scaled | Shift::Bias => {}
         }
         self.note(graph, node, "bias");
-        let value = Tensor::F32(bias.into_dyn());
+        let value = typed(&bias.into_dyn());
         self.constants.request(node, 2, value);
     }
 
@@ -118,6 +113,7 @@ impl Plan {
     pub(super) fn absorb_total(
         &mut self,
         graph: &Graph<'_>,
+        facts: &Facts,
         analysis: &Analysis,
         stays: &Solution,
         (node, total, data): (NodeId, &Total, &Channels),
@@ -129,8 +125,8 @@ impl Plan {
             return;
         }
         self.note(graph, node, "added constant");
-        let value = ndarray::arr0((sum * copies) as f32).into_dyn();
-        let value = Added::Constant(Tensor::F32(value));
+        let value = ndarray::arr0(sum * copies).into_dyn();
+        let value = Added::Constant(facts.typed_as(graph.output_of(node, 0), &value));
         self.behind.push(AddBehind { node, value });
     }
 }

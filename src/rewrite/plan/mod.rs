@@ -137,7 +137,7 @@ impl Plan {
             plan.absorb(graph, facts, analysis, &stays, (layer.node, mixing, out));
         }
         for total in analysis.totals() {
-            plan.absorb_total(graph, analysis, &stays, total);
+            plan.absorb_total(graph, facts, analysis, &stays, total);
         }
         for l in &analysis.layers {
             plan.layers

@@ -1,5 +1,7 @@
 //! Channels that are put elsewhere: operands scattered into a stream, shuffles and parts.
 
+use ndarray::{ArrayD, IxDyn};
+
 use super::Plan;
 use crate::graph::{Facts, Graph, NodeId, TensorId};
 use crate::rewrite::analysis::Scattered;
@@ -55,6 +57,9 @@ impl Plan {
             axis: channels.axis,
             rank: shape.len(),
             operand: s.operand,
+            kind: facts
+                .typed_as(Some(s.operand), &ArrayD::zeros(IxDyn(&[])))
+                .data_type(),
             channels: of.len(),
             places,
         }))

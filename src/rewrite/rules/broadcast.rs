@@ -322,11 +322,24 @@ pub(super) fn uniform(t: &Tensor) -> State {
         Tensor::Bool(a) => all_same(a).map(|b| f32::from(u8::from(b))),
         Tensor::I32(a) => all_same(a).filter(|&v| v == 0).map(|_| 0.0),
         Tensor::I64(a) => all_same(a).filter(|&v| v == 0).map(|_| 0.0),
-        Tensor::F64(a) => match all_same(a) {
-            Some(v) if f64::from(v as f32) == v => Some(v as f32),
-            Some(v) => return State::known(v, ULP * v.abs()),
-            None => None,
-        },
+        Tensor::F64(a) => {
+            if a.iter().any(|v| !v.is_finite()) {
+                return State::Live;
+            }
+            match all_same(a) {
+                Some(v) if f64::from(v as f32) == v => Some(v as f32),
+                Some(v) => return State::known(v, ULP * v.abs()),
+                None => None,
+            }
+        }
+        t if t.data_type().is_float() => {
+            let a = t.to_f64();
+            if a.iter().any(|v| !v.is_finite()) {
+                return State::Live;
+            }
+            all_same(&a).map(|v| v as f32)
+        }
+        t => all_same(&t.to_f64()).filter(|&v| v == 0.0).map(|_| 0.0),
     };
     value.map_or(State::Fixed, State::exact)
 }

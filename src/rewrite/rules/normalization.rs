@@ -21,7 +21,7 @@ pub(super) fn batch(ctx: &Context<'_, '_>) -> Outcome {
     }
     let parameter = |k: usize| {
         ctx.constant(k)
-            .and_then(|t| t.as_f32())
+            .and_then(Tensor::floats)
             .filter(|a| a.shape() == [x.states.len()])
             .ok_or_else(|| {
                 format!("has a parameter (input {k}) that is not a constant per channel")
@@ -30,8 +30,8 @@ pub(super) fn batch(ctx: &Context<'_, '_>) -> Outcome {
     let (scale, bias) = (parameter(1)?, parameter(2)?);
     let (mean, var) = (parameter(3)?, parameter(4)?);
     let epsilon = f64::from(node.float("epsilon", 1e-5));
-    let states = (x.states.iter().zip(scale).zip(bias.iter().zip(mean)))
-        .zip(var)
+    let states = (x.states.iter().zip(&*scale).zip(bias.iter().zip(&*mean)))
+        .zip(&*var)
         .map(|(((&s, &g), (&b, &m)), &v)| normalise(s, [g, b, m, v].map(f64::from), epsilon))
         .collect();
     let parameters = (1..5)
@@ -78,7 +78,7 @@ pub(super) fn instance(ctx: &Context<'_, '_>) -> Outcome {
         ));
     }
     let parameter = |k: usize| {
-        let value = ctx.constant(k).and_then(Tensor::as_f32);
+        let value = ctx.constant(k).and_then(Tensor::floats);
         value
             .filter(|a| a.shape() == [x.states.len()])
             .ok_or_else(|| {
@@ -104,7 +104,13 @@ pub(super) fn instance(ctx: &Context<'_, '_>) -> Outcome {
             cut: Cut::Axis(0),
         })
         .collect();
-    let states = x.states.iter().zip(scale).zip(bias).map(state).collect();
+    let states = x
+        .states
+        .iter()
+        .zip(&*scale)
+        .zip(&*bias)
+        .map(state)
+        .collect();
     Ok(Some(Behaviour {
         parameters,
         ..Behaviour::of(Output {

@@ -75,7 +75,7 @@ fn grid(ctx: &Context<'_, '_>, axis: usize, rank: usize) -> Result<Grid, String>
     if node.int("block_size", 0) != 0 {
         return Err("has scales for blocks".to_owned());
     }
-    let value = ctx.constant(1).and_then(Tensor::as_f32);
+    let value = ctx.constant(1).and_then(Tensor::floats);
     let value = value.ok_or("has scales that are not constant f32")?;
     let scales: Vec<f32> = value.iter().copied().collect();
     let zero_point = ctx.tensor(2);

@@ -27,7 +27,7 @@ pub(super) fn resize(ctx: &Context<'_, '_>) -> Outcome {
             let scale = match node.floats("scales") {
                 Some(list) => list.get(p).copied(),
                 None => {
-                    let value = ctx.constant(at).and_then(Tensor::as_f32);
+                    let value = ctx.constant(at).and_then(Tensor::floats);
                     value.and_then(|a| a.iter().nth(p).copied())
                 }
             };

@@ -39,11 +39,11 @@ pub(super) fn cast(ctx: &Context<'_, '_>) -> Outcome {
     let (x, _) = ctx.data()?;
     let to = i32::try_from(ctx.node().int("to", 0)).ok();
     let f = |s: State| match to.and_then(DataType::from_onnx) {
-        Some(DataType::F32 | DataType::F64) => s,
+        Some(kind) if kind.is_float() => s,
         Some(DataType::Bool) => s.map(|v| f32::from(u8::from(v != 0.0)), Smoothness::Jumps),
         // Integers divide differently and narrow floats round: no value is followed through them,
         // but what did not depend on the input still does not.
-        Some(DataType::I32 | DataType::I64) | None => s.join(State::Fixed),
+        Some(_) | None => s.join(State::Fixed),
     };
     Ok(Some(Behaviour::channelwise(x, f)))
 }

@@ -2,7 +2,6 @@
 
 use super::{Border, Layer, Outcome, Shift, depthwise, mix, weights};
 use crate::graph::Window;
-use crate::onnx::Tensor;
 use crate::rewrite::rules::Context;
 
 /// `Conv` with any number of groups.
@@ -38,12 +37,12 @@ fn convolution(ctx: &Context<'_, '_>, transposed: bool) -> Outcome {
     let bias = match ctx.tensor(2) {
         None => vec![0.0; layer.filters],
         Some(_) => {
-            let c = ctx.constant(2).and_then(Tensor::as_f32);
-            let c = c.ok_or("has a bias that is not constant f32")?;
+            let c = ctx.constant(2).filter(|c| c.data_type().is_float());
+            let c = c.ok_or("has a bias that is not constant")?;
             if c.shape() != [layer.filters] {
                 return Err("has a bias that is not one value a filter".to_owned());
             }
-            c.iter().copied().collect()
+            c.to_f64().into_iter().collect()
         }
     };
     let padded = window.begin.iter().chain(&window.end).any(|&p| p > 0);

@@ -1,7 +1,6 @@
 //! `Gemm` and `MatMul`, with the constant matrix on either side.
 
 use super::{Layer, LayerShape, Outcome, Shift, mix, weights};
-use crate::onnx::Tensor;
 use crate::rewrite::rules::Context;
 
 /// `Gemm`: any transposes, `alpha` and `beta`.
@@ -11,7 +10,7 @@ pub(in crate::rewrite::rules) fn gemm(ctx: &Context<'_, '_>) -> Outcome {
     let bias = match ctx.tensor(2) {
         None => vec![0.0; shape.filters],
         Some(_) => {
-            let beta = node.float("beta", 1.0);
+            let beta = f64::from(node.float("beta", 1.0));
             let c = per_filter(ctx, &shape)?;
             c.into_iter().map(|v| beta * v).collect()
         }
@@ -59,10 +58,10 @@ pub(in crate::rewrite::rules) fn matmul(ctx: &Context<'_, '_>) -> Outcome {
 }
 
 /// Input 2 as one value a filter: given so, or one for all.
-fn per_filter(ctx: &Context<'_, '_>, layer: &LayerShape) -> Result<Vec<f32>, String> {
-    let c = ctx.constant(2).and_then(Tensor::as_f32);
-    let c = c.ok_or("has a bias that is not constant f32")?;
-    let values: Vec<f32> = c.iter().copied().collect();
+fn per_filter(ctx: &Context<'_, '_>, layer: &LayerShape) -> Result<Vec<f64>, String> {
+    let c = ctx.constant(2).filter(|c| c.data_type().is_float());
+    let c = c.ok_or("has a bias that is not constant")?;
+    let values: Vec<f64> = c.to_f64().into_iter().collect();
     let filters = layer.filters;
     let left = matches!(layer.shift, Shift::Behind(_));
     match (c.shape(), values.as_slice()) {

@@ -55,7 +55,7 @@ pub(super) fn depthwise(ctx: &Context<'_, '_>, layer: &Layer<'_>) -> Outcome {
 }
 
 fn state(layer: &Layer<'_>, kernels: &Kernels<'_>, (o, i): (usize, usize), input: State) -> State {
-    let bias = f64::from(layer.bias.get(o).copied().unwrap_or(0.0));
+    let bias = layer.bias.get(o).copied().unwrap_or(0.0);
     let taps = kernels.taps(o, i);
     if input.is_exact_zero() || taps.iter().all(|&w| w == 0.0) {
         return State::exact(bias as f32);

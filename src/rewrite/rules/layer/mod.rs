@@ -62,7 +62,7 @@ pub(crate) struct Mixing {
     /// `alpha` of a Gemm, else 1.
     pub scale: f32,
     /// What is added to each filter (`beta · C` of a Gemm).
-    pub bias: Vec<f32>,
+    pub bias: Vec<f64>,
     /// Where a constant input does not give a constant output.
     pub border: Option<Border>,
     /// Whether filter `o` reads input `i` of its group: at `o * group_inputs + i`.
@@ -96,14 +96,14 @@ struct Layer<'a> {
     data_axis: usize,
     out_axis: usize,
     scale: f32,
-    bias: Vec<f32>,
+    bias: Vec<f64>,
     border: Option<Border>,
 }
 
 type Weighted<'a> = (LayerShape, Cow<'a, ArrayD<f32>>);
 
 fn weights<'a>(ctx: &Context<'a, '_>) -> Result<Weighted<'a>, String> {
-    let why = || "has weights that are not constant f32".to_owned();
+    let why = || "has weights that are not constant numbers of a float type".to_owned();
     let layer = LayerShape::of(ctx.graph, ctx.facts, ctx.id).ok_or_else(why)?;
     let weight = ctx.facts.weights(ctx.graph, layer.weight);
     Ok((layer, weight.ok_or_else(why)?))
@@ -190,7 +190,7 @@ fn bias_parameter(ctx: &Context<'_, '_>, shape: &LayerShape) -> Option<Parameter
 
 /// What is known of filter `o`'s output, by the channels that it reads.
 fn filter_state(m: &Mixing, kernels: &Kernels<'_>, data: Option<&Channels>, o: usize) -> State {
-    let bias = f64::from(m.bias.get(o).copied().unwrap_or(0.0));
+    let bias = m.bias.get(o).copied().unwrap_or(0.0);
     let (mut sum, mut size, mut slack, mut terms) = (0.0, 0.0, 0.0, 0.0);
     let mut fixed = false;
     let first = o / m.layer.group_filters().max(1) * m.layer.group_inputs();

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use ndarray::{ArrayD, Axis};
 
 use crate::graph::{Facts, Graph, NodeId, TensorId};
+use crate::onnx::{Tensor, map_each};
 
 /// Where a layer keeps its filters: what masks need to know of any layer with constant `f32`
 /// weights, whether or not its channels can be cut.
@@ -136,11 +137,11 @@ impl LayerShape {
     }
 
     /// Sets to 0 what filter `o` has for input channel `i`.
-    pub fn clear(&self, weight: &mut ArrayD<f32>, o: usize, i: usize) {
+    pub fn clear<T: Copy + Default>(&self, weight: &mut ArrayD<T>, o: usize, i: usize) {
         if self.connected(o, i) && o < self.filters && i < self.inputs {
             let (f, c) = self.place(o, i);
             let mut row = weight.index_axis_mut(Axis(self.filter_axis), f);
-            row.index_axis_mut(Axis(0), c).fill(0.0);
+            row.index_axis_mut(Axis(0), c).fill(T::default());
         }
     }
 
@@ -148,10 +149,25 @@ impl LayerShape {
     /// that leaves. `None` unless each group that stays keeps as many of both as the others.
     pub fn cut(
         &self,
-        weight: &ArrayD<f32>,
+        weight: &Tensor,
         filters: &[usize],
         inputs: &[usize],
-    ) -> Option<(ArrayD<f32>, usize)> {
+    ) -> Option<(Tensor, usize)> {
+        let groups;
+        let cut = map_each!(weight, w => {
+            let (cut, count) = self.cut_array(w, filters, inputs)?;
+            groups = count;
+            cut
+        });
+        Some((cut, groups))
+    }
+
+    fn cut_array<T: Clone>(
+        &self,
+        weight: &ArrayD<T>,
+        filters: &[usize],
+        inputs: &[usize],
+    ) -> Option<(ArrayD<T>, usize)> {
         let of_group = |list: &[usize], size: usize, g: usize| -> Vec<usize> {
             list.iter()
                 .copied()

@@ -4,6 +4,8 @@
 //! A QONNX file stays one through the whole tool (FINN and hls4ml read it); ONNX Runtime has no
 //! such operators, so what it is given is a lowered copy ([`lower`]). Names of tensors stay.
 
+mod opset;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -15,6 +17,7 @@ use crate::graph::{Facts, FactsError, Graph, GraphError, NodeId, Quantizer, is_q
 use crate::onnx::Tensor;
 use crate::onnx::proto::{ModelProto, NodeProto, OperatorSetIdProto};
 use crate::recognize;
+use opset::NEEDED;
 
 /// Why a QONNX model cannot be lowered.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -26,11 +29,18 @@ pub enum LowerError {
     /// Its shapes are not known.
     #[error(transparent)]
     Facts(#[from] FactsError),
-    /// An opset without the operators that are needed.
+    /// An operator that means something else in an opset with the operators that are needed.
     #[error(
-        "uses opset {0}, whose Where and Round are not yet what a quantiser needs; export it with opset 11 or newer"
+        "node '{node}' ({op}): means something else in opset {NEEDED}, which lowering needs (the file uses {opset}); convert it with onnx.version_converter, or export it with opset {NEEDED} or newer"
     )]
-    Opset(i64),
+    Opset {
+        /// The file's.
+        opset: i64,
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: String,
+    },
     /// A quantiser that standard operators are not written for.
     #[error(
         "node '{node}' ({op}): cannot be lowered to standard operators: only BipolarQuant, Quant of up to 24 bits and Trunc (of six inputs: with one scale), with constant bit widths and the rounding modes ROUND, CEIL and FLOOR, are supported"
@@ -43,8 +53,15 @@ pub enum LowerError {
     },
 }
 
-/// The domain that `BipolarQuant` is written in.
+/// The domain that `BipolarQuant` is written in, where a model has none in another one.
 const BIPOLAR_DOMAIN: &str = "qonnx.custom_op.general";
+
+/// The domain of a model's quantisers, old or new.
+fn domain_of(model: &ModelProto) -> String {
+    let mut nodes = model.graph.iter().flat_map(|g| &g.node);
+    let found = nodes.find(|n| is_qonnx_domain(n.domain()));
+    found.map_or(BIPOLAR_DOMAIN, |n| n.domain()).to_owned()
+}
 
 /// Whether a model holds QONNX's quantisers.
 pub fn is_qonnx(model: &ModelProto) -> bool {
@@ -78,8 +95,13 @@ pub fn lower(model: &ModelProto) -> Result<Lowered<'_>, LowerError> {
         });
     }
     let graph = Graph::new(model)?;
-    if graph.opset() < 11 {
-        return Err(LowerError::Opset(graph.opset()));
+    if graph.opset() < NEEDED {
+        let newer = opset::raised(model)?;
+        let lowered = lower(&newer)?;
+        return Ok(Lowered {
+            model: Cow::Owned(lowered.model.into_owned()),
+            added: lowered.added,
+        });
     }
     let facts = Facts::infer(&graph, 1)?;
     let mut lowered: Vec<(usize, Quantizer)> = Vec::new();
@@ -314,10 +336,12 @@ pub fn restore(original: &ModelProto, model: &mut ModelProto) -> Result<Restored
     let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
     planned.sort_by_key(|(n, ..)| std::cmp::Reverse(*n));
     let any = !planned.is_empty();
-    let imports = |o: &OperatorSetIdProto| o.domain() == BIPOLAR_DOMAIN;
-    if any && !model.opset_import.iter().any(imports) {
+    let domain = domain_of(original);
+    let imports = |m: &ModelProto| m.opset_import.iter().any(|o| o.domain() == domain);
+    // Brevitas did not import its own: then the file stays as it was.
+    if any && imports(original) && !imports(model) {
         model.opset_import.push(OperatorSetIdProto {
-            domain: Some(BIPOLAR_DOMAIN.to_owned()),
+            domain: Some(domain.clone()),
             version: Some(1),
         });
     }
@@ -337,7 +361,7 @@ pub fn restore(original: &ModelProto, model: &mut ModelProto) -> Result<Restored
             node.0,
             NodeProto {
                 op_type: Some("BipolarQuant".to_owned()),
-                domain: Some(BIPOLAR_DOMAIN.to_owned()),
+                domain: Some(domain.clone()),
                 name: Some(out.clone()),
                 input: vec![signs, scale],
                 output: vec![out],

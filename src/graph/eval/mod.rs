@@ -1,10 +1,15 @@
 //! Constant evaluation: operators on tensors whose values are known.
 
-use ndarray::{Array1, ArrayD, Axis, IxDyn, Slice, Zip, arr0};
+mod arithmetic;
+mod double;
+mod linear;
+
+use ndarray::{Array1, ArrayD, Axis, IxDyn, Slice, arr0};
 
 use super::node::{Node, normalize_axis};
 use super::{Quantizer, scalar, shapes};
 use crate::onnx::{DataType, Tensor, map_each};
+use arithmetic::{cast, map_unary, zip, zip_arrays};
 
 /// Evaluates a node whose inputs (in order, `None` where left out) are all known. `None` if the
 /// operator has no constant evaluation or the inputs do not fit it. Only the first output.
@@ -26,12 +31,17 @@ pub(super) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Te
         return Some(acc);
     }
     if let Some(f) = scalar::comparison(node.op()) {
-        let (a, b) = (to_f64(x()?), to_f64(input(1)?));
+        let (a, b) = (x()?.to_f64(), input(1)?.to_f64());
         return Some(Tensor::Bool(zip_arrays(&a, &b, f)?));
     }
     match node.op() {
         "Dropout" => x().cloned(),
-        "Cast" => cast(x()?, i32::try_from(node.int("to", 0)).ok()?),
+        "Cast" => {
+            let to = i32::try_from(node.int("to", 0)).ok()?;
+            cast(x()?, DataType::from_onnx(to)?)
+        }
+        "CastLike" => cast(x()?, input(1)?.data_type()),
+        "QuantizeLinear" | "DequantizeLinear" => linear::evaluate(node, inputs),
         "Not" => match x()? {
             Tensor::Bool(a) => Some(Tensor::Bool(a.mapv(|b| !b))),
             _ => None,
@@ -80,12 +90,12 @@ pub(super) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Te
             _ => None,
         },
         "Mean" => {
-            let mut sum = x()?.as_f32()?.clone();
+            let mut sum = x()?.clone();
             for k in 1..inputs.len() {
-                sum = zip_arrays(&sum, input(k)?.as_f32()?, |a, b| a + b)?;
+                sum = zip(&sum, input(k)?, "Add", |a, b| a + b)?;
             }
-            let count = inputs.len() as f32;
-            Some(Tensor::F32(sum.mapv(|v| v / count)))
+            let count = Tensor::of(sum.data_type(), &arr0(inputs.len() as f64).into_dyn());
+            zip(&sum, &count, "Div", |a, b| a / b).filter(|t| t.data_type().is_float())
         }
         "qonnx.BipolarQuant" | "qonnx.Quant" | "qonnx.Trunc" => quantize(node, inputs),
         op => reduce(node, op, x()?, input(1)),
@@ -121,86 +131,24 @@ fn int_vector(v: Vec<i64>) -> Tensor {
     Tensor::I64(Array1::from(v).into_dyn())
 }
 
-fn map_unary(op: &str, x: &Tensor, f: &scalar::Unary) -> Option<Tensor> {
-    Some(match (x, op) {
-        (t, "Identity") => t.clone(),
-        (Tensor::F32(a), _) => Tensor::F32(a.mapv(f)),
-        (Tensor::F64(a), _) => Tensor::F64(a.mapv(|v| f64::from(f(v as f32)))),
-        (Tensor::I64(a), "Neg") => Tensor::I64(a.mapv(i64::wrapping_neg)),
-        (Tensor::I64(a), "Abs") => Tensor::I64(a.mapv(i64::wrapping_abs)),
-        (Tensor::I64(a), "Sign") => Tensor::I64(a.mapv(i64::signum)),
-        _ => return None,
-    })
-}
-
-fn zip_arrays<A: Clone, B: Clone, C>(
-    a: &ArrayD<A>,
-    b: &ArrayD<B>,
-    f: impl Fn(A, B) -> C,
-) -> Option<ArrayD<C>> {
-    let shape = shapes::broadcast(a.shape(), b.shape())?;
-    let (a, b) = (a.broadcast(IxDyn(&shape))?, b.broadcast(IxDyn(&shape))?);
-    Some(
-        Zip::from(&a)
-            .and(&b)
-            .map_collect(|a, b| f(a.clone(), b.clone())),
-    )
-}
-
-fn zip(a: &Tensor, b: &Tensor, op: &str, f: scalar::Binary) -> Option<Tensor> {
-    let integer = |a: i64, b: i64| match op {
-        "Add" => a.wrapping_add(b),
-        "Sub" => a.wrapping_sub(b),
-        "Mul" => a.wrapping_mul(b),
-        "Div" => a.checked_div(b).unwrap_or(0),
-        "Min" => a.min(b),
-        "Max" => a.max(b),
-        _ => f(a as f32, b as f32) as i64,
-    };
-    Some(match (a, b) {
-        (Tensor::F32(a), Tensor::F32(b)) => Tensor::F32(zip_arrays(a, b, f)?),
-        (Tensor::I64(a), Tensor::I64(b)) => Tensor::I64(zip_arrays(a, b, integer)?),
-        (Tensor::F64(a), Tensor::F64(b)) => {
-            Tensor::F64(zip_arrays(a, b, |a, b| f64::from(f(a as f32, b as f32)))?)
-        }
-        // Pow may mix types; the result has the base's.
-        (Tensor::F32(a), b) if op == "Pow" => {
-            Tensor::F32(zip_arrays(a, &to_f64(b), |a, b| f(a, b as f32))?)
-        }
-        _ => return None,
-    })
-}
-
-fn to_f64(t: &Tensor) -> ArrayD<f64> {
-    match t {
-        Tensor::F32(a) => a.mapv(f64::from),
-        Tensor::F64(a) => a.clone(),
-        Tensor::I64(a) => a.mapv(|x| x as f64),
-        Tensor::I32(a) => a.mapv(f64::from),
-        Tensor::Bool(a) => a.mapv(|b| f64::from(u8::from(b))),
-    }
-}
-
-fn cast(t: &Tensor, to: i32) -> Option<Tensor> {
-    let x = to_f64(t);
-    Some(match (t, DataType::from_onnx(to)?) {
-        (Tensor::I64(a), DataType::I64) => Tensor::I64(a.clone()),
-        (_, DataType::F32) => Tensor::F32(x.mapv(|v| v as f32)),
-        (_, DataType::F64) => Tensor::F64(x),
-        (_, DataType::I64) => Tensor::I64(x.mapv(|v| v as i64)),
-        (_, DataType::I32) => Tensor::I32(x.mapv(|v| v as i32)),
-        (_, DataType::Bool) => Tensor::Bool(x.mapv(|v| v != 0.0)),
-    })
-}
-
 fn clip(node: &Node<'_>, x: &Tensor, min: Option<&Tensor>, max: Option<&Tensor>) -> Option<Tensor> {
     let given = |k| if k == 1 { min } else { max }.map(Tensor::scalar_f32);
     let [Some(lo), Some(hi)] = node.clip_bounds(given) else {
         return None;
     };
+    // The lower bound first, as ONNX defines it when the bounds cross.
     match x {
-        // The lower bound first, as ONNX defines it when the bounds cross.
         Tensor::F32(a) => Some(Tensor::F32(a.mapv(|v| v.max(lo).min(hi)))),
+        x if x.data_type().is_float() => {
+            // Bounds in their own precision.
+            let own = |t: Option<&Tensor>, plain: f32| {
+                let given = t.and_then(|t| t.to_f64().first().copied());
+                given.unwrap_or(f64::from(plain))
+            };
+            let (lo, hi) = (own(min, lo), own(max, hi));
+            let clipped = x.to_f64().mapv(|v| v.max(lo).min(hi));
+            Some(Tensor::of(x.data_type(), &clipped))
+        }
         _ => None,
     }
 }
@@ -210,16 +158,19 @@ fn where_(condition: &Tensor, a: &Tensor, b: &Tensor) -> Option<Tensor> {
         return None;
     };
     macro_rules! pick {
-        ($a:expr, $b:expr, $v:ident) => {{
-            let chosen = zip_arrays(c, $a, |c, a| c.then_some(a))?;
-            Tensor::$v(zip_arrays(&chosen, $b, |x, b| x.unwrap_or(b))?)
-        }};
+        ($($v:ident),*) => {
+            match (a, b) {
+                $((Tensor::$v(a), Tensor::$v(b)) => {
+                    let chosen = zip_arrays(c, a, |c, a| c.then_some(a))?;
+                    Some(Tensor::$v(zip_arrays(&chosen, b, |x, b| x.unwrap_or(b))?))
+                })*
+                _ => None,
+            }
+        };
     }
-    Some(match (a, b) {
-        (Tensor::F32(a), Tensor::F32(b)) => pick!(a, b, F32),
-        (Tensor::I64(a), Tensor::I64(b)) => pick!(a, b, I64),
-        _ => return None,
-    })
+    pick!(
+        F32, F64, F16, Bf16, I64, I32, I16, I8, U64, U32, U16, U8, Bool
+    )
 }
 
 fn to_shape(t: &Tensor, shape: &[usize]) -> Option<Tensor> {
@@ -272,8 +223,16 @@ fn concat(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
     Some(match tensors.first()? {
         Tensor::F32(_) => join!(F32),
         Tensor::F64(_) => join!(F64),
+        Tensor::F16(_) => join!(F16),
+        Tensor::Bf16(_) => join!(Bf16),
         Tensor::I64(_) => join!(I64),
         Tensor::I32(_) => join!(I32),
+        Tensor::I16(_) => join!(I16),
+        Tensor::I8(_) => join!(I8),
+        Tensor::U64(_) => join!(U64),
+        Tensor::U32(_) => join!(U32),
+        Tensor::U16(_) => join!(U16),
+        Tensor::U8(_) => join!(U8),
         Tensor::Bool(_) => join!(Bool),
     })
 }
@@ -347,10 +306,10 @@ fn constant_of_shape(node: &Node<'_>, dims: &[i64]) -> Option<Tensor> {
 
 fn reduce(node: &Node<'_>, op: &str, x: &Tensor, axes: Option<&Tensor>) -> Option<Tensor> {
     let kind = op.strip_prefix("Reduce")?;
-    if !matches!(x, Tensor::F32(_) | Tensor::F64(_) | Tensor::I64(_)) {
+    if !(x.data_type().is_float() || matches!(x, Tensor::I64(_) | Tensor::I32(_))) {
         return None;
     }
-    let a = to_f64(x);
+    let a = x.to_f64();
     let shape = a.shape().to_vec();
     let list = match axes {
         Some(t) => Some(t.to_ints()?),
@@ -391,11 +350,14 @@ fn reduce(node: &Node<'_>, op: &str, x: &Tensor, axes: Option<&Tensor>) -> Optio
         _ => {}
     }
     let out = match x {
-        Tensor::F32(_) => Tensor::F32(acc.mapv(|v| v as f32)),
-        Tensor::F64(_) => Tensor::F64(acc),
+        x if x.data_type().is_float() => Tensor::of(x.data_type(), &acc),
         // Beyond 2^53 sums of integers would be rounded.
         _ if kind != "Mean" && acc.iter().all(|v| v.abs() < 9e15) => {
-            Tensor::I64(acc.mapv(|v| v as i64))
+            let fits = acc.iter().all(|v| v.abs() < f64::from(i32::MAX));
+            match x {
+                Tensor::I32(_) if !fits => return None,
+                x => Tensor::of(x.data_type(), &acc),
+            }
         }
         _ => return None,
     };
