@@ -376,11 +376,16 @@ fn the_integer_form_of_every_dialect() {
     each(&models, |path| {
         let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
         let report = dir.path().join("r.json");
+        let to_standard: &[&str] = match qonnx::is_qonnx(&load(path)?) {
+            true => &["--to", "onnx"],
+            false => &[],
+        };
         let done = tool()
             .arg(path)
             .arg(dir.path().join("o.onnx"))
-            .args(["--normalise", "--to", "onnx", "--report"])
+            .args(["--normalise", "--report"])
             .arg(&report)
+            .args(to_standard)
             .args(needed(path))
             .output()
             .map_err(|e| e.to_string())?;

@@ -160,7 +160,15 @@ fn several_answers(
     if classes_of(&logits) < 2 {
         return Ok(());
     }
-    one_answer(&predictions(&logits), beside(&images.train.source))
+    let source = &images.train.source;
+    match one_answer(&predictions(&logits), beside(source)) {
+        // An archive has no folders to be mistaken for one another: noise, perhaps.
+        Err(e) if !source.is_dir() => {
+            observer.warn(&format!("{}: {e}", source.display()));
+            Ok(())
+        }
+        found => found,
+    }
 }
 
 /// `beside`: how many other folders of images there are beside the data.
