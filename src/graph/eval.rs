@@ -11,7 +11,7 @@ use crate::onnx::{DataType, Tensor, map_each};
 ///
 /// The caller has bounded the size of the result (see [`super::budget`]); no intermediate result
 /// is larger than inputs and output.
-pub(super) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+pub(crate) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
     let input = |k: usize| inputs.get(k).copied().flatten();
     let ints = |k: usize| input(k)?.to_ints();
     let x = || input(0);

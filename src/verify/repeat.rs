@@ -1,0 +1,241 @@
+//! How well the reference repeats itself: the same model with its sums added up in reverse.
+//!
+//! What it shows is the measure for a candidate: how much of the theoretical bound rounding needs,
+//! and on how many samples rounding may decide.
+
+use std::collections::HashSet;
+
+use super::batched::BatchedSession;
+use super::compare::{Tolerance, compare};
+use super::runtime::{Optimization, Runtime, RuntimeError, SessionOptions};
+use super::samples::Samples;
+use crate::graph::edit::Editor;
+use crate::graph::{Facts, Graph, Node, NodeId, TensorId};
+use crate::onnx::Tensor;
+use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto, attribute_proto::AttributeType};
+use prost::Message as _;
+
+/// How many times what the reference shows against itself.
+const FACTOR: f64 = 1.5;
+/// Standard deviations of that share, for few samples.
+const DEVIATIONS: f64 = 3.0;
+
+/// The model with the inputs of its sums of products in reverse order: the same function, rounded
+/// otherwise; and the nodes that were turned round.
+pub(super) fn reversed(graph: &Graph<'_>, facts: &Facts) -> (ModelProto, HashSet<NodeId>) {
+    let mut turned = graph.model().clone();
+    let mut nodes = HashSet::new();
+    let mut editor = Editor::new(&mut turned);
+    let mut gathers = Vec::new();
+    for &id in graph.order() {
+        let (Some(x), Some(weight)) = (graph.input_of(id, 0), graph.input_of(id, 1)) else {
+            continue;
+        };
+        let shape = facts.shape(weight).unwrap_or_default();
+        let Some((of_input, of_weight)) = summed_axes(&graph.node(id), shape) else {
+            continue;
+        };
+        let count = shape[of_weight] as i64;
+        if count < 2 || !facts.is_data(x) {
+            continue;
+        }
+        nodes.insert(id);
+        let order = Tensor::I64(
+            (0..count)
+                .rev()
+                .collect::<ndarray::Array1<i64>>()
+                .into_dyn(),
+        );
+        let order = editor.add_initializer("reversed/order", &order);
+        for (k, t, axis) in [(0, x, of_input), (1, weight, of_weight as i64)] {
+            let output = editor.fresh_name(&format!("{}/reversed", graph.name(t)));
+            let inputs = [graph.name(t).to_owned(), order.clone()];
+            gathers.push((id.0, gather(inputs, &output, axis)));
+            editor.set_input(id.0, k, &output);
+        }
+    }
+    // From the end, so that earlier indices stay true.
+    gathers.sort_by_key(|(index, _)| *index);
+    for (index, node) in gathers.into_iter().rev() {
+        editor.insert_node(index, node);
+    }
+    (turned, nodes)
+}
+
+/// Whether all sums of products between a tensor and the decisions (or inputs) before it are among
+/// those that were turned round.
+pub(super) fn is_measured(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    tensors: &[String],
+    decided: &HashSet<&str>,
+    turned: &HashSet<NodeId>,
+) -> bool {
+    let mut open: Vec<TensorId> = tensors.iter().filter_map(|t| graph.find(t)).collect();
+    let mut seen = HashSet::new();
+    while let Some(t) = open.pop() {
+        if !seen.insert(t) || !facts.is_data(t) || decided.contains(graph.name(t)) {
+            continue;
+        }
+        let Some(n) = graph.producer(t) else { continue };
+        let sums = matches!(
+            graph.node(n).op(),
+            "Conv" | "ConvTranspose" | "Gemm" | "MatMul"
+        );
+        if sums && !turned.contains(&n) {
+            return false;
+        }
+        open.extend(graph.inputs_of(n).into_iter().flatten());
+    }
+    true
+}
+
+/// The axes of input and weights that a node sums over.
+fn summed_axes(node: &Node<'_>, weight: &[usize]) -> Option<(i64, usize)> {
+    match (node.op(), weight.len()) {
+        ("Conv", 3..) if node.int("group", 1) <= 1 => Some((1, 1)),
+        ("Gemm", 2) if node.int("transA", 0) == 0 => {
+            Some((1, usize::from(node.int("transB", 0) != 0)))
+        }
+        ("MatMul", 2) => Some((-1, 0)),
+        _ => None,
+    }
+}
+
+fn gather(inputs: [String; 2], output: &str, axis: i64) -> NodeProto {
+    NodeProto {
+        op_type: Some("Gather".into()),
+        input: inputs.to_vec(),
+        output: vec![output.to_owned()],
+        attribute: vec![AttributeProto {
+            name: Some("axis".into()),
+            r#type: Some(AttributeType::Int as i32),
+            i: Some(axis),
+            ..AttributeProto::default()
+        }],
+        ..NodeProto::default()
+    }
+}
+
+/// How often the reference differs from itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Repeat {
+    /// Share of samples beyond the tolerance.
+    pub beyond: f64,
+    /// Share of samples with another top class.
+    pub top1: f64,
+    /// Samples that were run.
+    pub samples: usize,
+}
+
+impl Repeat {
+    /// Share of samples that may be ties, and of samples with another top class, in any case.
+    pub(super) const ALWAYS: f64 = 0.01;
+
+    /// Runs the reference once more without optimisation, and once with its sums in reverse.
+    ///
+    /// # Errors
+    /// If the reference cannot be run as it is.
+    pub(super) fn measure(
+        runtime: &dyn Runtime,
+        reference: &ModelProto,
+        samples: &Samples<'_>,
+        (batch, tolerance): (usize, Tolerance),
+        options: &SessionOptions,
+    ) -> Result<Self, RuntimeError> {
+        let load = |model: &ModelProto, options: &SessionOptions| {
+            let session = runtime.load(&model.encode_to_vec(), options);
+            session.map(BatchedSession::new)
+        };
+        let off = SessionOptions {
+            optimization: Optimization::Off,
+            ..*options
+        };
+        let mut as_it_is = load(reference, options)?;
+        let mut worst = Repeat {
+            samples: samples.len(),
+            ..Self::default()
+        };
+        let unusable = |e: &dyn std::fmt::Display| RuntimeError::Interface(e.to_string());
+        let graph = Graph::new(reference).map_err(|e| unusable(&e))?;
+        let facts = Facts::lean(&graph, 1).map_err(|e| unusable(&e))?;
+        let (turned, _) = reversed(&graph, &facts);
+        for other in [load(reference, &off), load(&turned, options)] {
+            // One that the runtime refuses shows nothing.
+            let Ok(mut other) = other else { continue };
+            let found = compare(&mut as_it_is, &mut other, samples, batch, tolerance);
+            let Ok(found) = found else { continue };
+            let beyond = found.offending.len() as f64 / found.samples.max(1) as f64;
+            worst.beyond = worst.beyond.max(beyond);
+            worst.top1 = worst.top1.max(1.0 - found.top1_agreement.unwrap_or(1.0));
+        }
+        Ok(worst)
+    }
+
+    /// The share of samples that may be ties.
+    pub(super) fn ties_allowed(&self) -> f64 {
+        self.allowed(self.beyond)
+    }
+
+    /// The share of samples that may have another top class because of ties.
+    pub(super) fn top1_allowed(&self) -> f64 {
+        self.allowed(self.top1)
+    }
+
+    fn allowed(&self, share: f64) -> f64 {
+        let deviation = (share * (1.0 - share) / self.samples.max(1) as f64).sqrt();
+        Self::ALWAYS.max((FACTOR * share + DEVIATIONS * deviation).min(1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::*;
+    use crate::verify::{NamedTensors, OrtRuntime};
+    use ndarray::ArrayD;
+
+    #[test]
+    fn sums_in_reverse_are_the_same_function() {
+        let weight: Vec<f32> = (0..24).map(|i| (i as f32 * 0.7).sin()).collect();
+        let model = Build::default()
+            .input("x", &[-1, 3, 4, 4])
+            .weight("w", &[2, 3, 2, 2], &weight)
+            .weight("m", &[18, 1], &weight[..18])
+            .node("Conv", &["x", "w"], "c")
+            .node("Flatten", &["c"], "f")
+            .node("MatMul", &["f", "m"], "y")
+            .output("y")
+            .model();
+        let graph = Graph::new(&model).unwrap();
+        let (turned, which) = reversed(&graph, &Facts::lean(&graph, 1).unwrap());
+        assert_eq!(which.len(), 2);
+        let nodes = &turned.graph.as_ref().unwrap().node;
+        assert_eq!(nodes.iter().filter(|n| n.op_type() == "Gather").count(), 4);
+        let x = ArrayD::from_shape_fn(vec![2, 3, 4, 4], |i| (i[1] * 5 + i[2] * 3 + i[3]) as f32);
+        let run = |model: &ModelProto| -> NamedTensors {
+            let runtime = OrtRuntime::new(None).expect("ONNX Runtime for the tests");
+            let mut session = runtime
+                .load(&model.encode_to_vec(), &SessionOptions::default())
+                .unwrap();
+            session.run(&[("x".into(), x.clone())]).unwrap()
+        };
+        let (a, b) = (run(&model), run(&turned));
+        for (a, b) in a[0].1.iter().zip(&b[0].1) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn one_in_a_hundred_is_always_allowed_and_more_where_the_reference_shows_more() {
+        let repeat = |beyond| Repeat {
+            beyond,
+            top1: 0.0,
+            samples: 100,
+        };
+        assert_eq!(repeat(0.0).ties_allowed(), 0.01);
+        assert!((0.3..0.5).contains(&repeat(0.2).ties_allowed()));
+        assert_eq!(repeat(1.0).ties_allowed(), 1.0);
+        assert_eq!(repeat(1.0).top1_allowed(), 0.01);
+    }
+}
