@@ -156,6 +156,9 @@ fn through(
     // Whatever the runtime refuses was made of the input.
     let verification = proof.verify(masked, &eliminated).map_err(about)?;
     let passed = verification.passed;
+    let agreement = proof
+        .agreement_with(original, &eliminated.model)
+        .map_err(about)?;
     let mut accuracy = proof
         .accuracy(original, masked, &eliminated.model, summary.after_masking())
         .map_err(about)?;
@@ -181,6 +184,7 @@ fn through(
     let pruned = View::lean(&job.input, &eliminated.model)?;
     let mut report = summary.report(job, &model, &view, &pruned, &eliminated, masks.as_ref())?;
     report.verification = Some(verification);
+    report.agreement = agreement;
     report.accuracy = accuracy;
     report.normalised = normal.map(|(_, report)| report);
     report.latency_ms = Some(latency);

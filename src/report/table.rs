@@ -24,6 +24,7 @@ pub fn render(report: &Report) -> String {
     }
     text.push('\n');
     for (label, value) in figures(report) {
+        let label = format!("{label}  ");
         text.push_str(&format!("{label:<20}{value}\n"));
     }
     for note in &report.notes {
@@ -154,7 +155,16 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         ));
     }
     if let Some(verification) = &report.verification {
-        lines.extend(verification::lines(verification));
+        lines.extend(verification::lines(
+            verification,
+            "masked and pruned agree on ",
+        ));
+    }
+    if let Some(agreement) = report.agreement {
+        lines.push((
+            "agreement with original",
+            format!("{} (the same top-1 class)", percent(agreement)),
+        ));
     }
     if let Some(accuracy) = &report.accuracy {
         let learned = !report.stages.is_empty();
@@ -274,6 +284,7 @@ mod tests {
                 failures: Vec::new(),
                 ..Verification::default()
             }),
+            agreement: Some(0.913),
             latency_ms: Some(LatencyReport {
                 before: 1.234,
                 after: 0.9,
@@ -317,6 +328,14 @@ mod tests {
         );
         assert!(
             text.contains("1.90e-6 (2 samples explained by ties)"),
+            "{text}"
+        );
+        assert!(
+            text.contains("top-1 agreement     masked and pruned agree on 100.00 %\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("agreement with original  91.30 % (the same top-1 class)\n"),
             "{text}"
         );
         assert!(
@@ -374,7 +393,7 @@ mod tests {
         };
         has(
             &json,
-            "tool,version,input,output,layers,totals,accuracy,verification,latency_ms,settings,seed,seconds",
+            "tool,version,input,output,layers,totals,accuracy,verification,agreement,latency_ms,settings,seed,seconds",
         );
         has(&json["input"], "path,sha256,bytes,opset");
         has(&json["layers"][0], "name,kind,filters,kept,pruned,reason");
