@@ -9,7 +9,7 @@ use super::near::Near;
 use super::pairing::Counterpart;
 use super::probe::{self, Decision};
 use super::rounding::{Bounds, Values};
-use super::ties::TieExplainer;
+use super::ties::{Share, TieExplainer};
 
 impl TieExplainer<'_> {
     /// Checks one decision; returns its elements within rounding of the jump.
@@ -48,6 +48,17 @@ impl TieExplainer<'_> {
                 if !agree {
                     return Err(format!(
                         "reads `{own}`, which differs by more than rounding"
+                    ));
+                }
+                let sums = bounds.of(name).and_then(|bound| bound.broadcast(shape));
+                let sums = sums.and_then(|bound| bound.map(|part| pair.restrict(part)));
+                let taken = sums.map(|sums| sums.taken(&want, &found.to_owned()));
+                let taken = taken.unwrap_or_default();
+                // Few elements scatter.
+                let few = 1.0 + 3.0 / (taken.count.max(1) as f32).sqrt();
+                if taken.typical() > few * self.share(pair.decision).typical {
+                    return Err(format!(
+                        "reads `{own}`, which is shifted by more than rounding"
                     ));
                 }
             }
@@ -146,6 +157,10 @@ impl TieExplainer<'_> {
         found.ok_or("has no counterpart in the reference")
     }
 
+    fn share(&self, decision: usize) -> Share {
+        self.shares.get(decision).copied().unwrap_or(Share::ALL)
+    }
+
     /// How far rounding can move an operand of the reference's decision.
     fn bound(
         &self,
@@ -154,7 +169,7 @@ impl TieExplainer<'_> {
         shape: &[usize],
         bounds: &Bounds<'_>,
     ) -> Result<ArrayD<f32>, &'static str> {
-        let share = self.shares.get(decision).copied().unwrap_or(1.0);
+        let share = self.share(decision).most;
         let bound = bounds.of(operand);
         let bound = bound.ok_or("lies behind an operator whose rounding has no bound")?;
         let bound = bound

@@ -21,7 +21,7 @@
 
 use std::collections::HashSet;
 
-use ndarray::{ArrayD, Zip};
+use ndarray::ArrayD;
 
 use super::batched::BatchedSession;
 use super::channel_map::ChannelMap;
@@ -30,7 +30,7 @@ use super::near::{self, Tie};
 use super::pairing::{self, Counterpart, Measured};
 use super::probe::{self, Decision};
 use super::repeat;
-use super::rounding::{Bounds, Values};
+use super::rounding::{Bounds, Taken, Values};
 use super::runtime::{NamedTensors, Optimization, Runtime, RuntimeError};
 use super::samples::Samples;
 use super::side::{Side, join, load};
@@ -40,6 +40,8 @@ use crate::onnx::proto::ModelProto;
 const PROBES: usize = 8;
 /// How many times the rounding that the reference shows in other orders of summation counts.
 const MARGIN: f32 = 6.0;
+/// The same for the root of the mean square over a tensor, which shows a shift of everything.
+const TYPICAL: f32 = 3.0;
 /// The least share of the theoretical bound that counts.
 const LEAST: f32 = 0.1;
 
@@ -50,6 +52,23 @@ pub enum Explanation {
     Tie(Tie),
     /// Anything else, in one line.
     Fault(String),
+}
+
+/// How much of the bound of sums counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    /// For a single element.
+    pub most: f32,
+    /// For the root of the mean square over a tensor.
+    pub typical: f32,
+}
+
+impl Share {
+    /// Nothing was measured.
+    pub(super) const ALL: Self = Self {
+        most: 1.0,
+        typical: 1.0,
+    };
 }
 
 /// Two models, ready to have their differences explained.
@@ -65,7 +84,7 @@ pub struct TieExplainer<'m> {
     /// A decision of the candidate's that no guess pairs.
     unpaired: Option<String>,
     /// How much of the bound of sums counts, for each of the reference's decisions.
-    pub(super) shares: Vec<f32>,
+    pub(super) shares: Vec<Share>,
 }
 
 impl<'m> TieExplainer<'m> {
@@ -99,7 +118,7 @@ impl<'m> TieExplainer<'m> {
                 .iter()
                 .map(|&t| reference.graph.name(t).to_owned())
                 .collect(),
-            shares: vec![1.0; reference.decisions.len()],
+            shares: vec![Share::ALL; reference.decisions.len()],
             reference,
             candidate,
             exposed,
@@ -134,7 +153,7 @@ impl<'m> TieExplainer<'m> {
             .into_iter()
             .filter_map(|level| load(runtime, turned.as_ref()?, level).ok())
             .collect();
-        let mut needed = vec![0.0f32; self.shares.len()];
+        let mut needed = vec![Taken::default(); self.shares.len()];
         for sample in 0..samples.len().min(PROBES) {
             let inputs = samples.batch(self.exposed.inputs(), sample..sample + 1)?;
             let values = self.values(&inputs)?;
@@ -157,21 +176,10 @@ impl<'m> TieExplainer<'m> {
                 let again: Values = again.into_iter().collect();
                 for (needed, decision) in needed.iter_mut().zip(&self.reference.decisions) {
                     for name in &decision.inputs {
-                        let (Some(a), Some(b), Some(bound)) =
+                        if let (Some(a), Some(b), Some(bound)) =
                             (values.get(name), again.get(name), bounds.of(name))
-                        else {
-                            continue;
-                        };
-                        if a.shape() == b.shape() && a.shape() == bound.sums().shape() {
-                            let single = bound.total(0.0);
-                            Zip::from(a).and(b).and(bound.sums()).and(&single).for_each(
-                                |a, b, &sums, &single| {
-                                    let share = ((a - b).abs() - single) / sums;
-                                    if share.is_finite() {
-                                        *needed = needed.max(share);
-                                    }
-                                },
-                            );
+                        {
+                            needed.add(&bound.taken(a, b));
                         }
                     }
                 }
@@ -184,8 +192,11 @@ impl<'m> TieExplainer<'m> {
             let shares = side.decisions.iter().zip(needed).map(|(decision, needed)| {
                 let (graph, facts) = (&side.graph, &side.facts);
                 match repeat::is_measured(graph, facts, &decision.inputs, &decided, &which) {
-                    true => (MARGIN * needed).clamp(LEAST, 1.0),
-                    false => 1.0,
+                    true => Share {
+                        most: (MARGIN * needed.most).clamp(LEAST, 1.0),
+                        typical: (TYPICAL * needed.typical()).max(LEAST / 2.0),
+                    },
+                    false => Share::ALL,
                 }
             });
             self.shares = shares.collect();

@@ -41,6 +41,29 @@ pub(super) struct Bound {
     single: ArrayD<f32>,
 }
 
+/// Shares of the bound of sums that differences take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Taken {
+    /// The largest.
+    pub most: f32,
+    squares: f64,
+    /// Of how many elements.
+    pub count: usize,
+}
+
+impl Taken {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.most = self.most.max(other.most);
+        self.squares += other.squares;
+        self.count += other.count;
+    }
+
+    /// The root of the mean square.
+    pub(super) fn typical(&self) -> f32 {
+        (self.squares / self.count.max(1) as f64).sqrt() as f32
+    }
+}
+
 impl Bound {
     fn zeros(shape: &[usize]) -> Self {
         Self {
@@ -63,9 +86,25 @@ impl Bound {
             })
     }
 
-    /// The part of sums.
-    pub(super) fn sums(&self) -> &ArrayD<f32> {
-        &self.sums
+    /// How much of the part of sums the difference of two tensors takes, element by element.
+    pub(super) fn taken(&self, a: &ArrayD<f32>, b: &ArrayD<f32>) -> Taken {
+        let mut taken = Taken::default();
+        if a.shape() != b.shape() || a.shape() != self.sums.shape() {
+            return taken;
+        }
+        Zip::from(a)
+            .and(b)
+            .and(&self.sums)
+            .and(&self.single)
+            .for_each(|a, b, &sums, &single| {
+                let share = ((a - b).abs() - single).max(0.0) / sums;
+                if share.is_finite() {
+                    taken.most = taken.most.max(share);
+                    taken.squares += f64::from(share) * f64::from(share);
+                    taken.count += 1;
+                }
+            });
+        taken
     }
 
     pub(super) fn broadcast(&self, shape: &[usize]) -> Option<Self> {
@@ -76,7 +115,7 @@ impl Bound {
     }
 
     /// The same linear step for both parts.
-    fn map(&self, f: impl Fn(&ArrayD<f32>) -> Option<ArrayD<f32>>) -> Option<Self> {
+    pub(super) fn map(&self, f: impl Fn(&ArrayD<f32>) -> Option<ArrayD<f32>>) -> Option<Self> {
         Some(Self {
             sums: f(&self.sums)?,
             single: f(&self.single)?,
