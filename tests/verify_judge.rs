@@ -233,6 +233,16 @@ fn constants_in_front_of_a_sign_are_faults() {
         });
         fails(what, &rounded.model(PLAIN), &candidate);
     }
+    let one: Part = |b, x| {
+        let shift: Vec<f32> = (0..WIDE).map(|c| if c == 7 { 1e-6 } else { 0.0 }).collect();
+        let shift = b.weight(&[WIDE, 1, 1], shift);
+        b.node("Add", &[&x, &shift], vec![])
+    };
+    let candidate = rounded.model(Parts {
+        middle: one,
+        ..PLAIN
+    });
+    fails("1e-6 in one channel", &rounded.model(PLAIN), &candidate);
 }
 
 #[test]
@@ -675,5 +685,48 @@ fn channels_that_were_cut_are_found() {
         "the wrong ones cut",
         &masked.model(PLAIN),
         &net.select(&shifted).model(PLAIN),
+    );
+}
+
+/// What the README tells users to do, on a network full of ties.
+#[test]
+fn a_pair_of_the_main_job_passes_and_its_agreement_is_with_the_original() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let model = Net::new(0.1).model(PLAIN);
+    save(&model, &at("in.onnx")).unwrap();
+    let nodes = &model.graph.as_ref().unwrap().node;
+    let mut convolutions = nodes.iter().filter(|n| n.op_type() == "Conv");
+    let layer = convolutions.nth(1).unwrap().name();
+    let pruned: Vec<usize> = (0..WIDE).filter(|f| f % 3 == 1).collect();
+    common::write_masks(&at("masks.json"), &[(layer, WIDE, &pruned)]);
+    let mut c = tool();
+    c.arg(at("in.onnx")).arg(at("out.onnx"));
+    c.arg("--masks").arg(at("masks.json"));
+    c.arg("--save-masked").arg(at("masked.onnx"));
+    c.arg("--report").arg(at("report.json"));
+    let done = c.output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(done.status.code(), Some(0), "{text}");
+    let report = common::json(&at("report.json"));
+    assert!(report["verification"]["ties"].as_u64().unwrap() > 0);
+    let agreement = report["agreement"].as_f64().unwrap();
+    assert!((0.05..0.95).contains(&agreement), "{agreement}");
+    assert!(text.contains("masked and pruned agree on "), "{text}");
+    assert!(text.contains("agreement with original  "), "{text}");
+    let verify = |reference: &str| {
+        let mut c = tool();
+        c.arg("verify").arg(at(reference)).arg(at("out.onnx"));
+        let done = c.output().unwrap();
+        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+    };
+    let (code, text) = verify("masked.onnx");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("explained by ties"), "{text}");
+    let (code, text) = verify("in.onnx");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("fewer channels") && text.contains("(16 of 24)"),
+        "{text}"
     );
 }

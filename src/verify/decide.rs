@@ -52,11 +52,8 @@ impl TieExplainer<'_> {
                 }
                 let sums = bounds.of(name).and_then(|bound| bound.broadcast(shape));
                 let sums = sums.and_then(|bound| bound.map(|part| pair.restrict(part)));
-                let taken = sums.map(|sums| sums.taken(&want, &found.to_owned()));
-                let taken = taken.unwrap_or_default();
-                // Few elements scatter.
-                let few = 1.0 + 3.0 / (taken.count.max(1) as f32).sqrt();
-                if taken.typical() > few * self.share(pair.decision).typical {
+                let most = self.share(pair.decision).typical;
+                if sums.is_some_and(|sums| sums.is_shifted(&want, &found.to_owned(), most)) {
                     return Err(format!(
                         "reads `{own}`, which is shifted by more than rounding"
                     ));

@@ -20,7 +20,7 @@ mod sums;
 
 use std::collections::HashMap;
 
-use ndarray::{ArrayD, ArrayViewD, IxDyn, Zip};
+use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Zip};
 
 use crate::graph::{Facts, Graph, NodeId, TensorId};
 
@@ -28,6 +28,9 @@ use crate::graph::{Facts, Graph, NodeId, TensorId};
 const UNIT: f64 = 1.0 / (1 << 24) as f64;
 /// Factor between the probable error and the bound.
 const SAFETY: f64 = 4.0;
+
+/// Elements of a channel that tell a shift from scatter.
+const LARGE: usize = 16;
 
 /// The value of every data tensor of one run.
 pub(super) type Values = HashMap<String, ArrayD<f32>>;
@@ -111,6 +114,31 @@ impl Bound {
         Some(Self {
             sums: self.sums.broadcast(shape)?.to_owned(),
             single: self.single.broadcast(shape)?.to_owned(),
+        })
+    }
+
+    /// Whether the difference of two tensors is more than rounding as a whole, or in a channel (of
+    /// axis 1) of some size: the root of the mean square of the shares above `most`, where few
+    /// elements may scatter.
+    pub(super) fn is_shifted(&self, a: &ArrayD<f32>, b: &ArrayD<f32>, most: f32) -> bool {
+        let beyond = |taken: &Taken, scatter: f32| {
+            let few = 1.0 + scatter / (taken.count.max(1) as f32).sqrt();
+            taken.typical() > few * most
+        };
+        if beyond(&self.taken(a, b), 3.0) {
+            return true;
+        }
+        if a.shape() != b.shape() || a.shape() != self.sums.shape() || a.ndim() < 2 {
+            return false;
+        }
+        (0..a.len_of(Axis(1))).any(|c| {
+            let of = |x: &ArrayD<f32>| x.index_axis(Axis(1), c).to_owned();
+            let channel = Self {
+                sums: of(&self.sums),
+                single: of(&self.single),
+            };
+            let taken = channel.taken(&of(a), &of(b));
+            taken.count >= LARGE && beyond(&taken, 2.0)
         })
     }
 
