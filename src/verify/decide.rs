@@ -20,7 +20,7 @@ impl TieExplainer<'_> {
         (values, actual): (&Values, &Values),
         bounds: &Bounds<'_>,
     ) -> Result<Near, String> {
-        let other = self.counterpart(pair)?;
+        let (number, other) = self.counterpart(pair)?;
         let expected = values.get(&other.output).ok_or("was not computed")?;
         let restrict = |value: &ArrayD<f32>| {
             let restricted = pair.restrict(value);
@@ -30,7 +30,7 @@ impl TieExplainer<'_> {
         let mut bound = ArrayD::<f32>::zeros(IxDyn(shape));
         let mut operands = Vec::new();
         for (name, own) in other.inputs.iter().zip(&decision.inputs) {
-            let of_input = self.bound(pair.decision, name, shape, bounds)?;
+            let of_input = self.bound(number, name, shape, bounds)?;
             bound += &of_input;
             let value = self.reference.operand(name, values, shape)?;
             let found = actual.get(own).map(|value| value.view());
@@ -52,7 +52,7 @@ impl TieExplainer<'_> {
                 }
                 let sums = bounds.of(name).and_then(|bound| bound.broadcast(shape));
                 let sums = sums.and_then(|bound| bound.map(|part| pair.restrict(part)));
-                let most = self.share(pair.decision).typical;
+                let most = self.share(number).typical;
                 if sums.is_some_and(|sums| sums.is_shifted(&want, &found.to_owned(), most)) {
                     return Err(format!(
                         "reads `{own}`, which is shifted by more than rounding"
@@ -101,11 +101,10 @@ impl TieExplainer<'_> {
         else {
             return Err("was not paired".into());
         };
-        let other = self.counterpart(pair)?;
-        let all = values.get(&other.output).ok_or("was not computed")?;
+        let all = values.get(&pair.tensor).ok_or("was not computed")?;
         let mut near = ArrayD::from_elem(all.raw_dim(), 0.0);
         let mut closest = ArrayD::from_elem(all.raw_dim(), f32::INFINITY);
-        for (made_at, made) in self.made_for(pairs, &other.output) {
+        for (made_at, made) in self.made_for(pairs, &pair.tensor) {
             let shape = values.get(&made.output).map(|v| v.shape());
             if shape != Some(all.shape()) {
                 continue;
@@ -149,8 +148,10 @@ impl TieExplainer<'_> {
         Ok(Near::of(&closest, &near, &flipped))
     }
 
-    fn counterpart(&self, pair: &Counterpart) -> Result<&Decision, &'static str> {
-        let found = self.reference.decisions.get(pair.decision);
+    fn counterpart(&self, pair: &Counterpart) -> Result<(usize, &Decision), &'static str> {
+        let found = pair
+            .decision
+            .and_then(|number| Some((number, self.reference.decisions.get(number)?)));
         found.ok_or("has no counterpart in the reference")
     }
 
@@ -178,10 +179,7 @@ impl TieExplainer<'_> {
     /// The reference's decisions that lead to a tensor from those that the candidate makes too.
     fn made_for(&self, pairs: &[Counterpart], tensor: &str) -> Vec<(usize, &Decision)> {
         let side = &self.reference;
-        let shared: BTreeSet<&str> = pairs
-            .iter()
-            .filter_map(|pair| Some(side.decisions.get(pair.decision)?.output.as_str()))
-            .collect();
+        let shared: BTreeSet<&str> = pairs.iter().map(|pair| pair.tensor.as_str()).collect();
         let mut open: Vec<_> = side.graph.find(tensor).into_iter().collect();
         let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
         while let Some(t) = open.pop() {

@@ -17,8 +17,10 @@ const ALIKE: f32 = 0.5;
 /// The counterpart of one decision of the candidate.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Counterpart {
-    /// Which of the reference's decisions.
-    pub decision: usize,
+    /// The reference's tensor that holds what is decided.
+    pub tensor: String,
+    /// Which of the reference's decisions writes it; in other units, several may lead to it.
+    pub decision: Option<usize>,
     /// The axis along which channels are missing or moved, and those that are there, in order.
     pub kept: Option<(usize, Vec<usize>)>,
     /// Whether the candidate decides on a sum in other units.
@@ -48,10 +50,15 @@ pub(super) fn by_name<'d>(
         let found = reference
             .iter()
             .position(|other| other.output == own.output && other.op == own.op);
+        let rescaled = map.is_rescaled(&own.output);
+        if found.is_none() && !rescaled {
+            return Err(own);
+        }
         Ok(Counterpart {
-            decision: found.ok_or(own)?,
+            tensor: own.output.clone(),
+            decision: found,
             kept: map.kept(&own.output).cloned(),
-            rescaled: map.is_rescaled(&own.output),
+            rescaled,
         })
     };
     candidate.iter().map(pair).collect()
@@ -85,7 +92,8 @@ pub(super) fn by_value<'d>(
                 best = Some((
                     alike,
                     Counterpart {
-                        decision: index,
+                        tensor: other.output.clone(),
+                        decision: Some(index),
                         kept,
                         rescaled,
                     },
@@ -94,7 +102,9 @@ pub(super) fn by_value<'d>(
         }
         match best {
             Some((alike, pair)) if alike > ALIKE => {
-                used[pair.decision] = true;
+                if let Some(used) = pair.decision.and_then(|d| used.get_mut(d)) {
+                    *used = true;
+                }
                 pairs.push(pair);
             }
             _ => return Err(own),

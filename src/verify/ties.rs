@@ -219,8 +219,7 @@ impl<'m> TieExplainer<'m> {
     /// many it has, and how many the reference has.
     pub(super) fn narrower(&self) -> Option<(String, usize, usize)> {
         let shapes = |pair: &Counterpart, own: &Decision| {
-            let other = self.reference.decisions.get(pair.decision)?;
-            let full = self.reference.shape(&other.output)?;
+            let full = self.reference.shape(&pair.tensor)?;
             let own_shape = self.candidate.shape(&own.output)?;
             let mut sides = own_shape.iter().zip(full).skip(1);
             let (less, all) = sides.find(|(own, all)| own < all)?;
@@ -280,10 +279,8 @@ impl<'m> TieExplainer<'m> {
         let pairs = self.pairings.get(guess).cloned().unwrap_or_default();
         let mut fed: NamedTensors = inputs.to_vec();
         for (pair, decision) in pairs.iter().zip(&self.candidate.decisions) {
-            let decided = self.reference.decisions.get(pair.decision);
-            let decided = decided
-                .and_then(|other| values.get(&other.output))
-                .and_then(|value| pair.restrict(value));
+            let decided = values.get(&pair.tensor);
+            let decided = decided.and_then(|value| pair.restrict(value));
             let own = self.candidate.shape(&decision.output);
             let Some(decided) = decided.filter(|d| own.is_none_or(|own| own == d.shape())) else {
                 return Err((0, fault(decision, "has another number of channels")));
