@@ -52,8 +52,16 @@ impl TieExplainer<'_> {
                 }
                 let sums = bounds.of(name).and_then(|bound| bound.broadcast(shape));
                 let sums = sums.and_then(|bound| bound.map(|part| pair.restrict(part)));
-                let most = self.share(number).typical;
-                if sums.is_some_and(|sums| sums.is_shifted(&want, &found.to_owned(), most)) {
+                let share = self.share(number);
+                let shifted = sums.is_some_and(|sums| {
+                    let found = found.to_owned();
+                    let taken = sums.taken(&want, &found);
+                    // Few elements scatter.
+                    let few = 1.0 + 3.0 / (taken.count.max(1) as f32).sqrt();
+                    taken.typical() > few * share.typical
+                        || sums.taken_by_channel(&want, &found) > share.channel
+                });
+                if shifted {
                     return Err(format!(
                         "reads `{own}`, which is shifted by more than rounding"
                     ));

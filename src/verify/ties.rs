@@ -38,8 +38,10 @@ use crate::onnx::proto::ModelProto;
 const PROBES: usize = 8;
 /// How many times the rounding counts that the reference shows when its sums are rescaled.
 const MARGIN: f32 = 6.0;
-/// The same for the root of the mean square over a channel or a tensor, which shows a shift of everything.
+/// The same for the root of the mean square over a tensor, which shows a shift of everything.
 const TYPICAL: f32 = 3.0;
+/// The same for a channel, beside the worst one that the reference shows.
+const CHANNEL: f32 = 2.0;
 /// The least share of the theoretical bound that counts.
 const LEAST: f32 = 0.12;
 
@@ -59,6 +61,8 @@ pub(super) struct Share {
     pub most: f32,
     /// For the root of the mean square over a tensor.
     pub typical: f32,
+    /// For the root of the mean square over a channel.
+    pub channel: f32,
 }
 
 impl Share {
@@ -66,6 +70,7 @@ impl Share {
     pub(super) const ALL: Self = Self {
         most: 1.0,
         typical: 1.0,
+        channel: 1.0,
     };
 }
 
@@ -151,7 +156,7 @@ impl<'m> TieExplainer<'m> {
             .into_iter()
             .filter_map(|level| load(runtime, scaled.as_ref()?, level).ok())
             .collect();
-        let mut needed = vec![Taken::default(); self.shares.len()];
+        let mut needed = vec![(Taken::default(), 0.0f32); self.shares.len()];
         for sample in 0..samples.len().min(PROBES) {
             let inputs = samples.batch(self.exposed.inputs(), sample..sample + 1)?;
             let values = self.values(&inputs)?;
@@ -177,7 +182,8 @@ impl<'m> TieExplainer<'m> {
                         if let (Some(a), Some(b), Some(bound)) =
                             (values.get(name), again.get(name), bounds.of(name))
                         {
-                            needed.add(&bound.taken(a, b));
+                            needed.0.add(&bound.taken(a, b));
+                            needed.1 = needed.1.max(bound.taken_by_channel(a, b));
                         }
                     }
                 }
@@ -185,9 +191,10 @@ impl<'m> TieExplainer<'m> {
             });
         }
         if !others.is_empty() {
-            let shares = needed.into_iter().map(|needed| Share {
+            let shares = needed.into_iter().map(|(needed, channel)| Share {
                 most: (MARGIN * needed.most).clamp(LEAST, 1.0),
                 typical: (TYPICAL * needed.typical()).clamp(LEAST / 4.0, 1.0),
+                channel: (CHANNEL * channel).clamp(LEAST / 4.0, 1.0),
             });
             self.shares = shares.collect();
         }

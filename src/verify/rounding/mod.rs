@@ -117,29 +117,26 @@ impl Bound {
         })
     }
 
-    /// Whether the difference of two tensors is more than rounding as a whole, or in a channel (of
-    /// axis 1) of some size: the root of the mean square of the shares above `most`, where few
-    /// elements may scatter.
-    pub(super) fn is_shifted(&self, a: &ArrayD<f32>, b: &ArrayD<f32>, most: f32) -> bool {
-        let beyond = |taken: &Taken, scatter: f32| {
-            let few = 1.0 + scatter / (taken.count.max(1) as f32).sqrt();
-            taken.typical() > few * most
-        };
-        if beyond(&self.taken(a, b), 3.0) {
-            return true;
-        }
+    /// The largest root of the mean square of the shares that differences take in one channel (of
+    /// axis 1) with enough elements.
+    pub(super) fn taken_by_channel(&self, a: &ArrayD<f32>, b: &ArrayD<f32>) -> f32 {
         if a.shape() != b.shape() || a.shape() != self.sums.shape() || a.ndim() < 2 {
-            return false;
+            return 0.0;
         }
-        (0..a.len_of(Axis(1))).any(|c| {
+        let of_channel = |c: usize| {
             let of = |x: &ArrayD<f32>| x.index_axis(Axis(1), c).to_owned();
             let channel = Self {
                 sums: of(&self.sums),
                 single: of(&self.single),
             };
             let taken = channel.taken(&of(a), &of(b));
-            taken.count >= LARGE && beyond(&taken, 2.0)
-        })
+            if taken.count < LARGE {
+                0.0
+            } else {
+                taken.typical()
+            }
+        };
+        (0..a.len_of(Axis(1))).map(of_channel).fold(0.0, f32::max)
     }
 
     /// The same linear step for both parts.
