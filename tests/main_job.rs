@@ -72,6 +72,7 @@ fn the_report_keeps_its_keys() {
         "totals",
         "accuracy",
         "verification",
+        "agreement",
         "latency_ms",
         "settings",
         "seed",

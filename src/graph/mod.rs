@@ -16,6 +16,7 @@ mod quantizer;
 pub mod scalar;
 mod shapes;
 
+pub(crate) use eval::evaluate;
 pub use facts::{Facts, FactsError};
 pub use index::{Graph, GraphError, NodeId, TensorId, Use};
 pub use mode::is_training;

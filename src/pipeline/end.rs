@@ -87,6 +87,9 @@ impl End<'_> {
             return Err(Error::Interrupted);
         }
         let passed = verification.passed;
+        let agreement = proof
+            .agreement_with(original, &eliminated.model)
+            .map_err(about)?;
         let mut accuracy = proof
             .accuracy(original, masked, &eliminated.model, summary.after_masking())
             .map_err(about)?;
@@ -114,6 +117,7 @@ impl End<'_> {
         let pruned = View::lean(&job.input, &eliminated.model)?;
         let mut report = summary.report(job, model, &view, &pruned, &eliminated, masks)?;
         report.verification = Some(verification);
+        report.agreement = agreement;
         report.accuracy = accuracy;
         report.normalised = normal.map(|(_, report)| report);
         report.latency_ms = Some(latency);

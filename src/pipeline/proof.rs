@@ -177,6 +177,28 @@ impl<'a> Proof<'a> {
         verify::verify(self.runtime, reference, candidate, map, &samples, &options)
     }
 
+    /// Share of samples on which original and pruned model give the same top-1 class; `None` where
+    /// they have no classes.
+    ///
+    /// # Errors
+    /// [`Error::Verification`] if the runtime refuses the pruned model; other errors are the
+    /// original's.
+    pub(super) fn agreement_with(
+        &self,
+        original: &ModelProto,
+        pruned: &ModelProto,
+    ) -> Result<Option<f64>, Error> {
+        self.check_cancelled()?;
+        let (mut first, mut second) = (self.load(original)?, self.load_pruned(pruned)?);
+        let tolerance = verify::Tolerance::default();
+        let found = verify::compare(&mut first, &mut second, &self.samples(), BATCH, tolerance);
+        let found = found.map_err(|e| match e {
+            RuntimeError::Candidate(reason) => self.refused(&reason),
+            other => other.into(),
+        })?;
+        Ok(found.top1_agreement)
+    }
+
     /// Accuracy of the original, the masked and the pruned model; `None` without labelled images.
     pub(super) fn accuracy(
         &self,

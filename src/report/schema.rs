@@ -27,6 +27,9 @@ pub struct Report {
     pub accuracy: Option<AccuracyReport>,
     /// Masked against pruned model; absent only where nothing was verified.
     pub verification: Option<Verification>,
+    /// Share of samples on which the pruned model gives the same top-1 class as the original, in the
+    /// runtime, on the samples of the verification; absent only where the model has no classes.
+    pub agreement: Option<f64>,
     /// The integer form of binary layers (`--normalise`); absent without it.
     pub normalised: Option<NormalisedReport>,
     /// Median time of one run; absent where it was not measured.

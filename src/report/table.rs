@@ -157,7 +157,16 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         ));
     }
     if let Some(verification) = &report.verification {
-        lines.extend(verification::lines(verification));
+        lines.extend(verification::lines(
+            verification,
+            "masked and pruned agree on ",
+        ));
+    }
+    if let Some(agreement) = report.agreement {
+        lines.push((
+            "like the original",
+            format!("{} (the same top-1 class)", percent(agreement)),
+        ));
     }
     if let Some(accuracy) = &report.accuracy {
         let learned = !report.stages.is_empty();
@@ -283,6 +292,7 @@ mod tests {
                 failures: Vec::new(),
                 ..Verification::default()
             }),
+            agreement: Some(0.913),
             latency_ms: Some(LatencyReport {
                 before: 1.234,
                 after: 0.9,
@@ -326,6 +336,14 @@ mod tests {
         );
         assert!(
             text.contains("1.90e-6 (2 samples explained by ties)"),
+            "{text}"
+        );
+        assert!(
+            text.contains("top-1 agreement     masked and pruned agree on 100.00 %\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("like the original   91.30 % (the same top-1 class)\n"),
             "{text}"
         );
         assert!(
@@ -383,7 +401,7 @@ mod tests {
         };
         has(
             &json,
-            "tool,version,input,output,layers,totals,accuracy,verification,latency_ms,settings,seed,seconds",
+            "tool,version,input,output,layers,totals,accuracy,verification,agreement,latency_ms,settings,seed,seconds",
         );
         has(&json["input"], "path,sha256,bytes,opset");
         has(&json["layers"][0], "name,kind,filters,kept,pruned,reason");

@@ -5,13 +5,14 @@ use crate::verify::{OutputStats, Verification};
 
 /// What a verification found, for the terminal: a line each.
 pub fn render_verification(found: &Verification) -> String {
-    let figures = lines(found).into_iter();
+    let figures = lines(found, "").into_iter();
     figures
         .map(|(label, value)| figure(label, &value))
         .collect()
 }
 
-pub(super) fn lines(found: &Verification) -> Vec<(&'static str, String)> {
+/// The lines; `models` begins what is said of their agreement.
+pub(super) fn lines(found: &Verification, models: &str) -> Vec<(&'static str, String)> {
     let verdict = match found.passed {
         true => "passed: the models agree",
         false => "FAILED: the models differ",
@@ -38,7 +39,14 @@ pub(super) fn lines(found: &Verification) -> Vec<(&'static str, String)> {
     ];
     lines.extend(output_lines(&found.outputs));
     if let Some(agreement) = found.top1_agreement {
-        lines.push(("top-1 agreement", percent(agreement)));
+        lines.push(("top-1 agreement", format!("{models}{}", percent(agreement))));
+    }
+    if found.not_compared > 0 {
+        let count = grouped(found.not_compared as u64);
+        lines.push((
+            "not compared",
+            format!("{count} samples on which the reference gives no finite number"),
+        ));
     }
     for note in &found.tie_notes {
         lines.push(("", note.clone()));

@@ -2,8 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ndarray::{ArrayD, Axis};
-
 /// What differs between a reference and a candidate on purpose.
 ///
 /// For tensors of the candidate that lost channels: where their channels lie in the reference's
@@ -30,14 +28,8 @@ impl ChannelMap {
         self.rescaled.contains(tensor)
     }
 
-    /// The part of the reference's value of `tensor` that the candidate has; `None` where the map
-    /// does not fit the value.
-    pub(super) fn restrict(&self, tensor: &str, value: &ArrayD<f32>) -> Option<ArrayD<f32>> {
-        let Some((axis, kept)) = self.kept.get(tensor) else {
-            return Some(value.clone());
-        };
-        let channels = *value.shape().get(*axis)?;
-        let fits = kept.iter().all(|&channel| channel < channels);
-        fits.then(|| value.select(Axis(*axis), kept))
+    /// The axis along which `tensor` lost channels, and those that it has.
+    pub(super) fn kept(&self, tensor: &str) -> Option<&(usize, Vec<usize>)> {
+        self.kept.get(tensor)
     }
 }

@@ -53,6 +53,8 @@ pub struct Comparison {
     pub top1_agreement: Option<f64>,
     /// Samples beyond the tolerance: ties or faults.
     pub offending: Vec<usize>,
+    /// Samples on which the reference gives no finite number.
+    pub not_finite: usize,
     /// Whether a non-finite value stands where the other model has another one.
     pub non_finite_differs: bool,
     /// Each output by itself, in graph order.
@@ -143,6 +145,7 @@ impl Tally {
     ) -> Result<(), RuntimeError> {
         let first = self.found.samples;
         let mut offending = vec![false; samples];
+        let mut finite = vec![false; samples];
         for (number, ((name, a), (_, b))) in expected.iter().zip(actual).enumerate() {
             if a.shape() != b.shape() {
                 return Err(RuntimeError::Interface(format!(
@@ -164,12 +167,17 @@ impl Tally {
                 if !self.note(number, &difference, samples) {
                     offending.fill(true);
                 }
+                if difference.shows_something(a.len()) {
+                    finite.fill(true);
+                }
                 continue;
             }
-            for (sample, bad) in offending.iter_mut().enumerate() {
+            for (sample, (bad, finite)) in offending.iter_mut().zip(&mut finite).enumerate() {
                 let (a, b) = (a.index_axis(Axis(0), sample), b.index_axis(Axis(0), sample));
+                let elements = a.len();
                 let difference = difference(a, b);
                 *bad |= !self.note(number, &difference, 1);
+                *finite |= difference.shows_something(elements);
             }
             if number == 0 {
                 self.add_top1(a, b);
@@ -180,6 +188,7 @@ impl Tally {
             .offending
             .extend(beyond.map(|(sample, _)| first + sample));
         self.found.samples += samples;
+        self.found.not_finite += finite.iter().filter(|finite| !**finite).count();
         Ok(())
     }
 
@@ -226,6 +235,11 @@ pub(super) struct Difference {
 }
 
 impl Difference {
+    /// Whether there was a finite number to compare, or nothing at all.
+    fn shows_something(&self, elements: usize) -> bool {
+        elements == 0 || self.compared > 0
+    }
+
     /// The rule: at most the absolute or the relative tolerance, whichever is larger, and
     /// non-finite values alike.
     pub(super) fn passes(&self, tolerance: Tolerance) -> bool {

@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 
-use prost::Message;
-
-use crate::graph::{Facts, Graph, NodeId};
+use crate::graph::{Facts, Graph, Node, NodeId};
 use crate::onnx::proto::{
     AttributeProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, attribute_proto,
     tensor_proto::DataType, type_proto,
@@ -28,6 +26,21 @@ pub(super) struct Decision {
     index: usize,
 }
 
+#[cfg(test)]
+impl Decision {
+    /// A decision for tests that look at names alone.
+    pub(super) fn named(op: &str, output: &str) -> Self {
+        Self {
+            op: op.to_owned(),
+            node: output.to_owned(),
+            inputs: Vec::new(),
+            output: output.to_owned(),
+            element: DataType::Float as i32,
+            index: 0,
+        }
+    }
+}
+
 /// Every node of a graph that decides something about data.
 pub(super) fn decisions(graph: &Graph<'_>, facts: &Facts) -> Vec<Decision> {
     let decision = |&id: &NodeId| {
@@ -45,13 +58,18 @@ pub(super) fn decisions(graph: &Graph<'_>, facts: &Facts) -> Vec<Decision> {
                 float if [1, 10, 11, 16].contains(&float) => return None,
                 to => to,
             },
+            "QuantizeLinear" => quantized(graph, id, &node)?,
             _ => return None,
         };
         let output = graph.output_of(id, 0)?;
         facts.is_data(output).then(|| Decision {
             op: node.op().to_owned(),
             node: graph.label(id).to_owned(),
-            inputs: node.proto().input.clone(),
+            inputs: match node.op() {
+                // The zero point moves no jump.
+                "QuantizeLinear" => node.proto().input.iter().take(2).cloned().collect(),
+                _ => node.proto().input.clone(),
+            },
             output: graph.name(output).to_owned(),
             element,
             index: id.0,
@@ -60,8 +78,16 @@ pub(super) fn decisions(graph: &Graph<'_>, facts: &Facts) -> Vec<Decision> {
     graph.order().iter().filter_map(decision).collect()
 }
 
+/// What type QuantizeLinear gives: its zero point's; `None` where that is not stored.
+fn quantized(graph: &Graph<'_>, id: NodeId, node: &Node<'_>) -> Option<i32> {
+    match graph.input_of(id, 2) {
+        Some(zero) => graph.initializer(zero)?.data_type,
+        None => i32::try_from(node.int("output_dtype", DataType::Uint8 as i64)).ok(),
+    }
+}
+
 /// The model with `tensors` as further outputs.
-pub(super) fn expose(model: &ModelProto, tensors: &[String]) -> Vec<u8> {
+pub(super) fn expose(model: &ModelProto, tensors: &[String]) -> ModelProto {
     let mut model = model.clone();
     if let Some(graph) = &mut model.graph {
         let outputs = graph.output.iter().map(|output| output.name().to_owned());
@@ -75,7 +101,7 @@ pub(super) fn expose(model: &ModelProto, tensors: &[String]) -> Vec<u8> {
             }
         }
     }
-    model.encode_to_vec()
+    model
 }
 
 /// The name under which a forced model takes the decision `output`.
@@ -91,10 +117,10 @@ pub(super) fn own_decision(output: &str) -> String {
 /// The model in which each decision is taken from outside: what follows a decision reads the
 /// graph input [`forced_input`], and what the model would have decided becomes the output
 /// [`own_decision`]. The inputs of decisions (`tensors`) become outputs too.
-pub(super) fn force(model: &ModelProto, decisions: &[Decision], tensors: &[String]) -> Vec<u8> {
+pub(super) fn force(model: &ModelProto, decisions: &[Decision], tensors: &[String]) -> ModelProto {
     let mut model = model.clone();
     let Some(graph) = &mut model.graph else {
-        return model.encode_to_vec();
+        return model;
     };
     for decision in decisions {
         let own = own_decision(&decision.output);

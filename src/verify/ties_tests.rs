@@ -193,9 +193,10 @@ fn faults_before_a_sign_are_found() {
         fault(&mut bad);
         let (reference, candidate) = (weights.model(false), bad.model(false));
         let runtime = OrtRuntime::new(None).expect("ONNX Runtime for the tests");
+        let samples = Samples::Random { seed: 1, count: 8 };
+        let tolerance = Tolerance::default();
         let mut explainer =
-            TieExplainer::new(&runtime, &reference, &candidate, &map, Tolerance::default())
-                .unwrap();
+            TieExplainer::new(&runtime, &reference, &candidate, &map, &samples, tolerance).unwrap();
         let info = [TensorInfo {
             bytes: false,
             name: "x".into(),
@@ -226,15 +227,21 @@ fn another_threshold_is_a_fault() {
     );
 }
 
+/// What a map says is a guess; what it leaves out, or says wrongly, is found by value.
 #[test]
-fn a_wrong_channel_map_is_a_fault() {
+fn channels_are_found_without_a_map_and_faults_in_spite_of_it() {
     let weights = Weights::random(0.0);
-    let (pruned, _) = weights.pruned();
-    let (reference, candidate) = (weights.model(false), pruned.model(false));
-    assert!(!check(&reference, &candidate, &ChannelMap::default()).passed);
+    let (pruned, map) = weights.pruned();
+    let mut bad = pruned.clone();
+    bad.w1[[7, 11]] *= -1.0;
     let mut shifted = ChannelMap::default();
     shifted.insert("s0", 1, (0..WIDE - MASKED).collect());
-    assert!(!check(&reference, &candidate, &shifted).passed);
+    let reference = weights.model(false);
+    for map in [&map, &shifted, &ChannelMap::default()] {
+        let found = check(&reference, &pruned.model(false), map);
+        assert!(found.passed && found.ties > 0, "{found:?}");
+        assert!(!check(&reference, &bad.model(false), map).passed);
+    }
 }
 
 #[cfg(feature = "tract")]

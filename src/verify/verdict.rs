@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::batched::BatchedSession;
 use super::channel_map::ChannelMap;
 use super::compare::{OutputStats, Tolerance, compare};
-use super::runtime::{Runtime, RuntimeError, SessionOptions};
+use super::repeat::Repeat;
+use super::runtime::{Runtime, RuntimeError, SessionOptions, TensorInfo};
 use super::samples::Samples;
 use super::ties::{Explanation, TieExplainer};
 use crate::onnx::proto::ModelProto;
@@ -22,8 +23,11 @@ pub struct Verification {
     pub runtime: String,
     /// Its version.
     pub runtime_version: String,
-    /// Samples compared.
+    /// Samples run.
     pub samples: usize,
+    /// Samples of these on which the reference gives no finite number: there, only that the
+    /// candidate gives none either was compared.
+    pub not_compared: usize,
     /// Largest absolute difference of any output on any sample, ties included.
     pub max_abs_diff: f64,
     /// Share of samples with the same most probable class; absent without classes.
@@ -95,6 +99,7 @@ pub fn verify(
         runtime: runtime.name().to_owned(),
         runtime_version: runtime.version().to_owned(),
         samples: found.samples,
+        not_compared: found.not_finite,
         max_abs_diff: found.max_abs_diff,
         top1_agreement: found.top1_agreement,
         outputs: found.outputs,
@@ -104,52 +109,140 @@ pub fn verify(
         verification
             .failures
             .push("no samples to compare on".into());
+    } else if found.not_finite == found.samples {
+        verification.failures.push(
+            "the reference gives no finite output on any sample: there is nothing to compare"
+                .into(),
+        );
     }
     if !found.offending.is_empty() {
         let inputs = first.inputs().to_vec();
-        let mut faults = 0;
-        let mut explainer =
-            TieExplainer::new(runtime, reference, candidate, map, options.tolerance);
-        for &sample in &found.offending {
+        drop((first, second));
+        let judge = Judge {
+            runtime,
+            models: (reference, candidate),
+            samples,
+            options,
+        };
+        judge.explain(map, &inputs, &found.offending, &mut verification);
+    }
+    verification.passed = verification.failures.is_empty();
+    Ok(verification)
+}
+
+/// What is needed to explain samples.
+struct Judge<'a> {
+    runtime: &'a dyn Runtime,
+    models: (&'a ModelProto, &'a ModelProto),
+    samples: &'a Samples<'a>,
+    options: &'a VerifyOptions,
+}
+
+impl Judge<'_> {
+    /// Explains samples one by one: what is no tie is a fault, and so are too many ties.
+    fn explain(
+        &self,
+        map: &ChannelMap,
+        inputs: &[TensorInfo],
+        offending: &[usize],
+        verdict: &mut Verification,
+    ) {
+        let all = verdict.samples;
+        let mut faults = Vec::new();
+        let mut repeat: Option<Repeat> = None;
+        let mut explainer = TieExplainer::new(
+            self.runtime,
+            self.models.0,
+            self.models.1,
+            map,
+            self.samples,
+            self.options.tolerance,
+        );
+        for &sample in offending {
             let explanation = match &mut explainer {
-                Ok(explainer) => samples
-                    .batch(&inputs, sample..sample + 1)
-                    .and_then(|inputs| explainer.explain(&inputs)),
-                Err(error) => Ok(Explanation::Fault(format!("cannot be explained: {error}"))),
+                Ok(explainer) => self
+                    .samples
+                    .batch(inputs, sample..sample + 1)
+                    .and_then(|inputs| explainer.explain(&inputs))
+                    .map_err(|e| e.to_string()),
+                Err(error) => Err(error.to_string()),
             };
             match explanation {
                 Ok(Explanation::Tie(tie)) => {
-                    verification.ties += 1;
-                    if verification.ties <= DESCRIBED {
+                    verdict.ties += 1;
+                    if verdict.ties <= DESCRIBED {
                         let note = format!("sample {sample}: {tie}");
-                        verification.tie_notes.push(note);
+                        verdict.tie_notes.push(note);
                     }
                 }
                 Ok(Explanation::Fault(why)) => {
-                    faults += 1;
-                    if faults <= DESCRIBED {
-                        verification
-                            .failures
-                            .push(format!("sample {sample}: fault: {why}"));
-                    } else {
-                        // The verdict stands; explaining the rest would only take time.
-                        break;
-                    }
+                    faults.push(format!("sample {sample}: fault: {why}"));
                 }
                 Err(error) => {
-                    faults += 1;
-                    let failure = format!("sample {sample}: cannot be explained: {error}");
-                    verification.failures.push(failure);
+                    faults.push(format!("sample {sample}: cannot be explained: {error}"));
+                    break;
+                }
+            }
+            if faults.len() >= DESCRIBED {
+                // The verdict stands; explaining the rest would only take time.
+                break;
+            }
+            if share(verdict.ties, all) > Repeat::ALWAYS {
+                let most = *repeat.get_or_insert_with(|| self.repeat());
+                if share(verdict.ties, all) > most.ties_allowed() {
+                    faults.push(format!(
+                        "ties would have to explain {} samples or more, {:.1} % or more of {all}: \
+                         the reference differs from itself on {:.1} % when its sums are added up \
+                         in another order",
+                        verdict.ties,
+                        100.0 * share(verdict.ties, all),
+                        100.0 * most.beyond
+                    ));
                     break;
                 }
             }
         }
-        if faults > 0 {
-            let beyond = found.offending.len();
-            let summary = format!("{beyond} of {} samples beyond the tolerance", found.samples);
-            verification.failures.insert(0, summary);
+        let changed = 1.0 - verdict.top1_agreement.unwrap_or(1.0);
+        if faults.is_empty() && changed > Repeat::ALWAYS {
+            let most = *repeat.get_or_insert_with(|| self.repeat());
+            if changed > most.top1_allowed() {
+                faults.push(format!(
+                    "ties would have to explain another top-1 class on {:.1} % of the samples: the \
+                     reference differs from itself on {:.1} %",
+                    100.0 * changed,
+                    100.0 * most.top1
+                ));
+            }
+        }
+        if faults.is_empty() {
+            return;
+        }
+        let beyond = offending.len();
+        verdict
+            .failures
+            .push(format!("{beyond} of {all} samples beyond the tolerance"));
+        verdict.failures.append(&mut faults);
+        let narrower = explainer.ok().and_then(|explainer| explainer.narrower());
+        if let Some((node, less, all)) = narrower {
+            verdict.failures.push(format!(
+                "the candidate has fewer channels, first at '{node}' ({less} of {all}): a pruned \
+                 model agrees with its masked model (--save-masked), not with the original"
+            ));
         }
     }
-    verification.passed = verification.failures.is_empty();
-    Ok(verification)
+
+    /// What the reference shows against itself; nothing where it cannot be run again.
+    fn repeat(&self) -> Repeat {
+        let VerifyOptions {
+            batch,
+            tolerance,
+            session,
+        } = self.options;
+        let how = (*batch, *tolerance);
+        Repeat::measure(self.runtime, self.models.0, self.samples, how, session).unwrap_or_default()
+    }
+}
+
+fn share(part: usize, all: usize) -> f64 {
+    part as f64 / all.max(1) as f64
 }

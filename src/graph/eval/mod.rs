@@ -16,7 +16,7 @@ use arithmetic::{cast, map_unary, zip, zip_arrays};
 ///
 /// The caller has bounded the size of the result (see [`super::budget`]); no intermediate result
 /// is larger than inputs and output.
-pub(super) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+pub(crate) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
     let input = |k: usize| inputs.get(k).copied().flatten();
     let ints = |k: usize| input(k)?.to_ints();
     let x = || input(0);
