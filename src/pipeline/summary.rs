@@ -105,12 +105,7 @@ impl Summary {
         Ok(Report {
             tool: "onnx-bnnprune".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            input: FileReport {
-                path: job.input.display().to_string(),
-                sha256: hex(&model.bytes),
-                bytes: model.total_bytes(),
-                opset: before.graph.opset(),
-            },
+            input: input_file(model, before.graph.opset()),
             layers,
             totals,
             stages: self
@@ -179,6 +174,16 @@ fn too_few_to_round(round_to: usize, filters: usize) -> Option<String> {
     (round_to > 1 && filters <= round_to).then(|| {
         format!("has {filters} filters, and keeps a multiple of {round_to} or all (--round-to)")
     })
+}
+
+/// The model as read.
+pub(super) fn input_file(model: &Model, opset: i64) -> FileReport {
+    FileReport {
+        path: model.path.display().to_string(),
+        sha256: hex(&model.bytes),
+        bytes: model.total_bytes(),
+        opset,
+    }
 }
 
 /// The output file as written.

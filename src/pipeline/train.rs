@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::proof::{BATCH, session, validation};
-use super::summary::{hex, output_file};
+use super::summary::{input_file, output_file};
 use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, types};
 use crate::autograd::Network;
 use crate::checkpoint::{self, Checkpoint, Folder, Plan};
@@ -14,7 +14,7 @@ use crate::onnx::proto::ModelProto;
 use crate::onnx::{Model, Written};
 use crate::output::Target;
 use crate::progress::Observer;
-use crate::report::{FileReport, TrainAccuracy, TrainReport};
+use crate::report::{TrainAccuracy, TrainReport};
 use crate::sizes::Sizes;
 use crate::subsidiary::{self, Control, TrainOptions, native_predictions, retrain};
 use crate::verify::{self, Runtime, RuntimeError, SessionOptions};
@@ -139,12 +139,7 @@ fn through(
     Ok(TrainReport {
         tool: "onnx-bnnprune".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        input: FileReport {
-            path: job.input.display().to_string(),
-            sha256: hex(&model.bytes),
-            bytes: model.total_bytes(),
-            opset: view.graph.opset(),
-        },
+        input: input_file(&model, view.graph.opset()),
         output: output_file(&job.output, written, view.graph.opset()),
         accuracy: before.zip(after).map(|(before, after)| TrainAccuracy {
             before: before.fraction,

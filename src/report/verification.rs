@@ -34,7 +34,13 @@ pub(super) fn lines(found: &Verification, models: &str) -> Vec<(&'static str, St
         ),
         (
             "largest difference",
-            format!("{:.2e}{ties}", found.max_abs_diff),
+            match found.non_finite_differs {
+                true => format!(
+                    "NaN or infinity against another value; {:.2e} elsewhere{ties}",
+                    found.max_abs_diff
+                ),
+                false => format!("{:.2e}{ties}", found.max_abs_diff),
+            },
         ),
     ];
     lines.extend(output_lines(&found.outputs));
@@ -68,4 +74,23 @@ fn output_lines(outputs: &[OutputStats]) -> Vec<(&'static str, String)> {
         ("", text)
     };
     several.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nan_against_a_number_is_no_difference_of_zero() {
+        let found = Verification {
+            samples: 3,
+            non_finite_differs: true,
+            ..Verification::default()
+        };
+        let text = render_verification(&found);
+        assert!(
+            text.contains("largest difference  NaN or infinity against another value"),
+            "{text}"
+        );
+    }
 }

@@ -28,8 +28,10 @@ pub struct Verification {
     /// Samples of these on which the reference gives no finite number: there, only that the
     /// candidate gives none either was compared.
     pub not_compared: usize,
-    /// Largest absolute difference of any output on any sample, ties included.
+    /// Largest absolute difference of any output on any sample where both are finite, ties included.
     pub max_abs_diff: f64,
+    /// A NaN or infinity stands against another value, which no difference measures.
+    pub non_finite_differs: bool,
     /// Share of samples with the same most probable class; absent without classes.
     pub top1_agreement: Option<f64>,
     /// Samples beyond the tolerance that a tie at a discontinuity explains.
@@ -101,6 +103,7 @@ pub fn verify(
         samples: found.samples,
         not_compared: found.not_finite,
         max_abs_diff: found.max_abs_diff,
+        non_finite_differs: found.non_finite_differs,
         top1_agreement: found.top1_agreement,
         outputs: found.outputs,
         ..Verification::default()
