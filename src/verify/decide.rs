@@ -9,7 +9,7 @@ use super::near::Near;
 use super::pairing::Counterpart;
 use super::probe::{self, Decision};
 use super::rounding::{Bounds, Values};
-use super::ties::{Share, TieExplainer};
+use super::ties::TieExplainer;
 
 impl TieExplainer<'_> {
     /// Checks one decision; returns its elements within rounding of the jump.
@@ -52,19 +52,12 @@ impl TieExplainer<'_> {
                 }
                 let sums = bounds.of(name).and_then(|bound| bound.broadcast(shape));
                 let sums = sums.and_then(|bound| bound.map(|part| pair.restrict(part)));
-                let share = self.share(number);
-                let shifted = sums.is_some_and(|sums| {
+                if let Some(sums) = sums {
                     let found = found.to_owned();
-                    let taken = sums.taken(&want, &found);
-                    // Few elements scatter.
-                    let few = 1.0 + 3.0 / (taken.count.max(1) as f32).sqrt();
-                    taken.typical() > few * share.typical
-                        || sums.taken_by_channel(&want, &found) > share.channel
-                });
-                if shifted {
-                    return Err(format!(
-                        "reads `{own}`, which is shifted by more than rounding"
-                    ));
+                    let channels = sums.taken_by_channel(&want, &found);
+                    let mut seen = self.seen.borrow_mut();
+                    let seen = seen.entry(number).or_default();
+                    seen.add(&sums.taken(&want, &found), &channels);
                 }
             }
             operands.push(value);
@@ -163,10 +156,6 @@ impl TieExplainer<'_> {
         found.ok_or("has no counterpart in the reference")
     }
 
-    fn share(&self, decision: usize) -> Share {
-        self.shares.get(decision).copied().unwrap_or(Share::ALL)
-    }
-
     /// How far rounding can move an operand of the reference's decision.
     fn bound(
         &self,
@@ -175,7 +164,7 @@ impl TieExplainer<'_> {
         shape: &[usize],
         bounds: &Bounds<'_>,
     ) -> Result<ArrayD<f32>, &'static str> {
-        let share = self.share(decision).most;
+        let share = self.shares.get(decision).copied().unwrap_or(1.0);
         let bound = bounds.of(operand);
         let bound = bound.ok_or("lies behind an operator whose rounding has no bound")?;
         let bound = bound

@@ -22,6 +22,7 @@ mod repeat;
 mod rounding;
 mod runtime;
 mod samples;
+mod shift;
 mod side;
 #[cfg(test)]
 mod testing;

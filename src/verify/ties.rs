@@ -19,6 +19,9 @@
 //! The integer form of a binary layer decides on a sum in other units ([`ChannelMap::rescale`]):
 //! there the second point stands for the first.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use ndarray::ArrayD;
 
 use super::batched::BatchedSession;
@@ -28,9 +31,10 @@ use super::near::{self, Tie};
 use super::pairing::{self, Counterpart, Measured};
 use super::probe::{self, Decision};
 use super::repeat;
-use super::rounding::{Bounds, Taken, Values};
+use super::rounding::{Bounds, Values};
 use super::runtime::{NamedTensors, Optimization, Runtime, RuntimeError};
 use super::samples::Samples;
+use super::shift::Shares;
 use super::side::{Side, join, load};
 use crate::onnx::proto::ModelProto;
 
@@ -38,10 +42,6 @@ use crate::onnx::proto::ModelProto;
 const PROBES: usize = 8;
 /// How many times the rounding counts that the reference shows when its sums are rescaled.
 const MARGIN: f32 = 6.0;
-/// The same for the root of the mean square over a tensor, which shows a shift of everything.
-const TYPICAL: f32 = 3.0;
-/// The same for a channel, beside the worst one that the reference shows.
-const CHANNEL: f32 = 2.0;
 /// The least share of the theoretical bound that counts.
 const LEAST: f32 = 0.12;
 
@@ -52,26 +52,6 @@ pub enum Explanation {
     Tie(Tie),
     /// Anything else, in one line.
     Fault(String),
-}
-
-/// How much of the bound of sums counts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Share {
-    /// For a single element.
-    pub most: f32,
-    /// For the root of the mean square over a tensor.
-    pub typical: f32,
-    /// For the root of the mean square over a channel.
-    pub channel: f32,
-}
-
-impl Share {
-    /// Nothing was measured.
-    pub(super) const ALL: Self = Self {
-        most: 1.0,
-        typical: 1.0,
-        channel: 1.0,
-    };
 }
 
 /// Two models, ready to have their differences explained.
@@ -87,7 +67,11 @@ pub struct TieExplainer<'m> {
     /// A decision of the candidate's that no guess pairs.
     unpaired: Option<String>,
     /// How much of the bound of sums counts, for each of the reference's decisions.
-    pub(super) shares: Vec<Share>,
+    pub(super) shares: Vec<f32>,
+    /// What decisions of the candidate's read against the reference's, by the reference's decision.
+    pub(super) seen: RefCell<HashMap<usize, Shares>>,
+    /// By guess: how many decisions are in order, and which one reads what is shifted.
+    shifted: Vec<Option<(usize, String)>>,
 }
 
 impl<'m> TieExplainer<'m> {
@@ -121,7 +105,9 @@ impl<'m> TieExplainer<'m> {
                 .iter()
                 .map(|&t| reference.graph.name(t).to_owned())
                 .collect(),
-            shares: vec![Share::ALL; reference.decisions.len()],
+            shares: vec![1.0; reference.decisions.len()],
+            seen: RefCell::default(),
+            shifted: Vec::new(),
             reference,
             candidate,
             exposed,
@@ -156,7 +142,7 @@ impl<'m> TieExplainer<'m> {
             .into_iter()
             .filter_map(|level| load(runtime, scaled.as_ref()?, level).ok())
             .collect();
-        let mut needed = vec![(Taken::default(), 0.0f32); self.shares.len()];
+        let mut needed = vec![Shares::default(); self.shares.len()];
         for sample in 0..samples.len().min(PROBES) {
             let inputs = samples.batch(self.exposed.inputs(), sample..sample + 1)?;
             let values = self.values(&inputs)?;
@@ -182,24 +168,45 @@ impl<'m> TieExplainer<'m> {
                         if let (Some(a), Some(b), Some(bound)) =
                             (values.get(name), again.get(name), bounds.of(name))
                         {
-                            needed.0.add(&bound.taken(a, b));
-                            needed.1 = needed.1.max(bound.taken_by_channel(a, b));
+                            needed.add(&bound.taken(a, b), &bound.taken_by_channel(a, b));
                         }
                     }
                 }
                 true
             });
         }
-        if !others.is_empty() {
-            let shares = needed.into_iter().map(|(needed, channel)| Share {
-                most: (MARGIN * needed.most).clamp(LEAST, 1.0),
-                typical: (TYPICAL * needed.typical()).clamp(LEAST / 4.0, 1.0),
-                channel: (CHANNEL * channel).clamp(LEAST / 4.0, 1.0),
-            });
-            self.shares = shares.collect();
-        }
         self.pair(map, (join(expected), join(actual)));
+        if others.is_empty() {
+            return Ok(());
+        }
+        let shares = needed.iter().map(|needed| MARGIN * needed.all.most);
+        self.shares = shares.map(|share| share.clamp(LEAST, 1.0)).collect();
+        for guess in 0..self.pairings.len() {
+            self.seen.take();
+            for sample in 0..samples.len().min(PROBES) {
+                let inputs = samples.batch(self.exposed.inputs(), sample..sample + 1)?;
+                let values = self.values(&inputs)?;
+                // Whatever becomes of the sample, what decisions read was seen.
+                let _ = self.attempt(guess, &inputs, &values);
+            }
+            let shifted = self.shifted_by(guess, &needed);
+            self.shifted.push(shifted);
+        }
         Ok(())
+    }
+
+    /// The first decision that reads what is shifted by more than rounding.
+    fn shifted_by(&self, guess: usize, rounding: &[Shares]) -> Option<(usize, String)> {
+        let pairs = self.pairings.get(guess)?.iter().enumerate();
+        let seen = self.seen.borrow();
+        pairs
+            .zip(&self.candidate.decisions)
+            .find_map(|((at, pair), decision)| {
+                let number = pair.decision?;
+                let shifted = seen.get(&number)?.is_shifted(rounding.get(number)?, pair);
+                let why = "reads what is shifted by more than rounding";
+                shifted.then(|| (at + 1, fault(decision, why)))
+            })
     }
 
     fn pair(&mut self, map: &ChannelMap, (expected, actual): (Vec<Measured>, Vec<Measured>)) {
@@ -283,6 +290,9 @@ impl<'m> TieExplainer<'m> {
         inputs: &[(String, ArrayD<f32>)],
         values: &Values,
     ) -> Result<Tie, (usize, String)> {
+        if let Some(Some(shifted)) = self.shifted.get(guess) {
+            return Err(shifted.clone());
+        }
         let pairs = self.pairings.get(guess).cloned().unwrap_or_default();
         let mut fed: NamedTensors = inputs.to_vec();
         for (pair, decision) in pairs.iter().zip(&self.candidate.decisions) {

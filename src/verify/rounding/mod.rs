@@ -29,9 +29,6 @@ const UNIT: f64 = 1.0 / (1 << 24) as f64;
 /// Factor between the probable error and the bound.
 const SAFETY: f64 = 4.0;
 
-/// Elements of a channel that tell a shift from scatter.
-const LARGE: usize = 16;
-
 /// The value of every data tensor of one run.
 pub(super) type Values = HashMap<String, ArrayD<f32>>;
 
@@ -117,11 +114,10 @@ impl Bound {
         })
     }
 
-    /// The largest root of the mean square of the shares that differences take in one channel (of
-    /// axis 1) with enough elements.
-    pub(super) fn taken_by_channel(&self, a: &ArrayD<f32>, b: &ArrayD<f32>) -> f32 {
+    /// The same for each channel (of axis 1); empty where there are none.
+    pub(super) fn taken_by_channel(&self, a: &ArrayD<f32>, b: &ArrayD<f32>) -> Vec<Taken> {
         if a.shape() != b.shape() || a.shape() != self.sums.shape() || a.ndim() < 2 {
-            return 0.0;
+            return Vec::new();
         }
         let of_channel = |c: usize| {
             let of = |x: &ArrayD<f32>| x.index_axis(Axis(1), c).to_owned();
@@ -129,14 +125,9 @@ impl Bound {
                 sums: of(&self.sums),
                 single: of(&self.single),
             };
-            let taken = channel.taken(&of(a), &of(b));
-            if taken.count < LARGE {
-                0.0
-            } else {
-                taken.typical()
-            }
+            channel.taken(&of(a), &of(b))
         };
-        (0..a.len_of(Axis(1))).map(of_channel).fold(0.0, f32::max)
+        (0..a.len_of(Axis(1))).map(of_channel).collect()
     }
 
     /// The same linear step for both parts.
