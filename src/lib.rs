@@ -6,8 +6,9 @@
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
 //! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images;
 //! [`printable`] makes text safe to print; [`qonnx`] writes QONNX files as
-//! standard ONNX for runtimes; [`checkpoint`] keeps long runs; [`files`] reads files that others
-//! have put there, [`output`] writes files whole.
+//! standard ONNX for runtimes, [`runnable`] what else a runtime lacks; [`sizes`] fills free
+//! dimensions; [`checkpoint`] keeps long runs; [`files`] reads files that others have put there,
+//! [`output`] writes files whole.
 #![warn(missing_docs)]
 // The kernels alone are let off.
 #![deny(unsafe_code)]
