@@ -14,6 +14,7 @@ a panic or a signal, keeps those files, and exits with 1 if there were any. Same
 """
 
 import argparse
+import os
 import random
 import resource
 import subprocess
@@ -224,6 +225,8 @@ def main():
     parser.add_argument("--work", type=Path, required=True, help="a scratch folder")
     args = parser.parse_args()
     tool = args.tool.resolve()
+    # Where scripts/setup_onnxruntime.py puts it.
+    os.environ.setdefault("ORT_DYLIB_PATH", str(ROOT / ".onnxruntime"))
     paths = sorted(p for p in args.models.rglob("*.onnx") if p.stat().st_size < 1 << 18)
     models = [(p, decode("Model", p.read_bytes())) for p in paths]
     bad = 0

@@ -50,6 +50,7 @@ fn table_of(command: &str) -> Table {
 const MAIN: Table = &[
     ("input", always),
     ("output", always),
+    ("others", always),
     // What is learned from, and how it is read.
     ("data", always),
     ("val", data),
