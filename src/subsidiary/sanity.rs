@@ -157,11 +157,12 @@ fn several_answers(
         &images.preprocess,
         observer,
     )?;
-    if classes_of(&logits) < 2 {
+    let classes = classes_of(&logits);
+    if classes < 2 {
         return Ok(());
     }
     let source = &images.train.source;
-    match one_answer(&predictions(&logits), beside(source)) {
+    match one_answer(&predictions(&logits), beside(source), classes) {
         // An archive has no folders to be mistaken for one another: noise, perhaps.
         Err(e) if !source.is_dir() => {
             observer.warn(&format!("{}: {e}", source.display()));
@@ -171,8 +172,15 @@ fn several_answers(
     }
 }
 
-/// `beside`: how many other folders of images there are beside the data.
-fn one_answer(answers: &[usize], beside: usize) -> Result<(), TrainError> {
+/// `beside`: how many other folders of images there are beside the data. With one for each other of
+/// the model's `classes`, it is one class's folder whatever the original makes of its images: that
+/// may be wrong for want of --mean and --std.
+fn one_answer(answers: &[usize], beside: usize, classes: usize) -> Result<(), TrainError> {
+    if beside + 1 == classes || (beside == MOST_FOLDERS && classes > MOST_FOLDERS) {
+        return Err(TrainError::Mismatch(format!(
+            "has no labels, and {beside} other folders of images lie beside it, one for each other of the model's {classes} classes: is it one class's folder? Give the folder that holds a folder for each class, or images of all classes"
+        )));
+    }
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for &answer in answers {
         *counts.entry(answer).or_default() += 1;

@@ -83,8 +83,8 @@ fn the_error_of_an_accuracy_is_binomial() {
 #[test]
 fn one_class_without_labels_shows() {
     let mixed: Vec<usize> = (0..40).map(|i| i % 10).collect();
-    one_answer(&mixed, 9).unwrap();
-    let error = one_answer(&[3; 12], 0).unwrap_err().to_string();
+    one_answer(&mixed, 9, 20).unwrap();
+    let error = one_answer(&[3; 12], 0, 20).unwrap_err().to_string();
     assert!(
         error.contains("class 3") && error.contains("100 %"),
         "{error}"
@@ -93,9 +93,15 @@ fn one_class_without_labels_shows() {
     let half: Vec<usize> = (0..40)
         .map(|i| if i % 2 == 0 { 0 } else { i % 10 })
         .collect();
-    one_answer(&half, 0).unwrap();
-    assert!(one_answer(&half, 9).is_err());
-    one_answer(&[], 0).unwrap();
+    one_answer(&half, 0, 20).unwrap();
+    assert!(one_answer(&half, 9, 20).is_err());
+    one_answer(&[], 0, 20).unwrap();
+    // A folder for each of ten classes: whatever the original says of the images.
+    let error = one_answer(&mixed, 9, 10).unwrap_err().to_string();
+    assert!(
+        error.contains("one for each other of the model's 10 classes"),
+        "{error}"
+    );
 }
 
 #[test]
