@@ -332,8 +332,16 @@ fn asked(
     }
 }
 
+/// Products within one another that are followed: each has two sides.
+const PRODUCTS: usize = 6;
+
 /// The dimensions of a constant, seen through operators that keep them.
-fn dims_of(graph: &Graph<'_>, mut t: TensorId) -> Option<Vec<usize>> {
+fn dims_of(graph: &Graph<'_>, t: TensorId) -> Option<Vec<usize>> {
+    dims_within(graph, t, PRODUCTS)
+}
+
+/// The same, through at most `products` products within one another.
+fn dims_within(graph: &Graph<'_>, mut t: TensorId, products: usize) -> Option<Vec<usize>> {
     for _ in 0..32 {
         if let Some(proto) = graph.initializer(t) {
             return crate::onnx::element_count(&proto.dims).map(|(shape, _)| shape);
@@ -342,8 +350,21 @@ fn dims_of(graph: &Graph<'_>, mut t: TensorId) -> Option<Vec<usize>> {
         let node = graph.node(n);
         match node.op() {
             "Constant" => return node.constant().map(|v| v.shape().to_vec()),
-            "Identity" | "Cast" | "Sign" | "Mul" | "Div" | "DequantizeLinear" | "Clip"
-            | "qonnx.BipolarQuant" | "qonnx.Quant" => t = graph.input_of(n, 0)?,
+            // A scale may stand on either side.
+            "Mul" | "Div" => {
+                let left = products.checked_sub(1)?;
+                let side = |k| dims_within(graph, graph.input_of(n, k)?, left);
+                return match (side(0)?, side(1)?) {
+                    (a, b) if b.iter().all(|&d| d == 1) && b.len() <= a.len() => Some(a),
+                    (a, b) if a.iter().all(|&d| d == 1) && a.len() <= b.len() => Some(b),
+                    (a, b) if a.len() == b.len() => {
+                        Some(a.iter().zip(&b).map(|(&a, &b)| a.max(b)).collect())
+                    }
+                    _ => None,
+                };
+            }
+            "Identity" | "Cast" | "Sign" | "DequantizeLinear" | "Clip" | "qonnx.BipolarQuant"
+            | "qonnx.Quant" => t = graph.input_of(n, 0)?,
             _ => return None,
         }
     }

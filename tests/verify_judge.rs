@@ -332,3 +332,21 @@ fn one_fault_in_a_thousand_is_found() {
     let (code, _) = verify(&net.model(PLAIN), &net.model(PLAIN), On::File(&data));
     assert_eq!(code, 0);
 }
+
+#[test]
+fn what_goes_wrong_only_between_samples_of_a_batch_is_a_fault() {
+    // Full of decisions that lie within rounding of their jump: each sample by itself is a tie.
+    let net = Net::new(0.1);
+    let mixes: Part = |b, x| {
+        let axes = vec![("axes", Attr::Ints(vec![0])), ("keepdims", Attr::Int(1))];
+        let mean = b.node("ReduceMean", &[&x], axes);
+        let apart = b.node("Sub", &[&x, &mean], vec![]);
+        b.node("Add", &[&x, &apart], vec![])
+    };
+    let candidate = net.model(Parts {
+        after: mixes,
+        ..PLAIN
+    });
+    let found = fails("a mean over the batch", &net.model(PLAIN), &candidate);
+    assert_eq!(found["ties"], 0, "{found}");
+}

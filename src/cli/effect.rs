@@ -51,6 +51,8 @@ const MAIN: Table = &[
     ("input", always),
     ("output", always),
     ("others", always),
+    ("input_shape", always),
+    ("dim", always),
     // What is learned from, and how it is read.
     ("data", always),
     ("val", data),
@@ -116,6 +118,8 @@ const MAIN: Table = &[
 const TRAIN: Table = &[
     ("input", always),
     ("output", always),
+    ("input_shape", always),
+    ("dim", always),
     ("data", always),
     ("val", data),
     ("val_split", val_split),
@@ -152,6 +156,8 @@ const TRAIN: Table = &[
 
 const EVAL: Table = &[
     ("model", always),
+    ("input_shape", always),
+    ("dim", always),
     ("data", always),
     ("classes", data),
     ("scale", data),
@@ -176,6 +182,8 @@ const EVAL: Table = &[
 const VERIFY: Table = &[
     ("reference", always),
     ("candidate", always),
+    ("input_shape", always),
+    ("dim", always),
     ("data", always),
     ("classes", data),
     ("scale", data),
@@ -202,6 +210,7 @@ const CHECK: Table = &[
     ("write_baseline", always),
     ("junit", always),
     ("json", always),
+    ("input_shape", always),
     ("dim", always),
     ("seed", always),
     ("runtime", always),
@@ -213,7 +222,12 @@ const CHECK: Table = &[
     ("quiet", always),
 ];
 
-const INSPECT: Table = &[("model", always), ("json", always)];
+const INSPECT: Table = &[
+    ("model", always),
+    ("json", always),
+    ("input_shape", always),
+    ("dim", always),
+];
 
 impl Given<'_> {
     /// Whether the user gave it.

@@ -11,6 +11,9 @@ use walkdir::{DirEntry, WalkDir};
 use super::load::{MAX_DATASET_BYTES, Progress};
 use super::{DataError, Dataset, LoadOptions, Pixels, Preprocess, Size, classes, decode};
 
+/// Entries of a folder looked at to see whether it holds images.
+const MOST_ENTRIES: usize = 1000;
+
 /// The image files of a folder in a fixed order.
 struct Listing {
     files: Vec<PathBuf>,
@@ -189,6 +192,16 @@ pub fn image_files(root: &Path) -> impl Iterator<Item = PathBuf> {
         .filter(|entry| entry.file_type().is_file())
         .filter(|entry| entry.depth() == 0 || decode::is_supported(entry.path()))
         .map(DirEntry::into_path)
+}
+
+/// Whether a folder holds an image file itself, as far as its first entries show; what lies deeper
+/// is not looked at.
+pub fn holds_image(folder: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return false;
+    };
+    let mut entries = entries.take(MOST_ENTRIES).filter_map(Result::ok);
+    entries.any(|entry| decode::is_supported(&entry.path()) && entry.path().is_file())
 }
 
 /// Height and width of the first image.

@@ -22,7 +22,7 @@ mod whole;
 pub use augment::{Augment, Augmentation, epoch_order};
 pub use dataset::{Dataset, Pixels, Split};
 pub use error::DataError;
-pub use folder::image_files;
+pub use folder::{holds_image, image_files};
 pub use images::Images;
 pub use load::{Format, LoadOptions, Progress, load};
 pub use peek::first_size;

@@ -103,6 +103,8 @@ struct Inliner {
     /// Further ones that inlined bodies need.
     imports: BTreeMap<String, i64>,
     names: HashSet<String>,
+    /// By a call's name, how many prefixes were tried for calls of it.
+    calls: HashMap<String, usize>,
     nodes: usize,
     bytes: usize,
     /// How often each function was inlined.
@@ -123,6 +125,7 @@ impl Inliner {
             versions: imports.map(|i| (plain(i.domain()), i.version())).collect(),
             imports: BTreeMap::new(),
             names: HashSet::new(),
+            calls: HashMap::new(),
             nodes: 0,
             bytes: 0,
             used: BTreeMap::new(),
@@ -224,12 +227,18 @@ impl Inliner {
 
     fn expand(&mut self, f: &FunctionProto, call: &NodeProto) -> Vec<NodeProto> {
         let label = label(call);
-        let mut prefix = format!("{label}/");
-        let mut n = 1;
-        while self.names.contains(&prefix) {
-            n += 1;
-            prefix = format!("{label}_{n}/");
-        }
+        // Calls of one name go on counting where the last one ended.
+        let n = self.calls.entry(label.to_owned()).or_insert(0);
+        let prefix = loop {
+            *n += 1;
+            let prefix = match *n {
+                1 => format!("{label}/"),
+                n => format!("{label}_{n}/"),
+            };
+            if !self.names.contains(&prefix) {
+                break prefix;
+            }
+        };
         self.names.insert(prefix.clone());
         let mut rename = Renaming {
             known: BTreeMap::new(),
@@ -381,8 +390,10 @@ impl Renaming<'_> {
             return;
         }
         let mut new = format!("{}{name}", self.prefix);
+        let mut n = 1;
         while self.taken.contains(&new) {
-            new.push('_');
+            n += 1;
+            new = format!("{}{name}_{n}", self.prefix);
         }
         self.taken.insert(new.clone());
         self.known.insert(std::mem::replace(name, new.clone()), new);
@@ -429,6 +440,44 @@ mod tests {
             output: vec![output.to_owned()],
             ..NodeProto::default()
         }
+    }
+
+    #[test]
+    fn many_calls_of_one_name_take_no_time() {
+        let function = FunctionProto {
+            name: Some("F".to_owned()),
+            domain: Some("mine".to_owned()),
+            input: vec!["x".to_owned()],
+            output: vec!["y".to_owned()],
+            node: vec![NodeProto {
+                op_type: Some("Neg".to_owned()),
+                input: vec!["x".to_owned()],
+                output: vec!["y".to_owned()],
+                ..NodeProto::default()
+            }],
+            ..FunctionProto::default()
+        };
+        let count = 50_000;
+        let node = (0..count).map(|i| NodeProto {
+            name: Some("same".to_owned()),
+            ..call("F", &format!("y{i}"))
+        });
+        let mut model = ModelProto {
+            functions: vec![function],
+            graph: Some(GraphProto {
+                node: node.collect(),
+                ..GraphProto::default()
+            }),
+            ..ModelProto::default()
+        };
+        let start = std::time::Instant::now();
+        inline_functions(&mut model);
+        // Tried one after another, the names would take minutes.
+        assert!(start.elapsed().as_secs() < 20);
+        let graph = model.graph.unwrap();
+        assert_eq!(graph.node.len(), count);
+        let names: HashSet<&str> = graph.node.iter().map(|n| n.name()).collect();
+        assert_eq!(names.len(), count);
     }
 
     #[test]

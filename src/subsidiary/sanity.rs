@@ -13,7 +13,7 @@ use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::readings::{self, Reading};
 use crate::autograd::Network;
-use crate::data::{Images, Pixels, image_files};
+use crate::data::{Images, Pixels, holds_image};
 use crate::progress::Observer;
 
 /// Images looked at.
@@ -226,12 +226,11 @@ fn beside(data: &Path) -> usize {
         let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase());
         path != &here && path.is_dir() && !parts.contains(&name.unwrap_or_default().as_str())
     };
-    let with_images = |path: &PathBuf| image_files(path).next().is_some();
     match here.is_dir() {
         true => folders
             .filter(other)
             .take(MOST_FOLDERS)
-            .filter(with_images)
+            .filter(|path| holds_image(path))
             .count(),
         false => 0,
     }

@@ -72,6 +72,8 @@ pub struct TieExplainer<'m> {
     pub(super) seen: RefCell<HashMap<usize, Shares>>,
     /// By guess: how many decisions are in order, and which one reads what is shifted.
     shifted: Vec<Option<(usize, String)>>,
+    /// By guess: the output that depends on what else is in the batch.
+    mixed: Vec<Option<String>>,
 }
 
 impl<'m> TieExplainer<'m> {
@@ -108,6 +110,7 @@ impl<'m> TieExplainer<'m> {
             shares: vec![1.0; reference.decisions.len()],
             seen: RefCell::default(),
             shifted: Vec::new(),
+            mixed: Vec::new(),
             reference,
             candidate,
             exposed,
@@ -176,6 +179,10 @@ impl<'m> TieExplainer<'m> {
             });
         }
         self.pair(map, (join(expected), join(actual)));
+        for guess in 0..self.pairings.len() {
+            let mixed = self.mixes(guess, samples)?;
+            self.mixed.push(mixed);
+        }
         if others.is_empty() {
             return Ok(());
         }
@@ -193,6 +200,52 @@ impl<'m> TieExplainer<'m> {
             self.shifted.push(shifted);
         }
         Ok(())
+    }
+
+    /// The first output of the candidate's that differs on the first samples as one batch, although
+    /// every decision is the reference's. A sample is explained by itself, and what goes wrong only
+    /// where samples of a batch meet would not show there.
+    fn mixes(
+        &mut self,
+        guess: usize,
+        samples: &Samples<'_>,
+    ) -> Result<Option<String>, RuntimeError> {
+        let count = samples.len().min(PROBES);
+        if count < 2 {
+            return Ok(None);
+        }
+        let inputs = samples.batch(self.exposed.inputs(), 0..count)?;
+        let values = self.values(&inputs)?;
+        let mut fed = inputs;
+        let pairs = self.pairings.get(guess).into_iter().flatten();
+        for (pair, decision) in pairs.zip(&self.candidate.decisions) {
+            let decided = values.get(&pair.tensor);
+            let Some(decided) = decided.and_then(|value| pair.restrict(value)) else {
+                return Ok(None);
+            };
+            let decided = match pair.rescaled {
+                true => decided.mapv(f32::round),
+                false => decided,
+            };
+            fed.push((probe::forced_input(&decision.output), decided));
+        }
+        // That the candidate cannot be run so is said where a sample is explained.
+        let Ok(actual) = self.forced.run(&fed) else {
+            return Ok(None);
+        };
+        let actual: Values = actual.into_iter().collect();
+        let differs = |name: &&String| match (values.get(*name), actual.get(*name)) {
+            (Some(a), Some(b)) => {
+                a.shape() != b.shape() || !difference(a.view(), b.view()).passes(self.tolerance)
+            }
+            _ => false,
+        };
+        let name = self.outputs.iter().find(differs);
+        Ok(name.map(|name| {
+            format!(
+                "output `{name}` differs where samples are run together, although every decision is the same"
+            )
+        }))
     }
 
     /// The first decision that reads what is shifted by more than rounding.
@@ -337,6 +390,9 @@ impl<'m> TieExplainer<'m> {
                 let why = format!("output `{name}` differs although every decision is the same");
                 return Err((all, why));
             }
+        }
+        if let Some(Some(mixed)) = self.mixed.get(guess) {
+            return Err((all, mixed.clone()));
         }
         let nothing = "no decision lies within rounding of its jump".to_owned();
         tie.map(|(tie, _)| tie).ok_or((all, nothing))

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{Context, domain, label, node, tensor};
 use crate::check::finding::Findings;
+use crate::onnx::element_count;
 use crate::onnx::proto::{AttributeProto, NodeProto, attribute_proto::AttributeType};
 
 /// Before this version an attribute did not say its type.
@@ -137,8 +138,8 @@ fn constant(n: &NodeProto, findings: &mut Findings) {
             ));
         }
         ("ConstantOfShape", [a]) => {
-            let count = a.t.as_ref().map(|t| t.dims.iter().product::<i64>());
-            if count.is_some_and(|n| n != 1) && a.ref_attr_name().is_empty() {
+            let count = a.t.as_ref().map(|t| element_count(&t.dims).map(|(_, n)| n));
+            if count.is_some_and(|n| n != Some(1)) && a.ref_attr_name().is_empty() {
                 wrong(
                     "fills with a tensor that has not one element; export the model anew"
                         .to_owned(),

@@ -113,7 +113,9 @@ impl Bounds<'_> {
         }
         let value = self.value(x)?;
         let terms = match (node.ints("kernel_shape"), node.op()) {
-            (Some(kernel), "AveragePool" | "LpPool") => kernel.iter().product::<i64>() as f64,
+            (Some(kernel), "AveragePool" | "LpPool") => {
+                kernel.iter().map(|&side| side as f64).product::<f64>()
+            }
             _ => value.shape().iter().skip(2).product::<usize>() as f64,
         };
         // A norm is no steeper than the root of the number of its terms.
