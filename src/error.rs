@@ -152,6 +152,17 @@ impl Error {
         }
     }
 
+    /// The error where the user has stopped the job meanwhile: what a runtime or a comparison says of
+    /// that is not their fault.
+    pub fn unless_stopped(self, stopped: bool) -> Self {
+        match self {
+            Self::Runtime(_) | Self::Refused { .. } | Self::Verification(_) if stopped => {
+                Self::Interrupted
+            }
+            other => other,
+        }
+    }
+
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {

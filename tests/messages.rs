@@ -120,3 +120,36 @@ fn no_two_nodes_go_by_one_name() {
     labels.dedup();
     assert_eq!(labels.len(), count, "{labels:?}");
 }
+
+#[test]
+fn a_dry_run_keeps_its_checkpoint_for_the_run_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, saved) = (dir.path().join("o.onnx"), dir.path().join("saved"));
+    let mut dry = common::quick(&network("vgg"), &out);
+    dry.arg("--dry-run").arg("--checkpoint").arg(&saved);
+    dry.assert().success();
+    assert!(saved.join("checkpoint.bin").exists() && !out.exists());
+    let mut run = common::quick(&network("vgg"), &out);
+    let done = run.arg("--checkpoint").arg(&saved).output().unwrap();
+    let stderr = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success(), "{stderr}");
+    assert!(stderr.contains("all layers are learned"), "{stderr}");
+    assert!(out.exists() && !saved.join("checkpoint.bin").exists());
+}
+
+#[test]
+fn a_set_that_only_verifies_may_be_of_any_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let masks = dir.path().join("m.json");
+    write_masks(&masks, &[("/conv1/Conv", 40, &[1])]);
+    let digits = fixture("digits_test.npz");
+    let mut c = tool();
+    c.args([network("vgg"), dir.path().join("o.onnx")])
+        .arg("--masks")
+        .arg(&masks)
+        .arg("--data")
+        .arg(&digits)
+        .arg("--val")
+        .arg(&digits);
+    c.assert().success();
+}

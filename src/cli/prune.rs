@@ -50,7 +50,8 @@ fn run_in(
     if let Some(plan) = job
         .checkpoint
         .as_ref()
-        .filter(|_| passed && reported.is_ok())
+        // After a dry run, the same command without it goes on from there.
+        .filter(|_| passed && !args.dry_run && reported.is_ok())
         && let Err(e) = checkpoint::remove(&plan.folder)
     {
         observer.warn(&e.to_string());

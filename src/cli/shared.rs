@@ -217,14 +217,27 @@ pub fn concluded(
         // A reader who has left (`| head`) is no reason to fail.
         (false, Err(e)) => {
             let _ = std::io::stdout().write_all(safe.as_bytes());
-            return Err(e);
+            return failed(code, e);
         }
         (true, written) => {
             let _ = std::io::stderr().write_all(safe.as_bytes());
-            written?;
+            if let Err(e) = written {
+                return failed(code, e);
+            }
         }
     }
     Ok((String::new(), code))
+}
+
+/// What could not be written is an error, unless the job had failed already: that counts.
+fn failed(code: u8, e: Error) -> Result<(String, u8), Error> {
+    match code {
+        0 => Err(e),
+        code => {
+            eprintln!("onnx-bnnprune: {}", printable_line(&e.to_string()));
+            Ok((String::new(), code))
+        }
+    }
 }
 
 /// `value` as the JSON that a command prints; `path` is the file concerned.

@@ -1,6 +1,5 @@
 //! The size of a data set's images, before they are read.
 
-use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::Path;
 
@@ -9,6 +8,7 @@ use zip::ZipArchive;
 
 use super::load::Format;
 use super::{DataError, Size, folder};
+use crate::files;
 
 /// As much of an array as is read: its header is shorter.
 const MOST_HEADER: u64 = 1024;
@@ -26,7 +26,7 @@ pub fn first_size(path: &Path) -> Result<Option<Size>, DataError> {
 }
 
 fn in_npz(path: &Path) -> Option<Size> {
-    let mut archive = ZipArchive::new(BufReader::new(File::open(path).ok()?)).ok()?;
+    let mut archive = ZipArchive::new(BufReader::new(files::open(path).ok()?)).ok()?;
     let name = ["x.npy", "x"]
         .into_iter()
         .find(|n| archive.index_for_name(n).is_some())?;

@@ -93,7 +93,9 @@ fn input_form(path: &Path, graph: &Graph<'_>, facts: &Facts) -> Result<InputForm
     }
 }
 
-/// Loads the images of `source` for the classifier `view`, read from `model`.
+/// Loads the images of `source` for the classifier `view`, read from `model`. The seed splits
+/// validation images off; to learn from the images, training and validation images must differ and
+/// be of several classes.
 ///
 /// # Errors
 /// If the model takes no images or is no classifier, and whatever keeps the images from being
@@ -102,10 +104,10 @@ pub fn load(
     model: &Path,
     view: &View<'_>,
     source: &DataSource,
-    seed: u64,
+    (seed, learns): (u64, bool),
     observer: &dyn Observer,
 ) -> Result<Images, Error> {
-    if let Some(val) = &source.val {
+    if let Some(val) = source.val.as_ref().filter(|_| learns) {
         fit::not_the_same(&source.data, val)?;
     }
     let reader = Reader::new(model, view, source, observer)?;
@@ -116,7 +118,9 @@ pub fn load(
         Some(path) => {
             let set = reader.read(path)?;
             check_names(&source.data, &train, path, &set)?;
-            fit::apart(&source.data, &train, path, &set, observer)?;
+            if learns {
+                fit::apart(&source.data, &train, path, &set, observer)?;
+            }
             let indices = (0..set.len()).collect();
             (Some(set), all, indices, path.display().to_string())
         }
@@ -145,7 +149,9 @@ pub fn load(
         val_source,
     };
     let paths = (source.data.as_path(), source.val.as_deref());
-    fit::several_classes(&images, paths, reader.outputs, observer)?;
+    if learns {
+        fit::several_classes(&images, paths, reader.outputs, observer)?;
+    }
     Ok(images)
 }
 

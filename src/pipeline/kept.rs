@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Job;
 use crate::checkpoint::{self, Plan};
 use crate::error::Error;
-use crate::onnx;
+use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::output::{Place, folder_of};
 use crate::rewrite::FilterMasks;
@@ -14,7 +14,7 @@ use crate::rewrite::FilterMasks;
 pub(super) fn after(
     error: Error,
     job: &Job,
-    learned: &ModelProto,
+    learned: (&Model, &ModelProto),
     masks: Option<&FilterMasks>,
 ) -> Error {
     if matches!(error, Error::Interrupted) {
@@ -30,20 +30,26 @@ pub(super) fn after(
 }
 
 /// Keeps what was learned; where it is, and how to go on.
-pub(super) fn note(job: &Job, learned: &ModelProto, masks: Option<&FilterMasks>) -> Option<String> {
+pub(super) fn note(
+    job: &Job,
+    (model, learned): (&Model, &ModelProto),
+    masks: Option<&FilterMasks>,
+) -> Option<String> {
     if let Some(note) = of_checkpoint(job.checkpoint.as_ref()) {
         return Some(note);
     }
     let masks = masks?;
-    let output = job.output.as_deref()?;
+    // A dry run writes no model, and looked at no place for one.
+    let output = job.output.as_deref().filter(|_| !job.dry_run)?;
     folders(output).into_iter().find_map(|folder| {
-        let model = beside(&folder, output, "onnx");
+        let file = beside(&folder, output, "onnx");
         let list = beside(&folder, output, "masks.json");
-        onnx::save(learned, &model).ok()?;
+        // Free dimensions are free again there.
+        model.save_edited(learned, &file).ok()?;
         masks.save(&list).ok()?;
         Some(format!(
-            "what was learned is in {} and {}; onnx-bnnprune with the former as IN and --masks with the latter does the rest",
-            model.display(),
+            "what was learned is in {} and {}; onnx-bnnprune with the former as IN, --masks with the latter and the other options as before does the rest",
+            file.display(),
             list.display()
         ))
     })
@@ -54,16 +60,16 @@ pub(super) fn trained(
     error: Error,
     plan: Option<&Plan>,
     output: &Path,
-    learned: &ModelProto,
+    (model, learned): (&Model, &ModelProto),
 ) -> Error {
     if matches!(error, Error::Interrupted) {
         return error;
     }
     let note = of_checkpoint(plan).or_else(|| {
         folders(output).into_iter().find_map(|folder| {
-            let model = beside(&folder, output, "onnx");
-            onnx::save(learned, &model).ok()?;
-            Some(format!("the trained network is in {}", model.display()))
+            let file = beside(&folder, output, "onnx");
+            model.save_edited(learned, &file).ok()?;
+            Some(format!("the trained network is in {}", file.display()))
         })
     });
     match note {

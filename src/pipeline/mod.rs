@@ -60,21 +60,14 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<Report, Error> {
     let folder = job.checkpoint.as_ref().map(|plan| plan.folder.as_path());
-    let done = through(job, open, observer).map_err(|e| match e {
-        // A runtime that was stopped is not to blame for it.
-        Error::Runtime(_) | Error::Refused { .. } | Error::Verification(_)
-            if observer.cancelled() =>
-        {
-            Error::Interrupted
+    through(job, open, observer).map_err(|e| {
+        match (e.unless_stopped(observer.cancelled()), folder) {
+            (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
+                Error::Paused(folder.to_owned())
+            }
+            (Error::Interrupted, None) if job.learns() => Error::Unsaved,
+            (e, _) => e,
         }
-        other => other,
-    });
-    done.map_err(|e| match (e, folder) {
-        (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
-            Error::Paused(folder.to_owned())
-        }
-        (Error::Interrupted, None) if job.learns() => Error::Unsaved,
-        (e, _) => e,
     })
 }
 
@@ -120,7 +113,10 @@ fn through(
         _ => None,
     };
     let images = match &job.source {
-        Some(s) => Some(images::load(&job.input, &view, s, job.seed, observer)?),
+        Some(s) => {
+            let how = (job.seed, job.learns());
+            Some(images::load(&job.input, &view, s, how, observer)?)
+        }
         None => None,
     };
     // Only now, so that a wrong path is not reported as a missing runtime; but before training.
@@ -162,14 +158,15 @@ fn through(
     let retrained = retrained.as_ref();
     let mut report = end
         .conclude(retrained.unwrap_or(original), &left, &mut summary)
+        .map_err(|e| e.unless_stopped(observer.cancelled()))
         .map_err(|e| match retrained {
-            Some(learned) => kept::after(e, job, learned, masks.as_ref()),
+            Some(learned) => kept::after(e, job, (&model, learned), masks.as_ref()),
             None => e,
         })?;
     if let Some(learned) = retrained.filter(|_| !report.passed()) {
         report
             .notes
-            .extend(kept::note(job, learned, masks.as_ref()));
+            .extend(kept::note(job, (&model, learned), masks.as_ref()));
     }
     report.seconds = start.elapsed().as_secs_f64();
     report.peak_memory_bytes = memory::peak_memory();

@@ -15,6 +15,7 @@ use crate::onnx::{Model, Written};
 use crate::output::Target;
 use crate::progress::Observer;
 use crate::report::{TrainAccuracy, TrainReport};
+use crate::rewrite;
 use crate::sizes::Sizes;
 use crate::subsidiary::{self, Control, TrainOptions, native_predictions, retrain};
 use crate::verify::{self, Runtime, RuntimeError, SessionOptions};
@@ -22,6 +23,8 @@ use crate::verify::{self, Runtime, RuntimeError, SessionOptions};
 /// The written model must predict what the trained network does on at least this share of images;
 /// ties may fall either way.
 const LEAST_AGREEMENT: f64 = 0.98;
+/// On few images, so many may differ.
+const FEW_TIES: usize = 2;
 
 /// What `train` is asked to do.
 #[derive(Debug, Clone)]
@@ -53,12 +56,14 @@ pub fn train(
     observer: &dyn Observer,
 ) -> Result<TrainReport, Error> {
     let folder = job.checkpoint.as_ref().map(|plan| plan.folder.as_path());
-    through(job, open, observer).map_err(|e| match (e, folder) {
-        (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
-            Error::Paused(folder.to_owned())
+    through(job, open, observer).map_err(|e| {
+        match (e.unless_stopped(observer.cancelled()), folder) {
+            (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
+                Error::Paused(folder.to_owned())
+            }
+            (Error::Interrupted, None) => Error::Unsaved,
+            (e, _) => e,
         }
-        (Error::Interrupted, None) => Error::Unsaved,
-        (e, _) => e,
     })
 }
 
@@ -76,11 +81,22 @@ fn through(
     let view = View::new(&job.input, &model.proto)?;
     learnable(&job.input, &view)?;
     types::check_learning(&job.input, &view)?;
+    let rewrite_error = |source| Error::Rewrite {
+        path: job.input.clone(),
+        source,
+    };
+    rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
     let folder = match &job.checkpoint {
         Some(plan) => Some((Folder::open(&plan.folder)?, plan)),
         None => None,
     };
-    let images = images::load(&job.input, &view, &job.source, job.options.seed, observer)?;
+    let images = images::load(
+        &job.input,
+        &view,
+        &job.source,
+        (job.options.seed, true),
+        observer,
+    )?;
     if images.train.labels.is_none() {
         return Err(Error::unsuitable(
             &job.source.data,
@@ -134,8 +150,10 @@ fn through(
         )
     };
     let plan = job.checkpoint.as_ref();
-    let (after, agreement, written) =
-        finish().map_err(|e| kept::trained(e.about(&job.input), plan, &job.output, &proto))?;
+    let (after, agreement, written) = finish().map_err(|e| {
+        let e = e.about(&job.input).unless_stopped(observer.cancelled());
+        kept::trained(e, plan, &job.output, (&model, &proto))
+    })?;
     Ok(TrainReport {
         tool: "onnx-bnnprune".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -174,13 +192,14 @@ fn finish(
     let after = accuracy(runtime, proto, images, observer)?;
     let agreement = native_agreement(network, images, after.as_ref(), observer)
         .map_err(|e| e.at(&job.input))?;
-    if agreement.is_some_and(|a| a < LEAST_AGREEMENT) {
+    let agrees = |a: &Agreement| a.share() >= LEAST_AGREEMENT || a.images - a.same <= FEW_TIES;
+    if let Some(a) = agreement.as_ref().filter(|a| !agrees(a)) {
         return Err(Error::Verification(format!(
             "{}: the trained network and what {} makes of the model written agree on {:.1} % of the \
              images only; {} was not written",
             job.input.display(),
             runtime.name(),
-            agreement.unwrap_or_default() * 100.0,
+            a.share() * 100.0,
             job.output.display(),
         )));
     }
@@ -188,7 +207,19 @@ fn finish(
         return Err(Error::Interrupted);
     }
     let written = model.save_edited(proto, &job.output)?;
-    Ok((after, agreement, written))
+    Ok((after, agreement.map(|a| a.share()), written))
+}
+
+/// On how many images the native network predicts what the runtime does.
+struct Agreement {
+    same: usize,
+    images: usize,
+}
+
+impl Agreement {
+    fn share(&self) -> f64 {
+        self.same as f64 / self.images.max(1) as f64
+    }
 }
 
 /// Top-1 accuracy in the runtime; `None` without labels.
@@ -210,13 +241,13 @@ fn accuracy(
     Ok(Some(found))
 }
 
-/// On which share of validation images the native network predicts what the runtime does.
+/// On how many validation images the native network predicts what the runtime does.
 fn native_agreement(
     network: &Network,
     images: &Images,
     runtime: Option<&verify::Accuracy>,
     observer: &dyn Observer,
-) -> Result<Option<f64>, subsidiary::TrainError> {
+) -> Result<Option<Agreement>, subsidiary::TrainError> {
     let Some(runtime) = runtime else {
         return Ok(None);
     };
@@ -229,5 +260,8 @@ fn native_agreement(
         .collect();
     let same = chosen.iter().zip(&native);
     let same = same.filter(|(i, p)| of_image.get(i) == Some(p)).count();
-    Ok(Some(same as f64 / chosen.len().max(1) as f64))
+    Ok(Some(Agreement {
+        same,
+        images: chosen.len(),
+    }))
 }

@@ -37,6 +37,8 @@ const UNSURE: f64 = 0.03;
 const ALMOST_ALL: f64 = 0.95;
 /// So are those in a folder beside other ones, of which this share is.
 const LARGE_SHARE: f64 = 0.5;
+/// So many other folders of images, one for each other class, are no chance.
+const MANY_FOLDERS: usize = 4;
 /// Folders looked at beside the data.
 const MOST_FOLDERS: usize = 50;
 /// Outputs that a message lists.
@@ -176,7 +178,9 @@ fn several_answers(
 /// the model's `classes`, it is one class's folder whatever the original makes of its images: that
 /// may be wrong for want of --mean and --std.
 fn one_answer(answers: &[usize], beside: usize, classes: usize) -> Result<(), TrainError> {
-    if beside + 1 == classes || (beside == MOST_FOLDERS && classes > MOST_FOLDERS) {
+    let complete = beside + 1 == classes || (beside == MOST_FOLDERS && classes > MOST_FOLDERS);
+    // A few neighbours may be anything.
+    if complete && beside >= MANY_FOLDERS {
         return Err(TrainError::Mismatch(format!(
             "has no labels, and {beside} other folders of images lie beside it, one for each other of the model's {classes} classes: is it one class's folder? Give the folder that holds a folder for each class, or images of all classes"
         )));
@@ -224,7 +228,8 @@ fn beside(data: &Path) -> usize {
     let folders = list.filter_map(Result::ok).map(|entry| entry.path());
     let other = |path: &PathBuf| {
         let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase());
-        path != &here && path.is_dir() && !parts.contains(&name.unwrap_or_default().as_str())
+        let name = name.unwrap_or_default();
+        path != &here && path.is_dir() && !name.starts_with('.') && !parts.contains(&name.as_str())
     };
     match here.is_dir() {
         true => folders
