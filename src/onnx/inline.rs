@@ -450,6 +450,7 @@ mod tests {
             input: vec!["x".to_owned()],
             output: vec!["y".to_owned()],
             node: vec![NodeProto {
+                name: Some("inner".to_owned()),
                 op_type: Some("Neg".to_owned()),
                 input: vec!["x".to_owned()],
                 output: vec!["y".to_owned()],
