@@ -105,7 +105,6 @@ const MAIN: Table = &[
     ("timeout", limits),
     ("memory", limits),
     ("in_process", always),
-    ("supervised", always),
     // What is written.
     ("inference_mode", always),
     ("report", always),
@@ -148,7 +147,6 @@ const TRAIN: Table = &[
     ("timeout", limits),
     ("memory", limits),
     ("in_process", always),
-    ("supervised", always),
     ("report", always),
     ("in_place", always),
     ("quiet", always),
@@ -171,7 +169,6 @@ const EVAL: Table = &[
     ("timeout", limits),
     ("memory", limits),
     ("in_process", always),
-    ("supervised", always),
     ("threads", ort_threads),
     ("batch", always),
     ("runs", always),
@@ -197,7 +194,6 @@ const VERIFY: Table = &[
     ("timeout", limits),
     ("memory", limits),
     ("in_process", always),
-    ("supervised", always),
     ("atol", always),
     ("rtol", always),
     ("seed", random_inputs),
@@ -218,7 +214,6 @@ const CHECK: Table = &[
     ("timeout", limits),
     ("memory", limits),
     ("in_process", always),
-    ("supervised", always),
     ("quiet", always),
 ];
 
