@@ -6,8 +6,8 @@
 //!
 //! The layer is BatchNormalization → (Sign →) Conv 128 → 128, 3×3, on 16×16, batch 64: 2.4 G
 //! multiply-accumulates forward, twice that backward (weights and input). The binary layer's weights
-//! are `Sign(W)·mean|W|`; forward it runs on packed activations, backward in floats or 8 bits. "packed" is its
-//! convolution alone, from packed activations to packed activations.
+//! are `Sign(W)·mean|W|`; forward it runs on packed activations, backward in floats or 8 bits. The
+//! kernels alone: `cargo bench -p bnn-kernels`.
 
 #[path = "../tests/graphs/mod.rs"]
 mod graphs;
@@ -15,10 +15,6 @@ mod graphs;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use graphs::{Attr, Builder};
 use ndarray::{ArrayD, IxDyn};
-use onnx_bnnprune::autograd::kernels::ConvGeometry;
-use onnx_bnnprune::autograd::kernels::packed::{
-    Codes, SignWeight, Thresholds, WeightStrides, binarised,
-};
 use onnx_bnnprune::autograd::{Mode, Network, Precision};
 use onnx_bnnprune::graph::{Facts, Graph};
 use onnx_bnnprune::recognize;
@@ -101,40 +97,6 @@ fn conv(c: &mut Criterion) {
             b.iter(|| network.backward(&trace, x.clone()))
         });
     }
-    let geometry = ConvGeometry {
-        batch: BATCH,
-        channels: CHANNELS,
-        height: SIDE,
-        width: SIDE,
-        filters: CHANNELS,
-        out_height: SIDE,
-        out_width: SIDE,
-        kernel: [3, 3],
-        stride: [1, 1],
-        dilation: [1, 1],
-        pad: [1, 1],
-        groups: 1,
-    };
-    let signs = |count: usize| -> Vec<f32> {
-        let signs = values(count).into_iter();
-        signs.map(|v| if v < 0.0 { -1.0 } else { 1.0 }).collect()
-    };
-    let codes = Codes::pack(&signs(shape.iter().product()), shape).expect("values of ±1");
-    let strides = WeightStrides {
-        filter: CHANNELS * 9,
-        channel: 9,
-    };
-    let weight = signs(CHANNELS * CHANNELS * 9);
-    let weight = SignWeight::pack(&weight, strides, &geometry, false).expect("weights of ±1");
-    let thresholds = Thresholds {
-        direction: vec![1; CHANNELS],
-        not_negative: vec![0; CHANNELS],
-        positive: vec![1; CHANNELS],
-    };
-    group.throughput(Throughput::Elements(macs as u64));
-    group.bench_function("packed forward", |b| {
-        b.iter(|| binarised(&geometry, &codes, &weight, None, &thresholds))
-    });
     group.finish();
 }
 

@@ -10,7 +10,7 @@
 //! dimensions; [`checkpoint`] keeps long runs; [`files`] reads files that others have put there,
 //! [`output`] writes files whole.
 #![warn(missing_docs)]
-// The kernels alone are let off.
+// What needs it is in bnn-kernels.
 #![deny(unsafe_code)]
 
 pub mod autograd;

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bnn_kernels::buffers::release_memory;
+use bnn_kernels::elementwise::ChannelStatistics;
 use ndarray::{Array1, ArrayD};
 
+use super::arrays::slice;
 use super::binary::{BinaryId, ScaleMode};
 use super::cut::Cut;
-use super::memory::release_memory;
 use super::network::{EditError, Input, Network, Step, StepId, ValueId};
-use super::ops::{BatchNorm, BatchStatistics};
-use super::parallel::slice;
+use super::ops::BatchNorm;
 use super::param::{Origin, ParamId, ParamKind};
 use super::trace::{Mode, RunError};
 use crate::graph::NodeId;
@@ -28,7 +29,7 @@ struct Pooled {
 }
 
 impl Pooled {
-    fn add(&mut self, s: &BatchStatistics) {
+    fn add(&mut self, s: &ChannelStatistics) {
         let n = s.count as f64;
         self.sum.resize(s.mean.len(), 0.0);
         self.squares.resize(s.mean.len(), 0.0);
@@ -95,7 +96,7 @@ impl Network {
     /// running + momentum · batch`, the variance unbiased, as torch does.
     pub fn update_running_statistics<'a>(
         &mut self,
-        statistics: impl IntoIterator<Item = (StepId, &'a BatchStatistics)>,
+        statistics: impl IntoIterator<Item = (StepId, &'a ChannelStatistics)>,
         momentum: f32,
     ) {
         for (step, s) in statistics {

@@ -1,13 +1,15 @@
 //! Binary weights: the sign of latents times a scale, and its straight-through estimator.
 
+use bnn_kernels::parallel::Planes;
+use bnn_kernels::simd::wide;
 use ndarray::{ArrayD, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::arrays::{array, copy, map, map_planes, slice, update_planes};
 use super::batch_norm::Folded;
 use super::network::Network;
 use super::ops::sign;
-use super::parallel::{Planes, array, copy, map, slice, wide};
 use super::param::{Origin, ParamId};
 
 /// Index of a binary weight in [`Network::binary`].
@@ -159,7 +161,7 @@ impl Network {
         let b = &self.binary[id.0];
         let scales = self.scales(id);
         let latent = &self.params[b.latent.0].value;
-        b.planes(latent.shape()).map(latent, |f, w, out| {
+        map_planes(b.planes(latent.shape()), latent, |f, w, out| {
             let scale = scales[f];
             let (pairs, zero) = (out.iter_mut().zip(w), b.zero);
             wide(move || pairs.for_each(|(o, &w)| *o = sign(w, zero) * scale));
@@ -197,7 +199,7 @@ impl Network {
         let grad_latent = wants_latent.then(|| {
             let scales = self.scales(id);
             let mut out = copy(grad);
-            planes.update(&mut out, latent, |f, g, w| {
+            update_planes(planes, &mut out, latent, |f, g, w| {
                 let scale = scales[f];
                 let pairs = g.iter_mut().zip(w);
                 wide(move || {
@@ -208,7 +210,7 @@ impl Network {
                 match kept_columns {
                     None => {
                         let n = (planes.outer * planes.inner).max(1) as f64;
-                        planes.update(&mut out, latent, |f, g, w| {
+                        update_planes(planes, &mut out, latent, |f, g, w| {
                             let slope = (dots[f] / n) as f32;
                             let pairs = g.iter_mut().zip(w);
                             wide(move || pairs.for_each(|(g, &w)| *g += slope * sign(w, 0.0)));

@@ -1,12 +1,13 @@
 //! Broadcasting of two operands, with a fast path for what networks do: equal shapes, scalars, and
 //! one value per channel.
 
+use super::arrays::{array, map_planes, slice, zip};
+use super::ops::ShapeError;
+use bnn_kernels::buffers::buffer;
+use bnn_kernels::parallel::{CHUNK, Planes};
+use bnn_kernels::simd::wide;
 use ndarray::{ArrayD, Axis, IxDyn, Zip};
 use rayon::prelude::*;
-
-use super::memory::buffer;
-use super::ops::ShapeError;
-use super::parallel::{CHUNK, Planes, array, slice, wide, zip};
 
 /// How an operand is repeated to fill a shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +83,7 @@ impl Broadcast {
                     inner: p.channels,
                 };
                 let b = slice(b);
-                rows.map(a, |_, a, out| {
+                map_planes(rows, a, |_, a, out| {
                     let ab = a.iter().zip(b);
                     wide(|| {
                         out.iter_mut()
@@ -93,7 +94,7 @@ impl Broadcast {
             }
             Self::Channels(p) => {
                 let b = slice(b);
-                p.map(a, |c, a, out| {
+                map_planes(*p, a, |c, a, out| {
                     let b = b[c];
                     wide(|| out.iter_mut().zip(a).for_each(|(o, &a)| *o = f(a, b)));
                 })
@@ -116,8 +117,8 @@ pub(super) fn sum_to(grad: ArrayD<f32>, shape: &[usize]) -> ArrayD<f32> {
     match Broadcast::into(shape, grad.shape()).expect("checked to broadcast") {
         Broadcast::Same => grad,
         Broadcast::Channels(p) => {
-            let sums = p.sums(&grad).into_iter().map(|s| s as f32).collect();
-            super::parallel::array(shape, sums)
+            let sums = p.sums(slice(&grad)).into_iter().map(|s| s as f32).collect();
+            array(shape, sums)
         }
         Broadcast::General => {
             let mut sum = grad;

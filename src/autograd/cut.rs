@@ -3,12 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ndarray::ArrayD;
-
-use super::kernels::packed::Codes;
-use super::memory::recycle_array;
+use super::arrays::{array, recycle_array, slice};
 use super::network::{StepId, ValueId};
-use super::parallel::{array, slice};
+use bnn_kernels::binary::Codes;
+use ndarray::ArrayD;
 
 /// A tensor `[N, …]`, in the form in which it takes least memory. Cloning is cheap.
 #[derive(Debug, Clone)]

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use bnn_kernels::parallel::Planes;
 use ndarray::ArrayD;
 use thiserror::Error;
 
+use super::arrays::{array, map_planes};
 use super::binary::{BinaryId, ScaleMode};
 use super::network::Network;
-use super::parallel::{Planes, array};
 use super::param::ParamId;
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Graph, GraphError, NodeId, TensorId};
@@ -103,7 +104,7 @@ impl Network {
         let uses = &weight.origin.uses[..];
         if let Some((scales, shifts, folded)) = self.folded_again(b) {
             let planes = Planes::around(effective.shape(), weight.filter_axis);
-            let scaled = planes.map(&effective, |f, w, out| {
+            let scaled = map_planes(planes, &effective, |f, w, out| {
                 out.iter_mut().zip(w).for_each(|(o, w)| *o = w * scales[f]);
             });
             // Unfolding and folding rounds: an untrained layer keeps the file's own numbers.

@@ -1,19 +1,18 @@
-//! Steps that work channel by channel, one behind the other, run as one ([`Chain`]): what lies
+//! Steps that work channel by channel, one behind the other, run as one ([`ElementwiseChain`]): what lies
 //! between them is never stored.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use ndarray::ArrayD;
-
-use super::channelwise::{Chain, ChannelMap, Norm, Source, WantedOf};
+use super::arrays::{array, slice_mut};
 use super::cut::Held;
 use super::integer::IntegerForm;
 use super::network::{Input, Network, StepId, ValueId};
 use super::ops::{Op, Saved};
-use super::parallel::array;
 use super::trace::{Gradients, Mode, Record, Trace};
 use super::value::{Form, Value};
+use bnn_kernels::elementwise::{ElementwiseChain, ElementwiseMap, Normalization, WantedGradients};
+use ndarray::ArrayD;
 
 /// Fewer elements of a channel than this, of one sample, are not worth it.
 const LEAST_PLANE: usize = 16;
@@ -21,7 +20,7 @@ const LEAST_PLANE: usize = 16;
 /// Steps that run as one, and what they read.
 pub(super) struct Fused<'a> {
     pub steps: Range<usize>,
-    chain: Chain<'a>,
+    chain: ElementwiseChain<'a>,
     input: ValueId,
     /// The output goes to binary layers alone.
     codes: bool,
@@ -29,8 +28,8 @@ pub(super) struct Fused<'a> {
 
 /// What a step is in a chain.
 enum Stage<'a> {
-    Norm(Norm<'a>),
-    Map(Box<dyn ChannelMap + 'a>),
+    Norm(Normalization<'a>),
+    Map(Box<dyn ElementwiseMap + 'a>),
 }
 
 /// Elements of a channel; 0 without spatial axes.
@@ -95,7 +94,7 @@ impl Network {
             return None;
         }
         let mut ternary = false;
-        let mut chain = Chain::default();
+        let mut chain = ElementwiseChain::default();
         let mut last = first;
         while last < end {
             let follows = last == first
@@ -109,7 +108,9 @@ impl Network {
                 false => None,
             };
             match stage {
-                Some(Stage::Norm(norm)) if chain.norm.is_none() => chain.norm = Some(norm),
+                Some(Stage::Norm(norm)) if chain.normalization.is_none() => {
+                    chain.normalization = Some(norm)
+                }
                 Some(Stage::Map(map)) if ends || !self.is_trained(last, trace) => chain.push(map),
                 _ => break,
             }
@@ -193,11 +194,11 @@ impl Network {
     }
 
     /// Steps that ran as one.
-    fn chain(&self, steps: Range<usize>, shape: &[usize]) -> Option<Chain<'_>> {
-        let mut chain = Chain::default();
+    fn chain(&self, steps: Range<usize>, shape: &[usize]) -> Option<ElementwiseChain<'_>> {
+        let mut chain = ElementwiseChain::default();
         for i in steps {
             match self.stage(i, Mode::default(), shape)? {
-                Stage::Norm(norm) => chain.norm = Some(norm),
+                Stage::Norm(norm) => chain.normalization = Some(norm),
                 Stage::Map(map) => chain.push(map),
             }
         }
@@ -221,17 +222,17 @@ impl Network {
         let Some(x) = trace.held(*input) else {
             return;
         };
-        let source = Source::of(x);
+        let source = x.source();
         let packed = match (codes, x.shape()) {
             (true, &[n, c, h, w]) => chain.forward_codes(source, [n, c, h, w]),
             _ => None,
         };
         let shape = x.shape().to_vec();
-        let (y, mut saved): (Value, _) = match packed {
-            Some((codes, saved)) => (Held::Codes(Arc::new(codes), shape).into(), saved),
+        let (y, mut statistics): (Value, _) = match packed {
+            Some((codes, statistics)) => (Held::Codes(Arc::new(codes), shape).into(), statistics),
             None => {
-                let (y, saved) = chain.forward_floats(source, &shape);
-                (y.into(), saved)
+                let (y, statistics) = chain.forward(source, &shape);
+                (array(&shape, y).into(), statistics)
             }
         };
         let mut moves = moving[input.0];
@@ -250,7 +251,7 @@ impl Network {
             let norm = step.op.as_batch_norm().is_some();
             trace.steps.push(Record {
                 saved: match norm {
-                    true => std::mem::replace(&mut saved, Saved::Nothing),
+                    true => Saved::of(statistics.take()),
                     false => Saved::Nothing,
                 },
                 shapes: Vec::new(),
@@ -268,7 +269,7 @@ impl Network {
         &self,
         steps: Range<usize>,
         trace: &Trace,
-        grad: ArrayD<f32>,
+        mut grad: ArrayD<f32>,
         out: &mut Gradients,
     ) -> Option<(ValueId, ArrayD<f32>)> {
         let input = self.data_of(steps.start)?;
@@ -278,29 +279,38 @@ impl Network {
             .clone()
             .find(|&i| self.steps[i].op.as_batch_norm().is_some());
         let chain = self.chain(steps.clone(), x.shape())?;
-        let nothing = Saved::Nothing;
-        let saved = norm.map_or(&nothing, |i| &record(i).saved);
+        let statistics = norm.and_then(|i| record(i).saved.statistics());
         let wants = |k: usize| norm.is_some_and(|i| record(i).wanted[k]);
         let (last, mask) = (steps.end - 1, record(steps.end - 1).wanted.get(1));
         let mask = (self.steps[last].op.as_channel_mask()).filter(|_| mask == Some(&true));
-        let wanted = WantedOf {
-            x: record(steps.start).wanted[0],
-            params: wants(1) || wants(2),
+        let wanted = WantedGradients {
+            input: record(steps.start).wanted[0],
+            normalization: wants(1) || wants(2),
             mask: mask.is_some(),
         };
-        let found = chain.backward_from(Source::of(x), saved, grad, wanted);
+        let found = chain.backward(
+            x.source(),
+            x.shape(),
+            statistics,
+            slice_mut(&mut grad),
+            wanted,
+        );
         if let Some(i) = norm {
             for k in [1, 2] {
                 if let (Input::Param(p), true) = (self.steps[i].inputs[k], wants(k)) {
-                    let values = found.sums.iter().map(|s| s[2 - k] as f32).collect();
+                    let values = found
+                        .normalization
+                        .iter()
+                        .map(|s| s[2 - k] as f32)
+                        .collect();
                     out.add(p, array(self.params[p.0].value.shape(), values));
                 }
             }
         }
         if let (Some(mask), Some(Input::Param(p))) = (mask, self.steps[last].inputs.get(1)) {
             let shape = self.params[p.0].value.shape();
-            out.add(*p, mask.gradient(found.dots, shape));
+            out.add(*p, mask.gradient(found.mask, shape));
         }
-        found.x.map(|x| (input, x))
+        wanted.input.then_some((input, grad))
     }
 }

@@ -2,8 +2,8 @@
 
 use ndarray::ArrayD;
 
+use super::arrays::{array, slice};
 use super::ops::softmax::log_softmax;
-use super::parallel::{array, slice};
 
 /// A loss and its gradient with respect to the logits.
 #[derive(Debug, Clone)]

@@ -9,24 +9,19 @@
 //! Same bits at any number of threads: all parallel loops run over fixed chunks, and all sums have
 //! a fixed order.
 
+mod arrays;
 mod batch_norm;
 mod binary;
 mod broadcast;
-mod channelwise;
 mod cut;
 mod export;
 mod fused;
 mod import;
 mod integer;
-#[allow(unsafe_code)] // SIMD intrinsics, and matrices handed to gemm
-pub mod kernels;
 pub mod loss;
-mod memory;
 mod network;
-mod once;
 mod ops;
 pub mod optim;
-mod parallel;
 mod param;
 mod parts;
 mod prepared;
@@ -40,15 +35,13 @@ mod value;
 
 pub use batch_norm::{Folded, UnfoldError};
 pub use binary::{BinaryId, BinaryWeight, LatentOrigin, ScaleMode};
-pub use channelwise::ChannelMap;
 pub use cut::{Cut, Held};
 pub use export::ExportError;
 pub use import::ImportError;
 pub use integer::Inference;
-pub use memory::release_memory;
 pub use network::{EditError, Input, MaskSpec, Network, Step, StepId, ValueId};
 pub use ops::softmax::Head;
-pub use ops::{BatchNorm, BatchStatistics, Op, ShapeError};
+pub use ops::{BatchNorm, Op, ShapeError};
 pub use optim::{Optimizer, Rule, Schedule};
 pub use param::{Origin, Param, ParamId, ParamKind};
 pub use prepared::Prepared;

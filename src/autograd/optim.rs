@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use bnn_kernels::parallel::CHUNK;
+use bnn_kernels::simd::wide;
 use ndarray::ArrayD;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::arrays::{slice, slice_mut};
 use super::network::Network;
-use super::parallel::{CHUNK, slice, slice_mut, wide};
 use super::param::ParamId;
 use super::trace::Gradients;
 

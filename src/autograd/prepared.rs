@@ -2,15 +2,16 @@
 
 use std::sync::OnceLock;
 
+use bnn_kernels::ConvGeometry;
+use bnn_kernels::binary::{InputSigns, TableEntry};
+use bnn_kernels::float::InputWeights;
+use bnn_kernels::lazy::get_or_compute;
 use ndarray::ArrayD;
 
+use super::arrays::slice;
 use super::binary::BinaryId;
 use super::integer::{IntegerForm, IntegerLayer};
-use super::kernels::tables::{Entry, InputSigns};
-use super::kernels::{ConvGeometry, InputWeights};
 use super::network::{Network, StepId};
-use super::once::once;
-use super::parallel::slice;
 
 /// A network's binary weights in the forms that kernels read, each made when it is first asked for.
 /// They are those of the network as it is then: where weights change, or steps are inserted, others
@@ -47,12 +48,12 @@ impl Network {
 impl Prepared {
     /// The effective weight.
     pub(super) fn effective(&self, network: &Network, id: BinaryId) -> &ArrayD<f32> {
-        once(&self.effective[id.0], || network.effective_weight(id))
+        get_or_compute(&self.effective[id.0], || network.effective_weight(id))
     }
 
     /// The scale of each filter.
     pub(super) fn scales(&self, network: &Network, id: BinaryId) -> &[f32] {
-        once::<Vec<f32>>(&self.scales[id.0], || network.scales(id))
+        get_or_compute::<Vec<f32>>(&self.scales[id.0], || network.scales(id))
     }
 
     /// The layer at a step, for packed activations. `None` if a weight is 0.
@@ -63,7 +64,7 @@ impl Prepared {
         form: &IntegerForm,
     ) -> Option<&IntegerLayer> {
         let layer = || IntegerLayer::of(network, network.step(at), form);
-        once(&self.layers[at.0], layer).as_ref()
+        get_or_compute(&self.layers[at.0], layer).as_ref()
     }
 
     /// The weights of the convolution at a step for gradients in single precision. `None` if the
@@ -75,7 +76,7 @@ impl Prepared {
         g: &ConvGeometry,
     ) -> Option<&InputWeights> {
         let weights = || InputWeights::new(g, slice(self.effective(network, id)));
-        once(&self.inputs[at.0], weights).as_ref()
+        get_or_compute(&self.inputs[at.0], weights).as_ref()
     }
 
     /// The signs of a convolution's weights for gradients in single precision. `None` if tables of sums
@@ -100,11 +101,11 @@ impl Prepared {
     }
 }
 
-fn signs_in<'a, E: Entry>(
+fn signs_in<'a, E: TableEntry>(
     all: &'a [OnceLock<Option<InputSigns<E>>>],
     network: &Network,
     (at, id): (StepId, BinaryId),
     g: &ConvGeometry,
 ) -> Option<&'a InputSigns<E>> {
-    once(&all[at.0], || InputSigns::new(g, &network.signs(id))).as_ref()
+    get_or_compute(&all[at.0], || InputSigns::new(g, &network.signs(id))).as_ref()
 }

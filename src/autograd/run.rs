@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
+use super::arrays::{recycle_array, update};
 use super::binary::BinaryId;
 use super::cut::Cut;
 use super::integer::{Inference, IntegerForm};
-use super::memory::recycle_array;
 use super::network::{Input, Network, Step, StepId, ValueId};
 use super::ops::{Backward, Context, Saved};
-use super::parallel::update;
 use super::param::ParamId;
 use super::trace::{Gradients, Mode, Record, RunError, Trace, Wanted};
 use super::value::Value;

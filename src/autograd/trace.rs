@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bnn_kernels::elementwise::ChannelStatistics;
 use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::arrays::update;
 use super::network::{StepId, ValueId};
-use super::ops::{BatchStatistics, Saved};
-use super::parallel::update;
+use super::ops::Saved;
 use super::param::ParamId;
 use super::prepared::Prepared;
 use super::value::Value;
@@ -139,7 +140,7 @@ impl Trace {
     }
 
     /// The statistics that BatchNormalizations measured on this batch.
-    pub fn batch_statistics(&self) -> impl Iterator<Item = (StepId, &BatchStatistics)> {
+    pub fn batch_statistics(&self) -> impl Iterator<Item = (StepId, &ChannelStatistics)> {
         let records = self.steps.iter().enumerate();
         records.filter_map(|(i, r)| match &r.saved {
             Saved::Statistics(s) => Some((StepId(self.start.0 + i), s)),

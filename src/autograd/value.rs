@@ -2,36 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bnn_kernels::binary::{Codes, Sums};
+use bnn_kernels::buffers::recycle;
+use bnn_kernels::elementwise::Source;
+use bnn_kernels::lazy::get_or_compute;
 use ndarray::ArrayD;
 
+use super::arrays::{array, recycle_array, slice};
 use super::cut::Held;
-use super::kernels::packed::Codes;
-use super::memory::{recycle, recycle_array};
-use super::once::once;
-use super::parallel::{Planes, array};
-
-/// What a binary layer gives, before its scale: `scale · sum + bias`, with one of each for every
-/// channel (axis 1).
-#[derive(Debug)]
-pub(super) struct Sums {
-    /// In the layout of the tensor.
-    pub sums: Vec<i16>,
-    pub shape: Vec<usize>,
-    pub scale: Vec<f32>,
-    pub bias: Vec<f32>,
-}
-
-impl Sums {
-    fn float(&self) -> ArrayD<f32> {
-        let planes = Planes::around(&self.shape, 1);
-        let values = planes.map_from(&self.sums, |c, sums, out| {
-            let (scale, bias) = (self.scale[c], self.bias[c]);
-            let pairs = out.iter_mut().zip(sums);
-            pairs.for_each(|(out, &n)| *out = scale * f32::from(n) + bias);
-        });
-        array(&self.shape, values)
-    }
-}
 
 /// The form of a [`Value`].
 #[derive(Debug)]
@@ -74,6 +52,14 @@ impl Value {
         &self.form
     }
 
+    /// As chains of elementwise operators read it: sums as they are, all else as floats.
+    pub fn source(&self) -> Source<'_> {
+        match &self.form {
+            Form::Sums(sums) => Source::Sums(sums),
+            Form::Held(_) => Source::Floats(slice(self.float())),
+        }
+    }
+
     pub fn shape(&self) -> &[usize] {
         match &self.form {
             Form::Held(x) => x.shape(),
@@ -86,9 +72,11 @@ impl Value {
         match &self.form {
             Form::Held(Held::Float(x)) => x,
             Form::Held(Held::Codes(codes, shape)) => {
-                once(&self.float, || array(shape, codes.unpack()))
+                get_or_compute(&self.float, || array(shape, codes.unpack()))
             }
-            Form::Sums(sums) => once(&self.float, || sums.float()),
+            Form::Sums(sums) => {
+                get_or_compute(&self.float, || array(&sums.shape, sums.to_floats()))
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Training of a network as it is: the last phase of the schedule alone, nothing masked.
 
+use bnn_kernels::buffers::release_memory;
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
@@ -7,7 +8,7 @@ use super::evaluate::logits_of;
 use super::sanity::{predictions, spread};
 use super::trainer::Trainer;
 use super::{Control, Decay, JUDGE_IMAGES, MainOptimizer, Options};
-use crate::autograd::{Network, Precision, release_memory};
+use crate::autograd::{Network, Precision};
 use crate::data::{Augment, Images};
 use crate::progress::Observer;
 

@@ -1,12 +1,14 @@
 //! The bottom-up schedule (paper, section 3.3 and algorithm 1).
 
+use bnn_kernels::buffers::release_memory;
+
 use super::allocation::allocate;
 use super::error::TrainError;
 use super::prefix::CacheUse;
 use super::stage::{self, StageReport};
 use super::trainer::Trainer;
 use super::{Excluded, Options, Selector, Unit, units};
-use crate::autograd::{Network, release_memory};
+use crate::autograd::Network;
 use crate::checkpoint::Checkpoint;
 use crate::data::Images;
 use crate::graph::Graph;

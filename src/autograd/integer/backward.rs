@@ -1,14 +1,15 @@
 //! The backward pass of one binary layer: on codes, and by rounded gradients where that is asked for.
 
+use bnn_kernels::binary::{RoundedGradient, weight_gradient};
+use bnn_kernels::buffers::buffer;
+use bnn_kernels::float::conv_backward_input;
+use bnn_kernels::parallel::Planes;
 use ndarray::ArrayD;
 
 use super::layer::IntegerForm;
+use crate::autograd::arrays::{array, slice};
 use crate::autograd::binary::BinaryId;
-use crate::autograd::kernels::rounded::Rounded;
-use crate::autograd::kernels::{binary_weight, conv_backward_input};
-use crate::autograd::memory::buffer;
 use crate::autograd::network::{Input, Network, StepId};
-use crate::autograd::parallel::{Planes, array, slice};
 use crate::autograd::trace::{Precision, Record, Trace};
 use crate::autograd::value::Value;
 
@@ -94,12 +95,12 @@ impl Layer<'_> {
             true => Some(prepared.rounded_signs(network, (self.at, self.id), g)?),
             false => None,
         };
-        let rounded = Rounded::new(g, slice(self.grad))?;
+        let rounded = RoundedGradient::new(g, slice(self.grad))?;
         let grad_w = match wants_w {
             true => {
                 let mut out = buffer(self.shape(1).iter().product());
                 let codes = self.form.codes(self.x()?)?;
-                if !rounded.weight(&codes, &mut out) {
+                if !rounded.weight_gradient(&codes, &mut out) {
                     return None;
                 }
                 Some(array(self.shape(1), out))
@@ -108,7 +109,7 @@ impl Layer<'_> {
         };
         let grad_x = signs.map(|signs| {
             let mut out = buffer(self.shape(0).iter().product());
-            rounded.input(signs, prepared.scales(network, self.id), &mut out);
+            rounded.input_gradient(signs, prepared.scales(network, self.id), &mut out);
             array(self.shape(0), out)
         });
         Some(vec![grad_x, grad_w])
@@ -121,7 +122,7 @@ impl Layer<'_> {
             true => {
                 let mut out = buffer(self.shape(1).iter().product());
                 let codes = self.form.codes(self.x()?)?;
-                if !binary_weight(g, &codes, slice(self.grad), &mut out) {
+                if !weight_gradient(g, &codes, slice(self.grad), &mut out) {
                     return None;
                 }
                 Some(array(self.shape(1), out))
@@ -133,7 +134,7 @@ impl Layer<'_> {
             let mut out = buffer(self.shape(0).iter().product());
             if let Some(signs) = prepared.signs(network, (self.at, self.id), g) {
                 let scale = prepared.scales(network, self.id);
-                signs.single(g, slice(self.grad), scale, &mut out);
+                signs.gradient(g, slice(self.grad), scale, &mut out);
                 return array(self.shape(0), out);
             }
             match prepared.input(network, (self.at, self.id), g) {
@@ -158,7 +159,7 @@ impl Layer<'_> {
         if shape.iter().product::<usize>() != g.filters {
             return None;
         }
-        let sums = planes.sums(self.grad).into_iter();
+        let sums = planes.sums(slice(self.grad)).into_iter();
         Some(array(shape, sums.map(|s| s as f32).collect()))
     }
 }

@@ -1,13 +1,13 @@
 //! From a binary layer's sums to the next binariser: a threshold for each filter.
 
+use bnn_kernels::binary::{PoolWindows, Thresholds};
+use bnn_kernels::float::FloatThresholds;
 use ndarray::ArrayD;
 
 use super::layer::{IntegerForm, IntegerLayer};
-use crate::autograd::kernels::FloatThresholds;
-use crate::autograd::kernels::packed::{Thresholds, Windows};
+use crate::autograd::arrays::slice;
 use crate::autograd::network::{Input, Network, StepId, ValueId};
 use crate::autograd::ops::Context;
-use crate::autograd::parallel::slice;
 use crate::bisection;
 
 /// Steps from behind a binary layer to a tensor of -1, 0 and +1 that depends on its output alone.
@@ -75,7 +75,7 @@ impl Chain {
     }
 
     /// The windows of its MaxPool on planes of that size.
-    pub fn windows(&self, network: &Network, plane: [usize; 2]) -> Option<Option<Windows>> {
+    pub fn windows(&self, network: &Network, plane: [usize; 2]) -> Option<Option<PoolWindows>> {
         let Some(pool) = self.pool else {
             return Some(None);
         };

@@ -3,19 +3,19 @@
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
+use bnn_kernels::binary::{Thresholds, forward_codes};
+use bnn_kernels::buffers::buffer;
+use bnn_kernels::float::{FloatThresholds, OutputWeights};
+use bnn_kernels::lazy::get_or_compute;
 use ndarray::ArrayD;
 use rayon::prelude::*;
 
 use super::chain::Chain;
 use super::layer::{IntegerForm, IntegerLayer};
+use crate::autograd::arrays::{array, slice};
 use crate::autograd::cut::{Cut, Held};
-use crate::autograd::kernels::packed::{Thresholds, binarised};
-use crate::autograd::kernels::{FloatThresholds, OutputWeights};
-use crate::autograd::memory::buffer;
 use crate::autograd::network::{Input, Network, StepId, ValueId};
-use crate::autograd::once::once;
 use crate::autograd::ops::Context;
-use crate::autograd::parallel::{array, slice};
 use crate::autograd::trace::RunError;
 
 /// A binary layer ready to run, and what goes with it.
@@ -170,7 +170,7 @@ impl<'n> Inference<'n> {
                 });
             Some(Ready { layer, chain })
         };
-        once(&self.ready[at.0], prepare).as_ref()
+        get_or_compute(&self.ready[at.0], prepare).as_ref()
     }
 
     /// The convolution in single precision at a step.
@@ -186,7 +186,7 @@ impl<'n> Inference<'n> {
             });
             Some(ReadyFloat { weights, chain })
         };
-        once(&self.floats[at.0], prepare).as_ref()
+        get_or_compute(&self.floats[at.0], prepare).as_ref()
     }
 }
 
@@ -222,7 +222,7 @@ impl<'a> Pass<'a> {
                 Input::Param(p) => Some(&network.param(*p).value),
                 Input::Binary(b) => {
                     let weight = || network.effective_weight(*b);
-                    Some(once(&self.plan.weights[b.0], weight))
+                    Some(get_or_compute(&self.plan.weights[b.0], weight))
                 }
             })
             .collect();
@@ -263,7 +263,7 @@ impl<'a> Pass<'a> {
         let input = (slice(&x), bias);
         if let Some((chain, thresholds)) = &ready.chain {
             let windows = chain.windows(network, [g.out_height, g.out_width])?;
-            let codes = (ready.weights).binarised(g, input, windows.as_ref(), thresholds)?;
+            let codes = (ready.weights).codes(g, input, windows.as_ref(), thresholds)?;
             let shape = codes.shape().to_vec();
             return Some((
                 chain.output,
@@ -298,7 +298,7 @@ impl<'a> Pass<'a> {
             return Some((step.output, Held::Float(Arc::new(y)), &[]));
         };
         let windows = chain.windows(network, [g.out_height, g.out_width])?;
-        let codes = binarised(g, &codes, &layer.weight, windows.as_ref(), thresholds);
+        let codes = forward_codes(g, &codes, &layer.weight, windows.as_ref(), thresholds);
         let [n, c, h, w] = codes.shape();
         let shape = match form.output.len() {
             2 => vec![n, c],

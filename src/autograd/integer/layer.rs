@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use bnn_kernels::ConvGeometry;
+use bnn_kernels::binary::{
+    Codes, SignWeight, Sums, WeightStrides, forward_scaled, forward_sums, supports,
+};
+use bnn_kernels::buffers::buffer;
 use ndarray::ArrayD;
 
+use crate::autograd::arrays::{array, slice};
 use crate::autograd::binary::BinaryId;
-use crate::autograd::kernels::ConvGeometry;
-use crate::autograd::kernels::packed::{Codes, SignWeight, WeightStrides, scaled, sums, usable};
-use crate::autograd::memory::buffer;
 use crate::autograd::network::{Input, Network, Step, StepId};
-use crate::autograd::parallel::{array, slice};
 use crate::autograd::prepared::Prepared;
-use crate::autograd::value::{Form, Sums, Value};
+use crate::autograd::value::{Form, Value};
 
 /// A layer as a convolution of integers: `y = alpha · scale · dot + beta · bias`.
 #[derive(Debug, Clone)]
@@ -47,7 +49,7 @@ impl IntegerForm {
             return None;
         };
         let form = step.op.integer_form(input, network.latent(*id).shape())?;
-        usable(&form.geometry).then_some(form)
+        supports(&form.geometry).then_some(form)
     }
 
     /// The input as codes; `None` if it holds anything but -1, 0 and +1.
@@ -109,14 +111,14 @@ impl IntegerLayer {
     pub fn forward(&self, form: &IntegerForm, x: &Codes) -> ArrayD<f32> {
         let mut y = buffer(form.output.iter().product());
         let factors = (&self.scale[..], &self.bias[..]);
-        scaled(&form.geometry, x, &self.weight, factors, &mut y);
+        forward_scaled(&form.geometry, x, &self.weight, factors, &mut y);
         array(&form.output, y)
     }
 
     /// The layer's output as sums.
     fn sums(&self, form: &IntegerForm, x: &Codes) -> Sums {
         let mut y = buffer(form.output.iter().product());
-        sums(&form.geometry, x, &self.weight, &mut y);
+        forward_sums(&form.geometry, x, &self.weight, &mut y);
         Sums {
             sums: y,
             shape: form.output.clone(),

@@ -1,12 +1,13 @@
 //! `Relu`, `LeakyRelu` and `PRelu`: a line through the origin with a kink.
 
+use bnn_kernels::elementwise::{ElementwiseMap, KnownMap, leaky_relu, leaky_relu_slope, relu};
+use bnn_kernels::simd::wide;
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError};
+use crate::autograd::arrays::{map, update, zip};
 use crate::autograd::broadcast::{Broadcast, sum_to};
-use crate::autograd::channelwise::{ChannelMap, Element, Known};
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::{map, update, wide, zip};
 use crate::autograd::param::ParamKind;
 
 /// `x` where positive, else `slope · x`.
@@ -33,14 +34,16 @@ impl Op for Leaky {
         let slope = self.slope;
         let y = match slope {
             0.0 => map(inputs[0], relu),
-            _ => map(inputs[0], |x| line(x, slope)),
+            _ => map(inputs[0], |x| leaky_relu(x, slope)),
         };
         Ok((y, Saved::Nothing))
     }
 
     fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
         let slope = self.slope;
-        update(&mut grad, pass.input(0), |g, x| g * gradient(x, slope));
+        update(&mut grad, pass.input(0), |g, x| {
+            g * leaky_relu_slope(x, slope)
+        });
         vec![Some(grad)]
     }
 
@@ -52,30 +55,14 @@ impl Op for Leaky {
         &'a self,
         _: usize,
         _: &[Option<&'a ArrayD<f32>>],
-    ) -> Option<Box<dyn ChannelMap + 'a>> {
+    ) -> Option<Box<dyn ElementwiseMap + 'a>> {
         Some(Box::new(self.clone()))
     }
 }
 
-/// The larger of x and 0.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::autograd) struct Relu;
-
-impl Element for Relu {
-    #[inline(always)]
-    fn forward(self, x: f32) -> f32 {
-        relu(x)
-    }
-
-    #[inline(always)]
-    fn backward(self, x: f32, grad: f32) -> f32 {
-        grad * gradient(x, 0.0)
-    }
-}
-
-impl ChannelMap for Leaky {
-    fn known(&self, _: usize) -> Option<Known> {
-        (self.slope == 0.0).then_some(Known::Relu)
+impl ElementwiseMap for Leaky {
+    fn known(&self, _: usize) -> Option<KnownMap> {
+        (self.slope == 0.0).then_some(KnownMap::Relu)
     }
 
     fn forward(&self, _: usize, x: &mut [f32]) {
@@ -85,7 +72,7 @@ impl ChannelMap for Leaky {
                 x.iter_mut().for_each(|x| *x = relu(*x));
             }),
             _ => wide(|| {
-                x.iter_mut().for_each(|x| *x = line(*x, slope));
+                x.iter_mut().for_each(|x| *x = leaky_relu(*x, slope));
             }),
         }
     }
@@ -93,7 +80,7 @@ impl ChannelMap for Leaky {
     fn backward(&self, _: usize, x: &[f32], grad: &mut [f32]) {
         let slope = self.slope;
         let pairs = grad.iter_mut().zip(x);
-        wide(|| pairs.for_each(|(g, &x)| *g *= gradient(x, slope)));
+        wide(|| pairs.for_each(|(g, &x)| *g *= leaky_relu_slope(x, slope)));
     }
 }
 
@@ -117,7 +104,7 @@ impl Op for PRelu {
     ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let (x, slope) = (inputs[0], inputs[1]);
         let b = Broadcast::into(slope.shape(), x.shape())?;
-        let y = b.zip(x, slope, line);
+        let y = b.zip(x, slope, leaky_relu);
         Ok((y, Saved::Nothing))
     }
 
@@ -129,7 +116,7 @@ impl Op for PRelu {
         });
         let grad_x = pass.wanted[0].then(|| {
             let b = Broadcast::into(slope.shape(), x.shape()).expect("shapes of the forward pass");
-            let factor = b.zip(x, slope, gradient);
+            let factor = b.zip(x, slope, leaky_relu_slope);
             let mut grad = grad;
             update(&mut grad, &factor, |g, f| g * f);
             grad
@@ -145,7 +132,7 @@ impl Op for PRelu {
         &'a self,
         rank: usize,
         params: &[Option<&'a ArrayD<f32>>],
-    ) -> Option<Box<dyn ChannelMap + 'a>> {
+    ) -> Option<Box<dyn ElementwiseMap + 'a>> {
         let slope = params.get(1).copied().flatten()?;
         let per_channel = slope.ndim() + 1 == rank && slope.shape().first() == Some(&slope.len());
         (per_channel || slope.len() == 1 && slope.ndim() <= rank)
@@ -162,7 +149,7 @@ impl Slopes {
     }
 }
 
-impl ChannelMap for Slopes {
+impl ElementwiseMap for Slopes {
     fn channels(&self) -> Option<usize> {
         (self.0.len() > 1).then_some(self.0.len())
     }
@@ -170,32 +157,15 @@ impl ChannelMap for Slopes {
     fn forward(&self, channel: usize, x: &mut [f32]) {
         let slope = self.of(channel);
         wide(|| {
-            x.iter_mut().for_each(|x| *x = line(*x, slope));
+            x.iter_mut().for_each(|x| *x = leaky_relu(*x, slope));
         });
     }
 
     fn backward(&self, channel: usize, x: &[f32], grad: &mut [f32]) {
         let slope = self.of(channel);
         let pairs = grad.iter_mut().zip(x);
-        wide(|| pairs.for_each(|(g, &x)| *g *= gradient(x, slope)));
+        wide(|| pairs.for_each(|(g, &x)| *g *= leaky_relu_slope(x, slope)));
     }
-}
-
-/// By comparison, not by product: 0 · infinity is not 0.
-#[inline(always)]
-fn relu(x: f32) -> f32 {
-    if x < 0.0 { 0.0 } else { x }
-}
-
-#[inline(always)]
-fn line(x: f32, slope: f32) -> f32 {
-    if x < 0.0 { slope * x } else { x }
-}
-
-/// That of [`line`] with respect to x; a factor, as signs are not predictable for a branch.
-#[inline(always)]
-fn gradient(x: f32, slope: f32) -> f32 {
-    if x > 0.0 { 1.0 } else { slope }
 }
 
 pub(super) fn import_relu(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {

@@ -3,9 +3,9 @@
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError};
+use crate::autograd::arrays::{copy, map};
 use crate::autograd::broadcast::{Broadcast, common_shape, expand, sum_to};
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::{copy, map};
 use crate::autograd::param::ParamKind;
 
 /// A binary elementwise operator.

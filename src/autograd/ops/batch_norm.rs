@@ -1,11 +1,14 @@
 //! `BatchNormalization`, by running statistics or by those of the batch.
 
+use bnn_kernels::elementwise::{
+    ChannelStatistics, ElementwiseChain, Normalization, Source, WantedGradients,
+};
+use bnn_kernels::parallel::Planes;
 use ndarray::ArrayD;
 
-use super::{Backward, BatchStatistics, Context, Op, Saved, ShapeError, check};
-use crate::autograd::channelwise::{Chain, Norm, WantedOf};
+use super::{Backward, Context, Op, Saved, ShapeError, check};
+use crate::autograd::arrays::{array, slice, slice_mut};
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::{Planes, array, slice};
 use crate::autograd::param::ParamKind;
 
 /// `y = γ · (x - mean) / √(variance + epsilon) + β`: inputs x `[N, C, …]`, γ, β, running mean and
@@ -22,9 +25,9 @@ impl BatchNorm {
         &self,
         params: [&'a ArrayD<f32>; 4],
         batch_statistics: bool,
-    ) -> Norm<'a> {
+    ) -> Normalization<'a> {
         let [gamma, beta, mean, variance] = params.map(slice);
-        Norm {
+        Normalization {
             epsilon: self.epsilon,
             gamma,
             beta,
@@ -34,26 +37,34 @@ impl BatchNorm {
         }
     }
 
-    fn alone<'a>(&self, params: [&'a ArrayD<f32>; 4], batch_statistics: bool) -> Chain<'a> {
-        Chain {
-            norm: Some(self.norm(params, batch_statistics)),
-            ..Chain::default()
+    fn alone<'a>(
+        &self,
+        params: [&'a ArrayD<f32>; 4],
+        batch_statistics: bool,
+    ) -> ElementwiseChain<'a> {
+        ElementwiseChain {
+            normalization: Some(self.norm(params, batch_statistics)),
+            ..ElementwiseChain::default()
         }
     }
 }
 
 /// Mean and biased variance of each channel of `x` `[N, C, …]`.
-pub(in crate::autograd) fn measure(x: &ArrayD<f32>) -> BatchStatistics {
+pub(in crate::autograd) fn measure(x: &ArrayD<f32>) -> ChannelStatistics {
     let planes = Planes::around(x.shape(), 1);
     let count = planes.outer * planes.inner;
     let n = count.max(1) as f64;
-    let mean: Vec<f32> = planes.sums(x).into_iter().map(|s| (s / n) as f32).collect();
+    let mean: Vec<f32> = planes
+        .sums(slice(x))
+        .into_iter()
+        .map(|s| (s / n) as f32)
+        .collect();
     let data = slice(x);
     let squares = planes.fold(data, data, |c, x, _| {
         let d = x - mean[c];
         [d * d]
     });
-    BatchStatistics {
+    ChannelStatistics {
         mean,
         variance: squares.into_iter().map(|[s]| (s / n) as f32).collect(),
         count,
@@ -86,25 +97,36 @@ impl Op for BatchNorm {
             },
         )?;
         let params = [1, 2, 3, 4].map(|k| inputs[k]);
-        Ok(self.alone(params, context.batch_statistics).forward(x))
+        let chain = self.alone(params, context.batch_statistics);
+        let (y, statistics) = chain.forward(Source::Floats(slice(x)), x.shape());
+        Ok((array(x.shape(), y), Saved::of(statistics)))
     }
 
-    fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
+    fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
         let params = [1, 2, 3, 4].map(|k| pass.input(k));
-        let wanted = WantedOf {
-            x: pass.wanted[0],
-            params: pass.wanted[1] || pass.wanted[2],
+        let wanted = WantedGradients {
+            input: pass.wanted[0],
+            normalization: pass.wanted[1] || pass.wanted[2],
             mask: false,
         };
-        let found = self
-            .alone(params, false)
-            .backward(pass.input(0), pass.saved, grad, wanted);
+        let x = pass.input(0);
+        let found = self.alone(params, false).backward(
+            Source::Floats(slice(x)),
+            x.shape(),
+            pass.saved.statistics(),
+            slice_mut(&mut grad),
+            wanted,
+        );
         let sum = |input: usize| {
-            let values = found.sums.iter().map(|s| s[2 - input] as f32).collect();
+            let values = found
+                .normalization
+                .iter()
+                .map(|s| s[2 - input] as f32)
+                .collect();
             pass.wanted[input].then(|| array(pass.shapes[input], values))
         };
         let (gamma, beta) = (sum(1), sum(2));
-        vec![found.x, gamma, beta, None, None]
+        vec![wanted.input.then_some(grad), gamma, beta, None, None]
     }
 
     fn needs_input(&self, k: usize, wanted: &[bool]) -> bool {

@@ -1,12 +1,13 @@
 //! Binarisers of activations, with the straight-through estimator.
 
+use bnn_kernels::elementwise::{Element, ElementwiseMap, KnownMap, SignStep};
+use bnn_kernels::simd::wide;
 use ndarray::{ArrayD, arr0};
 
 use super::{Backward, Context, Op, Saved, ShapeError};
+use crate::autograd::arrays::{map, update};
 use crate::autograd::broadcast::Broadcast;
-use crate::autograd::channelwise::{ChannelMap, Element, Known, Step};
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::{map, update, wide};
 use crate::autograd::param::ParamKind;
 
 /// One value where x is above a threshold, one below, and one at it. The gradient is the
@@ -30,8 +31,8 @@ impl Binarize {
     }
 
     #[inline(always)]
-    fn step(&self, threshold: f32) -> Step {
-        Step {
+    fn step(&self, threshold: f32) -> SignStep {
+        SignStep {
             values: self.values,
             threshold,
         }
@@ -40,7 +41,7 @@ impl Binarize {
     fn compared(
         &self,
         x: &ArrayD<f32>,
-        f: impl Fn(Step, f32) -> f32 + Sync + Copy,
+        f: impl Fn(SignStep, f32) -> f32 + Sync + Copy,
     ) -> Result<ArrayD<f32>, ShapeError> {
         match self.threshold.first() {
             Some(&t) if self.threshold.len() == 1 => {
@@ -52,41 +53,6 @@ impl Binarize {
                 Ok(Broadcast::into(self.threshold.shape(), x.shape())?.zip(x, &self.threshold, at))
             }
         }
-    }
-}
-
-impl Step {
-    /// The straight-through estimator.
-    #[inline(always)]
-    fn slope(self, x: f32) -> f32 {
-        let slope = (self.values[2] - self.values[0]) / 2.0;
-        if (x - self.threshold).abs() <= 1.0 {
-            slope
-        } else {
-            0.0
-        }
-    }
-}
-
-impl Element for Step {
-    /// By masks instead of branches: signs are not predictable.
-    #[inline(always)]
-    fn forward(self, x: f32) -> f32 {
-        let mask = |holds: bool| u32::from(holds).wrapping_neg();
-        let [below, at, above] = self.values.map(f32::to_bits);
-        let (less, same, more) = (
-            mask(x < self.threshold),
-            mask(x == self.threshold),
-            mask(x > self.threshold),
-        );
-        // NaN stays, so that it is seen.
-        let rest = x.to_bits() & !(less | same | more);
-        f32::from_bits(below & less | at & same | above & more | rest)
-    }
-
-    #[inline(always)]
-    fn backward(self, x: f32, grad: f32) -> f32 {
-        grad * self.slope(x)
     }
 }
 
@@ -139,7 +105,7 @@ impl Op for Binarize {
         &'a self,
         _: usize,
         _: &[Option<&'a ArrayD<f32>>],
-    ) -> Option<Box<dyn ChannelMap + 'a>> {
+    ) -> Option<Box<dyn ElementwiseMap + 'a>> {
         match self.threshold.first() {
             Some(&threshold) if self.threshold.len() == 1 => Some(Box::new(At {
                 op: self,
@@ -156,7 +122,7 @@ struct At<'a> {
     threshold: f32,
 }
 
-impl ChannelMap for At<'_> {
+impl ElementwiseMap for At<'_> {
     fn forward(&self, _: usize, x: &mut [f32]) {
         let step = self.op.step(self.threshold);
         wide(move || x.iter_mut().for_each(|x| *x = step.forward(*x)));
@@ -168,15 +134,15 @@ impl ChannelMap for At<'_> {
         wide(move || pairs.for_each(|(g, &x)| *g *= step.slope(x)));
     }
 
-    fn known(&self, _: usize) -> Option<Known> {
-        Some(Known::Sign(self.op.step(self.threshold)))
+    fn known(&self, _: usize) -> Option<KnownMap> {
+        Some(KnownMap::Sign(self.op.step(self.threshold)))
     }
 }
 
 /// ±1 by the sign of `x`, `zero` where it is 0; NaN stays, so that it is seen.
 #[inline(always)]
 pub(in crate::autograd) fn sign(x: f32, zero: f32) -> f32 {
-    let step = Step {
+    let step = SignStep {
         values: [-1.0, zero, 1.0],
         threshold: 0.0,
     };

@@ -1,10 +1,11 @@
 //! The subsidiary component: a binary mask on channels, learned through its sign.
 
+use bnn_kernels::elementwise::{ElementwiseMap, KnownMap};
+use bnn_kernels::parallel::Planes;
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError, check};
-use crate::autograd::channelwise::{ChannelMap, Known};
-use crate::autograd::parallel::{Planes, array, slice};
+use crate::autograd::arrays::{array, map_planes, slice};
 
 /// `y[…, c, …] = x[…, c, …] · m[filter_of[c]]` with `m = (sign(M) + 1) / 2`, sign(0) = +1; inputs x
 /// and M `[F]`. The gradient of M is the straight-through estimator `dL/dM = dL/dm / 2`, on all of
@@ -53,14 +54,14 @@ impl ChannelMask {
                 channels: 1,
                 inner: planes.channels,
             };
-            return rows.map(x, |_, x, y| {
+            return map_planes(rows, x, |_, x, y| {
                 let xf = x.iter().zip(&factors);
                 y.iter_mut()
                     .zip(xf)
                     .for_each(|(y, (&x, &f))| *y = if f == 0.0 { 0.0 } else { x });
             });
         }
-        planes.map(x, |c, x, y| match factors[c] {
+        map_planes(planes, x, |c, x, y| match factors[c] {
             0.0 => y.fill(0.0),
             _ => y.copy_from_slice(x),
         })
@@ -122,7 +123,7 @@ impl Op for ChannelMask {
         &'a self,
         _: usize,
         params: &[Option<&'a ArrayD<f32>>],
-    ) -> Option<Box<dyn ChannelMap + 'a>> {
+    ) -> Option<Box<dyn ElementwiseMap + 'a>> {
         let mask = params.get(1).copied().flatten()?;
         (self.axis == 1).then(|| Box::new(Factors(self.factors(mask))) as _)
     }
@@ -131,7 +132,7 @@ impl Op for ChannelMask {
 /// The factor of each channel.
 struct Factors(Vec<f32>);
 
-impl ChannelMap for Factors {
+impl ElementwiseMap for Factors {
     fn channels(&self) -> Option<usize> {
         Some(self.0.len())
     }
@@ -146,10 +147,10 @@ impl ChannelMap for Factors {
         self.forward(channel, grad);
     }
 
-    fn known(&self, channel: usize) -> Option<Known> {
+    fn known(&self, channel: usize) -> Option<KnownMap> {
         Some(match self.0[channel] == 0.0 {
-            true => Known::Nothing,
-            false => Known::Same,
+            true => KnownMap::Zero,
+            false => KnownMap::Identity,
         })
     }
 }

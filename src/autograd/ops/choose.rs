@@ -3,9 +3,9 @@
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError};
+use crate::autograd::arrays::zip;
 use crate::autograd::broadcast::{common_shape, expand, sum_to};
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::zip;
 use crate::autograd::param::ParamKind;
 
 /// An operator of two operands that picks or compares.

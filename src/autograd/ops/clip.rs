@@ -1,11 +1,12 @@
 //! `Clip`.
 
+use bnn_kernels::elementwise::ElementwiseMap;
+use bnn_kernels::simd::wide;
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError};
-use crate::autograd::channelwise::ChannelMap;
+use crate::autograd::arrays::{map, update};
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::{map, update, wide};
 use crate::autograd::param::ParamKind;
 
 /// `min(max(x, low), high)`; the gradient passes where x lies within the bounds.
@@ -60,12 +61,12 @@ impl Op for Clip {
         &'a self,
         _: usize,
         _: &[Option<&'a ArrayD<f32>>],
-    ) -> Option<Box<dyn ChannelMap + 'a>> {
+    ) -> Option<Box<dyn ElementwiseMap + 'a>> {
         Some(Box::new(self.clone()))
     }
 }
 
-impl ChannelMap for Clip {
+impl ElementwiseMap for Clip {
     fn forward(&self, _: usize, x: &mut [f32]) {
         wide(|| x.iter_mut().for_each(|x| *x = self.clip(*x)));
     }

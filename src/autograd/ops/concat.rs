@@ -1,12 +1,12 @@
 //! `Concat` along any axis but the batch.
 
+use bnn_kernels::buffers::buffer;
 use ndarray::ArrayD;
 use rayon::prelude::*;
 
 use super::{Backward, Context, Op, Saved, ShapeError, check};
+use crate::autograd::arrays::{array, recycle_array, slice};
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::memory::{buffer, recycle_array};
-use crate::autograd::parallel::{array, slice};
 use crate::autograd::param::ParamKind;
 
 /// Inputs one after the other along `axis`.

@@ -1,16 +1,16 @@
 //! `Conv` over one or two spatial axes.
 
+use bnn_kernels::ConvGeometry;
+use bnn_kernels::binary::WeightStrides;
+use bnn_kernels::buffers::buffer;
+use bnn_kernels::float::{conv_backward_input, conv_backward_weight, conv_forward};
+use bnn_kernels::parallel::Planes;
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError, check};
+use crate::autograd::arrays::{array, recycle_array, slice};
 use crate::autograd::import::{ImportError, Imported, NodeView};
 use crate::autograd::integer::IntegerForm;
-use crate::autograd::kernels::packed::WeightStrides;
-use crate::autograd::kernels::{
-    ConvGeometry, conv_backward_input, conv_backward_weight, conv_forward,
-};
-use crate::autograd::memory::{buffer, recycle_array};
-use crate::autograd::parallel::{Planes, array, slice};
 use crate::autograd::param::ParamKind;
 
 /// Inputs x `[N, C, (H,) W]`, weight `[O, C/g, (kH,) kW]`, optionally bias `[O]`.
@@ -136,7 +136,7 @@ impl Op for Conv {
         let mut grads = vec![grad_x, grad_w];
         if let Some(&wanted) = pass.wanted.get(2) {
             grads.push(wanted.then(|| {
-                let sums = Planes::around(grad.shape(), 1).sums(&grad);
+                let sums = Planes::around(grad.shape(), 1).sums(slice(&grad));
                 array(pass.shapes[2], sums.into_iter().map(|s| s as f32).collect())
             }));
         }

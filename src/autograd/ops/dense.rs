@@ -1,13 +1,14 @@
 //! `Gemm`, and `MatMul` with a constant on the right.
 
+use bnn_kernels::ConvGeometry;
+use bnn_kernels::binary::WeightStrides;
+use bnn_kernels::float::{Matrix, par_gemm};
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError, check};
+use crate::autograd::arrays::{array, slice, slice_mut};
 use crate::autograd::import::{ImportError, Imported, NodeView};
 use crate::autograd::integer::IntegerForm;
-use crate::autograd::kernels::packed::WeightStrides;
-use crate::autograd::kernels::{ConvGeometry, Matrix, par_gemm};
-use crate::autograd::parallel::{array, slice, slice_mut};
 use crate::autograd::param::ParamKind;
 
 /// `y = alpha · x · W (+ beta · bias)`: x `[…, I]`, weight `[I, O]` or, transposed, `[O, I]`, bias

@@ -3,8 +3,8 @@
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError};
+use crate::autograd::arrays::copy;
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::copy;
 use crate::autograd::param::ParamKind;
 
 /// The input.

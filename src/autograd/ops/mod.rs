@@ -23,15 +23,13 @@ mod transpose;
 
 use std::fmt::Debug;
 
+use super::import::{ImportError, Imported, NodeView};
+use super::integer::IntegerForm;
+use bnn_kernels::binary::PoolWindows;
+use bnn_kernels::elementwise::{ChannelStatistics, ElementwiseMap};
 use ndarray::ArrayD;
 use thiserror::Error;
 
-use super::channelwise::ChannelMap;
-use super::import::{ImportError, Imported, NodeView};
-use super::integer::IntegerForm;
-use super::kernels::packed::Windows;
-
-pub(super) use activation::Relu;
 pub use batch_norm::BatchNorm;
 pub(super) use batch_norm::measure;
 pub(super) use binarize::{Binarize, sign};
@@ -106,18 +104,22 @@ pub enum Saved {
     /// For each output element the position of the chosen input element within its plane.
     Positions(Vec<u32>),
     /// Statistics of the batch.
-    Statistics(BatchStatistics),
+    Statistics(ChannelStatistics),
 }
 
-/// Mean and variance per channel that a BatchNormalization measured on a batch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BatchStatistics {
-    /// Mean of each channel.
-    pub mean: Vec<f32>,
-    /// Biased variance of each channel.
-    pub variance: Vec<f32>,
-    /// Elements that each channel was measured on.
-    pub count: usize,
+impl Saved {
+    /// Statistics, if some were measured.
+    pub(super) fn of(statistics: Option<ChannelStatistics>) -> Self {
+        statistics.map_or(Self::Nothing, Self::Statistics)
+    }
+
+    /// The statistics, if it is some.
+    pub(super) fn statistics(&self) -> Option<&ChannelStatistics> {
+        match self {
+            Self::Statistics(statistics) => Some(statistics),
+            _ => None,
+        }
+    }
 }
 
 /// How a forward pass is to be computed.
@@ -198,7 +200,7 @@ pub trait Op: Debug + Send + Sync {
     }
 
     /// Those windows, on planes of that size.
-    fn max_windows(&self, _plane: [usize; 2]) -> Option<Windows> {
+    fn max_windows(&self, _plane: [usize; 2]) -> Option<PoolWindows> {
         None
     }
 
@@ -208,7 +210,7 @@ pub trait Op: Debug + Send + Sync {
         &'a self,
         _rank: usize,
         _params: &[Option<&'a ArrayD<f32>>],
-    ) -> Option<Box<dyn ChannelMap + 'a>> {
+    ) -> Option<Box<dyn ElementwiseMap + 'a>> {
         None
     }
 

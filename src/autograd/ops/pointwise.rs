@@ -3,8 +3,8 @@
 use ndarray::ArrayD;
 
 use super::{Backward, Context, Op, Saved, ShapeError};
+use crate::autograd::arrays::{map, update};
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::{map, update};
 use crate::autograd::param::ParamKind;
 use crate::onnx::DataType;
 

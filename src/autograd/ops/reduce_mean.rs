@@ -1,11 +1,12 @@
 //! `ReduceMean` and `GlobalAveragePool`: means over axes other than the batch.
 
+use bnn_kernels::parallel::Planes;
 use ndarray::{ArrayD, Axis};
 
 use super::{Backward, Context, Op, Saved, ShapeError, check};
+use crate::autograd::arrays::{array, slice, slice_mut};
 use crate::autograd::broadcast::expand;
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::{Planes, array, slice_mut};
 use crate::autograd::param::ParamKind;
 use crate::graph::normalize_axis;
 
@@ -61,7 +62,7 @@ impl Op for ReduceMean {
                 channels: x.len() / count,
                 inner: count,
             };
-            let sums = planes.sums(x).into_iter();
+            let sums = planes.sums(slice(x)).into_iter();
             array(&kept, sums.map(|s| (s / count as f64) as f32).collect())
         } else {
             let mut sum = x.mapv(f64::from);

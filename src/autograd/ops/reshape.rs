@@ -4,8 +4,8 @@
 use ndarray::{ArrayD, IxDyn};
 
 use super::{Backward, Context, Op, Saved, ShapeError};
+use crate::autograd::arrays::copy;
 use crate::autograd::import::{ImportError, Imported, NodeView};
-use crate::autograd::parallel::copy;
 use crate::autograd::param::ParamKind;
 
 /// `[N, …]` to `[N · lead, tail…]`.

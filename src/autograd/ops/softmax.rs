@@ -2,7 +2,7 @@
 
 use ndarray::ArrayD;
 
-use crate::autograd::parallel::slice_mut;
+use crate::autograd::arrays::slice_mut;
 
 /// What stands between the logits and the graph's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

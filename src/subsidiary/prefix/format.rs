@@ -1,8 +1,7 @@
 //! How the values of one image are written as bytes.
 
+use bnn_kernels::binary::Codes;
 use rayon::prelude::*;
-
-use crate::autograd::kernels::packed::Codes;
 
 /// Values that share a byte.
 const PER_BYTE: usize = 4;

@@ -14,11 +14,11 @@ pub(super) use disk::DiskError;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bnn_kernels::binary::Codes;
 use ndarray::{ArrayD, IxDyn};
 use rayon::prelude::*;
 
 use crate::autograd::Held;
-use crate::autograd::kernels::packed::Codes;
 use disk::{Disk, Rows};
 use format::{Format, codes_shape};
 
