@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests of the kernels, the one place with `unsafe`, under tools that see what a test does
+# Runs the tests of crates/bnn-kernels, the one place with `unsafe`, under tools that see what a test does
 # not: reads and writes beyond a buffer, of memory never written, undefined behaviour.
 #
 #   scripts/sanitize.sh                 all of them that this machine has
@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 host=$(rustc -vV | sed -n 's/^host: //p')
-tests=(--no-default-features --lib autograd::kernels)
+tests=(-p bnn-kernels --lib)
 
 nightly() { cargo +nightly -V >/dev/null 2>&1; }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs all tests, those against ONNX Runtime (fetched from PyPI) included.
+# Runs all tests of all crates, those against ONNX Runtime (fetched from PyPI) included. Memory that is used
+# again is poisoned, so that what is read without having been written is found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python3 scripts/setup_onnxruntime.py
 export ORT_DYLIB_PATH="$PWD/.onnxruntime"
-cargo test --release "$@"
+cargo test --release --workspace --features poison "$@"
