@@ -12,11 +12,14 @@
 #[path = "../tests/graphs/mod.rs"]
 mod graphs;
 
+use std::sync::Arc;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use graphs::{Attr, Builder};
 use ndarray::{ArrayD, IxDyn};
-use onnx_bnnprune::autograd::{Mode, Network, Precision};
+use onnx_bnnprune::engine::{Boundary, Mode, Plan, Precision, Wanted, Weights};
 use onnx_bnnprune::graph::{Facts, Graph};
+use onnx_bnnprune::network::Network;
 use onnx_bnnprune::recognize;
 
 const BATCH: usize = 64;
@@ -75,17 +78,16 @@ fn conv(c: &mut Criterion) {
         ("binary, 8 bits", true, Precision::Int8),
     ] {
         let network = layer(binary);
-        let wanted = network.wanted(network.main_params(network.all()));
-        let start = network.start(x.clone()).expect("the model's input shape");
+        let start = Boundary::start(&network, x.clone()).expect("the model's input shape");
         let mode = Mode {
             batch_statistics_from: None,
-            wanted: Some(&wanted),
+            wanted: Wanted::of(&network, network.main_params(network.all())),
             gradients,
-            ..Mode::default()
         };
+        let plan = Plan::new(&network, network.all(), mode);
         let run = || {
-            network
-                .forward(&start, network.end(), mode)
+            let weights = Arc::new(Weights::new(&network));
+            plan.forward(&network, &weights, &start)
                 .expect("shapes that fit")
         };
         group.throughput(Throughput::Elements(macs as u64));
@@ -94,7 +96,7 @@ fn conv(c: &mut Criterion) {
         // The output has the input's shape.
         group.throughput(Throughput::Elements(2 * macs as u64));
         group.bench_function(format!("{name} backward"), |b| {
-            b.iter(|| network.backward(&trace, x.clone()))
+            b.iter(|| plan.backward(&network, &trace, x.clone()))
         });
     }
     group.finish();

@@ -10,41 +10,40 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use common::{gray, network as network_file, test_digits};
 use criterion::{Criterion, criterion_group, criterion_main};
 use ndarray::ArrayD;
-use onnx_bnnprune::autograd::loss::cross_entropy;
-use onnx_bnnprune::autograd::{
-    Cut, MaskSpec, Mode, Network, Optimizer, ParamId, ParamKind, Precision, Rule, Schedule, Wanted,
-};
+use onnx_bnnprune::engine::{Boundary, Inference, Mode, Plan, Precision, Wanted, Weights};
+use onnx_bnnprune::network::{MaskSpec, Network, ParamId, StepId};
 use onnx_bnnprune::onnx::Model;
+use onnx_bnnprune::ops::ParamKind;
 use onnx_bnnprune::pipeline::View;
 use onnx_bnnprune::subsidiary::mask::{self, Regularizer};
-use onnx_bnnprune::subsidiary::{Unit, units};
+use onnx_bnnprune::subsidiary::{MaskGroup, mask_groups};
+use onnx_bnnprune::training::loss::cross_entropy;
+use onnx_bnnprune::training::{Optimizer, Schedule, Update};
 
 const BATCH: usize = 64;
 
-/// Forward, loss, backward and update from `cut` on.
+/// Forward, loss, backward and update from a boundary on.
 fn step(
     network: &mut Network,
-    cut: &Cut,
-    (wanted, gradients): (&Wanted, Precision),
+    boundary: &Boundary,
+    plan: &Plan,
     labels: &[usize],
     regularizer: Option<(&Regularizer, ParamId)>,
     optimizer: &mut Optimizer,
 ) {
-    let mode = Mode {
-        batch_statistics_from: regularizer.is_none().then_some(cut.step),
-        wanted: Some(wanted),
-        gradients,
-        ..Mode::default()
-    };
-    let trace = network
-        .forward(cut, network.end(), mode)
+    let weights = Arc::new(Weights::new(network));
+    let trace = plan
+        .forward(network, &weights, boundary)
         .expect("shapes that fit");
     let logits = trace.value(network.logits()).expect("logits");
     let loss = cross_entropy(logits, labels);
-    let mut gradients = network.backward(&trace, loss.grad);
+    let mut gradients = plan.backward(network, &trace, loss.grad);
     if let Some((regularizer, m)) = regularizer {
         let mut extra = ArrayD::zeros(network.param(m).value.raw_dim());
         regularizer.add_gradient(&mut extra);
@@ -53,7 +52,7 @@ fn step(
     optimizer.step(network, &gradients);
 }
 
-fn insert_mask(network: &mut Network, unit: &Unit) -> ParamId {
+fn insert_mask(network: &mut Network, unit: &MaskGroup) -> ParamId {
     let m = network.add_param("mask", ParamKind::Mask, mask::initial(unit.filters, 0));
     for site in &unit.sites {
         let spec = MaskSpec {
@@ -74,7 +73,7 @@ fn training(c: &mut Criterion) {
     let view = View::new(&path, &model.proto).expect("a valid graph");
     let mut network =
         Network::import(&view.graph, &view.facts, &view.layers).expect("a native network");
-    let (units, _) = units(&view.graph, &view.layers, &view.analysis, &[]);
+    let (units, _) = mask_groups(&view.graph, &view.layers, &view.analysis, &[]);
     let unit = &units[1];
     let m = insert_mask(&mut network, unit);
 
@@ -82,33 +81,47 @@ fn training(c: &mut Criterion) {
     let labels = digits.labels.as_ref().expect("labelled digits");
     let chosen: Vec<usize> = (0..BATCH).collect();
     let labels = &labels[..BATCH];
-    let start = network
-        .start(digits.batch(&chosen, &gray()))
-        .expect("digits fit");
+    let start = Boundary::start(&network, digits.batch(&chosen, &gray())).expect("digits fit");
     let from = network.step_of(unit.first).expect("the unit's layer");
-    let prefix = network
-        .forward(&start, from, Mode::default())
+    let boundary = Inference::new(Cow::Borrowed(&network), StepId(0)..from)
+        .run(&start)
         .expect("shapes that fit");
-    let cut = network.cut_of(&prefix);
 
     let layers = unit.layers.join(" and ");
     let mut group = c.benchmark_group(format!("digits_vgg.onnx, {layers}, batch {BATCH}"));
     let regularizer = Regularizer::new(0.1, &vec![1.0; unit.filters]);
-    let wanted = network.wanted([m]);
-    let main = network.wanted(network.main_params(from..network.end()));
+    let wanted = Wanted::of(&network, [m]);
+    let main = Wanted::of(&network, network.main_params(from..network.end()));
     for (name, gradients) in [("", Precision::F32), (", 8 bits", Precision::Int8)] {
-        let mut adam = Optimizer::new(Rule::ADAM, 1e-3, Schedule::Constant);
-        let what = (&wanted, gradients);
+        let mut adam = Optimizer::new(Update::ADAM, 1e-3, Schedule::Constant);
+        let mode = Mode {
+            batch_statistics_from: None,
+            wanted: wanted.clone(),
+            gradients,
+        };
+        let plan = Plan::new(&network, from..network.end(), mode);
         group.bench_function(format!("mask step{name}"), |b| {
             b.iter(|| {
                 let regularizer = Some((&regularizer, m));
-                step(&mut network, &cut, what, labels, regularizer, &mut adam);
+                step(
+                    &mut network,
+                    &boundary,
+                    &plan,
+                    labels,
+                    regularizer,
+                    &mut adam,
+                );
             })
         });
-        let mut adam = Optimizer::new(Rule::ADAM, 1e-3, Schedule::Constant);
-        let what = (&main, gradients);
+        let mut adam = Optimizer::new(Update::ADAM, 1e-3, Schedule::Constant);
+        let mode = Mode {
+            batch_statistics_from: Some(from),
+            wanted: main.clone(),
+            gradients,
+        };
+        let plan = Plan::new(&network, from..network.end(), mode);
         group.bench_function(format!("retraining step{name}"), |b| {
-            b.iter(|| step(&mut network, &cut, what, labels, None, &mut adam))
+            b.iter(|| step(&mut network, &boundary, &plan, labels, None, &mut adam))
         });
     }
     group.finish();

@@ -10,18 +10,21 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use ndarray::ArrayD;
-use onnx_bnnprune::autograd::loss::cross_entropy;
-use onnx_bnnprune::autograd::{
-    Cut, Inference, MaskSpec, Mode, Network, Optimizer, ParamKind, Precision, Rule, Schedule,
-    StepId,
+use onnx_bnnprune::engine::{
+    Boundary, Gradients, Inference, Mode, Plan, Precision, Wanted, Weights,
 };
+use onnx_bnnprune::network::{MaskSpec, Network, StepId};
 use onnx_bnnprune::onnx::Model;
+use onnx_bnnprune::ops::ParamKind;
 use onnx_bnnprune::pipeline::View;
-use onnx_bnnprune::subsidiary::units;
+use onnx_bnnprune::subsidiary::mask_groups;
+use onnx_bnnprune::training::loss::cross_entropy;
+use onnx_bnnprune::training::{Optimizer, Schedule, Update};
 
 #[derive(Parser)]
 struct Args {
@@ -89,12 +92,12 @@ fn run(args: &Args) -> Result<(), Failure> {
     let view = View::new(&args.model, &model.proto)?;
     let mut network = Network::import(&view.graph, &view.facts, &view.layers)?;
     let x = images(args, network.input_shape())?;
-    let classes = network.infer(x.clone())?.shape()[1];
+    let classes = Inference::of(&network).infer(x.clone())?.shape()[1];
     let labels: Vec<usize> = (0..args.batch).map(|i| i % classes).collect();
-    let mut cut = network.start(x.clone())?;
+    let mut boundary = Boundary::start(&network, x.clone())?;
     let mut mask = None;
     if let Phase::Mask { layer } = &args.phase {
-        let (units, _) = units(&view.graph, &view.layers, &view.analysis, &[]);
+        let (units, _) = mask_groups(&view.graph, &view.layers, &view.analysis, &[]);
         let unit = units.iter().find(|u| u.layers.contains(layer));
         let unit = unit.ok_or_else(|| format!("{layer}: is not a layer that can be masked"))?;
         // Every fourth filter is masked.
@@ -110,39 +113,40 @@ fn run(args: &Args) -> Result<(), Failure> {
             network.insert_mask(site.consumer, site.input, spec)?;
         }
         let from = network.step_of(unit.first).ok_or("no step")?;
-        cut = network.infer_to(&cut, from)?;
+        boundary = Inference::new(Cow::Borrowed(&network), StepId(0)..from).run(&boundary)?;
         mask = Some(param);
     }
     let mut times = Vec::new();
     let (mut first_loss, mut first_gradient) = (None, None);
-    let wanted = match mask {
-        Some(m) => network.wanted([m]),
-        None => network.wanted(network.main_params(network.all())),
+    let mode = Mode {
+        batch_statistics_from: mask.is_none().then_some(StepId(0)),
+        wanted: match mask {
+            Some(m) => Wanted::of(&network, [m]),
+            None => Wanted::of(&network, network.main_params(network.all())),
+        },
+        gradients: match args.int8 {
+            true => Precision::Int8,
+            false => Precision::F32,
+        },
     };
-    let mut adam = Optimizer::new(Rule::ADAM, 1e-4, Schedule::Constant);
-    // A mask alone leaves the weights as they are.
-    let prepared = mask
-        .is_some()
-        .then(|| std::sync::Arc::new(network.prepare()));
+    let plan = Plan::new(&network, boundary.step..network.end(), mode);
+    let mut adam = Optimizer::new(Update::ADAM, 1e-4, Schedule::Constant);
+    let mut weights = Arc::new(Weights::new(&network));
     // As the runtimes do: what depends on the weights alone is made once, with the first run.
-    let inference = Inference::new(Cow::Owned(network.clone()), network.end());
-    let start = network.start(x.clone())?;
+    let inference = Inference::new(Cow::Owned(network.clone()), network.all());
+    let start = Boundary::start(&network, x.clone())?;
     // The first is not timed.
     for round in 0..=args.repeat {
         let begun = Instant::now();
         if matches!(args.phase, Phase::Inference) {
             std::hint::black_box(inference.logits(&start)?);
         } else {
-            let mode = Mode {
-                batch_statistics_from: mask.is_none().then_some(StepId(0)),
-                wanted: Some(&wanted),
-                gradients: match args.int8 {
-                    true => Precision::Int8,
-                    false => Precision::F32,
-                },
-                prepared: prepared.as_ref(),
-            };
-            let (loss, gradient) = step(&mut network, &cut, &labels, mode, &mut adam)?;
+            // A mask alone leaves the weights as they are.
+            if mask.is_none() {
+                weights = Arc::new(Weights::new(&network));
+            }
+            let run = (&plan, &weights);
+            let (loss, gradient) = step(&mut network, run, &boundary, &labels, &mut adam)?;
             first_loss.get_or_insert(loss);
             let gradient = mask.and_then(|m| gradient.get(m).cloned());
             first_gradient =
@@ -162,12 +166,12 @@ fn run(args: &Args) -> Result<(), Failure> {
 /// Forward, loss, backward, update.
 fn step(
     network: &mut Network,
-    cut: &Cut,
+    (plan, weights): (&Plan, &Arc<Weights>),
+    boundary: &Boundary,
     labels: &[usize],
-    mode: Mode<'_>,
     optimizer: &mut Optimizer,
-) -> Result<(f32, onnx_bnnprune::autograd::Gradients), Failure> {
-    let (value, gradients) = network.gradients(cut, mode, |logits, rows| {
+) -> Result<(f32, Gradients), Failure> {
+    let (value, gradients) = plan.gradients(network, weights, boundary, |logits, rows| {
         cross_entropy(logits, &labels[rows])
     })?;
     optimizer.step(network, &gradients);

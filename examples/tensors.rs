@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use ndarray::ArrayD;
-use onnx_bnnprune::autograd::Network;
+use onnx_bnnprune::engine::Inference;
+use onnx_bnnprune::network::Network;
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::onnx::proto::{ModelProto, ValueInfoProto};
 use onnx_bnnprune::pipeline::View;
@@ -64,7 +65,7 @@ fn with_output(model: &ModelProto, name: &str) -> Result<ModelProto, Failure> {
 fn native(path: &Path, model: &ModelProto, x: ArrayD<f32>) -> Result<ArrayD<f32>, Failure> {
     let view = View::new(path, model)?;
     let network = Network::import(&view.graph, &view.facts, &view.layers)?;
-    Ok(network.infer_output(x)?)
+    Ok(Inference::of(&network).infer_output(x)?)
 }
 
 #[cfg(feature = "tract")]

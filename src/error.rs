@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::autograd::ImportError;
 use crate::check::{BaselineError, JunitError};
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::graph::{FactsError, GraphError};
 use crate::onnx::{LoadError, SaveError};
+use crate::ops::ImportError;
 use crate::qonnx::LowerError;
 use crate::rewrite::{MasksError, RewriteError};
 use crate::verify::RuntimeError;

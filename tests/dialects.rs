@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use common::{fixture, json, max_abs_diff, runtime, tool};
 use ndarray::{ArrayD, IxDyn};
-use onnx_bnnprune::autograd::Network;
+use onnx_bnnprune::engine::Inference;
+use onnx_bnnprune::network::Network;
 use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::onnx::{Model, to_bytes};
 use onnx_bnnprune::pipeline::View;
@@ -190,7 +191,9 @@ fn the_native_network_and_the_runtime_give_the_golden_output() {
         let view = View::new(path, &model).map_err(|e| e.to_string())?;
         let native = Network::import(&view.graph, &view.facts, &view.layers);
         let native = native.map_err(|e| e.to_string())?;
-        let found = native.infer_output(x).map_err(|e| e.to_string())?;
+        let found = Inference::of(&native)
+            .infer_output(x)
+            .map_err(|e| e.to_string())?;
         let diff = max_abs_diff(&found, &expected);
         match diff <= 1e-4 {
             true => Ok(()),

@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{gray, logits, max_abs_diff, network, test_digits};
-use onnx_bnnprune::autograd::{Mode, Network};
+use onnx_bnnprune::engine::{Boundary, Inference, Mode, Plan, Weights};
+use onnx_bnnprune::network::Network;
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::pipeline::View;
 
@@ -19,7 +22,7 @@ fn native_logits_equal_those_of_onnx_runtime_on_every_fixture() {
         let view = View::new(&path, &model.proto).unwrap();
         let native = Network::import(&view.graph, &view.facts, &view.layers).unwrap();
         let diff = max_abs_diff(
-            &native.infer_output(batch.clone()).unwrap(),
+            &Inference::of(&native).infer_output(batch.clone()).unwrap(),
             &logits(&path, data.len()),
         );
         assert!(diff < 1e-4, "{}: logits differ by {diff}", path.display());
@@ -35,13 +38,13 @@ fn inference_on_integers_is_exact() {
         let model = Model::load(&path).unwrap();
         let view = View::new(&path, &model.proto).unwrap();
         let native = Network::import(&view.graph, &view.facts, &view.layers).unwrap();
-        let start = native.start(batch.clone()).unwrap();
-        let trace = native
-            .forward(&start, native.end(), Mode::default())
-            .unwrap();
+        let start = Boundary::start(&native, batch.clone()).unwrap();
+        let plan = Plan::new(&native, native.all(), Mode::default());
+        let weights = Arc::new(Weights::new(&native));
+        let trace = plan.forward(&native, &weights, &start).unwrap();
         let expected = trace.value(native.logits()).unwrap();
         assert_eq!(
-            &native.infer(batch.clone()).unwrap(),
+            &Inference::of(&native).infer(batch.clone()).unwrap(),
             expected,
             "{}",
             path.display()

@@ -83,8 +83,10 @@ fn every_optimisation_level_gives_the_same_signs_on_a_network_full_of_ties() {
     let graph = Graph::new(&plain).unwrap();
     let facts = Facts::infer(&graph, 1).unwrap();
     let layers = recognize::layers(&graph, &facts);
-    let native = onnx_bnnprune::autograd::Network::import(&graph, &facts, &layers).unwrap();
-    let logits = native.infer(x).unwrap();
+    let native = onnx_bnnprune::network::Network::import(&graph, &facts, &layers).unwrap();
+    let logits = onnx_bnnprune::engine::Inference::of(&native)
+        .infer(x)
+        .unwrap();
     let worst = (&logits - &outputs[0][0])
         .iter()
         .fold(0f32, |m, d| m.max(d.abs()));

@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use onnx_bnnprune::autograd::Precision;
 use onnx_bnnprune::data::{Augment, Dataset, Images};
+use onnx_bnnprune::engine::Precision;
 use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::write_atomically;
 use onnx_bnnprune::pipeline::DataSource;

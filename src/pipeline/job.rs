@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::{DataSource, memory};
-use crate::autograd::Precision;
 use crate::checkpoint::Plan;
 use crate::data::Images;
+use crate::engine::Precision;
 use crate::output::Target;
 use crate::rewrite::{Removal, Residual};
 use crate::sizes::Sizes;

@@ -28,10 +28,10 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::autograd::Network;
 use crate::checkpoint::{self, Checkpoint, Folder, Plan};
 use crate::data::Images;
 use crate::error::Error;
+use crate::network::{Network, write_back};
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
@@ -266,9 +266,7 @@ fn learn(
     )
     .map_err(|e| e.at(&job.input))?;
     let mut model = view.graph.model().clone();
-    network
-        .write_back(&mut model)
-        .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
+    write_back(&network, &mut model).map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
     Ok((model, learned))
 }
 

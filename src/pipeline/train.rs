@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::proof::{BATCH, session, validation};
 use super::summary::{input_file, output_file};
 use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, types};
-use crate::autograd::Network;
 use crate::checkpoint::{self, Checkpoint, Folder, Plan};
 use crate::data::Images;
 use crate::error::Error;
+use crate::network::{Network, write_back};
 use crate::onnx::proto::ModelProto;
 use crate::onnx::{Model, Written};
 use crate::output::Target;
@@ -118,8 +118,7 @@ fn through(
             }
         })?;
     // What was not trained goes back as it came: whether it can shows now.
-    network
-        .write_back(&mut model.proto.clone())
+    write_back(&network, &mut model.proto.clone())
         .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
     let mut checkpoint = match folder {
         Some((folder, plan)) => {
@@ -136,9 +135,7 @@ fn through(
     let trained = retrain(&mut network, &images, augment, &job.options, control)
         .map_err(|e| e.at(&job.input))?;
     let mut proto = model.proto.clone();
-    network
-        .write_back(&mut proto)
-        .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
+    write_back(&network, &mut proto).map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
     let finish = || {
         finish(
             job,

@@ -24,6 +24,7 @@ mod near;
 mod options;
 mod outcome;
 mod plan;
+mod remaining;
 mod rules;
 mod state;
 mod units;
@@ -40,6 +41,7 @@ pub use masks::{FilterMasks, LayerMask, MasksError};
 pub use options::{EliminateOptions, Residual};
 pub use outcome::LayerOutcome;
 pub use plan::{ChannelMap, ChannelMaps, Plan};
+pub use remaining::RemainingChannels;
 pub use state::{Known, State};
 
 use crate::graph::{FactsError, GraphError};

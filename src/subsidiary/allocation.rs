@@ -1,14 +1,18 @@
 //! How many filters each unit keeps when the share over all of them is given: fewest where they
 //! are missed least.
 
+use std::borrow::Cow;
+
 use ndarray::ArrayD;
 
 use super::error::TrainError;
 use super::evaluate::EVAL_BATCH;
 use super::sanity::spread;
 use super::trainer::Trainer;
-use super::{Unit, mask, rules};
-use crate::autograd::{Cut, loss::distillation};
+use super::{MaskGroup, mask, rules};
+use crate::engine::{Boundary, Inference};
+use crate::training::loss::distillation;
+use crate::training::reestimate_running_statistics;
 
 /// Training images that a unit is judged on.
 const PROBE_IMAGES: usize = 1_024;
@@ -38,7 +42,7 @@ struct Demand {
 /// more than `max_share`.
 pub(super) fn allocate(
     trainer: &mut Trainer<'_>,
-    units: &[Unit],
+    units: &[MaskGroup],
     ratio: f64,
 ) -> Result<Vec<(usize, f64)>, TrainError> {
     for (index, unit) in units.iter().enumerate().skip(trainer.run.costs.len()) {
@@ -48,7 +52,7 @@ pub(super) fn allocate(
         trainer.run.costs.push(cost);
         trainer.save_if_due(None, None)?;
     }
-    let demand = |(unit, &cost): (&Unit, &f64)| Demand {
+    let demand = |(unit, &cost): (&MaskGroup, &f64)| Demand {
         filters: unit.filters,
         weight: unit.layers.len().max(1),
         cost,
@@ -63,46 +67,44 @@ pub(super) fn allocate(
 }
 
 /// Masks filters of one unit at random; how far the outputs move. Leaves the network as it was.
-fn probe(trainer: &mut Trainer<'_>, unit: &Unit, index: u64) -> Result<f64, TrainError> {
+fn probe(trainer: &mut Trainer<'_>, unit: &MaskGroup, index: u64) -> Result<f64, TrainError> {
     let chosen = spread(&trainer.images.train_indices, PROBE_IMAGES);
-    let params = trainer.network.params.clone();
+    let before = trainer.network.clone();
     let whole = mask::hard(&vec![true; unit.filters]);
     let m = trainer.insert_mask(unit, whole)?;
     let span = trainer.span_over(unit.first)?;
-    let mut cuts = Vec::new();
+    let mut boundaries = Vec::new();
     for indices in chosen.chunks(EVAL_BATCH) {
         trainer.check_cancelled()?;
-        cuts.push(trainer.cut(&span, indices, true)?);
+        boundaries.push(trainer.boundary(&span, indices, true)?);
     }
     // By statistics of the same images, so that only the mask moves the outputs.
-    trainer
-        .network
-        .reestimate_batch_norm(cuts.clone(), span.from)?;
-    let original = outputs(trainer, &cuts)?;
+    reestimate_running_statistics(trainer.network, boundaries.clone(), span.from)?;
+    let original = outputs(trainer, &boundaries)?;
     let kept = unit.filters - (unit.filters as f64 * PROBE_SHARE).ceil() as usize;
     let mut sum = 0.0;
     for draw in 0..PROBES {
         trainer.check_cancelled()?;
         let seed = trainer.seed_of(index) ^ (0x100 + draw);
         let random = rules::random(unit.filters, kept.max(1), seed);
-        trainer.network.params[m.0].value = mask::hard(&random);
-        trainer
-            .network
-            .reestimate_batch_norm(cuts.clone(), span.from)?;
-        let moved = outputs(trainer, &cuts)?;
+        trainer.network.values_mut(m).assign(&mask::hard(&random));
+        reestimate_running_statistics(trainer.network, boundaries.clone(), span.from)?;
+        let moved = outputs(trainer, &boundaries)?;
         let pairs = moved.iter().zip(&original);
         let total: f64 = pairs
             .map(|(a, b)| f64::from(distillation(a, b, 1.0).value) * a.shape()[0] as f64)
             .sum();
         sum += total / chosen.len().max(1) as f64;
     }
-    trainer.network.remove_masks(m);
-    trainer.network.params = params;
+    *trainer.network = before;
     Ok(sum / PROBES as f64)
 }
 
-fn outputs(trainer: &Trainer<'_>, cuts: &[Cut]) -> Result<Vec<ArrayD<f32>>, TrainError> {
-    let logits = cuts.iter().map(|c| trainer.network.infer_from(c));
+fn outputs(trainer: &Trainer<'_>, boundaries: &[Boundary]) -> Result<Vec<ArrayD<f32>>, TrainError> {
+    let network = &*trainer.network;
+    let first = boundaries.first().map_or(network.end(), |b| b.step);
+    let inference = Inference::new(Cow::Borrowed(network), first..network.end());
+    let logits = boundaries.iter().map(|b| inference.logits(b));
     Ok(logits.collect::<Result<_, _>>()?)
 }
 

@@ -1,5 +1,7 @@
 //! The moving average of a retraining phase, kept where it is the better end of it.
 
+use std::borrow::Cow;
+
 use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +10,8 @@ use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES};
 use super::sanity::spread;
 use super::teacher::Sample;
 use super::trainer::{Span, Trainer, loss};
-use crate::autograd::{Network, ParamId};
+use crate::engine::Inference;
+use crate::network::{Network, ParamId};
 
 /// A moving average of parameters over the last tenth of a phase: the sign of an averaged latent
 /// is the one it mostly had, not the one of the last step.
@@ -41,7 +44,7 @@ impl Average {
     /// Whether these can be averages of those parameters.
     pub(super) fn fits(&self, network: &Network, params: &[ParamId]) -> bool {
         let same = |(mean, p): (&ArrayD<f32>, &ParamId)| {
-            let now = network.params.get(p.0);
+            let now = network.params().get(p.0);
             now.is_some_and(|now| now.value.shape() == mean.shape())
         };
         self.values.is_empty()
@@ -51,7 +54,7 @@ impl Average {
     /// Exchanges the parameters and their averages.
     fn swap(&mut self, network: &mut Network, params: &[ParamId]) {
         for (&p, mean) in params.iter().zip(&mut self.values) {
-            std::mem::swap(&mut network.params[p.0].value, mean);
+            network.exchange(p, mean);
         }
     }
 }
@@ -82,11 +85,13 @@ impl Trainer<'_> {
     /// Mean loss on (at most 2,048 of) the training images as they are, by running statistics.
     fn clean_loss(&self, span: &Span) -> Result<f64, TrainError> {
         let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
+        let steps = span.from..self.network.end();
+        let inference = Inference::new(Cow::Borrowed(&*self.network), steps);
         let mut sum = 0.0;
         for indices in chosen.chunks(EVAL_BATCH) {
             self.check_cancelled()?;
-            let Sample { cut, taught } = self.sample(span, indices, false)?;
-            let logits = self.network.infer_from(&cut)?;
+            let Sample { boundary, taught } = self.sample(span, indices, false)?;
+            let logits = inference.logits(&boundary)?;
             let loss = loss(
                 (self.images, self.options()),
                 &logits,

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::autograd::{EditError, RunError, UnfoldError};
 use crate::checkpoint::CheckpointError;
+use crate::engine::RunError;
 use crate::error::Error;
+use crate::network::EditError;
+use crate::training::UnfoldError;
 
 /// Why training stopped.
 #[derive(Debug, Error)]

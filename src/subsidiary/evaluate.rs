@@ -1,16 +1,16 @@
 //! Accuracies of a run, and the statistics they depend on.
 
-use std::borrow::Cow;
-
 use ndarray::{ArrayD, IxDyn};
 
 use super::error::TrainError;
 use super::mask;
 use super::sanity::{agreement, predictions, spread};
 use super::trainer::{Span, Trainer};
-use crate::autograd::{Inference, Network, ParamId};
 use crate::data::{Dataset, Preprocess};
+use crate::engine::Inference;
+use crate::network::{Network, ParamId};
 use crate::progress::Observer;
+use crate::training::reestimate_running_statistics;
 
 /// Images that running statistics are re-estimated on.
 pub(super) const STATISTICS_IMAGES: usize = 2_048;
@@ -27,7 +27,7 @@ impl Trainer<'_> {
         keep: &[bool],
         span: &Span,
     ) -> Result<Option<f64>, TrainError> {
-        self.network.params[m.0].value = mask::hard(keep);
+        self.network.values_mut(m).assign(&mask::hard(keep));
         self.reestimate(span)?;
         self.accuracy()
     }
@@ -50,12 +50,16 @@ impl Trainer<'_> {
     /// are further apart than on new ones.
     pub(super) fn reestimate(&mut self, span: &Span) -> Result<(), TrainError> {
         let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
-        let mut cuts = Vec::new();
+        let mut boundaries = Vec::new();
         for indices in chosen.chunks(EVAL_BATCH) {
             self.check_cancelled()?;
-            cuts.push(self.cut(span, indices, true)?);
+            boundaries.push(self.boundary(span, indices, true)?);
         }
-        Ok(self.network.reestimate_batch_norm(cuts, span.from)?)
+        Ok(reestimate_running_statistics(
+            self.network,
+            boundaries,
+            span.from,
+        )?)
     }
 }
 
@@ -69,7 +73,7 @@ pub(super) fn logits_of(
 ) -> Result<ArrayD<f32>, TrainError> {
     let mut rows: Vec<f32> = Vec::new();
     let mut shape = vec![0, 0];
-    let inference = Inference::new(Cow::Borrowed(network), network.end());
+    let inference = Inference::of(network);
     for chunk in indices.chunks(EVAL_BATCH) {
         if observer.cancelled() {
             return Err(TrainError::Interrupted);

@@ -3,8 +3,8 @@
 //! m = (sign(M) + 1) / 2 with sign(0) = +1 (paper, section 3.2).
 
 use ndarray::{Array1, ArrayD, IxDyn};
-use ndarray_rand::rand::rngs::StdRng;
 use ndarray_rand::rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha12Rng;
 
 /// A layer keeps at least this share of its filters, and at least one.
 const MIN_SHARE: f64 = 0.05;
@@ -13,7 +13,7 @@ const INITIAL: f32 = 1e-4;
 
 /// M of a stage before training: `[filters]`, uniform in ±1e-4.
 pub fn initial(filters: usize, seed: u64) -> ArrayD<f32> {
-    let mut rng = StdRng::seed_from_u64(seed);
+    let mut rng = ChaCha12Rng::seed_from_u64(seed);
     ArrayD::from_shape_fn(IxDyn(&[filters]), |_| rng.random_range(-INITIAL..=INITIAL))
 }
 

@@ -2,7 +2,7 @@
 //! learned layer by layer, from the bottom up, on a frozen main network; and rules that choose
 //! filters without learning, for comparison.
 //!
-//! [`units`] says what is masked together, [`learn`] runs the schedule, a stage a unit: train the
+//! [`mask_groups`] says what is masked together, [`learn`] runs the schedule, a stage a unit: train the
 //! mask, fix it, retrain the layers from there on. [`sanity`] checks beforehand that model and
 //! data fit. The result is a [`crate::rewrite::FilterMasks`] and a retrained network; removing the
 //! filters is not done here.
@@ -12,6 +12,7 @@ mod average;
 mod error;
 mod evaluate;
 pub mod mask;
+mod mask_groups;
 mod options;
 mod prefix;
 mod readings;
@@ -20,18 +21,18 @@ mod retrain;
 pub mod rules;
 pub mod sanity;
 mod schedule;
+mod shrinking;
 mod stage;
 mod state;
 mod teacher;
 mod trainer;
 mod training;
-mod units;
 
 pub use error::TrainError;
 pub use evaluate::JUDGE_IMAGES;
+pub use mask_groups::{Excluded, MaskGroup, mask_groups};
 pub use options::{Amount, Decay, MainOptimizer, Options, Rule, Selector};
 pub use prefix::CacheUse;
 pub use retrain::{EpochReport, Retrained, TrainOptions, native_predictions, retrain};
 pub use schedule::{Control, Learned, learn};
 pub use stage::StageReport;
-pub use units::{Excluded, Unit, units};

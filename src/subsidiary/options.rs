@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::mask::Bounds;
-use crate::autograd::Precision;
 use crate::data::Augment;
+use crate::engine::Precision;
 use crate::rewrite::{FilterMasks, Removal};
 
 /// How filters are chosen.

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::error::TrainError;
 use super::state::{Done, Saved, Stage, Training, Values};
 use super::trainer::{Span, Trainer};
-use super::{Unit, mask};
-use crate::autograd::{BinaryId, Input, Network, ParamId, ScaleMode, StepId};
+use super::{MaskGroup, mask};
 use crate::checkpoint::Checkpoint;
+use crate::network::{BinaryId, Input, Network, ParamId, StepId};
 
 /// What both the frozen and the trained steps of a stage read, as it was when the stage began: the
 /// frozen ones go on reading that.
@@ -32,10 +32,7 @@ impl Shared {
                 Input::Value(_) | Input::Param(_) => None,
             }));
         }
-        let columns = |b: BinaryId| match &network.binary[b.0].scale {
-            ScaleMode::MeanAbs { kept_columns } => kept_columns.clone(),
-            ScaleMode::Param(_) | ScaleMode::One => None,
-        };
+        let columns = |b: BinaryId| network.binary(b).kept_columns().map(<[bool]>::to_vec);
         let value = |p: ParamId| network.param(p).value.clone();
         Self {
             params: both(params).into_iter().map(|p| (p, value(p))).collect(),
@@ -46,16 +43,10 @@ impl Shared {
     /// Exchanges these values and the network's. Those of another network are left out.
     fn swap(&mut self, network: &mut Network) {
         for (p, value) in &mut self.params {
-            let param = network.params.get_mut(p.0);
-            if let Some(param) = param.filter(|p| p.value.shape() == value.shape()) {
-                std::mem::swap(&mut param.value, value);
-            }
+            network.exchange(*p, value);
         }
         for (b, columns) in &mut self.columns {
-            let scale = network.binary.get_mut(b.0).map(|b| &mut b.scale);
-            if let Some(ScaleMode::MeanAbs { kept_columns }) = scale {
-                std::mem::swap(kept_columns, columns);
-            }
+            network.exchange_kept_columns(*b, columns);
         }
     }
 }
@@ -79,7 +70,7 @@ pub(super) struct Resumed {
 impl Trainer<'_> {
     /// Goes on from the checkpoint, if there is one; whether there was. If not, the run is saved as
     /// it starts: a folder that cannot take it then shows now.
-    pub(super) fn resume(&mut self, units: &[Unit]) -> Result<bool, TrainError> {
+    pub(super) fn resume(&mut self, units: &[MaskGroup]) -> Result<bool, TrainError> {
         let Some(checkpoint) = self.checkpoint.as_deref() else {
             return Ok(false);
         };
@@ -120,17 +111,20 @@ impl Trainer<'_> {
         span: Option<&Span>,
         training: Option<&Training>,
     ) -> Result<(), TrainError> {
-        let Some(checkpoint) = self.checkpoint.as_deref_mut() else {
+        let Some(checkpoint) = self.checkpoint.take() else {
             return Ok(());
         };
         let shared = span.map(|s| Cow::Borrowed(&s.shared));
-        checkpoint.save(&Saved {
-            run: Cow::Borrowed(&self.run),
+        let run = std::mem::take(&mut self.run);
+        let saved = checkpoint.save(&Saved {
+            run: Cow::Borrowed(&run),
             training: training.map(Cow::Borrowed),
             shared: shared.unwrap_or_default(),
-            values: Values::of(self.network),
-        })?;
-        Ok(())
+            values: Values::of(self.whole_network()),
+        });
+        self.run = run;
+        self.checkpoint = Some(checkpoint);
+        Ok(saved?)
     }
 
     /// [`Trainer::save`], if that has not been done for a while.
@@ -155,15 +149,25 @@ impl Trainer<'_> {
     }
 
     /// Begins the stage of a unit, or takes it up where it was saved: its mask and its span.
-    pub(super) fn enter(&mut self, unit: &Unit, seed: u64) -> Result<(ParamId, Span), TrainError> {
+    pub(super) fn enter(
+        &mut self,
+        unit: &MaskGroup,
+        seed: u64,
+    ) -> Result<(ParamId, Span), TrainError> {
         if self.run.stage.is_none() {
             let m = self.insert_mask(unit, mask::initial(unit.filters, seed))?;
             let span = self.span_from(unit.first)?;
-            self.run.stage = Some(Stage::default());
+            self.run.stage = Some(Stage {
+                mask: Some(m),
+                ..Stage::default()
+            });
             return Ok((m, span));
         }
-        // The mask of the stage under way was inserted last.
-        let m = ParamId(self.network.params.len().saturating_sub(1));
+        // A stage has its mask from the first; a checkpoint without is of another program.
+        let Some(m) = self.stage().mask else {
+            let unfit = self.checkpoint.as_deref().map(Checkpoint::unfit);
+            return Err(unfit.map_or(TrainError::Interrupted, TrainError::from));
+        };
         let mut shared = std::mem::take(&mut self.resumed.shared);
         shared.swap(self.network);
         let span = self.span_from(unit.first);

@@ -8,8 +8,9 @@ use super::evaluate::logits_of;
 use super::sanity::{predictions, spread};
 use super::trainer::Trainer;
 use super::{Control, Decay, JUDGE_IMAGES, MainOptimizer, Options};
-use crate::autograd::{Network, Precision};
 use crate::data::{Augment, Images};
+use crate::engine::Precision;
+use crate::network::Network;
 use crate::progress::Observer;
 
 /// Options of training a network as it is.

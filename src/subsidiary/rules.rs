@@ -2,13 +2,13 @@
 
 use ndarray::{ArrayD, Axis};
 use ndarray_rand::rand::SeedableRng as _;
-use ndarray_rand::rand::rngs::StdRng;
 use ndarray_rand::rand::seq::SliceRandom as _;
+use rand_chacha::ChaCha12Rng;
 
 /// `keep` of `filters` filters, at random.
 pub fn random(filters: usize, keep: usize, seed: u64) -> Vec<bool> {
     let mut mask: Vec<bool> = (0..filters).map(|i| i < keep).collect();
-    mask.shuffle(&mut StdRng::seed_from_u64(seed));
+    mask.shuffle(&mut ChaCha12Rng::seed_from_u64(seed));
     mask
 }
 

@@ -12,8 +12,8 @@ use ndarray::ArrayD;
 use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::readings::{self, Reading};
-use crate::autograd::Network;
 use crate::data::{Images, Pixels, holds_image};
+use crate::network::Network;
 use crate::progress::Observer;
 
 /// Images looked at.

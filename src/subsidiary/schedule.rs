@@ -5,13 +5,14 @@ use bnn_kernels::buffers::release_memory;
 use super::allocation::allocate;
 use super::error::TrainError;
 use super::prefix::CacheUse;
+use super::shrinking::Channels;
 use super::stage::{self, StageReport};
 use super::trainer::Trainer;
-use super::{Excluded, Options, Selector, Unit, units};
-use crate::autograd::Network;
+use super::{Excluded, MaskGroup, Options, Selector, mask_groups};
 use crate::checkpoint::Checkpoint;
 use crate::data::Images;
 use crate::graph::Graph;
+use crate::network::Network;
 use crate::progress::Observer;
 use crate::recognize::Layer;
 use crate::rewrite::{Analysis, FilterMasks};
@@ -56,10 +57,18 @@ pub fn learn(
     options: &Options,
     control: Control<'_>,
 ) -> Result<Learned, TrainError> {
-    let (units, excluded) = units(graph, layers, analysis, &options.keep);
+    let (units, excluded) = mask_groups(graph, layers, analysis, &options.keep);
     let observer = control.observer;
     let mut trainer = Trainer::new(network, images, options, control)?;
     let resumed = trainer.resume(&units)?;
+    if !trainer.network.shares_parameters() {
+        trainer.channels = Some(Channels {
+            graph,
+            analysis,
+            groups: &units,
+        });
+    }
+    trainer.shrink()?;
     let mask_epochs = match options.selector {
         Selector::Subsidiary { .. } => options.mask_epochs,
         Selector::Rule { .. } => 0,
@@ -84,6 +93,7 @@ pub fn learn(
         trainer.retrain(&whole, options.final_epochs, "whole network")?;
     }
     trainer.finish()?;
+    trainer.restore_whole();
     release_memory();
     observer.end();
     let cache = trainer.caching.most();
@@ -105,7 +115,7 @@ pub fn learn(
 }
 
 /// Adds a unit's mask to those of its layers.
-fn prune(masks: &mut FilterMasks, unit: &Unit, keep: &[bool], analysis: &Analysis) {
+pub(super) fn prune(masks: &mut FilterMasks, unit: &MaskGroup, keep: &[bool], analysis: &Analysis) {
     let gone = keep.iter().enumerate().filter(|(_, keep)| !**keep);
     let gone: Vec<usize> = gone.map(|(f, _)| f).collect();
     for (name, filters) in unit.group.filters_of(&gone) {

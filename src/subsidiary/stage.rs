@@ -6,8 +6,8 @@ use super::error::TrainError;
 use super::state::Done;
 use super::trainer::{Span, Trainer};
 use super::training::Phase;
-use super::{Amount, Rule, Selector, Unit, mask, rules};
-use crate::autograd::ParamId;
+use super::{Amount, MaskGroup, Rule, Selector, mask, rules};
+use crate::network::ParamId;
 use crate::recognize::Layer;
 
 /// Random masks of the same size that a learned one is compared with.
@@ -62,7 +62,7 @@ pub struct MaskEpoch {
 /// and what happened. With `goal`, exactly so many filters are kept.
 pub(super) fn run(
     trainer: &mut Trainer<'_>,
-    unit: &Unit,
+    unit: &MaskGroup,
     layers: &[Layer],
     (index, count): (usize, usize),
     goal: Option<usize>,
@@ -88,6 +88,7 @@ pub(super) fn run(
             report
         }
     };
+    trainer.shrink()?;
     let (flipped, loss) = trainer.retrain(&span, trainer.options().main_epochs, &label)?;
     report.flipped_weights = flipped;
     report.loss = loss;
@@ -98,7 +99,7 @@ pub(super) fn run(
 /// Which filters stay: by a mask that is trained, or by a rule.
 fn choose(
     trainer: &mut Trainer<'_>,
-    unit: &Unit,
+    unit: &MaskGroup,
     layers: &[Layer],
     (m, goal, seed): (ParamId, Option<usize>, u64),
     span: &Span,
@@ -122,7 +123,7 @@ fn choose(
 /// Puts the mask in place; what it does to the accuracy, and what random ones would do.
 fn judge(
     trainer: &mut Trainer<'_>,
-    unit: &Unit,
+    unit: &MaskGroup,
     (m, seed): (ParamId, u64),
     keep: &[bool],
     span: &Span,
@@ -155,7 +156,7 @@ fn judge(
 /// they compete for staying.
 fn train_mask(
     trainer: &mut Trainer<'_>,
-    unit: &Unit,
+    unit: &MaskGroup,
     (m, goal): (ParamId, Option<usize>),
     span: &Span,
     label: &str,
@@ -193,7 +194,7 @@ fn train_mask(
 }
 
 fn by_rule(
-    unit: &Unit,
+    unit: &MaskGroup,
     layers: &[Layer],
     rule: Rule,
     amount: &Amount,

@@ -8,12 +8,13 @@ use std::borrow::Cow;
 use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
-use super::Unit;
+use super::MaskGroup;
 use super::average::Average;
 use super::resume::Shared;
 use super::retrain::EpochReport;
 use super::stage::{MaskEpoch, StageReport};
-use crate::autograd::{Network, Optimizer, ParamId, ScaleMode};
+use crate::network::{BinaryId, Network, ParamId};
+use crate::training::Optimizer;
 
 /// A checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,11 +48,11 @@ pub(super) struct Run {
 
 impl Run {
     /// Whether this can be a run over those units.
-    pub(super) fn fits(&self, units: &[Unit]) -> bool {
+    pub(super) fn fits(&self, units: &[MaskGroup]) -> bool {
         let under_way = self.stage.as_ref().map(|s| s.keep.as_deref());
         let done = self.done.iter().map(|d| Some(&d.keep[..]));
         let stages = done.chain(under_way);
-        let as_long = |(keep, unit): (Option<&[bool]>, &Unit)| {
+        let as_long = |(keep, unit): (Option<&[bool]>, &MaskGroup)| {
             keep.is_none_or(|keep| keep.len() == unit.filters)
         };
         let count = self.done.len() + usize::from(self.stage.is_some());
@@ -72,6 +73,8 @@ pub(super) struct Done {
 /// is retrained.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Stage {
+    /// The parameter of its mask.
+    pub(super) mask: Option<ParamId>,
     /// The epochs of mask training that are done.
     pub(super) mask_epochs: Vec<MaskEpoch>,
     /// What M kept at the start of the epoch of mask training under way.
@@ -139,38 +142,29 @@ pub(super) struct Values<'a> {
 
 impl<'a> Values<'a> {
     pub(super) fn of(network: &'a Network) -> Self {
-        let columns = |b: &'a crate::autograd::BinaryWeight| match &b.scale {
-            ScaleMode::MeanAbs { kept_columns } => kept_columns.as_deref().map(Cow::Borrowed),
-            ScaleMode::Param(_) | ScaleMode::One => None,
-        };
+        let values = network.params().iter().map(|p| Cow::Borrowed(&p.value));
+        let columns = network.binaries().iter().map(|b| b.kept_columns());
         Self {
-            params: network
-                .params
-                .iter()
-                .map(|p| Cow::Borrowed(&p.value))
-                .collect(),
-            columns: network.binary.iter().map(columns).collect(),
+            params: values.collect(),
+            columns: columns.map(|c| c.map(Cow::Borrowed)).collect(),
         }
     }
 
     /// Puts the values into a network; `None`, and nothing is changed, if they are not of one like
     /// it.
     pub(super) fn restore(self, network: &mut Network) -> Option<()> {
-        let same =
-            |(p, v): (&crate::autograd::Param, &Cow<'_, ArrayD<f32>>)| p.value.shape() == v.shape();
-        if self.params.len() != network.params.len()
-            || self.columns.len() != network.binary.len()
-            || !network.params.iter().zip(&self.params).all(same)
+        let mut pairs = network.params().iter().zip(&self.params);
+        if self.params.len() != network.params().len()
+            || self.columns.len() != network.binaries().len()
+            || !pairs.all(|(p, v)| p.value.shape() == v.shape())
         {
             return None;
         }
-        for (p, value) in network.params.iter_mut().zip(self.params) {
-            p.value = value.into_owned();
+        for (p, value) in self.params.into_iter().enumerate() {
+            network.exchange(ParamId(p), &mut value.into_owned());
         }
-        for (b, columns) in network.binary.iter_mut().zip(self.columns) {
-            if let ScaleMode::MeanAbs { kept_columns } = &mut b.scale {
-                *kept_columns = columns.map(Cow::into_owned);
-            }
+        for (b, columns) in self.columns.into_iter().enumerate() {
+            network.exchange_kept_columns(BinaryId(b), &mut columns.map(Cow::into_owned));
         }
         Some(())
     }

@@ -8,8 +8,9 @@ use super::Options;
 use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::trainer::{Span, Trainer};
-use crate::autograd::{Cut, Inference, Network};
 use crate::data::Images;
+use crate::engine::{Boundary, Inference};
+use crate::network::Network;
 use crate::progress::Observer;
 
 /// Where the original's logits come from.
@@ -33,7 +34,7 @@ impl Teacher {
             return Ok(None);
         }
         if !options.augment.is_none() {
-            let original = Inference::new(Cow::Owned(network.clone()), network.end());
+            let original = Inference::new(Cow::Owned(network.clone()), network.all());
             return Ok(Some(Self::Asked(Box::new(original))));
         }
         let all: Vec<usize> = (0..images.train.len()).collect();
@@ -47,7 +48,7 @@ impl Teacher {
 #[derive(Debug)]
 pub(super) struct Sample {
     /// What the frozen part gives for it.
-    pub(super) cut: Cut,
+    pub(super) boundary: Boundary,
     /// The original's logits, where it teaches.
     pub(super) taught: Option<ArrayD<f32>>,
 }
@@ -63,12 +64,12 @@ impl Trainer<'_> {
         if let Some(Teacher::Asked(original)) = &self.teacher {
             let x = self.input(indices, augmented);
             let taught = original.logits(&original.start(x.clone())?)?;
-            let cut = match self.kept(span, indices, augmented) {
-                Some(cut) => cut,
+            let boundary = match self.kept(span, indices, augmented) {
+                Some(boundary) => boundary,
                 None => self.prefix(span, x)?,
             };
             return Ok(Sample {
-                cut,
+                boundary,
                 taught: Some(taught),
             });
         }
@@ -77,7 +78,7 @@ impl Trainer<'_> {
             _ => None,
         };
         Ok(Sample {
-            cut: self.cut(span, indices, augmented)?,
+            boundary: self.boundary(span, indices, augmented)?,
             taught,
         })
     }

@@ -10,18 +10,18 @@ use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES};
 use super::prefix::{Caching, PrefixCache};
 use super::resume::{Resumed, Shared};
 use super::sanity::spread;
+use super::shrinking::{Channels, Whole};
 use super::state::Run;
 use super::teacher::Teacher;
-use super::{Control, Options, Unit};
-use crate::autograd::{
-    Cut, EditError, Inference, MaskSpec, Network, ParamId, ParamKind, ScaleMode, StepId,
-    loss::{Loss, cross_entropy, distillation},
-};
+use super::{Control, Options};
 use crate::checkpoint::Checkpoint;
 use crate::data::{Augmentation, Images};
+use crate::engine::{Boundary, Inference, Loss};
 use crate::graph::NodeId;
+use crate::network::{EditError, Network, ParamId, StepId};
 use crate::progress::Observer;
-use crate::rewrite::Removal;
+use crate::training::loss::{cross_entropy, distillation};
+use crate::training::unfold_batch_norms;
 
 /// Softens the distributions that distillation compares.
 const TEMPERATURE: f32 = 2.0;
@@ -51,6 +51,10 @@ pub(super) struct Trainer<'a> {
     pub(super) caching: Caching,
     /// Where the run is.
     pub(super) run: Run,
+    /// What is known of the network's channels, where filters that are gone may be taken out.
+    pub(super) channels: Option<Channels<'a>>,
+    /// The network of the file, where the one that learns has become smaller.
+    pub(super) whole: Option<Whole>,
     /// What is yet to be taken up of the checkpoint that the run goes on from.
     pub(super) resumed: Resumed,
 }
@@ -76,6 +80,8 @@ impl<'a> Trainer<'a> {
             checkpoint,
             caching: Caching::default(),
             run: Run::default(),
+            channels: None,
+            whole: None,
             resumed: Resumed::default(),
         };
         trainer.unfold()?;
@@ -92,9 +98,9 @@ impl<'a> Trainer<'a> {
         let mut starts = Vec::new();
         for indices in chosen.chunks(EVAL_BATCH) {
             let x = self.images.train.batch(indices, &self.images.preprocess);
-            starts.push(self.network.start(x)?);
+            starts.push(Boundary::start(self.network, x)?);
         }
-        Ok(self.network.unfold_batch_norms(&folded, starts)?)
+        Ok(unfold_batch_norms(self.network, &folded, starts)?)
     }
 
     pub(super) fn options(&self) -> &'a Options {
@@ -114,41 +120,6 @@ impl<'a> Trainer<'a> {
     pub(super) fn steps_per_epoch(&self) -> usize {
         let images = self.images.train_indices.len();
         images.div_ceil(self.options.batch_size.max(1))
-    }
-
-    /// Adds a unit's mask parameters and puts them where the rewrite will cut: in `drop` in front
-    /// of each channel-mixing consumer, in `fold` behind each member.
-    pub(super) fn insert_mask(
-        &mut self,
-        unit: &Unit,
-        value: ArrayD<f32>,
-    ) -> Result<ParamId, TrainError> {
-        let name = format!("mask of {}", unit.layers.join(", "));
-        let param = self.network.add_param(&name, ParamKind::Mask, value);
-        match self.options.removal {
-            Removal::Drop => {
-                for site in &unit.sites {
-                    let mask = MaskSpec {
-                        axis: site.axis,
-                        filter_of: site.filter_of.clone(),
-                        param,
-                    };
-                    self.network.insert_mask(site.consumer, site.input, mask)?;
-                }
-            }
-            Removal::Fold => {
-                for (&node, channel_of) in unit.nodes.iter().zip(&unit.group.channel_of) {
-                    let mask = MaskSpec {
-                        // [N, C, …] for Conv, [N, C] for Gemm and MatMul.
-                        axis: 1,
-                        filter_of: channel_of.iter().copied().map(Some).collect(),
-                        param,
-                    };
-                    self.network.insert_output_mask(node, mask)?;
-                }
-            }
-        }
-        Ok(param)
     }
 
     /// The whole network.
@@ -183,9 +154,9 @@ impl<'a> Trainer<'a> {
     pub(super) fn span_from(&self, first: NodeId) -> Result<Span, TrainError> {
         let mut span = self.span_over(first)?;
         let from = span.from;
-        let frozen = Inference::new(Cow::Owned(self.network.clone()), from);
+        let frozen = Inference::new(Cow::Owned(self.network.clone()), StepId(0)..from);
         span.frozen = Some(Box::new(frozen));
-        let at_input = self.network.cut(from) == [self.network.input()];
+        let at_input = self.network.boundary(from) == [self.network.input()];
         if at_input {
             return Ok(span);
         }
@@ -195,8 +166,8 @@ impl<'a> Trainer<'a> {
             let mut cache = PrefixCache::new(all.len());
             for chunk in all.chunks(EVAL_BATCH) {
                 self.check_cancelled()?;
-                let cut = self.prefix(&span, self.varied(chunk, view))?;
-                let values: Vec<_> = cut.values.into_iter().map(|(_, x)| x).collect();
+                let boundary = self.prefix(&span, self.varied(chunk, view))?;
+                let values: Vec<_> = boundary.values.into_iter().map(|(_, x)| x).collect();
                 if let Err(why) = cache.push(&values, &mut budget) {
                     self.caching.declined(&why, self.options, self.observer);
                     break 'views;
@@ -233,29 +204,29 @@ impl<'a> Trainer<'a> {
     }
 
     /// What the frozen part gives for training images.
-    pub(super) fn cut(
+    pub(super) fn boundary(
         &self,
         span: &Span,
         indices: &[usize],
         augmented: bool,
-    ) -> Result<Cut, TrainError> {
+    ) -> Result<Boundary, TrainError> {
         match self.kept(span, indices, augmented) {
-            Some(cut) => Ok(cut),
+            Some(boundary) => Ok(boundary),
             None => self.prefix(span, self.input(indices, augmented)),
         }
     }
 
     /// The same, where it is kept.
-    pub(super) fn kept(&self, span: &Span, indices: &[usize], augmented: bool) -> Option<Cut> {
+    pub(super) fn kept(&self, span: &Span, indices: &[usize], augmented: bool) -> Option<Boundary> {
         let fixed = self.options.augment.is_none();
         let cache = span.caches.get(&self.view()).filter(|_| augmented || fixed);
         let failed = |e| self.caching.failed(&e, self.observer);
         let values = cache?.batch(indices).map_err(failed).ok()?;
-        Some(Cut {
+        Some(Boundary {
             step: span.from,
             values: self
                 .network
-                .cut(span.from)
+                .boundary(span.from)
                 .into_iter()
                 .zip(values)
                 .collect(),
@@ -285,31 +256,15 @@ impl<'a> Trainer<'a> {
     }
 
     /// What the frozen part gives for an input.
-    pub(super) fn prefix(&self, span: &Span, x: ArrayD<f32>) -> Result<Cut, TrainError> {
-        let start = self.network.start(x)?;
+    pub(super) fn prefix(&self, span: &Span, x: ArrayD<f32>) -> Result<Boundary, TrainError> {
+        let start = Boundary::start(self.network, x)?;
         Ok(match &span.frozen {
             Some(frozen) => frozen.run(&start)?,
-            None => self.network.infer_to(&start, span.from)?,
-        })
-    }
-
-    /// From now on the scale of each consumer averages over kept columns only.
-    pub(super) fn keep_columns(&mut self, unit: &Unit, keep: &[bool]) {
-        if self.options.removal == Removal::Fold {
-            return;
-        }
-        for site in &unit.sites {
-            let Some(id) = self.network.binary_of(site.consumer) else {
-                continue;
-            };
-            let weight = &mut self.network.binary[id.0];
-            if let ScaleMode::MeanAbs { kept_columns } = &mut weight.scale {
-                let columns = kept_columns.get_or_insert_with(|| vec![true; site.filter_of.len()]);
-                for (column, filter) in columns.iter_mut().zip(&site.filter_of) {
-                    *column &= filter.is_none_or(|f| keep.get(f).copied().unwrap_or(true));
-                }
+            None => {
+                let network = Cow::Borrowed(&*self.network);
+                Inference::new(network, StepId(0)..span.from).run(&start)?
             }
-        }
+        })
     }
 
     pub(super) fn check_cancelled(&self) -> Result<(), TrainError> {

@@ -11,8 +11,11 @@ use super::state::Training;
 use super::teacher::Sample;
 use super::trainer::{Span, Trainer, loss};
 use super::{Decay, MainOptimizer, mask};
-use crate::autograd::{Mode, Optimizer, ParamId, ParamKind, Rule, Schedule};
 use crate::data::epoch_order;
+use crate::engine::{Mode, Plan, Wanted, Weights};
+use crate::network::{Network, ParamId};
+use crate::ops::ParamKind;
+use crate::training::{Optimizer, Schedule, Update};
 
 /// What the epochs of a phase have in common.
 #[derive(Debug, Clone, Copy)]
@@ -63,11 +66,11 @@ impl Trainer<'_> {
             return Ok(training);
         }
         if let Some(keep) = keep {
-            mask::centre(&mut self.network.params[m.0].value, keep);
+            centre(self.network, m, keep);
         }
         let options = self.options();
         let schedule = self.schedule(options.mask_epochs);
-        let optimizer = Optimizer::new(Rule::ADAM, options.mask_lr, schedule);
+        let optimizer = Optimizer::new(Update::ADAM, options.mask_lr, schedule);
         Ok(Training::new(vec![m], optimizer))
     }
 
@@ -79,10 +82,14 @@ impl Trainer<'_> {
     ) -> Result<f32, TrainError> {
         let options = self.options();
         let order = epoch_order(&self.images.train_indices, options.seed, self.run.epoch);
-        let wanted = self.network.wanted(training.params.iter().copied());
         let batches = order.chunks(options.batch_size.max(1));
-        // A mask alone leaves the weights as they are.
-        let prepared = (phase.regularizer.is_some()).then(|| Arc::new(self.network.prepare()));
+        let mode = Mode {
+            batch_statistics_from: phase.batch_statistics.then_some(phase.span.from),
+            wanted: Wanted::of(self.network, training.params.iter().copied()),
+            gradients: options.gradients,
+        };
+        let plan = Plan::new(self.network, phase.span.from..self.network.end(), mode);
+        let mut weights = Arc::new(Weights::new(self.network));
         for indices in batches.skip(training.batches) {
             self.pause(phase.span, training)?;
             training.batches += 1;
@@ -90,19 +97,14 @@ impl Trainer<'_> {
             if phase.batch_statistics && indices.len() < 2 {
                 continue;
             }
-            let Sample { cut, taught } = self.sample(phase.span, indices, true)?;
-            let mode = Mode {
-                batch_statistics_from: phase.batch_statistics.then_some(phase.span.from),
-                wanted: Some(&wanted),
-                gradients: options.gradients,
-                prepared: prepared.as_ref(),
-            };
+            let Sample { boundary, taught } = self.sample(phase.span, indices, true)?;
             let on = (self.images, options);
             let loss = |logits: &ArrayD<f32>, rows: Range<usize>| {
                 let taught = taught.as_ref().map(|t| rows_of(t, &rows));
                 loss(on, logits, &indices[rows], taught.as_ref())
             };
-            let (mut loss, mut gradients) = self.network.gradients(&cut, mode, loss)?;
+            let (mut loss, mut gradients) =
+                plan.gradients(self.network, &weights, &boundary, loss)?;
             if let Some(r) = phase.regularizer {
                 for &p in &training.params {
                     let value = &self.network.param(p).value;
@@ -116,9 +118,13 @@ impl Trainer<'_> {
                 return Err(TrainError::Diverged(loss));
             }
             training.optimizer.step(self.network, &gradients);
+            // A mask alone leaves the weights as they are.
+            if phase.regularizer.is_none() {
+                weights = Arc::new(Weights::new(self.network));
+            }
             if let Some(keep) = phase.keep {
                 for p in &training.params {
-                    mask::centre(&mut self.network.params[p.0].value, keep);
+                    centre(self.network, *p, keep);
                 }
             }
             if let Some(average) = &mut training.average {
@@ -180,8 +186,8 @@ impl Trainer<'_> {
     fn main_training(&self, span: &Span, epochs: usize) -> Training {
         let options = self.options();
         let rule = match options.optimizer {
-            MainOptimizer::Adam => Rule::ADAM,
-            MainOptimizer::Sgd => Rule::Sgd { momentum: 0.9 },
+            MainOptimizer::Adam => Update::ADAM,
+            MainOptimizer::Sgd => Update::Sgd { momentum: 0.9 },
         };
         let warm_up = self.steps_per_epoch() * options.warm_up;
         let optimizer =
@@ -214,6 +220,13 @@ impl Trainer<'_> {
             Decay::Constant => Schedule::Constant,
         }
     }
+}
+
+/// Shifts a mask so that exactly its `keep` largest elements are kept.
+fn centre(network: &mut Network, m: ParamId, keep: usize) {
+    let mut value = network.param(m).value.clone();
+    mask::centre(&mut value, keep);
+    network.values_mut(m).assign(&value);
 }
 
 /// Some samples of a batch.

@@ -12,13 +12,12 @@ pub(super) use budget::{Budget, Caching, NotKept};
 pub(super) use disk::DiskError;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use bnn_kernels::binary::Codes;
 use ndarray::{ArrayD, IxDyn};
 use rayon::prelude::*;
 
-use crate::autograd::Held;
+use crate::engine::Value;
 use disk::{Disk, Rows};
 use format::{Format, codes_shape};
 
@@ -72,7 +71,7 @@ impl PrefixCache {
     /// # Errors
     /// If there is no room, at the first batch if there will be none for all images that are like
     /// its own; or if the disk fails. The cache is then of no use.
-    pub(super) fn push(&mut self, batch: &[Held], budget: &mut Budget) -> Result<(), NotKept> {
+    pub(super) fn push(&mut self, batch: &[Value], budget: &mut Budget) -> Result<(), NotKept> {
         let count = batch.first().map_or(0, |x| x.shape()[0]);
         let formats: Vec<Format> = batch.iter().map(format_of).collect();
         let shapes: Vec<Vec<usize>> = batch.iter().map(|x| x.shape()[1..].to_vec()).collect();
@@ -91,9 +90,10 @@ impl PrefixCache {
         rows.for_each(|(i, mut row)| {
             for ((format, bytes), x) in formats.iter().zip(&parts).zip(batch) {
                 let (part, rest) = row.split_at_mut(*bytes);
-                match x {
-                    Held::Codes(codes, _) => part.copy_from_slice(codes.codes_of(i)),
-                    Held::Float(x) => {
+                match x.codes() {
+                    Some(codes) => part.copy_from_slice(codes.codes_of(i)),
+                    None => {
+                        let x = x.float();
                         let size = x.len() / count.max(1);
                         let values = x.as_slice().unwrap_or(&[]);
                         format.write(&values[i * size..(i + 1) * size], part);
@@ -127,7 +127,7 @@ impl PrefixCache {
     ///
     /// # Panics
     /// If there is no such image.
-    pub(super) fn batch(&self, indices: &[usize]) -> Result<Vec<Held>, DiskError> {
+    pub(super) fn batch(&self, indices: &[usize]) -> Result<Vec<Value>, DiskError> {
         let rows = indices.par_iter().map(|&i| self.row(i));
         let rows: Vec<(&[Format], Cow<'_, [u8]>)> = rows.collect::<Result<_, _>>()?;
         // The bytes of tensor t of an image.
@@ -143,7 +143,7 @@ impl PrefixCache {
                 let data = each.collect::<Vec<_>>().concat();
                 let codes = Codes::from_bytes(codes_shape(rows.len(), one), data);
                 let codes = codes.expect("codes, as they were pushed");
-                return Held::Codes(Arc::new(codes), shape);
+                return Value::of_codes(codes, shape);
             }
             let size: usize = one.iter().product();
             let mut values = vec![0.0; rows.len() * size];
@@ -183,10 +183,10 @@ impl PrefixCache {
 }
 
 /// The shortest way to write a tensor.
-fn format_of(x: &Held) -> Format {
-    match x {
-        Held::Codes(..) => Format::Codes,
-        Held::Float(x) => Format::of(x.as_slice().unwrap_or(&[])),
+fn format_of(x: &Value) -> Format {
+    match x.codes() {
+        Some(_) => Format::Codes,
+        None => Format::of(x.float().as_slice().unwrap_or(&[])),
     }
 }
 

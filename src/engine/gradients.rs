@@ -1,0 +1,90 @@
+//! Gradients with respect to parameters: which are wanted, with which numbers, and what was found.
+
+use std::collections::BTreeMap;
+
+use ndarray::ArrayD;
+use serde::{Deserialize, Serialize};
+
+use crate::arrays::update;
+use crate::network::{Network, ParamId};
+
+/// With which numbers binary layers compute gradients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// In single precision: the reference.
+    #[default]
+    F32,
+    /// The gradient of a layer's output is rounded to 8 bits, by chance up or down so that it is
+    /// right on average, and what follows from it is computed on integers. Layers with groups, or few
+    /// channels or filters, stay in single precision.
+    Int8,
+}
+
+/// A loss of a batch, and its gradient.
+#[derive(Debug, Clone)]
+pub struct Loss {
+    /// Its mean over the samples.
+    pub value: f32,
+    /// With respect to the logits `[N, K]`.
+    pub grad: ArrayD<f32>,
+}
+
+/// A set of parameters whose gradients are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    params: Vec<bool>,
+}
+
+impl Wanted {
+    /// These parameters of a network.
+    pub fn of(network: &Network, params: impl IntoIterator<Item = ParamId>) -> Self {
+        let mut set = vec![false; network.params().len()];
+        for p in params {
+            if let Some(w) = set.get_mut(p.0) {
+                *w = true;
+            }
+        }
+        Self { params: set }
+    }
+
+    /// Whether a parameter's gradient is wanted.
+    pub fn contains(&self, p: ParamId) -> bool {
+        self.params.get(p.0).copied().unwrap_or(false)
+    }
+}
+
+/// Gradients with respect to parameters.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    by_param: BTreeMap<ParamId, ArrayD<f32>>,
+}
+
+impl Gradients {
+    /// The gradient of a parameter; `None` if it was not wanted or nothing leads to it.
+    pub fn get(&self, p: ParamId) -> Option<&ArrayD<f32>> {
+        self.by_param.get(&p)
+    }
+
+    /// All gradients, by ascending parameter.
+    pub fn iter(&self) -> impl Iterator<Item = (ParamId, &ArrayD<f32>)> {
+        self.by_param.iter().map(|(p, g)| (*p, g))
+    }
+
+    /// Adds to the gradient of a parameter; both have its shape.
+    pub fn add(&mut self, p: ParamId, grad: ArrayD<f32>) {
+        match self.by_param.get_mut(&p) {
+            Some(sum) => update(sum, &grad, |a, b| a + b),
+            None => {
+                self.by_param.insert(p, grad);
+            }
+        }
+    }
+
+    /// Adds all of them.
+    pub(super) fn add_all(&mut self, others: Self) {
+        for (p, grad) in others.by_param {
+            self.add(p, grad);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The latents and scale of a binary layer.
+
+use ndarray::{Array1, ArrayD, Axis};
+use ndarray_rand::rand::SeedableRng;
+use ndarray_rand::rand_distr::{Distribution, StandardNormal};
+use rand_chacha::ChaCha12Rng;
+
+use super::Builder;
+use crate::network::binary_weight::{BinaryId, BinaryWeight, LatentOrigin, ScaleMode};
+use crate::network::param::Origin;
+use crate::ops::ParamKind;
+use crate::recognize::{BinaryWeights, LatentScale, Layer};
+
+/// Standard deviation of drawn latents: those of networks trained with latents clipped to [-1, 1]
+/// are bell-shaped, and typically 0.1 to 0.3 wide.
+const DEVIATION: f32 = 0.2;
+/// No drawn latent is smaller: a sign must not hang on nothing.
+const SMALLEST: f32 = 1e-3;
+/// How far mean|W| of the latents may be from the layer's scale to count as its source, relative.
+const TOLERANCE: f32 = 1e-4;
+
+impl Builder<'_, '_> {
+    /// The binary weight of a layer (which has binary weights), shared by layers that read the
+    /// same tensor.
+    pub(super) fn binary(&mut self, layer: &Layer) -> BinaryId {
+        let key = (layer.weight, layer.filter_axis);
+        if let Some(&id) = self.binaries.get(&key) {
+            let uses = &mut self.network.binary[id.0].origin.uses;
+            uses.push((layer.node, 1));
+            return id;
+        }
+        let id = BinaryId(self.network.binary.len());
+        let weights = layer.binary_weights.as_ref();
+        let survived = weights.and_then(|w| self.survived(layer, w));
+        let scales = weights.map_or(Vec::new(), |w| w.scale.clone());
+        let (name, latents, latent_origin) = match survived {
+            Some((values, origin)) => (origin.initializer.clone(), values, Some(origin)),
+            None => (
+                format!("{}.latent", layer.name),
+                drawn(&layer.values, id.0 as u64),
+                None,
+            ),
+        };
+        let latent = self.network.add_param(&name, ParamKind::Latent, latents);
+        let scale = if latent_origin.as_ref().is_some_and(|o| o.mean_abs) {
+            ScaleMode::MeanAbs { kept_columns: None }
+        } else {
+            let name = format!("{}.scale", layer.name);
+            let value = Array1::from(scales).into_dyn();
+            ScaleMode::Param(self.network.add_param(&name, ParamKind::Scale, value))
+        };
+        self.network.binary.push(BinaryWeight {
+            layer: layer.name.clone(),
+            latent,
+            filter_axis: layer.filter_axis,
+            groups: layer.group,
+            // Drawn latents are 0 exactly where the weight is.
+            zero: weights
+                .and_then(|w| w.latent.as_ref())
+                .map_or(0.0, |l| f32::from(l.zero)),
+            scale,
+            latent_origin,
+            origin: Origin {
+                initial: layer.values.clone(),
+                uses: vec![(layer.node, 1)],
+            },
+            folded: None,
+            imported: ArrayD::zeros(vec![0]),
+        });
+        let imported = self.network.effective_weight(id);
+        self.network.binary[id.0].imported = imported;
+        self.binaries.insert(key, id);
+        id
+    }
+
+    /// The latents in the file, if they explain the layer's weights.
+    fn survived(
+        &self,
+        layer: &Layer,
+        weights: &BinaryWeights,
+    ) -> Option<(ArrayD<f32>, LatentOrigin)> {
+        let found = weights.latent.as_ref()?;
+        let held = self.facts.constant(found.tensor)?.as_f32()?;
+        let latents = match found.transposed {
+            true => held.t().as_standard_layout().into_owned(),
+            false => held.clone(),
+        };
+        let filters = latents.axis_iter(Axis(layer.filter_axis));
+        let means = filters.map(|f| {
+            let sum: f64 = f.iter().map(|x| f64::from(x.abs())).sum();
+            (sum / f.len().max(1) as f64) as f32
+        });
+        let explained = means
+            .zip(&weights.scale)
+            .all(|(m, s)| (m - s).abs() <= TOLERANCE * s.abs().max(f32::MIN_POSITIVE));
+        let origin = LatentOrigin {
+            initializer: self.graph.name(found.initializer).to_owned(),
+            mean_abs: found.scale == LatentScale::MeanAbs && explained,
+        };
+        Some((latents, origin))
+    }
+}
+
+/// Latents for weights that come without: their signs, times |N(0, 0.2)| within [0.001, 1].
+fn drawn(weights: &ArrayD<f32>, seed: u64) -> ArrayD<f32> {
+    let mut rng = ChaCha12Rng::seed_from_u64(seed);
+    weights.mapv(|w| {
+        let v: f32 = StandardNormal.sample(&mut rng);
+        let size = (DEVIATION * v.abs()).clamp(SMALLEST, 1.0);
+        match w {
+            w if w > 0.0 => size,
+            w if w < 0.0 => -size,
+            _ => 0.0,
+        }
+    })
+}

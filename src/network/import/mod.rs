@@ -1,0 +1,287 @@
+//! From an ONNX graph to a [`Network`].
+//!
+//! Only nodes between the graph's input and its output become steps. What follows from constants
+//! was evaluated before ([`Facts`]) and becomes a parameter; a binariser of several nodes becomes
+//! one step; the weight of a binary layer becomes a [`super::BinaryWeight`].
+
+mod latents;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ndarray::{ArrayD, Axis, Slice};
+
+use super::binary_weight::BinaryId;
+use super::graph::{Input, Network, Step, ValueId};
+use super::param::{Origin, Param, ParamId};
+use crate::graph::{Facts, Graph, NodeId, TensorId};
+use crate::ops::{Binarize, Head, ImportError, Imported, NodeView, OPERATORS, ParamKind};
+use crate::recognize::{self, Layer};
+
+/// Elements of one sample's tensor beyond which a model is refused: 1 GiB of floats.
+const MAX_ELEMENTS: usize = 1 << 28;
+
+impl Network {
+    /// Imports a graph. `layers` are its layers as [`recognize::layers`] found them; those with
+    /// binary weights become binary layers, on latents that the file has, or on drawn ones.
+    ///
+    /// # Errors
+    /// If the graph has not exactly one data input and one output, or if an operator between them
+    /// is not one of the native network's, or not in a supported form.
+    pub fn import(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Result<Self, ImportError> {
+        let &[input] = graph.inputs() else {
+            let n = graph.inputs().len();
+            return Err(ImportError::Graph(format!(
+                "the graph has {n} inputs; only models with one can be trained"
+            )));
+        };
+        let &[output] = graph.outputs() else {
+            let n = graph.outputs().len();
+            return Err(ImportError::Graph(format!(
+                "the graph has {n} outputs; only models with one can be trained"
+            )));
+        };
+        if !facts.is_data(output) {
+            return Err(ImportError::Graph(
+                "the graph's output does not depend on its input".into(),
+            ));
+        }
+        let shape = facts.shape(input).and_then(|s| s.get(1..));
+        let shape = shape.ok_or_else(|| {
+            ImportError::Graph(format!(
+                "graph input '{}' has no batch dimension",
+                graph.name(input)
+            ))
+        })?;
+        let (logits, head) = strip_softmax(graph, facts, output);
+        let mut builder = Builder {
+            graph,
+            facts,
+            layers: layers.iter().map(|l| (l.node, l)).collect(),
+            values: BTreeMap::from([(input, ValueId(0))]),
+            params: BTreeMap::new(),
+            binaries: BTreeMap::new(),
+            network: Self {
+                params: Vec::new(),
+                binary: Vec::new(),
+                steps: Vec::new(),
+                shapes: vec![Some(shape.to_vec())],
+                input: ValueId(0),
+                input_shape: shape.to_vec(),
+                logits: ValueId(0),
+                head,
+                revision: 0,
+            },
+        };
+        for t in builder.sources(logits)? {
+            builder.import_tensor(t)?;
+        }
+        builder.network.logits = builder.value(logits)?;
+        Ok(builder.network)
+    }
+}
+
+/// The tensor in front of a softmax over all but the batch that the graph ends in.
+fn strip_softmax(graph: &Graph<'_>, facts: &Facts, output: TensorId) -> (TensorId, Option<Head>) {
+    let found = || {
+        let n = graph.producer(output)?;
+        let node = graph.node(n);
+        let head = match node.op() {
+            "Softmax" => Head::Softmax,
+            "LogSoftmax" => Head::LogSoftmax,
+            _ => return None,
+        };
+        let logits = graph.input_of(n, 0)?;
+        let shape = facts.shape(logits)?;
+        let axis = node.axis(if node.opset() < 13 { 1 } else { -1 }, shape.len())?;
+        let others = shape.iter().enumerate().skip(1).filter(|(i, _)| *i != axis);
+        (axis > 0 && others.into_iter().all(|(_, &d)| d == 1)).then_some((logits, Some(head)))
+    };
+    found().unwrap_or((output, None))
+}
+
+struct Builder<'g, 'm> {
+    graph: &'g Graph<'m>,
+    facts: &'g Facts,
+    layers: BTreeMap<NodeId, &'g Layer>,
+    values: BTreeMap<TensorId, ValueId>,
+    /// Parameters by tensor and kind; running statistics by their reader as well, as each
+    /// BatchNormalization measures its own.
+    params: BTreeMap<(TensorId, ParamKind, Option<NodeId>), ParamId>,
+    binaries: BTreeMap<(TensorId, usize), BinaryId>,
+    network: Network,
+}
+
+impl<'g, 'm> Builder<'g, 'm> {
+    /// The tensors that the logits are computed through, in the order of execution; the steps that
+    /// write them are the network's.
+    fn sources(&self, logits: TensorId) -> Result<Vec<TensorId>, ImportError> {
+        let mut needed = BTreeSet::from([logits]);
+        let mut found = Vec::new();
+        for &n in self.graph.order().iter().rev() {
+            let Some(t) = self
+                .graph
+                .outputs_of(n)
+                .into_iter()
+                .flatten()
+                .find(|t| needed.contains(t))
+            else {
+                continue;
+            };
+            found.push(t);
+            match recognize::binarizer_of(self.graph, self.facts, t) {
+                Some(b) => {
+                    needed.insert(b.input);
+                }
+                None => {
+                    let inputs = self.graph.inputs_of(n).into_iter().flatten();
+                    needed.extend(inputs.filter(|t| self.facts.is_data(*t)));
+                }
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    fn import_tensor(&mut self, t: TensorId) -> Result<(), ImportError> {
+        let Some(id) = self.graph.producer(t) else {
+            return Ok(());
+        };
+        let view = NodeView::new(self.graph, self.facts, id);
+        if let Some(b) = recognize::binarizer_of(self.graph, self.facts, t) {
+            let input = Input::Value(self.value(b.input)?);
+            let op = Arc::new(Binarize {
+                values: b.values,
+                threshold: self.free_batch(&view, &b.threshold)?,
+            });
+            self.push(
+                Step {
+                    op,
+                    inputs: vec![input],
+                    output: ValueId(self.network.value_count()),
+                    node: id,
+                    name: self.graph.label(id).to_owned(),
+                },
+                t,
+            );
+            return Ok(());
+        }
+        if self.graph.output_of(id, 0) != Some(t) {
+            return Err(view.reject("only its first output is supported"));
+        }
+        let importer = OPERATORS.iter().find(|(op, _)| *op == view.node.op());
+        let Some((_, importer)) = importer else {
+            return Err(ImportError::Operator {
+                node: self.graph.label(id).to_owned(),
+                op: view.node.full_op(),
+            });
+        };
+        let mut elements = view.output_shape()?.iter().skip(1);
+        let elements = elements.try_fold(1usize, |n, d| n.checked_mul(*d));
+        if elements.is_none_or(|n| n > MAX_ELEMENTS) {
+            return Err(view.reject("its output is too large"));
+        }
+        let Imported { op, operands } = importer(&view)?;
+        let mut inputs = Vec::with_capacity(operands.len());
+        for (k, kind) in operands {
+            inputs.push(self.operand(&view, k, kind)?);
+        }
+        self.push(
+            Step {
+                op,
+                inputs,
+                output: ValueId(self.network.value_count()),
+                node: id,
+                name: self.graph.label(id).to_owned(),
+            },
+            t,
+        );
+        Ok(())
+    }
+
+    fn push(&mut self, step: Step, t: TensorId) {
+        self.values.insert(t, step.output);
+        let shape = self.facts.shape(t).and_then(|s| s.get(1..));
+        self.network.shapes.push(shape.map(<[usize]>::to_vec));
+        self.network.steps.push(step);
+    }
+
+    fn value(&self, t: TensorId) -> Result<ValueId, ImportError> {
+        self.values.get(&t).copied().ok_or_else(|| {
+            let name = self.graph.name(t);
+            ImportError::Graph(format!(
+                "tensor '{name}' is not computed by a supported operator"
+            ))
+        })
+    }
+
+    /// Input `k` of a node: data, a binary weight, or a parameter of that kind.
+    fn operand(
+        &mut self,
+        view: &NodeView<'_, '_>,
+        k: usize,
+        kind: ParamKind,
+    ) -> Result<Input, ImportError> {
+        let missing = || view.reject(format!("its input {k} is missing"));
+        let t = self.graph.input_of(view.id, k).ok_or_else(missing)?;
+        if self.facts.is_data(t) {
+            return Ok(Input::Value(self.value(t)?));
+        }
+        let layer = self.layers.get(&view.id).copied();
+        if let Some(layer) = layer.filter(|l| l.weight == t && k == 1)
+            && layer.binary_weights.is_some()
+        {
+            return Ok(Input::Binary(self.binary(layer)));
+        }
+        let value = self
+            .facts
+            .value(t)
+            .and_then(|v| v.as_f32())
+            .ok_or_else(missing)?;
+        let per_reader = matches!(kind, ParamKind::RunningMean | ParamKind::RunningVariance);
+        let key = (t, kind, per_reader.then_some(view.id));
+        if let Some(&p) = self.params.get(&key) {
+            if let Some(origin) = &mut self.network.params[p.0].origin {
+                origin.uses.push((view.id, k));
+            }
+            return Ok(Input::Param(p));
+        }
+        let value = match kind {
+            ParamKind::Constant => self.free_batch(view, value)?,
+            _ => value.clone(),
+        };
+        let p = ParamId(self.network.params.len());
+        self.network.params.push(Param {
+            name: self.graph.name(t).to_owned(),
+            origin: Some(Origin {
+                initial: value.clone(),
+                uses: vec![(view.id, k)],
+            }),
+            value,
+            kind,
+        });
+        self.params.insert(key, p);
+        Ok(Input::Param(p))
+    }
+
+    /// A constant operand that was repeated to the batch size of the facts, once.
+    fn free_batch(
+        &self,
+        view: &NodeView<'_, '_>,
+        value: &ArrayD<f32>,
+    ) -> Result<ArrayD<f32>, ImportError> {
+        let batch = self.facts.batch();
+        let rank = view.output_shape()?.len();
+        if batch <= 1 || value.ndim() != rank || value.shape().first() != Some(&batch) {
+            return Ok(value.clone());
+        }
+        let first = value.slice_axis(Axis(0), Slice::from(..1));
+        if value
+            .axis_iter(Axis(0))
+            .any(|row| row.insert_axis(Axis(0)) != first)
+        {
+            return Err(view.reject("a constant operand differs between the images of a batch"));
+        }
+        Ok(first.to_owned())
+    }
+}

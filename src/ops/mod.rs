@@ -1,0 +1,105 @@
+//! The operators of the native network: one file each (or one for a family), each with its forward and
+//! backward pass and its import from ONNX, and one table of them all, [`OPERATORS`].
+//!
+//! [`op`] says what an operator is. Nothing here knows of networks or of how they run.
+
+mod activation;
+mod arithmetic;
+mod batch_norm;
+mod binarize;
+mod broadcast;
+mod channel_mask;
+mod choose;
+mod clip;
+mod concat;
+mod conv;
+mod convolution_form;
+mod dense;
+mod identity;
+mod node_view;
+mod op;
+mod pad;
+mod param_kind;
+mod pointwise;
+mod pool;
+mod quantize;
+mod reduce_mean;
+mod reshape;
+mod softmax;
+#[cfg(test)]
+pub(crate) mod testing;
+mod transpose;
+
+pub use batch_norm::BatchNorm;
+pub(crate) use batch_norm::channel_statistics;
+pub(crate) use binarize::{Binarize, sign};
+pub use channel_mask::ChannelMask;
+pub use convolution_form::ConvolutionForm;
+pub use node_view::ImportError;
+pub(crate) use node_view::{Imported, NodeView};
+use op::check;
+pub(crate) use op::{Backward, Context};
+pub use op::{
+    ChannelsLeft, Convolution, Elementwise, LeftOnAxis, Monotone, Op, Params, Role, Saved,
+    ShapeError, Signs, Traits,
+};
+pub use param_kind::ParamKind;
+pub use pool::Pool;
+pub use softmax::Head;
+pub(crate) use softmax::log_softmax;
+
+/// Makes an operator of a node.
+pub(crate) type Importer = fn(&NodeView<'_, '_>) -> Result<Imported, ImportError>;
+
+/// Every ONNX operator that the native network has.
+pub(crate) const OPERATORS: &[(&str, Importer)] = &[
+    ("Abs", pointwise::import),
+    ("Add", arithmetic::import),
+    ("AveragePool", pool::import_average),
+    ("BatchNormalization", batch_norm::import),
+    ("Cast", pointwise::import_cast),
+    ("Ceil", pointwise::import),
+    ("Clip", clip::import),
+    ("Concat", concat::import),
+    ("Conv", conv::import),
+    ("Div", arithmetic::import),
+    ("Dropout", identity::import_dropout),
+    ("Equal", choose::import_pair),
+    ("Exp", pointwise::import),
+    ("Flatten", reshape::import),
+    ("Floor", pointwise::import),
+    ("Gemm", dense::import_gemm),
+    ("GlobalAveragePool", reduce_mean::import_global),
+    ("Greater", choose::import_pair),
+    ("GreaterOrEqual", choose::import_pair),
+    ("Identity", identity::import),
+    ("LeakyRelu", activation::import_leaky),
+    ("Less", choose::import_pair),
+    ("LessOrEqual", choose::import_pair),
+    ("Log", pointwise::import),
+    ("MatMul", dense::import_matmul),
+    ("Max", choose::import_pair),
+    ("MaxPool", pool::import_max),
+    ("Min", choose::import_pair),
+    ("Mul", arithmetic::import),
+    ("Neg", pointwise::import),
+    ("Not", pointwise::import),
+    ("PRelu", activation::import_prelu),
+    ("Pad", pad::import),
+    ("ReduceMean", reduce_mean::import),
+    ("Relu", activation::import_relu),
+    ("Reshape", reshape::import),
+    ("Round", pointwise::import),
+    ("Sigmoid", pointwise::import),
+    ("Sign", binarize::import_sign),
+    ("Sqrt", pointwise::import),
+    ("Squeeze", reshape::import),
+    ("Sub", arithmetic::import),
+    ("Tanh", pointwise::import),
+    ("Transpose", transpose::import),
+    ("Unsqueeze", reshape::import),
+    ("Where", choose::import_where),
+    ("qonnx.BipolarQuant", quantize::import),
+    ("qonnx.Quant", quantize::import),
+    ("qonnx.Trunc", quantize::import),
+];

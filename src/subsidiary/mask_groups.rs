@@ -1,0 +1,99 @@
+//! What is masked together, and in which order.
+
+use std::collections::BTreeMap;
+
+use crate::graph::{Graph, NodeId};
+use crate::recognize::Layer;
+use crate::rewrite::{Analysis, Group, MaskSite};
+
+/// One stage of the schedule: filters that share one mask.
+#[derive(Debug, Clone)]
+pub struct MaskGroup {
+    /// The group in the analysis: every layer whose filters are cut together, float ones included.
+    pub group: Group,
+    /// Its binary layers, in order of execution.
+    pub layers: Vec<String>,
+    /// Channels that can be chosen: the length of the mask.
+    pub filters: usize,
+    /// Where the mask multiplies.
+    pub sites: Vec<MaskSite>,
+    /// The nodes of the group's layers, in its order.
+    pub nodes: Vec<NodeId>,
+    /// The first node of the unit in order of execution.
+    pub first: NodeId,
+}
+
+/// A binary layer whose filters are not pruned, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excluded {
+    /// The layer.
+    pub layer: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The units of a model bottom-up (by their first node), and the binary layers left out.
+///
+/// A unit holds at least one binary layer, all of whose members are prunable and none of which
+/// the user keeps.
+pub fn mask_groups(
+    graph: &Graph<'_>,
+    layers: &[Layer],
+    analysis: &Analysis,
+    keep: &[String],
+) -> (Vec<MaskGroup>, Vec<Excluded>) {
+    let position: BTreeMap<NodeId, usize> = graph
+        .order()
+        .iter()
+        .enumerate()
+        .map(|(i, &n)| (n, i))
+        .collect();
+    let by_name: BTreeMap<&str, &Layer> = layers.iter().map(|l| (l.name.as_str(), l)).collect();
+    let mut found: Vec<(usize, MaskGroup)> = Vec::new();
+    let mut excluded = Vec::new();
+    for group in analysis.groups() {
+        let members: Vec<&Layer> = group
+            .layers
+            .iter()
+            .filter_map(|name| by_name.get(name.as_str()).copied())
+            .collect();
+        let mut binary: Vec<&Layer> = members.iter().copied().filter(|l| l.is_binary()).collect();
+        if binary.is_empty() {
+            continue;
+        }
+        let reason = group.layers.iter().find_map(|name| {
+            if keep.contains(name) {
+                return Some(match group.layers.len() {
+                    1 => "kept (--keep)".to_owned(),
+                    _ => format!("coupled with '{name}', which is kept (--keep)"),
+                });
+            }
+            analysis.prunable(name).err()
+        });
+        if let Some(reason) = reason {
+            excluded.extend(binary.iter().map(|l| Excluded {
+                layer: l.name.clone(),
+                reason: reason.clone(),
+            }));
+            continue;
+        }
+        let place = |l: &Layer| position.get(&l.node).copied().unwrap_or(usize::MAX);
+        binary.sort_by_key(|l| place(l));
+        let Some(first) = members.iter().copied().min_by_key(|l| place(l)) else {
+            continue;
+        };
+        found.push((
+            place(first),
+            MaskGroup {
+                group: group.clone(),
+                layers: binary.iter().map(|l| l.name.clone()).collect(),
+                filters: group.channels,
+                sites: analysis.mask_sites(group.id).to_vec(),
+                nodes: members.iter().map(|l| l.node).collect(),
+                first: first.node,
+            },
+        ));
+    }
+    found.sort_by_key(|(place, _)| *place);
+    (found.into_iter().map(|(_, u)| u).collect(), excluded)
+}

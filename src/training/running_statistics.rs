@@ -1,0 +1,158 @@
+//! Running statistics of BatchNormalizations measured anew, and BatchNormalizations that an exporter
+//! folded into the layer before put back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bnn_kernels::buffers::release_memory;
+use bnn_kernels::elementwise::ChannelStatistics;
+use ndarray::Array1;
+
+use crate::engine::{Boundary, Mode, Plan, RunError, Weights};
+use crate::graph::NodeId;
+use crate::network::{EditError, Input, Moments, Network, ParamId, StepId};
+use crate::ops::channel_statistics;
+
+/// Mean and variance of each channel, pooled over batches.
+#[derive(Debug, Clone, Default)]
+struct Pooled {
+    count: f64,
+    sum: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Pooled {
+    fn add(&mut self, s: &ChannelStatistics) {
+        let n = s.count as f64;
+        self.sum.resize(s.mean.len(), 0.0);
+        self.squares.resize(s.mean.len(), 0.0);
+        let sums = self.sum.iter_mut().zip(&mut self.squares);
+        for ((sum, squares), (&mean, &variance)) in sums.zip(s.mean.iter().zip(&s.variance)) {
+            let mean = f64::from(mean);
+            *sum += n * mean;
+            *squares += n * (f64::from(variance) + mean * mean);
+        }
+        self.count += n;
+    }
+
+    /// Mean and unbiased variance; `None` before any data.
+    fn finish(&self) -> Option<Moments> {
+        if self.count == 0.0 {
+            return None;
+        }
+        let n = self.count;
+        let mean: Vec<f64> = self.sum.iter().map(|s| s / n).collect();
+        let unbias = if n > 1.0 { n / (n - 1.0) } else { 1.0 };
+        let variance = self.squares.iter().zip(&mean);
+        let variance = variance.map(|(q, m)| ((q / n - m * m).max(0.0) * unbias) as f32);
+        let variance: Array1<f32> = variance.collect();
+        let mean: Array1<f32> = mean.iter().map(|m| *m as f32).collect();
+        Some((mean.into_dyn(), variance.into_dyn()))
+    }
+}
+
+/// Measures the running statistics of all BatchNormalizations at or behind `from` on `batches` (each
+/// a boundary at or before `from`, all at one position): in one pass in which each of them normalises
+/// by the batch's own statistics. Mean and variance (unbiased) are pooled over all batches. Without
+/// batches nothing changes.
+///
+/// # Errors
+/// If a batch does not fit the network.
+pub fn reestimate_running_statistics(
+    network: &mut Network,
+    batches: impl IntoIterator<Item = Boundary>,
+    from: StepId,
+) -> Result<(), RunError> {
+    let mut batches = batches.into_iter().peekable();
+    let (Some(&StepId(last)), Some(first)) = (network.batch_norms(from).last(), batches.peek())
+    else {
+        return Ok(());
+    };
+    let mode = Mode {
+        batch_statistics_from: Some(from),
+        ..Mode::default()
+    };
+    let plan = Plan::new(network, first.step..StepId(last + 1), mode);
+    let weights = Arc::new(Weights::new(network));
+    // Steps of learning, before and after, are of other sizes than these batches.
+    release_memory();
+    let mut pooled: BTreeMap<StepId, Pooled> = BTreeMap::new();
+    for batch in batches {
+        let trace = plan.forward(network, &weights, &batch)?;
+        for (step, s) in trace.batch_statistics() {
+            pooled.entry(step).or_default().add(s);
+        }
+    }
+    for (step, pooled) in &pooled {
+        if let (Some((mean, variance)), Some((mut m, mut v))) =
+            (running(network, *step), pooled.finish())
+        {
+            network.exchange(mean, &mut m);
+            network.exchange(variance, &mut v);
+        }
+    }
+    release_memory();
+    Ok(())
+}
+
+/// The parameters of a BatchNormalization's running mean and variance.
+fn running(network: &Network, step: StepId) -> Option<(ParamId, ParamId)> {
+    match network.step(step).inputs[..] {
+        [_, _, _, Input::Param(mean), Input::Param(variance)] => Some((mean, variance)),
+        _ => None,
+    }
+}
+
+/// Why a BatchNormalization cannot be put back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnfoldError {
+    /// A node that is not a layer with a folded BatchNormalization.
+    #[error(transparent)]
+    Layer(#[from] EditError),
+    /// The data do not fit the network.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// Puts a BatchNormalization back behind the layers `nodes` (of [`Network::folded_layers`]), with mean
+/// and variance measured on `batches` (starts of runs of the whole network): see
+/// [`Network::unfold_batch_norm`].
+///
+/// # Errors
+/// If one of `nodes` is not such a layer, or a batch does not fit. Nothing is changed then.
+pub fn unfold_batch_norms(
+    network: &mut Network,
+    nodes: &[NodeId],
+    batches: impl IntoIterator<Item = Boundary>,
+) -> Result<(), UnfoldError> {
+    let folded = network.folded_layers();
+    if let Some(n) = nodes.iter().find(|n| !folded.contains(n)) {
+        return Err(EditError::NoStep(n.0).into());
+    }
+    // The folded layers' outputs, measured before anything changes.
+    let weights = Arc::new(Weights::new(network));
+    let mut at = StepId(0);
+    let mut stretches = Vec::new();
+    for (&node, step) in nodes.iter().filter_map(|n| Some((n, network.step_of(*n)?))) {
+        let end = StepId(step.0 + 1);
+        let plan = Plan::new(network, at..end, Mode::default());
+        stretches.push((node, network.step(step).output, plan));
+        at = end;
+    }
+    let mut pooled: BTreeMap<NodeId, Pooled> = BTreeMap::new();
+    for mut boundary in batches {
+        for (node, output, plan) in &stretches {
+            let trace = plan.forward(network, &weights, &boundary)?;
+            if let Some(y) = trace.value(*output) {
+                pooled.entry(*node).or_default().add(&channel_statistics(y));
+            }
+            boundary = trace.boundary();
+        }
+    }
+    for &node in nodes {
+        let moments: Option<Moments> = pooled.get(&node).and_then(Pooled::finish);
+        network.unfold_batch_norm(node, moments)?;
+    }
+    Ok(())
+}
