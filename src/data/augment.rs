@@ -1,8 +1,8 @@
 //! Random variation of training images, and the order in which they are seen.
 
-use ndarray_rand::rand::rngs::StdRng;
 use ndarray_rand::rand::seq::SliceRandom;
 use ndarray_rand::rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
 /// What may be varied.
@@ -44,7 +44,7 @@ pub(super) struct Shift {
 impl Augmentation {
     /// The variation of image `index`.
     pub(super) fn shift(&self, index: usize) -> Shift {
-        let mut rng = StdRng::seed_from_u64(mix(&[self.seed, self.epoch, index as u64]));
+        let mut rng = ChaCha12Rng::seed_from_u64(mix(&[self.seed, self.epoch, index as u64]));
         let flip = self.augment.flip && rng.random_bool(0.5);
         let padding = self.augment.crop_padding.min(1 << 16) as i32;
         let mut offset = || rng.random_range(-padding..=padding) as isize;
@@ -60,7 +60,7 @@ impl Augmentation {
 pub fn epoch_order(indices: &[usize], seed: u64, epoch: u64) -> Vec<usize> {
     let mut order = indices.to_vec();
     // The constant keeps this stream apart from that of an image's variation.
-    let mut rng = StdRng::seed_from_u64(mix(&[seed, epoch, 0x0bde_5000_0000_0001]));
+    let mut rng = ChaCha12Rng::seed_from_u64(mix(&[seed, epoch, 0x0bde_5000_0000_0001]));
     order.shuffle(&mut rng);
     order
 }

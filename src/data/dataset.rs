@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use ndarray::{Array3, Array4, ArrayD, ArrayView3, Axis, IxDyn};
 use ndarray_rand::rand::SeedableRng;
-use ndarray_rand::rand::rngs::StdRng;
 use ndarray_rand::rand::seq::SliceRandom;
+use rand_chacha::ChaCha12Rng;
 use rayon::prelude::*;
 
 use super::augment::{Augmentation, Shift, mix};
@@ -171,7 +171,7 @@ impl Dataset {
             val: Vec::new(),
         };
         for (number, mut group) in groups.into_iter().enumerate() {
-            let mut rng = StdRng::seed_from_u64(mix(&[seed, number as u64, 0x5b11]));
+            let mut rng = ChaCha12Rng::seed_from_u64(mix(&[seed, number as u64, 0x5b11]));
             group.shuffle(&mut rng);
             let mut count = (group.len() as f64 * fraction).round() as usize;
             if group.len() >= 2 && fraction > 0.0 && fraction < 1.0 {

@@ -131,7 +131,7 @@ impl Inspection {
     pub fn render(&self) -> String {
         let mut table = Table::new();
         table
-            .load_preset(presets::NOTHING)
+            .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header([
                 "layer",

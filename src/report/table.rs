@@ -1,6 +1,6 @@
 //! The report for the terminal: one table, then the figures that matter in a line each.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
 
 use super::schema::{LatencyReport, LayerReport, Report};
 use super::text::{bytes, change, figure, grouped, percent, saving, short, shortened};
@@ -40,9 +40,7 @@ pub fn render(report: &Report) -> String {
 pub(crate) fn ruled(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
-        .remove_style(TableComponent::HorizontalLines)
-        .remove_style(TableComponent::MiddleIntersections)
+        .load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
         // The width depends on the content alone: the same run prints the same text everywhere.
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(header);

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use ndarray::{ArrayD, Axis, IxDyn};
-use ndarray_rand::rand::rngs::StdRng;
 use ndarray_rand::rand::{Rng as _, SeedableRng};
 use ndarray_rand::rand_distr::{Distribution, StandardNormal};
+use rand_chacha::ChaCha12Rng;
 
 use super::runtime::{NamedTensors, RuntimeError, TensorInfo};
 use crate::data::{Dataset, Preprocess};
@@ -164,7 +164,7 @@ fn random_batch(
         // Each sample has a stream of its own, so that batches of any size give the same numbers.
         let stream = seed ^ (sample as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let stream = stream.wrapping_add((number as u64).wrapping_mul(0xd134_2543_de82_ef95));
-        let mut rng = StdRng::seed_from_u64(stream);
+        let mut rng = ChaCha12Rng::seed_from_u64(stream);
         match input.bytes {
             true => row.map_inplace(|x| *x = f32::from(rng.random::<u8>())),
             false => row.map_inplace(|x| *x = StandardNormal.sample(&mut rng)),

@@ -10,8 +10,8 @@ use crate::onnx::proto::ModelProto;
 use ndarray::{Array2, Axis};
 use ndarray_rand::RandomExt;
 use ndarray_rand::rand::SeedableRng;
-use ndarray_rand::rand::rngs::StdRng;
 use ndarray_rand::rand_distr::StandardNormal;
+use rand_chacha::ChaCha12Rng;
 
 /// Filters of the hidden layers, and how many of the first one's are masked.
 const WIDE: usize = 64;
@@ -29,7 +29,7 @@ struct Weights {
 
 impl Weights {
     fn random(bias: f32) -> Self {
-        let mut rng = StdRng::seed_from_u64(3);
+        let mut rng = ChaCha12Rng::seed_from_u64(3);
         let mut normal = |shape| Array2::random_using(shape, StandardNormal, &mut rng);
         let w0 = normal((16, WIDE));
         // Scales that no sum of ±s represents exactly: sums that should be 0 are not.
