@@ -2,7 +2,7 @@
 """Writes the table of ONNX's operators that `onnx-bnnprune check` holds nodes against.
 
     .venv/bin/pip install -r scripts/requirements.txt
-    .venv/bin/python scripts/operator_table.py > src/check/operators.tsv
+    .venv/bin/python scripts/schemas/operator_table.py > src/check/operators.tsv
 
 One row for each version of each operator of the default domain, from the schemas in the Python
 package `onnx`: operator, opset since when, inputs, outputs, attributes. Numbers are `least..most`,
@@ -37,7 +37,7 @@ def row(schema: defs.OpSchema) -> str:
 
 def main() -> None:
     """Prints the table."""
-    print(f"# Written by scripts/operator_table.py from onnx {onnx.__version__}.")
+    print(f"# Written by scripts/schemas/operator_table.py from onnx {onnx.__version__}.")
     schemas = [s for s in defs.get_all_schemas_with_history() if s.domain == ""]
     for schema in sorted(schemas, key=lambda s: (s.name, s.since_version)):
         print(row(schema))

@@ -2,7 +2,7 @@
 """Proves proto/onnx.proto complete against the Python package `onnx`.
 
     .venv/bin/pip install -r scripts/requirements.txt
-    .venv/bin/python scripts/check_schema.py
+    .venv/bin/python scripts/schemas/onnx_proto.py
 
 Compiles the schema with grpcio-tools' protoc and compares it with the descriptors that
 `onnx` carries: each message, each field's name, number, type, label, packing, default and
@@ -28,7 +28,7 @@ from google.protobuf.descriptor_pb2 import (
 from grpc_tools import protoc
 from onnx import onnx_data_pb2, onnx_ml_pb2, onnx_operators_ml_pb2
 
-SCHEMA = Path(__file__).resolve().parents[1] / "proto" / "onnx.proto"
+SCHEMA = Path(__file__).resolve().parents[2] / "proto" / "onnx.proto"
 
 # Kind and full name of each element, such as "field .onnx.NodeProto.name", and what it is.
 Facts = dict[str, str]

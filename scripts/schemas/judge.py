@@ -7,7 +7,7 @@ examples/recode.rs, which must give the same bytes; then `check` judges it, and 
 inputs that lie beside it. Files that `check` passes and one of the two refuses, or the reverse,
 are listed in docs/judge.md with an explanation.
 
-    scripts/judge.py            (builds what it needs, writes docs/judge.md)
+    scripts/schemas/judge.py            (builds what it needs, writes docs/judge.md)
 
 Needs scripts/requirements.txt. Exit code 1 if a file comes back different, or a difference has no
 explanation.
@@ -26,7 +26,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 
 # What explains a difference: who differs, words in what they say, and why that is.
@@ -184,7 +184,7 @@ def main():
     passed = sum(not ours[p] for p in paths)
     text = f"""# Judged side by side
 
-Made by `scripts/judge.py`; do not edit. {len(paths)} models of the test data in the Python package
+Made by `scripts/schemas/judge.py`; do not edit. {len(paths)} models of the test data in the Python package
 `onnx` {onnx.__version__}; ONNX Runtime {onnxruntime.__version__}.
 
 - **Read and written again**: {len(same)} of {len(paths)} come back byte for byte.

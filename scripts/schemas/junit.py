@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Validates what `check --junit` writes against the schema of Jenkins' xUnit plugin.
 
-    scripts/junit_schema.py [--binary TOOL]
+    scripts/schemas/junit.py [--binary TOOL]
 
 The schema is the one that pytest tests its own files with; it is fetched with pip, in pytest's source
 package. Needs xmlschema (scripts/requirements.txt). Exit code 1 if the file is not valid.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import xmlschema
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 VERSION = "8.3.4"
 SHA256 = "965370d062bce11e73868e0335abac31b4d3de0e82f4007408d242b4f8610761"
 SCHEMA = f"pytest-{VERSION}/testing/example_scripts/junit-10.xsd"
