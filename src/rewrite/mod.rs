@@ -9,6 +9,7 @@
 mod analysis;
 mod apply;
 mod bounds;
+mod classes;
 mod constants;
 mod cost;
 mod decide;
@@ -26,7 +27,6 @@ mod outcome;
 mod plan;
 mod rules;
 mod state;
-mod units;
 
 use thiserror::Error;
 

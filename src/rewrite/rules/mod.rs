@@ -24,8 +24,8 @@ mod view;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::classes::ChannelClass;
 use super::state::{Known, State};
-use super::units::Unit;
 use crate::graph::{Graph, Node, NodeId, TensorId};
 
 pub(crate) use context::Context;
@@ -164,12 +164,12 @@ pub(crate) fn find(node: &Node<'_>) -> Result<Rule, String> {
     })
 }
 
-/// The channels of a tensor: an axis, and for each index on it what is known and which unit it is.
+/// The channels of a tensor: an axis, and for each index on it what is known and which class it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Channels {
     pub axis: usize,
     pub states: Vec<State>,
-    pub units: Vec<Unit>,
+    pub classes: Vec<ChannelClass>,
 }
 
 /// Filters that are taken to be zero: by node, for each filter.
