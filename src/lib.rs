@@ -1,7 +1,8 @@
 //! Prunes binary neural networks (weights and activations ±1) stored as ONNX.
 //!
 //! The pipeline, a module a step:
-//! [`onnx`] reads and writes the file, [`graph`] indexes it, [`recognize`] finds the binary
+//! [`onnx`] reads and writes the file, [`graph`] indexes it, [`operators`] says what is known of each
+//! operator, [`recognize`] finds the binary
 //! layers, [`autograd`] runs and differentiates the network, [`subsidiary`] learns which
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
 //! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images;
@@ -23,6 +24,7 @@ pub mod files;
 pub mod graph;
 pub mod normalise;
 pub mod onnx;
+pub mod operators;
 pub mod output;
 pub mod pipeline;
 pub mod printable;

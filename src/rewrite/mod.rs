@@ -40,6 +40,8 @@ pub use masks::{FilterMasks, LayerMask, MasksError};
 pub use options::{EliminateOptions, Residual};
 pub use outcome::LayerOutcome;
 pub use plan::{ChannelMap, ChannelMaps, Plan};
+#[cfg(test)]
+pub(crate) use rules::names as operators_with_a_rule;
 pub use state::{Known, State};
 
 use crate::graph::{FactsError, GraphError};
