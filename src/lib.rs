@@ -1,9 +1,10 @@
 //! Prunes binary neural networks (weights and activations ±1) stored as ONNX.
 //!
 //! The pipeline, a module a step:
-//! [`onnx`] reads and writes the file, [`graph`] indexes it, [`recognize`] finds the binary
-//! layers, [`network`] holds what can be trained, in terms of the operators in [`ops`], [`engine`]
-//! runs it forward and back, [`training`] has losses and optimisers, [`subsidiary`] learns which
+//! [`onnx`] reads and writes the file, [`graph`] indexes it, [`operators`] says what is known of each
+//! operator, [`recognize`] finds the binary layers, [`network`] holds what can be trained, in terms of
+//! the operators in [`ops`], [`engine`] runs it forward and back, [`training`] has losses and
+//! optimisers, [`subsidiary`] learns which
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
 //! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images;
 //! [`printable`] makes text safe to print; [`qonnx`] writes QONNX files as
@@ -60,6 +61,7 @@ pub mod graph;
 pub mod network;
 pub mod normalise;
 pub mod onnx;
+pub mod operators;
 pub mod ops;
 pub mod output;
 pub mod pipeline;

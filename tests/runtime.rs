@@ -6,7 +6,7 @@ use onnx_bnnprune::data::{Channels, Dataset, LoadOptions, Preprocess, load};
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::verify::{
-    BatchedSession, ChannelMap, OrtRuntime, Runtime, Samples, SessionOptions, VerifyOptions,
+    BatchedSession, KeptChannels, OrtRuntime, Runtime, Samples, SessionOptions, VerifyOptions,
     accuracy, output_classes, verify,
 };
 use prost::Message;
@@ -138,7 +138,7 @@ fn a_scaled_layer_fails_and_an_equal_model_passes() {
         indices: &indices,
         preprocess: &pre,
     };
-    let map = ChannelMap::default();
+    let map = KeptChannels::default();
     let check = |reference: &ModelProto, candidate: &ModelProto| {
         let options = VerifyOptions::in_batches_of(32);
         verify(&runtime(), reference, candidate, &map, &samples, &options).unwrap()

@@ -6,7 +6,7 @@ use onnx_bnnprune::pipeline::{self, View};
 use onnx_bnnprune::report;
 use onnx_bnnprune::runnable::runnable;
 use onnx_bnnprune::verify::{
-    self, ChannelMap, Runtime as _, RuntimeError, Samples, Tolerance, Verification, VerifyOptions,
+    self, KeptChannels, Runtime as _, RuntimeError, Samples, Tolerance, Verification, VerifyOptions,
 };
 
 use super::Printed;
@@ -56,7 +56,7 @@ pub fn run(args: &VerifyArgs) -> Printed {
         &runtime,
         &lowered(&reference)?,
         &lowered(&candidate)?,
-        &ChannelMap::default(),
+        &KeptChannels::default(),
         &samples,
         &VerifyOptions {
             tolerance: Tolerance {

@@ -10,6 +10,7 @@ use super::budget::Budget;
 use super::shapes::Inputs;
 use super::{Graph, Node, TensorId, Use, elements, eval, shapes};
 use crate::onnx::{DataType, Tensor};
+use crate::operators::Kind;
 
 /// Shapes and constant values of a graph's tensors.
 #[derive(Debug)]
@@ -405,8 +406,9 @@ impl Facts {
 /// Whether a tensor is only read as the matrix or the kernel of a layer.
 fn only_weights(graph: &Graph<'_>, t: TensorId) -> bool {
     let as_weight = |u: &Use| {
-        let op = graph.node(u.node).op();
-        matches!(u.input, Some(0 | 1)) && matches!(op, "Conv" | "ConvTranspose" | "Gemm" | "MatMul")
+        let row = graph.node(u.node).operator();
+        let sums = row.is_some_and(|row| matches!(row.kind, Kind::Products));
+        matches!(u.input, Some(0 | 1)) && sums
     };
     !graph.is_output(t) && graph.consumers(t).iter().all(as_weight)
 }

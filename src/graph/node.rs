@@ -2,6 +2,7 @@
 
 use crate::onnx::proto::{AttributeProto, NodeProto};
 use crate::onnx::{Tensor, is_default_domain};
+use crate::operators::{self, Attributes, Operator};
 
 /// Domains that QONNX's quantisers have been exported in.
 const QONNX_DOMAINS: [&str; 3] = [
@@ -46,6 +47,11 @@ impl<'m> Node<'m> {
             },
             _ => "",
         }
+    }
+
+    /// What is known of the operator; `None` for one without a row.
+    pub fn operator(&self) -> Option<&'static Operator> {
+        operators::operator(self.op())
     }
 
     /// The operator with its domain, for messages.
@@ -149,6 +155,20 @@ impl<'m> Node<'m> {
                 .map(Tensor::I64),
             _ => None,
         })
+    }
+}
+
+impl Attributes for Node<'_> {
+    fn float(&self, name: &str, default: f32) -> f32 {
+        Node::float(self, name, default)
+    }
+
+    fn int(&self, name: &str, default: i64) -> i64 {
+        Node::int(self, name, default)
+    }
+
+    fn string(&self, name: &str) -> Option<&str> {
+        Node::string(self, name)
     }
 }
 

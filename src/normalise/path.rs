@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ndarray::ArrayD;
 
 use crate::graph::{Facts, Graph, NodeId, TensorId, broadcast, is_training, scalar};
+use crate::operators::{Smoothness, Trend};
 use crate::recognize::{Layer, binarizer_of};
 
 /// The operators between a layer's output and a binariser, each monotone in its input, channel by
@@ -105,22 +106,6 @@ enum Step {
     /// A monotone function of one number.
     Unary(NodeId),
 }
-
-/// Operators that never decrease where their input increases.
-const MONOTONE: &[&str] = &[
-    "Identity",
-    "Relu",
-    "LeakyRelu",
-    "Elu",
-    "Selu",
-    "Celu",
-    "Sigmoid",
-    "HardSigmoid",
-    "Tanh",
-    "Softplus",
-    "Softsign",
-    "Erf",
-];
 
 impl Path {
     /// Follows the only reader of each tensor from the layer's output on. `ends` are the tensors
@@ -255,9 +240,11 @@ impl Step {
                 (fits && slope.iter().all(|&s| s >= 0.0)).then_some(Self::Slope(slope))
             }
             "Dropout" if at(0) => Some(Self::Clip(f32::NEG_INFINITY, f32::INFINITY)),
-            op if MONOTONE.contains(&op) && at(0) => {
-                // A negative slope would turn back.
-                (node.float("alpha", 0.0) >= 0.0).then_some(Self::Unary(n))
+            _ if at(0) => {
+                let row = node.operator()?;
+                let smooth = row.unary().is_some() && !row.decides;
+                let smooth = smooth && (row.smoothness)(&node) != Smoothness::Jumps;
+                (smooth && (row.trend)(&node) == Trend::Rises).then_some(Self::Unary(n))
             }
             _ => None,
         }

@@ -9,7 +9,7 @@ use crate::normalise::{Form, normalise};
 use crate::onnx::proto::ModelProto;
 use crate::qonnx;
 use crate::report::NormalisedReport;
-use crate::verify::ChannelMap;
+use crate::verify::KeptChannels;
 
 /// `--normalise` for a QONNX model that is to stay one.
 pub(super) fn needs_standard(path: &Path) -> Error {
@@ -47,7 +47,7 @@ pub(super) fn form(
             }
         }
     }
-    let mut map = ChannelMap::default();
+    let mut map = KeptChannels::default();
     normal.rescaled.into_iter().for_each(|t| map.rescale(t));
     report.verification = proof
         .compare(model, &normal.model, &map)

@@ -12,7 +12,7 @@ use crate::report::{AccuracyReport, LatencyReport};
 use crate::rewrite::Eliminated;
 use crate::runnable::runnable;
 use crate::verify::{
-    self, BatchedSession, ChannelMap, LatencyOptions, Runtime, RuntimeError, Samples,
+    self, BatchedSession, KeptChannels, LatencyOptions, Runtime, RuntimeError, Samples,
     SessionOptions, Verification, VerifyOptions,
 };
 
@@ -116,7 +116,7 @@ impl<'a> Proof<'a> {
         eliminated: &Eliminated,
     ) -> Result<Verification, Error> {
         self.check_cancelled()?;
-        let mut map = ChannelMap::default();
+        let mut map = KeptChannels::default();
         for (tensor, cut) in &eliminated.channels {
             map.insert(tensor.clone(), cut.axis, cut.kept.clone());
         }
@@ -157,7 +157,7 @@ impl<'a> Proof<'a> {
         &self,
         reference: &ModelProto,
         candidate: &ModelProto,
-        map: &ChannelMap,
+        map: &KeptChannels,
     ) -> Result<Verification, Error> {
         self.check_cancelled()?;
         Ok(self.agreement(reference, candidate, map)?)
@@ -167,7 +167,7 @@ impl<'a> Proof<'a> {
         &self,
         reference: &ModelProto,
         candidate: &ModelProto,
-        map: &ChannelMap,
+        map: &KeptChannels,
     ) -> Result<Verification, RuntimeError> {
         let options = VerifyOptions {
             session: self.options,

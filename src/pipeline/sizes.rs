@@ -9,7 +9,7 @@ use crate::rewrite::Eliminated;
 use crate::runnable::runnable;
 use crate::sizes::{Sizes, elsewhere};
 use crate::verify::{
-    self, ChannelMap, Runtime, RuntimeError, Samples, Verification, VerifyOptions,
+    self, KeptChannels, Runtime, RuntimeError, Samples, Verification, VerifyOptions,
 };
 
 /// How much larger the other images are: a multiple of what networks stride by.
@@ -77,7 +77,7 @@ pub(super) fn at_another(
     let other = |m: &ModelProto| elsewhere(m, model, FURTHER);
     let (masked, pruned) = (other(masked), other(&eliminated.model));
     let (reference, candidate) = (runnable(&masked)?, runnable(&pruned)?);
-    let mut map = ChannelMap::default();
+    let mut map = KeptChannels::default();
     for (tensor, cut) in &eliminated.channels {
         map.insert(tensor.clone(), cut.axis, cut.kept.clone());
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::graph::{Facts, Graph, Node, NodeId, TensorId};
+use crate::operators::Range;
 
 /// When an operator's output is never negative.
 enum Condition {
@@ -52,31 +53,21 @@ fn condition(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Condition {
     let node = graph.node(n);
     let all = || Condition::Inputs((0..graph.inputs_of(n).len()).collect());
     let constant = |k: usize| facts.constant(graph.input_of(n, k)?)?.scalar_f32();
-    match node.op() {
-        "Relu" | "Sigmoid" | "HardSigmoid" | "Softmax" | "Abs" | "Exp" | "Sqrt" | "Softplus"
-        | "ReduceL1" | "ReduceL2" | "ReduceSumSquare" | "Shape" | "Size" => Condition::Always,
-        "ThresholdedRelu" if node.float("alpha", 1.0) >= 0.0 => Condition::Always,
-        "Clip" => clip(&node, graph, n, constant),
-        "Max" if (0..graph.inputs_of(n).len()).any(|k| constant(k).is_some_and(|c| c >= 0.0)) => {
-            Condition::Always
+    let range = node.operator().map_or(Range::Any, |row| (row.range)(&node));
+    match range {
+        Range::Any => Condition::Unknown,
+        Range::NotNegative => Condition::Always,
+        Range::Inputs(inputs) => Condition::Inputs(inputs.to_vec()),
+        Range::All => all(),
+        Range::Largest => {
+            let count = graph.inputs_of(n).len();
+            match (0..count).any(|k| constant(k).is_some_and(|c| c >= 0.0)) {
+                true => Condition::Always,
+                false => all(),
+            }
         }
-        // Booleans, and numbers made of them.
-        "Not" | "And" | "Or" | "Xor" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual"
-        | "Equal" | "IsNaN" => Condition::Always,
-        "Add" | "Mul" | "Div" | "Min" | "Max" | "Sum" | "Mean" | "Concat" => all(),
-        "Where" => Condition::Inputs(vec![1, 2]),
-        // To floats or bool: to integers it may wrap around.
-        "Cast" if [1, 9, 10, 11, 16].contains(&node.int("to", 0)) => Condition::Inputs(vec![0]),
-        "Pad" => pad(&node, graph, n),
-        // They move, select, repeat or average values, or map what is ≥ 0 to what is ≥ 0.
-        "Identity" | "Dropout" | "Reshape" | "Flatten" | "Transpose" | "Squeeze" | "Unsqueeze"
-        | "Slice" | "Split" | "Gather" | "Expand" | "Tile" | "DepthToSpace" | "SpaceToDepth"
-        | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean"
-        | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "Sign" | "Floor" | "Ceil"
-        | "Round" | "LeakyRelu" | "PRelu" | "Elu" | "Tanh" | "Softsign" | "Erf" | "HardSwish" => {
-            Condition::Inputs(vec![0])
-        }
-        _ => Condition::Unknown,
+        Range::Clipped => clip(&node, graph, n, constant),
+        Range::Padded => pad(&node, graph, n),
     }
 }
 

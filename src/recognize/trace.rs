@@ -4,25 +4,6 @@ use super::pattern::{uniform, with_constant};
 use super::{Binarizer, Form, binarizer_of, levels};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
 
-/// Operators that only move, select or repeat values: ±1 stays ±1.
-const TRANSPARENT: &[&str] = &[
-    "MaxPool",
-    "GlobalMaxPool",
-    "Identity",
-    "Dropout",
-    "Reshape",
-    "Flatten",
-    "Transpose",
-    "Squeeze",
-    "Unsqueeze",
-    "Slice",
-    "Split",
-    "Gather",
-    "Expand",
-    "Tile",
-    "DepthToSpace",
-    "SpaceToDepth",
-];
 /// Inputs of Concats followed, in all: a hostile graph doubles them at every node.
 const MOST_BRANCHES: usize = 64;
 
@@ -65,7 +46,8 @@ fn follow(
             });
         }
         let n = graph.producer(t)?;
-        let op = graph.node(n).op();
+        let node = graph.node(n);
+        let op = node.op();
         match op {
             "Pad" => match (pad_value(graph, facts, n)?, padding) {
                 (Some(v), None) => (padding, unpadded) = (Some(v), 1.0),
@@ -89,7 +71,8 @@ fn follow(
                 (t, factor, unpadded) = (data, factor * by, unpadded * by);
                 continue;
             }
-            _ if TRANSPARENT.contains(&op) => {}
+            // ±1 stays ±1.
+            _ if node.operator().is_some_and(|row| row.moves) => {}
             _ => {
                 let binarizer = Binarizer {
                     form: levels::form_of(graph, facts, t)?,

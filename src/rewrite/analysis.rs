@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use super::Residual;
 use super::bounds::{self, Interval};
+use super::classes::{ChannelClass, ChannelClasses};
 use super::groups::{self, Group, GroupId, MaskSite};
 use super::near;
 use super::rules::{
     self, Behaviour, Channels, Context, LayerShape, Mixing, Output, Source, Total, Zeroed,
 };
 use super::state::State;
-use super::units::{Unit, Units};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
 
 /// Every Conv, Gemm and MatMul with constant weights, how their filters are coupled, and where
@@ -20,7 +20,7 @@ use crate::graph::{Facts, Graph, NodeId, TensorId};
 pub struct Analysis {
     pub(super) tensors: Vec<Option<Channels>>,
     pub(super) behaviours: Vec<Option<Behaviour>>,
-    pub(super) units: Units,
+    pub(super) classes: ChannelClasses,
     pub(super) layers: Vec<LayerNode>,
     /// Operands of an `Add`, `Sum` or `Mul` that need not have the channels of its output: what they lack
     /// can be scattered back in.
@@ -80,7 +80,7 @@ impl Analysis {
         let mut a = Self {
             tensors: vec![None; graph.tensor_count()],
             behaviours: (0..graph.node_count()).map(|_| None).collect(),
-            units: Units::default(),
+            classes: ChannelClasses::default(),
             layers: Vec::new(),
             scattered: Vec::new(),
             residual,
@@ -206,53 +206,59 @@ impl Analysis {
         if let Some(total) = &behaviour.total {
             let (op, label) = (graph.node(n).full_op(), graph.label(n));
             let reason = format!("{op} '{label}' sums up channels and has no columns to zero");
-            for &u in self.tensors[total.data.0].iter().flat_map(|c| &c.units) {
-                self.units.block_drop(u, &reason);
+            for &u in self.tensors[total.data.0].iter().flat_map(|c| &c.classes) {
+                self.classes.block_drop(u, &reason);
             }
         }
         for (slot, output) in behaviour.outputs.iter().enumerate() {
             self.budget = self.budget.saturating_sub(output.states.len());
-            let units: Vec<Unit> = (0..output.states.len())
-                .map(|j| self.unit_of(graph, n, output, j))
+            let classes: Vec<ChannelClass> = (0..output.states.len())
+                .map(|j| self.class_of(graph, n, output, j))
                 .collect();
             for (part, why) in &output.pinned {
                 let reason = format!("{} '{}' {why}", graph.node(n).full_op(), graph.label(n));
-                for &u in units.get(part.clone()).into_iter().flatten() {
-                    self.units.block(u, &reason);
+                for &u in classes.get(part.clone()).into_iter().flatten() {
+                    self.classes.block(u, &reason);
                 }
             }
             if let Some(out) = graph.output_of(n, slot) {
                 self.tensors[out.0] = Some(Channels {
                     axis: output.axis,
                     states: output.states.clone(),
-                    units,
+                    classes,
                 });
             }
         }
         self.behaviours[n.0] = Some(behaviour);
     }
 
-    /// The unit of output channel `j`: a new one, or that of the input channels it comes from, tied.
-    fn unit_of(&mut self, graph: &Graph<'_>, n: NodeId, output: &Output, j: usize) -> Unit {
-        let mut unit = None;
+    /// The class of output channel `j`: a new one, or that of the input channels it comes from, tied.
+    fn class_of(
+        &mut self,
+        graph: &Graph<'_>,
+        n: NodeId,
+        output: &Output,
+        j: usize,
+    ) -> ChannelClass {
+        let mut class = None;
         for s in &output.sources {
             let source = s.index.get(j).copied().flatten().and_then(|i| {
                 let t = s.tensor(graph, n)?;
-                self.tensors[t.0].as_ref()?.units.get(i).copied()
+                self.tensors[t.0].as_ref()?.classes.get(i).copied()
             });
-            match (unit, source) {
-                (Some(a), Some(b)) => self.units.tie(a, b),
-                (None, Some(b)) => unit = Some(b),
+            match (class, source) {
+                (Some(a), Some(b)) => self.classes.tie(a, b),
+                (None, Some(b)) => class = Some(b),
                 (_, None) => {}
             }
         }
-        unit.unwrap_or_else(|| self.units.fresh())
+        class.unwrap_or_else(|| self.classes.fresh())
     }
 
     fn block(&mut self, t: TensorId, reason: &str) {
         if let Some(c) = &self.tensors[t.0] {
-            for &u in &c.units {
-                self.units.block(u, reason);
+            for &u in &c.classes {
+                self.classes.block(u, reason);
             }
         }
     }
@@ -300,8 +306,11 @@ impl Analysis {
             return Err(reason.clone());
         }
         let channels = self.tensors[l.output.0].as_ref();
-        let units = channels.map_or(&[][..], |c| &c.units);
-        match units.iter().find_map(|&u| self.units.why_undroppable(u)) {
+        let classes = channels.map_or(&[][..], |c| &c.classes);
+        match classes
+            .iter()
+            .find_map(|&u| self.classes.why_undroppable(u))
+        {
             Some(reason) => Err(reason.to_owned()),
             None => Ok(()),
         }

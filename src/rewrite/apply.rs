@@ -175,7 +175,7 @@ fn not_droppable(a: &Analysis, zeroed: &Zeroed) -> Vec<Note> {
             continue;
         };
         let why = |f: usize| match &a.tensors[l.output.0] {
-            Some(c) => c.units.get(f).and_then(|&u| a.units.why_undroppable(u)),
+            Some(c) => c.classes.get(f).and_then(|&u| a.classes.why_undroppable(u)),
             None => Some("its operator is declined"),
         };
         let filters: Vec<usize> = (0..flags.len())
@@ -218,7 +218,7 @@ fn named_channels(graph: &Graph<'_>, a: &Analysis, zeroed: &Zeroed) -> Vec<Optio
                             .unwrap_or(false)
                     });
                     let itself = own.and_then(|z| z.get(j)).copied().unwrap_or(false)
-                        && a.units.why_undroppable(channels.units[j]).is_none();
+                        && a.classes.why_undroppable(channels.classes[j]).is_none();
                     inherited || itself
                 })
                 .collect();

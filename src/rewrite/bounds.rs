@@ -6,8 +6,8 @@
 
 use super::rules::{Behaviour, Context, Mixing, Output};
 use super::state::{State, ULP};
-use crate::graph::scalar;
 use crate::onnx::Tensor;
+use crate::operators::{Arithmetic, Function, How, Kind, Pool, Shape, Smoothness, Trend};
 
 /// All values of a channel lie between these, ends included.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,46 +83,27 @@ pub(super) fn of(
     };
     let count = output.states.len();
     let channels = |k: usize| -> Option<&[Interval]> { known.get(ctx.tensor(k)?.0)?.as_deref() };
-    let op = node.op();
-    let found: Option<Vec<Interval>> = match op {
-        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => behaviour
+    let row = node.operator();
+    let found: Option<Vec<Interval>> = match row.map_or(Kind::Other, |row| row.kind) {
+        Kind::Products => behaviour
             .mixing
             .as_ref()
             .and_then(|m| mixing(ctx, m, channels(m.layer.data_input))),
-        "BatchNormalization" => channels(0).and_then(|x| batch_norm(ctx, x)),
-        // What they hold is what they read; padding never wins in MaxPool.
-        "Identity" | "Dropout" | "MaxPool" | "GlobalMaxPool" | "Flatten" | "Reshape"
-        | "Squeeze" | "Unsqueeze" | "Transpose" => moved(ctx, output, known),
+        Kind::BatchNormalization => channels(0).and_then(|x| batch_norm(ctx, x)),
+        // What they hold is what they read; padding never wins in a maximum.
+        Kind::Same | Kind::View | Kind::Pool(Pool::Max) => moved(ctx, output, known),
         // Beside constants they hold more than that.
-        "Concat" if behaviour.parameters.is_empty() => moved(ctx, output, known),
-        "Relu" | "LeakyRelu" | "Sign" | "Floor" | "Ceil" | "Round" | "Sigmoid" | "Tanh"
-        | "HardSigmoid" => {
-            let rising = op != "LeakyRelu" || node.float("alpha", 0.01) >= 0.0;
-            let rising = rising && (op != "HardSigmoid" || node.float("alpha", 0.2) >= 0.0);
-            let f = scalar::unary(&node).filter(|_| rising);
-            let rounding = match op {
-                "Relu" | "Sign" | "Floor" | "Ceil" | "Round" => 0.0,
-                _ => 8.0,
-            };
-            channels(0).zip(f).map(|(x, f)| {
-                let map = |i: &Interval| {
-                    let end = |v: f64| f64::from(f(v as f32));
-                    // The nearest f32 of an end may lie inside: step outwards first.
-                    let out = Interval::new(end(below(i.low)), end(above(i.high)));
-                    if rounding == 0.0 {
-                        out
-                    } else {
-                        out.rounded(rounding, 1.0)
-                    }
-                };
-                x.iter().map(map).collect()
-            })
-        }
+        Kind::Concat if behaviour.parameters.is_empty() => moved(ctx, output, known),
+        Kind::Unary(f) => channels(0).zip(row).and_then(|(x, row)| {
+            let facts = ((row.trend)(&node), (row.smoothness)(&node));
+            unary(x, &(f.single)(&node), facts)
+        }),
         // A dilated window may meet nothing at all.
-        "AveragePool"
-            if node
-                .ints("dilations")
-                .is_none_or(|d| d.iter().all(|&d| d == 1)) =>
+        Kind::Pool(Pool::Average)
+            if row.is_some_and(|row| row.shape == Shape::Windows)
+                && node
+                    .ints("dilations")
+                    .is_none_or(|d| d.iter().all(|&d| d == 1)) =>
         {
             moved(ctx, output, known).map(|x| {
                 let kernel = node.ints("kernel_shape").unwrap_or_default();
@@ -130,33 +111,32 @@ pub(super) fn of(
                 x.into_iter().map(|i| average(i, terms)).collect()
             })
         }
-        "Neg" => channels(0).map(|x| {
-            let flip = |i: &Interval| Interval::new(-i.high, -i.low);
-            x.iter().map(flip).collect()
-        }),
-        "Clip" => clip(ctx, channels(0)),
-        "Add" | "Sub" | "Mul" => operands(ctx, output, known).map(|columns| {
+        Kind::Clip => clip(ctx, channels(0)),
+        Kind::Arithmetic(Arithmetic {
+            how: how @ (How::Add | How::Sub | How::Mul),
+            ..
+        }) => operands(ctx, output, known).map(|columns| {
             let join = |a: Interval, b: Interval| {
                 let size = a.size().max(b.size());
-                match op {
-                    "Add" => a.plus(b).rounded(1.0, size),
-                    "Sub" => a.plus(Interval::new(-b.high, -b.low)).rounded(1.0, size),
+                match how {
+                    How::Add => a.plus(b).rounded(1.0, size),
+                    How::Sub => a.plus(Interval::new(-b.high, -b.low)).rounded(1.0, size),
                     _ => a.times(b).rounded(1.0, 0.0),
                 }
             };
             let fold = |c: Vec<Interval>| c.into_iter().reduce(join).unwrap_or(ALL);
             columns.into_iter().map(fold).collect()
         }),
-        "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => {
+        Kind::Comparison(_) if node.op() != "Equal" => {
             operands(ctx, output, known).map(|columns| {
                 let decide = |c: Vec<Interval>| match c.as_slice() {
-                    [a, b] => compare(op, *a, *b),
+                    [a, b] => compare(node.op(), *a, *b),
                     _ => ALL,
                 };
                 columns.into_iter().map(decide).collect()
             })
         }
-        "Where" => operands(ctx, output, known).map(|columns| {
+        Kind::Choice => operands(ctx, output, known).map(|columns| {
             let select = |c: Vec<Interval>| match c.as_slice() {
                 [c, a, _] if c.low == c.high && c.low == 1.0 => *a,
                 [c, _, b] if c.low == c.high && c.low == 0.0 => *b,
@@ -165,7 +145,7 @@ pub(super) fn of(
             };
             columns.into_iter().map(select).collect()
         }),
-        "Cast" => moved(ctx, output, known).map(|x| x.into_iter().map(zero_or_one).collect()),
+        Kind::Cast => moved(ctx, output, known).map(|x| x.into_iter().map(zero_or_one).collect()),
         _ => None,
     };
     let mut found = found
@@ -178,6 +158,29 @@ pub(super) fn of(
         }
     }
     found
+}
+
+/// Bounds of a function of one number, at both ends; nothing is known of one that turns.
+fn unary(
+    x: &[Interval],
+    f: &Function,
+    (trend, smoothness): (Trend, Smoothness),
+) -> Option<Vec<Interval>> {
+    let map = |i: &Interval| {
+        let end = |v: f64| f64::from(f(v as f32));
+        // The nearest f32 of an end may lie inside: step outwards first.
+        let (low, high) = (end(below(i.low)), end(above(i.high)));
+        let out = match trend {
+            Trend::Falls => Interval::new(high, low),
+            _ => Interval::new(low, high),
+        };
+        match smoothness {
+            Smoothness::Exact | Smoothness::Jumps => out,
+            Smoothness::Rounded => out.rounded(8.0, 1.0),
+            Smoothness::Scaled(size) => out.rounded(8.0, f64::from(size.abs()).max(1.0)),
+        }
+    };
+    (trend != Trend::Turns).then(|| x.iter().map(map).collect())
 }
 
 /// States that follow from bounds: a channel that can hold but one value is constant.

@@ -1,12 +1,12 @@
-//! Which units stay, given what a model can hold: no layer without filters, groups of equal size,
+//! Which classes stay, given what a model can hold: no layer without filters, groups of equal size,
 //! border maps that are worth their values.
 
 use std::collections::BTreeSet;
 
+use super::classes::ChannelClass;
 use super::even::uneven;
 use super::fold;
 use super::liveness::{self, Decisions, Solution, Stays, kept};
-use super::units::Unit;
 use super::{Analysis, EliminateOptions};
 use crate::graph::NodeId;
 
@@ -14,10 +14,10 @@ use crate::graph::NodeId;
 pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Decisions) {
     let mut decisions = Decisions::default();
     for l in a.layers.iter().filter(|l| options.keep.contains(&l.name)) {
-        let units = a.tensors[l.output.0].iter().flat_map(|out| &out.units);
+        let classes = a.tensors[l.output.0].iter().flat_map(|out| &out.classes);
         decisions
             .more
-            .extend(units.map(|&u| (a.units.find(u), Stays::Kept)));
+            .extend(classes.map(|&u| (a.classes.find(u), Stays::Kept)));
     }
     loop {
         let stays = liveness::solve(a, &decisions);
@@ -45,27 +45,27 @@ pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Dec
     }
 }
 
-pub(super) type More = Vec<(Unit, Stays)>;
+pub(super) type More = Vec<(ChannelClass, Stays)>;
 
 /// One channel of each tensor that would have none left.
 fn emptied(a: &Analysis, stays: &Solution) -> More {
-    let gone = |u: &Unit| stays[a.units.find(*u)].is_none();
+    let gone = |u: &ChannelClass| stays[a.classes.find(*u)].is_none();
     a.tensors
         .iter()
         .flatten()
-        .filter(|c| c.units.iter().all(gone))
-        .filter_map(|c| c.units.first().map(|&u| (a.units.find(u), Stays::Last)))
+        .filter(|c| c.classes.iter().all(gone))
+        .filter_map(|c| c.classes.first().map(|&u| (a.classes.find(u), Stays::Last)))
         .collect()
 }
 
-/// The first `count` units among `of` that would go.
+/// The first `count` classes among `of` that would go.
 fn first_gone<'u>(
     a: &'u Analysis,
     stays: &'u Solution,
-    of: &'u [Unit],
+    of: &'u [ChannelClass],
     count: usize,
-) -> impl Iterator<Item = Unit> + 'u {
-    let roots = of.iter().map(|&u| a.units.find(u));
+) -> impl Iterator<Item = ChannelClass> + 'u {
+    let roots = of.iter().map(|&u| a.classes.find(u));
     roots.filter(|&u| stays[u].is_none()).take(count)
 }
 
@@ -77,19 +77,19 @@ fn rounded(a: &Analysis, stays: &Solution, round_to: usize) -> More {
     let mut more = More::new();
     for (.., out) in a.mixing() {
         let count = kept(a, stays, out).len();
-        let wanted = count.next_multiple_of(round_to).min(out.units.len());
-        let units = first_gone(a, stays, &out.units, wanted - count);
-        more.extend(units.map(|u| (u, Stays::Rounded)));
+        let wanted = count.next_multiple_of(round_to).min(out.classes.len());
+        let classes = first_gone(a, stays, &out.classes, wanted - count);
+        more.extend(classes.map(|u| (u, Stays::Rounded)));
     }
     more
 }
 
 /// Operands whose scattering would cost more than the filters that it saves.
 fn costly(a: &Analysis, stays: &Solution, each: usize) -> BTreeSet<(NodeId, usize)> {
-    let (mut macs, mut positions) = (vec![0usize; a.units.len()], vec![0usize; a.units.len()]);
+    let (mut macs, mut positions) = (vec![0usize; a.classes.len()], vec![0usize; a.classes.len()]);
     for (_, m, out) in a.mixing() {
-        for &u in &out.units {
-            let root = a.units.find(u);
+        for &u in &out.classes {
+            let root = a.classes.find(u);
             macs[root] = macs[root].saturating_add(m.macs());
             positions[root] = positions[root].max(m.positions);
         }
@@ -116,12 +116,12 @@ fn costly(a: &Analysis, stays: &Solution, each: usize) -> BTreeSet<(NodeId, usiz
 
 /// Convolutions whose border map would take more values than the channels that it replaces.
 fn not_worth(a: &Analysis, stays: &Solution, options: &EliminateOptions) -> Vec<NodeId> {
-    // Weights that a unit's filters hold, in all layers that write it.
-    let mut held = vec![0usize; a.units.len()];
+    // Weights that a class's filters hold, in all layers that write it.
+    let mut held = vec![0usize; a.classes.len()];
     for (_, m, out) in a.mixing() {
         let row = m.layer.group_inputs().saturating_mul(m.kernel);
-        for &u in &out.units {
-            let root = a.units.find(u);
+        for &u in &out.classes {
+            let root = a.classes.find(u);
             held[root] = held[root].saturating_add(row);
         }
     }
@@ -140,9 +140,12 @@ fn not_worth(a: &Analysis, stays: &Solution, options: &EliminateOptions) -> Vec<
         if gone.is_empty() {
             continue;
         }
-        let units: BTreeSet<_> = gone.iter().map(|&i| a.units.find(data.units[i])).collect();
+        let classes: BTreeSet<_> = gone
+            .iter()
+            .map(|&i| a.classes.find(data.classes[i]))
+            .collect();
         let columns = gone.len() * rows.len() * (m.kernel);
-        let saved = units.iter().map(|&u| held[u]).sum::<usize>() + columns;
+        let saved = classes.iter().map(|&u| held[u]).sum::<usize>() + columns;
         let allowed = f64::from(options.border_map_ratio) * saved as f64;
         let size = fold::form(border, rows.len(), m.kernel);
         if size.is_none_or(|(_, size)| size as f64 > allowed) {

@@ -4,31 +4,31 @@
 use std::collections::BTreeMap;
 
 use super::Analysis;
+use super::classes::ChannelClass;
 use super::decide::More;
 use super::liveness::{Solution, Stays};
 use super::rules::Channels;
-use super::units::Unit;
 use crate::graph::NodeId;
 
 /// The filters of a grouped convolution, or the channels that it reads: for each group that does
-/// not go as a whole its units, by representative.
+/// not go as a whole its classes, by representative.
 struct Side {
     node: NodeId,
-    groups: Vec<Vec<Unit>>,
+    groups: Vec<Vec<ChannelClass>>,
     /// How many of each group have to stay.
     target: usize,
 }
 
-/// Units that have to stay so that groups are of equal size.
+/// Channel classes that have to stay so that groups are of equal size.
 pub(super) fn uneven(a: &Analysis, stays: &Solution) -> More {
     let mut sides = sides(a, stays);
     // Two sides of the same channels (a convolution that reads what another writes, shuffled) keep
     // as many in all.
-    let mut totals: BTreeMap<Vec<Unit>, usize> = BTreeMap::new();
+    let mut totals: BTreeMap<Vec<ChannelClass>, usize> = BTreeMap::new();
     let key = |s: &Side| {
-        let mut units = s.groups.concat();
-        units.sort_unstable();
-        units
+        let mut classes = s.groups.concat();
+        classes.sort_unstable();
+        classes
     };
     for s in &sides {
         let total = totals.entry(key(s)).or_default();
@@ -43,10 +43,10 @@ pub(super) fn uneven(a: &Analysis, stays: &Solution) -> More {
 
 fn sides(a: &Analysis, stays: &Solution) -> Vec<Side> {
     let mut sides = Vec::new();
-    let count = |units: &[Unit]| units.iter().filter(|&&u| stays[u].is_some()).count();
+    let count = |classes: &[ChannelClass]| classes.iter().filter(|&&u| stays[u].is_some()).count();
     for (layer, m, out) in a.mixing().filter(|(_, m, _)| m.layer.groups > 1) {
-        let chunks = |c: &Channels, size: usize| -> Vec<Vec<Unit>> {
-            let roots: Vec<Unit> = c.units.iter().map(|&u| a.units.find(u)).collect();
+        let chunks = |c: &Channels, size: usize| -> Vec<Vec<ChannelClass>> {
+            let roots: Vec<ChannelClass> = c.classes.iter().map(|&u| a.classes.find(u)).collect();
             roots.chunks(size.max(1)).map(<[_]>::to_vec).collect()
         };
         let outputs = chunks(out, m.layer.group_filters());
@@ -54,12 +54,13 @@ fn sides(a: &Analysis, stays: &Solution) -> Vec<Side> {
         let data = m.data.and_then(|t| a.tensors[t.0].as_ref());
         let inputs = data.map(|d| chunks(d, m.layer.group_inputs()));
         let present = |g: usize| {
-            let reads = |i: &Vec<Vec<Unit>>| i.get(g).is_some_and(|i| count(i) > 0);
+            let reads = |i: &Vec<Vec<ChannelClass>>| i.get(g).is_some_and(|i| count(i) > 0);
             inputs.as_ref().is_none_or(reads) || outputs.get(g).is_some_and(|o| count(o) > 0)
         };
         for side in [Some(&outputs), inputs.as_ref()].into_iter().flatten() {
             let present = side.iter().enumerate().filter(|(g, _)| present(*g));
-            let groups: Vec<Vec<Unit>> = present.map(|(_, units)| units.clone()).collect();
+            let groups: Vec<Vec<ChannelClass>> =
+                present.map(|(_, classes)| classes.clone()).collect();
             let most = groups.iter().map(|g| count(g)).max().unwrap_or(0);
             sides.push(Side {
                 node: layer.node,
@@ -71,20 +72,20 @@ fn sides(a: &Analysis, stays: &Solution) -> Vec<Side> {
     sides
 }
 
-/// Units that go, as many as the groups lack; first those that more than one group lacks.
+/// Channel classes that go, as many as the groups lack; first those that more than one group lacks.
 fn fill(sides: &[Side], stays: &Solution) -> More {
     let mut missing: Vec<usize> = Vec::new();
-    // For each unit that goes the groups that could do with it, and why.
-    let mut useful: BTreeMap<Unit, (NodeId, Vec<usize>)> = BTreeMap::new();
+    // For each class that goes the groups that could do with it, and why.
+    let mut useful: BTreeMap<ChannelClass, (NodeId, Vec<usize>)> = BTreeMap::new();
     for s in sides {
-        for units in &s.groups {
-            let gone: Vec<Unit> = units
+        for classes in &s.groups {
+            let gone: Vec<ChannelClass> = classes
                 .iter()
                 .copied()
                 .filter(|&u| stays[u].is_none())
                 .collect();
-            let there = units.len() - gone.len();
-            let lacks = s.target.min(units.len()).saturating_sub(there);
+            let there = classes.len() - gone.len();
+            let lacks = s.target.min(classes.len()).saturating_sub(there);
             if lacks > 0 {
                 for u in gone {
                     let (_, groups) = useful.entry(u).or_insert_with(|| (s.node, Vec::new()));

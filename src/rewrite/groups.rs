@@ -1,12 +1,12 @@
-//! Coupled groups: layers whose filters share units and must be cut together, and the places where
+//! Coupled groups: layers whose filters share classes and must be cut together, and the places where
 //! a group's mask multiplies.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::analysis::{Analysis, LayerNode};
+use super::classes::ChannelClass;
 use super::state::State;
-use super::units::Unit;
 use crate::graph::NodeId;
 
 /// Index into [`Analysis::groups`].
@@ -69,7 +69,7 @@ pub struct MaskSite {
 
 /// The groups of an analysed graph, and the mask sites of each.
 pub(super) fn form(a: &Analysis) -> (Vec<Group>, Vec<Vec<MaskSite>>) {
-    let mut owner: Vec<Option<usize>> = vec![None; a.units.len()];
+    let mut owner: Vec<Option<usize>> = vec![None; a.classes.len()];
     let mut members: Vec<Vec<&LayerNode>> = Vec::new();
     for layer in &a.layers {
         let roots = roots(a, layer);
@@ -98,7 +98,7 @@ pub(super) fn form(a: &Analysis) -> (Vec<Group>, Vec<Vec<MaskSite>>) {
         members[home].push(layer);
     }
     let mut groups = Vec::new();
-    let mut place: Vec<Option<(usize, usize)>> = vec![None; a.units.len()];
+    let mut place: Vec<Option<(usize, usize)>> = vec![None; a.classes.len()];
     for mut layers in members.into_iter().filter(|m| !m.is_empty()) {
         let position = |l: &LayerNode| a.layers.iter().position(|x| x.node == l.node);
         layers.sort_by_key(|l| position(l));
@@ -108,10 +108,10 @@ pub(super) fn form(a: &Analysis) -> (Vec<Group>, Vec<Vec<MaskSite>>) {
     (groups, sites)
 }
 
-fn roots(a: &Analysis, layer: &LayerNode) -> Vec<Unit> {
+fn roots(a: &Analysis, layer: &LayerNode) -> Vec<ChannelClass> {
     match &a.tensors[layer.output.0] {
         Some(c) if a.behaviours[layer.node.0].is_some() => {
-            c.units.iter().map(|&u| a.units.find(u)).collect()
+            c.classes.iter().map(|&u| a.classes.find(u)).collect()
         }
         _ => Vec::new(),
     }
@@ -135,7 +135,7 @@ fn group(
             });
             of.push(channel);
             if blocked.is_none() {
-                blocked = a.units.why_undroppable(u).map(str::to_owned);
+                blocked = a.classes.why_undroppable(u).map(str::to_owned);
             }
         }
         channel_of.push(of);
@@ -153,14 +153,14 @@ fn sites(a: &Analysis, count: usize, place: &[Option<(usize, usize)>]) -> Vec<Ve
     let mut sites: Vec<Vec<MaskSite>> = vec![Vec::new(); count];
     for (consumer, mixing, data) in a.mixing_with_data() {
         let mut found: BTreeMap<usize, Vec<Option<usize>>> = BTreeMap::new();
-        for (i, (&u, &state)) in data.units.iter().zip(&data.states).enumerate() {
+        for (i, (&u, &state)) in data.classes.iter().zip(&data.states).enumerate() {
             if state != State::Live {
                 continue;
             }
-            if let Some((g, channel)) = place[a.units.find(u)] {
+            if let Some((g, channel)) = place[a.classes.find(u)] {
                 found
                     .entry(g)
-                    .or_insert_with(|| vec![None; data.units.len()])[i] = Some(channel);
+                    .or_insert_with(|| vec![None; data.classes.len()])[i] = Some(channel);
             }
         }
         for (g, filter_of) in found {

@@ -1,18 +1,18 @@
-//! Backward: which units something reads, and so have to stay.
+//! Backward: which classes something reads, and so have to stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Analysis;
 use super::analysis::Scattered;
+use super::classes::ChannelClass;
 use super::rules::{Channels, Mixing};
 use super::state::State;
-use super::units::Unit;
 use crate::graph::NodeId;
 
-/// Why a unit stays.
+/// Why a class stays.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Stays {
-    /// Something forbids cutting it ([`super::units::Units::why_blocked`]).
+    /// Something forbids cutting it ([`super::classes::ChannelClasses::why_blocked`]).
     Blocked,
     /// The user keeps its layer whole ([`super::EliminateOptions::keep`]).
     Kept,
@@ -31,45 +31,45 @@ pub(super) enum Stays {
 /// What was decided on the way to a solution.
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
-    /// Units that stay though nothing reads them, and why.
-    pub more: BTreeMap<Unit, Stays>,
+    /// Channel classes that stay though nothing reads them, and why.
+    pub more: BTreeMap<ChannelClass, Stays>,
     /// An `Add` or `Mul` and which of its operands keeps the channels of the stream.
     pub no_scatter: BTreeSet<(NodeId, usize)>,
     /// Convolutions that get no border map.
     pub no_map: BTreeSet<NodeId>,
 }
 
-/// For each unit (by representative) why it stays; `None` if it goes.
+/// For each class (by representative) why it stays; `None` if it goes.
 pub(super) type Solution = Vec<Option<Stays>>;
 
-/// The fewest units that must stay: assume that none is needed, and add those that a needed filter
+/// The fewest classes that must stay: assume that none is needed, and add those that a needed filter
 /// reads until nothing changes.
 pub(super) fn solve(a: &Analysis, decisions: &Decisions) -> Solution {
-    let mut stays: Solution = (0..a.units.len())
-        .map(|u| a.units.why_blocked(u).map(|_| Stays::Blocked))
+    let mut stays: Solution = (0..a.classes.len())
+        .map(|u| a.classes.why_blocked(u).map(|_| Stays::Blocked))
         .collect();
     for (&u, &why) in &decisions.more {
-        stays[a.units.find(u)].get_or_insert(why);
+        stays[a.classes.find(u)].get_or_insert(why);
     }
     let layers: Vec<_> = a
         .mixing()
         .filter_map(|(l, m, out)| Some((l.node, m, a.tensors[m.data?.0].as_ref()?, out)))
         .collect();
     for (node, total, data) in a.totals() {
-        for (&u, &state) in data.units.iter().zip(&data.states) {
+        for (&u, &state) in data.classes.iter().zip(&data.states) {
             if !total.absorbs(state) {
-                stays[a.units.find(u)].get_or_insert(Stays::Read(node, state));
+                stays[a.classes.find(u)].get_or_insert(Stays::Read(node, state));
             }
         }
     }
     loop {
         let mut changed = false;
         for &(node, mixing, data, out) in layers.iter().rev() {
-            let rows: Vec<usize> = (0..out.units.len())
-                .filter(|&o| stays[a.units.find(out.units[o])].is_some())
+            let rows: Vec<usize> = (0..out.classes.len())
+                .filter(|&o| stays[a.classes.find(out.classes[o])].is_some())
                 .collect();
-            for (i, (&u, &state)) in data.units.iter().zip(&data.states).enumerate() {
-                let root = a.units.find(u);
+            for (i, (&u, &state)) in data.classes.iter().zip(&data.states).enumerate() {
+                let root = a.classes.find(u);
                 let read = || rows.iter().any(|&o| mixing.reads(o, i));
                 if stays[root].is_none()
                     && !absorbs(mixing, state, decisions.no_map.contains(&node))
@@ -104,19 +104,19 @@ pub(super) fn solve(a: &Analysis, decisions: &Decisions) -> Solution {
     }
 }
 
-/// For each channel of a scattered operand: its unit, that of the stream, and what is known of it.
+/// For each channel of a scattered operand: its class, that of the stream, and what is known of it.
 pub(super) fn pairs<'a>(
     a: &'a Analysis,
     s: &'a Scattered,
-) -> impl Iterator<Item = (Unit, Unit, State)> + 'a {
+) -> impl Iterator<Item = (ChannelClass, ChannelClass, State)> + 'a {
     let (of, out) = (
         a.tensors[s.operand.0].as_ref(),
         a.tensors[s.stream.0].as_ref(),
     );
     s.index.iter().enumerate().filter_map(move |(j, i)| {
         let (of, out, i) = (of?, out?, (*i)?);
-        let operand = a.units.find(*of.units.get(i)?);
-        let stream = a.units.find(*out.units.get(j)?);
+        let operand = a.classes.find(*of.classes.get(i)?);
+        let stream = a.classes.find(*out.classes.get(j)?);
         Some((operand, stream, *of.states.get(i)?))
     })
 }
@@ -130,8 +130,8 @@ fn absorbs(mixing: &Mixing, state: State, no_map: bool) -> bool {
 
 /// Indices of `channels` that stay.
 pub(super) fn kept(a: &Analysis, stays: &Solution, channels: &Channels) -> Vec<usize> {
-    let stay = |u: Unit| stays[a.units.find(u)].is_some();
-    (0..channels.units.len())
-        .filter(|&i| stay(channels.units[i]))
+    let stay = |u: ChannelClass| stays[a.classes.find(u)].is_some();
+    (0..channels.classes.len())
+        .filter(|&i| stay(channels.classes[i]))
         .collect()
 }

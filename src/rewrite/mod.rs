@@ -9,6 +9,7 @@
 mod analysis;
 mod apply;
 mod bounds;
+mod classes;
 mod constants;
 mod cost;
 mod decide;
@@ -27,7 +28,6 @@ mod plan;
 mod remaining;
 mod rules;
 mod state;
-mod units;
 
 use thiserror::Error;
 
@@ -42,6 +42,8 @@ pub use options::{EliminateOptions, Residual};
 pub use outcome::LayerOutcome;
 pub use plan::{ChannelMap, ChannelMaps, Plan};
 pub use remaining::RemainingChannels;
+#[cfg(test)]
+pub(crate) use rules::names as operators_with_a_rule;
 pub use state::{Known, State};
 
 use crate::graph::{FactsError, GraphError};

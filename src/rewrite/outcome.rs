@@ -47,9 +47,9 @@ pub(super) fn outcome(
         .filter(|&o| out.states[o].constant().is_some())
         .collect();
     let why = |o: usize| {
-        let root = a.units.find(out.units[o]);
+        let root = a.classes.find(out.classes[o]);
         Some(match stays[root]? {
-            Stays::Blocked => a.units.why_blocked(root)?.to_owned(),
+            Stays::Blocked => a.classes.why_blocked(root)?.to_owned(),
             Stays::Kept => "its layer is kept whole".to_owned(),
             Stays::Last => "a layer keeps at least one filter".to_owned(),
             Stays::Even(reader) => format!(

@@ -25,12 +25,12 @@ impl Analysis {
     /// elimination finds beside that (channels that are constant by their values) stays: training may
     /// change it.
     pub fn remaining_channels(&self, masks: &FilterMasks) -> RemainingChannels {
-        let classes = &self.units;
+        let classes = &self.classes;
         let (mut gone, mut stays) = (BTreeSet::new(), BTreeSet::new());
         for layer in &self.layers {
             let pruned = masks.layers.get(&layer.name).map_or(&[][..], |m| &m.pruned);
             let channels = self.tensors[layer.output.0].iter();
-            for (filter, &class) in channels.flat_map(|c| &c.units).enumerate() {
+            for (filter, &class) in channels.flat_map(|c| &c.classes).enumerate() {
                 let class = classes.find(class);
                 let droppable = classes.why_undroppable(class).is_none();
                 match droppable && pruned.contains(&filter) {
@@ -45,10 +45,10 @@ impl Analysis {
             let Some(channels) = channels else {
                 continue;
             };
-            let all = channels.units.iter().enumerate();
+            let all = channels.classes.iter().enumerate();
             let kept = all.filter(|(_, class)| !gone.contains(&classes.find(**class)));
             let kept: Vec<usize> = kept.map(|(i, _)| i).collect();
-            if kept.len() < channels.units.len() {
+            if kept.len() < channels.classes.len() {
                 let axis = channels.axis;
                 let left = LeftOnAxis { axis, kept };
                 remaining.by_tensor.insert(TensorId(t), left);

@@ -1,5 +1,7 @@
 //! What is known of one channel before the model runs: the lattice of the forward analysis.
 
+use crate::operators::Smoothness;
+
 /// Unit roundoff of `f32`, doubled: one operation, in whatever order a runtime does it.
 pub(crate) const ULP: f64 = f32::EPSILON as f64;
 
@@ -22,19 +24,6 @@ pub struct Known {
     pub value: f32,
     /// Absolute bound of the deviation; 0 where every runtime computes exactly this value.
     pub slack: f32,
-}
-
-/// How a function of one number treats rounding.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Smoothness {
-    /// Every runtime computes it without rounding (Relu, Neg, Abs).
-    Exact,
-    /// Runtimes round or approximate it differently (Exp, Sigmoid).
-    Rounded,
-    /// The same, and numbers of this size occur on the way (`alpha` of an Elu).
-    Scaled(f32),
-    /// Has jumps: decided only where no jump lies within the slack (Sign, Round).
-    Jumps,
 }
 
 impl State {

@@ -5,13 +5,13 @@
 
 mod accuracy;
 mod batched;
-mod channel_map;
 mod compare;
 mod confusion;
 mod decide;
 mod environment;
 mod isolated;
 mod jump;
+mod kept_channels;
 mod latency;
 mod library;
 mod near;
@@ -36,11 +36,11 @@ mod verdict;
 
 pub use accuracy::{Accuracy, accuracy, output_classes, predict};
 pub use batched::BatchedSession;
-pub use channel_map::ChannelMap;
 pub use compare::{Comparison, OutputStats, Tolerance, compare};
 pub use confusion::{Confused, Confusion};
 pub use environment::prepare_this_process;
 pub use isolated::{Isolated, Limits, Program, serve};
+pub use kept_channels::KeptChannels;
 pub use latency::{Latency, LatencyOptions, latencies, latency_ms};
 pub use library::find as find_ort_library;
 pub use near::Tie;

@@ -6,7 +6,7 @@
 
 use ndarray::{Array2, ArrayD, Axis, IxDyn};
 
-use super::channel_map::ChannelMap;
+use super::kept_channels::KeptChannels;
 use super::probe::Decision;
 
 /// Most values of a channel that are looked at.
@@ -44,7 +44,7 @@ impl Counterpart {
 pub(super) fn by_name<'d>(
     reference: &[Decision],
     candidate: &'d [Decision],
-    map: &ChannelMap,
+    map: &KeptChannels,
 ) -> Result<Vec<Counterpart>, &'d Decision> {
     let pair = |own: &'d Decision| {
         let found = reference
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_decision_without_its_like_is_named() {
         let (reference, candidate) = ([decision("s")], [decision("other")]);
-        let error = by_name(&reference, &candidate, &ChannelMap::default()).unwrap_err();
+        let error = by_name(&reference, &candidate, &KeptChannels::default()).unwrap_err();
         assert_eq!(error.output, "other");
     }
 }

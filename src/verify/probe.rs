@@ -7,6 +7,7 @@ use crate::onnx::proto::{
     AttributeProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, attribute_proto,
     tensor_proto::DataType, type_proto,
 };
+use crate::operators::Kind;
 
 /// A node whose output jumps: two runtimes may decide differently where its input lies within
 /// rounding of the jump.
@@ -45,29 +46,28 @@ impl Decision {
 pub(super) fn decisions(graph: &Graph<'_>, facts: &Facts) -> Vec<Decision> {
     let decision = |&id: &NodeId| {
         let node = graph.node(id);
-        let element = match node.op() {
-            "Sign" | "Round" | "Floor" | "Ceil" => graph
+        let row = node.operator().filter(|row| row.decides)?;
+        let element = match row.kind {
+            Kind::Unary(_) => graph
                 .output_of(id, 0)
                 .and_then(|t| facts.element(t))
                 .unwrap_or(DataType::Float as i32),
-            "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" => {
-                DataType::Bool as i32
-            }
+            Kind::Comparison(_) => DataType::Bool as i32,
             // Between float types a Cast does not jump.
-            "Cast" => match i32::try_from(node.int("to", 0)).ok()? {
+            Kind::Cast => match i32::try_from(node.int("to", 0)).ok()? {
                 float if [1, 10, 11, 16].contains(&float) => return None,
                 to => to,
             },
-            "QuantizeLinear" => quantized(graph, id, &node)?,
+            Kind::Quantize => quantized(graph, id, &node)?,
             _ => return None,
         };
         let output = graph.output_of(id, 0)?;
         facts.is_data(output).then(|| Decision {
             op: node.op().to_owned(),
             node: graph.label(id).to_owned(),
-            inputs: match node.op() {
+            inputs: match row.kind {
                 // The zero point moves no jump.
-                "QuantizeLinear" => node.proto().input.iter().take(2).cloned().collect(),
+                Kind::Quantize => node.proto().input.iter().take(2).cloned().collect(),
                 _ => node.proto().input.clone(),
             },
             output: graph.name(output).to_owned(),

@@ -12,6 +12,7 @@ use crate::graph::edit::Editor;
 use crate::graph::{Facts, Graph, Node};
 use crate::onnx::Tensor;
 use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto, attribute_proto::AttributeType};
+use crate::operators::Kind;
 use prost::Message as _;
 
 /// How many times what the reference shows against itself.
@@ -71,10 +72,8 @@ pub(super) fn rescaled(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
     let scale = editor.add_initializer("rescaled/scale", &scale);
     let mut new = Vec::new();
     for &id in graph.order() {
-        let sums = matches!(
-            graph.node(id).op(),
-            "Conv" | "ConvTranspose" | "Gemm" | "MatMul"
-        );
+        let row = graph.node(id).operator();
+        let sums = row.is_some_and(|row| matches!(row.kind, Kind::Products));
         let (Some(x), Some(out)) = (graph.input_of(id, 0), graph.output_of(id, 0)) else {
             continue;
         };

@@ -14,9 +14,9 @@
 //! - some input that is not exact does lie within the bound of a jump.
 //!
 //! Which decision of the reference is which of the candidate is a guess ([`super::pairing`]): by
-//! name and a given [`ChannelMap`], or by value. The first that proves a tie counts.
+//! name and a given [`KeptChannels`], or by value. The first that proves a tie counts.
 //!
-//! The integer form of a binary layer decides on a sum in other units ([`ChannelMap::rescale`]):
+//! The integer form of a binary layer decides on a sum in other units ([`KeptChannels::rescale`]):
 //! there the second point stands for the first.
 
 use std::cell::RefCell;
@@ -25,8 +25,8 @@ use std::collections::HashMap;
 use ndarray::ArrayD;
 
 use super::batched::BatchedSession;
-use super::channel_map::ChannelMap;
 use super::compare::{Tolerance, difference};
+use super::kept_channels::KeptChannels;
 use super::near::{self, Tie};
 use super::pairing::{self, Counterpart, Measured};
 use super::probe::{self, Decision};
@@ -85,7 +85,7 @@ impl<'m> TieExplainer<'m> {
         runtime: &dyn Runtime,
         reference: &'m ModelProto,
         candidate: &'m ModelProto,
-        map: &ChannelMap,
+        map: &KeptChannels,
         samples: &Samples<'_>,
         tolerance: Tolerance,
     ) -> Result<Self, RuntimeError> {
@@ -127,7 +127,7 @@ impl<'m> TieExplainer<'m> {
     fn measure(
         &mut self,
         runtime: &dyn Runtime,
-        map: &ChannelMap,
+        map: &KeptChannels,
         samples: &Samples<'_>,
     ) -> Result<(), RuntimeError> {
         let (mut expected, mut actual) = (Vec::new(), Vec::new());
@@ -262,7 +262,7 @@ impl<'m> TieExplainer<'m> {
             })
     }
 
-    fn pair(&mut self, map: &ChannelMap, (expected, actual): (Vec<Measured>, Vec<Measured>)) {
+    fn pair(&mut self, map: &KeptChannels, (expected, actual): (Vec<Measured>, Vec<Measured>)) {
         let (reference, candidate) = (&self.reference.decisions, &self.candidate.decisions);
         let named = pairing::by_name(reference, candidate, map);
         let valued = pairing::by_value((reference, &expected), (candidate, &actual));

@@ -3,8 +3,8 @@
 use super::testing::Build;
 use super::ties::{Explanation, TieExplainer};
 use super::{
-    ChannelMap, OrtRuntime, Runtime, Samples, SessionOptions, TensorInfo, Tolerance, Verification,
-    VerifyOptions, verify,
+    KeptChannels, OrtRuntime, Runtime, Samples, SessionOptions, TensorInfo, Tolerance,
+    Verification, VerifyOptions, verify,
 };
 use crate::onnx::proto::ModelProto;
 use ndarray::{Array2, Axis};
@@ -45,9 +45,9 @@ impl Weights {
     }
 
     /// Without the masked filters, the others in reverse: another order of summation.
-    fn pruned(&self) -> (Self, ChannelMap) {
+    fn pruned(&self) -> (Self, KeptChannels) {
         let kept: Vec<usize> = (MASKED..WIDE).rev().collect();
-        let mut map = ChannelMap::default();
+        let mut map = KeptChannels::default();
         for tensor in ["a0", "s0"] {
             map.insert(tensor, 1, kept.clone());
         }
@@ -92,7 +92,7 @@ impl Weights {
     }
 }
 
-fn check(reference: &ModelProto, candidate: &ModelProto, map: &ChannelMap) -> Verification {
+fn check(reference: &ModelProto, candidate: &ModelProto, map: &KeptChannels) -> Verification {
     let runtime = OrtRuntime::new(None).expect("ONNX Runtime for the tests");
     check_in(&runtime, reference, candidate, map)
 }
@@ -101,7 +101,7 @@ fn check_in(
     runtime: &dyn Runtime,
     reference: &ModelProto,
     candidate: &ModelProto,
-    map: &ChannelMap,
+    map: &KeptChannels,
 ) -> Verification {
     let samples = Samples::Random { seed: 9, count: 64 };
     let options = VerifyOptions {
@@ -140,7 +140,7 @@ fn rounding_at_a_jump_is_a_tie() {
 fn equal_models_pass_without_ties() {
     let weights = Weights::random(0.03);
     let model = weights.model(false);
-    let found = check(&model, &model, &ChannelMap::default());
+    let found = check(&model, &model, &KeptChannels::default());
     assert!(found.passed && found.ties == 0, "{found:?}");
     assert_eq!((found.max_abs_diff, found.top1_agreement), (0.0, Some(1.0)));
 }
@@ -234,10 +234,10 @@ fn channels_are_found_without_a_map_and_faults_in_spite_of_it() {
     let (pruned, map) = weights.pruned();
     let mut bad = pruned.clone();
     bad.w1[[7, 11]] *= -1.0;
-    let mut shifted = ChannelMap::default();
+    let mut shifted = KeptChannels::default();
     shifted.insert("s0", 1, (0..WIDE - MASKED).collect());
     let reference = weights.model(false);
-    for map in [&map, &shifted, &ChannelMap::default()] {
+    for map in [&map, &shifted, &KeptChannels::default()] {
         let found = check(&reference, &pruned.model(false), map);
         assert!(found.passed && found.ties > 0, "{found:?}");
         assert!(!check(&reference, &bad.model(false), map).passed);

@@ -4,8 +4,8 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::batched::BatchedSession;
-use super::channel_map::ChannelMap;
 use super::compare::{OutputStats, Tolerance, compare};
+use super::kept_channels::KeptChannels;
 use super::repeat::Repeat;
 use super::runtime::{Runtime, RuntimeError, SessionOptions, TensorInfo};
 use super::samples::Samples;
@@ -78,7 +78,7 @@ pub fn verify(
     runtime: &dyn Runtime,
     reference: &ModelProto,
     candidate: &ModelProto,
-    map: &ChannelMap,
+    map: &KeptChannels,
     samples: &Samples<'_>,
     options: &VerifyOptions,
 ) -> Result<Verification, RuntimeError> {
@@ -145,7 +145,7 @@ impl Judge<'_> {
     /// Explains samples one by one: what is no tie is a fault, and so are too many ties.
     fn explain(
         &self,
-        map: &ChannelMap,
+        map: &KeptChannels,
         inputs: &[TensorInfo],
         offending: &[usize],
         verdict: &mut Verification,

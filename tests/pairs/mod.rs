@@ -40,6 +40,8 @@ pub type Part = fn(&mut Builder, String) -> String;
 pub struct Parts {
     /// In front of the stem.
     pub before: Part,
+    /// Behind the first binary layer.
+    pub early: Part,
     /// In front of the second Sign.
     pub middle: Part,
     /// The second Sign.
@@ -65,6 +67,7 @@ pub fn with(b: &mut Builder, op: &str, x: &str, value: f32) -> String {
 
 pub const PLAIN: Parts = Parts {
     before: nothing,
+    early: nothing,
     middle: nothing,
     sign,
     late: nothing,
@@ -110,6 +113,7 @@ impl Net {
         let t = conv(&mut b, &x, &self.stem);
         let t = sign(&mut b, t);
         let t = conv(&mut b, &t, &self.w1);
+        let t = (parts.early)(&mut b, t);
         let t = (parts.middle)(&mut b, t);
         let t = (parts.sign)(&mut b, t);
         let t = conv(&mut b, &t, &self.w2);

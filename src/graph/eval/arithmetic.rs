@@ -3,7 +3,6 @@
 use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn, Zip};
 
-use super::double;
 use crate::graph::{scalar, shapes};
 use crate::onnx::{DataType, Tensor};
 
@@ -13,7 +12,7 @@ pub(super) fn map_unary(op: &str, x: &Tensor, f: &scalar::Unary) -> Option<Tenso
         (Tensor::F32(a), _) => Tensor::F32(a.mapv(f)),
         (Tensor::F16(a), _) => Tensor::F16(a.mapv(|v| f16::from_f32(f(f32::from(v))))),
         (Tensor::Bf16(a), _) => Tensor::Bf16(a.mapv(|v| bf16::from_f32(f(f32::from(v))))),
-        (Tensor::F64(a), _) => Tensor::F64(a.mapv(double::unary(op)?)),
+        (Tensor::F64(a), _) => Tensor::F64(a.mapv(scalar::unary_of_double(op)?)),
         (Tensor::I64(a), "Neg") => Tensor::I64(a.mapv(i64::wrapping_neg)),
         (Tensor::I64(a), "Abs") => Tensor::I64(a.mapv(i64::wrapping_abs)),
         (Tensor::I64(a), "Sign") => Tensor::I64(a.mapv(i64::signum)),
@@ -68,7 +67,9 @@ pub(super) fn zip(a: &Tensor, b: &Tensor, op: &str, f: scalar::Binary) -> Option
     }
     Some(match (a, b) {
         (Tensor::F32(a), Tensor::F32(b)) => Tensor::F32(zip_arrays(a, b, f)?),
-        (Tensor::F64(a), Tensor::F64(b)) => Tensor::F64(zip_arrays(a, b, double::binary(op)?)?),
+        (Tensor::F64(a), Tensor::F64(b)) => {
+            Tensor::F64(zip_arrays(a, b, scalar::binary_of_double(op)?)?)
+        }
         (Tensor::F16(a), Tensor::F16(b)) => half!(F16, f16, a, b),
         (Tensor::Bf16(a), Tensor::Bf16(b)) => half!(Bf16, bf16, a, b),
         (Tensor::I64(a), Tensor::I64(b)) => Tensor::I64(zip_arrays(a, b, integer)?),

@@ -1,7 +1,6 @@
 //! Constant evaluation: operators on tensors whose values are known.
 
 mod arithmetic;
-mod double;
 mod linear;
 
 use ndarray::{Array1, ArrayD, Axis, IxDyn, Slice, arr0};
@@ -9,6 +8,7 @@ use ndarray::{Array1, ArrayD, Axis, IxDyn, Slice, arr0};
 use super::node::{Node, normalize_axis};
 use super::{Quantizer, scalar, shapes};
 use crate::onnx::{DataType, Tensor, map_each};
+use crate::operators::Reduction;
 use arithmetic::{cast, map_unary, zip, zip_arrays};
 
 /// Evaluates a node whose inputs (in order, `None` where left out) are all known. `None` if the
@@ -98,7 +98,7 @@ pub(crate) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Te
             zip(&sum, &count, "Div", |a, b| a / b).filter(|t| t.data_type().is_float())
         }
         "qonnx.BipolarQuant" | "qonnx.Quant" | "qonnx.Trunc" => quantize(node, inputs),
-        op => reduce(node, op, x()?, input(1)),
+        _ => reduce(node, x()?, input(1)),
     }
 }
 
@@ -304,8 +304,8 @@ fn constant_of_shape(node: &Node<'_>, dims: &[i64]) -> Option<Tensor> {
     broadcast_to(&scalar, &shape)
 }
 
-fn reduce(node: &Node<'_>, op: &str, x: &Tensor, axes: Option<&Tensor>) -> Option<Tensor> {
-    let kind = op.strip_prefix("Reduce")?;
+fn reduce(node: &Node<'_>, x: &Tensor, axes: Option<&Tensor>) -> Option<Tensor> {
+    let kind = node.operator()?.reduction()?;
     if !(x.data_type().is_float() || matches!(x, Tensor::I64(_) | Tensor::I32(_))) {
         return None;
     }
@@ -330,29 +330,29 @@ fn reduce(node: &Node<'_>, op: &str, x: &Tensor, axes: Option<&Tensor>) -> Optio
     axes.dedup();
     // In double precision: the order of summation then does not show in the f32 result.
     let mut acc = match kind {
-        "L1" => a.mapv(f64::abs),
-        "L2" | "SumSquare" => a.mapv(|v| v * v),
-        "Mean" | "Sum" | "Max" | "Min" | "Prod" => a,
-        _ => return None,
+        Reduction::L1 => a.mapv(f64::abs),
+        Reduction::L2 | Reduction::SumSquare => a.mapv(|v| v * v),
+        Reduction::LogSum | Reduction::LogSumExp => return None,
+        _ => a,
     };
     let count: usize = axes.iter().map(|&i| shape[i]).product();
     for &i in axes.iter().rev() {
         acc = match kind {
-            "Max" => acc.fold_axis(Axis(i), f64::NEG_INFINITY, |a, b| a.max(*b)),
-            "Min" => acc.fold_axis(Axis(i), f64::INFINITY, |a, b| a.min(*b)),
-            "Prod" => acc.fold_axis(Axis(i), 1.0, |a, b| a * b),
+            Reduction::Max => acc.fold_axis(Axis(i), f64::NEG_INFINITY, |a, b| a.max(*b)),
+            Reduction::Min => acc.fold_axis(Axis(i), f64::INFINITY, |a, b| a.min(*b)),
+            Reduction::Prod => acc.fold_axis(Axis(i), 1.0, |a, b| a * b),
             _ => acc.sum_axis(Axis(i)),
         };
     }
     match kind {
-        "Mean" => acc /= count as f64,
-        "L2" => acc.mapv_inplace(f64::sqrt),
+        Reduction::Mean => acc /= count as f64,
+        Reduction::L2 => acc.mapv_inplace(f64::sqrt),
         _ => {}
     }
     let out = match x {
         x if x.data_type().is_float() => Tensor::of(x.data_type(), &acc),
         // Beyond 2^53 sums of integers would be rounded.
-        _ if kind != "Mean" && acc.iter().all(|v| v.abs() < 9e15) => {
+        _ if kind != Reduction::Mean && acc.iter().all(|v| v.abs() < 9e15) => {
             let fits = acc.iter().all(|v| v.abs() < f64::from(i32::MAX));
             match x {
                 Tensor::I32(_) if !fits => return None,

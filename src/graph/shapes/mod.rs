@@ -1,7 +1,8 @@
 //! Output shapes of operators, at a concrete batch size.
 //!
-//! A table of functions `(node, input shapes, input values) -> output shapes`; `None` where the
-//! operator is unknown or its inputs do not fit. What is not inferred is treated as unknown
+//! A function `(node, input shapes, input values) -> output shapes` for each way in which shapes
+//! follow, which the rows of [`crate::operators`] name; `None` where that is unknown or the inputs do
+//! not fit. What is not inferred is treated as unknown
 //! further on, never guessed.
 
 mod parts;
@@ -11,6 +12,7 @@ mod window;
 use super::Node;
 use super::node::normalize_axis;
 use crate::onnx::Tensor;
+use crate::operators::Shape;
 
 pub(crate) use parts::{Stretch, split_sizes, stretches};
 pub(crate) use resize::scaled_axes;
@@ -49,72 +51,25 @@ impl<'a> Inputs<'a> {
 pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> {
     let first = || x.shape(0).map(<[usize]>::to_vec);
     let one = |s: Vec<usize>| Some(vec![s]);
-    match node.op() {
-        "Identity"
-        | "Relu"
-        | "PRelu"
-        | "LeakyRelu"
-        | "Elu"
-        | "Selu"
-        | "Celu"
-        | "Sigmoid"
-        | "HardSigmoid"
-        | "HardSwish"
-        | "Mish"
-        | "Gelu"
-        | "Softplus"
-        | "Softsign"
-        | "Tanh"
-        | "Erf"
-        | "Clip"
-        | "Sign"
-        | "Abs"
-        | "Neg"
-        | "Exp"
-        | "Log"
-        | "Sqrt"
-        | "Reciprocal"
-        | "Floor"
-        | "Ceil"
-        | "Round"
-        | "Not"
-        | "Cast"
-        | "CastLike"
-        | "Softmax"
-        | "LogSoftmax"
-        | "LRN"
-        | "InstanceNormalization"
-        | "IsNaN"
-        | "IsInf"
-        | "QuantizeLinear"
-        | "DequantizeLinear"
-        | "LpNormalization"
-        | "MeanVarianceNormalization"
-        | "GroupNormalization"
-        | "ThresholdedRelu"
-        | "qonnx.BipolarQuant"
-        | "qonnx.Quant"
-        | "qonnx.Trunc" => one(first()?),
-        // Mask and saved statistics follow the first output; nothing here reads them.
-        "Dropout" | "BatchNormalization" => one(first()?),
-        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Sum" | "Mean" | "Greater"
-        | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" | "And" | "Or" | "Xor" | "Where"
-        | "Mod" => {
+    match node.operator().map_or(Shape::Unknown, |row| row.shape) {
+        Shape::Unknown => None,
+        Shape::First => one(first()?),
+        Shape::Broadcast => {
             let mut out = Vec::new();
             for s in x.shapes {
                 out = broadcast(&out, (*s)?)?;
             }
             one(out)
         }
-        "Conv" => one(conv(node, x.shape(0)?, x.shape(1)?)?),
-        "ConvTranspose" => one(conv_transpose(node, x.shape(0)?, x.shape(1)?)?),
-        "MaxPool" | "AveragePool" | "LpPool" => one(pool(node, x.shape(0)?)?),
-        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => {
+        Shape::Conv => one(conv(node, x.shape(0)?, x.shape(1)?)?),
+        Shape::ConvTranspose => one(conv_transpose(node, x.shape(0)?, x.shape(1)?)?),
+        Shape::Windows => one(pool(node, x.shape(0)?)?),
+        Shape::Global => {
             let mut s = first()?;
             s.iter_mut().skip(2).for_each(|d| *d = 1);
             one(s)
         }
-        "Gemm" => {
+        Shape::Gemm => {
             let (a, b) = (x.shape(0)?, x.shape(1)?);
             let (&[a0, a1], &[b0, b1]) = (a, b) else {
                 return None;
@@ -131,8 +86,8 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
             };
             (k == k2).then(|| vec![vec![m, n]])
         }
-        "MatMul" => one(matmul(x.shape(0)?, x.shape(1)?)?),
-        "Flatten" => {
+        Shape::MatMul => one(matmul(x.shape(0)?, x.shape(1)?)?),
+        Shape::Flatten => {
             let s = x.shape(0)?;
             let axis = node.int("axis", 1);
             let axis = if axis == s.len() as i64 {
@@ -143,12 +98,12 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
             let (outer, inner) = s.split_at(axis);
             one(vec![product(outer)?, product(inner)?])
         }
-        "Reshape" => one(reshape(
+        Shape::Reshape => one(reshape(
             x.shape(0)?,
             &x.ints(1)?,
             node.int("allowzero", 0) != 0,
         )?),
-        "Transpose" => {
+        Shape::Transpose => {
             let s = x.shape(0)?;
             one(match node.ints("perm") {
                 None => s.iter().rev().copied().collect(),
@@ -159,7 +114,7 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
                 Some(_) => return None,
             })
         }
-        "Squeeze" => {
+        Shape::Squeeze => {
             let s = x.shape(0)?;
             let axes = axes(x.attr_or_input(node, "axes", 1), s.len())?;
             let keep = |(i, &d): (usize, &usize)| match &axes {
@@ -168,7 +123,7 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
             };
             one(s.iter().enumerate().filter_map(keep).collect())
         }
-        "Unsqueeze" => {
+        Shape::Unsqueeze => {
             let s = x.shape(0)?;
             let list = x.attr_or_input(node, "axes", 1)?;
             let rank = s.len().checked_add(list.len())?;
@@ -184,7 +139,7 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
                 })
                 .collect::<Option<_>>()?)
         }
-        "Concat" => {
+        Shape::Concat => {
             let mut out = first()?;
             let axis = node.axis(0, out.len())?;
             for s in x.shapes.iter().skip(1) {
@@ -201,24 +156,23 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
             }
             one(out)
         }
-        "Pad" => one(parts::pad(node, x)?),
-        "Slice" => one(parts::slice(node, x)?),
-        "Split" => parts::split(node, x),
-        "Tile" => one(parts::tile(x.shape(0)?, &x.ints(1)?)?),
-        "DepthToSpace" => one(parts::depth_to_space(node, x.shape(0)?)?),
-        "SpaceToDepth" => one(parts::space_to_depth(node, x.shape(0)?)?),
-        "Resize" | "Upsample" => one(resize::resize(node, x)?),
-        "Expand" => one(broadcast(x.shape(0)?, &sizes(&x.ints(1)?)?)?),
-        "ConstantOfShape" => one(sizes(&x.ints(0)?)?),
-        "Shape" => one(vec![x.shape(0)?.len()]),
-        "Size" => one(vec![]),
-        "Gather" => {
+        Shape::Pad => one(parts::pad(node, x)?),
+        Shape::Slice => one(parts::slice(node, x)?),
+        Shape::Split => parts::split(node, x),
+        Shape::Tile => one(parts::tile(x.shape(0)?, &x.ints(1)?)?),
+        Shape::DepthToSpace => one(parts::depth_to_space(node, x.shape(0)?)?),
+        Shape::SpaceToDepth => one(parts::space_to_depth(node, x.shape(0)?)?),
+        Shape::Resize => one(resize::resize(node, x)?),
+        Shape::Expand => one(broadcast(x.shape(0)?, &sizes(&x.ints(1)?)?)?),
+        Shape::OfValue => one(sizes(&x.ints(0)?)?),
+        Shape::Shape => one(vec![x.shape(0)?.len()]),
+        Shape::Number => one(vec![]),
+        Shape::Gather => {
             let (data, indices) = (x.shape(0)?, x.shape(1)?);
             let axis = node.axis(0, data.len())?;
             one([&data[..axis], indices, &data[axis + 1..]].concat())
         }
-        op if op.starts_with("Reduce") => one(reduce(node, x)?),
-        _ => None,
+        Shape::Reduce => one(reduce(node, x)?),
     }
 }
 

@@ -114,7 +114,7 @@ impl Plan {
         for t in graph.tensors() {
             if let Some(c) = &analysis.tensors[t.0] {
                 let kept = kept(analysis, &stays, c);
-                if kept.len() < c.units.len() {
+                if kept.len() < c.classes.len() {
                     let axis = c.axis;
                     let map = ChannelMap { axis, kept };
                     plan.channels.insert(graph.name(t).to_owned(), map);

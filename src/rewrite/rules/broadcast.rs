@@ -3,7 +3,8 @@
 use super::{Along, Behaviour, Context, Cut, Outcome, Output, Parameter, Source};
 use crate::graph::{Quantizer, scalar};
 use crate::onnx::Tensor;
-use crate::rewrite::state::{Smoothness, State, ULP};
+use crate::operators::Smoothness;
+use crate::rewrite::state::{State, ULP};
 
 /// `Add`, `Sub`, `Mul`, `Div`, `Min`, `Max`, `Sum`, `Mean`, `Pow`.
 pub(super) fn arithmetic(ctx: &Context<'_, '_>) -> Outcome {

@@ -2,8 +2,9 @@
 //!
 //! A rule looks at one node and says where the channels of its output come from, what is known of
 //! them, and which of the node's constants follow them when channels are cut. It decides nothing
-//! and changes nothing. A new operator is a function in a file of its family and a line in
-//! [`TABLE`]; an operator that is not listed blocks the channels that it reads.
+//! and changes nothing. A function of one number needs no more than its row in [`crate::operators`];
+//! a new operator with a channel flow of its own is such a row, a function in a file of its family
+//! and a line in [`TABLE`]. An operator without a rule blocks the channels that it reads.
 
 mod broadcast;
 mod concat;
@@ -24,8 +25,8 @@ mod view;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::classes::ChannelClass;
 use super::state::{Known, State};
-use super::units::Unit;
 use crate::graph::{Graph, Node, NodeId, TensorId};
 
 pub(crate) use context::Context;
@@ -37,7 +38,7 @@ pub(crate) type Rule = fn(&Context<'_, '_>) -> Outcome;
 
 type Outcome = Result<Option<Behaviour>, String>;
 
-/// Every operator with a rule.
+/// Every operator with a rule of its own.
 const TABLE: &[(Rule, &[&str])] = &[
     (layer::conv, &["Conv"]),
     (layer::transposed, &["ConvTranspose"]),
@@ -46,37 +47,6 @@ const TABLE: &[(Rule, &[&str])] = &[
     (normalization::batch, &["BatchNormalization"]),
     (normalization::instance, &["InstanceNormalization"]),
     (normalization::softmax, &["Softmax", "LogSoftmax"]),
-    (
-        unary::scalar,
-        &[
-            "Identity",
-            "Relu",
-            "LeakyRelu",
-            "Elu",
-            "Selu",
-            "Celu",
-            "ThresholdedRelu",
-            "Softsign",
-            "Mish",
-            "Gelu",
-            "Erf",
-            "Sign",
-            "Abs",
-            "Neg",
-            "Exp",
-            "Log",
-            "Sqrt",
-            "Reciprocal",
-            "Floor",
-            "Ceil",
-            "Round",
-            "Sigmoid",
-            "Tanh",
-            "Softplus",
-            "HardSigmoid",
-            "HardSwish",
-        ],
-    ),
     (unary::clip, &["Clip"]),
     (unary::cast, &["Cast"]),
     (unary::not, &["Not"]),
@@ -137,39 +107,33 @@ const TABLE: &[(Rule, &[&str])] = &[
     (shape::shape, &["Shape", "Size"]),
 ];
 
-/// Operators without columns that mix channels: there is nothing to cut behind them.
-const MIXES: &[&str] = &[
-    "Hardmax",
-    "LRN",
-    "LpNormalization",
-    "MeanVarianceNormalization",
-    "CumSum",
-    "Einsum",
-    "ArgMax",
-    "ArgMin",
-    "TopK",
-    "LayerNormalization",
-    "GroupNormalization",
-];
-
 /// The rule of a node's operator, or why there is none.
 pub(crate) fn find(node: &Node<'_>) -> Result<Rule, String> {
     let op = node.op();
     if let Some((rule, _)) = TABLE.iter().find(|(_, ops)| ops.contains(&op)) {
         return Ok(*rule);
     }
-    Err(match MIXES.contains(&op) {
-        true => "mixes channels and has no columns to cut".to_owned(),
-        false => "has no channel rule".to_owned(),
+    Err(match node.operator() {
+        Some(row) if row.unary().is_some() => return Ok(unary::scalar),
+        Some(row) if row.mixes => "mixes channels and has no columns to cut".to_owned(),
+        _ => "has no channel rule".to_owned(),
     })
 }
 
-/// The channels of a tensor: an axis, and for each index on it what is known and which unit it is.
+/// The name of every operator with a rule.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    let listed = TABLE.iter().flat_map(|(_, ops)| ops.iter().copied());
+    let functions = crate::operators::all().filter(|row| row.unary().is_some());
+    listed.chain(functions.map(|row| row.name))
+}
+
+/// The channels of a tensor: an axis, and for each index on it what is known and which class it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Channels {
     pub axis: usize,
     pub states: Vec<State>,
-    pub units: Vec<Unit>,
+    pub classes: Vec<ChannelClass>,
 }
 
 /// Filters that are taken to be zero: by node, for each filter.
@@ -325,5 +289,18 @@ impl Output {
             sources: vec![Source::input(0, index.iter().copied().map(Some))],
             pinned: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+    use crate::operators::operator;
+
+    #[test]
+    fn every_operator_with_a_rule_has_a_row() {
+        let without: Vec<&str> = names().filter(|name| operator(name).is_none()).collect();
+        assert!(without.is_empty(), "{without:?}");
+        assert!(names().count() > 80);
     }
 }

@@ -2,14 +2,16 @@
 
 use super::{Behaviour, Context, Outcome, Output, Total};
 use crate::graph::normalize_axis;
-use crate::rewrite::state::{Known, Smoothness, State, ULP};
+use crate::operators::{Kind, Pool, Reduction, Smoothness};
+use crate::rewrite::state::{Known, State, ULP};
 
 /// `ReduceMean` and its kin over axes other than the channel axis.
 pub(super) fn reduce(ctx: &Context<'_, '_>) -> Outcome {
     let (x, shape) = ctx.data()?;
     let node = ctx.node();
     let rank = shape.len();
-    let kind = node.op().strip_prefix("Reduce").unwrap_or_default();
+    let kind = node.operator().and_then(|row| row.reduction());
+    let kind = kind.ok_or("is not a reduction")?;
     let mut axes: Vec<usize> = match ctx.ints("axes", 1)?.filter(|v| !v.is_empty()) {
         Some(v) => v
             .iter()
@@ -17,17 +19,17 @@ pub(super) fn reduce(ctx: &Context<'_, '_>) -> Outcome {
             .collect::<Option<_>>()
             .ok_or("has axes outside its input")?,
         None if node.int("noop_with_empty_axes", 0) == 0 => (0..rank).collect(),
-        None if matches!(kind, "Mean" | "Sum" | "Max" | "Min" | "Prod") => Vec::new(),
+        None if is_plain(kind) => Vec::new(),
         None => return Err("has no axes, of which runtimes make different things".to_owned()),
     };
     axes.sort_unstable();
     axes.dedup();
-    if axes.contains(&x.axis) && kind == "Sum" {
+    if axes.contains(&x.axis) && kind == Reduction::Sum {
         return Ok(Some(total(ctx, x.axis, shape, &axes)?));
     }
     if axes.contains(&x.axis) {
         let what = match kind {
-            "Mean" => "averages",
+            Reduction::Mean => "averages",
             _ => "reduces",
         };
         return Err(format!(
@@ -36,12 +38,12 @@ pub(super) fn reduce(ctx: &Context<'_, '_>) -> Outcome {
     }
     let count = count_over(shape, &axes)?;
     // Shapes are those of a batch of one, so what a batch may lie on has no known size.
-    let batch = |&a: &usize| a == 0 || (shape[a] == 1 && kind != "Mean");
+    let batch = |&a: &usize| a == 0 || (shape[a] == 1 && kind != Reduction::Mean);
     let any_size = !ctx.facts.fixed_batch() && axes.iter().any(batch);
     let mut output = Output::channelwise(x, |s| match (any_size, kind) {
-        (false, _) | (true, "Max" | "Min") => of_constant(kind, s, count),
-        (true, "Mean" | "Sum" | "L1" | "L2" | "SumSquare") => s.beside(0.0),
-        (true, _) => s.join(State::Fixed),
+        (false, _) | (true, Reduction::Max | Reduction::Min) => of_constant(kind, s, count),
+        (true, Reduction::Prod | Reduction::LogSum | Reduction::LogSumExp) => s.join(State::Fixed),
+        (true, _) => s.beside(0.0),
     });
     if node.int("keepdims", 1) == 0 {
         output.axis -= axes.iter().filter(|&&a| a < x.axis).count();
@@ -79,9 +81,11 @@ pub(super) fn global(ctx: &Context<'_, '_>) -> Outcome {
     let axes: Vec<usize> = (2..shape.len()).collect();
     let count = count_over(shape, &axes)?;
     let p = ctx.node().int("p", 2);
-    Ok(Some(Behaviour::channelwise(x, |s| match ctx.node().op() {
-        "GlobalLpPool" => norm(s, count, p),
-        _ => s.mean(count),
+    let row = ctx.node().operator();
+    let norms = row.is_some_and(|row| matches!(row.kind, Kind::Pool(Pool::Norm)));
+    Ok(Some(Behaviour::channelwise(x, |s| match norms {
+        true => norm(s, count, p),
+        false => s.mean(count),
     })))
 }
 
@@ -93,26 +97,32 @@ fn count_over(shape: &[usize], axes: &[usize]) -> Result<usize, String> {
     }
 }
 
+/// Whether it makes the value itself of one value.
+fn is_plain(kind: Reduction) -> bool {
+    use Reduction::{Max, Mean, Min, Prod, Sum};
+    matches!(kind, Mean | Sum | Max | Min | Prod)
+}
+
 /// A reduction of `count` copies of a value.
-fn of_constant(kind: &str, s: State, count: usize) -> State {
+fn of_constant(kind: Reduction, s: State, count: usize) -> State {
     let n = count as f64;
     let magnitude = |s: State| s.map(f32::abs, Smoothness::Exact);
     match kind {
-        "Mean" => s.mean(count),
-        "Sum" => s.sum(count),
-        "Max" | "Min" => s,
-        "L1" => magnitude(s).sum(count),
-        "L2" => norm(s, count, 2),
-        "SumSquare" => s.times(s).sum(count),
-        "LogSum" => s.sum(count).map(f32::ln, Smoothness::Rounded),
-        "LogSumExp" => s.plus(State::known(n.ln(), 8.0 * n * ULP), 1.0),
-        "Prod" if count == 1 || s.is_exact_zero() => s,
+        Reduction::Mean => s.mean(count),
+        Reduction::Sum => s.sum(count),
+        Reduction::Max | Reduction::Min => s,
+        Reduction::L1 => magnitude(s).sum(count),
+        Reduction::L2 => norm(s, count, 2),
+        Reduction::SumSquare => s.times(s).sum(count),
+        Reduction::LogSum => s.sum(count).map(f32::ln, Smoothness::Rounded),
+        Reduction::LogSumExp => s.plus(State::known(n.ln(), 8.0 * n * ULP), 1.0),
+        Reduction::Prod if count == 1 || s.is_exact_zero() => s,
         // 1 to any power is exact; of others the rounding grows with each factor.
-        "Prod" if magnitude(s) == State::exact(1.0) => s.map(
+        Reduction::Prod if magnitude(s) == State::exact(1.0) => s.map(
             |v| if count.is_multiple_of(2) { 1.0 } else { v },
             Smoothness::Exact,
         ),
-        _ => s.join(State::Fixed),
+        Reduction::Prod => s.join(State::Fixed),
     }
 }
 

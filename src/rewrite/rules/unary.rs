@@ -1,23 +1,17 @@
 //! Operators that act on each element alone.
 
 use super::{Behaviour, Context, Outcome};
-use crate::graph::scalar;
 use crate::onnx::DataType;
-use crate::rewrite::state::{Smoothness, State};
+use crate::operators::Smoothness;
+use crate::rewrite::state::State;
 
-/// Every operator of the scalar table that has one data input.
+/// Every function of one number that has a row.
 pub(super) fn scalar(ctx: &Context<'_, '_>) -> Outcome {
     let (x, _) = ctx.data()?;
     let node = ctx.node();
-    let f = scalar::unary(&node).ok_or("has no scalar function")?;
-    let smoothness = match node.op() {
-        "Identity" | "Relu" | "Abs" | "Neg" => Smoothness::Exact,
-        "Sign" | "Floor" | "Ceil" | "Round" | "ThresholdedRelu" => Smoothness::Jumps,
-        "Elu" | "Celu" => Smoothness::Scaled(node.float("alpha", 1.0)),
-        "Selu" => Smoothness::Scaled(node.float("alpha", 2.0) * node.float("gamma", 2.0)),
-        "HardSigmoid" => Smoothness::Scaled(node.float("beta", 0.5)),
-        _ => Smoothness::Rounded,
-    };
+    let row = node.operator().ok_or("has no row")?;
+    let f = (row.unary().ok_or("is no function of one number")?.single)(&node);
+    let smoothness = (row.smoothness)(&node);
     Ok(Some(Behaviour::channelwise(x, |s| s.map(&f, smoothness))))
 }
 

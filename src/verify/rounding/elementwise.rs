@@ -1,12 +1,11 @@
-//! Operators on one element at a time: arithmetic with broadcasting, and activations.
+//! Operators on one element at a time: arithmetic with broadcasting, and functions of one number.
 
+use half::{bf16, f16};
 use ndarray::{ArrayD, Zip};
 
 use super::{Bound, Bounds, SAFETY, UNIT};
 use crate::graph::{Node, TensorId};
-
-/// Roundings that a runtime's approximation of a transcendental function is worth.
-const APPROXIMATED: f64 = 8.0;
+use crate::operators::{Arithmetic, How, Operator, Slope, Smoothness, Unary};
 
 /// The bound of one rounding of `value`, where `exactly` is what it would be without.
 fn rounding(value: f32, exactly: f64, inputs_exact: bool) -> f32 {
@@ -16,21 +15,27 @@ fn rounding(value: f32, exactly: f64, inputs_exact: bool) -> f32 {
     }
 }
 
+/// What is exact adds nothing, whatever it is multiplied with.
+fn times(error: f32, gain: f32) -> f32 {
+    if error == 0.0 { 0.0 } else { error * gain }
+}
+
+fn counted(gain: &ArrayD<f32>, error: &ArrayD<f32>) -> ArrayD<f32> {
+    Zip::from(gain).and(error).map_collect(|&g, &e| times(e, g))
+}
+
 impl Bounds<'_> {
-    /// Add, Sub, Mul, Div, Pow, Min, Max, Sum, Mean, Where.
+    /// Add, Sub, Mul, Div, Pow, Min, Max, Sum, Mean.
     pub(super) fn arithmetic(
         &self,
-        node: &Node<'_>,
-        inputs: &[TensorId],
+        arithmetic: Arithmetic,
+        operands: &[TensorId],
         out: &ArrayD<f32>,
     ) -> Option<Bound> {
         let shape = out.shape();
-        let op = node.op();
-        let operands = match op {
-            // The condition is a decision.
-            "Where" => inputs.get(1..)?,
-            _ => inputs,
-        };
+        if arithmetic.how == How::Extreme {
+            return self.one_of(operands, out);
+        }
         let mut bounds = Vec::new();
         let mut values = Vec::new();
         for &t in operands {
@@ -38,18 +43,7 @@ impl Bounds<'_> {
             values.push(self.value(t)?.broadcast(shape)?.to_owned());
         }
         let exact = bounds.iter().all(Bound::is_exact);
-        if matches!(op, "Max" | "Min" | "Where") {
-            let mut most = bounds.pop()?;
-            for bound in bounds {
-                let larger = |a: &mut ArrayD<f32>, b: &ArrayD<f32>| {
-                    Zip::from(a).and(b).for_each(|a, &b| *a = a.max(b));
-                };
-                larger(&mut most.sums, &bound.sums);
-                larger(&mut most.single, &bound.single);
-            }
-            return Some(most);
-        }
-        if matches!(op, "Sum" | "Mean") {
+        if arithmetic.how == How::Sum {
             let mut total = Bound::zeros(shape);
             for (bound, value) in bounds.iter().zip(&values) {
                 total.sums += &bound.sums;
@@ -62,9 +56,9 @@ impl Bounds<'_> {
         let [ea, eb] = &bounds[..] else { return None };
         // How much each operand's error counts.
         let mut gains = (ArrayD::ones(shape), ArrayD::ones(shape));
-        match op {
-            "Mul" => gains = (b.mapv(f32::abs), a.mapv(f32::abs)),
-            "Div" => {
+        match arithmetic.how {
+            How::Mul => gains = (b.mapv(f32::abs), a.mapv(f32::abs)),
+            How::Div => {
                 Zip::from(&mut gains.0)
                     .and(&mut gains.1)
                     .and(a)
@@ -73,7 +67,7 @@ impl Bounds<'_> {
                         (*ga, *gb) = ((1.0 / b).abs(), (a / (b * b)).abs());
                     });
             }
-            "Pow" => {
+            How::Pow => {
                 // The exponent has to be exact: e·x^(e−1), as large as it gets nearby.
                 if !eb.is_exact() {
                     return None;
@@ -84,32 +78,19 @@ impl Bounds<'_> {
             }
             _ => {}
         }
-        let counted = |gain: &ArrayD<f32>, error: &ArrayD<f32>| {
-            // What is exact adds nothing, whatever it is multiplied with.
-            Zip::from(gain)
-                .and(error)
-                .map_collect(|&g, &e| if e == 0.0 { 0.0 } else { g * e })
-        };
         let mut bound = Bound {
             sums: counted(&gains.0, &ea.sums) + counted(&gains.1, &eb.sums),
             single: counted(&gains.0, &ea.single) + counted(&gains.1, &eb.single),
         };
-        let result = |a: f32, b: f32| {
-            let (a, b) = (f64::from(a), f64::from(b));
-            match op {
-                "Add" => a + b,
-                "Sub" => a - b,
-                "Mul" => a * b,
-                "Div" => a / b,
-                _ => a.powf(b),
-            }
-        };
+        let result = arithmetic.double?;
         Zip::from(&mut bound.single)
             .and(a)
             .and(b)
             .and(out)
-            .for_each(|single, &a, &b, &out| *single += rounding(out, result(a, b), exact));
-        if op == "Mul" {
+            .for_each(|single, &a, &b, &out| {
+                *single += rounding(out, result(f64::from(a), f64::from(b)), exact);
+            });
+        if arithmetic.how == How::Mul {
             // A scale behind a layer, which a runtime folds into its weights; powers of two keep
             // them on their grid.
             for (&t, scale) in operands.iter().zip([b, a]) {
@@ -121,6 +102,20 @@ impl Bounds<'_> {
             }
         }
         Some(bound)
+    }
+
+    /// One of the operands, or what lies between them: Min, Max, Clip, Where.
+    pub(super) fn one_of(&self, operands: &[TensorId], out: &ArrayD<f32>) -> Option<Bound> {
+        let mut most = Bound::zeros(out.shape());
+        for &t in operands {
+            let bound = self.bound(t)?.broadcast(out.shape())?;
+            let larger = |a: &mut ArrayD<f32>, b: &ArrayD<f32>| {
+                Zip::from(a).and(b).for_each(|a, &b| *a = a.max(b));
+            };
+            larger(&mut most.sums, &bound.sums);
+            larger(&mut most.single, &bound.single);
+        }
+        Some(most)
     }
 
     /// (x − zero point)·scale.
@@ -135,78 +130,84 @@ impl Bounds<'_> {
         })
     }
 
-    /// Activations: the steepest slope times the error before, and the rounding of the result.
-    pub(super) fn activation(
+    /// Another float type; what rounds to 16 bits goes to the next such number where one lies
+    /// between it and what it may be.
+    pub(super) fn cast(&self, node: &Node<'_>, x: TensorId, out: &ArrayD<f32>) -> Option<Bound> {
+        let before = self.bound(x)?.broadcast(out.shape())?;
+        let narrow: fn(f32) -> f32 = match node.int("to", 0) {
+            10 => |v| f16::from_f32(v).to_f32(),
+            16 => |v| bf16::from_f32(v).to_f32(),
+            _ => return Some(before),
+        };
+        let value = self.value(x)?.broadcast(out.shape())?.to_owned();
+        before.map(|part| {
+            let step = |&x: &f32, &e: &f32| match e == 0.0 {
+                true => 0.0,
+                false => f32::max(narrow(x + e) - narrow(x), narrow(x) - narrow(x - e)),
+            };
+            Some(Zip::from(&value).and(part).map_collect(step))
+        })
+    }
+
+    /// A slope for what is negative, constant.
+    pub(super) fn sloped(&self, inputs: &[TensorId], out: &ArrayD<f32>) -> Option<Bound> {
+        let &[x, slope] = inputs else { return None };
+        if self.facts.is_data(slope) {
+            return None;
+        }
+        let slope = self.value(slope)?;
+        let gain = slope.broadcast(out.shape())?.mapv(|s| s.abs().max(1.0));
+        let mut bound = self.bound(x)?.broadcast(out.shape())?;
+        bound = bound.map(|part| Some(counted(&gain, part)))?;
+        bound.single += &out.mapv(|v| rounding(v, f64::NAN, false));
+        Some(bound)
+    }
+
+    /// A function of one number: the steepest slope times the error before, how far it jumps where
+    /// a jump lies within that error, and its own rounding.
+    pub(super) fn function(
         &self,
         node: &Node<'_>,
-        inputs: &[TensorId],
+        row: &Operator,
+        function: Unary,
+        x: TensorId,
         out: &ArrayD<f32>,
     ) -> Option<Bound> {
-        let x = *inputs.first()?;
-        let value = self.value(x)?.broadcast(out.shape())?.to_owned();
-        let before = self.bound(x)?.broadcast(out.shape())?;
-        let alpha = |default: f32| node.float("alpha", default).abs();
-        let steepest = match node.op() {
-            "LeakyRelu" => alpha(0.01).max(1.0),
-            "Elu" => alpha(1.0).max(1.0),
-            "Celu" | "Tanh" | "Sigmoid" | "Softplus" | "Softsign" => 1.0,
-            "Selu" => node.float("gamma", 1.050_701) * node.float("alpha", 1.673_263_2).max(1.0),
-            "HardSigmoid" => alpha(0.2),
-            "HardSwish" => 1.5,
-            "Gelu" | "Mish" | "Erf" => 1.2,
-            "PRelu" => {
-                let slope = self.value(*inputs.get(1)?)?;
-                let slope = slope.iter().fold(1.0, |most: f32, s| most.max(s.abs()));
-                let single = before.single.mapv(|e| e * slope);
-                let rounded = out.mapv(|v| rounding(v, f64::NAN, false));
-                return Some(Bound {
-                    sums: before.sums.mapv(|e| e * slope),
-                    single: single + rounded,
-                });
-            }
-            "Exp" | "Log" | "Sqrt" | "Reciprocal" | "ThresholdedRelu" => 0.0,
-            _ => return None,
-        };
-        let slope = Zip::from(&value)
-            .and(out)
-            .map_collect(|&x, &y| match node.op() {
-                // Twice the slope here: it is not much steeper within rounding.
-                "Exp" => 2.0 * y.abs(),
-                "Log" => 2.0 / x.abs(),
-                "Sqrt" => 1.0 / y.abs(),
-                "Reciprocal" => 2.0 * y * y,
-                "ThresholdedRelu" => 1.0,
-                _ => steepest,
-            });
-        let step = |error: &ArrayD<f32>| {
-            Zip::from(error)
-                .and(&slope)
-                .map_collect(|&e, &s| if e == 0.0 { 0.0 } else { e * s })
-        };
-        let mut bound = Bound {
-            sums: step(&before.sums),
-            single: step(&before.single),
-        };
-        if node.op() == "ThresholdedRelu" {
-            // It jumps by its threshold there.
-            let threshold = alpha(1.0);
-            let total = before.total(1.0);
-            Zip::from(&mut bound.single)
-                .and(&value)
-                .and(&total)
-                .for_each(|single, x, &error| {
-                    if error > 0.0 && (x - threshold).abs() <= error {
-                        *single += threshold;
-                    }
-                });
-            return Some(bound);
+        // A decision that was not laid open.
+        if row.decides {
+            return None;
         }
-        let approximated = APPROXIMATED * SAFETY * UNIT;
-        let piecewise = matches!(node.op(), "LeakyRelu" | "HardSigmoid" | "HardSwish");
-        bound.single += &out.mapv(|v| match piecewise {
-            true => rounding(v, f64::NAN, false),
-            false => (approximated * f64::from(v.abs())) as f32,
-        });
+        let before = self.bound(x)?.broadcast(out.shape())?;
+        let value = self.value(x)?.broadcast(out.shape())?.to_owned();
+        let slope = match (function.slope)(node) {
+            Slope::AtMost(most) => ArrayD::from_elem(out.raw_dim(), most),
+            Slope::At(at) => Zip::from(&value).and(out).map_collect(|&x, &y| at(x, y)),
+            Slope::Unbounded => return None,
+        };
+        let mut bound = before.map(|part| Some(counted(&slope, part)))?;
+        let total = before.total(1.0);
+        let unit = f64::from(function.roundings) * SAFETY * UNIT;
+        let on_the_way = match (row.smoothness)(node) {
+            Smoothness::Exact => None,
+            Smoothness::Rounded | Smoothness::Jumps => Some(0.0),
+            Smoothness::Scaled(size) => Some(size.abs()),
+        };
+        let jumps = (function.jumps)(node);
+        Zip::from(&mut bound.single)
+            .and(&value)
+            .and(&total)
+            .and(out)
+            .for_each(|single, &x, &error, &y| {
+                if error > 0.0 {
+                    let near = jumps.iter().filter(|j| (x - j.at).abs() <= error);
+                    *single += near.map(|j| j.height).sum::<f32>();
+                }
+                // No runtime makes anything else of 0 than the 0 that it is.
+                let nothing = x == 0.0 && y == 0.0 && error == 0.0;
+                if let Some(size) = on_the_way.filter(|_| !nothing) {
+                    *single += (unit * f64::from(y.abs().max(size))) as f32;
+                }
+            });
         Some(bound)
     }
 }

@@ -11,18 +11,25 @@
 //! The two parts of a [`Bound`] are kept apart because the first is far above what happens: the
 //! reference shows how much of it is needed ([`super::repeat`]).
 //!
-//! Too small a bound can only turn a tie into a fault, never the reverse.
+//! Which rule bounds an operator follows from its row in [`crate::operators`]; a row without one says
+//! why. Too small a bound can only turn a tie into a fault, never the reverse.
 
 mod elementwise;
+mod matrices;
 mod moves;
 mod norms;
+mod reductions;
+mod responses;
+mod statistics;
 mod sums;
 
 use std::collections::HashMap;
 
-use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Zip};
+use ndarray::{ArrayD, Axis, CowArray, IxDyn, Zip};
 
 use crate::graph::{Facts, Graph, NodeId, TensorId};
+use crate::onnx::Tensor;
+use crate::operators::{How, Kind};
 
 /// Unit roundoff of f32.
 const UNIT: f64 = 1.0 / (1 << 24) as f64;
@@ -209,53 +216,66 @@ impl<'g> Bounds<'g> {
     }
 
     /// What a tensor held: measured where it is data, else its constant.
-    fn value(&self, t: TensorId) -> Option<ArrayViewD<'_, f32>> {
-        match self.values.get(self.graph.name(t)) {
-            Some(value) => Some(value.view()),
-            None => self.facts.constant(t)?.as_f32().map(|value| value.view()),
+    fn value(&self, t: TensorId) -> Option<CowArray<'_, f32, IxDyn>> {
+        if let Some(value) = self.values.get(self.graph.name(t)) {
+            return Some(value.view().into());
         }
+        Some(match self.facts.value(t)? {
+            Tensor::F32(value) => value.view().into(),
+            other => other.to_f64().mapv(|v| v as f32).into(),
+        })
     }
 
-    /// One rule for each operator; `None` where there is none, or it does not fit.
+    /// One rule for each kind of operator; `None` where there is none, or it does not fit.
     fn rule(&mut self, id: NodeId, number: usize, output: TensorId) -> Option<Bound> {
         let node = self.graph.node(id);
+        let row = node.operator()?;
         let read = self.graph.inputs_of(id);
         let inputs: Vec<TensorId> = read.iter().copied().flatten().collect();
-        let first = *inputs.first()?;
         let out = self.values.get(self.graph.name(output))?;
-        match node.op() {
-            "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => {
+        let first = *inputs.first()?;
+        match row.kind {
+            Kind::Products => {
                 let (bound, latent) = self.products(&node, &inputs, out)?;
                 self.latent.insert(output, latent);
                 Some(bound)
             }
-            "BatchNormalization" => self.batch_normalization(&node, &inputs, out),
-            "InstanceNormalization" | "GroupNormalization" | "LayerNormalization" => {
-                self.normalization(&node, &inputs, out)
-            }
-            "Softmax" | "LogSoftmax" => self.softmax(&node, first, out),
-            "Add" | "Sub" | "Sum" | "Mean" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Where" => {
-                if node.op() == "Add"
+            Kind::BatchNormalization => self.batch_normalization(&node, &inputs, out),
+            Kind::Normalization(over) => self.normalization(&node, over, &inputs, out),
+            Kind::Softmax { logarithm } => self.softmax(logarithm, first, out),
+            Kind::NormDivision => self.norm_division(&node, first, out),
+            Kind::ResponseNormalization => self.response(&node, first, out),
+            Kind::RunningSum => self.running_sum(&node, &inputs, out),
+            Kind::Arithmetic(arithmetic) => {
+                if arithmetic.how == How::Add
                     && let Some(latent) = inputs.iter().find_map(|t| self.latent.get(t))
                 {
                     // A bias, which a runtime folds too.
                     self.latent.insert(output, latent.clone());
                 }
-                self.arithmetic(&node, &inputs, out)
+                self.arithmetic(arithmetic, &inputs, out)
             }
-            "Identity" | "Dropout" | "Cast" | "Neg" | "Abs" | "Relu" | "Clip" => self.bound(first),
-            "Not" | "And" | "Or" | "Xor" => Some(Bound::zeros(out.shape())),
-            "DequantizeLinear" => self.dequantized(&inputs, out),
-            "MaxPool" | "GlobalMaxPool" | "AveragePool" | "GlobalAveragePool" | "LpPool"
-            | "GlobalLpPool" => self.pool(&node, first, out),
-            op if op.starts_with("Reduce") => self.reduce(&node, &inputs, out),
-            "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" | "Expand" | "Slice"
-            | "Gather" | "Concat" => self.moved(&node, &read, out),
-            "Split" => self.part(id, number, first, out),
-            "Pad" | "Tile" | "DepthToSpace" | "SpaceToDepth" | "Resize" | "Upsample" => {
-                self.spread(&node, first, out)
-            }
-            _ => self.activation(&node, &inputs, out),
+            // Truth values come of decisions.
+            Kind::Logic | Kind::OfShape => Some(Bound::zeros(out.shape())),
+            // The condition is a decision.
+            Kind::Choice => self.one_of(inputs.get(1..)?, out),
+            Kind::Clip => self.one_of(&inputs, out),
+            Kind::Same => self.bound(first),
+            Kind::Cast => self.cast(&node, first, out),
+            Kind::Dequantize => self.dequantized(&inputs, out),
+            Kind::Pool(pool) => self.pool(&node, pool, first, out),
+            Kind::Reduction(reduction) => self.reduce(&node, reduction, &inputs, out),
+            Kind::View | Kind::Part | Kind::Concat => self.moved(&node, &read, out),
+            Kind::Split => self.part(id, number, first, out),
+            Kind::Spread => self.channelwise(first, out, 1.0),
+            Kind::Resize => self.resized(&node, first, out),
+            Kind::Unary(function) => self.function(&node, row, function, first, out),
+            Kind::Slope => self.sloped(&inputs, out),
+            // Decisions that could not be laid open, and what has no bound, as the row says.
+            Kind::Comparison(_) | Kind::Quantize | Kind::Other => None,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
-//! Operators that move values about, and those that take one of many: pools and reductions.
+//! Operators that move values about, and pools.
 
-use ndarray::{ArrayD, Axis, IxDyn, Slice};
+use ndarray::{ArrayD, Axis, Slice};
 
-use super::sums::{grid, largest};
+use super::reductions::exact_mean;
+use super::sums::largest;
 use super::{Bound, Bounds, SAFETY, UNIT};
-use crate::graph::{Node, NodeId, TensorId, evaluate, normalize_axis};
+use crate::graph::{Node, NodeId, TensorId, evaluate};
 use crate::onnx::Tensor;
+use crate::operators::{Kind, Pool};
 
 impl Bounds<'_> {
     /// The bounds of the operands, moved as the values are.
@@ -15,6 +17,8 @@ impl Bounds<'_> {
         read: &[Option<TensorId>],
         out: &ArrayD<f32>,
     ) -> Option<Bound> {
+        let row = node.operator();
+        let concat = row.is_some_and(|row| matches!(row.kind, Kind::Concat));
         let part = |of: fn(&Bound) -> &ArrayD<f32>| -> Option<ArrayD<f32>> {
             let mut operands = Vec::new();
             for t in read {
@@ -24,10 +28,8 @@ impl Bounds<'_> {
                         Some(Tensor::F32(of(&self.bound(t)?).clone()))
                     }
                     // A constant that is moved itself is exact.
-                    Some(t) => Some(match (node.op(), self.facts.value(t)?) {
-                        ("Concat", Tensor::F32(value)) => {
-                            Tensor::F32(ArrayD::zeros(value.raw_dim()))
-                        }
+                    Some(t) => Some(match (concat, self.facts.value(t)?) {
+                        (true, Tensor::F32(value)) => Tensor::F32(ArrayD::zeros(value.raw_dim())),
                         (_, value) => value.clone(),
                     }),
                 });
@@ -67,25 +69,34 @@ impl Bounds<'_> {
         })
     }
 
-    /// Values of each channel (axis 1) that land anywhere in it, or in between; where channels
-    /// become others, anywhere at all.
-    pub(super) fn spread(&self, node: &Node<'_>, x: TensorId, out: &ArrayD<f32>) -> Option<Bound> {
-        // Cubic interpolation overshoots, and all but the nearest value is rounded.
+    /// Values of each channel (axis 1) in between others.
+    pub(super) fn resized(&self, node: &Node<'_>, x: TensorId, out: &ArrayD<f32>) -> Option<Bound> {
         let mode = node.string("mode").unwrap_or("nearest");
-        let resizes = matches!(node.op(), "Resize" | "Upsample");
-        let between = resizes && mode != "nearest";
-        let slope = if between && mode == "cubic" { 2.0 } else { 1.0 };
-        let level = match between {
-            true => SAFETY * UNIT * 8.0 * slope * largest(self.value(x)?),
-            false => 0.0,
+        let slope = match mode {
+            "nearest" => return self.channelwise(x, out, 1.0),
+            // The magnitudes of a cubic's four weights add up to 1 + |a|/2 at most, on each axis
+            // of space; at borders that are left out to less than twice that.
+            "cubic" => {
+                let axis = 1.0 + f64::from(node.float("cubic_coeff_a", -0.75).abs()) / 2.0;
+                let scale = if node.int("exclude_outside", 0) == 0 {
+                    1.0
+                } else {
+                    2.0
+                };
+                scale * axis.powi(i32::try_from(out.ndim().saturating_sub(2)).ok()?)
+            }
+            _ => 1.0,
         };
+        // All but the nearest value is rounded.
+        let level = SAFETY * UNIT * 8.0 * slope * largest(self.value(x)?.view());
         let mut bound = self.channelwise(x, out, slope)?;
         bound.single += level as f32;
         Some(bound)
     }
 
-    /// For each channel of the output the largest error of the input's, times `factor`.
-    fn channelwise(&self, x: TensorId, out: &ArrayD<f32>, factor: f64) -> Option<Bound> {
+    /// For each channel (axis 1) of the output the largest error of the input's, times `factor`;
+    /// where channels become others, the largest of all.
+    pub(super) fn channelwise(&self, x: TensorId, out: &ArrayD<f32>, factor: f64) -> Option<Bound> {
         let value = self.value(x)?;
         let before = self.bound(x)?.broadcast(value.shape())?;
         let (same, rank) = (value.ndim() == out.ndim(), out.ndim());
@@ -107,20 +118,29 @@ impl Bounds<'_> {
     }
 
     /// Pools over space.
-    pub(super) fn pool(&self, node: &Node<'_>, x: TensorId, out: &ArrayD<f32>) -> Option<Bound> {
-        if matches!(node.op(), "MaxPool" | "GlobalMaxPool") {
+    pub(super) fn pool(
+        &self,
+        node: &Node<'_>,
+        pool: Pool,
+        x: TensorId,
+        out: &ArrayD<f32>,
+    ) -> Option<Bound> {
+        if pool == Pool::Max {
             return self.channelwise(x, out, 1.0);
         }
         let value = self.value(x)?;
-        let terms = match (node.ints("kernel_shape"), node.op()) {
-            (Some(kernel), "AveragePool" | "LpPool") => {
-                kernel.iter().map(|&side| side as f64).product::<f64>()
-            }
-            _ => value.shape().iter().skip(2).product::<usize>() as f64,
+        // A global pool has no kernel.
+        let terms = match node.ints("kernel_shape") {
+            Some(kernel) => kernel.iter().map(|&side| side as f64).product::<f64>(),
+            None => value.shape().iter().skip(2).product::<usize>() as f64,
         };
-        // A norm is no steeper than the root of the number of its terms.
-        let norm = node.op().contains("Lp");
-        let mut bound = self.channelwise(x, out, if norm { terms.sqrt() } else { 1.0 })?;
+        // The p-norm of as many equal errors.
+        let norm = pool == Pool::Norm;
+        let slope = match norm {
+            true => terms.powf(1.0 / node.int("p", 2).max(1) as f64),
+            false => 1.0,
+        };
+        let mut bound = self.channelwise(x, out, slope)?;
         if bound.is_exact() && !norm && exact_mean(value.view(), terms) {
             return Some(bound);
         }
@@ -134,72 +154,4 @@ impl Bounds<'_> {
         }
         Some(bound)
     }
-
-    /// Reductions along some axes.
-    pub(super) fn reduce(
-        &self,
-        node: &Node<'_>,
-        inputs: &[TensorId],
-        out: &ArrayD<f32>,
-    ) -> Option<Bound> {
-        let x = *inputs.first()?;
-        let value = self.value(x)?.to_owned();
-        let given = match inputs.get(1) {
-            Some(&t) => Some(self.facts.value(t)?.to_ints()?),
-            None => node.ints("axes").map(<[i64]>::to_vec),
-        };
-        let axes: Vec<usize> = match given {
-            Some(axes) => axes
-                .iter()
-                .map(|&a| normalize_axis(a, value.ndim()))
-                .collect::<Option<_>>()?,
-            None => (0..value.ndim()).collect(),
-        };
-        let over = |part: &ArrayD<f32>| -> Option<ArrayD<f32>> {
-            let mut part = part.mapv(|v| if v.is_finite() { v.abs() } else { 0.0 });
-            for &axis in &axes {
-                part = part
-                    .fold_axis(Axis(axis), 0.0f32, |a, &b| a.max(b))
-                    .insert_axis(Axis(axis));
-            }
-            (part.len() == out.len())
-                .then(|| part.to_shape(IxDyn(out.shape())).ok().map(|p| p.to_owned()))?
-        };
-        let before = self.bound(x)?.broadcast(value.shape())?.map(over)?;
-        let terms: usize = axes.iter().map(|&a| value.len_of(Axis(a))).product();
-        let terms = terms as f64;
-        let level = over(&value)?;
-        // How much the error of each term counts, and what is rounded besides.
-        let (slope, rounded): (ArrayD<f32>, f64) = match node.op() {
-            "ReduceMax" | "ReduceMin" => return Some(before),
-            "ReduceMean" if before.is_exact() && exact_mean(value.view(), terms) => {
-                return Some(before);
-            }
-            "ReduceMean" => (level.mapv(|_| 1.0), terms.sqrt() + 4.0),
-            "ReduceSum" | "ReduceL1" => (level.mapv(|_| terms as f32), terms * terms.sqrt()),
-            "ReduceL2" => (level.mapv(|_| terms.sqrt() as f32), terms),
-            "ReduceSumSquare" => (level.mapv(|v| 2.0 * v * terms as f32), 0.0),
-            "ReduceLogSumExp" => (level.mapv(|_| 1.0), terms.sqrt() + 16.0),
-            _ => return None,
-        };
-        let mut bound = before.map(|part| Some(part * &slope))?;
-        let sum_is_exact = node.op() == "ReduceSum"
-            && before.is_exact()
-            && largest(value.view()) * terms * UNIT < grid(value.view());
-        if !sum_is_exact {
-            let unit = (SAFETY * UNIT) as f32;
-            bound.single += &match node.op() {
-                "ReduceSumSquare" => level.mapv(|v| unit * v * v * (terms * terms.sqrt()) as f32),
-                _ => level.mapv(|v| unit * v * rounded as f32),
-            };
-            bound.single += &out.mapv(|v| unit * v.abs());
-        }
-        Some(bound)
-    }
-}
-
-/// Whether the mean of `terms` of these values is exact: their sums are, and the division is by a
-/// power of two.
-fn exact_mean(values: ndarray::ArrayViewD<'_, f32>, terms: f64) -> bool {
-    terms.log2().fract() == 0.0 && largest(values.view()) * terms * UNIT < grid(values)
 }

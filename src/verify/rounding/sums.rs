@@ -1,12 +1,13 @@
 //! Sums of products: Conv, ConvTranspose, Gemm, MatMul.
 
-use ndarray::{ArrayD, ArrayViewD, Axis, Dimension};
+use ndarray::{ArrayD, ArrayViewD, Axis, CowArray, Dimension};
 
 use super::{Bound, Bounds, SAFETY, UNIT};
 use crate::graph::{Node, TensorId};
+use crate::operators::Shape;
 
 /// Standard deviations that a partial sum with random signs stays within.
-const DEVIATIONS: f64 = 4.0;
+pub(super) const DEVIATIONS: f64 = 4.0;
 
 /// What one run showed of each channel that a sum reads.
 struct Channel {
@@ -39,6 +40,10 @@ impl Bounds<'_> {
         out: &ArrayD<f32>,
     ) -> Option<(Bound, ArrayD<f32>)> {
         let (x, weight) = (*inputs.first()?, *inputs.get(1)?);
+        let is_matrix = node.operator()?.shape == Shape::MatMul;
+        if is_matrix && (self.facts.is_data(weight) || !self.facts.is_data(x)) {
+            return self.matrices([x, weight], out);
+        }
         if self.facts.is_data(weight) {
             return None;
         }
@@ -46,6 +51,12 @@ impl Bounds<'_> {
         let weight = match self.facts.constant(weight) {
             Some(weight) => weight.as_f32()?,
             None => initializer.as_ref()?.as_f32()?,
+        };
+        // Gemm's factors of sums and bias.
+        let [alpha, beta] = ["alpha", "beta"].map(|name| node.float(name, 1.0));
+        let weight = match alpha == 1.0 {
+            true => CowArray::from(weight),
+            false => CowArray::from(weight * alpha),
         };
         let value = self.value(x)?;
         let layout = layout(node, value.ndim(), out.ndim(), weight.ndim())?;
@@ -60,9 +71,11 @@ impl Bounds<'_> {
             .collect();
         let filters = *out.shape().get(layout.out)?;
         let bias: Vec<f64> = match inputs.get(2) {
-            Some(&bias) if !self.facts.is_data(bias) => {
-                self.value(bias)?.iter().map(|&b| f64::from(b)).collect()
-            }
+            Some(&bias) if !self.facts.is_data(bias) => self
+                .value(bias)?
+                .iter()
+                .map(|&b| f64::from(b * beta))
+                .collect(),
             Some(_) => return None,
             None => vec![0.0],
         };
@@ -73,7 +86,7 @@ impl Bounds<'_> {
         for o in 0..filters {
             let bias = bias.get(if bias.len() == 1 { 0 } else { o })?;
             let most = largest(out.index_axis(Axis(layout.out), o));
-            columns.push(layout.filter(o, filters, weight, &channels, *bias, most)?);
+            columns.push(layout.filter(o, filters, weight.view(), &channels, *bias, most)?);
         }
         let spread = |part: fn(&[f64; 3]) -> f64| {
             ArrayD::from_shape_fn(out.raw_dim(), |index| {
@@ -109,8 +122,7 @@ fn layout(node: &Node<'_>, x: usize, out: usize, weight: usize) -> Option<Layout
             ..plain
         }),
         "Gemm" => {
-            let scaled = node.float("alpha", 1.0) != 1.0 || node.float("beta", 1.0) != 1.0;
-            if scaled || node.int("transA", 0) != 0 {
+            if node.int("transA", 0) != 0 {
                 return None;
             }
             Some(match node.int("transB", 0) {
@@ -138,7 +150,7 @@ impl Layout {
         &self,
         o: usize,
         filters: usize,
-        weight: &ArrayD<f32>,
+        weight: ArrayViewD<'_, f32>,
         channels: &[Channel],
         bias: f64,
         most: f64,

@@ -7,12 +7,12 @@ use std::collections::{HashMap, HashSet};
 /// For tensors of the candidate that lost channels: where their channels lie in the reference's
 /// tensor of the same name. A tensor that is not listed has all its channels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChannelMap {
+pub struct KeptChannels {
     kept: HashMap<String, (usize, Vec<usize>)>,
     rescaled: HashSet<String>,
 }
 
-impl ChannelMap {
+impl KeptChannels {
     /// Says that `tensor` has, along `axis`, the channels `kept` of the reference, in this order.
     pub fn insert(&mut self, tensor: impl Into<String>, axis: usize, kept: Vec<usize>) {
         self.kept.insert(tensor.into(), (axis, kept));

@@ -1,19 +1,19 @@
-//! Units: channels that can only be cut together, as a union-find over all tensors.
+//! Classes of channels that can only be cut together, as a union-find over all tensors.
 
 /// One channel, or several that are tied to each other.
-pub(crate) type Unit = usize;
+pub(crate) type ChannelClass = usize;
 
-/// A union-find of units with the reason why some of them cannot be cut.
+/// A union-find of classes with the reason why some of them cannot be cut.
 #[derive(Debug, Default)]
-pub(crate) struct Units {
-    parent: Vec<Unit>,
+pub(crate) struct ChannelClasses {
+    parent: Vec<ChannelClass>,
     blocked: Vec<Option<String>>,
     undroppable: Vec<Option<String>>,
 }
 
-impl Units {
-    /// A unit of its own.
-    pub fn fresh(&mut self) -> Unit {
+impl ChannelClasses {
+    /// A class of its own.
+    pub fn fresh(&mut self) -> ChannelClass {
         self.parent.push(self.parent.len());
         self.blocked.push(None);
         self.undroppable.push(None);
@@ -25,17 +25,17 @@ impl Units {
         self.parent.len()
     }
 
-    /// The representative of a unit.
-    pub fn find(&self, mut u: Unit) -> Unit {
+    /// The representative of a class.
+    pub fn find(&self, mut u: ChannelClass) -> ChannelClass {
         while self.parent[u] != u {
             u = self.parent[u];
         }
         u
     }
 
-    /// Ties two units; the older representative stays, so results do not depend on the order of
+    /// Ties two classes; the older representative stays, so results do not depend on the order of
     /// ties.
-    pub fn tie(&mut self, a: Unit, b: Unit) {
+    pub fn tie(&mut self, a: ChannelClass, b: ChannelClass) {
         let (a, b) = (self.find(a), self.find(b));
         let (old, new) = (a.min(b), a.max(b));
         if old != new {
@@ -51,7 +51,7 @@ impl Units {
         self.compress(b);
     }
 
-    fn compress(&mut self, mut u: Unit) {
+    fn compress(&mut self, mut u: ChannelClass) {
         let root = self.find(u);
         while self.parent[u] != root {
             let next = self.parent[u];
@@ -60,31 +60,31 @@ impl Units {
         }
     }
 
-    /// Says that a unit cannot be cut; the first reason stays.
-    pub fn block(&mut self, u: Unit, reason: &str) {
+    /// Says that a class cannot be cut; the first reason stays.
+    pub fn block(&mut self, u: ChannelClass, reason: &str) {
         let u = self.find(u);
         if self.blocked[u].is_none() {
             self.blocked[u] = Some(reason.to_owned());
         }
     }
 
-    /// Says that what a unit holds cannot be dropped where it is read, though it may be cut where it
+    /// Says that what a class holds cannot be dropped where it is read, though it may be cut where it
     /// is constant; the first reason stays.
-    pub fn block_drop(&mut self, u: Unit, reason: &str) {
+    pub fn block_drop(&mut self, u: ChannelClass, reason: &str) {
         let u = self.find(u);
         if self.undroppable[u].is_none() {
             self.undroppable[u] = Some(reason.to_owned());
         }
     }
 
-    /// Why what a unit holds cannot be dropped.
-    pub fn why_undroppable(&self, u: Unit) -> Option<&str> {
+    /// Why what a class holds cannot be dropped.
+    pub fn why_undroppable(&self, u: ChannelClass) -> Option<&str> {
         let dropped = || self.undroppable[self.find(u)].as_deref();
         self.why_blocked(u).or_else(dropped)
     }
 
-    /// Why a unit cannot be cut; `None` if nothing forbids it.
-    pub fn why_blocked(&self, u: Unit) -> Option<&str> {
+    /// Why a class cannot be cut; `None` if nothing forbids it.
+    pub fn why_blocked(&self, u: ChannelClass) -> Option<&str> {
         self.blocked[self.find(u)].as_deref()
     }
 }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn ties_carry_blocks() {
-        let mut u = Units::default();
+        let mut u = ChannelClasses::default();
         let [a, b, c] = [u.fresh(), u.fresh(), u.fresh()];
         u.block(c, "output");
         u.tie(b, c);

@@ -1,0 +1,122 @@
+//! Every operator that channels pass has a bound, or its row says why it has none.
+
+use super::super::testing::Build;
+use super::*;
+use crate::operators::{Attributes, Slope, operator};
+use crate::rewrite::operators_with_a_rule;
+
+/// A node without attributes.
+struct Plain;
+
+impl Attributes for Plain {
+    fn float(&self, _: &str, default: f32) -> f32 {
+        default
+    }
+
+    fn int(&self, _: &str, default: i64) -> i64 {
+        default
+    }
+
+    fn string(&self, _: &str) -> Option<&str> {
+        None
+    }
+}
+
+#[test]
+fn every_operator_that_channels_pass_is_bounded_or_says_why_not() {
+    for name in operators_with_a_rule() {
+        let row = operator(name).unwrap_or_else(|| panic!("{name} has no row"));
+        let bounded = match row.kind {
+            Kind::Other => false,
+            _ if row.decides => true,
+            Kind::Unary(f) => !matches!((f.slope)(&Plain), Slope::Unbounded),
+            _ => true,
+        };
+        assert!(bounded != row.unbounded.is_some(), "{name}");
+    }
+    for row in crate::operators::all() {
+        let without = matches!(row.kind, Kind::Other);
+        assert_eq!(without, row.unbounded.is_some(), "{}", row.name);
+    }
+}
+
+/// Errors of 1e-3 in front of an operator, and what its rule makes of them, against what the
+/// operator makes of data moved by as much.
+fn moved(build: impl Fn(Build) -> Build, run: impl Fn(&ArrayD<f32>) -> ArrayD<f32>) {
+    let shape = [1usize, 3, 4];
+    let model = build(Build::default().input("x", &[-1, 3, 4]))
+        .output("y")
+        .model();
+    let graph = Graph::new(&model).unwrap();
+    let facts = Facts::infer(&graph, 1).unwrap();
+    let x = ArrayD::from_shape_fn(IxDyn(&shape), |i| (i[1] * 4 + i[2]) as f32 * 0.17 - 0.9);
+    let y = run(&x);
+    let values: Values = [("x".to_owned(), x.clone()), ("y".to_owned(), y.clone())].into();
+    let mut bounds = Bounds::compute(&graph, &facts, &values, &[]);
+    let error = 1e-3;
+    let given = Bound {
+        sums: ArrayD::from_elem(x.raw_dim(), error),
+        single: ArrayD::zeros(x.raw_dim()),
+    };
+    bounds.of.insert(graph.find("x").unwrap(), given);
+    let output = graph.find("y").unwrap();
+    let bound = bounds.rule(graph.order()[0], 0, output).unwrap();
+    let total = bound.total(1.0);
+    for pattern in 0..64u32 {
+        let sign = |i: usize| {
+            if pattern >> (i % 6) & 1 == 0 {
+                error
+            } else {
+                -error
+            }
+        };
+        let mut other = x.clone();
+        other
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v += sign(i));
+        let other = run(&other);
+        for ((a, b), &most) in y.iter().zip(&other).zip(&total) {
+            assert!((a - b).abs() <= most * 1.001, "{a} {b} {most}");
+        }
+    }
+    // And it is a bound of this, not of anything: within a factor of what can happen.
+    let largest = total.iter().fold(0.0f32, |most, &t| most.max(t));
+    assert!(largest < 0.2, "{largest}");
+}
+
+fn double(x: &ArrayD<f32>) -> ArrayD<f64> {
+    x.mapv(f64::from)
+}
+
+#[test]
+fn what_reductions_and_divisions_do_stays_within_their_bounds() {
+    let reduce = |op: &'static str| move |b: Build| b.node_with(op, &["x"], "y", &[("axes", &[2])]);
+    let along = |x: &ArrayD<f32>, f: fn(Vec<f64>) -> f64| {
+        let folded = double(x).map_axis(Axis(2), |v| f(v.to_vec()));
+        folded.insert_axis(Axis(2)).mapv(|v| v as f32)
+    };
+    moved(reduce("ReduceProd"), |x| along(x, |v| v.iter().product()));
+    moved(reduce("ReduceL1"), |x| {
+        along(x, |v| v.iter().map(|v| v.abs()).sum())
+    });
+    moved(reduce("ReduceL2"), |x| {
+        along(x, |v| v.iter().map(|v| v * v).sum::<f64>().sqrt())
+    });
+    moved(reduce("ReduceSumSquare"), |x| {
+        along(x, |v| v.iter().map(|v| v * v).sum())
+    });
+    moved(reduce("ReduceLogSumExp"), |x| {
+        along(x, |v| v.iter().map(|v| v.exp()).sum::<f64>().ln())
+    });
+    moved(reduce("ReduceMax"), |x| {
+        along(x, |v| v.iter().fold(-9.0, |a, b| a.max(*b)))
+    });
+    moved(
+        |b| b.node("LpNormalization", &["x"], "y"),
+        |x| {
+            let norms = along(x, |v| v.iter().map(|v| v * v).sum::<f64>().sqrt());
+            x / &norms
+        },
+    );
+}
