@@ -101,7 +101,7 @@ pub fn gemm(out: &mut [f32], lhs: Matrix<'_>, rhs: Matrix<'_>, scale: f32, accum
 /// Rows of the product that one task computes.
 const ROWS: usize = 32;
 
-/// `out = scale · lhs · rhs`, in parallel over fixed blocks of rows; `out` as in [`gemm`].
+/// `out = scale · lhs · rhs`, in parallel over fixed blocks of rows; `out` as in [`gemm()`].
 ///
 /// # Panics
 /// If the sizes do not fit.
