@@ -1,5 +1,7 @@
-//! Memory of large values, used again: a value of a step is as large as that of the step before, and
-//! pages that go back to the operating system in between cost more than the work on them.
+//! Memory of large tensors, used again: a tensor of one training step is as large as that of the step
+//! before, and pages that go back to the operating system in between cost more than the work on them.
+//!
+//! [`buffer`] hands memory out, [`recycle`] takes it back. What is never given back is freed as usual.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -78,7 +80,8 @@ impl<T> Free<T> {
     }
 }
 
-/// `len` elements of any value, to be overwritten.
+/// `len` elements of any value, to be overwritten: the last vector of exactly that length that was given
+/// back, else a new one. Short ones are always new.
 pub fn buffer<T: Reusable>(len: usize) -> Vec<T> {
     let found = match len < LEAST {
         true => None,
@@ -95,7 +98,8 @@ pub fn buffer<T: Reusable>(len: usize) -> Vec<T> {
     buffer
 }
 
-/// Takes memory back for the next [`buffer`].
+/// Takes memory back for the next [`buffer`] of that length. After a few hundred requests that did not
+/// ask for it, it is freed.
 pub fn recycle<T: Reusable>(buffer: Vec<T>) {
     if buffer.len() >= LEAST {
         let mut free = T::free().lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +107,8 @@ pub fn recycle<T: Reusable>(buffer: Vec<T>) {
     }
 }
 
-/// Gives all that is free back to the operating system.
+/// Frees all memory that was given back and not handed out again: at the end of a phase whose sizes do not
+/// recur.
 pub fn release_memory() {
     fn release<T: Reusable>() {
         let mut free = T::free().lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,12 +119,12 @@ pub fn release_memory() {
     release::<u8>();
 }
 
-/// A buffer of changing size that goes back when it is dropped.
-#[derive(Default)]
+/// A buffer of changing size, for what one task computes with; it goes back when it is dropped.
+#[derive(Debug, Default)]
 pub struct Scratch(Vec<f32>);
 
 impl Scratch {
-    /// `len` elements of any value.
+    /// `len` elements of any value, to be overwritten. What an earlier call gave is lost.
     pub fn of(&mut self, len: usize) -> &mut [f32] {
         if self.0.len() < len {
             recycle(std::mem::take(&mut self.0));

@@ -1,10 +1,12 @@
-//! What is computed once and shared by tasks.
+//! Values that are computed when they are first asked for, and shared by tasks.
 
 use std::sync::OnceLock;
 
-/// The value of `cell`, computed now if nobody has. No lock is held meanwhile: while a task waits for
-/// parts of its own work, its thread takes up other tasks, which may come here too. Several may compute
-/// the value then, and all get the first.
+/// The value of `cell`, computed now if nobody has.
+///
+/// Unlike [`OnceLock::get_or_init`] it holds no lock while it computes: while a task waits for others of
+/// its own work, its thread takes up any task there is, and that may ask for the same value. Several may
+/// compute it then; all get the first.
 pub fn get_or_compute<T>(cell: &OnceLock<T>, compute: impl FnOnce() -> T) -> &T {
     if let Some(value) = cell.get() {
         return value;

@@ -6,12 +6,13 @@ use rayon::prelude::*;
 use crate::buffers::buffer;
 use crate::simd::wide;
 
-/// Elements a task works on.
+/// Elements that one task works on: a constant, so that results do not depend on the number of threads.
 pub const CHUNK: usize = 1 << 14;
 
-/// Within a wide loop, `f` of each of some elements: a vector at a time, as the rows are often short.
+/// `to = f(from)` of each element, within a loop run by [`wide`]: a vector at a time, as rows are often
+/// short.
 #[inline(always)]
-pub(crate) fn each<A: Copy, B>(from: &[A], to: &mut [B], f: impl Fn(A) -> B + Copy) {
+pub(crate) fn map_vectors<A: Copy, B>(from: &[A], to: &mut [B], f: impl Fn(A) -> B + Copy) {
     let ((to, rest), (from, others)) = (to.as_chunks_mut::<8>(), from.as_chunks::<8>());
     for (to, from) in to.iter_mut().zip(from) {
         *to = from.map(f);
@@ -19,7 +20,7 @@ pub(crate) fn each<A: Copy, B>(from: &[A], to: &mut [B], f: impl Fn(A) -> B + Co
     rest.iter_mut().zip(others).for_each(|(to, x)| *to = f(*x));
 }
 
-/// `f` of each element.
+/// `f` of each element, in memory from [`buffer`].
 pub fn map(x: &[f32], f: impl Fn(f32) -> f32 + Sync + Copy) -> Vec<f32> {
     let mut out = buffer(x.len());
     out.par_chunks_mut(CHUNK)
@@ -28,7 +29,7 @@ pub fn map(x: &[f32], f: impl Fn(f32) -> f32 + Sync + Copy) -> Vec<f32> {
     out
 }
 
-/// A copy.
+/// A copy, in memory from [`buffer`].
 pub fn copy(x: &[f32]) -> Vec<f32> {
     let mut out = buffer(x.len());
     out.par_chunks_mut(CHUNK)
@@ -37,7 +38,7 @@ pub fn copy(x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// `f(a, b)` of each pair of elements; `a` and `b` have one length.
+/// `f(a, b)` of each pair of elements, in memory from [`buffer`]; `a` and `b` have one length.
 pub fn zip(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync + Copy) -> Vec<f32> {
     let mut out = buffer(a.len());
     out.par_chunks_mut(CHUNK)
@@ -57,7 +58,8 @@ pub fn update(a: &mut [f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync + Cop
         .for_each(|(a, b)| wide(move || a.iter_mut().zip(b).for_each(|(a, &b)| *a = f(*a, b))));
 }
 
-/// A shape as `[outer, channels, inner]` around one axis, or around a run of axes.
+/// A shape in row-major layout as `[outer, channels, inner]` around one axis, or around a run of axes.
+/// `inner` elements that lie side by side are a plane; each plane belongs to one channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Planes {
     /// Product of the axes in front.
@@ -69,7 +71,10 @@ pub struct Planes {
 }
 
 impl Planes {
-    /// Around axis `axis`, which the shape has.
+    /// The shape around axis `axis`.
+    ///
+    /// # Panics
+    /// If the shape has no such axis.
     #[inline]
     pub fn around(shape: &[usize], axis: usize) -> Self {
         Self {
@@ -79,15 +84,18 @@ impl Planes {
         }
     }
 
-    /// The plane of `channel` in the `outer`-th part of `data`.
+    /// The plane of `channel` at index `outer` of the axes in front.
+    ///
+    /// # Panics
+    /// If it lies beyond `data`.
     #[inline]
     pub fn of(self, data: &[f32], outer: usize, channel: usize) -> &[f32] {
         let start = (outer * self.channels + channel) * self.inner;
         &data[start..start + self.inner]
     }
 
-    /// `f(channel, input plane, output plane)` for each plane of `inner` elements; `f` overwrites all
-    /// of it.
+    /// `f(channel, input plane, output plane)` for each plane; `f` overwrites all of the output plane. The
+    /// outputs have the layout of `x`, in memory from [`buffer`].
     pub fn map<T: Sync>(self, x: &[T], f: impl Fn(usize, &[T], &mut [f32]) + Sync) -> Vec<f32> {
         let mut out = buffer(x.len());
         let block = self.block();
@@ -106,7 +114,7 @@ impl Planes {
         out
     }
 
-    /// `f(channel, plane, other plane)` for each plane of `inner` elements, in place.
+    /// `f(channel, plane, other plane)` for each plane, which it may change.
     pub fn update(
         self,
         x: &mut [f32],
@@ -137,8 +145,11 @@ impl Planes {
         }
     }
 
-    /// For each channel the sum over outer and inner of `f(a, b)` of corresponding planes, where
-    /// `f` returns the sums it wants over one plane.
+    /// For each channel the sums of `f(channel, a, b)` over the pairs of elements of its planes, by
+    /// [`plane_sums`] plane after plane.
+    ///
+    /// # Panics
+    /// If `a` or `b` has fewer elements than the shape.
     pub fn fold<const K: usize>(
         self,
         a: &[f32],
@@ -160,14 +171,19 @@ impl Planes {
             .collect()
     }
 
-    /// For each channel the sum of `x` over outer and inner.
+    /// For each channel the sum of its elements.
+    ///
+    /// # Panics
+    /// If `x` has fewer elements than the shape.
     pub fn sums(self, x: &[f32]) -> Vec<f64> {
         let sums = self.fold(x, x, |_, x, _| [x]);
         sums.into_iter().map(|[s]| s).collect()
     }
 }
 
-/// Sums of `f` over a plane: eight independent lanes in f32, added up in f64.
+/// The sums of `f(a, b)` over pairs of elements, K at a time. Eight lanes are summed side by side in single
+/// precision (element i in lane i mod 8, the last few apart), and the lanes in double precision: this
+/// order is part of the result.
 pub fn plane_sums<const K: usize>(
     a: &[f32],
     b: &[f32],
@@ -200,4 +216,76 @@ fn lane_sums<const K: usize>(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> [f32;
         }
     }
     total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Small integers, so that sums are exact.
+    fn numbers(count: usize) -> Vec<f32> {
+        (0..count).map(|i| (i * 7 % 11) as f32 - 5.0).collect()
+    }
+
+    #[test]
+    fn loops_over_more_than_a_chunk_reach_every_element() {
+        let count = if cfg!(miri) { 100 } else { 2 * CHUNK + 77 };
+        let (x, y) = (numbers(count), numbers(count + 3)[3..].to_vec());
+        assert_eq!(copy(&x), x);
+        assert!(
+            map(&x, |x| 2.0 * x)
+                .iter()
+                .zip(&x)
+                .all(|(m, x)| *m == 2.0 * x)
+        );
+        let differences: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x - y).collect();
+        assert_eq!(zip(&x, &y, |x, y| x - y), differences);
+        let mut changed = x;
+        update(&mut changed, &y, |x, y| x - y);
+        assert_eq!(changed, differences);
+    }
+
+    #[test]
+    fn planes_belong_to_their_channels() {
+        for shape in [
+            [3, 4, 5, 6],
+            [2, 3, 1, 1],
+            [1, 7, 9, 2],
+            [4, 1, 0, 3],
+            [5, 2, 40, 40],
+        ] {
+            let planes = Planes::around(&shape, 1);
+            assert_eq!((planes.outer, planes.channels), (shape[0], shape[1]));
+            let x = numbers(shape.iter().product());
+            let channel = |i: usize| i / planes.inner % planes.channels;
+            let by_channel = planes.map(&x, |c, from, to| {
+                to.iter_mut()
+                    .zip(from)
+                    .for_each(|(to, x)| *to = x + c as f32);
+            });
+            for (i, (found, x)) in by_channel.iter().zip(&x).enumerate() {
+                assert_eq!(*found, x + channel(i) as f32);
+            }
+            let mut changed = x.clone();
+            planes.update(&mut changed, &by_channel, |c, x, other| {
+                x.iter_mut()
+                    .zip(other)
+                    .for_each(|(x, o)| *x += o * c as f32);
+            });
+            let mut sums = vec![0.0; planes.channels];
+            let mut products = sums.clone();
+            for (i, x) in x.iter().enumerate() {
+                assert_eq!(changed[i], x + by_channel[i] * channel(i) as f32);
+                sums[channel(i)] += f64::from(*x);
+                products[channel(i)] += f64::from(x * by_channel[i]) + channel(i) as f64;
+            }
+            assert_eq!(planes.sums(&x), sums);
+            let found = planes.fold(&x, &by_channel, |c, a, b| [a * b + c as f32]);
+            assert_eq!(found, products.iter().map(|p| [*p]).collect::<Vec<_>>());
+            if planes.inner > 0 {
+                let last = planes.of(&x, planes.outer - 1, planes.channels - 1);
+                assert_eq!(last, &x[x.len() - planes.inner..]);
+            }
+        }
+    }
 }

@@ -2,8 +2,11 @@
 
 use std::sync::OnceLock;
 
-/// Runs a loop compiled for the widest vectors of this processor. What it computes is the same:
-/// neither the order of floating-point operations nor their rounding depends on it.
+/// Runs `f` compiled for the widest vectors of this processor, which is found out at run time.
+///
+/// It gives the same bits everywhere: neither the order of floating-point operations nor their rounding
+/// depends on the processor. `f` has to be inlined to gain anything: closures it calls want
+/// `#[inline(always)]`.
 #[inline(always)]
 pub fn wide<R>(f: impl FnOnce() -> R) -> R {
     // Miri interprets few vector instructions.

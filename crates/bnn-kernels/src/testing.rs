@@ -1,10 +1,10 @@
-//! Convolutions by definition, for tests.
+//! Convolutions by their definition, and numbers to compute with, for tests.
 
 use proptest::prelude::*;
 
 use crate::ConvGeometry;
 
-/// Of convolutions without groups.
+/// Geometries of convolutions without groups.
 pub(crate) fn geometry() -> impl Strategy<Value = ConvGeometry> {
     // Miri is some thousand times slower.
     let sizes = match cfg!(miri) {
@@ -34,7 +34,17 @@ pub(crate) fn geometry() -> impl Strategy<Value = ConvGeometry> {
     })
 }
 
-/// From -1 to 1.
+/// Geometries of convolutions with up to three groups.
+pub(crate) fn grouped_geometry() -> impl Strategy<Value = ConvGeometry> {
+    (geometry(), 1usize..4).prop_map(|(g, groups)| ConvGeometry {
+        channels: g.channels * groups,
+        filters: g.filters * groups,
+        groups,
+        ..g
+    })
+}
+
+/// Pseudo-random numbers from -1 to 1.
 pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let next = |_| {
@@ -46,22 +56,25 @@ pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(next).collect()
 }
 
-/// `visit(image and filter, output, input if it is inside, weight)` for every product.
+/// Calls `visit(filter, output, input, weight)` with their places for every product of a convolution whose
+/// input lies inside of the image.
 pub(crate) fn products(g: &ConvGeometry, mut visit: impl FnMut(usize, usize, usize, usize)) {
+    let (area, channels) = (g.kernel[0] * g.kernel[1], g.channels / g.groups);
     for n in 0..g.batch {
         for o in 0..g.filters {
+            let first = o / (g.filters / g.groups) * channels;
             for p in 0..g.out_plane() {
                 let (y, x) = (p / g.out_width, p % g.out_width);
-                for c in 0..g.channels {
-                    for k in 0..g.kernel[0] * g.kernel[1] {
+                for c in 0..channels {
+                    for k in 0..area {
                         let (ky, kx) = (k / g.kernel[1], k % g.kernel[1]);
                         let iy = (y * g.stride[0] + ky * g.dilation[0]).wrapping_sub(g.pad[0]);
                         let ix = (x * g.stride[1] + kx * g.dilation[1]).wrapping_sub(g.pad[1]);
                         if iy < g.height && ix < g.width {
                             let out = (n * g.filters + o) * g.out_plane() + p;
-                            let input = ((n * g.channels + c) * g.height + iy) * g.width + ix;
-                            let area = g.kernel[0] * g.kernel[1];
-                            visit(o, out, input, (o * g.channels + c) * area + k);
+                            let image = n * g.channels + first + c;
+                            let input = (image * g.height + iy) * g.width + ix;
+                            visit(o, out, input, (o * channels + c) * area + k);
                         }
                     }
                 }
@@ -70,7 +83,7 @@ pub(crate) fn products(g: &ConvGeometry, mut visit: impl FnMut(usize, usize, usi
     }
 }
 
-/// Whether numbers are near what they should be.
+/// Fails unless numbers are near what they should be.
 pub(crate) fn near(found: &[f32], expected: &[f64], what: &str) -> Result<(), TestCaseError> {
     for (a, b) in found.iter().zip(expected) {
         let apart = (f64::from(*a) - b).abs();

@@ -64,8 +64,11 @@ fn are_codes(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |all, c| all & is_code(c))
 }
 
-/// A tensor `[N, C, H, W]` of values in {-1, 0, +1}, held as `[N, H, W, ⌈C/4⌉]` codes; channels
+/// A tensor `[N, C, H, W]` of values in {-1, 0, +1}, held as `[N, H, W, ⌈C/4⌉]` codes of one byte; channels
 /// beyond C are 0.
+///
+/// The code of four channels' values `v` is `Σ 2 · 3ⁱ · (vᵢ + 1)`, i from 0 to 3: an even number up to 160.
+/// No other byte is ever held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Codes {
     /// `[N, C, H, W]`.
@@ -74,7 +77,7 @@ pub struct Codes {
 }
 
 impl Codes {
-    /// All zeros.
+    /// Zeros of that shape, `[N, C, H, W]`.
     pub fn zeros(shape: [usize; 4]) -> Self {
         let [n, c, h, w] = shape;
         Self {
@@ -83,7 +86,8 @@ impl Codes {
         }
     }
 
-    /// Packs `x` `[N, C, H, W]`; `None` if it holds any other value.
+    /// Packs `x` of that shape, `[N, C, H, W]`; `None` if it holds any value but -1, 0 (of either sign) and
+    /// +1.
     ///
     /// # Panics
     /// If `x` has another size than the shape.
@@ -107,10 +111,11 @@ impl Codes {
         fits.then_some(codes)
     }
 
-    /// Those whose codes lie plane by plane, `[N, ⌈C/4⌉, H, W]`.
+    /// A tensor of that shape whose codes lie plane by plane, `[N, ⌈C/4⌉, H, W]`, as
+    /// [`Codes::code_planes`] writes them.
     ///
     /// # Panics
-    /// If that is another size than the shape's, or one of them is no code.
+    /// If there are more or fewer codes than the shape has, or a byte is no code.
     pub fn of_planes(planes: &[u8], shape: [usize; 4]) -> Self {
         let [n, c, h, w] = shape;
         let (groups, area) = (c.div_ceil(PER_CODE), h * w);
@@ -137,7 +142,9 @@ impl Codes {
         (u32::from_le_bytes(digits).wrapping_mul(WEIGHTS) >> 24) as u8
     }
 
-    /// The codes of four planes, one behind the other; false if a value is not -1, 0 or +1.
+    /// Writes the codes of four channels' planes, which lie one behind the other and have as many elements
+    /// each as `codes`. False, and of no use what is written, if a value is not -1, 0 or +1, or there are
+    /// fewer planes.
     pub fn code_planes(planes: &[f32], codes: &mut [u8]) -> bool {
         let mut planes = planes.chunks_exact(codes.len().max(1));
         let [Some(a), Some(b), Some(c), Some(d)] = [(); PER_CODE].map(|()| planes.next()) else {
@@ -184,7 +191,7 @@ impl Codes {
         }
     }
 
-    /// The values, `[N, C, H, W]`.
+    /// The values in single precision, `[N, C, H, W]`.
     pub fn unpack(&self) -> Vec<f32> {
         let [n, c, h, w] = self.shape;
         let (plane, groups) = (h * w, c.div_ceil(PER_CODE));
@@ -203,15 +210,15 @@ impl Codes {
         activations(2 * half)
     }
 
-    /// Codes given one behind the other, `[N, H, W, ⌈C/4⌉]`; `None` if one of them is none, or there are
-    /// too many or too few.
+    /// A tensor of that shape, `[N, C, H, W]`, of codes in their own order, `[N, H, W, ⌈C/4⌉]`, as from a
+    /// file; `None` if a byte is no code, or there are too many or too few.
     pub fn from_bytes(shape: [usize; 4], data: Vec<u8>) -> Option<Self> {
         let [n, c, h, w] = shape;
         let right = data.len() == n * h * w * c.div_ceil(PER_CODE) && are_codes(&data);
         right.then_some(Self { shape, data })
     }
 
-    /// Some images, in that order.
+    /// The images of those numbers, in that order.
     ///
     /// # Panics
     /// If there is no such image.
@@ -223,7 +230,8 @@ impl Codes {
         Self { shape, data }
     }
 
-    /// All images of several; `None` if there are none, or they have other sizes.
+    /// The images of several tensors, one behind the other; `None` if there is no tensor, or their images
+    /// differ in size.
     pub fn joined(parts: &[&Self]) -> Option<Self> {
         let mut shape = parts.first()?.shape;
         if parts.iter().any(|p| p.shape[1..] != shape[1..]) {
@@ -235,12 +243,15 @@ impl Codes {
     }
 
     /// The codes of one image, `[H, W, ⌈C/4⌉]`.
+    ///
+    /// # Panics
+    /// If there is no such image.
     pub fn codes_of(&self, image: usize) -> &[u8] {
         let size = self.image();
         &self.data[image * size..(image + 1) * size]
     }
 
-    /// `[N, C, H, W]`.
+    /// The tensor's shape, `[N, C, H, W]`.
     pub fn shape(&self) -> [usize; 4] {
         self.shape
     }

@@ -1,4 +1,5 @@
-//! The gradient with respect to a convolution's input: a table for each five filters.
+//! The gradient with respect to a binary layer's input, from tables of sums (see `sum_tables`): there is a
+//! table for each five filters, and what is looked up are vectors of pixels.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -8,19 +9,19 @@ use rayon::prelude::*;
 use super::sum_tables::aligned::Aligned;
 use super::sum_tables::layout::{Layout, Tap};
 use super::sum_tables::lookup::{Offsets, PlaneTerms, ROWS};
-use super::sum_tables::{FILTERS, TableEntry, parts, parts_mut};
+use super::sum_tables::{FILTERS_PER_TABLE, TableEntry, equal_parts, equal_parts_mut};
 use crate::ConvGeometry;
-use crate::parallel::each;
+use crate::parallel::map_vectors;
 use crate::simd::Instructions;
 use crate::simd::wide;
 
 /// Fewer uses are not worth a table.
 const LEAST_USES: usize = 24;
 /// Sums of so many numbers with signs.
-const SUMS: usize = 1 << FILTERS;
+const SUMS: usize = 1 << FILTERS_PER_TABLE;
 
 /// The output's gradient of some images, in groups of filters that share a table.
-pub(super) trait OfInput: Sync {
+pub(super) trait InputGradientSource: Sync {
     /// What tables of it hold.
     type Entry: TableEntry;
     /// The images `first..first + count` on their own.
@@ -37,31 +38,35 @@ pub(super) trait OfInput: Sync {
         n: usize,
         group: usize,
         start: usize,
-        to: [&mut [Self::Entry]; FILTERS],
+        to: [&mut [Self::Entry]; FILTERS_PER_TABLE],
     );
 
-    /// What one stands for.
+    /// The gradient that a 1 of image `n` of the block stands for.
     fn unit(&self, block: &Self::Block, n: usize) -> f32;
 }
 
-/// The signs of a layer's weights as the gradient of its input reads them.
+/// The signs of a layer's weights as the gradient of its input reads them: with `E` = `f32` from gradients
+/// in single precision, with `i16` from rounded ones ([`RoundedGradient`](super::RoundedGradient)).
+///
+/// They are made once for weights and geometry, and serve any number of batches of that size.
 #[derive(Debug)]
 pub struct InputSigns<E> {
     layout: Layout,
     /// For each block of filters and each phase `[⌈C/4⌉, terms, 4]`.
     offsets: Offsets,
     /// Where those of each block and phase lie.
-    parts: Vec<Range<usize>>,
+    ranges: Vec<Range<usize>>,
     sizes: [usize; 2],
     instructions: Instructions,
     entry: PhantomData<E>,
 }
 
 impl<E: TableEntry> InputSigns<E> {
-    /// Of `weight` `[O, C, kH, kW]`; `None` if one is 0, or tables are not worth it.
+    /// The signs of `weight` `[O, C, kH, kW]`. `None` if one is 0 or NaN, or tables are not worth it for this
+    /// geometry: then [`crate::float::conv_backward_input`] computes the gradient.
     ///
     /// # Panics
-    /// If there are not as many as the geometry says.
+    /// If there are more or fewer weights than the geometry says.
     pub fn new(g: &ConvGeometry, weight: &[f32]) -> Option<Self> {
         let taps = g.kernel[0] * g.kernel[1];
         let worth = g.channels * taps >= LEAST_USES * g.stride[0] * g.stride[1];
@@ -83,13 +88,13 @@ impl<E: TableEntry> InputSigns<E> {
         let table = layout.table::<E>();
         u32::try_from(table).ok()?;
         let fours = c.div_ceil(ROWS);
-        let groups = o.div_ceil(FILTERS);
-        let (mut parts, mut jobs, mut end) = (Vec::new(), Vec::new(), 0);
+        let groups = o.div_ceil(FILTERS_PER_TABLE);
+        let (mut ranges, mut jobs, mut end) = (Vec::new(), Vec::new(), 0);
         for first in (0..groups).step_by(layout.groups) {
             let block = first..(first + layout.groups).min(groups);
             for phase in &layout.phases {
                 let size = fours * block.len() * phase.taps.len() * ROWS;
-                parts.push(end..end + size);
+                ranges.push(end..end + size);
                 jobs.push((block.clone(), &phase.taps[..], size));
                 end += size;
             }
@@ -109,7 +114,7 @@ impl<E: TableEntry> InputSigns<E> {
         Some(Self {
             layout,
             offsets: Offsets::new(offsets),
-            parts,
+            ranges,
             sizes,
             instructions: Instructions::detect(),
             entry: PhantomData,
@@ -126,7 +131,7 @@ impl<E: TableEntry> InputSigns<E> {
     ///
     /// # Panics
     /// If it has another size than the geometry says, or the signs are of another one.
-    pub(super) fn gradient_of<G: OfInput<Entry = E>>(
+    pub(super) fn gradient_of<G: InputGradientSource<Entry = E>>(
         &self,
         g: &ConvGeometry,
         grad: &G,
@@ -150,7 +155,7 @@ impl<E: TableEntry> InputSigns<E> {
             });
     }
 
-    fn tile<G: OfInput<Entry = E>>(
+    fn tile<G: InputGradientSource<Entry = E>>(
         &self,
         (grad, block, count): (&G, &G::Block, usize),
         at: [usize; 2],
@@ -159,15 +164,15 @@ impl<E: TableEntry> InputSigns<E> {
     ) {
         let layout = &self.layout;
         let [filters, channels] = self.sizes;
-        let groups = filters.div_ceil(FILTERS);
+        let groups = filters.div_ceil(FILTERS_PER_TABLE);
         let pixels = layout.starts.len() * E::LANES / 2;
         let size = channels.next_multiple_of(ROWS) * pixels;
         scratch.sums.resize(layout.phases.len() * size, 0.0);
         scratch.table.resize(layout.table::<E>(), E::default());
         scratch
             .planes
-            .resize(FILTERS * layout.plane(), E::default());
-        let mut parts = self.parts.iter();
+            .resize(FILTERS_PER_TABLE * layout.plane(), E::default());
+        let mut ranges = self.ranges.iter();
         for first in (0..groups).step_by(layout.groups) {
             let some = first..(first + layout.groups).min(groups);
             wide(
@@ -175,7 +180,7 @@ impl<E: TableEntry> InputSigns<E> {
                 || self.tables((grad, block, count), at, some.clone(), scratch),
             );
             let sums = scratch.sums.slice_mut().chunks_exact_mut(size);
-            for ((phase, sums), part) in layout.phases.iter().zip(sums).zip(&mut parts) {
+            for ((phase, sums), part) in layout.phases.iter().zip(sums).zip(&mut ranges) {
                 let terms = PlaneTerms {
                     offsets: &self.offsets,
                     part: part.clone(),
@@ -195,7 +200,7 @@ impl<E: TableEntry> InputSigns<E> {
 
     /// The tables of some groups of filters.
     #[inline(always)]
-    fn tables<G: OfInput<Entry = E>>(
+    fn tables<G: InputGradientSource<Entry = E>>(
         &self,
         (grad, block, count): (&G, &G::Block, usize),
         at: [usize; 2],
@@ -212,10 +217,10 @@ impl<E: TableEntry> InputSigns<E> {
                     return;
                 };
                 planes.fill(E::default());
-                let some = parts_mut(planes);
+                let some = equal_parts_mut(planes);
                 read_planes(layout, (grad, block, count), at, (group, copy), some);
                 self.instructions
-                    .combine(parts::<FILTERS, _>(planes), table);
+                    .combine(equal_parts::<FILTERS_PER_TABLE, _>(planes), table);
             }
         }
     }
@@ -269,12 +274,12 @@ struct Scratch<E: TableEntry> {
 /// The gradients of a group of filters as the tile at that place reads them; what there is none of
 /// stays as it is.
 #[inline(always)]
-fn read_planes<G: OfInput>(
+fn read_planes<G: InputGradientSource>(
     layout: &Layout,
     (grad, block, count): (&G, &G::Block, usize),
     [y0, x0]: [usize; 2],
     (group, copy): (usize, isize),
-    mut to: [&mut [G::Entry]; FILTERS],
+    mut to: [&mut [G::Entry]; FILTERS_PER_TABLE],
 ) {
     let [height, width] = layout.from;
     let left = x0 as isize + copy;
@@ -308,8 +313,8 @@ fn fill(
 ) {
     let (plane, terms) = (layout.plane(), groups.len() * phase.len());
     for (i, group) in groups.enumerate() {
-        let joined: [&[f32]; FILTERS] = std::array::from_fn(|k| {
-            let o = (group * FILTERS + k).min(filters - 1);
+        let joined: [&[f32]; FILTERS_PER_TABLE] = std::array::from_fn(|k| {
+            let o = (group * FILTERS_PER_TABLE + k).min(filters - 1);
             &weight[o * channels * taps..][..channels * taps]
         });
         for (t, tap) in phase.iter().enumerate() {
@@ -326,25 +331,25 @@ fn fill(
 }
 
 impl InputSigns<f32> {
-    /// The gradient of the input, `[N, C, H, W]`, from that of the output, `[N, O, OH, OW]`, for a layer
-    /// with weights `scale · sign`; `scale` `[O]`.
+    /// Writes the gradient of the input, `[N, C, H, W]`, from that of the output, `[N, O, OH, OW]`, for a
+    /// layer with weights `scale · sign`; `scale` `[O]`.
     ///
     /// # Panics
     /// If a slice has another size than the geometry says, or the signs are of another one.
     pub fn gradient(&self, g: &ConvGeometry, grad: &[f32], scale: &[f32], grad_x: &mut [f32]) {
-        self.gradient_of(g, &Scaled::new(g, grad, scale), grad_x);
+        self.gradient_of(g, &ScaledGradient::new(g, grad, scale), grad_x);
     }
 }
 
 /// Gradients in single precision, each filter's times its scale.
 #[derive(Debug)]
-struct Scaled<'a> {
+struct ScaledGradient<'a> {
     g: ConvGeometry,
     grad: &'a [f32],
     scale: &'a [f32],
 }
 
-impl<'a> Scaled<'a> {
+impl<'a> ScaledGradient<'a> {
     /// Of `grad` `[N, O, OH, OW]` and `scale` `[O]`.
     ///
     /// # Panics
@@ -360,7 +365,7 @@ impl<'a> Scaled<'a> {
     }
 }
 
-impl OfInput for Scaled<'_> {
+impl InputGradientSource for ScaledGradient<'_> {
     type Entry = f32;
     type Block = usize;
 
@@ -369,13 +374,20 @@ impl OfInput for Scaled<'_> {
     }
 
     #[inline(always)]
-    fn read(&self, first: &usize, n: usize, group: usize, start: usize, to: [&mut [f32]; FILTERS]) {
+    fn read(
+        &self,
+        first: &usize,
+        n: usize,
+        group: usize,
+        start: usize,
+        to: [&mut [f32]; FILTERS_PER_TABLE],
+    ) {
         let plane = self.g.out_plane();
-        let filters = group * FILTERS..self.g.filters;
+        let filters = group * FILTERS_PER_TABLE..self.g.filters;
         for (o, to) in filters.zip(to) {
             let from = &self.grad[((first + n) * self.g.filters + o) * plane + start..][..to.len()];
             let scale = self.scale[o];
-            each(from, to, |x| x * scale);
+            map_vectors(from, to, |x| x * scale);
         }
     }
 

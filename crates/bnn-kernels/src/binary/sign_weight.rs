@@ -6,8 +6,8 @@ use super::codes::PER_CODE;
 use super::forward::FILTERS;
 use crate::ConvGeometry;
 
-/// Where the weight of filter o, input channel c (of its group) and kernel position k lies:
-/// `o · filter + c · channel + k`.
+/// Where the weight of filter o, input channel c (of its group) and kernel position k lies in a slice:
+/// `o · filter + c · channel + k`. Of `[O, C/g, kH, kW]` the strides are `C/g · kH · kW` and `kH · kW`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WeightStrides {
     /// From one filter to the next.
@@ -16,10 +16,11 @@ pub struct WeightStrides {
     pub channel: usize,
 }
 
-/// The signs of a layer's weights, `[group, ⌈O/g / 32⌉, step, 32]` with a step for each kernel
-/// position and four input channels.
+/// The signs of a layer's weights as [`forward_sums`](super::forward_sums) and its like read them: four
+/// input channels' signs of one filter and kernel position are a nibble, 32 filters' nibbles lie side by side.
 #[derive(Debug, Clone)]
 pub struct SignWeight {
+    /// `[group, ⌈O/g / 32⌉, step, 32]` with a step for each kernel position and four input channels.
     data: Vec<u8>,
     /// Steps of a filter.
     steps: usize,
@@ -28,8 +29,8 @@ pub struct SignWeight {
 }
 
 impl SignWeight {
-    /// Packs the signs of `weight`; `None` if one of them is neither positive nor negative, unless
-    /// `zero_is_one` and it is 0.
+    /// Packs the signs of `weight`, the weights of a convolution of that geometry. `None` if one is NaN, or
+    /// 0 where `zero_is_one` is false; else 0 counts as +1.
     ///
     /// # Panics
     /// If a weight that the geometry needs lies beyond the slice.

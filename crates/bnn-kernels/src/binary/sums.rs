@@ -2,11 +2,11 @@
 
 use crate::parallel::Planes;
 
-/// What a binary layer gives, before its scale: `scale · sum + bias`, with one of each for every
-/// channel (axis 1).
+/// A tensor `[N, C, …]` as a binary layer gives it: integers, whose value is `scale · sum + bias` with one
+/// scale and one bias for each channel. It takes half the memory of the floats.
 #[derive(Debug)]
 pub struct Sums {
-    /// In the layout of the tensor.
+    /// The integers, row-major.
     pub sums: Vec<i16>,
     /// The tensor's shape, `[N, C, …]`.
     pub shape: Vec<usize>,

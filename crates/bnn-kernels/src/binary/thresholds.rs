@@ -7,11 +7,14 @@ use crate::simd::Instructions;
 /// Codes of a block of filters.
 pub(super) const CODES: usize = FILTERS / PER_CODE;
 
-/// What becomes of a dot product n of each filter, with u = direction · n: +1 from `positive` on,
-/// 0 from `not_negative` on, else -1.
+/// What becomes of a sum n of each filter, with u = direction · n: +1 from `positive` on, 0 from
+/// `not_negative` on, else -1. All three vectors have a number for each filter.
+///
+/// A layer's scale and bias, a normalisation and a sign behind it are such thresholds, as all of them are
+/// monotone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Thresholds {
-    /// 1 or -1.
+    /// 1 where the output grows with the sum, -1 where it falls.
     pub direction: Vec<i16>,
     /// The least u that gives 0 or +1.
     pub not_negative: Vec<i16>,

@@ -1,4 +1,5 @@
-//! The gradient with respect to a convolution's weights: a table for each pixel of four images.
+//! The gradient with respect to a binary layer's weights, from tables of sums (see `sum_tables`): there is a
+//! table for each pixel of four images, and what is looked up are vectors of filters.
 
 use std::ops::Range;
 
@@ -7,7 +8,7 @@ use rayon::prelude::*;
 use super::sum_tables::aligned::Aligned;
 use super::sum_tables::image_signs::{ImageSigns, SUMS};
 use super::sum_tables::lookup::{Offsets, ROWS, RowTerms};
-use super::sum_tables::{IMAGES, TableEntry, parts, parts_mut};
+use super::sum_tables::{IMAGES_PER_TABLE, TableEntry, equal_parts, equal_parts_mut};
 use crate::ConvGeometry;
 use crate::binary::Codes;
 use crate::float::direct::{self, places};
@@ -23,7 +24,7 @@ const TASKS: usize = 16;
 const LEAST_USES: usize = 24;
 
 /// The output's gradient, in fours of images.
-pub(super) trait OfWeight: Sync {
+pub(super) trait WeightGradientSource: Sync {
     /// What tables of it hold.
     type Entry: TableEntry;
     /// What is known of four images and a vector of filters.
@@ -34,9 +35,14 @@ pub(super) trait OfWeight: Sync {
 
     /// Writes the gradients of some pixels of the output, `[pixels, LANES]` for each image; what is
     /// missing is 0.
-    fn read(&self, block: &Self::Block, pixels: Range<usize>, to: [&mut [Self::Entry]; IMAGES]);
+    fn read(
+        &self,
+        block: &Self::Block,
+        pixels: Range<usize>,
+        to: [&mut [Self::Entry]; IMAGES_PER_TABLE],
+    );
 
-    /// What one of a filter stands for.
+    /// The gradient that a 1 of that filter stands for.
     fn unit(&self, filter: usize) -> f32;
 }
 
@@ -45,7 +51,7 @@ pub(super) trait OfWeight: Sync {
 ///
 /// # Panics
 /// If a size is not what the geometry says.
-pub(super) fn gradient_of<G: OfWeight>(
+pub(super) fn gradient_of<G: WeightGradientSource>(
     g: &ConvGeometry,
     x: &Codes,
     grad: &G,
@@ -58,7 +64,7 @@ pub(super) fn gradient_of<G: OfWeight>(
 }
 
 /// [`gradient_of`], worth it or not.
-pub(super) fn gradient_with<G: OfWeight>(
+pub(super) fn gradient_with<G: WeightGradientSource>(
     g: &ConvGeometry,
     x: &Codes,
     grad: &G,
@@ -67,7 +73,7 @@ pub(super) fn gradient_with<G: OfWeight>(
 ) -> bool {
     let grid = PaddedGrid::of_input(g);
     let taps = grid.taps(g);
-    let (fours, plane) = (g.batch.div_ceil(IMAGES), g.out_plane());
+    let (fours, plane) = (g.batch.div_ceil(IMAGES_PER_TABLE), g.out_plane());
     let line = g.channels.next_multiple_of(ROWS);
     let size = grid
         .height
@@ -86,7 +92,7 @@ pub(super) fn gradient_with<G: OfWeight>(
     let lanes = G::Entry::LANES;
     let blocks = g.filters.div_ceil(lanes);
     let part = fours.div_ceil(TASKS.div_ceil(blocks)).max(1);
-    let parts = fours.div_ceil(part).max(1);
+    let slices = fours.div_ceil(part).max(1);
     let task = Task {
         g,
         grad,
@@ -104,20 +110,20 @@ pub(super) fn gradient_with<G: OfWeight>(
         size,
         instructions,
     };
-    let found: Vec<Aligned<f32>> = (0..blocks * parts)
+    let found: Vec<Aligned<f32>> = (0..blocks * slices)
         .into_par_iter()
         .map(|i| {
-            let filters = i / parts * lanes..(i / parts * lanes + lanes).min(g.filters);
-            let first = i % parts * part;
+            let filters = i / slices * lanes..(i / slices * lanes + lanes).min(g.filters);
+            let first = i % slices * part;
             task.run(first..(first + part).min(fours), filters)
         })
         .collect();
-    let share = 1.0 / signs.parts().len() as f32;
+    let share = 1.0 / signs.readings().len() as f32;
     out.par_chunks_exact_mut(g.channels * taps.len())
         .enumerate()
         .for_each(|(o, out)| {
             let unit = grad.unit(o) * share;
-            let found = &found[o / lanes * parts..][..parts];
+            let found = &found[o / lanes * slices..][..slices];
             for (k, found) in found.iter().enumerate() {
                 for t in 0..taps.len() {
                     let sums = found.slice()[t * line * lanes + o % lanes..]
@@ -146,12 +152,12 @@ struct Task<'a, G> {
     instructions: Instructions,
 }
 
-impl<G: OfWeight> Task<'_, G> {
+impl<G: WeightGradientSource> Task<'_, G> {
     /// The sums over some fours of images for a vector of filters, `[kH·kW, C rounded up, LANES]`.
     fn run(&self, fours: Range<usize>, filters: Range<usize>) -> Aligned<f32> {
         let (plane, lanes) = (self.g.out_plane(), G::Entry::LANES);
         let mut out = Aligned::new(self.rows.all().len() * ROWS * lanes, 0.0);
-        let mut gradients = Aligned::new(IMAGES * TERMS * lanes, G::Entry::default());
+        let mut gradients = Aligned::new(IMAGES_PER_TABLE * TERMS * lanes, G::Entry::default());
         let mut tables = Aligned::new(TERMS * (SUMS + 1) * lanes, G::Entry::default());
         let mut places = Vec::with_capacity(TERMS);
         for four in fours {
@@ -160,7 +166,7 @@ impl<G: OfWeight> Task<'_, G> {
             while start < plane {
                 let pixels = start..(start + TERMS - places.len()).min(plane);
                 let at = places.len() * lanes..(places.len() + pixels.len()) * lanes;
-                let planes = parts_mut::<IMAGES, _>(gradients.slice_mut());
+                let planes = equal_parts_mut::<IMAGES_PER_TABLE, _>(gradients.slice_mut());
                 let some = planes.map(|x| &mut x[at.clone()]);
                 self.grad.read(&block, pixels.clone(), some);
                 let some = &self.places[pixels.clone()];
@@ -199,10 +205,11 @@ impl<G: OfWeight> Task<'_, G> {
         let lanes = G::Entry::LANES;
         let tables = &mut tables[..places.len() * (SUMS + 1) * lanes];
         for (t, table) in tables.chunks_exact_mut((SUMS + 1) * lanes).enumerate() {
-            let four = parts::<IMAGES, _>(gradients).map(|x| &x[t * lanes..][..lanes]);
+            let four =
+                equal_parts::<IMAGES_PER_TABLE, _>(gradients).map(|x| &x[t * lanes..][..lanes]);
             self.instructions.combine(four, &mut table[..SUMS * lanes]);
         }
-        for indices in self.signs.parts() {
+        for indices in self.signs.readings() {
             let terms = RowTerms {
                 indices,
                 rows: &self.rows,
@@ -213,24 +220,25 @@ impl<G: OfWeight> Task<'_, G> {
     }
 }
 
-/// The gradient of a binary layer's weights, `[O, C, kH, kW]`, from its activations and the gradient
-/// of its output; false, and nothing done, if the geometry has another path.
+/// Writes the gradient of a binary layer's weights, `[O, C, kH, kW]`, from its activations `x` `[N, C, H, W]`
+/// and the gradient of its output, `[N, O, OH, OW]`. False, and nothing written, if there is no path for the
+/// geometry: then [`crate::float::conv_backward_weight`] computes it.
 ///
 /// # Panics
 /// If a size is not what the geometry says.
 pub fn weight_gradient(g: &ConvGeometry, x: &Codes, grad: &[f32], grad_weight: &mut [f32]) -> bool {
-    gradient_of(g, x, &Single::new(g, grad), grad_weight)
+    gradient_of(g, x, &UnscaledGradient::new(g, grad), grad_weight)
         || direct::binary_weight(g, x, grad, grad_weight)
 }
 
 /// Gradients in single precision.
 #[derive(Debug)]
-pub(super) struct Single<'a> {
+pub(super) struct UnscaledGradient<'a> {
     g: ConvGeometry,
     grad: &'a [f32],
 }
 
-impl<'a> Single<'a> {
+impl<'a> UnscaledGradient<'a> {
     /// Of `grad` `[N, O, OH, OW]`.
     ///
     /// # Panics
@@ -245,7 +253,7 @@ impl<'a> Single<'a> {
     }
 }
 
-impl OfWeight for Single<'_> {
+impl WeightGradientSource for UnscaledGradient<'_> {
     type Entry = f32;
     type Block = (usize, Range<usize>);
 
@@ -253,10 +261,15 @@ impl OfWeight for Single<'_> {
         (four, filters)
     }
 
-    fn read(&self, (four, filters): &Self::Block, pixels: Range<usize>, to: [&mut [f32]; IMAGES]) {
+    fn read(
+        &self,
+        (four, filters): &Self::Block,
+        pixels: Range<usize>,
+        to: [&mut [f32]; IMAGES_PER_TABLE],
+    ) {
         let (plane, lanes) = (self.g.out_plane(), <f32 as TableEntry>::LANES);
         for (i, to) in to.into_iter().enumerate() {
-            let n = four * IMAGES + i;
+            let n = four * IMAGES_PER_TABLE + i;
             if n >= self.g.batch || filters.len() < lanes {
                 to.fill(0.0);
             }

@@ -1,5 +1,4 @@
-//! Operators that work channel by channel, one behind the other, as one: each channel's elements go
-//! through all of them while they are in the cache.
+//! The chain: its maps, its normalisation, forward and backward over all channels.
 
 use rayon::prelude::*;
 
@@ -11,9 +10,10 @@ use crate::binary::Codes;
 use crate::buffers::buffer;
 use crate::parallel::{Planes, plane_sums};
 
-/// A function of single elements that may differ from channel to channel.
+/// A function of single elements that may differ from channel to channel: an activation function, a clip, a
+/// mask.
 pub trait ElementwiseMap: Sync {
-    /// How many channels it is for; `None`: any number.
+    /// For how many channels it has parameters; `None` if for any number.
     fn channels(&self) -> Option<usize> {
         None
     }
@@ -24,18 +24,19 @@ pub trait ElementwiseMap: Sync {
     /// Computes the gradient with respect to the input `x` in place of that of the output.
     fn backward(&self, channel: usize, x: &[f32], grad: &mut [f32]);
 
-    /// What it is on a channel, if it is one of those that loops are made for.
+    /// The same function on that channel as one that loops are made for, if it is one. It has to give the
+    /// same bits as [`Self::forward`] and [`Self::backward`].
     fn known(&self, _channel: usize) -> Option<KnownMap> {
         None
     }
 }
 
-/// Functions that loops are made for.
+/// The functions that loops are made for.
 #[derive(Debug, Clone, Copy)]
 pub enum KnownMap {
     /// The larger of x and 0.
     Relu,
-    /// A sign.
+    /// A sign, or another step.
     Sign(SignStep),
     /// x itself.
     Identity,
@@ -43,7 +44,8 @@ pub enum KnownMap {
     Zero,
 }
 
-/// `y = γ · (x - mean) / √(variance + epsilon) + β`, by the batch's statistics or by running ones.
+/// A batch normalisation, `y = γ · (x - mean) / √(variance + epsilon) + β` in each channel, by the batch's
+/// mean and variance or by running ones. All slices have a number for each channel.
 pub struct Normalization<'a> {
     /// Added to the variance.
     pub epsilon: f32,
@@ -55,11 +57,12 @@ pub struct Normalization<'a> {
     pub mean: &'a [f32],
     /// The running variance of each channel.
     pub variance: &'a [f32],
-    /// Normalise by what is measured instead of `mean` and `variance`.
+    /// Whether to normalise by the mean and the biased variance of the batch, which [`ElementwiseChain::forward`]
+    /// measures, instead of `mean` and `variance`.
     pub batch_statistics: bool,
 }
 
-/// Maps, a normalisation, maps. Without a normalisation all maps are in front.
+/// Maps, a normalisation, maps, run as one. Without a normalisation all maps are in front.
 #[derive(Default)]
 pub struct ElementwiseChain<'a> {
     /// The maps in front of the normalisation, in their order.
@@ -73,10 +76,12 @@ pub struct ElementwiseChain<'a> {
 /// What a backward pass gives beside the gradient of the input.
 #[derive(Debug, Default)]
 pub struct ParameterGradients {
-    /// Σ grad and Σ grad · (normalised x) of each channel: the gradients of β and γ. Empty without a
-    /// normalisation, or if nobody needs them.
+    /// For each channel Σ g and Σ g · (normalised x) over its elements, g being the gradient of the
+    /// normalisation's output: the gradients of β and γ. Empty without a normalisation, or where neither
+    /// they are wanted nor the input's gradient needs them.
     pub normalization: Vec<[f64; 2]>,
-    /// Σ grad · x of each channel, x being the input of the last map. Empty if nobody needs them.
+    /// For each channel Σ grad · x over its elements, x being the input of the last map and grad the gradient
+    /// of its output: that of a factor for each channel. Empty if it is not wanted.
     pub mask: Vec<f64>,
 }
 
@@ -87,11 +92,11 @@ pub struct WantedGradients {
     pub input: bool,
     /// Those of β and γ.
     pub normalization: bool,
-    /// That of the last map, a mask.
+    /// That of the last map, which multiplies each channel with a factor (a mask).
     pub mask: bool,
 }
 
-/// Mean and variance per channel that a chain measured on a batch.
+/// Mean and variance of each channel of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChannelStatistics {
     /// Mean of each channel.
@@ -127,7 +132,7 @@ fn by_channel<T>(data: &mut [T], planes: Planes) -> Vec<Vec<&mut [T]>> {
 }
 
 impl<'a> ElementwiseChain<'a> {
-    /// Adds a map behind all there is.
+    /// Adds a map behind all there is so far.
     pub fn push(&mut self, map: Box<dyn ElementwiseMap + 'a>) {
         match self.normalization {
             None => self.before.push(map),
@@ -135,8 +140,11 @@ impl<'a> ElementwiseChain<'a> {
         }
     }
 
-    /// The output for `x` of that shape, `[N, C, …]`, and the batch's statistics if it was normalised
-    /// by those.
+    /// The output for `x` of that shape, `[N, C, …]`, and the statistics of the normalisation's input if it
+    /// was normalised by those of the batch.
+    ///
+    /// # Panics
+    /// If the shape has no second axis, `x` is shorter than the shape, or parameters are fewer than channels.
     pub fn forward(&self, x: Source<'_>, shape: &[usize]) -> (Vec<f32>, Option<ChannelStatistics>) {
         let planes = Planes::around(shape, 1);
         let mut out = buffer(shape.iter().product());
@@ -147,7 +155,7 @@ impl<'a> ElementwiseChain<'a> {
                 || vec![0.0; planes.inner],
                 |scratch, (c, outs)| {
                     let measured = self.measured(x, planes, c, scratch);
-                    let chain = (self.affine(c, measured), self.known(c));
+                    let chain = (self.affine(c, measured), self.compiled(c));
                     for (n, out) in outs.into_iter().enumerate() {
                         self.emit(c, chain, x.plane(planes, n, c), out);
                     }
@@ -158,8 +166,11 @@ impl<'a> ElementwiseChain<'a> {
         (out, self.statistics(measured, planes))
     }
 
-    /// The same as codes of -1, 0 and +1, `shape` being `[N, C, H, W]`; `None` if it holds other
-    /// values.
+    /// The same, packed, `shape` being `[N, C, H, W]`; `None` if the output holds other values than -1, 0
+    /// and +1.
+    ///
+    /// # Panics
+    /// As [`Self::forward`].
     pub fn forward_codes(
         &self,
         x: Source<'_>,
@@ -186,7 +197,7 @@ impl<'a> ElementwiseChain<'a> {
                         .map(|c| self.measured(x, planes, c, scratch))
                         .collect();
                     let chains: Vec<_> = (channels.clone().zip(&measured))
-                        .map(|(c, &measured)| (self.affine(c, measured), self.known(c)))
+                        .map(|(c, &measured)| (self.affine(c, measured), self.compiled(c)))
                         .collect();
                     let mut fits = true;
                     for (n, out) in outs.into_iter().enumerate() {
@@ -217,7 +228,7 @@ impl<'a> ElementwiseChain<'a> {
     }
 
     /// The chain of a channel, if loops are made for it.
-    fn known(&self, c: usize) -> Option<CompiledChain> {
+    fn compiled(&self, c: usize) -> Option<CompiledChain> {
         CompiledChain::of(
             self.before.iter().map(|map| map.known(c)),
             self.after.iter().map(|map| map.known(c)),
@@ -228,13 +239,13 @@ impl<'a> ElementwiseChain<'a> {
     fn emit(
         &self,
         c: usize,
-        (affine, known): (Option<Affine>, Option<CompiledChain>),
+        (affine, compiled): (Option<Affine>, Option<CompiledChain>),
         x: Plane<'_>,
         out: &mut [f32],
     ) {
-        if let Some(known) = known {
+        if let Some(compiled) = compiled {
             let norm = affine.unwrap_or(Affine::IDENTITY);
-            return known.visit(x, Forward { norm, out });
+            return compiled.visit(x, Forward { norm, out });
         }
         self.apply(c, (affine, self.maps()), x, out);
     }
@@ -271,11 +282,11 @@ impl<'a> ElementwiseChain<'a> {
             return [norm.mean[c], norm.variance[c]];
         }
         let count = (planes.outer * planes.inner).max(1) as f64;
-        if let Some(known) = self.known(c) {
+        if let Some(compiled) = self.compiled(c) {
             let plane = |n| x.plane(planes, n, c);
             let sum = |away| -> f64 {
                 let planes = (0..planes.outer).map(plane);
-                planes.map(|x| known.visit(x, Sum { away })).sum()
+                planes.map(|x| compiled.visit(x, Sum { away })).sum()
             };
             let mean = (sum(None) / count) as f32;
             return [mean, (sum(Some(mean)) / count) as f32];
@@ -314,9 +325,12 @@ impl<'a> ElementwiseChain<'a> {
         })
     }
 
-    /// The gradients, from that of the output, `grad`, the forward pass's input `x` of that shape, and
-    /// the statistics that it measured. `grad` becomes the gradient of the input if that is wanted;
-    /// else what it holds afterwards is of no use.
+    /// The gradients, from that of the output, `grad`, the forward pass's input `x` of that shape, and the
+    /// statistics that it gave. `grad` becomes the gradient of the input if that is wanted; else what it
+    /// holds afterwards is of no use.
+    ///
+    /// # Panics
+    /// As [`Self::forward`], and if `grad` is shorter than the shape.
     pub fn backward(
         &self,
         x: Source<'_>,
@@ -338,7 +352,7 @@ impl<'a> ElementwiseChain<'a> {
                 |inputs: &mut Vec<Vec<f32>>, (c, mut grads)| {
                     let channel = Channel {
                         chain: self,
-                        known: self.known(c),
+                        compiled: self.compiled(c),
                         number: c,
                         affine: self.normalization.as_ref().map(|norm| match batch {
                             Some(s) => norm.affine(c, s.mean[c], s.variance[c]),
@@ -354,19 +368,25 @@ impl<'a> ElementwiseChain<'a> {
                         if !wanted.input && !needs_sums {
                             continue;
                         }
-                        if batch.is_none() && !needs_sums && channel.at_once(x, grad) {
+                        if batch.is_none() && !needs_sums && channel.backward_in_registers(x, grad)
+                        {
                             continue;
                         }
-                        let here = channel.gated(x, inputs, grad, needs_sums);
+                        let here = channel.to_normalization(x, inputs, grad, needs_sums);
                         sums.iter_mut().zip(here).for_each(|(t, s)| *t += s);
                         if batch.is_none() && wanted.input {
-                            channel.through(x, inputs, grad, [0.0; 2]);
+                            channel.through_normalization(x, inputs, grad, [0.0; 2]);
                         }
                     }
                     if let (Some(batch), true) = (batch, wanted.input) {
                         let means = sums.map(|s| (s / batch.count.max(1) as f64) as f32);
                         for (n, grad) in grads.iter_mut().enumerate() {
-                            channel.through(x.plane(planes, n, c), inputs, grad, means);
+                            channel.through_normalization(
+                                x.plane(planes, n, c),
+                                inputs,
+                                grad,
+                                means,
+                            );
                         }
                     }
                     (sums, dot)

@@ -2,7 +2,8 @@
 
 use crate::simd::wide;
 
-/// A function of one element.
+/// A function of one element, and its derivative. Both want `#[inline(always)]`: they run within loops of
+/// vector instructions.
 pub trait Element: Copy + Send + Sync {
     /// The output for the input `x`.
     fn forward(self, x: f32) -> f32;
@@ -43,7 +44,7 @@ impl Element for Zero {
     }
 }
 
-/// One channel's factor and shift: `(x - mean) · factor + shift`.
+/// A normalisation on one channel: `(x - mean) · factor + shift`.
 #[derive(Debug, Clone, Copy)]
 pub struct Affine {
     /// What is subtracted first.
@@ -57,7 +58,7 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// Gives every number as it is, -0 too.
+    /// The function that gives every number as it is, -0 too.
     pub const IDENTITY: Self = Self {
         mean: 0.0,
         inverse: 1.0,
@@ -116,7 +117,7 @@ pub fn leaky_relu_slope(x: f32, slope: f32) -> f32 {
     if x > 0.0 { 1.0 } else { slope }
 }
 
-/// Three values, below, at and above a threshold. The gradient is the straight-through estimator:
+/// A step: three values, below, at and above a threshold; a NaN stays one. The gradient is the straight-through estimator:
 /// (above - below) / 2 times that of the output where |x - threshold| ≤ 1, else 0.
 #[derive(Debug, Clone, Copy)]
 pub struct SignStep {

@@ -1,7 +1,7 @@
 //! Loops over the elements of one channel, made of functions of one element: each element goes through
 //! all of them in registers.
 //!
-//! Every loop gives the bits of the steps one by one. They take what they compute with by value: what
+//! Every loop gives the bits of the steps one by one, but for the sign of a gradient of 0. They take what they compute with by value: what
 //! lies behind a reference might change with every element that is written.
 
 use super::element::{Affine, Element};
@@ -19,7 +19,7 @@ pub(super) trait Load: Copy {
     fn at(self, i: usize) -> f32;
 
     /// Those from `i` on.
-    fn some(self, i: usize) -> [f32; LANES];
+    fn lanes_from(self, i: usize) -> [f32; LANES];
 }
 
 impl Load for &[f32] {
@@ -33,7 +33,7 @@ impl Load for &[f32] {
     }
 
     #[inline(always)]
-    fn some(self, i: usize) -> [f32; LANES] {
+    fn lanes_from(self, i: usize) -> [f32; LANES] {
         let eight = &self[i..i + LANES];
         std::array::from_fn(|l| eight[l])
     }
@@ -58,7 +58,7 @@ impl Load for Scaled<'_> {
     }
 
     #[inline(always)]
-    fn some(self, i: usize) -> [f32; LANES] {
+    fn lanes_from(self, i: usize) -> [f32; LANES] {
         let eight = &self.sums[i..i + LANES];
         std::array::from_fn(|l| self.scale * f32::from(eight[l]) + self.bias)
     }
@@ -72,7 +72,7 @@ pub(super) fn forward(x: impl Load, f: impl Element, out: &mut [f32]) {
             let (chunks, rest) = out.as_chunks_mut::<LANES>();
             let done = chunks.len() * LANES;
             for (i, out) in chunks.iter_mut().enumerate() {
-                let x = x.some(i * LANES);
+                let x = x.lanes_from(i * LANES);
                 *out = std::array::from_fn(|l| f.forward(x[l]));
             }
             for (i, out) in rest.iter_mut().enumerate() {
@@ -91,7 +91,7 @@ pub(super) fn sum(x: impl Load, f: impl Element, g: impl Fn(f32) -> f32 + Copy) 
             let mut lanes = [0f32; LANES];
             let whole = count / LANES * LANES;
             for i in (0..whole).step_by(LANES) {
-                let x = x.some(i);
+                let x = x.lanes_from(i);
                 for l in 0..LANES {
                     lanes[l] += g(f.forward(x[l]));
                 }
@@ -114,7 +114,7 @@ pub(super) fn dot(x: impl Load, f: impl Element, grad: &[f32]) -> f64 {
             let (chunks, rest) = grad.as_chunks::<LANES>();
             let done = chunks.len() * LANES;
             for (i, grad) in chunks.iter().enumerate() {
-                let x = x.some(i * LANES);
+                let x = x.lanes_from(i * LANES);
                 // In two loops: the compiler makes vectors of each, but not of both in one.
                 let y: [f32; LANES] = std::array::from_fn(|l| f.forward(x[l]));
                 for l in 0..LANES {
@@ -149,7 +149,7 @@ pub(super) fn gate(
             let (chunks, rest) = grad.as_chunks_mut::<LANES>();
             let done = chunks.len() * LANES;
             for (i, grad) in chunks.iter_mut().enumerate() {
-                let x = x.some(i * LANES);
+                let x = x.lanes_from(i * LANES);
                 for l in 0..LANES {
                     let [a, b] = one(x[l], &mut grad[l]);
                     lanes[0][l] += a;
@@ -176,7 +176,7 @@ pub(super) fn through(
     grad: &mut [f32],
 ) {
     let slope = means[1] * norm.inverse;
-    each(x, grad, move |x, grad| {
+    update_gradient(x, grad, move |x, grad| {
         let u = before.forward(x);
         let grad = norm.factor * (grad - means[0] - (u - norm.mean) * slope);
         before.backward(x, grad)
@@ -185,18 +185,18 @@ pub(super) fn through(
 
 /// Brings the gradient from the output of `f` to its input.
 pub(super) fn backward(x: impl Load, f: impl Element, grad: &mut [f32]) {
-    each(x, grad, move |x, grad| f.backward(x, grad));
+    update_gradient(x, grad, move |x, grad| f.backward(x, grad));
 }
 
 #[inline(always)]
-fn each(x: impl Load, grad: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy) {
+fn update_gradient(x: impl Load, grad: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy) {
     wide(
         #[inline(always)]
         move || {
             let (chunks, rest) = grad.as_chunks_mut::<LANES>();
             let done = chunks.len() * LANES;
             for (i, grad) in chunks.iter_mut().enumerate() {
-                let x = x.some(i * LANES);
+                let x = x.lanes_from(i * LANES);
                 *grad = std::array::from_fn(|l| f(x[l], grad[l]));
             }
             for (i, grad) in rest.iter_mut().enumerate() {

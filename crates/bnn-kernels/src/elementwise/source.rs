@@ -5,12 +5,12 @@ use super::loops::{self, Scaled};
 use crate::binary::Sums;
 use crate::parallel::Planes;
 
-/// A tensor `[N, C, …]`.
+/// The tensor `[N, C, …]` that a chain reads.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
-    /// In single precision.
+    /// In single precision, row-major.
     Floats(&'a [f32]),
-    /// As a binary layer gives it.
+    /// As a binary layer gives it; each element is computed as it is read.
     Sums(&'a Sums),
 }
 

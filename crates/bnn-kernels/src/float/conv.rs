@@ -83,7 +83,8 @@ impl ConvGeometry {
     }
 }
 
-/// `y = x ⊛ weight + bias`: x `[N, C, H, W]`, weight `[O, C/g, kH, kW]`, y `[N, O, OH, OW]`.
+/// The output of a convolution, `y = x ⊛ weight + bias`: x `[N, C, H, W]`, weight `[O, C/g, kH, kW]`, bias
+/// `[O]`, y `[N, O, OH, OW]`.
 ///
 /// # Panics
 /// If a slice has another size than the geometry says.
@@ -142,7 +143,8 @@ pub fn conv_forward(
         );
 }
 
-/// The gradient of a convolution with respect to its input, `[N, C, H, W]`, from that of its output.
+/// The gradient of a convolution with respect to its input, `[N, C, H, W]`, from that of its output, `[N, O,
+/// OH, OW]`.
 ///
 /// # Panics
 /// If a slice has another size than the geometry says.
@@ -179,7 +181,8 @@ pub fn conv_backward_input(g: &ConvGeometry, grad: &[f32], weight: &[f32], grad_
         );
 }
 
-/// The gradient of a convolution with respect to its weight, `[O, C/g, kH, kW]`.
+/// The gradient of a convolution with respect to its weight, `[O, C/g, kH, kW]`, from its input, `[N, C, H,
+/// W]`, and the gradient of its output, `[N, O, OH, OW]`.
 ///
 /// # Panics
 /// If a slice has another size than the geometry says.
@@ -226,6 +229,45 @@ pub fn conv_backward_weight(g: &ConvGeometry, x: &[f32], grad: &[f32], grad_weig
         for (f, out) in out.chunks_exact_mut(patch).enumerate() {
             let column = total[f..].iter().step_by(filters);
             out.iter_mut().zip(column).for_each(|(o, t)| *o = *t);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{grouped_geometry, near, numbers, products};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 96 }))]
+
+        #[test]
+        fn all_three_are_the_definition(g in grouped_geometry(), s in any::<u64>()) {
+            let x = numbers(g.batch * g.image(), s);
+            let w = numbers(g.filters * g.patch(), s ^ 1);
+            let bias = numbers(g.filters, s ^ 2);
+            let grad = numbers(g.batch * g.out_image(), s ^ 3);
+            let mut y: Vec<f64> = (0..grad.len())
+                .map(|i| f64::from(bias[i / g.out_plane() % g.filters]))
+                .collect();
+            let (mut grad_x, mut grad_w) = (vec![0f64; x.len()], vec![0f64; w.len()]);
+            products(&g, |_, out, input, weight| {
+                let (a, b, d) = (f64::from(x[input]), f64::from(w[weight]), f64::from(grad[out]));
+                y[out] += a * b;
+                grad_x[input] += d * b;
+                grad_w[weight] += d * a;
+            });
+            let mut found = vec![f32::NAN; y.len()];
+            conv_forward(&g, &x, &w, Some(&bias), &mut found);
+            near(&found, &y, "output")?;
+            let mut found = vec![f32::NAN; x.len()];
+            conv_backward_input(&g, &grad, &w, &mut found);
+            near(&found, &grad_x, "input")?;
+            let mut found = vec![f32::NAN; w.len()];
+            conv_backward_weight(&g, &x, &grad, &mut found);
+            near(&found, &grad_w, "weight")?;
         }
     }
 }

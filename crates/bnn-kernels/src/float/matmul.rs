@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-/// A read-only matrix in a slice, with strides, so that a transposition costs nothing.
+/// A matrix in a slice, to be read: with strides, so that its transpose is a view of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a> {
     data: &'a [f32],
@@ -28,7 +28,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// The transposed view.
+    /// The transpose, of the same numbers.
     pub fn t(self) -> Self {
         Self {
             rows: self.cols,
@@ -52,7 +52,8 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `out = scale · lhs · rhs`, or `out += …` with `accumulate`; `out` is row-major. One thread.
+/// `out = scale · lhs · rhs`, or `out += scale · lhs · rhs` with `accumulate`, on the calling thread; `out` is
+/// row-major, `[rows of lhs, columns of rhs]`.
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -100,7 +101,7 @@ pub fn gemm(out: &mut [f32], lhs: Matrix<'_>, rhs: Matrix<'_>, scale: f32, accum
 /// Rows of the product that one task computes.
 const ROWS: usize = 32;
 
-/// `out = scale · lhs · rhs`, parallel over fixed blocks of rows.
+/// `out = scale · lhs · rhs`, in parallel over fixed blocks of rows; `out` as in [`gemm()`].
 ///
 /// # Panics
 /// If the sizes do not fit.

@@ -1,4 +1,5 @@
-//! A plane sorted so that what neighbouring windows read at one of their positions lies side by side.
+//! A plane sorted so that what neighbouring windows read at one of their positions lies side by side, and
+//! eight windows are computed together.
 
 use super::windows::{Axis, Windows};
 use crate::simd::wide;
@@ -6,7 +7,8 @@ use crate::simd::wide;
 /// Windows that are computed together.
 const LANES: usize = 8;
 
-/// A padded plane, `[rows, stride, columns/stride]`: columns by their remainder.
+/// Poolings of planes of one size, a plane at a time. It holds a padded plane, `[rows, stride, columns /
+/// stride]`: columns are sorted by their remainder by the stride.
 pub struct Phases {
     y: Axis,
     x: Axis,
@@ -26,7 +28,7 @@ struct Tap {
 }
 
 impl Phases {
-    /// For windows of those axes.
+    /// For windows along those axes (vertical, horizontal), for which [`Phases::suit`] holds.
     pub fn new([y, x]: [Axis; 2]) -> Self {
         let extent = (x.kernel - 1) * x.dilation / x.stride;
         let length = x.out.next_multiple_of(LANES) + extent;
@@ -42,7 +44,8 @@ impl Phases {
         new
     }
 
-    /// Whether that is worth it: windows side by side fill vectors, and padding does not dwarf a plane.
+    /// Whether this is worth it for such windows: those side by side fill vectors, and padding does not
+    /// dwarf the plane. Else [`Windows`] and [`max_of_any`] are for them.
     pub fn suit([y, x]: [Axis; 2]) -> bool {
         let room = |a: Axis| (a.out * a.stride).saturating_add(a.kernel.saturating_mul(a.dilation));
         2 * x.out >= LANES
@@ -132,8 +135,9 @@ impl Phases {
         }
     }
 
-    /// The largest element of each window, and where it lies: the first of equal ones. False if an
-    /// element is not a number or minus infinity, or a window lies in the padding altogether.
+    /// The largest element of each window of `plane` `[H, W]`, and its place in the plane: the first of
+    /// equal ones. Both outputs are `[OH, OW]`. False, and of no use what is written, if an element is NaN
+    /// or minus infinity, or a window lies in the padding altogether: [`max_of_any`] takes such planes.
     pub fn max(&mut self, plane: &[f32], out: &mut [f32], positions: &mut [u32]) -> bool {
         wide(
             #[inline(always)]
@@ -184,7 +188,7 @@ impl Phases {
             .fold(true, |all, &v| all & (v > f32::NEG_INFINITY))
     }
 
-    /// The sum of each window divided by its divisor.
+    /// The sum of each window of `plane` `[H, W]` divided by its divisor, of [`Windows::divisors`].
     pub fn mean(&mut self, plane: &[f32], divisors: &[f32], out: &mut [f32]) {
         wide(
             #[inline(always)]
@@ -215,7 +219,7 @@ impl Phases {
         );
     }
 
-    /// The gradient of [`Phases::mean`].
+    /// The gradient of [`Phases::mean`] with respect to its plane, from that of its output.
     pub fn spread(&mut self, grad: &[f32], divisors: &[f32], plane: &mut [f32]) {
         wide(
             #[inline(always)]
@@ -267,8 +271,10 @@ fn columns<'a>(x: Axis, even: &'a mut [f32], odd: &'a mut [f32]) -> (&'a mut [f3
     }
 }
 
-/// The largest element of each window and where it lies, whatever the elements: the first of equal
-/// ones, or a NaN.
+/// The largest element of each window of a plane and its place in it, whatever the elements: the first of
+/// equal ones, or a NaN. Of a window in the padding altogether minus infinity and [`NOWHERE`].
+///
+/// [`NOWHERE`]: super::NOWHERE
 pub fn max_of_any(windows: &Windows, plane: &[f32], out: &mut [f32], positions: &mut [u32]) {
     let outs = out.iter_mut().zip(positions);
     for (window, (out, position)) in windows.iter().zip(outs) {

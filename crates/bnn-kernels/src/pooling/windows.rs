@@ -1,6 +1,6 @@
 //! Where the windows of a pooling lie.
 
-/// Window positions along one axis.
+/// The windows along one axis. All sizes are at least 1, but paddings.
 #[derive(Debug, Clone, Copy)]
 pub struct Axis {
     /// Input positions.
@@ -31,7 +31,7 @@ impl Axis {
         end: 0,
     };
 
-    /// The input positions of each output's window that lie inside the input.
+    /// For each output the positions of its window that lie inside the input.
     pub fn spans(self) -> Vec<Span> {
         let span = |o: usize| {
             let start = o * self.stride;
@@ -57,7 +57,7 @@ impl Axis {
     }
 }
 
-/// Positions `first`, `first + step`, … , `count` of them.
+/// The part of a window along one axis that lies inside of the input.
 #[derive(Debug, Clone, Copy)]
 pub struct Span {
     first: usize,
@@ -72,7 +72,7 @@ impl Span {
     }
 }
 
-/// The windows of a plane.
+/// The windows of a plane, row-major: all of the first output row come first.
 pub struct Windows {
     rows: Vec<Span>,
     columns: Vec<Span>,
@@ -116,5 +116,5 @@ impl Windows {
     }
 }
 
-/// The position of a window that lies in the padding altogether.
+/// Where the largest element of a window lies that is in the padding altogether: nowhere.
 pub const NOWHERE: u32 = u32::MAX;

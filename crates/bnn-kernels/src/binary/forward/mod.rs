@@ -9,7 +9,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod conv;
+mod convolution;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -21,7 +21,7 @@ use crate::simd::Instructions;
 use super::codes;
 use super::thresholds;
 
-pub use conv::{PoolWindows, forward_codes, forward_scaled, forward_sums, supports};
+pub use convolution::{PoolWindows, forward_codes, forward_scaled, forward_sums, supports};
 
 /// Filters of a block.
 pub(super) const FILTERS: usize = 32;

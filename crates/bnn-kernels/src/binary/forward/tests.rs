@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::conv::{forward_codes_with, forward_scaled_with};
+use super::convolution::{forward_codes_with, forward_scaled_with};
 use crate::ConvGeometry;
 use crate::binary::{Codes, PoolWindows, SignWeight, Thresholds, WeightStrides};
 use crate::float::conv_forward;

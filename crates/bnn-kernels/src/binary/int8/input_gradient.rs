@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use super::rounding::{Plane, round_four, scales, seed};
 use super::{RoundedGradient, byte};
-use crate::binary::input_gradient::OfInput;
-use crate::binary::sum_tables::FILTERS;
-use crate::parallel::each;
+use crate::binary::input_gradient::InputGradientSource;
+use crate::binary::sum_tables::FILTERS_PER_TABLE;
+use crate::parallel::map_vectors;
 
 /// Gradients times the scales of their filters, those of each image by one unit.
-pub(super) struct OfImages<'a> {
+pub(super) struct RoundedByImage<'a> {
     pub all: &'a RoundedGradient<'a>,
     pub scale: &'a [f32],
 }
@@ -24,7 +24,7 @@ pub(super) struct Images {
     units: Vec<f32>,
 }
 
-impl OfInput for OfImages<'_> {
+impl InputGradientSource for RoundedByImage<'_> {
     type Entry = i16;
     type Block = Images;
 
@@ -63,14 +63,14 @@ impl OfInput for OfImages<'_> {
         n: usize,
         group: usize,
         start: usize,
-        to: [&mut [i16]; FILTERS],
+        to: [&mut [i16]; FILTERS_PER_TABLE],
     ) {
         let g = &self.all.g;
         let words = g.filters.div_ceil(WORD);
-        for (to, o) in to.into_iter().zip(group * FILTERS..g.filters) {
+        for (to, o) in to.into_iter().zip(group * FILTERS_PER_TABLE..g.filters) {
             let at = (n * words + o / WORD) * g.out_plane() + start;
             let words = &block.words[at..][..to.len()];
-            each(words, to, |word| byte(word, (o % WORD) as u32));
+            map_vectors(words, to, |word| byte(word, (o % WORD) as u32));
         }
     }
 

@@ -22,7 +22,10 @@ use rounding::largest;
 /// Largest rounded gradient.
 const MOST: f32 = 127.0;
 
-/// The gradient of a convolution's output, `[N, O, OH, OW]`, to be rounded.
+/// The gradient of a binary layer's output, `[N, O, OH, OW]`, from which gradients are computed in 8 bits.
+///
+/// Rounding is to one of the two integers beside a number, the nearer the likelier; which one depends on
+/// image, filter and pixel alone, so that the same gradient gives the same bits.
 #[derive(Debug, Clone)]
 pub struct RoundedGradient<'a> {
     g: ConvGeometry,
@@ -32,7 +35,7 @@ pub struct RoundedGradient<'a> {
 }
 
 impl<'a> RoundedGradient<'a> {
-    /// `None` if a gradient is not finite.
+    /// Of `grad` `[N, O, OH, OW]`; `None` if one of its numbers is not finite.
     ///
     /// # Panics
     /// If `grad` has another size than the geometry says.
@@ -47,19 +50,19 @@ impl<'a> RoundedGradient<'a> {
         })
     }
 
-    /// The gradient of the input, `[N, C, H, W]`, for a layer with weights `scale · sign`; `scale`
+    /// Writes the gradient of the input, `[N, C, H, W]`, for a layer with weights `scale · sign`; `scale`
     /// `[O]`.
     ///
     /// # Panics
     /// If a slice has another size than the geometry says, or the signs are of another one.
     pub fn input_gradient(&self, signs: &InputSigns<i16>, scale: &[f32], grad_x: &mut [f32]) {
         assert_eq!(scale.len(), self.g.filters, "scales");
-        let of_images = input_gradient::OfImages { all: self, scale };
-        signs.gradient_of(&self.g, &of_images, grad_x);
+        let by_image = input_gradient::RoundedByImage { all: self, scale };
+        signs.gradient_of(&self.g, &by_image, grad_x);
     }
 
-    /// The gradient of the weights, `[O, C, kH, kW]`, from the activations `x`; false, and nothing done,
-    /// if tables are not worth it.
+    /// Writes the gradient of the weights, `[O, C, kH, kW]`, from the activations `x` `[N, C, H, W]`; false,
+    /// and nothing written, if tables are not worth it.
     ///
     /// # Panics
     /// If a slice has another size than the geometry says.
@@ -67,7 +70,7 @@ impl<'a> RoundedGradient<'a> {
         gradient_of(
             &self.g,
             x,
-            &weight_gradient::OfFilters::new(self),
+            &weight_gradient::RoundedByFilter::new(self),
             grad_weight,
         )
     }

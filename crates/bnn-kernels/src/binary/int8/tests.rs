@@ -81,8 +81,8 @@ proptest! {
             let mut expected = vec![0.0; signs.len()];
             conv_backward_weight(&g, &x, &by_filter, &mut expected);
             let mut found = vec![f32::NAN; signs.len()];
-            let of_filters = weight_gradient::OfFilters::new(&r);
-            prop_assert!(gradient_with(&g, &codes, &of_filters, &mut found, instructions));
+            let by_filter = weight_gradient::RoundedByFilter::new(&r);
+            prop_assert!(gradient_with(&g, &codes, &by_filter, &mut found, instructions));
             for (a, b) in found.iter().zip(&expected) {
                 prop_assert!((a - b).abs() <= 1e-3 * (1.0 + b.abs()), "{instructions:?}: {a} {b}");
             }
@@ -130,8 +130,8 @@ fn of_ones(
     let signs = InputSigns::of(g, &vec![1.0; weights]).unwrap();
     rounded.input_gradient(&signs.with(instructions), &vec![scale; g.filters], &mut x);
     let codes = Codes::pack(&vec![1.0; count], shape).unwrap();
-    let of_filters = weight_gradient::OfFilters::new(&rounded);
-    assert!(gradient_with(g, &codes, &of_filters, &mut w, instructions));
+    let by_filter = weight_gradient::RoundedByFilter::new(&rounded);
+    assert!(gradient_with(g, &codes, &by_filter, &mut w, instructions));
     (x, w)
 }
 

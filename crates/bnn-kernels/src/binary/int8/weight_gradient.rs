@@ -4,20 +4,20 @@ use std::ops::Range;
 
 use super::rounding::{Plane, round_four, scales, seed};
 use super::{RoundedGradient, byte};
-use crate::binary::sum_tables::{IMAGES, TableEntry};
-use crate::binary::weight_gradient::OfWeight;
+use crate::binary::sum_tables::{IMAGES_PER_TABLE, TableEntry};
+use crate::binary::weight_gradient::WeightGradientSource;
 use crate::simd::wide;
 use crate::transpose::transpose_words;
 
 /// Gradients of each filter by one unit.
-pub(super) struct OfFilters<'a> {
+pub(super) struct RoundedByFilter<'a> {
     all: &'a RoundedGradient<'a>,
     /// For each filter what its gradients are multiplied with before they are rounded, and what rounded
     /// ones stand for.
     factors: Vec<(f32, f32)>,
 }
 
-impl<'a> OfFilters<'a> {
+impl<'a> RoundedByFilter<'a> {
     pub fn new(all: &'a RoundedGradient<'a>) -> Self {
         let g = &all.g;
         let largest = |o: usize| (0..g.batch).map(|n| all.largest(n, o)).fold(0.0, f32::max);
@@ -28,7 +28,7 @@ impl<'a> OfFilters<'a> {
     }
 }
 
-impl OfWeight for OfFilters<'_> {
+impl WeightGradientSource for RoundedByFilter<'_> {
     type Entry = i16;
     /// `[plane, LANES]`, four images a word.
     type Block = Vec<u32>;
@@ -39,7 +39,7 @@ impl OfWeight for OfFilters<'_> {
         let mut words = vec![0; filters.len() * plane];
         for (o, words) in filters.clone().zip(words.chunks_exact_mut(plane.max(1))) {
             let planes = std::array::from_fn(|i| {
-                let n = four * IMAGES + i;
+                let n = four * IMAGES_PER_TABLE + i;
                 (n < g.batch).then(|| Plane {
                     x: self.all.plane(n, o),
                     factor: self.factors[o].0,
@@ -57,7 +57,7 @@ impl OfWeight for OfFilters<'_> {
         turned
     }
 
-    fn read(&self, block: &Vec<u32>, pixels: Range<usize>, to: [&mut [i16]; IMAGES]) {
+    fn read(&self, block: &Vec<u32>, pixels: Range<usize>, to: [&mut [i16]; IMAGES_PER_TABLE]) {
         let lanes = <i16 as TableEntry>::LANES;
         let words = block[pixels.start * lanes..pixels.end * lanes]
             .as_chunks::<8>()

@@ -1,8 +1,8 @@
-//! What tables hold.
+//! What tables of sums hold.
 
 use crate::buffers::Reusable;
 
-/// A number of a table: single precision, or an integer of 16 bits.
+/// A number of a table of sums: `f32` for gradients in single precision, `i16` for rounded ones.
 pub trait TableEntry: Reusable + Default + Send + Sync + std::fmt::Debug {
     /// Numbers of two vectors of 32 bytes, which are looked up together.
     const LANES: usize;
@@ -40,7 +40,7 @@ impl TableEntry for f32 {
 /// Of numbers of at most 127.
 impl TableEntry for i16 {
     const LANES: usize = 32;
-    const TERMS: usize = i16::MAX as usize / (127 * super::FILTERS);
+    const TERMS: usize = i16::MAX as usize / (127 * super::FILTERS_PER_TABLE);
 
     #[inline(always)]
     fn plus(self, other: Self) -> Self {

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::IMAGES;
+use super::IMAGES_PER_TABLE;
 use super::lookup::ROWS;
 use crate::binary::Codes;
 use crate::buffers::{buffer, recycle};
@@ -18,7 +18,7 @@ pub(in crate::binary) struct Indices {
 }
 
 /// Sums of so many numbers with signs.
-pub(in crate::binary) const SUMS: usize = 1 << IMAGES;
+pub(in crate::binary) const SUMS: usize = 1 << IMAGES_PER_TABLE;
 /// The entry for four zeros.
 const NOTHING: u8 = SUMS as u8;
 
@@ -27,7 +27,7 @@ const NOTHING: u8 = SUMS as u8;
 pub(in crate::binary) struct ImageSigns {
     /// Of activations without zeros but where all four images have them; else, twice as many, of
     /// those with zeros as plus one and as minus one, whose mean it is.
-    parts: Vec<Indices>,
+    readings: Vec<Indices>,
 }
 
 /// For each code of four channels a byte for each, 1 where the activation is positive; and where it is
@@ -71,7 +71,7 @@ impl Indices {
         let groups = c.div_ceil(Codes::CHANNELS);
         let line = groups * ROWS;
         let size = grid.area() * line;
-        let mut entries = buffer::<u8>(n.div_ceil(IMAGES) * size);
+        let mut entries = buffer::<u8>(n.div_ceil(IMAGES_PER_TABLE) * size);
         let is_padded = grid.area() != h * w;
         let written = entries
             .par_chunks_mut(size.max(1))
@@ -81,9 +81,9 @@ impl Indices {
                     to.fill(NOTHING);
                 }
                 // Images that are missing have no gradient either.
-                let four: [&[u8]; IMAGES] = std::array::from_fn(|k| {
-                    let at = i * IMAGES + k;
-                    x.codes_of(if at < n { at } else { i * IMAGES })
+                let four: [&[u8]; IMAGES_PER_TABLE] = std::array::from_fn(|k| {
+                    let at = i * IMAGES_PER_TABLE + k;
+                    x.codes_of(if at < n { at } else { i * IMAGES_PER_TABLE })
                 });
                 for y in 0..h {
                     let at = ((grid.top + y) * grid.width + grid.left) * line;
@@ -135,18 +135,18 @@ impl ImageSigns {
             }
             Some(all)
         });
-        let parts = match simple {
+        let readings = match simple {
             Some(simple) => vec![simple],
             None => [0, 1]
                 .into_iter()
                 .filter_map(|i| Indices::write(x, grid, |both| Some(entries_of(both[i]))))
                 .collect(),
         };
-        Self { parts }
+        Self { readings }
     }
 
-    pub fn parts(&self) -> &[Indices] {
-        &self.parts
+    pub fn readings(&self) -> &[Indices] {
+        &self.readings
     }
 }
 

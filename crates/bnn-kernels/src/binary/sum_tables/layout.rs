@@ -4,7 +4,7 @@
 //! A tile has some images side by side in each row. Where the kernel has few columns there is a copy
 //! of the table for each, moved by as much, so that whole vectors are read; else rows have a margin.
 
-use super::FILTERS;
+use super::FILTERS_PER_TABLE;
 use super::entry::TableEntry;
 use crate::ConvGeometry;
 
@@ -125,11 +125,12 @@ impl Layout {
             }
             _ => one,
         };
-        let bytes = (copies.len() << FILTERS) * (tile.height + span) * tile.row * size_of::<E>();
+        let bytes =
+            (copies.len() << FILTERS_PER_TABLE) * (tile.height + span) * tile.row * size_of::<E>();
         if bytes > MOST_TABLE_BYTES {
             return None;
         }
-        let most = g.filters.div_ceil(FILTERS);
+        let most = g.filters.div_ceil(FILTERS_PER_TABLE);
         let groups = (TABLE_BYTES / bytes)
             .min(TERMS.div_ceil(kernel))
             .clamp(1, most);
@@ -192,7 +193,7 @@ impl Layout {
     /// Numbers of all tables of a tile, with what vectors read beyond.
     pub fn table<E: TableEntry>(&self) -> usize {
         let margin = self.cell - self.tile[1];
-        self.groups * (self.copies.len() << FILTERS) * self.plane() + margin + E::LANES
+        self.groups * (self.copies.len() << FILTERS_PER_TABLE) * self.plane() + margin + E::LANES
     }
 }
 

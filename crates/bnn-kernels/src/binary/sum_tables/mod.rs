@@ -18,18 +18,18 @@ mod portable;
 pub use entry::TableEntry;
 
 /// Filters that share a table, for the gradient of the input.
-pub(super) const FILTERS: usize = 5;
+pub(super) const FILTERS_PER_TABLE: usize = 5;
 /// Images that share one, for the gradient of the weights.
-pub(super) const IMAGES: usize = 4;
+pub(super) const IMAGES_PER_TABLE: usize = 4;
 
 /// The parts of a buffer, which all have one size.
-pub(super) fn parts<const N: usize, E>(all: &[E]) -> [&[E]; N] {
+pub(super) fn equal_parts<const N: usize, E>(all: &[E]) -> [&[E]; N] {
     let mut parts = all.chunks_exact((all.len() / N).max(1));
     std::array::from_fn(|_| parts.next().unwrap_or_default())
 }
 
-/// [`parts`], to be written.
-pub(super) fn parts_mut<const N: usize, E>(all: &mut [E]) -> [&mut [E]; N] {
+/// [`equal_parts`], to be written.
+pub(super) fn equal_parts_mut<const N: usize, E>(all: &mut [E]) -> [&mut [E]; N] {
     let mut parts = all.chunks_exact_mut((all.len() / N).max(1));
     std::array::from_fn(|_| parts.next().unwrap_or_default())
 }

@@ -8,11 +8,11 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod forward;
+mod output;
 #[cfg(test)]
 mod tests;
 mod tile;
-mod weight;
+mod weight_gradient;
 
 use rayon::prelude::*;
 
@@ -22,10 +22,10 @@ use crate::float::panel::{LANES, Panel};
 use crate::padded_grid::PaddedGrid;
 use crate::simd::Instructions;
 use crate::transpose::transpose;
-use forward::planes_of;
-pub use forward::{FloatThresholds, OutputWeights};
-pub(super) use weight::backward_weight;
-pub(crate) use weight::binary_weight;
+use output::planes_of;
+pub use output::{FloatThresholds, OutputWeights};
+pub(super) use weight_gradient::backward_weight;
+pub(crate) use weight_gradient::binary_weight;
 
 /// The input of a layer, `[N, C, H, W]`.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +120,7 @@ struct Scratch {
     sums: Vec<f32>,
 }
 
-/// A layer's weights as the gradient of its input reads them.
+/// A layer's weights as the gradient of its input reads them; for layers without strides and groups.
 #[derive(Debug)]
 pub struct InputWeights {
     panel: Panel<f32>,
@@ -128,7 +128,8 @@ pub struct InputWeights {
 }
 
 impl InputWeights {
-    /// Of `weight` `[O, C, kH, kW]`; `None` if the geometry has another path.
+    /// Of `weight` `[O, C, kH, kW]`; `None` if there is no path for the geometry: then
+    /// [`conv_backward_input`](crate::float::conv_backward_input) computes the gradient.
     ///
     /// # Panics
     /// If it has another size than the geometry says.
@@ -147,7 +148,8 @@ impl InputWeights {
         })
     }
 
-    /// The gradient of the input, `[N, C, H, W]`, from that of the output.
+    /// Writes the gradient of the input, `[N, C, H, W]`, from that of the output, `[N, O, OH, OW]`. The batch
+    /// may be another one than when the weights were prepared.
     ///
     /// # Panics
     /// If a size is not what the geometry says, or the weights are of another one.

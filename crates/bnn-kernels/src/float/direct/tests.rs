@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::weight::backward_weight_with;
+use super::weight_gradient::backward_weight_with;
 use super::*;
 use crate::binary::Codes;
 use crate::simd::Instructions;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::Codes;
 use super::input_gradient::InputSigns;
-use super::weight_gradient::{Single, gradient_with};
+use super::weight_gradient::{UnscaledGradient, gradient_with};
 use crate::ConvGeometry;
 use crate::simd::Instructions;
 use crate::testing::{geometry, near, numbers, products};
@@ -51,7 +51,7 @@ proptest! {
                 near(&found, &grad_x, "input")?;
             }
             let mut found = vec![f32::NAN; signs.len()];
-            if gradient_with(&g, &codes, &Single::new(&g, &grad), &mut found, instructions) {
+            if gradient_with(&g, &codes, &UnscaledGradient::new(&g, &grad), &mut found, instructions) {
                 near(&found, &grad_w, "weight")?;
             }
         }

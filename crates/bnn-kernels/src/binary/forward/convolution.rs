@@ -14,7 +14,8 @@ const MOST_PRODUCTS: usize = 32_000;
 /// Pixels that a task computes at least, where there are so many.
 const TASK_PIXELS: usize = 64;
 
-/// Whether a convolution of this geometry can be computed on packed activations.
+/// Whether a convolution of this geometry can be computed on packed activations: sums fit in 16 bits (at
+/// most 32,000 products each), groups begin with a whole code, and padding does not dwarf the input.
 pub fn supports(g: &ConvGeometry) -> bool {
     if g.groups == 0 || g.out_plane() == 0 || g.height * g.width == 0 || g.filters == 0 {
         return false;
@@ -162,10 +163,11 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// `y = scale · dot + bias`, with one scale and one bias for each filter: y `[N, O, OH, OW]`.
+/// The output of a binary layer in single precision: `y = scale · sum + bias`, with one scale and one bias
+/// for each filter, y `[N, O, OH, OW]`; `x` `[N, C, H, W]`, zeros around it.
 ///
 /// # Panics
-/// If sizes do not fit the geometry, or that is not one of those that [`supports`] names.
+/// If sizes do not fit the geometry, or [`supports`] declines it.
 pub fn forward_scaled(
     g: &ConvGeometry,
     x: &Codes,
@@ -192,10 +194,11 @@ pub(super) fn forward_scaled_with(
     });
 }
 
-/// The dot products themselves: y `[N, O, OH, OW]`.
+/// The sums of a binary layer: y `[N, O, OH, OW]`, the convolution of `x` `[N, C, H, W]`, zeros around it,
+/// with weights of ±1.
 ///
 /// # Panics
-/// If sizes do not fit the geometry, or that is not one of those that [`supports`] names.
+/// If sizes do not fit the geometry, or [`supports`] declines it.
 pub fn forward_sums(g: &ConvGeometry, x: &Codes, weight: &SignWeight, y: &mut [i16]) {
     forward_sums_with(g, x, weight, y, Instructions::detect());
 }
@@ -293,20 +296,22 @@ impl Default for Lines {
     }
 }
 
-/// The windows of a pooling: for each output row, and for each output column, the input positions
-/// that it covers.
+/// The windows of a pooling behind a layer: for each output row, and for each output column, the input
+/// positions that it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolWindows {
-    /// Rows of each output row.
+    /// For each output row the input rows.
     pub rows: Vec<Vec<usize>>,
-    /// Columns of each output column.
+    /// For each output column the input columns.
     pub columns: Vec<Vec<usize>>,
 }
 
-/// The dot products, the largest of each window where there are some, binarised.
+/// The activations of the next binary layer, `[N, O, OH, OW]`: the sums of a layer through thresholds. With
+/// `windows`, the largest sum of each window is taken first, and the output has their size.
 ///
 /// # Panics
-/// If sizes do not fit the geometry, or that is not one of those that [`supports`] names, or has groups.
+/// If sizes do not fit the geometry, [`supports`] declines it, it has groups, or a window reads what is not
+/// there.
 pub fn forward_codes(
     g: &ConvGeometry,
     x: &Codes,

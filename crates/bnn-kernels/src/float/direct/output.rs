@@ -13,7 +13,7 @@ use crate::simd::Instructions;
 use crate::simd::wide;
 use crate::transpose::transpose;
 
-/// A layer's weights as its output reads them.
+/// A layer's weights as its output reads them; for layers without groups.
 #[derive(Debug)]
 pub struct OutputWeights {
     panel: Panel<f32>,
@@ -21,10 +21,11 @@ pub struct OutputWeights {
 }
 
 /// What becomes of an output y of each filter in front of a binariser, with u = direction · y: +1
-/// from `positive` on, 0 from `not_negative` on, else -1. Where one is NaN, nothing reaches it.
+/// from `positive` on, 0 from `not_negative` on, else -1. Where a threshold is NaN, nothing reaches it. All
+/// three vectors have a number for each filter.
 #[derive(Debug, Clone)]
 pub struct FloatThresholds {
-    /// 1 or -1.
+    /// 1 where what follows grows with the output, -1 where it falls.
     pub direction: Vec<f32>,
     /// The least u that gives 0 or +1.
     pub not_negative: Vec<f32>,
@@ -40,7 +41,8 @@ struct Plan {
 }
 
 impl OutputWeights {
-    /// Of `weight` `[O, C, kH, kW]`; `None` if the geometry has another path.
+    /// Of `weight` `[O, C, kH, kW]`; `None` if there is no path for the geometry: then
+    /// [`conv_forward`](crate::float::conv_forward) computes the output.
     ///
     /// # Panics
     /// If it has another size than the geometry says.
@@ -59,7 +61,8 @@ impl OutputWeights {
         })
     }
 
-    /// `y = x ⊛ weight + bias`: x `[N, C, H, W]`, y `[N, O, OH, OW]`.
+    /// Writes the output, `y = x ⊛ weight + bias`: x `[N, C, H, W]`, bias `[O]`, y `[N, O, OH, OW]`. The batch
+    /// may be another one than when the weights were prepared.
     ///
     /// # Panics
     /// If a size is not what the geometry says, or the weights are of another one.
@@ -86,8 +89,9 @@ impl OutputWeights {
             });
     }
 
-    /// The outputs, the largest of each window where there are some, binarised. `None` if one of them is
-    /// NaN or beyond [`FloatThresholds::LARGEST`].
+    /// The activations of a binary layer behind this one, `[N, O, OH, OW]`: the output through thresholds.
+    /// With `windows`, the largest output of each window is taken first, and the result has their size.
+    /// `None` if an output is NaN or its absolute value beyond [`FloatThresholds::LARGEST`].
     ///
     /// # Panics
     /// If a size is not what the geometry says, or the weights are of another one.
