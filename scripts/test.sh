@@ -5,4 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python3 scripts/setup_onnxruntime.py
 export ORT_DYLIB_PATH="$PWD/.onnxruntime"
-cargo test --release --workspace --features poison "$@"
+export BNN_KERNELS_POISON=1
+cargo test --release --workspace "$@"

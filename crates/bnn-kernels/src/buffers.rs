@@ -3,7 +3,7 @@
 //!
 //! [`buffer`] hands memory out, [`recycle`] takes it back. What is never given back is freed as usual.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Fewer elements than this are left to the allocator.
 const LEAST: usize = 1 << 14;
@@ -80,6 +80,13 @@ impl<T> Free<T> {
     }
 }
 
+/// Whether elements that nobody has written are what nobody should read: in this crate's tests, and
+/// where the environment variable `BNN_KERNELS_POISON` is set (by the tests of crates that use this one).
+fn poisons() -> bool {
+    static SET: OnceLock<bool> = OnceLock::new();
+    cfg!(test) || *SET.get_or_init(|| std::env::var_os("BNN_KERNELS_POISON").is_some())
+}
+
 /// `len` elements of any value, to be overwritten: the last vector of exactly that length that was given
 /// back, else a new one. Short ones are always new.
 pub fn buffer<T: Reusable>(len: usize) -> Vec<T> {
@@ -92,7 +99,7 @@ pub fn buffer<T: Reusable>(len: usize) -> Vec<T> {
     };
     let mut buffer = found.unwrap_or_else(|| vec![T::ANY; len]);
     // Whoever reads what he has not written finds out in tests.
-    if cfg!(any(test, feature = "poison")) {
+    if poisons() {
         buffer.fill(T::POISON);
     }
     buffer
