@@ -53,8 +53,10 @@ run() {
             cargo +nightly miri test "${tests[@]}"
         ;;
     valgrind)
+        # It compares NaN wrongly (vcmpneq_oqps), which this test is about.
         cargo test --release "${tests[@]}" \
-            --config "target.$host.runner = ['valgrind', '--quiet', '--error-exitcode=1']"
+            --config "target.$host.runner = ['valgrind', '--quiet', '--error-exitcode=1']" \
+            -- --skip what_is_no_number_is_left_to_others
         ;;
     esac
 }

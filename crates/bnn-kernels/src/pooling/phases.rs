@@ -322,6 +322,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 256 }))]
+
         #[test]
         fn windows_side_by_side_are_the_windows(y in axis(), x in axis(), seed in any::<u64>()) {
             let axes = [y, x];
