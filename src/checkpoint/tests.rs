@@ -102,10 +102,10 @@ fn no_changed_byte_and_no_cut_goes_unnoticed() {
 fn a_later_format_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let checkpoint = open(dir.path(), "1");
-    let line = "{\"format\": \"onnx-bnnprune-checkpoint/3\", \"else\": []}\nwhatever";
+    let line = "{\"format\": \"onnx-bnnprune-checkpoint/99\", \"else\": []}\nwhatever";
     std::fs::write(checkpoint.path(), line).unwrap();
     let text = checkpoint.load::<State>().unwrap_err().to_string();
-    assert!(text.contains("'onnx-bnnprune-checkpoint/3'"), "{text}");
+    assert!(text.contains("'onnx-bnnprune-checkpoint/99'"), "{text}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::binary_weight::{BinaryId, ScaleMode};
 use super::graph::{Input, Network, Step, StepId, ValueId};
 use super::param::ParamId;
 use crate::graph::NodeId;
-use crate::ops::{ChannelsLeft, LeftOnAxis, Role};
+use crate::ops::{ChannelsLeft, LeftOnAxis, ParamKind, Role};
 
 /// For each axis of a parameter the positions that stay; `None`: all.
 type KeptAxes = Vec<Option<Vec<usize>>>;
@@ -192,18 +192,11 @@ impl Network {
         left
     }
 
-    /// The parameters of the masks in the network, ascending.
-    pub fn mask_params(&self) -> Vec<ParamId> {
-        let masks = self.steps.iter().filter(|s| s.is_mask());
-        let mut params: Vec<ParamId> = masks
-            .filter_map(|s| match s.inputs.get(1) {
-                Some(Input::Param(p)) => Some(*p),
-                _ => None,
-            })
-            .collect();
-        params.sort_unstable();
-        params.dedup();
-        params
+    /// The parameters of masks, in the order in which they were added.
+    pub fn mask_params(&self) -> impl Iterator<Item = ParamId> {
+        let params = self.params.iter().enumerate();
+        let masks = params.filter(|(_, p)| p.kind == ParamKind::Mask);
+        masks.map(|(i, _)| ParamId(i))
     }
 
     /// Takes over the parameters of a smaller network that was made of this one; elements that it has

@@ -82,35 +82,36 @@ impl Trainer<'_> {
         };
         let remaining = channels.analysis.remaining_channels(&masks);
         let left = left_in(&whole, channels.graph, &remaining);
-        match whole.shrunk(&left) {
-            Some((mut small, kept)) => {
-                whole
-                    .mask_params()
-                    .into_iter()
-                    .for_each(|m| small.remove_masks(m));
-                if self.agree(&whole, &small)? {
-                    *self.network = small;
-                    self.whole = Some(Whole {
-                        network: whole,
-                        kept,
-                        remaining,
-                    });
-                    return Ok(());
-                }
+        if let Some((mut small, kept)) = whole.shrunk(&left) {
+            let fixed = self.fixed_stages().count();
+            let masks = whole.mask_params().take(fixed);
+            masks.for_each(|m| small.remove_masks(m));
+            if self.agree(&whole, &small)? {
+                *self.network = small;
+                self.whole = Some(Whole {
+                    network: whole,
+                    kept,
+                    remaining,
+                });
+                return Ok(());
             }
-            None => {}
         }
         *self.network = whole;
         Ok(())
     }
 
-    /// The masks of the stages that are done, and of the one under way if its mask is fixed.
-    fn fixed_masks(&self, channels: Channels<'_>) -> FilterMasks {
+    /// What the stages keep that are done, and the one under way if its mask is fixed.
+    fn fixed_stages(&self) -> impl Iterator<Item = &[bool]> {
         let under_way = self.run.stage.iter().filter(|s| s.report.is_some());
         let under_way = under_way.filter_map(|s| s.keep.as_deref());
         let done = self.run.done.iter().map(|d| &d.keep[..]);
+        done.chain(under_way)
+    }
+
+    /// Their masks.
+    fn fixed_masks(&self, channels: Channels<'_>) -> FilterMasks {
         let mut masks = FilterMasks::default();
-        for (group, keep) in channels.groups.iter().zip(done.chain(under_way)) {
+        for (group, keep) in channels.groups.iter().zip(self.fixed_stages()) {
             prune(&mut masks, group, keep, channels.analysis);
         }
         masks

@@ -101,10 +101,7 @@ fn masked_and_smaller(m: &ModelProto, seed: u64) -> [[ArrayD<f32>; 2]; 2] {
     let remaining = analysis.remaining_channels(&masks);
     let left = masked.channels_of_values(|node| remaining.of(graph.output_of(node, 0)?).cloned());
     let (mut small, kept) = masked.shrunk(&left).unwrap();
-    masked
-        .mask_params()
-        .into_iter()
-        .for_each(|p| small.remove_masks(p));
+    masked.mask_params().for_each(|p| small.remove_masks(p));
     let elements = |n: &Network| n.params().iter().map(|p| p.value.len()).sum::<usize>();
     assert!(masks.layers.is_empty() || elements(&small) < elements(&masked));
     assert!(small.steps().iter().all(|s| !s.is_mask()));
