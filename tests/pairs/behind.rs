@@ -95,6 +95,10 @@ pub const ACTIVATIONS: &[Case] = &[
     case("Selu", |b, x| op(b, "Selu", &x)),
     case("Celu", |b, x| op(b, "Celu", &x)),
     case("ThresholdedRelu", |b, x| op(b, "ThresholdedRelu", &x)),
+    case("Shrink", |b, x| {
+        let settings = vec![("lambd", Attr::Float(0.4)), ("bias", Attr::Float(0.25))];
+        b.node("Shrink", &[&x], settings)
+    }),
     case("HardSigmoid", |b, x| {
         let x = op(b, "HardSigmoid", &x);
         with(b, "Sub", &x, 0.5)
