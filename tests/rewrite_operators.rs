@@ -23,6 +23,8 @@ fn activations() {
     ] {
         goes_nearly(op, opset, vec![]);
     }
+    let settings = vec![("lambd", Attr::Float(0.25)), ("bias", Attr::Float(0.125))];
+    goes_nearly("Shrink", 17, settings);
     goes_nearly("Gelu", 20, vec![("approximate", Attr::Text("tanh"))]);
     goes_nearly("Softmax", 17, vec![("axis", Attr::Int(2))]);
     goes_nearly("LogSoftmax", 17, vec![("axis", Attr::Int(-1))]);

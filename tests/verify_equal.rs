@@ -6,7 +6,6 @@ mod graphs;
 mod pairs;
 
 use common::tool;
-use graphs::{Attr, Builder};
 use ndarray::Axis;
 use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::onnx::save;
@@ -36,109 +35,6 @@ fn equal_but_for_rounding_passes_whatever_it_is_called_and_wherever_channels_are
     tied("with hidden channels in another order", &moved.model(PLAIN));
     moved.prefix = "r_";
     tied("and renamed", &moved.model(PLAIN));
-}
-
-/// What may stand behind a layer of ties, and in front of the next binariser.
-#[test]
-fn ties_behind_every_kind_of_operator_pass() {
-    fn op(b: &mut Builder, op: &str, x: &str) -> String {
-        b.node(op, &[x], vec![])
-    }
-    fn scales(b: &mut Builder, size: usize) -> [String; 2] {
-        let values = |k: usize| {
-            (0..size)
-                .map(|i| 0.5 + ((i * k) % 7) as f32 / 8.0)
-                .collect()
-        };
-        [b.weight(&[size], values(3)), b.weight(&[size], values(5))]
-    }
-    let kinds: [(&str, Part); 14] = [
-        ("Elu", |b, x| op(b, "Elu", &x)),
-        ("Selu", |b, x| op(b, "Selu", &x)),
-        ("Celu", |b, x| op(b, "Celu", &x)),
-        ("HardSigmoid", |b, x| {
-            let x = op(b, "HardSigmoid", &x);
-            with(b, "Sub", &x, 0.5)
-        }),
-        ("Softplus", |b, x| {
-            let x = op(b, "Softplus", &x);
-            with(b, "Sub", &x, 0.75)
-        }),
-        ("Erf", |b, x| op(b, "Erf", &x)),
-        ("Exp", |b, x| {
-            let x = op(b, "Exp", &x);
-            with(b, "Sub", &x, 1.0)
-        }),
-        ("Softmax", |b, x| {
-            let x = b.node("Softmax", &[&x], vec![("axis", Attr::Int(1))]);
-            with(b, "Sub", &x, 0.04)
-        }),
-        ("Resize", |b, x| {
-            let sizes = b.weight(&[4], vec![1.0, 1.0, 2.0, 2.0]);
-            let x = b.node(
-                "Resize",
-                &[&x, "", &sizes],
-                vec![("mode", Attr::Text("nearest"))],
-            );
-            let two = || Attr::Ints(vec![2, 2]);
-            b.node(
-                "MaxPool",
-                &[&x],
-                vec![("kernel_shape", two()), ("strides", two())],
-            )
-        }),
-        ("InstanceNormalization", |b, x| {
-            let [scale, shift] = scales(b, WIDE);
-            b.node("InstanceNormalization", &[&x, &scale, &shift], vec![])
-        }),
-        ("LayerNormalization", |b, x| {
-            let to = vec![("perm", Attr::Ints(vec![0, 2, 3, 1]))];
-            let x = b.node("Transpose", &[&x], to);
-            let [scale, shift] = scales(b, WIDE);
-            let x = b.node("LayerNormalization", &[&x, &scale, &shift], vec![]);
-            b.node(
-                "Transpose",
-                &[&x],
-                vec![("perm", Attr::Ints(vec![0, 3, 1, 2]))],
-            )
-        }),
-        ("ReduceMean", |b, x| {
-            let axes = vec![("axes", Attr::Ints(vec![2, 3]))];
-            let mean = b.node("ReduceMean", &[&x], axes);
-            b.node("Sub", &[&x, &mean], vec![])
-        }),
-        ("ReduceL2", |b, x| {
-            let norm = b.node("ReduceL2", &[&x], vec![("axes", Attr::Ints(vec![1]))]);
-            let norm = with(b, "Div", &norm, 8.0);
-            b.node("Sub", &[&x, &norm], vec![])
-        }),
-        ("QuantizeLinear", |b, x| {
-            let scale = b.weight(&[], vec![0.2]);
-            let x = with(b, "Add", &x, 3.0);
-            let x = b.node("QuantizeLinear", &[&x, &scale], vec![]);
-            let x = b.node("DequantizeLinear", &[&x, &scale], vec![]);
-            with(b, "Sub", &x, 3.0)
-        }),
-    ];
-    let net = Net::new(0.1);
-    // Ties at the third Sign, behind the operator: exact sums, then a division.
-    let mut exact = net.clone();
-    exact.w2.mapv_inplace(f32::signum);
-    let mut bad = exact.clone();
-    bad.w2[[7, 3, 0, 2]] *= -1.0;
-    for (what, middle) in kinds {
-        let parts = Parts { middle, ..PLAIN };
-        let divided = Parts {
-            late: |b, x| with(b, "Div", &x, 10.0),
-            ..parts
-        };
-        let reference = net.model(parts);
-        let (code, found) = verify(&reference, &exact.model(divided), On::Own);
-        assert_eq!(code, 0, "{what}: {found}");
-        assert!(found["ties"].as_u64().unwrap() > 0, "{what}: {found}");
-        let (code, found) = verify(&reference, &bad.model(divided), On::Own);
-        assert_eq!(code, 1, "{what}: {found}");
-    }
 }
 
 #[test]

@@ -29,7 +29,8 @@ fn settings() -> Vec<Given> {
         Given::default(),
         some(&[("alpha", 3.0), ("gamma", 2.0), ("beta", -0.3)]),
         some(&[("alpha", -0.7)]),
-        some(&[("gamma", -2.0)]),
+        some(&[("gamma", -2.0), ("bias", 0.75)]),
+        some(&[("lambd", -0.5), ("bias", 0.3)]),
     ]
 }
 

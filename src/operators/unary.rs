@@ -58,6 +58,11 @@ fn selu(of: &dyn Attributes) -> (f32, f32) {
     (alpha(of, 1.673_263_2), of.float("gamma", 1.050_701))
 }
 
+/// `lambd` and `bias` of a Shrink.
+fn shrink(of: &dyn Attributes) -> (f32, f32) {
+    (of.float("lambd", 0.5), of.float("bias", 0.0))
+}
+
 pub(super) static ROWS: &[Operator] = &[
     unary("Identity", |_| Box::new(|x| x))
         .slope(|_| Slope::AtMost(1.0))
@@ -158,6 +163,36 @@ pub(super) static ROWS: &[Operator] = &[
     .range(|a| match alpha(a, 1.0) >= 0.0 {
         true => Range::NotNegative,
         false => Range::Any,
+    }),
+    unary("Shrink", |a| {
+        let (limit, bias) = shrink(a);
+        Box::new(move |x| match x {
+            x if x < -limit => x + bias,
+            x if x > limit => x - bias,
+            _ => 0.0,
+        })
+    })
+    .slope(|_| Slope::AtMost(1.0))
+    .roundings(1.0)
+    .jumping(|a| {
+        let (limit, bias) = shrink(a);
+        match limit >= 0.0 {
+            true => [limit, -limit]
+                .map(|at| Jump {
+                    at,
+                    height: (limit - bias).abs(),
+                })
+                .to_vec(),
+            // What lies below −λ comes first.
+            false => vec![Jump {
+                at: -limit,
+                height: 2.0 * bias.abs(),
+            }],
+        }
+    })
+    .trend(|a| {
+        let (limit, bias) = shrink(a);
+        Trend::rises_if(limit >= 0.0 && bias <= limit)
     }),
     unary("HardSigmoid", |a| {
         let (alpha, beta) = (alpha(a, 0.2), a.float("beta", 0.5));

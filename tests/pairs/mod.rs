@@ -2,6 +2,8 @@
 //! `verify` on two of them.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod behind;
+
 use std::path::Path;
 
 use crate::common::tool;
