@@ -15,6 +15,7 @@ mod concat;
 mod conv;
 mod convolution_form;
 mod dense;
+mod hard_sigmoid;
 mod identity;
 mod node_view;
 mod op;
@@ -72,6 +73,7 @@ pub(crate) const OPERATORS: &[(&str, Importer)] = &[
     ("GlobalAveragePool", reduce_mean::import_global),
     ("Greater", choose::import_pair),
     ("GreaterOrEqual", choose::import_pair),
+    ("HardSigmoid", hard_sigmoid::import),
     ("Identity", identity::import),
     ("LeakyRelu", activation::import_leaky),
     ("Less", choose::import_pair),
