@@ -26,7 +26,12 @@ pub fn run(args: &PruneArgs) -> Printed {
     if let Some(other) = args.others.first() {
         return Err(Error::Usage(unexpected(&input, other)));
     }
-    run_in(args, || tried(&args.runtime, &input)).map_err(|e| e.about(&input))
+    let open = || {
+        // What is wrong with the arguments is said by then.
+        let source = args.images.source().ok().flatten();
+        tried(&args.runtime, &input, &args.shape.sizes(), source.as_ref())
+    };
+    run_in(args, open).map_err(|e| e.about(&input))
 }
 
 /// The main job, verified in the runtime that `open` gives.

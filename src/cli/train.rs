@@ -56,7 +56,7 @@ pub fn run(args: &TrainArgs) -> Printed {
         }),
     };
     let observer = Terminal::new(args.run.quiet);
-    let open = || tried(&args.runtime, &args.input);
+    let open = || tried(&args.runtime, &args.input, &job.sizes, Some(&job.source));
     let report = pipeline::train(&job, open, &observer).map_err(|e| e.about(&args.input))?;
     let reported = write_report(args.run.report.as_deref(), &report);
     if let Some(plan) = job.checkpoint.as_ref().filter(|_| reported.is_ok())
