@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::budget::Budget;
 use super::shapes::Inputs;
-use super::{Graph, Node, TensorId, Use, elements, eval, shapes};
+use super::{Graph, Node, TensorId, Use, branches, elements, eval, shapes};
 use crate::onnx::{DataType, Tensor};
 
 /// Shapes and constant values of a graph's tensors.
@@ -231,14 +231,14 @@ impl Facts {
         let shape = |t| self.shape(t);
         let value = |t| self.value(t);
         let mut budget = self.here.budget;
-        let found = compute(&node, &inputs, (shape, value), &mut budget);
+        let found = compute(graph, &node, &inputs, (shape, value), &mut budget);
         self.here.budget = budget;
         self.here.set(&outputs, found);
         if from_data || of_shape {
             let shape = |t| self.shape_elsewhere(t);
             let value = |t| self.value_elsewhere(t);
             let mut budget = self.elsewhere.budget;
-            let found = compute(&node, &inputs, (shape, value), &mut budget);
+            let found = compute(graph, &node, &inputs, (shape, value), &mut budget);
             self.elsewhere.budget = budget;
             self.elsewhere.set(&outputs, found);
         }
@@ -413,6 +413,7 @@ fn only_weights(graph: &Graph<'_>, t: TensorId) -> bool {
 
 /// What follows of a node's outputs from what is known of its inputs.
 fn compute<'f>(
+    graph: &Graph<'_>,
     node: &Node<'_>,
     inputs: &[Option<TensorId>],
     (shape, value): (
@@ -421,6 +422,9 @@ fn compute<'f>(
     ),
     budget: &mut Budget,
 ) -> Found {
+    if node.op() == "If" {
+        return Found::Shapes(branches::shapes(graph, node, (&shape, &value), budget));
+    }
     let values: Vec<Option<&Tensor>> = inputs.iter().map(|t| value((*t)?)).collect();
     let shapes: Vec<Option<&[usize]>> = inputs.iter().map(|t| shape((*t)?)).collect();
     let mut known = inputs.iter().zip(&values);

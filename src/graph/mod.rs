@@ -4,6 +4,7 @@
 //! Nobody edits through the view: a rewrite reads it, makes a plan that owns its data, and then
 //! applies the plan to the [`ModelProto`] with the functions of [`edit`].
 
+mod branches;
 mod budget;
 pub mod edit;
 mod elements;
