@@ -22,7 +22,7 @@ pub struct Facts {
     left: Vec<bool>,
     /// The type of each tensor's elements.
     elements: Vec<Option<i32>>,
-    here: World,
+    pub(super) here: World,
     /// The same of everything that depends on the input's shape, at another batch size: what is the
     /// same there does not depend on it.
     elsewhere: World,
@@ -30,9 +30,9 @@ pub struct Facts {
 
 /// Shapes and values at one batch size.
 #[derive(Debug)]
-struct World {
+pub(super) struct World {
     shapes: Vec<Option<Vec<usize>>>,
-    values: Vec<Option<Tensor>>,
+    pub(super) values: Vec<Option<Tensor>>,
     budget: Budget,
 }
 

@@ -16,6 +16,7 @@ mod node;
 mod quantizer;
 pub mod scalar;
 mod shapes;
+mod single;
 
 pub(crate) use eval::evaluate;
 pub use facts::{Facts, FactsError};
