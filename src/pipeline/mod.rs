@@ -141,7 +141,8 @@ fn through(
     if job.learns() {
         // Whatever cannot be done with the original cannot be done with what is learned.
         learnable(&job.input, &view)?;
-        rehearsal::run(job, &model, original, proof.on_one_batch())?;
+        let (_, found) = rehearsal::run(job, &model, original, None, &proof)?;
+        rehearsal::accept(job, &found)?;
     }
     let (retrained, masks) = choose(job, from, given, images.as_ref(), watch, &mut summary)?;
     // It holds all weights once more. The report gets a new one.
