@@ -359,7 +359,7 @@ pub struct PruneArgs {
     /// Write the quantisers of a QONNX file as standard operators [default: QONNX stays QONNX]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
     pub to: Option<FormatName>,
-    /// Do everything but write OUT
+    /// Only plan: what can be pruned, and what learning would take; trains nothing, writes no model
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
 }

@@ -51,12 +51,11 @@ fn run_in(
     let job = job(args, input, output, writes)?;
     let report = pipeline::run(&job, open, &observer)?;
     let reported = write_report(args.run.report.as_deref(), &report);
-    let passed = report.verification.as_ref().is_some_and(|v| v.passed);
+    let passed = report.passed() || report.plans_learning();
     if let Some(plan) = job
         .checkpoint
         .as_ref()
-        // After a dry run, the same command without it goes on from there.
-        .filter(|_| passed && !args.dry_run && reported.is_ok())
+        .filter(|_| passed && reported.is_ok())
         && let Err(e) = checkpoint::remove(&plan.folder)
     {
         observer.warn(&e.to_string());
@@ -64,7 +63,7 @@ fn run_in(
     let mut text = report::render(&report);
     text += &match (passed, &report.output) {
         (true, Some(file)) => format!("{:<20}{}\n", "written", printable(&file.path)),
-        (true, None) => format!("{:<20}nothing (--dry-run)\n", "written"),
+        (true, None) => format!("{:<20}nothing (--dry-run): this is the plan\n", "written"),
         (false, _) => {
             let why = format!(
                 "{}: the pruned model does not compute what the masked model computes; {} was not written",

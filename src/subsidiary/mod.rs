@@ -2,7 +2,7 @@
 //! learned layer by layer, from the bottom up, on a frozen main network; and rules that choose
 //! filters without learning, for comparison.
 //!
-//! [`units`] says what is masked together, [`learn`] runs the schedule, a stage a unit: train the
+//! [`units`] says what is masked together, [`outlook`] how much of it may go, [`learn`] runs the schedule, a stage a unit: train the
 //! mask, fix it, retrain the layers from there on. [`sanity`] checks beforehand that model and
 //! data fit. The result is a [`crate::rewrite::FilterMasks`] and a retrained network; removing the
 //! filters is not done here.
@@ -13,6 +13,7 @@ mod error;
 mod evaluate;
 pub mod mask;
 mod options;
+mod outlook;
 mod prefix;
 mod readings;
 mod resume;
@@ -30,6 +31,7 @@ mod units;
 pub use error::TrainError;
 pub use evaluate::JUDGE_IMAGES;
 pub use options::{Amount, Decay, MainOptimizer, Options, Rule, Selector};
+pub use outlook::{Outlook, outlook};
 pub use prefix::CacheUse;
 pub use retrain::{EpochReport, Retrained, TrainOptions, native_predictions, retrain};
 pub use schedule::{Control, Learned, learn};

@@ -103,7 +103,7 @@ pub fn learn(
 }
 
 /// Adds a unit's mask to those of its layers.
-fn prune(masks: &mut FilterMasks, unit: &Unit, keep: &[bool], analysis: &Analysis) {
+pub(super) fn prune(masks: &mut FilterMasks, unit: &Unit, keep: &[bool], analysis: &Analysis) {
     let gone = keep.iter().enumerate().filter(|(_, keep)| !**keep);
     let gone: Vec<usize> = gone.map(|(f, _)| f).collect();
     for (name, filters) in unit.group.filters_of(&gone) {

@@ -192,7 +192,8 @@ fn train_mask(
     Ok(())
 }
 
-fn by_rule(
+/// Which filters of a unit a rule keeps.
+pub(super) fn by_rule(
     unit: &Unit,
     layers: &[Layer],
     rule: Rule,
