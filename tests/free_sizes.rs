@@ -161,3 +161,26 @@ fn what_would_hold_for_one_size_only_is_not_written() {
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("verified at two sizes"), "{text}");
 }
+
+#[test]
+fn images_of_the_listed_classes_give_their_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, masks, out) = write(&network(["", ""]), dir.path());
+    let (data, list) = (dir.path().join("data"), dir.path().join("classes.txt"));
+    for class in 0..10 {
+        let class = class.to_string();
+        std::fs::create_dir_all(data.join(&class)).unwrap();
+        let images = std::fs::read_dir(fixture("digits_png").join(&class)).unwrap();
+        for image in images.take(4).map(Result::unwrap) {
+            let to = data.join(&class).join(image.file_name());
+            std::fs::copy(image.path(), to).unwrap();
+        }
+    }
+    std::fs::create_dir(data.join("unlabelled")).unwrap();
+    std::fs::write(&list, "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n").unwrap();
+    let mut c = tool();
+    c.arg(&path).arg(&out).arg("--masks").arg(&masks);
+    c.arg("--data").arg(&data);
+    refused(&mut c, 2, &["unlabelled"]);
+    c.arg("--classes").arg(&list).assert().success();
+}

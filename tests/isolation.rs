@@ -7,7 +7,7 @@ mod graphs;
 use std::path::Path;
 
 use common::{network, tool};
-use graphs::endless::endless;
+use graphs::endless::{endless, slow_when_wide};
 use graphs::{Builder, sized};
 use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::onnx::save;
@@ -99,6 +99,27 @@ fn the_main_job_tries_a_model_before_it_trusts_it() {
     c.arg(&path).arg(&out).args(["-q", "--timeout", "2"]);
     common::refused(&mut c, 2, &["endless.onnx", "did not finish within 2 s"]);
     assert!(!out.exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_main_job_tries_a_model_at_the_size_that_it_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (dir.path().join("wide.onnx"), dir.path().join("out.onnx"));
+    save(&slow_when_wide(), &path).unwrap();
+    let run = |size: &str| {
+        let mut c = tool();
+        c.arg(&path)
+            .arg(&out)
+            .args(["-q", "--timeout", "3", "--dim", size]);
+        c
+    };
+    run("w=4").assert().success();
+    common::refused(
+        &mut run("w=99"),
+        2,
+        &["wide.onnx", "did not finish within 3 s"],
+    );
 }
 
 #[cfg(target_os = "linux")]

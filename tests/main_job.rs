@@ -425,9 +425,99 @@ fn a_folder_of_images_works_as_well_as_npz() {
 fn a_dry_run_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("o.onnx");
-    quick(&network("vgg"), &out)
+    // The default training takes minutes.
+    let mut c = tool();
+    c.args([&network("vgg"), &out])
         .arg("--dry-run")
+        .arg("--data");
+    c.arg(fixture("digits_train.npz"))
+        .timeout(std::time::Duration::from_secs(60));
+    let done = c.output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success(), "{text}");
+    for word in [
+        "can be pruned",
+        "learning",
+        "stages",
+        "estimated time",
+        "plan",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(!text.contains("NOTHING"), "{text}");
+    let mut c = tool();
+    c.args([&network("vgg"), &out]).arg("--dry-run");
+    c.assert().success();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_plan_in_figures() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, report) = (dir.path().join("o.onnx"), dir.path().join("r.json"));
+    let plan = |args: &[&str]| {
+        let mut c = tool();
+        c.args([&network("resnet"), &out])
+            .args(["--dry-run", "--data"])
+            .arg(fixture("digits_train.npz"))
+            .arg("--report")
+            .arg(&report)
+            .args(args)
+            .assert()
+            .success();
+        common::json(&report)
+    };
+    let most = plan(&[
+        "--mask-epochs",
+        "3",
+        "--main-epochs",
+        "2",
+        "--final-epochs",
+        "1",
+    ]);
+    let learning = &most["plan"]["learning"];
+    let stages = learning["stages"].as_array().unwrap();
+    assert_eq!(learning["figures"], "most");
+    let images = learning["images"].as_u64().unwrap();
+    let batches = images.div_ceil(learning["batch_size"].as_u64().unwrap());
+    assert_eq!(
+        learning["steps"].as_u64().unwrap(),
+        batches * (5 * stages.len() as u64 + 1)
+    );
+    assert!(learning["seconds"].as_f64().unwrap() > 0.0);
+    // Streams are cut together.
+    assert!(!most["plan"]["groups"].as_array().unwrap().is_empty());
+    let ratio = |report: &serde_json::Value| report["totals"]["pruned_ratio"].as_f64().unwrap();
+    assert!((0.5..=0.6).contains(&ratio(&most)), "{most}");
+    let macs = |report: &serde_json::Value, of: &str| report["totals"][of].as_u64().unwrap();
+    assert!(macs(&most, "macs_after") < macs(&most, "macs_before"));
+    assert!(most["verification"].is_null() && most["output"].is_null());
+    let rule = plan(&["--method", "magnitude", "--ratio", "0.25"]);
+    assert_eq!(rule["plan"]["learning"]["figures"], "exact");
+    assert!((0.2..0.3).contains(&ratio(&rule)), "{rule}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_dry_run_of_masks_says_what_would_go_and_tries_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, report) = (dir.path().join("o.onnx"), dir.path().join("r.json"));
+    let masks = dir.path().join("m.json");
+    common::write_masks(&masks, &[("/conv1/Conv", 40, &[0, 1, 2])]);
+    let mut c = tool();
+    c.args([&network("vgg"), &out])
+        .arg("--dry-run")
+        .arg("--masks")
+        .arg(&masks)
+        .arg("--report")
+        .arg(&report)
         .assert()
         .success();
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let report = common::json(&report);
+    assert_eq!(
+        report["totals"]["filters"].as_u64().unwrap() - 3,
+        report["totals"]["kept"]
+    );
+    assert_eq!(report["verification"]["passed"], true);
+    assert!(report["plan"]["learning"].is_null() && !out.exists());
 }

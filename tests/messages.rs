@@ -122,19 +122,19 @@ fn no_two_nodes_go_by_one_name() {
 }
 
 #[test]
-fn a_dry_run_keeps_its_checkpoint_for_the_run_itself() {
+fn a_dry_run_has_nothing_to_save() {
     let dir = tempfile::tempdir().unwrap();
     let (out, saved) = (dir.path().join("o.onnx"), dir.path().join("saved"));
-    let mut dry = common::quick(&network("vgg"), &out);
-    dry.arg("--dry-run").arg("--checkpoint").arg(&saved);
-    dry.assert().success();
-    assert!(saved.join("checkpoint.bin").exists() && !out.exists());
-    let mut run = common::quick(&network("vgg"), &out);
-    let done = run.arg("--checkpoint").arg(&saved).output().unwrap();
-    let stderr = String::from_utf8(done.stderr).unwrap();
-    assert!(done.status.success(), "{stderr}");
-    assert!(stderr.contains("all layers are learned"), "{stderr}");
-    assert!(out.exists() && !saved.join("checkpoint.bin").exists());
+    for (option, file) in [
+        ("--checkpoint", &saved),
+        ("--save-masks", &saved),
+        ("--save-masked", &saved),
+    ] {
+        let mut dry = common::quick(&network("vgg"), &out);
+        dry.arg("--dry-run").arg(option).arg(file);
+        common::refused(&mut dry, 2, &[option, "--dry-run"]);
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]

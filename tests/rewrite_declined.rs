@@ -331,6 +331,54 @@ fn what_a_branch_reads() {
     blocked(&model, &a, "a subgraph of If 'if5' reads it");
 }
 
+/// What the branches give has a shape, where they agree on one: what comes behind is cut.
+#[test]
+fn what_comes_behind_branches() {
+    let network = |sides: [&str; 2]| {
+        let mut b = Builder::new(&[2, 4, 4]);
+        let stem = b.weight(&[8, 2, 1, 1], values(16, 1));
+        let t = b.node("Conv", &["x", &stem], vec![]);
+        let condition = b.constant(&Tensor::Bool(ndarray::arr0(true).into_dyn()));
+        let y = b.node("If", &[&condition], vec![]);
+        attach(&mut b, "then_branch", subgraph(sides[0], &t, &[]));
+        attach(&mut b, "else_branch", subgraph(sides[1], &t, &[]));
+        let w = b.weight(&[8, 8, 1, 1], values(64, 2));
+        let behind = b.node("Conv", &[&y, &w], vec![]);
+        let t = b.node("Relu", &[&behind], vec![]);
+        let t = b.node("GlobalAveragePool", &[&t], vec![]);
+        let t = b.node("Flatten", &[&t], vec![]);
+        let head = b.weight(&[8, 3], values(24, 3));
+        let out = b.node("MatMul", &[&t, &head], vec![]);
+        (b.model(&[&out]), y, behind)
+    };
+    let (model, y, behind) = network(["Relu", "Neg"]);
+    let graph = Graph::new(&model).unwrap();
+    let facts = Facts::infer(&graph, 3).unwrap();
+    assert_eq!(
+        facts.shape(graph.find(&y).unwrap()),
+        Some(&[3, 8, 4, 4][..])
+    );
+    let mut masks = FilterMasks::default();
+    masks.prune(&behind, 8, [1, 2, 6]);
+    let masked = apply_masks(&model, &masks, Removal::Drop).unwrap().model;
+    let e = eliminate(&masked).unwrap();
+    let cut = e.layers.iter().find(|l| l.name == behind).unwrap();
+    assert_eq!(cut.kept.len(), 5);
+    let x = ArrayD::from_shape_vec(IxDyn(&[2, 2, 4, 4]), values(64, 4)).unwrap();
+    let run = |m: &ModelProto| run(m, &x, Optimization::Basic);
+    assert_ne!(run(&model), run(&masked));
+    assert!(difference(&run(&masked)[0], &run(&e.model)[0]) < 1e-5);
+    // Branches that differ say nothing.
+    let (model, y, _) = network(["Relu", "GlobalAveragePool"]);
+    let graph = Graph::new(&model).unwrap();
+    let facts = Facts::infer(&graph, 3).unwrap();
+    assert_eq!(facts.shape(graph.find(&y).unwrap()), None);
+}
+
+fn difference(a: &ArrayD<f32>, b: &ArrayD<f32>) -> f32 {
+    a.iter().zip(b).fold(0.0, |m, (a, b)| m.max((a - b).abs()))
+}
+
 #[test]
 fn what_a_loop_reads() {
     let (model, a) = around(17, 128, |b, x| {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use assert_cmd::cargo::CommandCargoExt as _;
 
 use common::{fixture, json, network, refused, tool};
+use onnx_bnnprune::onnx::Model;
 
 fn train(model: &Path, out: &Path, epochs: &str) -> assert_cmd::Command {
     let mut c = tool();
@@ -139,4 +140,34 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
     report.arg("--report").arg(fixture("digits_train.npz"));
     refused(&mut report, 2, &["--report would overwrite --data"]);
     assert!(!out.exists());
+}
+
+#[test]
+fn a_qonnx_file_stays_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.onnx");
+    let input = fixture("dialects/brevitas_conv.qonnx.onnx");
+    let mut c = tool();
+    c.arg("train").arg(&input).arg(&out);
+    c.arg("--data").arg(fixture("digits_png"));
+    let text = c.args(["--val-split", "0.3", "--epochs", "1", "-q"]);
+    let text = text.assert().success().get_output().stdout.clone();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("BipolarQuant of ±1"), "{text}");
+    let count = |path: &Path| {
+        let model = Model::load(path).unwrap().proto;
+        let graph = model.graph.as_ref().unwrap();
+        let quantisers = graph.node.iter();
+        let quantisers = quantisers.filter(|n| n.op_type() == "BipolarQuant");
+        quantisers.count()
+    };
+    // Of two layers' activations and weights.
+    assert_eq!((count(&input), count(&out)), (4, 4));
+    let mut inspect = tool();
+    inspect.args(["inspect", "--json"]).arg(&out);
+    let found = inspect.assert().success().get_output().stdout.clone();
+    let found: serde_json::Value = serde_json::from_slice(&found).unwrap();
+    let layers = found["layers"].as_array().unwrap();
+    let binary = layers.iter().filter(|l| l["binary"] == true);
+    assert_eq!(binary.count(), 2, "{found}");
 }

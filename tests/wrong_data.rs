@@ -198,3 +198,35 @@ fn images_that_are_cut_short_are_named() {
         std::fs::write(&path, &bytes).unwrap();
     }
 }
+
+#[test]
+fn what_has_an_effect_on_one_of_two_sets_is_no_mistake() {
+    let dir = Dir::new();
+    let (val, masks) = (dir.at("floats.npz"), dir.at("m.json"));
+    let (images, labels) = digits();
+    let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(&val).unwrap());
+    npz.add_array("x", &images.mapv(|v| f32::from(v) / 255.0))
+        .unwrap();
+    let labels: Vec<i64> = labels.iter().map(|&l| l as i64).collect();
+    npz.add_array("y", &Array1::from(labels)).unwrap();
+    npz.finish().unwrap();
+    common::write_masks(&masks, &[("/conv1/Conv", 40, &[0])]);
+    let run = |data: &Path| {
+        let mut c = job(&network("vgg"), data, &dir.at("o.onnx"));
+        c.arg("--val").arg(&val).arg("--masks").arg(&masks);
+        c
+    };
+    for option in [
+        ["--mean", "0"],
+        ["--scale", "1/255"],
+        ["--resize", "8"],
+        ["--crop", "8"],
+    ] {
+        run(&fixture("digits_png")).args(option).assert().success();
+        refused(run(&val).args(option), 2, &[option[0], "floats.npz"]);
+    }
+    // Pixels of an archive are scaled, but not resized.
+    let pixels = fixture("digits_train.npz");
+    run(&pixels).args(["--mean", "0"]).assert().success();
+    refused(run(&pixels).args(["--resize", "8"]), 2, &["--resize"]);
+}

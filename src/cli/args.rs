@@ -4,6 +4,7 @@ mod check;
 mod checkpoint;
 mod learning_data;
 mod limits;
+mod run;
 mod shape;
 mod train;
 mod verify;
@@ -17,6 +18,7 @@ pub use check::CheckArgs;
 pub use checkpoint::CheckpointArgs;
 pub use learning_data::LearningDataArgs;
 pub use limits::LimitArgs;
+pub use run::RunArgs;
 pub use shape::ShapeArgs;
 pub use train::TrainArgs;
 pub use verify::VerifyArgs;
@@ -343,12 +345,8 @@ pub struct PruneArgs {
     /// in a new way each epoch]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Training")]
     pub views: Option<usize>,
-    /// Seed of everything random
-    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Training")]
-    pub seed: u64,
-    /// Threads [default: all cores]
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub run: RunArgs,
 
     #[command(flatten)]
     pub checkpoint: CheckpointArgs,
@@ -358,21 +356,12 @@ pub struct PruneArgs {
     /// Put Dropout and BatchNormalization that were exported in training mode into inference mode
     #[arg(long, help_heading = "Output")]
     pub inference_mode: bool,
-    /// Write the report as JSON; -: to standard output, the table then goes to standard error
-    #[arg(long, value_name = "FILE.json", help_heading = "Output")]
-    pub report: Option<PathBuf>,
     /// Write the quantisers of a QONNX file as standard operators [default: QONNX stays QONNX]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
     pub to: Option<FormatName>,
-    /// Do everything but write OUT
+    /// Only plan: what can be pruned, and what learning would take; trains nothing, writes no model
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
-    /// Allow OUT to be the same file as IN
-    #[arg(long, help_heading = "Output")]
-    pub in_place: bool,
-    /// No progress bars
-    #[arg(long, short, help_heading = "Output")]
-    pub quiet: bool,
 }
 
 /// Values of `--to`.

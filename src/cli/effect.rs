@@ -73,8 +73,8 @@ const MAIN: Table = &[
     ("keep", always),
     ("round_to", always),
     ("masks", always),
-    ("save_masks", choice),
-    ("save_masked", always),
+    ("save_masks", saved_masks),
+    ("save_masked", written),
     ("removal", choice),
     ("residual", always),
     ("normalise", always),
@@ -97,7 +97,7 @@ const MAIN: Table = &[
     ("views", views),
     ("seed", always),
     ("threads", always),
-    ("folder", learning),
+    ("folder", kept),
     ("every", every),
     // Who verifies.
     ("runtime", always),
@@ -110,7 +110,7 @@ const MAIN: Table = &[
     ("report", always),
     ("to", always),
     ("dry_run", always),
-    ("in_place", always),
+    ("in_place", written),
     ("quiet", always),
 ];
 
@@ -303,6 +303,20 @@ fn choice(g: &Given<'_>) -> Option<String> {
         true => None,
         false => learning(g).map(|_| "no filters are chosen, without --masks or --data".to_owned()),
     }
+}
+
+/// A file is written besides the report.
+fn written(g: &Given<'_>) -> Option<String> {
+    unless(!g.has("dry_run"), "--dry-run writes nothing but its report")
+}
+
+fn saved_masks(g: &Given<'_>) -> Option<String> {
+    written(g).or_else(|| choice(g))
+}
+
+/// Learning that can be saved.
+fn kept(g: &Given<'_>) -> Option<String> {
+    learning(g).or_else(|| unless(!g.has("dry_run"), "--dry-run trains nothing"))
 }
 
 fn by_rule(g: &Given<'_>) -> Option<String> {

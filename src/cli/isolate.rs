@@ -5,6 +5,8 @@ use std::path::Path;
 
 use onnx_bnnprune::check;
 use onnx_bnnprune::onnx::Model;
+use onnx_bnnprune::pipeline::{self, DataSource};
+use onnx_bnnprune::sizes::Sizes;
 use onnx_bnnprune::verify::{
     Isolated, OrtRuntime, Program, Runtime, RuntimeError, find_ort_library, serve,
 };
@@ -69,15 +71,22 @@ pub fn work(args: &RuntimeArgs) -> std::io::Result<()> {
     serve(open, std::io::stdin(), std::io::stdout().lock())
 }
 
-/// The runtime that the arguments ask for, after `model` has been tried in it: a model that crashes
-/// it must not do so after hours of training. That the runtime refuses the model is left to be said
-/// by whoever needs it to run.
-pub fn tried(args: &RuntimeArgs, model: &Path) -> Result<Box<dyn Runtime>, RuntimeError> {
+/// The runtime that the arguments ask for, after `model` has been tried in it, at the sizes that are
+/// given or those of the images: a model that crashes it must not do so after hours of training. That
+/// the runtime refuses the model is left to be said by whoever needs it to run.
+pub fn tried(
+    args: &RuntimeArgs,
+    model: &Path,
+    sizes: &Sizes,
+    source: Option<&DataSource>,
+) -> Result<Box<dyn Runtime>, RuntimeError> {
     let runtime = isolated(args)?;
     if args.limits.in_process {
         return Ok(runtime);
     }
-    if let Ok(model) = Model::load(model) {
+    if let Ok(mut model) = Model::load(model) {
+        // Sizes that do not fit are said by whoever works with them.
+        let _ = pipeline::fill_sizes(&mut model, sizes, source);
         check::survives(&model.proto, &*runtime, 0)?;
     }
     Ok(runtime)

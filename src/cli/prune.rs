@@ -26,7 +26,12 @@ pub fn run(args: &PruneArgs) -> Printed {
     if let Some(other) = args.others.first() {
         return Err(Error::Usage(unexpected(&input, other)));
     }
-    run_in(args, || tried(&args.runtime, &input)).map_err(|e| e.about(&input))
+    let open = || {
+        // What is wrong with the arguments is said by then.
+        let source = args.images.source().ok().flatten();
+        tried(&args.runtime, &input, &args.shape.sizes(), source.as_ref())
+    };
+    run_in(args, open).map_err(|e| e.about(&input))
 }
 
 /// The main job, verified in the runtime that `open` gives.
@@ -39,19 +44,18 @@ fn run_in(
             "IN.onnx and OUT.onnx are needed; see --help".to_owned(),
         ));
     };
-    set_threads(args.threads)?;
+    set_threads(args.run.threads)?;
     let writes = targets::check(&targets_of(args, input, output))?;
-    let observer = Terminal::new(args.quiet);
+    let observer = Terminal::new(args.run.quiet);
     let on_stdout = targets::on_stdout(&writes);
     let job = job(args, input, output, writes)?;
     let report = pipeline::run(&job, open, &observer)?;
-    let reported = write_report(args.report.as_deref(), &report);
-    let passed = report.verification.as_ref().is_some_and(|v| v.passed);
+    let reported = write_report(args.run.report.as_deref(), &report);
+    let passed = report.passed() || report.plans_learning();
     if let Some(plan) = job
         .checkpoint
         .as_ref()
-        // After a dry run, the same command without it goes on from there.
-        .filter(|_| passed && !args.dry_run && reported.is_ok())
+        .filter(|_| passed && reported.is_ok())
         && let Err(e) = checkpoint::remove(&plan.folder)
     {
         observer.warn(&e.to_string());
@@ -59,7 +63,7 @@ fn run_in(
     let mut text = report::render(&report);
     text += &match (passed, &report.output) {
         (true, Some(file)) => format!("{:<20}{}\n", "written", printable(&file.path)),
-        (true, None) => format!("{:<20}nothing (--dry-run)\n", "written"),
+        (true, None) => format!("{:<20}nothing (--dry-run): this is the plan\n", "written"),
         (false, _) => {
             let why = format!(
                 "{}: the pruned model does not compute what the masked model computes; {} was not written",
@@ -96,7 +100,7 @@ fn targets_of<'a>(args: &'a PruneArgs, input: &'a Path, output: &'a Path) -> Tar
     Targets {
         input,
         output: Some(output).filter(|_| !args.dry_run),
-        in_place: args.in_place,
+        in_place: args.run.in_place,
         reads: vec![
             ("--data", data.data.data.as_deref()),
             ("--val", data.val.as_deref()),
@@ -106,7 +110,7 @@ fn targets_of<'a>(args: &'a PruneArgs, input: &'a Path, output: &'a Path) -> Tar
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
         writes: vec![
-            ("--report", args.report.as_deref()),
+            ("--report", args.run.report.as_deref()),
             ("--save-masks", args.save_masks.as_deref()),
             ("--save-masked", args.save_masked.as_deref()),
         ],
@@ -148,7 +152,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path, writes: Vec<Target>) -> Re
             folder: folder.clone(),
             every: args.checkpoint.every,
         }),
-        seed: args.seed,
+        seed: args.run.seed,
     })
 }
 
@@ -225,6 +229,7 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::RunArgs;
     use onnx_bnnprune::onnx::proto::ModelProto;
     use onnx_bnnprune::verify::{OrtRuntime, Session, SessionOptions};
     use prost::Message as _;
@@ -286,7 +291,10 @@ mod tests {
             input: Some(root.join("fixtures/digits_vgg.onnx")),
             output: Some(out.clone()),
             masks: Some(masks),
-            quiet: true,
+            run: RunArgs {
+                quiet: true,
+                ..RunArgs::default()
+            },
             ..PruneArgs::default()
         };
         let open = |wrong: bool| -> Result<Box<dyn Runtime>, RuntimeError> {

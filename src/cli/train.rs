@@ -15,19 +15,19 @@ use super::targets::{self, Targets};
 
 /// Trains a network as it is.
 pub fn run(args: &TrainArgs) -> Printed {
-    set_threads(args.threads)?;
+    set_threads(args.run.threads)?;
     let data = &args.images;
     let writes = targets::check(&Targets {
         input: &args.input,
         output: Some(&args.output),
-        in_place: args.in_place,
+        in_place: args.run.in_place,
         reads: vec![
             ("--data", data.data.data.as_deref()),
             ("--val", data.val.as_deref()),
             ("--classes", data.data.classes.as_deref()),
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
-        writes: vec![("--report", args.report.as_deref())],
+        writes: vec![("--report", args.run.report.as_deref())],
         checkpoint: args.checkpoint.folder.as_deref(),
     })?;
     let on_stdout = targets::on_stdout(&writes);
@@ -47,7 +47,7 @@ pub fn run(args: &TrainArgs) -> Printed {
             optimizer: optimizer(args.optimizer),
             gradients: precision(args.gradients),
             batch_size: args.batch_size,
-            seed: args.seed,
+            seed: args.run.seed,
         },
         writes,
         checkpoint: args.checkpoint.folder.as_ref().map(|folder| Plan {
@@ -55,10 +55,10 @@ pub fn run(args: &TrainArgs) -> Printed {
             every: args.checkpoint.every,
         }),
     };
-    let observer = Terminal::new(args.quiet);
-    let open = || tried(&args.runtime, &args.input);
+    let observer = Terminal::new(args.run.quiet);
+    let open = || tried(&args.runtime, &args.input, &job.sizes, Some(&job.source));
     let report = pipeline::train(&job, open, &observer).map_err(|e| e.about(&args.input))?;
-    let reported = write_report(args.report.as_deref(), &report);
+    let reported = write_report(args.run.report.as_deref(), &report);
     if let Some(plan) = job.checkpoint.as_ref().filter(|_| reported.is_ok())
         && let Err(e) = checkpoint::remove(&plan.folder)
     {

@@ -204,12 +204,15 @@ pub fn holds_image(folder: &Path) -> bool {
     entries.any(|entry| decode::is_supported(&entry.path()) && entry.path().is_file())
 }
 
-/// Height and width of the first image.
+/// Height and width of the first image of the classes that are listed.
 ///
 /// # Errors
 /// If there is none, or it cannot be decoded.
-pub(super) fn first_size(root: &Path) -> Result<Option<Size>, DataError> {
-    let Some(first) = list(root, None)?.files.into_iter().next() else {
+pub(super) fn first_size(
+    root: &Path,
+    class_file: Option<&Path>,
+) -> Result<Option<Size>, DataError> {
+    let Some(first) = list(root, class_file)?.files.into_iter().next() else {
         return Ok(None);
     };
     let image = decode::decode(&first, &Preprocess::default())?;

@@ -13,14 +13,14 @@ use crate::files;
 /// As much of an array as is read: its header is shorter.
 const MOST_HEADER: u64 = 1024;
 
-/// Height and width of the first image at `path`, as it is stored; `None` if that does not show:
-/// reading the images will say why.
+/// Height and width of the first image at `path`, as it is stored, of those classes that the file
+/// `classes` lists, where there is one; `None` if that does not show: reading the images will say why.
 ///
 /// # Errors
 /// If there is no data set, or its first image cannot be decoded.
-pub fn first_size(path: &Path) -> Result<Option<Size>, DataError> {
+pub fn first_size(path: &Path, classes: Option<&Path>) -> Result<Option<Size>, DataError> {
     match Format::detect(path)? {
-        Format::Folder => folder::first_size(path),
+        Format::Folder => folder::first_size(path, classes),
         Format::Npz => Ok(in_npz(path)),
     }
 }

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::budget::Budget;
 use super::shapes::Inputs;
-use super::{Graph, Node, TensorId, Use, elements, eval, shapes};
+use super::{Graph, Node, TensorId, Use, branches, elements, eval, shapes};
 use crate::onnx::{DataType, Tensor};
 use crate::operators::Kind;
 
@@ -23,7 +23,7 @@ pub struct Facts {
     left: Vec<bool>,
     /// The type of each tensor's elements.
     elements: Vec<Option<i32>>,
-    here: World,
+    pub(super) here: World,
     /// The same of everything that depends on the input's shape, at another batch size: what is the
     /// same there does not depend on it.
     elsewhere: World,
@@ -31,9 +31,9 @@ pub struct Facts {
 
 /// Shapes and values at one batch size.
 #[derive(Debug)]
-struct World {
+pub(super) struct World {
     shapes: Vec<Option<Vec<usize>>>,
-    values: Vec<Option<Tensor>>,
+    pub(super) values: Vec<Option<Tensor>>,
     budget: Budget,
 }
 
@@ -232,14 +232,14 @@ impl Facts {
         let shape = |t| self.shape(t);
         let value = |t| self.value(t);
         let mut budget = self.here.budget;
-        let found = compute(&node, &inputs, (shape, value), &mut budget);
+        let found = compute(graph, &node, &inputs, (shape, value), &mut budget);
         self.here.budget = budget;
         self.here.set(&outputs, found);
         if from_data || of_shape {
             let shape = |t| self.shape_elsewhere(t);
             let value = |t| self.value_elsewhere(t);
             let mut budget = self.elsewhere.budget;
-            let found = compute(&node, &inputs, (shape, value), &mut budget);
+            let found = compute(graph, &node, &inputs, (shape, value), &mut budget);
             self.elsewhere.budget = budget;
             self.elsewhere.set(&outputs, found);
         }
@@ -415,6 +415,7 @@ fn only_weights(graph: &Graph<'_>, t: TensorId) -> bool {
 
 /// What follows of a node's outputs from what is known of its inputs.
 fn compute<'f>(
+    graph: &Graph<'_>,
     node: &Node<'_>,
     inputs: &[Option<TensorId>],
     (shape, value): (
@@ -423,6 +424,9 @@ fn compute<'f>(
     ),
     budget: &mut Budget,
 ) -> Found {
+    if node.op() == "If" {
+        return Found::Shapes(branches::shapes(graph, node, (&shape, &value), budget));
+    }
     let values: Vec<Option<&Tensor>> = inputs.iter().map(|t| value((*t)?)).collect();
     let shapes: Vec<Option<&[usize]>> = inputs.iter().map(|t| shape((*t)?)).collect();
     let mut known = inputs.iter().zip(&values);

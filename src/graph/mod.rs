@@ -4,6 +4,7 @@
 //! Nobody edits through the view: a rewrite reads it, makes a plan that owns its data, and then
 //! applies the plan to the [`ModelProto`] with the functions of [`edit`].
 
+mod branches;
 mod budget;
 pub mod edit;
 mod elements;
@@ -15,6 +16,7 @@ mod node;
 mod quantizer;
 pub mod scalar;
 mod shapes;
+mod single;
 
 pub(crate) use eval::evaluate;
 pub use facts::{Facts, FactsError};

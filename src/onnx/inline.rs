@@ -178,6 +178,16 @@ impl Inliner {
         if self.nodes.saturating_add(f.node.len()) > MOST_NODES {
             return Some(format!("would make more than {MOST_NODES} nodes"));
         }
+        let left_out = |name: &String| {
+            let place = f.input.iter().position(|i| i == name);
+            place.is_some_and(|k| call.input.get(k).is_none_or(String::is_empty))
+        };
+        let mut results = f.output.iter().zip(&call.output);
+        if let Some((name, _)) = results.find(|(o, given)| !given.is_empty() && left_out(o)) {
+            return Some(format!(
+                "hands its input '{name}' through, which a call leaves out"
+            ));
+        }
         // Each name in it gets the call's in front.
         let label = label(call).len();
         let names = |n: &NodeProto| {
@@ -267,9 +277,10 @@ impl Inliner {
         // The only layer of a function is what its call is called.
         let layers = nodes.iter().filter(|n| is_layer(n)).count();
         for node in &mut nodes {
-            attributes.give(node);
             let own = node.name().to_owned();
             rename.node(node);
+            // After that: a graph that the call gives has the call's names.
+            attributes.give(node, &mut rename);
             if own.is_empty() && layers == 1 && is_layer(node) {
                 node.name = call.name.clone();
             }
@@ -320,7 +331,7 @@ fn domains(nodes: &[NodeProto]) -> BTreeSet<String> {
 }
 
 /// Every name of a graph and its subgraphs.
-fn names(graph: &GraphProto) -> HashSet<String> {
+pub(crate) fn names(graph: &GraphProto) -> HashSet<String> {
     let mut all: HashSet<String> = HashSet::new();
     all.extend(graph.initializer.iter().map(|t| t.name().to_owned()));
     let sparse = graph.sparse_initializer.iter().flat_map(|s| &s.values);
@@ -346,28 +357,32 @@ struct Attributes<'a> {
 }
 
 impl Attributes<'_> {
-    /// Puts values in place of references, in a node and its subgraphs.
-    fn give(&self, node: &mut NodeProto) {
+    /// Puts values in place of references, in a node and its subgraphs, whose names are the new ones.
+    fn give(&self, node: &mut NodeProto, rename: &mut Renaming<'_>) {
         let given = std::mem::take(&mut node.attribute);
-        node.attribute = given.into_iter().filter_map(|a| self.resolve(a)).collect();
+        let resolved = given.into_iter().filter_map(|a| self.resolve(a, rename));
+        node.attribute = resolved.collect();
     }
 
-    fn resolve(&self, mut a: AttributeProto) -> Option<AttributeProto> {
+    fn resolve(&self, mut a: AttributeProto, rename: &mut Renaming<'_>) -> Option<AttributeProto> {
         if !a.ref_attr_name().is_empty() {
             let wanted = a.ref_attr_name();
-            let mut known = self.call.attribute.iter();
-            let mut defaults = self.function.attribute_proto.iter();
+            let of = |all: &[AttributeProto]| all.iter().find(|g| g.name() == wanted).cloned();
+            let given = of(&self.call.attribute);
+            let default = || {
+                let mut default = of(&self.function.attribute_proto)?;
+                rename.attribute(&mut default);
+                Some(default)
+            };
             // One that is given nowhere has the operator's own default.
-            let found = known
-                .find(|g| g.name() == wanted)
-                .or_else(|| defaults.find(|g| g.name() == wanted))?;
+            let found = given.or_else(default)?;
             return Some(AttributeProto {
                 name: a.name.take(),
-                ..found.clone()
+                ..found
             });
         }
         for g in a.g.iter_mut().chain(&mut a.graphs) {
-            g.node.iter_mut().for_each(|n| self.give(n));
+            g.node.iter_mut().for_each(|n| self.give(n, rename));
         }
         Some(a)
     }
@@ -405,10 +420,12 @@ impl Renaming<'_> {
         }
         let tensors = node.input.iter_mut().chain(&mut node.output);
         tensors.for_each(|name| self.name(name));
-        for a in &mut node.attribute {
-            for g in a.g.iter_mut().chain(&mut a.graphs) {
-                self.graph(g);
-            }
+        node.attribute.iter_mut().for_each(|a| self.attribute(a));
+    }
+
+    fn attribute(&mut self, a: &mut AttributeProto) {
+        for g in a.g.iter_mut().chain(&mut a.graphs) {
+            self.graph(g);
         }
     }
 
@@ -429,117 +446,4 @@ impl Renaming<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn call(op: &str, output: &str) -> NodeProto {
-        NodeProto {
-            op_type: Some(op.to_owned()),
-            domain: Some("mine".to_owned()),
-            input: vec!["x".to_owned()],
-            output: vec![output.to_owned()],
-            ..NodeProto::default()
-        }
-    }
-
-    #[test]
-    fn many_calls_of_one_name_take_no_time() {
-        let function = FunctionProto {
-            name: Some("F".to_owned()),
-            domain: Some("mine".to_owned()),
-            input: vec!["x".to_owned()],
-            output: vec!["y".to_owned()],
-            node: vec![NodeProto {
-                name: Some("inner".to_owned()),
-                op_type: Some("Neg".to_owned()),
-                input: vec!["x".to_owned()],
-                output: vec!["y".to_owned()],
-                ..NodeProto::default()
-            }],
-            ..FunctionProto::default()
-        };
-        let count = 50_000;
-        let node = (0..count).map(|i| NodeProto {
-            name: Some("same".to_owned()),
-            ..call("F", &format!("y{i}"))
-        });
-        let mut model = ModelProto {
-            functions: vec![function],
-            graph: Some(GraphProto {
-                node: node.collect(),
-                ..GraphProto::default()
-            }),
-            ..ModelProto::default()
-        };
-        let start = std::time::Instant::now();
-        inline_functions(&mut model);
-        // Tried one after another, the names would take minutes.
-        assert!(start.elapsed().as_secs() < 20);
-        let graph = model.graph.unwrap();
-        assert_eq!(graph.node.len(), count);
-        let names: HashSet<&str> = graph.node.iter().map(|n| n.name()).collect();
-        assert_eq!(names.len(), count);
-    }
-
-    #[test]
-    fn functions_without_end_stay_and_are_named() {
-        let function = FunctionProto {
-            name: Some("F".to_owned()),
-            domain: Some("mine".to_owned()),
-            input: vec!["x".to_owned()],
-            output: vec!["y".to_owned()],
-            // Each call makes two more.
-            node: vec![call("F", "a"), call("F", "y")],
-            ..FunctionProto::default()
-        };
-        let mut model = ModelProto {
-            functions: vec![function],
-            graph: Some(GraphProto {
-                node: vec![call("F", "out")],
-                ..GraphProto::default()
-            }),
-            ..ModelProto::default()
-        };
-        let found = inline_functions(&mut model);
-        assert_eq!(found.hidden.len(), 1, "{found:?}");
-        assert!(found.hidden[0].contains("'mine.F'"));
-        assert_eq!(model.functions.len(), 1, "what still calls it finds it");
-    }
-
-    #[test]
-    fn parameters_handed_through_and_left_out_keep_their_meaning() {
-        let function = FunctionProto {
-            name: Some("F".to_owned()),
-            domain: Some("mine".to_owned()),
-            input: vec!["x".to_owned(), "bias".to_owned()],
-            output: vec!["x".to_owned(), "y".to_owned()],
-            node: vec![NodeProto {
-                op_type: Some("Clip".to_owned()),
-                input: vec!["x".to_owned(), "bias".to_owned()],
-                output: vec!["y".to_owned()],
-                ..NodeProto::default()
-            }],
-            ..FunctionProto::default()
-        };
-        let mut one = call("F", "same");
-        one.output.push("clipped".to_owned());
-        let mut model = ModelProto {
-            functions: vec![function],
-            graph: Some(GraphProto {
-                node: vec![one],
-                ..GraphProto::default()
-            }),
-            ..ModelProto::default()
-        };
-        let found = inline_functions(&mut model);
-        assert!(found.hidden.is_empty() && model.functions.is_empty());
-        let nodes = model.graph.unwrap().node;
-        assert_eq!(nodes[0].input, ["x", ""]);
-        assert_eq!(nodes[0].output, ["clipped"]);
-        assert_eq!(
-            (nodes[1].op_type(), &nodes[1].output[0]),
-            ("Identity", &"same".to_owned())
-        );
-        assert_eq!(nodes[1].input, ["x"]);
-    }
-}
+mod tests;

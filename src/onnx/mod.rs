@@ -10,6 +10,7 @@ mod save;
 mod tensor;
 
 pub use element::{DataType, type_name};
+pub(crate) use inline::names;
 pub use inline::{Inlined, inline_functions};
 pub use load::{LoadError, LoadErrorKind, Model, OPSETS, decode};
 pub use save::{SaveError, Written, data_file, needs_data_file, save, to_bytes, write_atomically};

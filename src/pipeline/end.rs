@@ -98,7 +98,7 @@ impl End<'_> {
         }
         let latency = proof.latency(original, &eliminated.model).map_err(about)?;
 
-        let output = job.output.as_ref().filter(|_| passed && !job.dry_run);
+        let output = job.output.as_ref().filter(|_| passed);
         let mut written = None;
         if let Some(path) = output {
             if observer.cancelled() {

@@ -79,10 +79,15 @@ pub(super) fn preprocessing(
     }
 }
 
-/// Options that can do nothing for data of that kind.
-pub(super) fn effect(path: &Path, set: &Dataset, source: &DataSource) -> Result<(), Error> {
-    let archive = path.is_file();
-    let values = matches!(set.images, Pixels::F32(_));
+/// Options that can do nothing for data of that kind: an option is idle where it is for all sets.
+pub(super) fn effect(sets: &[(&Path, &Dataset)], source: &DataSource) -> Result<(), Error> {
+    let Some((path, _)) = sets.first() else {
+        return Ok(());
+    };
+    let archive = sets.iter().all(|(path, _)| path.is_file());
+    let values = sets
+        .iter()
+        .all(|(_, set)| matches!(set.images, Pixels::F32(_)));
     let gray = source.channels == Some(Channels::Gray);
     let given = [
         ("--scale", source.scale.is_some(), values),
@@ -105,7 +110,7 @@ pub(super) fn effect(path: &Path, set: &Dataset, source: &DataSource) -> Result<
             },
         ));
     }
-    if set.labels.is_none() && source.classes.is_some() {
+    if sets.iter().all(|(_, set)| set.labels.is_none()) && source.classes.is_some() {
         return Err(Error::unsuitable(
             path,
             "has no labels: --classes says nothing of it; leave it out, or give a folder per class or `y`",

@@ -117,6 +117,7 @@ pub fn load(
     let (val, train_indices, val_indices, val_source) = match &source.val {
         Some(path) => {
             let set = reader.read(path)?;
+            fit::effect(&[(&source.data, &train), (path, &set)], source)?;
             check_names(&source.data, &train, path, &set)?;
             if learns {
                 fit::apart(&source.data, &train, path, &set, observer)?;
@@ -125,6 +126,7 @@ pub fn load(
             (Some(set), all, indices, path.display().to_string())
         }
         None => {
+            fit::effect(&[(&source.data, &train)], source)?;
             let split = train.split(source.val_split, seed);
             let words = format!(
                 "{:.0} % of {}, split off by seed {seed}; the original may have been trained on them",
@@ -167,6 +169,7 @@ pub fn load_all(
 ) -> Result<Images, Error> {
     let reader = Reader::new(model, view, source, observer)?;
     let set = reader.read(&source.data)?;
+    fit::effect(&[(&source.data, &set)], source)?;
     if set.is_empty() {
         return Err(Error::unsuitable(&source.data, "holds no images"));
     }
@@ -186,7 +189,6 @@ struct Reader<'a> {
     /// Classes that the model tells apart.
     outputs: usize,
     element: Element,
-    source: &'a DataSource,
     options: LoadOptions,
     observer: &'a dyn Observer,
 }
@@ -239,7 +241,6 @@ impl<'a> Reader<'a> {
             model,
             outputs,
             element,
-            source,
             options: LoadOptions {
                 preprocess,
                 channels: form.channels,
@@ -252,7 +253,6 @@ impl<'a> Reader<'a> {
 
     fn read(&self, path: &Path) -> Result<Dataset, Error> {
         let set = read_with_progress(path, &self.options, self.observer)?;
-        fit::effect(path, &set, self.source)?;
         fit::classes(self.model, path, &set, self.outputs)?;
         fit::bytes(path, self.element, &set)?;
         self.options.preprocess.check(set.image_shape()[0])?;

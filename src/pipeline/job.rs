@@ -20,7 +20,7 @@ pub struct Job {
     pub output: Option<PathBuf>,
     /// Write QONNX's quantisers as standard operators; without, a QONNX file stays one.
     pub to_onnx: bool,
-    /// Everything but writing the output.
+    /// Only plan it: nothing is trained, and no model or mask is written.
     pub dry_run: bool,
     /// Images, if there are any.
     pub source: Option<DataSource>,

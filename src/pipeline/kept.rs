@@ -39,8 +39,7 @@ pub(super) fn note(
         return Some(note);
     }
     let masks = masks?;
-    // A dry run writes no model, and looked at no place for one.
-    let output = job.output.as_deref().filter(|_| !job.dry_run)?;
+    let output = job.output.as_deref()?;
     folders(output).into_iter().find_map(|folder| {
         let file = beside(&folder, output, "onnx");
         let list = beside(&folder, output, "masks.json");

@@ -1,5 +1,6 @@
 //! The main job, end to end: import, recognise, learn, remove, verify, write, report.
 
+mod dry_run;
 mod end;
 mod fit;
 mod given;
@@ -50,7 +51,8 @@ use summary::Summary;
 const LEARNING_OPSET: i64 = 11;
 
 /// Runs a job; `open` gives the runtime that verifies. The report says whether verification
-/// passed; if it did not, or in a dry run, nothing was written to the output.
+/// passed; if it did not, nothing was written to the output. A dry run trains and writes nothing: the
+/// report has its plan.
 ///
 /// # Errors
 /// Whatever stops the job before a verdict: see [`Error`].
@@ -109,7 +111,7 @@ fn through(
     }
     // Before images are read: that may take long.
     let folder = match &job.checkpoint {
-        Some(plan) if job.learns() => Some((Folder::open(&plan.folder)?, plan)),
+        Some(plan) if job.learns() && !job.dry_run => Some((Folder::open(&plan.folder)?, plan)),
         _ => None,
     };
     let images = match &job.source {
@@ -141,7 +143,17 @@ fn through(
     if job.learns() {
         // Whatever cannot be done with the original cannot be done with what is learned.
         learnable(&job.input, &view)?;
-        rehearsal::run(job, &model, original, proof.on_one_batch())?;
+        let (_, found) = rehearsal::run(job, &model, original, None, &proof)?;
+        rehearsal::accept(job, &found)?;
+    }
+    if job.dry_run {
+        let parts = (&model, original);
+        let given = (given, images.as_ref());
+        let planned = dry_run::plan(job, parts, &view, given, (&proof, observer), summary);
+        let mut report = planned.map_err(|e| e.unless_stopped(observer.cancelled()))?;
+        report.seconds = start.elapsed().as_secs_f64();
+        report.peak_memory_bytes = memory::peak_memory();
+        return Ok(report);
     }
     let (retrained, masks) = choose(job, from, given, images.as_ref(), watch, &mut summary)?;
     // It holds all weights once more. The report gets a new one.
@@ -198,21 +210,11 @@ fn choose(
     match (&job.choice, images) {
         (Choice::Nothing | Choice::Masks(_), _) => Ok((None, given)),
         (Choice::Learn(_), None) => {
-            summary.notes.push(
-                "no --data: only filters that cannot matter were removed; with --data images/ \
-                 the tool learns which others the network can do without"
-                    .to_owned(),
-            );
+            summary.notes.push(NO_DATA.to_owned());
             Ok((None, None))
         }
         (Choice::Learn(tuning), Some(images)) => {
-            if tuning.distill.is_some() && images.train.labels.is_none() {
-                return Err(Error::Usage(format!(
-                    "--distill: {} has no labels, so the whole loss compares with the original; leave it out",
-                    job.source_path().display()
-                )));
-            }
-            let options = tuning.options(images, job);
+            let options = options(job, tuning, images)?;
             let (model, learned) = learn(job, from, images, &options, watch)?;
             if learned.resumed {
                 let note = "continued from a checkpoint; the time is that of the last part";
@@ -223,6 +225,37 @@ fn choose(
             Ok((Some(model), Some(masks)))
         }
     }
+}
+
+/// What a run without images says.
+const NO_DATA: &str = "no --data: only filters that cannot matter were removed; with --data images/ \
+                       the tool learns which others the network can do without";
+
+/// How it is learned from those images.
+fn options(job: &Job, tuning: &Tuning, images: &Images) -> Result<Options, Error> {
+    if tuning.distill.is_some() && images.train.labels.is_none() {
+        return Err(Error::Usage(format!(
+            "--distill: {} has no labels, so the whole loss compares with the original; leave it out",
+            job.source_path().display()
+        )));
+    }
+    Ok(tuning.options(images, job))
+}
+
+/// The native network, which is checked against the images before it learns from them.
+fn network(
+    job: &Job,
+    view: &View<'_>,
+    images: &Images,
+    observer: &dyn Observer,
+) -> Result<Network, Error> {
+    let network = Network::import(&view.graph, &view.facts, &view.layers);
+    let network = network.map_err(|source| Error::Import {
+        path: job.input.clone(),
+        source,
+    })?;
+    subsidiary::sanity::check(&network, images, observer).map_err(|e| e.at(&job.source_path()))?;
+    Ok(network)
 }
 
 /// Progress, and the folder that learning is saved in.
@@ -238,12 +271,7 @@ fn learn(
     options: &Options,
     Watch { observer, folder }: Watch<'_>,
 ) -> Result<(ModelProto, Learned), Error> {
-    let import = |source| Error::Import {
-        path: job.input.clone(),
-        source,
-    };
-    let mut network = Network::import(&view.graph, &view.facts, &view.layers).map_err(import)?;
-    subsidiary::sanity::check(&network, images, observer).map_err(|e| e.at(&job.source_path()))?;
+    let mut network = network(job, view, images, observer)?;
     let mut checkpoint = match folder {
         Some((folder, plan)) => {
             let run = identity::of(job, model, images, options)?;

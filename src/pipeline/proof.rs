@@ -1,6 +1,10 @@
 //! Verification, accuracy and latency in a runtime.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use prost::Message as _;
+use sha2::{Digest as _, Sha256};
 
 use super::{Job, sizes};
 use crate::data::Images;
@@ -30,6 +34,16 @@ pub(super) struct Proof<'a> {
     options: SessionOptions,
     /// At most so many samples.
     most: usize,
+    /// The classes that models have given the samples, by the models' sums: what is known is not run
+    /// again.
+    seen: RefCell<HashMap<Sum, Vec<usize>>>,
+}
+
+/// A model's SHA-256.
+type Sum = [u8; 32];
+
+fn sum(model: &ModelProto) -> Sum {
+    Sha256::digest(model.encode_to_vec()).into()
 }
 
 impl<'a> Proof<'a> {
@@ -46,14 +60,15 @@ impl<'a> Proof<'a> {
             observer,
             options: SessionOptions::default(),
             most: usize::MAX,
+            seen: RefCell::default(),
         }
     }
 
     /// The same on a single batch.
-    pub(super) fn on_one_batch(self) -> Self {
+    pub(super) fn on_one_batch(&self) -> Self {
         Self {
             most: BATCH,
-            ..self
+            ..Self::new(self.job, self.runtime, self.images, self.observer)
         }
     }
 
@@ -127,11 +142,36 @@ impl<'a> Proof<'a> {
                 map.insert(tensor.clone(), cut.axis, cut.kept.clone());
             }
         }
-        self.agreement(&reference.model, &candidate.model, &map)
-            .map_err(|e| match e {
-                RuntimeError::Candidate(reason) => self.refused(&reason),
-                other => other.into(),
-            })
+        let found = self.agreement(&reference.model, &candidate.model, &map);
+        let found = found.map_err(|e| match e {
+            RuntimeError::Candidate(reason) => self.refused(&reason),
+            other => other.into(),
+        })?;
+        self.remember([masked, &eliminated.model], &found);
+        Ok(found)
+    }
+
+    /// Keeps what two models said of the samples.
+    fn remember(&self, models: [&ModelProto; 2], found: &Verification) {
+        for (model, predictions) in models.into_iter().zip(&found.predictions) {
+            if predictions.len() == found.samples {
+                let mut seen = self.seen.borrow_mut();
+                seen.insert(sum(model), predictions.clone());
+            }
+        }
+    }
+
+    /// The class that a model gives each sample.
+    fn predictions(&self, model: &ModelProto) -> Result<Vec<usize>, Error> {
+        self.check_cancelled()?;
+        let key = sum(model);
+        if let Some(known) = self.seen.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let mut session = self.load(model)?;
+        let found = verify::predict(&mut session, &self.samples(), BATCH)?;
+        self.seen.borrow_mut().insert(key, found.clone());
+        Ok(found)
     }
 
     /// Masked and pruned model at another size of images than the one that the model was given;
@@ -160,7 +200,9 @@ impl<'a> Proof<'a> {
         map: &KeptChannels,
     ) -> Result<Verification, Error> {
         self.check_cancelled()?;
-        Ok(self.agreement(reference, candidate, map)?)
+        let found = self.agreement(reference, candidate, map)?;
+        self.remember([reference, candidate], &found);
+        Ok(found)
     }
 
     fn agreement(
@@ -178,7 +220,7 @@ impl<'a> Proof<'a> {
     }
 
     /// Share of samples on which original and pruned model give the same top-1 class; `None` where
-    /// they have no classes.
+    /// they have no classes. A pruned model that was verified is not run again.
     ///
     /// # Errors
     /// [`Error::Verification`] if the runtime refuses the pruned model; other errors are the
@@ -189,6 +231,12 @@ impl<'a> Proof<'a> {
         pruned: &ModelProto,
     ) -> Result<Option<f64>, Error> {
         self.check_cancelled()?;
+        let known = self.seen.borrow().get(&sum(pruned)).cloned();
+        if let Some(after) = known.filter(|known| !known.is_empty()) {
+            let before = self.predictions(original)?;
+            let same = before.iter().zip(&after).filter(|(a, b)| a == b).count();
+            return Ok(Some(same as f64 / after.len() as f64));
+        }
         let (mut first, mut second) = (self.load(original)?, self.load_pruned(pruned)?);
         let tolerance = verify::Tolerance::default();
         let found = verify::compare(&mut first, &mut second, &self.samples(), BATCH, tolerance);
@@ -215,16 +263,14 @@ impl<'a> Proof<'a> {
         };
         let chosen = images.val_indices.iter().take(self.most);
         let truth: Vec<usize> = chosen.map(|&i| labels[i]).collect();
-        let of = |session: Result<BatchedSession, Error>| -> Result<f64, Error> {
-            self.check_cancelled()?;
-            let mut session = session?;
-            Ok(verify::accuracy(&mut session, &self.samples(), &truth, BATCH)?.fraction)
+        let of = |model: &ModelProto| -> Result<f64, Error> {
+            Ok(verify::Accuracy::of(self.predictions(model)?, &truth)?.fraction)
         };
         Ok(Some(AccuracyReport {
-            before: of(self.load(original))?,
+            before: of(original)?,
             after_masking,
-            masked: of(self.load(masked))?,
-            after: of(self.load_pruned(pruned)).map_err(|e| self.of_pruned(e))?,
+            masked: of(masked)?,
+            after: of(pruned).map_err(|e| self.of_pruned(e))?,
             samples: truth.len(),
             source: images.val_source.clone(),
         }))
@@ -253,7 +299,11 @@ impl<'a> Proof<'a> {
             &mut [&mut first, &mut second],
             &self.samples(),
             &LatencyOptions::default(),
-        )?;
+        );
+        let times = times.map_err(|e| match e {
+            RuntimeError::Candidate(reason) => self.refused(&reason),
+            other => other.into(),
+        })?;
         let (before, after) = match times[..] {
             [before, after] => (before, after),
             _ => (f64::NAN, f64::NAN),
@@ -293,143 +343,4 @@ fn first(images: &Images, count: usize) -> Samples<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::sync::Mutex;
-
-    use ndarray::{ArrayD, Axis, Slice};
-
-    use super::*;
-    use crate::pipeline::{Choice, run};
-    use crate::progress::Silent;
-    use crate::rewrite::Removal;
-    use crate::verify::{NamedTensors, OrtRuntime, Session, TensorInfo};
-
-    /// What goes wrong with every pruned model.
-    #[derive(Clone, Copy, Debug)]
-    enum Fault {
-        Load,
-        Run,
-        Shape,
-    }
-
-    /// ONNX Runtime in which pruned models (the clearly smaller ones) go wrong.
-    struct Broken {
-        inner: OrtRuntime,
-        fault: Fault,
-        masked: Mutex<Option<usize>>,
-    }
-
-    impl Runtime for Broken {
-        fn name(&self) -> &'static str {
-            self.inner.name()
-        }
-
-        fn version(&self) -> &str {
-            self.inner.version()
-        }
-
-        fn load(
-            &self,
-            model: &[u8],
-            options: &SessionOptions,
-        ) -> Result<Box<dyn Session>, RuntimeError> {
-            let masked = *self.masked.lock().unwrap().get_or_insert(model.len());
-            let inner = self.inner.load(model, options)?;
-            if model.len() * 20 > masked * 19 {
-                return Ok(inner);
-            }
-            match self.fault {
-                // Cut short: the real runtime's own refusal.
-                Fault::Load => self.inner.load(&model[..model.len() / 2], options),
-                fault => Ok(Box::new(BrokenSession { inner, fault })),
-            }
-        }
-    }
-
-    struct BrokenSession {
-        inner: Box<dyn Session>,
-        fault: Fault,
-    }
-
-    impl Session for BrokenSession {
-        fn inputs(&self) -> &[TensorInfo] {
-            self.inner.inputs()
-        }
-
-        fn outputs(&self) -> &[TensorInfo] {
-            self.inner.outputs()
-        }
-
-        fn run(&mut self, inputs: &[(String, ArrayD<f32>)]) -> Result<NamedTensors, RuntimeError> {
-            if matches!(self.fault, Fault::Run) {
-                // Images a row too small: the real runtime's own refusal.
-                let cut = |(name, x): &(String, ArrayD<f32>)| {
-                    let less = x.slice_axis(Axis(2), Slice::from(1..)).to_owned();
-                    (name.clone(), less)
-                };
-                let inputs: Vec<_> = inputs.iter().map(cut).collect();
-                return self.inner.run(&inputs);
-            }
-            let mut outputs = self.inner.run(inputs)?;
-            for (_, y) in &mut outputs {
-                y.slice_axis_inplace(Axis(1), Slice::from(1..));
-            }
-            Ok(outputs)
-        }
-    }
-
-    #[test]
-    fn a_pruned_model_that_the_runtime_refuses_failed_verification() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let (masks, output) = (dir.path().join("m.json"), dir.path().join("o.onnx"));
-        let pruned: Vec<usize> = (0..20).collect();
-        let text = serde_json::json!({"format": "onnx-bnnprune-masks/1",
-            "layers": {"/conv2/Conv": {"filters": 48, "pruned": pruned}}});
-        std::fs::write(&masks, text.to_string()).unwrap();
-        let job = Job {
-            input: root.join("fixtures/digits_vgg.onnx"),
-            output: Some(output.clone()),
-            to_onnx: false,
-            dry_run: false,
-            source: None,
-            choice: Choice::Masks(masks),
-            sizes: Default::default(),
-            keep: Vec::new(),
-            round_to: 1,
-            residual: crate::rewrite::Residual::Coupled,
-            normalise: false,
-            inference_mode: false,
-            removal: Removal::Drop,
-            save_masks: None,
-            save_masked: None,
-            writes: Vec::new(),
-            checkpoint: None,
-            seed: 0,
-        };
-        for (fault, word) in [
-            (Fault::Load, "cannot load"),
-            (Fault::Run, "cannot run"),
-            (Fault::Shape, "[64, 9]"),
-        ] {
-            let open = || -> Result<Box<dyn Runtime>, RuntimeError> {
-                Ok(Box::new(Broken {
-                    inner: OrtRuntime::new(None)?,
-                    fault,
-                    masked: Mutex::new(None),
-                }))
-            };
-            let error = run(&job, open, &Silent).unwrap_err();
-            let message = error.to_string();
-            assert_eq!(error.exit_code(), 1, "{fault:?}: {message}");
-            assert!(message.contains(word), "{fault:?}: {message}");
-            assert!(
-                message.contains("digits_vgg.onnx") && message.contains("o.onnx was not written"),
-                "{message}"
-            );
-            assert!(!message.contains('\n'), "{message}");
-            assert!(!output.exists());
-        }
-    }
-}
+mod tests;

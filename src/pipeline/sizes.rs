@@ -31,7 +31,7 @@ pub fn fill(model: &mut Model, sizes: &Sizes, source: Option<&DataSource>) -> Re
     };
     let size = match source.crop.or(source.resize) {
         Some(size) => Some(size),
-        None => data::first_size(&source.data)?,
+        None => data::first_size(&source.data, source.classes.as_deref())?,
     };
     if let Some(size) = size {
         model.size_images(size.height as usize, size.width as usize);

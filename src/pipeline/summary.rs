@@ -11,13 +11,15 @@ use crate::error::Error;
 use crate::onnx::{Model, Written};
 use crate::report::{FileReport, LayerReport, Report, Totals};
 use crate::rewrite::{Eliminated, FilterMasks, LayerCost, cost};
-use crate::subsidiary::{Learned, Options};
+use crate::subsidiary::{Excluded, Learned, Options};
 
 /// What the steps found, beside the models.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     /// Masks and stages, where there was training.
     pub learned: Option<(Learned, Options)>,
+    /// How it would be learned and which layers would be left alone, where it is only planned.
+    pub planned: Option<(Options, Vec<Excluded>)>,
     /// What the user should know.
     pub notes: Vec<String>,
     /// The factor on pixels as it was.
@@ -60,6 +62,7 @@ impl Summary {
             .learned
             .iter()
             .flat_map(|(l, _)| &l.excluded)
+            .chain(self.planned.iter().flat_map(|(_, excluded)| excluded))
             .map(|e| (e.layer.as_str(), e.reason.as_str()))
             .collect();
         let mut layers = Vec::new();
@@ -135,9 +138,11 @@ impl Summary {
                 map.insert(key.to_owned(), v);
             }
         };
-        let method = match (&job.choice, &self.learned) {
+        let learned = self.learned.as_ref().map(|(_, options)| options);
+        let options = learned.or(self.planned.as_ref().map(|(options, _)| options));
+        let method = match (&job.choice, options) {
             (Choice::Masks(_), _) => "masks",
-            (_, Some((_, options))) => options.selector.name(),
+            (_, Some(options)) => options.selector.name(),
             (_, None) => "none",
         };
         put("method", serde_json::to_value(method));
@@ -153,7 +158,7 @@ impl Summary {
             "threads",
             serde_json::to_value(rayon::current_num_threads()),
         );
-        if let Some((_, options)) = &self.learned {
+        if let Some(options) = options {
             put("training", serde_json::to_value(options));
         }
         if let Some(source) = &job.source {

@@ -14,6 +14,7 @@ use crate::onnx::proto::ModelProto;
 use crate::onnx::{Model, Written};
 use crate::output::Target;
 use crate::progress::Observer;
+use crate::qonnx;
 use crate::report::{TrainAccuracy, TrainReport};
 use crate::rewrite;
 use crate::sizes::Sizes;
@@ -136,6 +137,13 @@ fn through(
         .map_err(|e| e.at(&job.input))?;
     let mut proto = model.proto.clone();
     write_back(&network, &mut proto).map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
+    let mut notes = Vec::new();
+    if qonnx::is_qonnx(&proto) {
+        // Weights that were trained are constants: back in the dialect's own form.
+        let restored = qonnx::restore(&model.proto, &mut proto);
+        let restored = restored.map_err(|e| Error::from(e).about(&job.input))?;
+        notes = restored.notes(false);
+    }
     let finish = || {
         finish(
             job,
@@ -166,6 +174,7 @@ fn through(
         epochs: trained.epochs,
         flipped_weights: trained.flipped_weights,
         resumed: trained.resumed,
+        notes,
         runtime: runtime.name().to_owned(),
         runtime_version: runtime.version().to_owned(),
         options: job.options.clone(),

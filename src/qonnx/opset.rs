@@ -6,9 +6,9 @@
 
 use crate::check::operators::since;
 use crate::graph::edit::{Editor, used_names};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Facts, Graph, NodeId};
 use crate::onnx::proto::{ModelProto, NodeProto};
-use crate::onnx::{Tensor, is_default_domain};
+use crate::onnx::{DataType, Tensor, is_default_domain};
 use crate::qonnx::LowerError;
 
 /// The oldest opset with every operator that a quantiser is written with.
@@ -94,12 +94,18 @@ pub(super) fn raised(model: &ModelProto) -> Result<ModelProto, LowerError> {
         }
     }
     let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
+    out.graph
+        .iter_mut()
+        .for_each(|g| without_spatial(&mut g.node));
     let mut editor = Editor::new(&mut out);
     for i in 0..graph.node_count() {
         editor.remove_attribute_of(i, "BatchNormalization", "spatial");
     }
-    for i in moved {
-        to_inputs(&graph, &mut editor, i);
+    if !moved.is_empty() {
+        let facts = Facts::lean(&graph, 1)?;
+        for i in moved {
+            to_inputs(&graph, &facts, &mut editor, i);
+        }
     }
     editor.remove_unused(&was_used);
     Ok(out)
@@ -156,11 +162,29 @@ fn change(node: &NodeProto, old: i64) -> Change {
     }
 }
 
+/// Takes an attribute that every position has alike from the nodes of subgraphs.
+fn without_spatial(nodes: &mut [NodeProto]) {
+    for node in nodes {
+        let bodies = node.attribute.iter_mut();
+        for g in bodies.flat_map(|a| a.g.iter_mut().chain(&mut a.graphs)) {
+            for inner in &mut g.node {
+                if inner.op_type() == "BatchNormalization" && is_default_domain(inner.domain()) {
+                    inner.attribute.retain(|a| a.name() != "spatial");
+                }
+            }
+            without_spatial(&mut g.node);
+        }
+    }
+}
+
 /// `Clip`, `Pad` and `Slice` with inputs in place of their attributes.
-fn to_inputs(graph: &Graph<'_>, editor: &mut Editor<'_>, i: usize) {
+fn to_inputs(graph: &Graph<'_>, facts: &Facts, editor: &mut Editor<'_>, i: usize) {
     let node = graph.node(NodeId(i));
     let label = graph.label(NodeId(i)).to_owned();
-    let number = |v: f32| Tensor::F32(ndarray::arr0(v).into_dyn());
+    // Numbers have the type of what they go with.
+    let kind = graph.input_of(NodeId(i), 0).and_then(|t| facts.element(t));
+    let kind = kind.and_then(DataType::from_onnx).unwrap_or(DataType::F32);
+    let number = |v: f32| Tensor::of(kind, &ndarray::arr0(f64::from(v)).into_dyn());
     let list = |v: &[i64]| Tensor::I64(ndarray::Array1::from(v.to_vec()).into_dyn());
     let wanted: Vec<(&str, Option<Tensor>)> = match node.op() {
         "Clip" => vec![
@@ -188,6 +212,135 @@ fn to_inputs(graph: &Graph<'_>, editor: &mut Editor<'_>, i: usize) {
         if let Some(value) = value {
             let tensor = editor.add_initializer(&format!("{label}.{name}"), &value);
             editor.set_input(i, k + 1, &tensor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::{
+        AttributeProto, GraphProto, OperatorSetIdProto, TypeProto, ValueInfoProto, type_proto,
+    };
+
+    fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+        NodeProto {
+            op_type: Some(op.to_owned()),
+            input: inputs.iter().map(|&i| i.to_owned()).collect(),
+            output: vec![output.to_owned()],
+            attribute,
+            ..NodeProto::default()
+        }
+    }
+
+    fn value(name: &str, kind: DataType) -> ValueInfoProto {
+        let shape = [1, 2].map(|n| crate::onnx::proto::tensor_shape_proto::Dimension {
+            value: Some(crate::onnx::proto::tensor_shape_proto::dimension::Value::DimValue(n)),
+            ..Default::default()
+        });
+        ValueInfoProto {
+            name: Some(name.to_owned()),
+            r#type: Some(TypeProto {
+                value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+                    elem_type: Some(kind.to_onnx()),
+                    shape: Some(crate::onnx::proto::TensorShapeProto { dim: shape.into() }),
+                })),
+                ..TypeProto::default()
+            }),
+            ..ValueInfoProto::default()
+        }
+    }
+
+    fn model(nodes: Vec<NodeProto>, kind: DataType) -> ModelProto {
+        let last = nodes.last().unwrap().output[0].clone();
+        ModelProto {
+            ir_version: Some(4),
+            opset_import: vec![OperatorSetIdProto {
+                domain: None,
+                version: Some(9),
+            }],
+            graph: Some(GraphProto {
+                node: nodes,
+                input: vec![value("x", kind)],
+                output: vec![value(&last, kind)],
+                ..GraphProto::default()
+            }),
+            ..ModelProto::default()
+        }
+    }
+
+    fn float(name: &str, v: f32) -> AttributeProto {
+        AttributeProto {
+            name: Some(name.to_owned()),
+            f: Some(v),
+            r#type: Some(1),
+            ..AttributeProto::default()
+        }
+    }
+
+    #[test]
+    fn bounds_have_the_type_of_what_they_bound() {
+        for kind in [DataType::F32, DataType::F16, DataType::F64] {
+            let pads = AttributeProto {
+                name: Some("pads".to_owned()),
+                ints: vec![0, 1, 0, 1],
+                r#type: Some(7),
+                ..AttributeProto::default()
+            };
+            let clip = node(
+                "Clip",
+                &["x"],
+                "c",
+                vec![float("min", -1.5), float("max", 1.5)],
+            );
+            let pad = node("Pad", &["c"], "y", vec![pads, float("value", 0.5)]);
+            let newer = raised(&model(vec![clip, pad], kind)).unwrap();
+            let graph = newer.graph.unwrap();
+            let of = |n: &str| graph.initializer.iter().find(|t| t.name() == n).unwrap();
+            let numbers = [
+                &graph.node[0].input[1],
+                &graph.node[0].input[2],
+                &graph.node[1].input[2],
+            ];
+            for (name, wanted) in numbers.into_iter().zip([-1.5, 1.5, 0.5]) {
+                let tensor = Tensor::from_proto(of(name)).unwrap();
+                assert_eq!(tensor.data_type(), kind, "{name}");
+                assert_eq!(tensor.scalar_f32(), Some(wanted));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_gone_in_subgraphs_too() {
+        let spatial = AttributeProto {
+            name: Some("spatial".to_owned()),
+            i: Some(1),
+            r#type: Some(2),
+            ..AttributeProto::default()
+        };
+        let inputs = ["x", "s", "b", "m", "v"];
+        let inner = node("BatchNormalization", &inputs, "n", vec![spatial]);
+        let body = GraphProto {
+            node: vec![inner],
+            output: vec![value("n", DataType::F32)],
+            ..GraphProto::default()
+        };
+        let branch = |name: &str| AttributeProto {
+            name: Some(name.to_owned()),
+            g: Some(body.clone()),
+            r#type: Some(5),
+            ..AttributeProto::default()
+        };
+        let both = vec![branch("then_branch"), branch("else_branch")];
+        let mut old = model(vec![node("If", &["go"], "y", both)], DataType::F32);
+        let numbers = Tensor::F32(ndarray::arr1(&[1.0, 1.0]).into_dyn());
+        let graph = old.graph.as_mut().unwrap();
+        graph.initializer = ["s", "b", "m", "v"].map(|n| numbers.to_proto(n)).into();
+        let go = Tensor::Bool(ndarray::arr0(true).into_dyn());
+        graph.initializer.push(go.to_proto("go"));
+        let newer = raised(&old).unwrap();
+        for a in &newer.graph.unwrap().node[0].attribute {
+            assert!(a.g.as_ref().unwrap().node[0].attribute.is_empty());
         }
     }
 }

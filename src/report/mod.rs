@@ -2,6 +2,7 @@
 
 mod evaluation;
 mod inspect;
+mod plan;
 mod schema;
 mod table;
 mod text;
@@ -10,6 +11,7 @@ mod verification;
 
 pub use evaluation::{ClassEntry, ConfusedEntry, Evaluation, LatencyEntry};
 pub use inspect::{GroupEntry, Inspection, LayerEntry};
+pub use plan::{Figures, LearningPlan, PlanReport, StagePlan};
 pub use schema::{
     AccuracyReport, FileReport, LatencyReport, LayerReport, NormalisedReport, Report, Totals,
 };

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::PlanReport;
 use crate::subsidiary::{CacheUse, StageReport};
 use crate::verify::Verification;
 
@@ -17,6 +18,8 @@ pub struct Report {
     pub input: FileReport,
     /// The model written; absent after a dry run or a failed verification.
     pub output: Option<FileReport>,
+    /// What a dry run plans; absent after any other run. Counts and costs are then what would be left.
+    pub plan: Option<PlanReport>,
     /// Every Conv, Gemm and MatMul with constant-derived weights, in graph order.
     pub layers: Vec<LayerReport>,
     /// What happened in each stage of learning, bottom-up; empty without training.
@@ -86,6 +89,11 @@ impl Report {
     /// Whether the pruned model was verified, and passed.
     pub fn passed(&self) -> bool {
         self.verification.as_ref().is_some_and(|v| v.passed)
+    }
+
+    /// Whether this is the plan of learning, which leaves nothing to verify.
+    pub fn plans_learning(&self) -> bool {
+        self.plan.as_ref().is_some_and(|p| p.learning.is_some())
     }
 }
 

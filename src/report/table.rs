@@ -2,6 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
 
+use super::plan;
 use super::schema::{LatencyReport, LayerReport, Report};
 use super::text::{bytes, change, figure, grouped, percent, saving, short, shortened};
 use super::verification;
@@ -97,7 +98,10 @@ fn filters(layer: &LayerReport) -> String {
 
 /// Nothing pruned is a result that must not be overlooked.
 fn nothing_pruned(report: &Report) -> String {
-    let mut text = String::from("NOTHING WAS PRUNED: no binary filter was removed.\n");
+    let mut text = String::from(match report.plan {
+        None => "NOTHING WAS PRUNED: no binary filter was removed.\n",
+        Some(_) => "NOTHING WOULD BE PRUNED: no binary filter can be removed.\n",
+    });
     let binary: Vec<&LayerReport> = report.layers.iter().filter(|layer| layer.binary).collect();
     if binary.is_empty() {
         text.push_str("  The model has no binary layer (weights and inputs ±1).\n");
@@ -113,15 +117,19 @@ fn nothing_pruned(report: &Report) -> String {
 /// The lines under the table: label and value.
 fn figures(report: &Report) -> Vec<(&'static str, String)> {
     let totals = &report.totals;
-    let mut lines = vec![(
-        "filters pruned",
-        format!(
-            "{} of {} binary filters ({})",
-            grouped(totals.filters.saturating_sub(totals.kept) as u64),
-            grouped(totals.filters as u64),
-            percent(totals.pruned_ratio)
-        ),
-    )];
+    let pruned = format!(
+        "{} of {} binary filters ({})",
+        grouped(totals.filters.saturating_sub(totals.kept) as u64),
+        grouped(totals.filters as u64),
+        percent(totals.pruned_ratio)
+    );
+    let mut lines = match report.plans_learning() {
+        true => Vec::new(),
+        false => vec![("filters pruned", pruned)],
+    };
+    if let Some(plan) = &report.plan {
+        lines.extend(plan::lines(report, plan));
+    }
     if totals.masked_but_kept > 0 {
         lines.push((
             "masked, kept",

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::FileReport;
 use super::text::{figure, percent};
 use crate::pipeline::DataSource;
+use crate::printable::printable;
 use crate::subsidiary::{EpochReport, TrainOptions};
 
 /// Everything a training run says of itself (keys are stable).
@@ -39,6 +40,8 @@ pub struct TrainReport {
     pub data: DataSource,
     /// Wall-clock time of this process.
     pub seconds: f64,
+    /// What the user should know, one line each.
+    pub notes: Vec<String>,
 }
 
 /// Top-1 accuracy, as fractions, in the runtime.
@@ -79,6 +82,9 @@ impl TrainReport {
         line("flipped weights", percent(self.flipped_weights));
         line("time", format!("{:.1} s", self.seconds));
         line("written", self.output.path.clone());
+        for note in &self.notes {
+            text += &format!("note: {}\n", printable(note));
+        }
         text
     }
 }

@@ -4,10 +4,10 @@ mod double;
 
 use std::borrow::Cow;
 
-use crate::onnx::DataType;
 use crate::onnx::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, attribute_proto::AttributeType, type_proto,
 };
+use crate::onnx::{DataType, names};
 pub use double::needs_single;
 
 use crate::qonnx::{self, LowerError, Lowered};
@@ -56,6 +56,7 @@ fn other_float(value: Option<&type_proto::Value>) -> Option<DataType> {
 }
 
 fn cast_inputs(graph: &mut GraphProto) {
+    let mut taken = names(graph);
     let mut casts = Vec::new();
     for k in 0..graph.input.len() {
         let Some(input) = graph.input.get_mut(k) else {
@@ -74,7 +75,14 @@ fn cast_inputs(graph: &mut GraphProto) {
         if let Some(type_proto::Value::TensorType(t)) = value {
             t.elem_type = Some(DataType::F32.to_onnx());
         }
-        let inner = format!("{name}.as-{}", kind.name());
+        let wish = format!("{name}.as-{}", kind.name());
+        let mut others = (2..).map(|n| format!("{wish}_{n}"));
+        let free = |n: &String| !taken.contains(n);
+        let inner = Some(wish.clone())
+            .filter(free)
+            .or_else(|| others.find(free));
+        let inner = inner.unwrap_or(wish);
+        taken.insert(inner.clone());
         rename(graph, &name, &inner);
         casts.push(NodeProto {
             op_type: Some("Cast".to_owned()),
@@ -106,5 +114,43 @@ fn rename(graph: &mut GraphProto, old: &str, new: &str) {
                 outputs.for_each(|v| v.name = Some(new.to_owned()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::{TypeProto, ValueInfoProto};
+
+    #[test]
+    fn a_cast_has_a_name_of_its_own() {
+        let half = ValueInfoProto {
+            name: Some("x".to_owned()),
+            r#type: Some(TypeProto {
+                value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+                    elem_type: Some(DataType::F16.to_onnx()),
+                    shape: None,
+                })),
+                ..TypeProto::default()
+            }),
+            ..ValueInfoProto::default()
+        };
+        let neg = |input: &str, output: &str| NodeProto {
+            op_type: Some("Neg".to_owned()),
+            input: vec![input.to_owned()],
+            output: vec![output.to_owned()],
+            ..NodeProto::default()
+        };
+        let taken = format!("x.as-{}", DataType::F16.name());
+        let mut graph = GraphProto {
+            input: vec![half],
+            node: vec![neg("x", &taken), neg(&taken, "y")],
+            ..GraphProto::default()
+        };
+        cast_inputs(&mut graph);
+        let outputs: Vec<&str> = graph.node.iter().map(|n| n.output[0].as_str()).collect();
+        assert_eq!(outputs[1..], [taken.as_str(), "y"]);
+        assert_ne!(outputs[0], taken);
+        assert_eq!(graph.node[1].input, [outputs[0]]);
     }
 }

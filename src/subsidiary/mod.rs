@@ -2,7 +2,8 @@
 //! learned layer by layer, from the bottom up, on a frozen main network; and rules that choose
 //! filters without learning, for comparison.
 //!
-//! [`mask_groups`] says what is masked together, [`learn`] runs the schedule, a stage a unit: train the
+//! [`mask_groups`] says what is masked together, [`outlook`] how much of it may go, [`learn`] runs the
+//! schedule, a stage a group: train the
 //! mask, fix it, retrain the layers from there on. [`sanity`] checks beforehand that model and
 //! data fit. The result is a [`crate::rewrite::FilterMasks`] and a retrained network; removing the
 //! filters is not done here.
@@ -14,6 +15,7 @@ mod evaluate;
 pub mod mask;
 mod mask_groups;
 mod options;
+mod outlook;
 mod prefix;
 mod readings;
 mod resume;
@@ -32,6 +34,7 @@ pub use error::TrainError;
 pub use evaluate::JUDGE_IMAGES;
 pub use mask_groups::{Excluded, MaskGroup, mask_groups};
 pub use options::{Amount, Decay, MainOptimizer, Options, Rule, Selector};
+pub use outlook::{Outlook, outlook};
 pub use prefix::CacheUse;
 pub use retrain::{EpochReport, Retrained, TrainOptions, native_predictions, retrain};
 pub use schedule::{Control, Learned, learn};

@@ -193,7 +193,8 @@ fn train_mask(
     Ok(())
 }
 
-fn by_rule(
+/// Which filters of a group a rule keeps.
+pub(super) fn by_rule(
     unit: &MaskGroup,
     layers: &[Layer],
     rule: Rule,

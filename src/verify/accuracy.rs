@@ -71,21 +71,32 @@ pub fn accuracy(
     labels: &[usize],
     batch: usize,
 ) -> Result<Accuracy, RuntimeError> {
-    if samples.is_empty() || labels.len() != samples.len() {
-        return Err(RuntimeError::Interface(format!(
-            "accuracy needs labelled images: {} images, {} labels",
-            samples.len(),
-            labels.len()
-        )));
+    labelled(samples.len(), labels)?;
+    Accuracy::of(predict(session, samples, batch)?, labels)
+}
+
+impl Accuracy {
+    /// Of predictions that were made before.
+    ///
+    /// # Errors
+    /// If there are none, or not one label for each.
+    pub fn of(predictions: Vec<usize>, labels: &[usize]) -> Result<Self, RuntimeError> {
+        labelled(predictions.len(), labels)?;
+        let both = predictions.iter().zip(labels);
+        let correct = both.filter(|(a, b)| a == b).count();
+        Ok(Self {
+            fraction: correct as f64 / labels.len() as f64,
+            predictions,
+        })
     }
-    let predictions = predict(session, samples, batch)?;
-    let correct = predictions
-        .iter()
-        .zip(labels)
-        .filter(|(a, b)| a == b)
-        .count();
-    Ok(Accuracy {
-        fraction: correct as f64 / labels.len() as f64,
-        predictions,
-    })
+}
+
+fn labelled(images: usize, labels: &[usize]) -> Result<(), RuntimeError> {
+    match images > 0 && images == labels.len() {
+        true => Ok(()),
+        false => Err(RuntimeError::Interface(format!(
+            "accuracy needs labelled images: {images} images, {} labels",
+            labels.len()
+        ))),
+    }
 }

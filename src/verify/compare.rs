@@ -59,6 +59,9 @@ pub struct Comparison {
     pub non_finite_differs: bool,
     /// Each output by itself, in graph order.
     pub outputs: Vec<OutputStats>,
+    /// The class that the reference, and the candidate, gives each sample; empty where a sample has
+    /// none or several.
+    pub predictions: [Vec<usize>; 2],
 }
 
 /// Adds up a [`Comparison`] batch by batch.
@@ -213,9 +216,15 @@ impl Tally {
     }
 
     fn add_top1(&mut self, a: &ArrayD<f32>, b: &ArrayD<f32>) {
+        let samples = a.shape().first().copied().unwrap_or(0);
         let (a, b) = (top1(a.view()), top1(b.view()));
         self.top1_total += a.len();
         self.top1_equal += a.iter().zip(&b).filter(|(a, b)| a == b).count();
+        if a.len() == samples {
+            let [of_a, of_b] = &mut self.found.predictions;
+            of_a.extend(a);
+            of_b.extend(b);
+        }
     }
 }
 

@@ -30,7 +30,7 @@ impl TieExplainer<'_> {
         let mut bound = ArrayD::<f32>::zeros(IxDyn(shape));
         let mut operands = Vec::new();
         for (name, own) in other.inputs.iter().zip(&decision.inputs) {
-            let of_input = self.bound(number, name, shape, bounds)?;
+            let of_input = self.bound(number, name, shape, (bounds, values))?;
             bound += &of_input;
             let value = self.reference.operand(name, values, shape)?;
             let found = actual.get(own).map(|value| value.view());
@@ -50,7 +50,8 @@ impl TieExplainer<'_> {
                         "reads `{own}`, which differs by more than rounding"
                     ));
                 }
-                let sums = bounds.of(name).and_then(|bound| bound.broadcast(shape));
+                let sums = self.reference.bound(bounds, name, values);
+                let sums = sums.and_then(|bound| bound.broadcast(shape));
                 let sums = sums.and_then(|bound| bound.map(|part| pair.restrict(part)));
                 if let Some(sums) = sums {
                     let found = found.to_owned();
@@ -113,7 +114,7 @@ impl TieExplainer<'_> {
             let mut bound = ArrayD::<f32>::zeros(all.raw_dim());
             let mut operands = Vec::new();
             for name in &made.inputs {
-                bound += &self.bound(made_at, name, all.shape(), bounds)?;
+                bound += &self.bound(made_at, name, all.shape(), (bounds, values))?;
                 operands.push(self.reference.operand(name, values, all.shape())?);
             }
             let margin = margin(&made.op, &operands).ok_or("has operands that do not fit")?;
@@ -162,10 +163,10 @@ impl TieExplainer<'_> {
         decision: usize,
         operand: &str,
         shape: &[usize],
-        bounds: &Bounds<'_>,
+        (bounds, values): (&Bounds<'_>, &Values),
     ) -> Result<ArrayD<f32>, &'static str> {
         let share = self.shares.get(decision).copied().unwrap_or(1.0);
-        let bound = bounds.of(operand);
+        let bound = self.reference.bound(bounds, operand, values);
         let bound = bound.ok_or("lies behind an operator whose rounding has no bound")?;
         let bound = bound
             .broadcast(shape)

@@ -46,7 +46,7 @@ pub struct Latency {
 /// The median time of one run of each model, in milliseconds. See [`latencies`].
 ///
 /// # Errors
-/// If a model can't be run on the samples.
+/// As [`latencies`].
 pub fn latency_ms(
     models: &mut [&mut BatchedSession],
     samples: &Samples<'_>,
@@ -62,7 +62,7 @@ pub fn latency_ms(
 /// slower or faster meanwhile treats them alike. The clock runs where the model is.
 ///
 /// # Errors
-/// If a model can't be run on the samples.
+/// If a model can't be run on the samples; [`RuntimeError::Candidate`] if it is not the first one.
 pub fn latencies(
     models: &mut [&mut BatchedSession],
     samples: &Samples<'_>,
@@ -75,8 +75,8 @@ pub fn latencies(
         inputs.push(samples.batch(model.inputs(), 0..samples.len().min(batch))?);
     }
     for _ in 0..options.warm_up {
-        for (model, inputs) in models.iter_mut().zip(&inputs) {
-            model.run(inputs)?;
+        for (number, (model, inputs)) in models.iter_mut().zip(&inputs).enumerate() {
+            model.run(inputs).map_err(|e| of_model(number, e))?;
         }
     }
     let runs = options.runs.max(1);
@@ -93,10 +93,19 @@ pub fn latencies(
                 continue;
             };
             // The model's turn finds caches full of another's.
-            times.extend(model.time(inputs, 1, now)?);
+            let taken = model.time(inputs, 1, now);
+            times.extend(taken.map_err(|e| of_model(number, e))?);
         }
     }
     Ok(times.into_iter().map(distribution).collect())
+}
+
+/// What a model met: beside the first one, it is what is measured against that.
+fn of_model(number: usize, e: RuntimeError) -> RuntimeError {
+    match number {
+        0 => e,
+        _ => e.of_candidate(),
+    }
 }
 
 fn distribution(mut times: Vec<f64>) -> Latency {

@@ -32,6 +32,8 @@ mod ties_tests;
 #[cfg(feature = "tract")]
 mod tract;
 mod trial;
+#[cfg(test)]
+mod types_tests;
 mod verdict;
 
 pub use accuracy::{Accuracy, accuracy, output_classes, predict};

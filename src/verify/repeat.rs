@@ -4,14 +4,16 @@
 //! What it shows is the measure for a candidate: how much of the theoretical bound rounding needs,
 //! and on how many samples rounding may decide.
 
+use std::collections::BTreeMap;
+
 use super::batched::BatchedSession;
 use super::compare::{Tolerance, compare};
 use super::runtime::{Optimization, Runtime, RuntimeError, SessionOptions};
 use super::samples::Samples;
 use crate::graph::edit::Editor;
 use crate::graph::{Facts, Graph, Node};
-use crate::onnx::Tensor;
 use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto, attribute_proto::AttributeType};
+use crate::onnx::{DataType, Tensor};
 use crate::operators::Kind;
 use prost::Message as _;
 
@@ -61,15 +63,14 @@ pub(super) fn reversed(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
 }
 
 /// A scale that no sum in the file has.
-const SCALE: f32 = 1.234_567_9;
+const SCALE: f64 = 1.234_567_9;
 
 /// The model with all its sums of products scaled, and divided again: the same function, rounded
 /// otherwise. Sums of equal terms (±0.1, say) round alike in any order, but not on another scale.
 pub(super) fn rescaled(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
     let mut scaled = graph.model().clone();
     let mut editor = Editor::new(&mut scaled);
-    let scale = Tensor::F32(ndarray::arr0(SCALE).into_dyn());
-    let scale = editor.add_initializer("rescaled/scale", &scale);
+    let mut scales: BTreeMap<DataType, String> = BTreeMap::new();
     let mut new = Vec::new();
     for &id in graph.order() {
         let row = graph.node(id).operator();
@@ -80,6 +81,13 @@ pub(super) fn rescaled(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
         if !sums || !facts.is_data(x) {
             continue;
         }
+        // In the type that the node computes in.
+        let kind = facts.element(x).and_then(DataType::from_onnx);
+        let kind = kind.filter(|k| k.is_float()).unwrap_or(DataType::F32);
+        let scale = scales.entry(kind).or_insert_with(|| {
+            let scale = Tensor::of(kind, &ndarray::arr0(SCALE).into_dyn());
+            editor.add_initializer("rescaled/scale", &scale)
+        });
         // Weights and bias.
         for k in 1..3 {
             let Some(t) = graph.input_of(id, k) else {

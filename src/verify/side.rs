@@ -1,14 +1,15 @@
 //! One of the two models that are compared, laid open.
 
-use ndarray::{ArrayD, Axis, concatenate};
+use ndarray::{ArrayD, Axis, Zip, concatenate};
 use prost::Message as _;
 
 use super::batched::BatchedSession;
 use super::pairing::{self, Measured};
 use super::probe::{self, Decision};
-use super::rounding::Values;
+use super::rounding::{Bound, Bounds, Values};
 use super::runtime::{Optimization, Runtime, RuntimeError, SessionOptions};
 use crate::graph::{Facts, Graph};
+use crate::onnx::DataType;
 use crate::onnx::proto::ModelProto;
 
 /// A model's graph, its decisions, and the tensors that they read.
@@ -17,6 +18,22 @@ pub(super) struct Side<'m> {
     pub graph: Graph<'m>,
     pub facts: Facts,
     pub decisions: Vec<Decision>,
+    /// Unit roundoff of the runtime's arithmetic, in units of `f32`. A runtime without 16-bit
+    /// arithmetic computes in `f32` in its place: until that is measured, it is taken to.
+    pub units: f32,
+}
+
+/// Unit roundoff of `f32`, in which bounds are computed ([`super::rounding`]).
+const UNIT: f32 = 1.0 / (1 << 24) as f32;
+
+/// Unit roundoff of a float type, in units of `f32`.
+fn units(kind: DataType) -> f32 {
+    match kind {
+        DataType::F16 => (1 << 13) as f32,
+        DataType::Bf16 => (1 << 16) as f32,
+        DataType::F64 => 1.0 / (1 << 29) as f32,
+        _ => 1.0,
+    }
 }
 
 /// A model with one thread.
@@ -50,13 +67,20 @@ impl<'m> Side<'m> {
         let unusable = |e: &dyn std::fmt::Display| RuntimeError::Interface(e.to_string());
         let graph = Graph::new(model).map_err(|e| unusable(&e))?;
         let facts = Facts::infer(&graph, 1).map_err(|e| unusable(&e))?;
+        let facts = facts.in_single();
         let decisions = probe::decisions(&graph, &facts);
-        Ok(Self {
+        let mut side = Self {
             model,
             graph,
             facts,
             decisions,
-        })
+            units: 1.0,
+        };
+        let floats: Vec<DataType> = side.kinds().filter(|kind| kind.is_float()).collect();
+        if !floats.is_empty() && floats.iter().all(|&kind| kind == DataType::F64) {
+            side.units = units(DataType::F64);
+        }
+        Ok(side)
     }
 
     /// Whether a tensor is computed from the inputs.
@@ -69,6 +93,49 @@ impl<'m> Side<'m> {
         let names = self.decisions.iter().flat_map(|d| &d.inputs);
         let computed = names.filter(|name| self.graph.find(name).is_some_and(|t| self.computes(t)));
         computed.cloned().collect()
+    }
+
+    /// How far rounding can move each element of a tensor, in the arithmetic that the runtime does,
+    /// and when it is read.
+    pub(super) fn bound(
+        &self,
+        bounds: &Bounds<'_>,
+        tensor: &str,
+        values: &Values,
+    ) -> Option<Bound> {
+        let bound = bounds.of(tensor)?;
+        let reading = match (self.half_units(), self.units < 1.0) {
+            (Some(units), _) => units * UNIT,
+            (None, true) => UNIT,
+            (None, false) => return Some(bound),
+        };
+        let value = values.get(tensor);
+        bound.map(|part| {
+            let mut scaled = part * self.units;
+            if let Some(value) = value.filter(|v| v.shape() == part.shape()) {
+                Zip::from(&mut scaled)
+                    .and(part)
+                    .and(value)
+                    .for_each(|scaled, &p, v| {
+                        if p > 0.0 {
+                            *scaled = scaled.max(2.0 * reading * v.abs());
+                        }
+                    });
+            }
+            Some(scaled)
+        })
+    }
+
+    /// The unit of the 16-bit floats that the model is written in, in units of `f32`; `None` where it
+    /// is not.
+    pub(super) fn half_units(&self) -> Option<f32> {
+        let halves = self.kinds().filter(|kind| kind.is_half());
+        halves.map(units).reduce(f32::max)
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = DataType> {
+        let computed = self.graph.tensors().filter(|&t| self.computes(t));
+        computed.filter_map(|t| DataType::from_onnx(self.facts.element(t)?))
     }
 
     pub(super) fn shape(&self, tensor: &str) -> Option<&[usize]> {

@@ -135,7 +135,12 @@ impl<'m> TieExplainer<'m> {
         let plain = probe::expose(self.candidate.model, &read);
         let mut plain = load(runtime, &plain, Optimization::Off)?;
         let side = &self.reference;
-        let scaled = repeat::rescaled(&side.graph, &side.facts);
+        let half = side.half_units();
+        // Weights of 16 bits on another scale would be others.
+        let scaled = match half {
+            Some(_) => repeat::reversed(&side.graph, &side.facts),
+            None => repeat::rescaled(&side.graph, &side.facts),
+        };
         // Nodes were inserted, which moved the decisions.
         let scaled_side = Side::new(&scaled).ok();
         let scaled = scaled_side
@@ -168,15 +173,24 @@ impl<'m> TieExplainer<'m> {
                 let again: Values = again.into_iter().collect();
                 for (needed, decision) in needed.iter_mut().zip(&self.reference.decisions) {
                     for name in &decision.inputs {
-                        if let (Some(a), Some(b), Some(bound)) =
-                            (values.get(name), again.get(name), bounds.of(name))
-                        {
+                        if let (Some(a), Some(b), Some(bound)) = (
+                            values.get(name),
+                            again.get(name),
+                            self.reference.bound(&bounds, name, &values),
+                        ) {
                             needed.add(&bound.taken(a, b), &bound.taken_by_channel(a, b));
                         }
                     }
                 }
                 true
             });
+        }
+        let most = needed.iter().map(|needed| needed.all.most);
+        let coarse = most.fold(0.0, f32::max) > 1.0;
+        if let Some(units) = half.filter(|_| coarse && self.reference.units == 1.0) {
+            // More than `f32` ever needs: the runtime does compute in 16 bits.
+            self.reference.units = units;
+            return self.measure(runtime, map, samples);
         }
         self.pair(map, (join(expected), join(actual)));
         for guess in 0..self.pairings.len() {

@@ -44,6 +44,9 @@ pub struct Verification {
     pub passed: bool,
     /// Why it failed, a line each.
     pub failures: Vec<String>,
+    /// See [`Comparison::predictions`](super::Comparison::predictions).
+    #[serde(skip)]
+    pub predictions: [Vec<usize>; 2],
 }
 
 /// How models are compared.
@@ -106,6 +109,7 @@ pub fn verify(
         non_finite_differs: found.non_finite_differs,
         top1_agreement: found.top1_agreement,
         outputs: found.outputs,
+        predictions: found.predictions,
         ..Verification::default()
     };
     if found.samples == 0 {

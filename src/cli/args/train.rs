@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    CheckpointArgs, LearningDataArgs, OptimizerName, PrecisionName, RuntimeArgs, ScheduleName,
-    ShapeArgs, parse_count, parse_rate,
+    CheckpointArgs, LearningDataArgs, OptimizerName, PrecisionName, RunArgs, RuntimeArgs,
+    ScheduleName, ShapeArgs, parse_count, parse_rate,
 };
 
 /// Arguments of `train`.
@@ -43,23 +43,10 @@ pub struct TrainArgs {
     /// Images per step
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_count, help_heading = "Training")]
     pub batch_size: usize,
-    /// Seed of everything random
-    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Training")]
-    pub seed: u64,
-    /// Threads [default: all cores]
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub run: RunArgs,
     #[command(flatten)]
     pub checkpoint: CheckpointArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
-    /// Write the report as JSON; -: to standard output, the text then goes to standard error
-    #[arg(long, value_name = "FILE.json", help_heading = "Output")]
-    pub report: Option<PathBuf>,
-    /// Allow OUT to be the same file as IN
-    #[arg(long, help_heading = "Output")]
-    pub in_place: bool,
-    /// No progress bars
-    #[arg(long, short, help_heading = "Output")]
-    pub quiet: bool,
 }

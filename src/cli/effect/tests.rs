@@ -91,6 +91,27 @@ fn options_that_would_do_nothing_are_refused() {
             "--checkpoint",
         ),
         ("a b --checkpoint c", "--checkpoint", "--data"),
+        (
+            "a b --data d --dry-run --checkpoint c",
+            "--checkpoint",
+            "--dry-run",
+        ),
+        (
+            "a b --data d --dry-run --save-masks m",
+            "--save-masks",
+            "--dry-run",
+        ),
+        (
+            "a b --masks n --dry-run --save-masks m",
+            "--save-masks",
+            "--dry-run",
+        ),
+        (
+            "a b --dry-run --save-masked m",
+            "--save-masked",
+            "--dry-run",
+        ),
+        ("a a --dry-run --in-place", "--in-place", "--dry-run"),
         ("a b --runtime tract --ort-lib l", "--ort-lib", "tract"),
         ("a b --in-process --timeout 3", "--timeout", "--in-process"),
         (
@@ -135,6 +156,7 @@ fn options_that_do_something_pass() {
         "a b --data d --ratio 0.3 --max-share 0.3 --flip --views 3 --cache-mb 9",
         "a b --data d --method random --ratio 0.3 --main-lr 0.1",
         "a b --data d --checkpoint c --checkpoint-every 3",
+        "a b --data d --dry-run --report r --mask-epochs 3 --timeout 3",
         "verify a b --seed 3",
         "train a b --data d --epochs 20 --warm-up 10 --flip",
         "check a --timeout 3",

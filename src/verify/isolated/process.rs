@@ -92,15 +92,33 @@ impl Process {
         if let Request::Load { memory, .. } | Request::TryOut { memory, .. } = request {
             self.memory = *memory;
         }
-        if let Some(requests) = &mut self.requests {
-            // Fails where the worker is gone, which the answer shows.
-            let _ = send(requests, request, payload);
-        }
-        self.answer()
+        let mut requests = self.requests.take();
+        let answer = std::thread::scope(|scope| {
+            let pipe = requests.as_mut();
+            // A worker that does not read keeps whoever writes to it waiting. Fails where it is gone,
+            // which the answer shows.
+            let writer = pipe.map(|pipe| scope.spawn(|| send(pipe, request, payload)));
+            let answer = self.answer_within(time_for(request, self.limits.time));
+            // It has read all of the request by now, or is dead, or answers what it was not asked.
+            let start = Instant::now();
+            while writer.as_ref().is_some_and(|w| !w.is_finished()) {
+                if start.elapsed() >= END {
+                    let _ = self.child.kill();
+                }
+                std::thread::yield_now();
+            }
+            answer
+        });
+        self.requests = requests;
+        answer
     }
 
     /// Waits for the next answer.
     pub(super) fn answer(&mut self) -> Result<(Answer, Vec<u8>), RuntimeError> {
+        self.answer_within(self.limits.time)
+    }
+
+    fn answer_within(&mut self, most: Duration) -> Result<(Answer, Vec<u8>), RuntimeError> {
         if let Some(end) = &self.end {
             return Err(self.died(end.clone()));
         }
@@ -119,7 +137,7 @@ impl Process {
                     // Whoever stopped it knows: this text is never shown.
                     return Err(RuntimeError::Interface("interrupted".to_owned()));
                 }
-                Err(RecvTimeoutError::Timeout) if start.elapsed() >= self.limits.time => {
+                Err(RecvTimeoutError::Timeout) if start.elapsed() >= most => {
                     let _ = self.child.kill();
                     let seconds = self.limits.time.as_secs_f64();
                     let how = format!("did not finish within {seconds} s (--timeout)");
@@ -175,6 +193,17 @@ impl Process {
     }
 }
 
+/// How long a request may take where a model's loading, and each run of it, may take `limit`.
+fn time_for(request: &Request, limit: Duration) -> Duration {
+    match request {
+        Request::Time { warm_up, runs, .. } => {
+            let runs = warm_up.saturating_add(*runs).max(1);
+            limit.saturating_mul(u32::try_from(runs).unwrap_or(u32::MAX))
+        }
+        _ => limit,
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // A runtime that clears up at its end would only take time.
@@ -220,5 +249,46 @@ fn describe(status: &ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("ended with code {code}"),
         None => "ended".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_has_its_time() {
+        let limit = Duration::from_secs(2);
+        let time = Request::Time {
+            inputs: Vec::new(),
+            warm_up: 1,
+            runs: 3,
+        };
+        assert_eq!(time_for(&time, limit), 4 * limit);
+        let run = Request::Run { inputs: Vec::new() };
+        assert_eq!(time_for(&run, limit), limit);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_worker_that_does_not_read_is_not_waited_for() {
+        let program = Program {
+            path: "/bin/sleep".into(),
+            arguments: vec!["60".into()],
+            loads: "sleep".to_owned(),
+            stop: || false,
+        };
+        let limits = Limits {
+            time: Duration::from_millis(300),
+            memory: None,
+        };
+        let mut process = Process::start(&program, limits, "sleep").unwrap();
+        let model = vec![0; 16 << 20];
+        let request = Request::TryOut { seed: 0, memory: 1 };
+        let start = Instant::now();
+        let asked = process.ask(&request, &Payload::Bytes(&model));
+        let error = asked.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("did not finish within 0.3 s"), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(30));
     }
 }

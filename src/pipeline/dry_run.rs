@@ -1,0 +1,221 @@
+//! A dry run: what the job would do. Nothing is trained, and no model or mask is written.
+
+use std::time::Instant;
+
+use ndarray::Axis;
+
+use super::rehearsal::{self, Prepared};
+use super::summary::Summary;
+use super::{Choice, Job, NO_DATA, Proof, View, network, options};
+use crate::data::{Dataset, Images, Pixels};
+use crate::error::Error;
+use crate::network::Network;
+use crate::onnx::Model;
+use crate::onnx::proto::ModelProto;
+use crate::progress::{Observer, Silent};
+use crate::report::{Figures, LearningPlan, PlanReport, Report, StagePlan};
+use crate::rewrite::{FilterMasks, cost};
+use crate::subsidiary::{self, Control, Options, Outlook, Selector, TrainOptions};
+
+/// Training steps whose time is taken, behind a first one.
+const TIMED_STEPS: usize = 2;
+/// What comes around a phase is at most this many times its steps.
+const AROUND: f64 = 3.0;
+/// A step of a mask computes no gradients of weights, one product of three.
+const MASK_STEP: f64 = 2.0 / 3.0;
+
+/// Plans the job: cuts what the masks name, and tries that on one batch; or cuts what learning could
+/// cut, and says what learning would take.
+///
+/// # Errors
+/// Whatever would stop the job itself before or behind learning, as far as it shows now.
+pub(super) fn plan(
+    job: &Job,
+    (model, original): (&Model, &ModelProto),
+    view: &View<'_>,
+    (masks, images): (Option<FilterMasks>, Option<&Images>),
+    (proof, observer): (&Proof<'_>, &dyn Observer),
+    mut summary: Summary,
+) -> Result<Report, Error> {
+    let groups = view.analysis.groups().iter();
+    let mut plan = PlanReport {
+        groups: groups
+            .filter(|g| g.layers.len() > 1)
+            .map(|g| g.layers.clone())
+            .collect(),
+        learning: None,
+    };
+    let learned = match (&job.choice, images) {
+        (Choice::Learn(tuning), Some(images)) => {
+            let options = options(job, tuning, images)?;
+            let copy = network(job, view, images, observer)?;
+            let outlook = subsidiary::outlook(&view.graph, &view.layers, &view.analysis, &options);
+            plan.learning = Some(LearningPlan {
+                seconds: seconds(copy, view, images, &options, &outlook),
+                ..learning(images, &options, &outlook)
+            });
+            Some((options, outlook))
+        }
+        (Choice::Learn(_), None) => {
+            summary.notes.push(NO_DATA.to_owned());
+            None
+        }
+        _ => None,
+    };
+    let masks = learned.as_ref().map(|(_, o)| &o.masks).or(masks.as_ref());
+    let cut = match learned {
+        // What learning leaves is not known, and so not verified.
+        Some(_) => (
+            rehearsal::prepare(job, model, original, masks, proof)?,
+            None,
+        ),
+        None => {
+            let (cut, found) = rehearsal::run(job, model, original, masks, proof)?;
+            (cut, Some(found))
+        }
+    };
+    let (prepared, verification) = cut;
+    let Prepared {
+        normal,
+        masked,
+        eliminated,
+        notes,
+    } = prepared;
+    summary.notes.extend(notes);
+    let changed = masked.iter().flat_map(|m| &m.notes);
+    summary.details = changed.map(ToString::to_string).collect();
+    summary.details.extend(eliminated.changes.iter().cloned());
+    let planned = learned.as_ref();
+    summary.planned = planned.map(|(options, o)| (options.clone(), o.excluded.clone()));
+    let after = View::lean(&job.input, &eliminated.model)?;
+    let mut report = summary.report(job, model, view, &after, &eliminated, masks)?;
+    report.verification = verification;
+    report.normalised = normal.map(|(_, report)| report);
+    report.plan = Some(plan);
+    Ok(report)
+}
+
+fn learning(images: &Images, options: &Options, outlook: &Outlook) -> LearningPlan {
+    let count = images.train_indices.len();
+    let batches = count.div_ceil(options.batch_size.max(1));
+    let stages = outlook.groups.iter().zip(&outlook.kept);
+    let (figures, mask_epochs) = match options.selector {
+        Selector::Subsidiary { ratio: None } => (Figures::Most, options.mask_epochs),
+        Selector::Subsidiary { ratio: Some(_) } => (Figures::Total, options.mask_epochs),
+        Selector::Rule { .. } => (Figures::Exact, 0),
+    };
+    let epochs = (mask_epochs.saturating_add(options.main_epochs))
+        .saturating_mul(outlook.groups.len())
+        .saturating_add(options.final_epochs);
+    LearningPlan {
+        figures,
+        stages: stages
+            .map(|(unit, &kept)| StagePlan {
+                layers: unit.layers.clone(),
+                filters: unit.filters,
+                kept,
+            })
+            .collect(),
+        images: count,
+        validation_images: images.val_indices.len(),
+        mask_epochs,
+        main_epochs: options.main_epochs,
+        final_epochs: options.final_epochs,
+        batch_size: options.batch_size,
+        steps: batches.saturating_mul(epochs),
+        seconds: None,
+        cache_mb: options.cache_mb,
+        cache_disk_mb: options.cache_disk_mb,
+    }
+}
+
+/// Roughly how long learning takes: a few steps of the whole network are trained in a copy that is
+/// thrown away. Layers below a stage are taken to cost nothing, as their activations are kept.
+fn seconds(
+    mut copy: Network,
+    view: &View<'_>,
+    images: &Images,
+    options: &Options,
+    outlook: &Outlook,
+) -> Option<f64> {
+    let batch = options.batch_size.max(1);
+    let batches = images.train_indices.len().div_ceil(batch);
+    let once = TrainOptions {
+        epochs: 1,
+        lr: options.main_lr,
+        warm_up: 0,
+        lr_schedule: options.decay,
+        optimizer: options.optimizer,
+        gradients: options.gradients,
+        batch_size: batch,
+        seed: options.seed,
+    };
+    let mut of_steps = |steps: usize| -> Option<(f64, usize)> {
+        let images = few(images, batch.saturating_mul(steps));
+        let control = Control {
+            observer: &Silent,
+            checkpoint: None,
+        };
+        let start = Instant::now();
+        subsidiary::retrain(&mut copy, &images, options.augment, &once, control).ok()?;
+        let steps = images.train_indices.len().div_ceil(batch);
+        Some((start.elapsed().as_secs_f64(), steps))
+    };
+    // The first one pays for what comes before and behind a phase as well.
+    let (first, one) = of_steps(1)?;
+    let (all, steps) = of_steps(1 + TIMED_STEPS)?;
+    let least = all / ((1.0 + AROUND) * steps.max(1) as f64);
+    let step = match steps.checked_sub(one) {
+        Some(more @ 1..) => ((all - first) / more as f64).max(least),
+        _ => all,
+    };
+    let mask_epochs = match options.selector {
+        Selector::Subsidiary { .. } => options.mask_epochs,
+        Selector::Rule { .. } => 0,
+    };
+    let in_stage = MASK_STEP * mask_epochs as f64 + options.main_epochs as f64;
+    let shares: f64 = outlook.groups.iter().map(|u| share_from(view, u)).sum();
+    let epochs = shares * in_stage + options.final_epochs as f64;
+    Some(step * batches as f64 * epochs)
+}
+
+/// The first training images, one of which also validates.
+fn few(images: &Images, count: usize) -> Images {
+    let chosen = images.train_indices.get(..count);
+    let chosen = chosen.unwrap_or(&images.train_indices);
+    let set = &images.train;
+    let train = Dataset {
+        images: match &set.images {
+            Pixels::U8(all) => Pixels::U8(all.select(Axis(0), chosen)),
+            Pixels::F32(all) => Pixels::F32(all.select(Axis(0), chosen)),
+        },
+        labels: set.labels.as_ref().map(|labels| {
+            let of = |&i: &usize| labels.get(i).copied().unwrap_or_default();
+            chosen.iter().map(of).collect()
+        }),
+        classes: set.classes.clone(),
+        source: set.source.clone(),
+    };
+    Images {
+        train_indices: (0..chosen.len()).collect(),
+        train,
+        val: None,
+        val_indices: vec![0],
+        preprocess: images.preprocess.clone(),
+        val_source: String::new(),
+    }
+}
+
+/// Share of the operations in the layers from a unit's first on.
+fn share_from(view: &View<'_>, unit: &subsidiary::MaskGroup) -> f64 {
+    let order = view.graph.order();
+    let place = |node| order.iter().position(|&n| n == node);
+    let first = place(unit.first);
+    let all = cost(&view.graph, &view.facts, &view.layers);
+    let of = |above: bool| -> u64 {
+        let layers = view.layers.iter().zip(&all.layers);
+        let counts = layers.filter(|(l, _)| !above || place(l.node) >= first);
+        counts.map(|(_, c)| c.macs).fold(0, u64::saturating_add)
+    };
+    of(true) as f64 / of(false).max(1) as f64
+}

@@ -1,0 +1,170 @@
+//! What a dry run says: what the job would do.
+
+use serde::{Deserialize, Serialize};
+
+use super::text::{grouped, percent};
+use super::{Report, Totals};
+
+/// The plan of a job that was not done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlanReport {
+    /// Layers whose filters can only be cut together, where they are several.
+    pub groups: Vec<Vec<String>>,
+    /// The learning; absent where nothing would be learned: what the report says of the layers is
+    /// then what the job itself would say.
+    pub learning: Option<LearningPlan>,
+}
+
+/// The plan of learning.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LearningPlan {
+    /// What the figures of the layers are: [`Figures::Most`] and so on.
+    pub figures: Figures,
+    /// Stages in their order.
+    pub stages: Vec<StagePlan>,
+    /// Images to learn from.
+    pub images: usize,
+    /// Images to judge by.
+    pub validation_images: usize,
+    /// Epochs of each stage in which its mask is trained.
+    pub mask_epochs: usize,
+    /// Epochs of each stage in which the network is retrained.
+    pub main_epochs: usize,
+    /// Epochs of the whole network at the end.
+    pub final_epochs: usize,
+    /// Images a step.
+    pub batch_size: usize,
+    /// Steps of all epochs.
+    pub steps: usize,
+    /// Roughly how long they take, from the time of a few; absent where these could not be taken.
+    pub seconds: Option<f64>,
+    /// Memory for activations of frozen layers at most, in MiB.
+    pub cache_mb: usize,
+    /// Temporary files for them at most, in MiB.
+    pub cache_disk_mb: usize,
+}
+
+/// What is known of the number of filters that will go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Figures {
+    /// No more than these: how many, learning will show.
+    #[default]
+    Most,
+    /// As many in all: which layers lose more of them and which less, learning will show.
+    Total,
+    /// Just as many in each layer.
+    Exact,
+}
+
+/// A stage of learning.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StagePlan {
+    /// The binary layers that get one mask.
+    pub layers: Vec<String>,
+    /// Its filters.
+    pub filters: usize,
+    /// Of these, how many stay, as [`LearningPlan::figures`] says.
+    pub kept: usize,
+}
+
+/// The lines of a plan under the table.
+pub(super) fn lines(report: &Report, plan: &PlanReport) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(learning) = &plan.learning {
+        lines.extend(learning.lines(&report.totals));
+    }
+    for group in &plan.groups {
+        lines.push(("cut together", group.join(", ")));
+    }
+    lines
+}
+
+impl LearningPlan {
+    fn lines(&self, totals: &Totals) -> Vec<(&'static str, String)> {
+        let count = |n: usize| grouped(n as u64);
+        let label = match self.figures {
+            Figures::Most => "can be pruned",
+            Figures::Total | Figures::Exact => "would be pruned",
+        };
+        let what = format!(
+            "{} of {} binary filters ({})",
+            count(totals.filters.saturating_sub(totals.kept)),
+            count(totals.filters),
+            percent(totals.pruned_ratio)
+        );
+        let what = match self.figures {
+            Figures::Most => format!("at most {what}: how many, learning will show"),
+            Figures::Total => {
+                format!("{what}: more where they are missed less, learning will show")
+            }
+            Figures::Exact => what,
+        };
+        let most = |of: &str, mib: usize| (mib > 0).then(|| format!("{} MiB of {of}", count(mib)));
+        let room = [
+            most("memory", self.cache_mb),
+            most("disk", self.cache_disk_mb),
+        ];
+        let room: Vec<String> = room.into_iter().flatten().collect();
+        let mut lines = vec![
+            (label, what),
+            (
+                "images",
+                format!(
+                    "{} to learn from, {} to validate on",
+                    count(self.images),
+                    count(self.validation_images)
+                ),
+            ),
+            (
+                "learning",
+                format!(
+                    "{} stages of {} epochs of a mask and {} of retraining, then {} of all layers",
+                    self.stages.len(),
+                    self.mask_epochs,
+                    self.main_epochs,
+                    self.final_epochs
+                ),
+            ),
+            (
+                "steps",
+                format!("{} of {} images", count(self.steps), self.batch_size),
+            ),
+        ];
+        if let Some(seconds) = self.seconds {
+            lines.push(("estimated time", about(seconds)));
+        }
+        if !room.is_empty() {
+            let text = format!(
+                "up to {} for activations of frozen layers",
+                room.join(" and ")
+            );
+            lines.push(("room", text));
+        }
+        lines
+    }
+}
+
+/// A rough time in words.
+fn about(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("about {} s", s.ceil()),
+        s if s < 5400.0 => format!("about {:.0} minutes", s / 60.0),
+        s => format!("about {:.1} hours", s / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rough() {
+        assert_eq!(about(0.2), "about 1 s");
+        assert_eq!(about(600.0), "about 10 minutes");
+        assert_eq!(about(9000.0), "about 2.5 hours");
+    }
+}
