@@ -1,0 +1,183 @@
+//! Height and width that a file leaves free: given by options, taken from the images, and free again
+//! in what is written.
+
+use std::path::{Path, PathBuf};
+
+use crate::common::{fixture, refused, tool, write_masks};
+use crate::graphs::{Attr, Builder};
+use onnx_bnnprune::onnx::proto::{ModelProto, tensor_shape_proto::dimension::Value, type_proto};
+use onnx_bnnprune::onnx::{Model, to_bytes};
+
+fn signs(count: usize) -> Vec<f32> {
+    let of = |i: usize| {
+        if (i * 7 + i / 5).is_multiple_of(3) {
+            -0.5
+        } else {
+            0.5
+        }
+    };
+    (0..count).map(of).collect()
+}
+
+/// Ten classes of grey images of any size: the second convolution is binary and padded.
+fn network(names: [&str; 2]) -> ModelProto {
+    let mut b = Builder::new(&[1, 8, 8]);
+    let stem = b.weight(
+        &[4, 1, 3, 3],
+        (0..36).map(|i| (i % 7) as f32 - 3.1).collect(),
+    );
+    let t = b.node("Conv", &["x", &stem], vec![]);
+    let t = b.node("Sign", &[&t], vec![]);
+    let w = b.weight(&[6, 4, 3, 3], signs(216));
+    let t = b.node("Conv", &[&t, &w], vec![("pads", Attr::Ints(vec![1; 4]))]);
+    b.graph.node.last_mut().unwrap().name = Some("binary".to_owned());
+    let t = b.node("Sign", &[&t], vec![]);
+    let t = b.node("GlobalAveragePool", &[&t], vec![]);
+    let t = b.node("Flatten", &[&t], vec![]);
+    let head = b.weight(&[6, 10], (0..60).map(|i| i as f32 * 0.1).collect());
+    let y = b.node("MatMul", &[&t, &head], vec![]);
+    let mut model = b.model(&[]);
+    let graph = model.graph.as_mut().unwrap();
+    graph.output.push(crate::graphs::declare(&y, &[10]));
+    let shape = &mut dims(graph.input.first_mut().unwrap());
+    for (axis, name) in [2, 3].into_iter().zip(names) {
+        shape[axis].value = match name {
+            "" => None,
+            name => Some(Value::DimParam(name.to_owned())),
+        };
+    }
+    model
+}
+
+fn dims(
+    value: &mut onnx_bnnprune::onnx::proto::ValueInfoProto,
+) -> &mut Vec<onnx_bnnprune::onnx::proto::tensor_shape_proto::Dimension> {
+    match value.r#type.as_mut().unwrap().value.as_mut() {
+        Some(type_proto::Value::TensorType(t)) => &mut t.shape.as_mut().unwrap().dim,
+        _ => panic!("no tensor"),
+    }
+}
+
+fn write(model: &ModelProto, dir: &Path) -> (PathBuf, PathBuf, PathBuf) {
+    let (path, masks) = (dir.join("in.onnx"), dir.join("m.json"));
+    std::fs::write(&path, to_bytes(model)).unwrap();
+    write_masks(&masks, &[("binary", 6, &[0, 4])]);
+    (path, masks, dir.join("out.onnx"))
+}
+
+#[test]
+fn sizes_are_given_and_the_written_model_keeps_them_free() {
+    let dir = tempfile::tempdir().unwrap();
+    for (names, options) in [
+        (["", ""], vec!["--input-shape", "x=1,1,12,12"]),
+        (["h", "w"], vec!["--dim", "h=12", "--dim", "w=16"]),
+    ] {
+        let mut model = network(names);
+        let (path, masks, out) = write(&model, dir.path());
+        let words = ["in.onnx", "'x'", "--input-shape"];
+        refused(tool().arg("inspect").arg(&path), 2, &words);
+        tool()
+            .arg("inspect")
+            .arg(&path)
+            .args(&options)
+            .assert()
+            .success();
+        let mut main = tool();
+        main.arg(&path)
+            .arg(&out)
+            .arg("--masks")
+            .arg(&masks)
+            .args(&options);
+        let text = main.assert().success().get_output().stdout.clone();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("verified at two sizes"), "{text}");
+        let mut written = Model::load(&out).unwrap().proto;
+        let (old, new) = (
+            model.graph.as_mut().unwrap(),
+            written.graph.as_mut().unwrap(),
+        );
+        assert_eq!(dims(&mut old.input[0]), dims(&mut new.input[0]));
+        let cut = new.initializer.iter().any(|t| t.dims == [4, 4, 3, 3]);
+        assert!(cut, "the filters are gone");
+        let mut verify = tool();
+        verify
+            .arg("verify")
+            .arg(&out)
+            .arg(&out)
+            .args(&options)
+            .assert()
+            .success();
+    }
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, ..) = write(&network(["h", "w"]), dir.path());
+    for (option, value, word) in [
+        ("--dim", "height=8", "h, w"),
+        ("--input-shape", "image=1,1,8,8", "x"),
+        ("--input-shape", "x=1,3,8,8", "[N, 1, h, w]"),
+        ("--input-shape", "x=1,1,8", "[N, 1, h, w]"),
+    ] {
+        refused(
+            tool().arg("inspect").arg(&path).args([option, value]),
+            2,
+            &[option, word],
+        );
+    }
+}
+
+#[test]
+fn images_give_their_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, masks, out) = write(&network(["", "w"]), dir.path());
+    for data in ["digits_test.npz", "digits_png"] {
+        let mut main = tool();
+        main.arg(&path).arg(&out).arg("--masks").arg(&masks);
+        main.arg("--data").arg(fixture(data)).assert().success();
+        let mut eval = tool();
+        eval.arg("eval")
+            .arg(&out)
+            .arg("--data")
+            .arg(fixture(data))
+            .args(["--runs", "1"]);
+        eval.assert().success();
+    }
+}
+
+#[test]
+fn what_would_hold_for_one_size_only_is_not_written() {
+    // Filters that are constant behind a padded convolution: their border is a map of one size.
+    let dir = tempfile::tempdir().unwrap();
+    let (path, masks, out) = write(&network(["h", "w"]), dir.path());
+    let mut main = tool();
+    main.arg(&path).arg(&out).arg("--masks").arg(&masks);
+    main.args(["--removal", "fold", "--dim", "h=12", "--dim", "w=12"]);
+    let text = main.assert().success().get_output().stdout.clone();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("verified at two sizes"), "{text}");
+}
+
+#[test]
+fn images_of_the_listed_classes_give_their_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, masks, out) = write(&network(["", ""]), dir.path());
+    let (data, list) = (dir.path().join("data"), dir.path().join("classes.txt"));
+    for class in 0..10 {
+        let class = class.to_string();
+        std::fs::create_dir_all(data.join(&class)).unwrap();
+        let images = std::fs::read_dir(fixture("digits_png").join(&class)).unwrap();
+        for image in images.take(4).map(Result::unwrap) {
+            let to = data.join(&class).join(image.file_name());
+            std::fs::copy(image.path(), to).unwrap();
+        }
+    }
+    std::fs::create_dir(data.join("unlabelled")).unwrap();
+    std::fs::write(&list, "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n").unwrap();
+    let mut c = tool();
+    c.arg(&path).arg(&out).arg("--masks").arg(&masks);
+    c.arg("--data").arg(&data);
+    refused(&mut c, 2, &["unlabelled"]);
+    c.arg("--classes").arg(&list).assert().success();
+}

@@ -1,0 +1,29 @@
+//! The program as its users run it: jobs, options, messages, files, what can go wrong.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../graphs/mod.rs"]
+mod graphs;
+#[path = "../mutants/mod.rs"]
+mod mutants;
+
+mod before_learning;
+mod cache;
+mod checkpoint;
+mod commands;
+mod errors;
+mod free_sizes;
+mod hostile;
+mod hostile_folder;
+mod inference_mode;
+mod isolation;
+mod main_job;
+mod masks;
+mod memory;
+mod messages;
+mod outputs;
+mod printing;
+mod storage;
+mod targets;
+mod train;
+mod wrong_data;

@@ -1,0 +1,11 @@
+//! Import, recognition and the native network; the direction of imports.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../graphs/mod.rs"]
+mod graphs;
+
+mod architecture;
+mod dialects;
+mod engine;
+mod recognize;
