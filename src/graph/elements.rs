@@ -2,6 +2,7 @@
 
 use super::{Graph, Node, NodeId, TensorId};
 use crate::onnx::proto::{TensorProto, tensor_proto::DataType as D};
+use crate::operators::Kind;
 
 /// The element type of each tensor, as ONNX numbers it: what the file holds and what follows from
 /// its operators; what it declares where an operator is not known.
@@ -34,13 +35,15 @@ fn of_output(graph: &Graph<'_>, n: NodeId, types: &[Option<i32>]) -> Option<i32>
         types[t.0]
     };
     let attribute = |name: &str| i32::try_from(node.int(name, 0)).ok().filter(|&v| v != 0);
+    let row = node.operator();
+    if row.is_some_and(|row| matches!(row.kind, Kind::Comparison(_) | Kind::Logic)) {
+        return Some(D::Bool as i32);
+    }
     match node.op() {
         "" | "If" | "Loop" | "Scan" | "SequenceAt" | "Optional" | "OptionalGetElement" => None,
         "Constant" => constant(&node),
         "Cast" => attribute("to"),
         "CastLike" | "Where" => input(1),
-        "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" | "Not" | "And" | "Or"
-        | "Xor" | "IsNaN" | "IsInf" => Some(D::Bool as i32),
         "Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero" => Some(D::Int64 as i32),
         "ConstantOfShape" => match node.has("value") {
             true => value_type(node.proto(), "value"),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::pattern::{node_of, operand, through_identity, uniform};
 use super::{Form, detach, range};
 use crate::graph::{Facts, Graph, Quantizer, TensorId};
+use crate::operators::{Kind, Operator};
 
 /// Beyond this many levels a tensor counts as real-valued.
 const MOST: usize = 256;
@@ -140,8 +141,7 @@ fn levels_of(
             None if range::never_negative(graph, facts, input(0)?) => set([0.0, 1.0]),
             None => set([-1.0, 0.0, 1.0]),
         },
-        "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" | "Not" | "And" | "Or"
-        | "Xor" => set([0.0, 1.0]),
+        _ if node.operator().is_some_and(is_truth) => set([0.0, 1.0]),
         "Cast" | "Identity" => of(0)?,
         "Neg" => set(of(0)?.iter().map(|&x| -from_ordered(x))),
         "Abs" => set(of(0)?.iter().map(|&x| from_ordered(x).abs())),
@@ -169,6 +169,11 @@ fn levels_of(
         _ => return None,
     };
     (found.len() <= MOST).then_some(found)
+}
+
+/// Whether an operator gives truth values.
+fn is_truth(row: &Operator) -> bool {
+    matches!(row.kind, Kind::Comparison(_) | Kind::Logic)
 }
 
 /// The integers between the bounds of `factor · clip(x) + offset`.

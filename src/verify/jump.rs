@@ -2,6 +2,8 @@
 
 use ndarray::{ArrayD, Zip};
 
+use crate::graph::scalar::comparison;
+
 /// How far each element's operands lie from the point where the decision jumps.
 pub(super) fn margin(op: &str, operands: &[ArrayD<f32>]) -> Option<ArrayD<f32>> {
     let first = operands.first()?;
@@ -25,7 +27,7 @@ pub(super) fn margin(op: &str, operands: &[ArrayD<f32>]) -> Option<ArrayD<f32>> 
 pub(super) fn signed(op: &str, operands: &[ArrayD<f32>]) -> Option<ArrayD<f32>> {
     let first = operands.first()?;
     Some(match op {
-        "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" => {
+        _ if comparison(op).is_some() => {
             let second = operands.get(1)?;
             Zip::from(first).and(second).map_collect(|a, b| a - b)
         }
