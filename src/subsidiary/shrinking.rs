@@ -1,8 +1,6 @@
 //! Filters that are gone for good cost nothing: once a mask is fixed, the network that learns loses
 //! them physically, by the plan that the rewrite follows.
 
-use std::borrow::Cow;
-
 use ndarray::ArrayD;
 
 use super::MaskGroup;
@@ -63,41 +61,47 @@ impl Trainer<'_> {
         }
     }
 
-    /// Takes the filters out that fixed masks have removed. The network stays as it is, masked, where
-    /// a mask leaves something behind, or a smaller network cannot be had.
+    /// Takes the filters out that fixed masks have removed, stage by stage. Where a smaller network
+    /// cannot be had, this and all later masks stay masks.
     pub(super) fn shrink(&mut self) -> Result<(), TrainError> {
         let Some(channels) = self.channels else {
             return Ok(());
         };
-        let masks = self.fixed_masks(channels);
-        if self.options().removal != Removal::Drop || masks.layers.is_empty() {
-            return Ok(());
-        }
-        let whole = match self.whole.take() {
-            Some(mut whole) => {
-                whole.learned(self.network);
-                whole.network
+        let fixed = self.fixed_stages().count();
+        while self.shrunk < fixed && self.options().removal == Removal::Drop {
+            if !self.shrink_to(channels, self.shrunk + 1)? {
+                self.shrunk = usize::MAX;
+                break;
             }
-            None => self.network.clone(),
-        };
+            self.shrunk += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes the filters out that the first so many masks have removed; whether that was possible.
+    fn shrink_to(&mut self, channels: Channels<'_>, stages: usize) -> Result<bool, TrainError> {
+        let mut masks = FilterMasks::default();
+        for (group, keep) in channels.groups.iter().zip(self.fixed_stages()).take(stages) {
+            prune(&mut masks, group, keep, channels.analysis);
+        }
+        let whole = self.whole_network().clone();
         let remaining = channels.analysis.remaining_channels(&masks);
         let left = left_in(&whole, channels.graph, &remaining);
-        if let Some((mut small, kept)) = whole.shrunk(&left) {
-            let fixed = self.fixed_stages().count();
-            let masks = whole.mask_params().take(fixed);
-            masks.for_each(|m| small.remove_masks(m));
-            if self.agree(&whole, &small)? {
-                *self.network = small;
-                self.whole = Some(Whole {
-                    network: whole,
-                    kept,
-                    remaining,
-                });
-                return Ok(());
-            }
+        let Some((mut small, kept)) = whole.shrunk(&left) else {
+            return Ok(false);
+        };
+        let fixed = whole.mask_params().take(stages);
+        fixed.for_each(|m| small.remove_masks(m));
+        if !self.agree(&small)? {
+            return Ok(false);
         }
-        *self.network = whole;
-        Ok(())
+        *self.network = small;
+        self.whole = Some(Whole {
+            network: whole,
+            kept,
+            remaining,
+        });
+        Ok(true)
     }
 
     /// What the stages keep that are done, and the one under way if its mask is fixed.
@@ -108,26 +112,19 @@ impl Trainer<'_> {
         done.chain(under_way)
     }
 
-    /// Their masks.
-    fn fixed_masks(&self, channels: Channels<'_>) -> FilterMasks {
-        let mut masks = FilterMasks::default();
-        for (group, keep) in channels.groups.iter().zip(self.fixed_stages()) {
-            prune(&mut masks, group, keep, channels.analysis);
-        }
-        masks
-    }
-
-    /// Whether two networks classify (nearly) all of some training images in the same way.
-    fn agree(&self, a: &Network, b: &Network) -> Result<bool, TrainError> {
+    /// Whether a smaller network classifies (nearly) all of some training images as the one that learns
+    /// does.
+    fn agree(&self, small: &Network) -> Result<bool, TrainError> {
         let chosen = spread(&self.images.train_indices, COMPARED);
         let x = self.images.train.batch(&chosen, &self.images.preprocess);
-        let classes = |network: &Network| -> Result<Vec<usize>, TrainError> {
-            let logits = Inference::new(Cow::Borrowed(network), network.all()).infer(x.clone())?;
-            Ok(predictions(&logits))
+        let now = predictions(&Inference::of(self.network).infer(x.clone())?);
+        // One that cannot be run is none.
+        let Ok(then) = Inference::of(small).infer(x) else {
+            return Ok(false);
         };
-        let (a, b) = (classes(a)?, classes(b)?);
-        let differing = a.iter().zip(&b).filter(|(a, b)| a != b).count();
-        Ok(differing as f64 <= MAY_DIFFER * chosen.len() as f64)
+        let then = predictions(&then);
+        let differing = now.iter().zip(&then).filter(|(a, b)| a != b).count();
+        Ok(now.len() == then.len() && differing as f64 <= MAY_DIFFER * chosen.len() as f64)
     }
 
     /// Adds a group's mask parameters and puts them where the rewrite will cut: in `drop` in front

@@ -55,6 +55,8 @@ pub(super) struct Trainer<'a> {
     pub(super) channels: Option<Channels<'a>>,
     /// The network of the file, where the one that learns has become smaller.
     pub(super) whole: Option<Whole>,
+    /// Stages whose filters were taken out; more than there are where no more will be.
+    pub(super) shrunk: usize,
     /// What is yet to be taken up of the checkpoint that the run goes on from.
     pub(super) resumed: Resumed,
 }
@@ -82,6 +84,7 @@ impl<'a> Trainer<'a> {
             run: Run::default(),
             channels: None,
             whole: None,
+            shrunk: 0,
             resumed: Resumed::default(),
         };
         trainer.unfold()?;
