@@ -10,7 +10,7 @@ pub(crate) fn slice(x: &ArrayD<f32>) -> &[f32] {
     x.as_slice().expect("values are row-major")
 }
 
-/// See [`slice`].
+/// See [`slice()`].
 pub(crate) fn slice_mut(x: &mut ArrayD<f32>) -> &mut [f32] {
     x.as_slice_mut().expect("values are row-major")
 }

@@ -22,7 +22,7 @@ struct Listing {
     classes: Vec<String>,
 }
 
-/// Loads the images under `root`. See [`super::load`].
+/// Loads the images under `root`. See [`super::load()`].
 pub(super) fn load(
     root: &Path,
     options: &LoadOptions,
@@ -183,7 +183,7 @@ fn list(root: &Path, class_file: Option<&Path>) -> Result<Listing, DataError> {
     })
 }
 
-/// The image files under a folder, or the data set's one file: what [`super::load`] reads.
+/// The image files under a folder, or the data set's one file: what [`super::load()`] reads.
 pub fn image_files(root: &Path) -> impl Iterator<Item = PathBuf> {
     let visible = |entry: &DirEntry| entry.depth() == 0 || !is_hidden(entry);
     let walk = WalkDir::new(root).follow_links(true).into_iter();

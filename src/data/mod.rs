@@ -1,6 +1,6 @@
 //! Training and validation images: loading, preprocessing, augmentation, order.
 //!
-//! [`load`] recognises the [`Format`] of a path and decodes it into a [`Dataset`], which keeps
+//! [`load()`] recognises the [`Format`] of a path and decodes it into a [`Dataset`], which keeps
 //! its pixels compactly; [`Dataset::batch`] applies the [`Preprocess`] a batch at a time.
 //! Everything random is a pure function of a seed, the epoch and the image's index, so the
 //! number of threads never shows.

@@ -32,7 +32,7 @@ const SMALL: u64 = 256 << 20;
 
 type Archive = ZipArchive<BufReader<File>>;
 
-/// Loads a `.npz`. See [`super::load`].
+/// Loads a `.npz`. See [`super::load()`].
 pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataError> {
     let fail = |reason: String| DataError::Npz {
         path: path.to_owned(),

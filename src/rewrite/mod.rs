@@ -3,7 +3,7 @@
 //!
 //! [`Analysis`] follows channels through the graph (forward: what is known of each; ties: which can
 //! only be cut together), with one rule for each operator in [`rules`]. [`apply_masks`] makes the
-//! masked model. [`eliminate`] plans which channels go (backward: which are read), checks the
+//! masked model. [`eliminate()`] plans which channels go (backward: which are read), checks the
 //! plan, applies it, and checks the result. Masked and pruned model compute the same.
 
 mod analysis;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Settings of [`super::eliminate`].
+/// Settings of [`super::eliminate()`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct EliminateOptions {
     /// A convolution with zero padding that loses constant channels gets a border map (an added

@@ -2,7 +2,7 @@
 //! learned layer by layer, from the bottom up, on a frozen main network; and rules that choose
 //! filters without learning, for comparison.
 //!
-//! [`mask_groups`] says what is masked together, [`outlook`] how much of it may go, [`learn`] runs the
+//! [`mask_groups()`] says what is masked together, [`outlook()`] how much of it may go, [`learn`] runs the
 //! schedule, a stage a group: train the
 //! mask, fix it, retrain the layers from there on. [`sanity`] checks beforehand that model and
 //! data fit. The result is a [`crate::rewrite::FilterMasks`] and a retrained network; removing the

@@ -6,7 +6,7 @@
 //! two layers (scale, normalisation, maximum pooling, sign) is a threshold for each filter
 //! ([`Thresholds`]).
 //!
-//! **Backward**, with respect to the input ([`InputSigns`]) and to the weights ([`weight_gradient`]), from
+//! **Backward**, with respect to the input ([`InputSigns`]) and to the weights ([`weight_gradient()`]), from
 //! the output's gradient in single precision, or rounded to 8 bits ([`RoundedGradient`]).
 //!
 //! Which geometries there is a path for, [`supports`] says of the output; gradients say so by an `Option`

@@ -9,7 +9,7 @@ use super::tile::{LANES, ROWS, Sums};
 /// Rows at a time: with two vectors each, twelve of sixteen registers.
 const TOGETHER: usize = 6;
 
-/// See [`super::tile::Instructions::add`].
+/// See `add` in `tile`.
 ///
 /// # Safety
 /// The processor must have AVX2 and FMA. Every row plus every offset must lie within `left`, and

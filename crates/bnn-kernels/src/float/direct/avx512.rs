@@ -6,7 +6,7 @@ use std::arch::x86_64::{
 
 use super::tile::{LANES, ROWS, Sums};
 
-/// See [`super::tile::Instructions::add`].
+/// See `add` in `tile`.
 ///
 /// # Safety
 /// The processor must have AVX-512 F. Every row plus every offset must lie within `left`, and
