@@ -11,7 +11,7 @@ use super::graph::{Input, Network, Step, StepId, ValueId};
 use super::param::ParamId;
 use crate::arrays::slice;
 use crate::graph::NodeId;
-use crate::ops::{BatchNorm, ChannelMask, Op, ParamKind};
+use crate::ops::{BatchNorm, ChannelMask, Op, ParamKind, Role};
 
 /// `epsilon` of a BatchNormalization that is put back.
 const EPSILON: f32 = 1e-5;
@@ -105,8 +105,33 @@ impl Network {
 
     /// Takes the masks of a parameter out again.
     pub fn remove_masks(&mut self, param: ParamId) {
-        let is_mask = |s: &Step| s.is_mask() && s.inputs.get(1) == Some(&Input::Param(param));
-        while let Some(at) = self.steps.iter().position(is_mask) {
+        let is_mask = |_: &Self, s: &Step| s.is_mask();
+        self.remove_masks_if(param, is_mask);
+    }
+
+    /// Takes the masks of a parameter out that let everything through.
+    pub fn remove_idle_masks(&mut self, param: ParamId) {
+        let is_idle = |network: &Self, s: &Step| match s.op.traits(&[]).role {
+            Role::Mask(mask) => {
+                let m = slice(&network.param(param).value);
+                let filters = mask.filter_of.iter().flatten();
+                filters
+                    .into_iter()
+                    .all(|&f| m.get(f).is_some_and(|&m| m >= 0.0))
+            }
+            _ => false,
+        };
+        self.remove_masks_if(param, is_idle);
+    }
+
+    fn remove_masks_if(&mut self, param: ParamId, goes: impl Fn(&Self, &Step) -> bool) {
+        let found = |network: &Self| {
+            let of_param = |s: &&Step| s.inputs.get(1) == Some(&Input::Param(param));
+            let steps = network.steps.iter().enumerate();
+            let mut going = steps.filter(|(_, s)| of_param(s) && goes(network, s));
+            going.next().map(|(at, _)| at)
+        };
+        while let Some(at) = found(self) {
             let masked = self.steps[at].output;
             if let Input::Value(source) = self.steps[at].inputs[0] {
                 self.redirect(at + 1, masked, source);

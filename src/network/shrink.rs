@@ -26,6 +26,10 @@ impl Network {
     /// are left. Ids of parameters, values and steps stay. `None` if it cannot be had: where a
     /// parameter is read in two ways that do not lose the same, or groups of a convolution part.
     pub fn shrunk(&self, left: &ChannelsOfValues) -> Option<(Self, KeptElements)> {
+        // A tensor without channels is none.
+        if left.iter().flatten().any(|left| left.kept.is_empty()) {
+            return None;
+        }
         let mut small = self.clone();
         small.revision += 1;
         for (shape, left) in small.shapes.iter_mut().zip(left) {

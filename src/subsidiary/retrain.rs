@@ -117,7 +117,7 @@ pub fn retrain(
     trainer.finish()?;
     release_memory();
     Ok(Retrained {
-        epochs: trainer.run.whole,
+        epochs: std::mem::take(&mut trainer.run.whole),
         flipped_weights,
         resumed,
     })

@@ -99,7 +99,7 @@ pub fn learn(
     let cache = trainer.caching.most();
     let mut stages = Vec::new();
     let mut masks = FilterMasks::default();
-    for (unit, done) in units.iter().zip(trainer.run.done) {
+    for (unit, done) in units.iter().zip(std::mem::take(&mut trainer.run.done)) {
         prune(&mut masks, unit, &done.keep, analysis);
         let mut report = done.report;
         report.warnings = stage::warnings(&report, options.main_epochs);

@@ -44,6 +44,13 @@ impl Whole {
     }
 }
 
+/// However a run ends, whoever lent the network gets that of the file back.
+impl Drop for Trainer<'_> {
+    fn drop(&mut self) {
+        self.restore_whole();
+    }
+}
+
 impl Trainer<'_> {
     /// The network of the file with what was learned: masked, all filters in their places.
     pub(super) fn whole_network(&mut self) -> &Network {
@@ -67,19 +74,34 @@ impl Trainer<'_> {
         let Some(channels) = self.channels else {
             return Ok(());
         };
-        let fixed = self.fixed_stages().count();
-        while self.shrunk < fixed && self.options().removal == Removal::Drop {
-            if !self.shrink_to(channels, self.shrunk + 1)? {
-                self.shrunk = usize::MAX;
-                break;
-            }
+        if self.options().removal != Removal::Drop {
+            return Ok(());
+        }
+        // What was decided before the run was saved is not decided again, by other parameters.
+        while self.shrunk < self.run.shrunk && self.shrink_to(channels, self.shrunk + 1, false)? {
             self.shrunk += 1;
+        }
+        let fixed = self.fixed_stages().count();
+        while self.shrunk < fixed && !self.run.shrinking_ended {
+            match self.shrink_to(channels, self.shrunk + 1, true)? {
+                true => {
+                    self.shrunk += 1;
+                    self.run.shrunk = self.shrunk;
+                }
+                false => self.run.shrinking_ended = true,
+            }
         }
         Ok(())
     }
 
-    /// Takes the filters out that the first so many masks have removed; whether that was possible.
-    fn shrink_to(&mut self, channels: Channels<'_>, stages: usize) -> Result<bool, TrainError> {
+    /// Takes the filters out that the first so many masks have removed; whether that was possible, and,
+    /// if that is to be compared, the smaller network does what the masked one does.
+    fn shrink_to(
+        &mut self,
+        channels: Channels<'_>,
+        stages: usize,
+        compares: bool,
+    ) -> Result<bool, TrainError> {
         let mut masks = FilterMasks::default();
         for (group, keep) in channels.groups.iter().zip(self.fixed_stages()).take(stages) {
             prune(&mut masks, group, keep, channels.analysis);
@@ -91,8 +113,8 @@ impl Trainer<'_> {
             return Ok(false);
         };
         let fixed = whole.mask_params().take(stages);
-        fixed.for_each(|m| small.remove_masks(m));
-        if !self.agree(&small)? {
+        fixed.for_each(|m| small.remove_idle_masks(m));
+        if compares && !self.agree(&small)? {
             return Ok(false);
         }
         *self.network = small;

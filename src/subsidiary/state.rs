@@ -42,6 +42,10 @@ pub(super) struct Run {
     pub(super) stage: Option<Stage>,
     /// The epochs in which the whole network was trained.
     pub(super) whole: Vec<EpochReport>,
+    /// Stages whose filters could be taken out of the network that learns.
+    pub(super) shrunk: usize,
+    /// Those of later stages are not: a smaller network could not be had.
+    pub(super) shrinking_ended: bool,
     /// Nothing is left to train.
     pub(super) finished: bool,
 }
@@ -53,7 +57,7 @@ impl Run {
         let done = self.done.iter().map(|d| Some(&d.keep[..]));
         let stages = done.chain(under_way);
         let as_long = |(keep, unit): (Option<&[bool]>, &MaskGroup)| {
-            keep.is_none_or(|keep| keep.len() == unit.filters)
+            keep.is_none_or(|keep| keep.len() == unit.filters && keep.contains(&true))
         };
         let count = self.done.len() + usize::from(self.stage.is_some());
         count <= units.len() && self.costs.len() <= units.len() && stages.zip(units).all(as_long)

@@ -55,7 +55,7 @@ pub(super) struct Trainer<'a> {
     pub(super) channels: Option<Channels<'a>>,
     /// The network of the file, where the one that learns has become smaller.
     pub(super) whole: Option<Whole>,
-    /// Stages whose filters were taken out; more than there are where no more will be.
+    /// Stages whose filters were taken out of the network that learns.
     pub(super) shrunk: usize,
     /// What is yet to be taken up of the checkpoint that the run goes on from.
     pub(super) resumed: Resumed,
