@@ -75,6 +75,8 @@ pub struct Graph<'m> {
     is_output: Vec<bool>,
     /// How graph inputs and outputs are declared; the first declaration of a name counts.
     declared: HashMap<&'m str, &'m ValueInfoProto>,
+    /// The same of the tensors between them, where the file says it.
+    described: HashMap<&'m str, &'m ValueInfoProto>,
     labels: Vec<String>,
 }
 
@@ -98,6 +100,7 @@ impl<'m> Graph<'m> {
             outputs: Vec::new(),
             is_output: Vec::new(),
             declared: HashMap::new(),
+            described: HashMap::new(),
             labels: layer_names(graph),
         };
         for (i, t) in graph.initializer.iter().enumerate() {
@@ -143,6 +146,9 @@ impl<'m> Graph<'m> {
         }
         for v in graph.input.iter().chain(&graph.output) {
             g.declared.entry(v.name()).or_insert(v);
+        }
+        for v in &graph.value_info {
+            g.described.entry(v.name()).or_insert(v);
         }
         g.order = g.topological_order()?;
         Ok(g)
@@ -370,13 +376,9 @@ impl<'m> Graph<'m> {
     pub fn declared_type(&self, t: TensorId) -> Option<i32> {
         use crate::onnx::proto::type_proto;
         let name = self.name(t);
-        let mut declared = self
-            .graph
-            .input
-            .iter()
-            .chain(&self.graph.output)
-            .chain(&self.graph.value_info);
-        match declared.find(|v| v.name() == name)?.r#type.as_ref()?.value {
+        let declared = self.declared.get(name);
+        let declared = declared.or_else(|| self.described.get(name))?;
+        match declared.r#type.as_ref()?.value {
             Some(type_proto::Value::TensorType(ref tensor)) => tensor.elem_type,
             _ => None,
         }
