@@ -93,7 +93,6 @@ pub fn learn(
         trainer.retrain(&whole, options.final_epochs, "whole network")?;
     }
     trainer.finish()?;
-    trainer.restore_whole();
     release_memory();
     observer.end();
     let cache = trainer.caching.most();

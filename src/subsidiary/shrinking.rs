@@ -47,7 +47,10 @@ impl Whole {
 /// However a run ends, whoever lent the network gets that of the file back.
 impl Drop for Trainer<'_> {
     fn drop(&mut self) {
-        self.restore_whole();
+        if let Some(mut whole) = self.whole.take() {
+            whole.learned(self.network);
+            *self.network = whole.network;
+        }
     }
 }
 
@@ -57,14 +60,6 @@ impl Trainer<'_> {
         match &mut self.whole {
             Some(whole) => whole.learned(self.network),
             None => self.network,
-        }
-    }
-
-    /// The network that learns is again that of the file.
-    pub(super) fn restore_whole(&mut self) {
-        if let Some(mut whole) = self.whole.take() {
-            whole.learned(self.network);
-            *self.network = whole.network;
         }
     }
 
@@ -157,10 +152,7 @@ impl Trainer<'_> {
         value: ArrayD<f32>,
     ) -> Result<ParamId, TrainError> {
         let removal = self.options().removal;
-        let Some(whole) = &mut self.whole else {
-            return insert(self.network, group, (removal, value), |_, _| None);
-        };
-        let Some(channels) = self.channels else {
+        let (Some(whole), Some(channels)) = (&mut self.whole, self.channels) else {
             return insert(self.network, group, (removal, value), |_, _| None);
         };
         insert(
