@@ -62,26 +62,8 @@ pub struct BinaryWeight {
     pub latent_origin: Option<LatentOrigin>,
     /// The effective weight of the file, and where it is read.
     pub origin: Origin,
-    /// The BatchNormalization that was put back behind the layer, whose folding the file's weight
-    /// holds.
-    pub folded: Option<Folded>,
     /// [`Network::effective_weight`] as imported.
     pub(super) imported: ArrayD<f32>,
-}
-
-/// A BatchNormalization that was put back behind a binary layer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Folded {
-    /// γ, `[O]`.
-    pub gamma: ParamId,
-    /// β, `[O]`.
-    pub beta: ParamId,
-    /// Running mean, `[O]`.
-    pub mean: ParamId,
-    /// Running variance, `[O]`.
-    pub variance: ParamId,
-    /// The bias that the layer has in the file.
-    pub bias: Origin,
 }
 
 impl BinaryWeight {

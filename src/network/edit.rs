@@ -1,20 +1,14 @@
-//! Changes of a network's steps: masks put in and taken out, and BatchNormalizations put back that an
-//! exporter folded into the layer before.
+//! Changes of a network's steps: masks put in and taken out.
 
 use std::sync::Arc;
 
-use ndarray::{Array1, ArrayD};
 use thiserror::Error;
 
-use super::binary_weight::{BinaryId, Folded, ScaleMode};
 use super::graph::{Input, Network, Step, StepId, ValueId};
 use super::param::ParamId;
 use crate::arrays::slice;
 use crate::graph::NodeId;
-use crate::ops::{BatchNorm, ChannelMask, Op, ParamKind, Role};
-
-/// `epsilon` of a BatchNormalization that is put back.
-const EPSILON: f32 = 1e-5;
+use crate::ops::{ChannelMask, Op, Role};
 
 /// Why a network cannot be edited as asked.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
@@ -53,9 +47,6 @@ impl MaskSpec {
         (Arc::new(op), vec![Input::Param(self.param)])
     }
 }
-
-/// Mean and variance of each channel of a tensor.
-pub type Moments = (ArrayD<f32>, ArrayD<f32>);
 
 impl Network {
     /// Puts a mask in front of input `input` of the step that came from `consumer`: only that
@@ -143,7 +134,7 @@ impl Network {
 
     /// Inserts a step at `at` that reads `source` and parameters, and writes a new value of the same
     /// shape.
-    fn insert_step(
+    pub(super) fn insert_step(
         &mut self,
         at: StepId,
         (op, params): (Arc<dyn Op>, Vec<Input>),
@@ -166,7 +157,7 @@ impl Network {
     }
 
     /// Every step from `first` on that reads `old` reads `new` instead, and so do the logits.
-    fn redirect(&mut self, first: usize, old: ValueId, new: ValueId) {
+    pub(super) fn redirect(&mut self, first: usize, old: ValueId, new: ValueId) {
         for step in self.steps.iter_mut().skip(first) {
             for input in &mut step.inputs {
                 if *input == Input::Value(old) {
@@ -178,125 +169,5 @@ impl Network {
             self.logits = new;
         }
         self.revision += 1;
-    }
-
-    /// Binary layers into which an exporter has folded a BatchNormalization: constant ±s weights, a
-    /// bias, and no BatchNormalization behind.
-    pub fn folded_layers(&self) -> Vec<NodeId> {
-        let is_folded = |i: &usize| {
-            let step = &self.steps[*i];
-            let [_, Input::Binary(b), Input::Param(bias)] = step.inputs[..] else {
-                return false;
-            };
-            let binary = self.binary(b);
-            let followed = self.steps.iter().any(|s| {
-                s.is_normalization() && s.inputs.first() == Some(&Input::Value(step.output))
-            });
-            let ScaleMode::Param(scale) = binary.scale else {
-                return false;
-            };
-            let filters = self.param(scale).value.len();
-            binary.latent_origin.is_none()
-                && binary.origin.uses.len() == 1
-                && self.param(bias).value.len() == filters
-                && !followed
-        };
-        let steps = (0..self.steps.len()).filter(is_folded);
-        steps.map(|i| self.steps[i].node).collect()
-    }
-
-    /// Puts a BatchNormalization back behind the layer at `node` (of [`Network::folded_layers`]), of
-    /// whose *folded* output `measured` are the moments: the weights become ±1, and γ and β do what
-    /// scale and bias did. The network computes what it computed before;
-    /// [`write_back`](super::write_back) folds it again. Step positions change.
-    ///
-    /// # Errors
-    /// If `node` is not such a layer. Nothing is changed then.
-    pub fn unfold_batch_norm(
-        &mut self,
-        node: NodeId,
-        measured: Option<Moments>,
-    ) -> Result<(), EditError> {
-        let missing = EditError::NoStep(node.0);
-        let at = self.step_of(node).ok_or(missing.clone())?;
-        let [x, Input::Binary(b), Input::Param(bias)] = self.step(at).inputs[..] else {
-            return Err(missing);
-        };
-        let scales = self.scales(b);
-        let shift = slice(&self.param(bias).value).to_vec();
-        let new = Unfolded::of(&scales, &shift, measured);
-        let name = self.step(at).name.clone();
-        let mut add = |kind, what: &str, v: Vec<f32>| {
-            self.add_param(&format!("{name}.{what}"), kind, Array1::from(v).into_dyn())
-        };
-        let gamma = add(ParamKind::Gamma, "gamma", new.gamma);
-        let beta = add(ParamKind::Beta, "beta", new.beta);
-        let mean = add(ParamKind::RunningMean, "running_mean", new.mean);
-        let variance = add(ParamKind::RunningVariance, "running_var", new.variance);
-        self.binary[b.0].scale = ScaleMode::One;
-        let bias = self.param(bias).origin.clone();
-        self.binary[b.0].folded = bias.map(|bias| Folded {
-            gamma,
-            beta,
-            mean,
-            variance,
-            bias,
-        });
-        self.steps[at.0].inputs = vec![x, Input::Binary(b)];
-        let source = self.step(at).output;
-        let behind = StepId(at.0 + 1);
-        let params = [gamma, beta, mean, variance].map(Input::Param).to_vec();
-        let op = Arc::new(BatchNorm { epsilon: EPSILON });
-        let output = self.insert_step(behind, (op, params), source, (node, name));
-        self.redirect(behind.0 + 1, source, output);
-        Ok(())
-    }
-
-    /// Scale and bias of each filter that a put-back BatchNormalization amounts to; the scale may
-    /// be negative.
-    pub(super) fn folded_again(&self, b: BinaryId) -> Option<(Vec<f32>, Vec<f32>, &Folded)> {
-        let folded = self.binary(b).folded.as_ref()?;
-        let value = |p: ParamId| slice(&self.param(p).value);
-        let (gamma, beta) = (value(folded.gamma), value(folded.beta));
-        let (mean, variance) = (value(folded.mean), value(folded.variance));
-        let scale = |f: usize| {
-            let deviation = (f64::from(variance[f]) + f64::from(EPSILON)).sqrt();
-            (f64::from(gamma[f]) / deviation) as f32
-        };
-        let scales: Vec<f32> = (0..gamma.len()).map(scale).collect();
-        let shifts = (0..gamma.len()).map(|f| beta[f] - scales[f] * mean[f]);
-        let shifts = shifts.collect();
-        Some((scales, shifts, folded))
-    }
-}
-
-/// What the parameters of a put-back BatchNormalization start at.
-#[derive(Debug, Default)]
-struct Unfolded {
-    mean: Vec<f32>,
-    variance: Vec<f32>,
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
-}
-
-impl Unfolded {
-    /// Of a layer `y = scale · n + shift`, with what was measured of y.
-    fn of(scales: &[f32], shift: &[f32], measured: Option<Moments>) -> Self {
-        let mut new = Self::default();
-        for (f, &s) in scales.iter().enumerate() {
-            // n has mean (μ_y - shift) / s and variance σ_y² / s².
-            let (mu, var) = match (&measured, s) {
-                (None, _) | (_, 0.0) => (0.0, 1.0),
-                (Some((mean, variance)), s) => {
-                    let (mean, variance) = (slice(mean)[f], slice(variance)[f]);
-                    ((mean - shift[f]) / s, variance / (s * s))
-                }
-            };
-            new.mean.push(mu);
-            new.variance.push(var);
-            new.gamma.push(s * (var + EPSILON).sqrt());
-            new.beta.push(shift[f] + s * mu);
-        }
-        new
     }
 }

@@ -8,11 +8,12 @@ use thiserror::Error;
 
 use super::binary_weight::{BinaryId, ScaleMode};
 use super::graph::Network;
-use crate::arrays::{array, map_planes};
+use super::restored::close;
+use crate::arrays::map_planes;
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Graph, GraphError, NodeId, TensorId};
 use crate::onnx::Tensor;
-use crate::onnx::proto::ModelProto;
+use crate::onnx::proto::{ModelProto, NodeProto};
 
 /// Why parameters cannot be written into a model.
 #[derive(Debug, Error)]
@@ -36,19 +37,21 @@ struct Plan {
     values: BTreeMap<String, ArrayD<f32>>,
     /// New initializers: wished name, value, and the places that read it from now on.
     added: Vec<(String, ArrayD<f32>, Vec<Place>)>,
+    /// What is to be added to a node's output from now on: a value for each channel.
+    behind: Vec<(NodeId, ArrayD<f32>)>,
 }
 
 /// A changed value and the places that are to read it.
-struct Change<'a> {
+struct Change {
     value: ArrayD<f32>,
-    uses: &'a [Place],
+    uses: Vec<Place>,
 }
 
 /// Writes all changed parameters into `model`, which has to be the one that the network was
 /// imported from: into their initializers where nothing else reads those, else as new
 /// initializers. Latents are written where the model computes exactly sign(W) · mean|W| of
 /// them, else the layer's weight becomes the constant that the network computes. A
-/// BatchNormalization that was put back is folded again. Masks are not written. What did not
+/// BatchNormalization that was put back gets the file's form again. Masks are not written. What did not
 /// change stays as it is, to the bit.
 ///
 /// # Errors
@@ -58,7 +61,7 @@ pub fn write_back(network: &Network, model: &mut ModelProto) -> Result<(), Expor
         let graph = Graph::new(model)?;
         planned(network, &graph)?
     };
-    if plan.values.is_empty() && plan.added.is_empty() {
+    if plan.values.is_empty() && plan.added.is_empty() && plan.behind.is_empty() {
         return Ok(());
     }
     let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
@@ -75,51 +78,55 @@ fn planned(network: &Network, graph: &Graph<'_>) -> Result<Plan, ExportError> {
         {
             changes.push(Change {
                 value: param.value.clone(),
-                uses: &origin.uses,
+                uses: origin.uses.clone(),
             });
         }
     }
     for b in (0..network.binaries().len()).map(BinaryId) {
         plan_binary(network, graph, b, &mut plan, &mut changes);
     }
-    let places = changes.iter().flat_map(|c| c.uses);
-    if let Some((n, _)) = places.clone().find(|(n, _)| n.0 >= graph.node_count()) {
+    let places = changes.iter().flat_map(|c| &c.uses);
+    let mut nodes = places
+        .map(|(n, _)| *n)
+        .chain(plan.behind.iter().map(|b| b.0));
+    if let Some(n) = nodes.find(|n| n.0 >= graph.node_count()) {
         return Err(ExportError::OtherModel(n.0));
     }
     plan.add(graph, changes);
     Ok(plan)
 }
 
-fn plan_binary<'a>(
-    network: &'a Network,
+fn plan_binary(
+    network: &Network,
     graph: &Graph<'_>,
     b: BinaryId,
     plan: &mut Plan,
-    changes: &mut Vec<Change<'a>>,
+    changes: &mut Vec<Change>,
 ) {
     let weight = network.binary(b);
     let effective = network.effective_weight(b);
     let uses = &weight.origin.uses[..];
-    if let Some((scales, shifts, folded)) = network.folded_again(b) {
-        let planes = Planes::around(effective.shape(), weight.filter_axis);
-        let scaled = map_planes(planes, &effective, |f, w, out| {
-            out.iter_mut().zip(w).for_each(|(o, w)| *o = w * scales[f]);
-        });
-        // Unfolding and folding rounds: an untrained layer keeps the file's own numbers.
-        if !close(&scaled, &weight.origin.initial) {
-            changes.push(Change {
-                value: scaled,
-                uses,
-            });
+    if let Some(norm) = network.restored.iter().find(|n| n.binary == b) {
+        let written = norm.written(network);
+        let constants = written.constants.into_iter();
+        changes.extend(constants.map(|(value, uses)| Change { value, uses }));
+        if let Some(values) = written.added {
+            plan.behind.push((norm.layer, values));
         }
-        let shifts = array(folded.bias.initial.shape(), shifts);
-        if !close(&shifts, &folded.bias.initial) {
-            changes.push(Change {
-                value: shifts,
-                uses: &folded.bias.uses,
+        if let Some(scales) = written.scales {
+            let planes = Planes::around(effective.shape(), weight.filter_axis);
+            let scaled = map_planes(planes, &effective, |f, w, out| {
+                out.iter_mut().zip(w).for_each(|(o, w)| *o = w * scales[f]);
             });
+            // Putting back and writing rounds: an untrained layer keeps the file's own numbers.
+            if !close(&scaled, &weight.origin.initial) {
+                changes.push(Change {
+                    value: scaled,
+                    uses: uses.to_vec(),
+                });
+            }
+            return;
         }
-        return;
     }
     if effective == weight.imported && !latents_moved(network, graph, b) {
         return;
@@ -138,7 +145,7 @@ fn plan_binary<'a>(
     if effective != weight.imported {
         changes.push(Change {
             value: effective,
-            uses,
+            uses: uses.to_vec(),
         });
     }
 }
@@ -151,14 +158,6 @@ fn latents_moved(network: &Network, graph: &Graph<'_>, b: BinaryId) -> bool {
         graph.initializer_value(t)
     });
     held.is_some_and(|h| h.as_f32() != Some(&network.param(weight.latent).value))
-}
-
-/// Equal up to the rounding of a few operations.
-fn close(a: &ArrayD<f32>, b: &ArrayD<f32>) -> bool {
-    a.shape() == b.shape()
-        && a.iter()
-            .zip(b)
-            .all(|(a, b)| (a - b).abs() <= 1e-5 * (a.abs().max(b.abs()) + 1e-3))
 }
 
 /// Whether whatever is computed from `t` through constants ends in `uses` alone.
@@ -197,11 +196,11 @@ fn feeds_only(graph: &Graph<'_>, t: TensorId, uses: &[Place]) -> bool {
 
 impl Plan {
     /// Plans the changes of constants.
-    fn add(&mut self, graph: &Graph<'_>, changes: Vec<Change<'_>>) {
+    fn add(&mut self, graph: &Graph<'_>, changes: Vec<Change>) {
         // Places by the tensor that they read; each change may touch several tensors.
         for change in changes {
             let mut by_tensor: BTreeMap<TensorId, Vec<Place>> = BTreeMap::new();
-            for &(n, k) in change.uses {
+            for &(n, k) in &change.uses {
                 if let Some(t) = graph.input_of(n, k) {
                     by_tensor.entry(t).or_default().push((n, k));
                 }
@@ -221,7 +220,7 @@ impl Plan {
         }
     }
 
-    fn apply(self, editor: &mut Editor<'_>, was_used: &HashSet<String>) {
+    fn apply(mut self, editor: &mut Editor<'_>, was_used: &HashSet<String>) {
         for (name, value) in self.values {
             editor.set_initializer(&name, &Tensor::F32(value));
         }
@@ -233,8 +232,39 @@ impl Plan {
                 replaced = true;
             }
         }
+        // From the back, so that what is inserted moves nothing that is still to be edited.
+        self.behind
+            .sort_by_key(|(node, _)| std::cmp::Reverse(*node));
+        for (node, value) in self.behind {
+            add_behind(editor, node.0, value);
+        }
         if replaced {
             editor.remove_unused(was_used);
         }
     }
+}
+
+/// Adds a constant to the output of the node at `index`, for all that read it.
+fn add_behind(editor: &mut Editor<'_>, index: usize, value: ArrayD<f32>) {
+    let Some(layer) = editor.node_mut(index) else {
+        return;
+    };
+    let Some(output) = layer.output.first().cloned() else {
+        return;
+    };
+    let name = match layer.name() {
+        "" => output.clone(),
+        name => name.to_owned(),
+    };
+    let constant = editor.add_initializer(&format!("{name}.threshold"), &Tensor::F32(value));
+    let shifted = editor.fresh_name(&format!("{name}.shifted"));
+    editor.redirect(&output, &shifted, Some(index));
+    let add = NodeProto {
+        op_type: Some("Add".to_owned()),
+        name: Some(format!("{name}/threshold")),
+        input: vec![output, constant],
+        output: vec![shifted],
+        ..NodeProto::default()
+    };
+    editor.insert_node(index + 1, add);
 }

@@ -7,6 +7,7 @@ use ndarray::{ArrayD, ArrayViewMutD};
 
 use super::binary_weight::{BinaryId, BinaryWeight, ScaleMode};
 use super::param::{Param, ParamId};
+use super::restored::RestoredNorm;
 use crate::graph::NodeId;
 use crate::ops::{Head, Op, ParamKind, Role};
 
@@ -71,6 +72,8 @@ pub struct Network {
     pub(super) input_shape: Vec<usize>,
     pub(super) logits: ValueId,
     pub(super) head: Option<Head>,
+    /// BatchNormalizations that the file's form hid.
+    pub(super) restored: Vec<RestoredNorm>,
     /// Counts changes of the steps.
     pub(super) revision: u64,
 }

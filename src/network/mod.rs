@@ -8,15 +8,18 @@ mod binary_weight;
 mod edit;
 mod export;
 mod graph;
+mod hidden_norm;
 mod import;
 mod param;
+mod restored;
 mod shrink;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use binary_weight::{BinaryId, BinaryWeight, Folded, LatentOrigin, ScaleMode};
-pub use edit::{EditError, MaskSpec, Moments};
+pub use binary_weight::{BinaryId, BinaryWeight, LatentOrigin, ScaleMode};
+pub use edit::{EditError, MaskSpec};
 pub use export::{ExportError, write_back};
 pub use graph::{Input, Network, Step, StepId, ValueId};
+pub use hidden_norm::{HiddenNorm, Moments};
 pub use param::{Origin, Param, ParamId};
 pub use shrink::{ChannelsOfValues, KeptElements};

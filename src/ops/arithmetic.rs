@@ -5,15 +5,19 @@ use ndarray::ArrayD;
 use super::ParamKind;
 use super::broadcast::{Broadcast, common_shape, expand, sum_to};
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Monotone, Op, Params, Saved, ShapeError, Traits};
+use super::{Backward, Context, Monotone, Op, Params, Role, Saved, ShapeError, Traits};
 use crate::arrays::{copy, map};
 
 /// A binary elementwise operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arithmetic {
+pub enum Arithmetic {
+    /// a + b.
     Add,
+    /// a - b.
     Sub,
+    /// a · b.
     Mul,
+    /// a / b.
     Div,
 }
 
@@ -49,6 +53,7 @@ impl Op for Arithmetic {
         let jumps = *self == Self::Div && !matches!(params, [None, Some(_)]);
         Traits {
             monotone: Monotone::exact_if(!jumps),
+            role: Role::Arithmetic(*self),
             ..Traits::default()
         }
     }

@@ -10,8 +10,8 @@ use super::ParamKind;
 use super::broadcast::Broadcast;
 use super::node_view::{ImportError, Imported, NodeView};
 use super::{
-    Backward, ChannelsLeft, Context, Elementwise, Monotone, Op, Params, Saved, ShapeError, Signs,
-    Traits,
+    Backward, ChannelsLeft, Context, Elementwise, Monotone, Op, Params, Role, Saved, ShapeError,
+    Signs, Traits,
 };
 use crate::arrays::{map, update};
 
@@ -72,6 +72,7 @@ impl Op for Binarize {
         Traits {
             monotone: Monotone::exact_if(sorted),
             signs: if signs { Signs::Makes } else { Signs::No },
+            role: Role::Binariser(self),
             elementwise: Some(self),
             ..Traits::default()
         }

@@ -31,9 +31,11 @@ mod softmax;
 pub(crate) mod testing;
 mod transpose;
 
+pub use arithmetic::Arithmetic;
 pub use batch_norm::BatchNorm;
 pub(crate) use batch_norm::channel_statistics;
-pub(crate) use binarize::{Binarize, sign};
+pub use binarize::Binarize;
+pub(crate) use binarize::sign;
 pub use channel_mask::ChannelMask;
 pub use convolution_form::ConvolutionForm;
 pub use node_view::ImportError;

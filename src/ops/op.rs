@@ -11,7 +11,7 @@ use bnn_kernels::elementwise::{ChannelStatistics, ElementwiseMap};
 use ndarray::{ArrayD, Axis};
 use thiserror::Error;
 
-use super::{BatchNorm, ChannelMask, ConvolutionForm, Pool};
+use super::{Arithmetic, BatchNorm, Binarize, ChannelMask, ConvolutionForm, Pool};
 
 /// Inputs of an operator that do not fit it, in words.
 #[derive(Debug, Error)]
@@ -202,6 +202,10 @@ pub enum Role<'a> {
     Mask(&'a ChannelMask),
     /// Takes the largest element of each window of a plane.
     MaxPooling(&'a Pool),
+    /// Adds, subtracts, multiplies or divides element by element.
+    Arithmetic(Arithmetic),
+    /// Gives one of two values by a threshold.
+    Binariser(&'a Binarize),
 }
 
 /// An operator that computes element by element, possibly in another way for each channel (axis 1).

@@ -75,6 +75,7 @@ fn two_values(
         zero: unit(zero),
         values: [low, tie, high],
         threshold: side.threshold,
+        threshold_at: Some(side.place),
         input: side.x,
         output,
     })

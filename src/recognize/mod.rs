@@ -84,6 +84,8 @@ pub struct Binarizer {
     pub values: [f32; 3],
     /// What `input` is compared with; broadcasts to it.
     pub threshold: ArrayD<f32>,
+    /// The node input that the file holds the threshold in, if it does.
+    pub threshold_at: Option<(NodeId, usize)>,
     /// The real-valued tensor that is binarised.
     pub input: TensorId,
     /// The binarised tensor.
@@ -99,6 +101,7 @@ impl Binarizer {
             zero,
             values: [-1.0, f32::from(zero), 1.0],
             threshold: arr0(0.0).into_dyn(),
+            threshold_at: None,
             input,
             output,
         }

@@ -65,6 +65,8 @@ pub(super) struct Side {
     pub x: TensorId,
     /// With what: broadcasts to `x`.
     pub threshold: ArrayD<f32>,
+    /// The node that compares, and which of its inputs the threshold is.
+    pub place: (NodeId, usize),
     /// Whether it is true above the threshold (else below).
     pub above: bool,
     /// Its value at the threshold.
@@ -84,7 +86,8 @@ pub(super) fn side(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Side
         }
         t = graph.input_of(n, 0)?;
     }
-    let op = graph.node(graph.producer(t)?).op();
+    let comparison = graph.producer(t)?;
+    let op = graph.node(comparison).op();
     let (above, at) = match op {
         "Greater" => (true, false),
         "GreaterOrEqual" => (true, true),
@@ -100,6 +103,7 @@ pub(super) fn side(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Side
     Some(Side {
         x: found.data,
         threshold,
+        place: (comparison, usize::from(!found.swapped)),
         above: above ^ found.swapped ^ negated,
         at: at ^ negated,
     })

@@ -29,6 +29,7 @@ pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<B
         zero: 1,
         values: [-scale, scale, scale],
         threshold: arr0(0.0).into_dyn(),
+        threshold_at: None,
         input,
         output: t,
     })

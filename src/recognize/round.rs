@@ -33,6 +33,7 @@ pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<B
         zero: unit(if start > 0.5 { above } else { below }),
         values: [below, below, above],
         threshold: arr0(0.5).into_dyn(),
+        threshold_at: None,
         input: clipped,
         output: t,
     })

@@ -92,7 +92,9 @@ fn probe(trainer: &mut Trainer<'_>, unit: &MaskGroup, index: u64) -> Result<f64,
         let moved = outputs(trainer, &boundaries)?;
         let pairs = moved.iter().zip(&original);
         let total: f64 = pairs
-            .map(|(a, b)| f64::from(distillation(a, b, 1.0).value) * a.shape()[0] as f64)
+            .map(|(a, b)| {
+                f64::from(distillation(a, b, trainer.temperature).value) * a.shape()[0] as f64
+            })
             .sum();
         sum += total / chosen.len().max(1) as f64;
     }

@@ -93,7 +93,7 @@ impl Trainer<'_> {
             let Sample { boundary, taught } = self.sample(span, indices, false)?;
             let logits = inference.logits(&boundary)?;
             let loss = loss(
-                (self.images, self.options()),
+                (self.images, self.options(), self.temperature),
                 &logits,
                 indices,
                 taught.as_ref(),

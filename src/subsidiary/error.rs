@@ -8,7 +8,7 @@ use crate::checkpoint::CheckpointError;
 use crate::engine::RunError;
 use crate::error::Error;
 use crate::network::EditError;
-use crate::training::UnfoldError;
+use crate::training::RestoreError;
 
 /// Why training stopped.
 #[derive(Debug, Error)]
@@ -20,9 +20,9 @@ pub enum TrainError {
     /// The masks cannot be put where the plan says.
     #[error("{0}")]
     Edit(#[from] EditError),
-    /// A folded BatchNormalization cannot be put back.
+    /// A BatchNormalization that the file's form hides cannot be put back.
     #[error("{0}")]
-    Unfold(#[from] UnfoldError),
+    Restore(#[from] RestoreError),
     /// The loss is no longer a number.
     #[error("training diverged (the loss is {0}); a smaller --main-lr or --mask-lr may help")]
     Diverged(f32),

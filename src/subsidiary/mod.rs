@@ -27,6 +27,7 @@ mod shrinking;
 mod stage;
 mod state;
 mod teacher;
+mod temperature;
 mod trainer;
 mod training;
 

@@ -242,7 +242,7 @@ fn beside(data: &Path) -> usize {
 }
 
 /// Outputs that tell classes apart: logits per row of `[N, K, …]`.
-fn classes_of(logits: &ArrayD<f32>) -> usize {
+pub(super) fn classes_of(logits: &ArrayD<f32>) -> usize {
     logits.len() / logits.shape().first().map_or(1, |&n| n.max(1))
 }
 

@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use ndarray::ArrayD;
 
 use super::error::TrainError;
-use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES};
+use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES, logits_of};
 use super::prefix::{Caching, PrefixCache};
 use super::resume::{Resumed, Shared};
 use super::sanity::spread;
 use super::shrinking::{Channels, Whole};
 use super::state::Run;
 use super::teacher::Teacher;
-use super::{Control, Options};
+use super::{Control, Options, temperature};
 use crate::checkpoint::Checkpoint;
 use crate::data::{Augmentation, Images};
 use crate::engine::{Boundary, Inference, Loss};
@@ -21,7 +21,7 @@ use crate::graph::NodeId;
 use crate::network::{EditError, Network, ParamId, StepId};
 use crate::progress::Observer;
 use crate::training::loss::{cross_entropy, distillation};
-use crate::training::unfold_batch_norms;
+use crate::training::restore_norms;
 
 /// Softens the distributions that distillation compares.
 const TEMPERATURE: f32 = 2.0;
@@ -47,6 +47,8 @@ pub(super) struct Trainer<'a> {
     options: &'a Options,
     pub(super) observer: &'a dyn Observer,
     pub(super) teacher: Option<Teacher>,
+    /// What logits are divided by in losses.
+    pub(super) temperature: f32,
     pub(super) checkpoint: Option<&'a mut Checkpoint>,
     pub(super) caching: Caching,
     /// Where the run is.
@@ -73,12 +75,14 @@ impl<'a> Trainer<'a> {
             checkpoint,
         } = control;
         let teacher = Teacher::new(network, images, options, observer)?;
+        let temperature = temperature_of(network, images, observer)?;
         let mut trainer = Self {
             network,
             images,
             options,
             observer,
             teacher,
+            temperature,
             checkpoint,
             caching: Caching::default(),
             run: Run::default(),
@@ -87,14 +91,13 @@ impl<'a> Trainer<'a> {
             shrunk: 0,
             resumed: Resumed::default(),
         };
-        trainer.unfold()?;
+        trainer.restore_norms()?;
         Ok(trainer)
     }
 
-    /// Puts BatchNormalizations back that the exporter folded into binary layers.
-    fn unfold(&mut self) -> Result<(), TrainError> {
-        let folded = self.network.folded_layers();
-        if folded.is_empty() {
+    /// Puts BatchNormalizations back that the file's form hides.
+    fn restore_norms(&mut self) -> Result<(), TrainError> {
+        if self.network.hidden_norms().is_empty() {
             return Ok(());
         }
         let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
@@ -103,7 +106,8 @@ impl<'a> Trainer<'a> {
             let x = self.images.train.batch(indices, &self.images.preprocess);
             starts.push(Boundary::start(self.network, x)?);
         }
-        Ok(unfold_batch_norms(self.network, &folded, starts)?)
+        restore_norms(self.network, starts)?;
+        Ok(())
     }
 
     pub(super) fn options(&self) -> &'a Options {
@@ -278,14 +282,36 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// The temperature of the original's logits, on some training images.
+fn temperature_of(
+    network: &Network,
+    images: &Images,
+    observer: &dyn Observer,
+) -> Result<f32, TrainError> {
+    let chosen = spread(&images.train_indices, STATISTICS_IMAGES);
+    let pre = &images.preprocess;
+    let logits = logits_of(network, &images.train, &chosen, pre, observer)?;
+    let labels = images.train.labels.as_ref();
+    let labels = labels.map(|l| chosen.iter().map(|&i| l[i]).collect::<Vec<usize>>());
+    Ok(temperature::of(&logits, labels.as_deref()))
+}
+
 /// Cross-entropy with the labels and distillation of the original's logits, mixed as the
-/// options say; without labels, distillation alone.
+/// options say; without labels, distillation alone. All logits are divided by `temperature`.
 pub(super) fn loss(
-    (images, options): (&Images, &Options),
+    (images, options, temperature): (&Images, &Options, f32),
     logits: &ArrayD<f32>,
     indices: &[usize],
     taught: Option<&ArrayD<f32>>,
 ) -> Loss {
+    if temperature != 1.0 {
+        let cooled = |x: &ArrayD<f32>| x.mapv(|v| v / temperature);
+        let taught = taught.map(cooled);
+        let on = (images, options, 1.0);
+        let mut loss = loss(on, &cooled(logits), indices, taught.as_ref());
+        loss.grad.mapv_inplace(|g| g / temperature);
+        return loss;
+    }
     let hard = images.train.labels.as_ref().map(|labels| {
         let labels: Vec<usize> = indices.iter().map(|&i| labels[i]).collect();
         cross_entropy(logits, &labels)

@@ -98,7 +98,7 @@ impl Trainer<'_> {
                 continue;
             }
             let Sample { boundary, taught } = self.sample(phase.span, indices, true)?;
-            let on = (self.images, options);
+            let on = (self.images, options, self.temperature);
             let loss = |logits: &ArrayD<f32>, rows: Range<usize>| {
                 let taught = taught.as_ref().map(|t| rows_of(t, &rows));
                 loss(on, logits, &indices[rows], taught.as_ref())

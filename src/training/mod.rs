@@ -7,4 +7,4 @@ mod running_statistics;
 mod tests;
 
 pub use optimizer::{Optimizer, Schedule, Update};
-pub use running_statistics::{UnfoldError, reestimate_running_statistics, unfold_batch_norms};
+pub use running_statistics::{RestoreError, reestimate_running_statistics, restore_norms};

@@ -1,5 +1,5 @@
-//! Running statistics of BatchNormalizations measured anew, and BatchNormalizations that an exporter
-//! folded into the layer before put back.
+//! Running statistics of BatchNormalizations measured anew, and BatchNormalizations put back that a
+//! file's form hides.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use ndarray::Array1;
 
 use crate::engine::{Boundary, Mode, Plan, RunError, Weights};
 use crate::graph::NodeId;
-use crate::network::{EditError, Input, Moments, Network, ParamId, StepId};
+use crate::network::{EditError, Input, Moments, Network, ParamId, StepId, ValueId};
 use crate::ops::channel_statistics;
 
 /// Mean and variance of each channel, pooled over batches.
@@ -106,53 +106,58 @@ fn running(network: &Network, step: StepId) -> Option<(ParamId, ParamId)> {
 /// Why a BatchNormalization cannot be put back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum UnfoldError {
-    /// A node that is not a layer with a folded BatchNormalization.
+pub enum RestoreError {
+    /// The network is not as it was when the place was found.
     #[error(transparent)]
-    Layer(#[from] EditError),
+    Edit(#[from] EditError),
     /// The data do not fit the network.
     #[error(transparent)]
     Run(#[from] RunError),
 }
 
-/// Puts a BatchNormalization back behind the layers `nodes` (of [`Network::folded_layers`]), with mean
+/// Puts the BatchNormalizations back that the file's form hides ([`Network::hidden_norms`]), with mean
 /// and variance measured on `batches` (starts of runs of the whole network): see
-/// [`Network::unfold_batch_norm`].
+/// [`Network::restore_norm`]. Returns the nodes of their layers.
 ///
 /// # Errors
-/// If one of `nodes` is not such a layer, or a batch does not fit. Nothing is changed then.
-pub fn unfold_batch_norms(
+/// If a batch does not fit. Nothing is changed then.
+pub fn restore_norms(
     network: &mut Network,
-    nodes: &[NodeId],
     batches: impl IntoIterator<Item = Boundary>,
-) -> Result<(), UnfoldError> {
-    let folded = network.folded_layers();
-    if let Some(n) = nodes.iter().find(|n| !folded.contains(n)) {
-        return Err(EditError::NoStep(n.0).into());
-    }
-    // The folded layers' outputs, measured before anything changes.
+) -> Result<Vec<NodeId>, RestoreError> {
+    let hidden = network.hidden_norms();
+    // Measured before anything changes.
     let weights = Arc::new(Weights::new(network));
+    let mut ends: Vec<(StepId, ValueId)> = hidden
+        .iter()
+        .filter_map(|h| Some((network.writer(h.measured())?, h.measured())))
+        .collect();
+    ends.sort_unstable();
     let mut at = StepId(0);
     let mut stretches = Vec::new();
-    for (&node, step) in nodes.iter().filter_map(|n| Some((n, network.step_of(*n)?))) {
+    for (step, value) in ends {
         let end = StepId(step.0 + 1);
-        let plan = Plan::new(network, at..end, Mode::default());
-        stretches.push((node, network.step(step).output, plan));
+        stretches.push((value, Plan::new(network, at..end, Mode::default())));
         at = end;
     }
-    let mut pooled: BTreeMap<NodeId, Pooled> = BTreeMap::new();
+    let mut pooled: BTreeMap<ValueId, Pooled> = BTreeMap::new();
     for mut boundary in batches {
-        for (node, output, plan) in &stretches {
+        for (value, plan) in &stretches {
             let trace = plan.forward(network, &weights, &boundary)?;
-            if let Some(y) = trace.value(*output) {
-                pooled.entry(*node).or_default().add(&channel_statistics(y));
+            if let Some(y) = trace.value(*value) {
+                pooled
+                    .entry(*value)
+                    .or_default()
+                    .add(&channel_statistics(y));
             }
             boundary = trace.boundary();
         }
     }
-    for &node in nodes {
-        let moments: Option<Moments> = pooled.get(&node).and_then(Pooled::finish);
-        network.unfold_batch_norm(node, moments)?;
+    let mut layers = Vec::new();
+    for hidden in hidden {
+        let moments = pooled.get(&hidden.measured()).and_then(Pooled::finish);
+        layers.push(hidden.layer());
+        network.restore_norm(hidden, moments)?;
     }
-    Ok(())
+    Ok(layers)
 }

@@ -44,6 +44,9 @@ impl Builder<'_, '_> {
         let latent = self.network.add_param(&name, ParamKind::Latent, latents);
         let scale = if latent_origin.as_ref().is_some_and(|o| o.mean_abs) {
             ScaleMode::MeanAbs { kept_columns: None }
+        } else if scales.iter().all(|&s| s == 1.0) {
+            // Bits stay bits.
+            ScaleMode::One
         } else {
             let name = format!("{}.scale", layer.name);
             let value = Array1::from(scales).into_dyn();
@@ -64,7 +67,6 @@ impl Builder<'_, '_> {
                 initial: layer.values.clone(),
                 uses: vec![(layer.node, 1)],
             },
-            folded: None,
             imported: ArrayD::zeros(vec![0]),
         });
         let imported = self.network.effective_weight(id);

@@ -9,13 +9,15 @@ mod latents;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ndarray::{ArrayD, Axis, Slice};
+use ndarray::{ArrayD, Axis, Slice, arr0};
 
 use super::binary_weight::BinaryId;
 use super::graph::{Input, Network, Step, ValueId};
 use super::param::{Origin, Param, ParamId};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
-use crate::ops::{Binarize, Head, ImportError, Imported, NodeView, OPERATORS, ParamKind};
+use crate::ops::{
+    Arithmetic, Binarize, Head, ImportError, Imported, NodeView, OPERATORS, ParamKind,
+};
 use crate::recognize::{self, Layer};
 
 /// Elements of one sample's tensor beyond which a model is refused: 1 GiB of floats.
@@ -70,6 +72,7 @@ impl Network {
                 input_shape: shape.to_vec(),
                 logits: ValueId(0),
                 head,
+                restored: Vec::new(),
                 revision: 0,
             },
         };
@@ -149,10 +152,18 @@ impl<'g, 'm> Builder<'g, 'm> {
         };
         let view = NodeView::new(self.graph, self.facts, id);
         if let Some(b) = recognize::binarizer_of(self.graph, self.facts, t) {
-            let input = Input::Value(self.value(b.input)?);
+            let mut input = Input::Value(self.value(b.input)?);
+            let mut threshold = self.free_batch(&view, &b.threshold)?;
+            if let Some(place) = b.threshold_at
+                && threshold.iter().any(|t| *t != 0.0)
+            {
+                // x > t is x - t > 0, and t can be learned.
+                let held = std::mem::replace(&mut threshold, arr0(0.0).into_dyn());
+                input = self.subtracted(&view, b.input, held, place)?;
+            }
             let op = Arc::new(Binarize {
                 values: b.values,
-                threshold: self.free_batch(&view, &b.threshold)?,
+                threshold,
             });
             self.push(
                 Step {
@@ -197,6 +208,39 @@ impl<'g, 'm> Builder<'g, 'm> {
             t,
         );
         Ok(())
+    }
+
+    /// A tensor minus the constant that a comparison holds at `place`.
+    fn subtracted(
+        &mut self,
+        view: &NodeView<'_, '_>,
+        t: TensorId,
+        constant: ArrayD<f32>,
+        place: (NodeId, usize),
+    ) -> Result<Input, ImportError> {
+        let source = self.value(t)?;
+        let name = self.graph.label(view.id).to_owned();
+        let param = ParamId(self.network.params.len());
+        self.network.params.push(Param {
+            name: format!("{name}.threshold"),
+            origin: Some(Origin {
+                initial: constant.clone(),
+                uses: vec![place],
+            }),
+            value: constant,
+            kind: ParamKind::Constant,
+        });
+        let output = ValueId(self.network.value_count());
+        let shape = self.network.shapes.get(source.0).cloned().flatten();
+        self.network.shapes.push(shape);
+        self.network.steps.push(Step {
+            op: Arc::new(Arithmetic::Sub),
+            inputs: vec![Input::Value(source), Input::Param(param)],
+            output,
+            node: view.id,
+            name,
+        });
+        Ok(Input::Value(output))
     }
 
     fn push(&mut self, step: Step, t: TensorId) {

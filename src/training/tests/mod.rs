@@ -1,6 +1,7 @@
 //! The network as a whole, on small models built here.
 
 mod chains;
+mod hidden_forms;
 mod integer;
 mod rounded;
 mod shrinking;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use ndarray::ArrayD;
 
 use super::loss::cross_entropy;
-use super::{Optimizer, Schedule, Update, reestimate_running_statistics, unfold_batch_norms};
+use super::{Optimizer, Schedule, Update, reestimate_running_statistics, restore_norms};
 use crate::engine::{Boundary, Gradients, Inference, Mode, Plan, RunError, Trace, Wanted, Weights};
 use crate::graph::{Facts, Graph, NodeId};
 use crate::network::testing::ModelBuilder;
