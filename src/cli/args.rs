@@ -2,25 +2,31 @@
 
 mod check;
 mod checkpoint;
+mod compare;
 mod learning_data;
 mod limits;
 mod run;
 mod shape;
 mod train;
+mod tuning;
 mod verify;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use onnx_bnnprune::data::{Channels, Size};
+use onnx_bnnprune::pipeline::Budget;
+use onnx_bnnprune::subsidiary::Cost;
 
 pub use check::CheckArgs;
 pub use checkpoint::CheckpointArgs;
+pub use compare::CompareArgs;
 pub use learning_data::LearningDataArgs;
 pub use limits::LimitArgs;
 pub use run::RunArgs;
 pub use shape::ShapeArgs;
 pub use train::TrainArgs;
+pub use tuning::TuningArgs;
 pub use verify::VerifyArgs;
 
 /// Prunes a binary neural network in ONNX: learns which filters it does not need, removes them,
@@ -56,6 +62,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Train a binary network as it is, nothing pruned; resumable
     Train(Box<TrainArgs>),
+    /// Ways of choosing filters side by side, over seeds: one table; resumable
+    Compare(Box<CompareArgs>),
     /// Run a model for another process: how this program runs what may crash a runtime
     #[command(hide = true)]
     Worker(RuntimeArgs),
@@ -70,6 +78,7 @@ impl Cli {
             Some(Command::Verify(a)) => Some(&a.runtime),
             Some(Command::Check(a)) => Some(&a.runtime),
             Some(Command::Train(a)) => Some(&a.runtime),
+            Some(Command::Compare(a)) => Some(&a.runtime),
             Some(Command::Worker(a)) => Some(a),
             Some(Command::Inspect(_)) => None,
         }
@@ -212,6 +221,28 @@ pub enum MethodName {
     None,
 }
 
+/// Values of `--cost`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CostName {
+    /// Binary filters, as the paper counts them [default]
+    Filters,
+    /// Multiply-accumulates: what latency follows
+    Macs,
+    /// Bytes of weights
+    Bytes,
+}
+
+impl CostName {
+    /// What it stands for.
+    pub fn cost(self) -> Cost {
+        match self {
+            Self::Filters => Cost::Filters,
+            Self::Macs => Cost::Macs,
+            Self::Bytes => Cost::Bytes,
+        }
+    }
+}
+
 /// Values of `--removal`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum RemovalName {
@@ -252,10 +283,15 @@ pub struct PruneArgs {
     /// How filters are chosen
     #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
     pub method: MethodName,
-    /// Share of all binary filters to prune, more in layers that miss them less; for rules: of
-    /// each layer's
+    /// Share of all binary filters (or of --cost) to prune, more in layers that miss them less; for
+    /// rules: of each layer's filters
     #[arg(long, value_name = "F", help_heading = "Choosing filters", value_parser = parse_share)]
     pub ratio: Option<f64>,
+    /// Percentage points of accuracy on the validation images (without labels: of agreement with the
+    /// original) that pruning may cost; none: whatever it costs [default: 1, without labels 10; none
+    /// with --masks]
+    #[arg(long, value_name = "P", help_heading = "Choosing filters", value_parser = parse_budget)]
+    pub max_drop: Option<Budget>,
     /// For the rules: prune as many filters per layer as this masks file does
     #[arg(
         long,
@@ -298,53 +334,8 @@ pub struct PruneArgs {
         conflicts_with = "ratio"
     )]
     pub alpha: Option<f32>,
-    /// Never prune more than this share of a layer [default: 0.6, or --ratio if that is larger]
-    #[arg(long, value_name = "F", help_heading = "Choosing filters")]
-    pub max_share: Option<f64>,
-    /// Share of the loss that compares with the original's outputs, the rest with the labels
-    #[arg(long, value_name = "S", help_heading = "Training")]
-    pub distill: Option<f32>,
-    /// Epochs of mask training per layer
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub mask_epochs: Option<usize>,
-    /// Epochs of retraining per layer
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub main_epochs: Option<usize>,
-    /// Epochs of retraining the whole network at the end
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub final_epochs: Option<usize>,
-    /// Learning rate of the masks
-    #[arg(long, value_name = "R", help_heading = "Training")]
-    pub mask_lr: Option<f32>,
-    /// Learning rate of retraining
-    #[arg(long, value_name = "R", help_heading = "Training")]
-    pub main_lr: Option<f32>,
-    /// Optimiser of retraining
-    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
-    pub optimizer: OptimizerName,
-    /// Decay of the learning rate over a stage
-    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
-    pub lr_schedule: ScheduleName,
-    /// Numbers with which binary layers compute gradients
-    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
-    pub gradients: PrecisionName,
-    /// Images per step
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub batch_size: Option<usize>,
-    /// Memory for activations of frozen layers, which are then computed only once; where images are
-    /// varied at random, only with --views [default: a quarter of what is available, 256 to 768]
-    #[arg(long, value_name = "MIB", help_heading = "Training")]
-    pub cache_mb: Option<usize>,
-    /// Room for them in temporary files, beyond --cache-mb; 0: none [default: 8192]
-    #[arg(long, value_name = "MIB", help_heading = "Training")]
-    pub cache_disk_mb: Option<usize>,
-    /// Where these files are [default: the system's folder for temporary files]
-    #[arg(long, value_name = "DIR", help_heading = "Training")]
-    pub cache_dir: Option<PathBuf>,
-    /// Vary each image (--flip, --crop-padding) in only so many ways, epoch by epoch in turn [default:
-    /// in a new way each epoch]
-    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Training")]
-    pub views: Option<usize>,
+    #[command(flatten)]
+    pub tuning: TuningArgs,
     #[command(flatten)]
     pub run: RunArgs,
 
@@ -421,6 +412,15 @@ fn parse_share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(f) if (0.0..1.0).contains(&f) => Ok(f),
         _ => Err("must be a number from 0 to below 1".to_owned()),
+    }
+}
+
+/// Percentage points, or `none`.
+fn parse_budget(text: &str) -> Result<Budget, String> {
+    match (text, text.parse::<f64>()) {
+        ("none", _) => Ok(Budget::Unlimited),
+        (_, Ok(points)) if (0.0..=100.0).contains(&points) => Ok(Budget::Most(points / 100.0)),
+        _ => Err("must be percentage points from 0 to 100, or none".to_owned()),
     }
 }
 

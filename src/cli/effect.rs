@@ -42,6 +42,7 @@ fn table_of(command: &str) -> Table {
         "verify" => VERIFY,
         "check" => CHECK,
         "train" => TRAIN,
+        "compare" => COMPARE,
         "inspect" => INSPECT,
         _ => &[],
     }
@@ -69,6 +70,8 @@ const MAIN: Table = &[
     // Which filters go.
     ("method", method),
     ("ratio", learning),
+    ("cost", by_masks),
+    ("max_drop", data),
     ("like", by_rule),
     ("keep", always),
     ("round_to", always),
@@ -149,6 +152,54 @@ const TRAIN: Table = &[
     ("in_process", always),
     ("report", always),
     ("in_place", always),
+    ("quiet", always),
+];
+
+const COMPARE: Table = &[
+    ("input", always),
+    ("input_shape", always),
+    ("dim", always),
+    ("data", always),
+    ("val", data),
+    ("val_split", val_split),
+    ("classes", data),
+    ("scale", data),
+    ("mean", data),
+    ("std", data),
+    ("channels", data),
+    ("resize", data),
+    ("crop", data),
+    ("flip", data),
+    ("crop_padding", data),
+    ("methods", always),
+    ("ratios", always),
+    ("seeds", always),
+    ("keep", always),
+    ("cost", always),
+    ("max_share", always),
+    ("distill", always),
+    ("mask_epochs", always),
+    ("main_epochs", always),
+    ("final_epochs", always),
+    ("mask_lr", always),
+    ("main_lr", always),
+    ("optimizer", always),
+    ("lr_schedule", always),
+    ("gradients", always),
+    ("batch_size", always),
+    ("cache_mb", compared_cache),
+    ("cache_disk_mb", compared_cache),
+    ("cache_dir", compared_cache),
+    ("views", compared_views),
+    ("threads", always),
+    ("folder", always),
+    ("every", every),
+    ("runtime", always),
+    ("ort_lib", ort_lib),
+    ("timeout", limits),
+    ("memory", limits),
+    ("in_process", always),
+    ("report", always),
     ("quiet", always),
 ];
 
@@ -373,6 +424,17 @@ fn cache(g: &Given<'_>) -> Option<String> {
             "images that vary in a new way each epoch leave nothing to keep; give --views as well",
         )
     })
+}
+
+fn compared_cache(g: &Given<'_>) -> Option<String> {
+    unless(
+        !g.varied() || g.has("views"),
+        "images that vary in a new way each epoch leave nothing to keep; give --views as well",
+    )
+}
+
+fn compared_views(g: &Given<'_>) -> Option<String> {
+    unless(g.varied(), "images vary only with --flip or --crop-padding")
 }
 
 fn cache_dir(g: &Given<'_>) -> Option<String> {

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod compare;
 mod effect;
 mod eval;
 mod inspect;
@@ -80,6 +81,7 @@ fn run(cli: &Cli) -> Printed {
         Some(Command::Verify(a)) => unless_interrupted(verify::run(a)),
         Some(Command::Check(a)) => unless_interrupted(check::run(a)),
         Some(Command::Train(a)) => train::run(a),
+        Some(Command::Compare(a)) => compare::run(a),
         Some(Command::Worker(_)) => Ok((String::new(), 0)),
         None => prune::run(&cli.prune),
     }

@@ -10,14 +10,14 @@ use onnx_bnnprune::printable::{printable, printable_line};
 use onnx_bnnprune::progress::Observer as _;
 use onnx_bnnprune::report;
 use onnx_bnnprune::rewrite::{FilterMasks, Removal, Residual};
-use onnx_bnnprune::subsidiary::{Amount, Rule, Selector};
+use onnx_bnnprune::subsidiary::{Amount, Options, Rule, Selector};
 use onnx_bnnprune::verify::{Runtime, RuntimeError};
 
 use super::Printed;
 use super::args::{FormatName, MethodName, PruneArgs, RemovalName, ResidualName};
 use super::isolate::tried;
 use super::progress::Terminal;
-use super::shared::{concluded, decay, optimizer, precision, set_threads, write_report};
+use super::shared::{concluded, set_threads, write_report};
 use super::targets::{self, Targets};
 
 /// Prunes a model.
@@ -51,7 +51,8 @@ fn run_in(
     let job = job(args, input, output, writes)?;
     let report = pipeline::run(&job, open, &observer)?;
     let reported = write_report(args.run.report.as_deref(), &report);
-    let passed = report.passed() || report.plans_learning();
+    let verified = report.passed() || report.plans_learning();
+    let passed = verified && report.within_budget();
     if let Some(plan) = job
         .checkpoint
         .as_ref()
@@ -65,17 +66,52 @@ fn run_in(
         (true, Some(file)) => format!("{:<20}{}\n", "written", printable(&file.path)),
         (true, None) => format!("{:<20}nothing (--dry-run): this is the plan\n", "written"),
         (false, _) => {
-            let why = format!(
-                "{}: the pruned model does not compute what the masked model computes; {} was not written",
-                input.display(),
-                output.display()
-            );
+            let why = match verified {
+                true => too_costly(input, &report, job.checkpoint.as_ref()),
+                false => format!(
+                    "{}: the pruned model does not compute what the masked model computes",
+                    input.display()
+                ),
+            };
+            let why = format!("{why}; {} was not written", output.display());
             eprintln!("onnx-bnnprune: {}", printable_line(&why));
             format!("{:<20}nothing\n", "written")
         }
     };
     // A report that cannot be written takes nothing else with it.
     concluded(text, u8::from(!passed), on_stdout, reported)
+}
+
+/// Why a network is worse than its budget allows, and what to do.
+fn too_costly(input: &Path, report: &report::Report, checkpoint: Option<&Plan>) -> String {
+    let Some(budget) = &report.budget else {
+        return input.display().to_string();
+    };
+    let points = |share: f64| format!("{:.2}", 100.0 * share);
+    let attempts = budget.attempts.iter();
+    let nearest = attempts.min_by(|a, b| a.drop.total_cmp(&b.drop));
+    let nearest = match nearest {
+        Some(a) if budget.attempts.len() > 1 => format!(
+            "; of {} attempts {} filters for {} points came nearest",
+            budget.attempts.len(),
+            a.pruned,
+            points(a.drop)
+        ),
+        _ => String::new(),
+    };
+    let remedy = match checkpoint {
+        Some(_) => "; the same command with --max-drop none takes it from the checkpoint",
+        None => "",
+    };
+    format!(
+        "{}: without {} of {} binary filters {} falls by {} points, more than the {} of --max-drop{nearest}; prune less (--ratio, --alpha), train longer (--final-epochs), give more images, or allow more{remedy}",
+        input.display(),
+        report.totals.filters.saturating_sub(report.totals.kept),
+        report.totals.filters,
+        budget.measure,
+        points(budget.drop),
+        points(budget.max_drop),
+    )
 }
 
 /// What to say of a third argument.
@@ -140,6 +176,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path, writes: Vec<Target>) -> Re
             RemovalName::Fold => Removal::Fold,
         },
         normalise: args.normalise,
+        budget: args.max_drop.unwrap_or_default(),
         residual: match args.residual {
             ResidualName::Coupled => Residual::Coupled,
             ResidualName::Scatter => Residual::Scatter,
@@ -182,47 +219,23 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
                     "--like is for rules; give --method random or magnitude".to_owned(),
                 ));
             }
-            Selector::Subsidiary { ratio: args.ratio }
+            // An --alpha decides by itself how many filters go, as in the paper.
+            let usual = args.alpha.is_none().then_some(Options::FIRST_RATIO);
+            Selector::Subsidiary {
+                ratio: args.ratio.or(usual),
+                gives_back: args.ratio.is_none(),
+            }
         }
     };
-    if args.batch_size == Some(0) {
-        return Err(Error::Usage("--batch-size must be at least 1".to_owned()));
-    }
-    for (name, rate) in [
-        ("--mask-lr", args.mask_lr),
-        ("--main-lr", args.main_lr),
-        ("--alpha", args.alpha),
-    ] {
-        if rate.is_some_and(|r| !r.is_finite() || r < 0.0) {
-            return Err(Error::Usage(format!("{name} must be a number from 0 up")));
-        }
-    }
-    if args.max_share.is_some_and(|s| !(0.0..=1.0).contains(&s)) {
+    if args.alpha.is_some_and(|a| !a.is_finite() || a < 0.0) {
         return Err(Error::Usage(
-            "--max-share must be between 0 and 1".to_owned(),
+            "--alpha must be a number from 0 up".to_owned(),
         ));
-    }
-    if args.distill.is_some_and(|s| !(0.0..=1.0).contains(&s)) {
-        return Err(Error::Usage("--distill must be between 0 and 1".to_owned()));
     }
     Ok(Tuning {
         selector: Some(selector),
         alpha: args.alpha,
-        max_share: args.max_share,
-        distill: args.distill,
-        mask_epochs: args.mask_epochs,
-        main_epochs: args.main_epochs,
-        final_epochs: args.final_epochs,
-        mask_lr: args.mask_lr,
-        main_lr: args.main_lr,
-        optimizer: Some(optimizer(args.optimizer)),
-        decay: Some(decay(args.lr_schedule)),
-        gradients: Some(precision(args.gradients)),
-        batch_size: args.batch_size,
-        cache_mb: args.cache_mb,
-        cache_disk_mb: args.cache_disk_mb,
-        cache_dir: args.cache_dir.clone(),
-        views: args.views,
+        ..args.tuning.tuning()?
     })
 }
 

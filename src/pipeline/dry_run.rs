@@ -6,7 +6,7 @@ use ndarray::Axis;
 
 use super::rehearsal::{self, Prepared};
 use super::summary::Summary;
-use super::{Choice, Job, NO_DATA, Proof, View, network, options};
+use super::{Choice, Job, NO_DATA, Proof, View, fit, network, options};
 use crate::data::{Dataset, Images, Pixels};
 use crate::error::Error;
 use crate::network::Network;
@@ -48,6 +48,8 @@ pub(super) fn plan(
     let learned = match (&job.choice, images) {
         (Choice::Learn(tuning), Some(images)) => {
             let options = options(job, tuning, images)?;
+            let costs = cost(&view.graph, &view.facts, &view.layers).layers;
+            fit::reachable(&job.input, &view.subject(&costs), &options)?;
             let copy = network(job, view, images, observer)?;
             let outlook = subsidiary::outlook(&view.graph, &view.layers, &view.analysis, &options);
             plan.learning = Some(LearningPlan {
@@ -100,8 +102,11 @@ fn learning(images: &Images, options: &Options, outlook: &Outlook) -> LearningPl
     let batches = count.div_ceil(options.batch_size.max(1));
     let stages = outlook.groups.iter().zip(&outlook.kept);
     let (figures, mask_epochs) = match options.selector {
-        Selector::Subsidiary { ratio: None } => (Figures::Most, options.mask_epochs),
-        Selector::Subsidiary { ratio: Some(_) } => (Figures::Total, options.mask_epochs),
+        Selector::Subsidiary { ratio: None, .. }
+        | Selector::Subsidiary {
+            gives_back: true, ..
+        } => (Figures::Most, options.mask_epochs),
+        Selector::Subsidiary { .. } => (Figures::Total, options.mask_epochs),
         Selector::Rule { .. } => (Figures::Exact, 0),
     };
     let epochs = (mask_epochs.saturating_add(options.main_epochs))

@@ -2,13 +2,13 @@
 
 use super::proof::Proof;
 use super::summary::{self, Summary};
-use super::{Choice, Job, View, normal, sizes};
+use super::{Budget, Choice, Job, View, normal, sizes};
 use crate::error::Error;
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
 use crate::qonnx;
-use crate::report::Report;
+use crate::report::{AccuracyReport, BudgetReport, Report};
 use crate::rewrite::{self, EliminateOptions, Eliminated, FilterMasks};
 
 /// The job from there on.
@@ -98,7 +98,9 @@ impl End<'_> {
         }
         let latency = proof.latency(original, &eliminated.model).map_err(about)?;
 
-        let output = job.output.as_ref().filter(|_| passed);
+        let budget = self.budget(summary, accuracy.as_ref(), agreement);
+        let within = budget.as_ref().is_none_or(|b| b.met);
+        let output = job.output.as_ref().filter(|_| passed && within);
         let mut written = None;
         if let Some(path) = output {
             if observer.cancelled() {
@@ -119,12 +121,56 @@ impl End<'_> {
         report.verification = Some(verification);
         report.agreement = agreement;
         report.accuracy = accuracy;
+        report.budget = budget;
+        report.warnings.extend(unlimited(job, &report));
         report.normalised = normal.map(|(_, report)| report);
         report.latency_ms = Some(latency);
         let opset = report.input.opset;
         report.output = written.map(|(path, done)| summary::output_file(path, done, opset));
         Ok(report)
     }
+}
+
+impl End<'_> {
+    /// What pruning may cost, and cost; `None` where there is no budget, or nothing to measure by.
+    fn budget(
+        &self,
+        summary: &Summary,
+        accuracy: Option<&AccuracyReport>,
+        agreement: Option<f64>,
+    ) -> Option<BudgetReport> {
+        let learned = summary.learned.as_ref();
+        let max_drop = match learned {
+            Some((_, options)) => options.max_drop?,
+            None => self.job.budget.given()?,
+        };
+        let (measure, drop) = match (accuracy, agreement) {
+            (Some(accuracy), _) => ("accuracy", accuracy.before - accuracy.after),
+            (None, Some(agreement)) => ("agreement", 1.0 - agreement),
+            (None, None) => return None,
+        };
+        Some(BudgetReport {
+            measure: measure.to_owned(),
+            max_drop,
+            drop,
+            // Counts of images, divided: what is equal may differ by a rounding.
+            met: drop <= max_drop + 1e-9,
+            attempts: learned.map_or(Vec::new(), |(learned, _)| learned.attempts.clone()),
+        })
+    }
+}
+
+/// What a run without a budget has to say loudly.
+fn unlimited(job: &Job, report: &Report) -> Option<String> {
+    let accuracy = report.accuracy.as_ref()?;
+    let lost = accuracy.before - accuracy.after;
+    let usual = Budget::Usual.learning(true)?;
+    (job.budget == Budget::Unlimited && lost > usual).then(|| {
+        format!(
+            "accuracy fell by {:.2} points, and --max-drop none lets that pass",
+            100.0 * lost
+        )
+    })
 }
 
 /// The masked model without what it does not need, and what is to be said of that.

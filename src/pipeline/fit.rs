@@ -14,6 +14,7 @@ use crate::onnx::proto::tensor_proto::DataType;
 use crate::onnx::proto::type_proto;
 use crate::output::FileId;
 use crate::progress::Observer;
+use crate::subsidiary::{self, Options, Subject};
 
 /// Above this share of validation images that are training images too, they prove nothing.
 const MOST_SHARED: f64 = 0.5;
@@ -150,6 +151,25 @@ pub(super) fn variation(source: &DataSource, set: &Dataset) -> Result<(), Error>
         ));
     }
     Ok(())
+}
+
+/// No layer loses all its filters, so not any share can go.
+pub(super) fn reachable(
+    model: &Path,
+    subject: &Subject<'_>,
+    options: &Options,
+) -> Result<(), Error> {
+    let Some(most) = subsidiary::most_that_can_go(subject, options) else {
+        return Ok(());
+    };
+    // Rounded down: what is said must be possible.
+    let most = (most * 1000.0).floor() / 1000.0;
+    Err(Error::unsuitable(
+        model,
+        format!(
+            "--ratio asks for more than can go: each layer keeps at least a twentieth of its filters (and what --round-to, --max-share and --keep say), and some layers keep all; --ratio {most} is the most"
+        ),
+    ))
 }
 
 /// Labels must be outputs of the model.

@@ -51,6 +51,8 @@ pub(super) fn of(
         save_masked: _,
         writes: _,
         checkpoint: _,
+        // A run that was too costly is not learned again to accept it.
+        budget: _,
     } = job;
     let mut run = Run::on(model, images)?;
     run.put_selector(&options.selector);
@@ -124,7 +126,7 @@ impl Run {
     fn put_selector(&mut self, selector: &Selector) {
         self.put("--method", selector.name());
         let ratio = match selector {
-            Selector::Subsidiary { ratio } => *ratio,
+            Selector::Subsidiary { ratio, .. } => *ratio,
             Selector::Rule { amount, .. } => match amount {
                 Amount::Ratio(ratio) => Some(*ratio),
                 Amount::Like { masks, .. } => {

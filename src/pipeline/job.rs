@@ -9,7 +9,7 @@ use crate::engine::Precision;
 use crate::output::Target;
 use crate::rewrite::{Removal, Residual};
 use crate::sizes::Sizes;
-use crate::subsidiary::{Decay, MainOptimizer, Options, Selector};
+use crate::subsidiary::{Cost, Decay, MainOptimizer, Options, Selector};
 
 /// The main job.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct Job {
     pub round_to: usize,
     /// What a pruned filter leaves behind.
     pub removal: Removal,
+    /// What pruning may cost.
+    pub budget: Budget,
     /// Nodes in training mode are put into inference mode first.
     pub inference_mode: bool,
     /// Where to write the masks.
@@ -68,6 +70,40 @@ impl Job {
     }
 }
 
+/// By how much the network may become worse.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Budget {
+    /// Where something is learned, by one percentage point of accuracy on the validation images or,
+    /// without labels, to 90 % agreement with the original; by whatever it costs where the filters
+    /// were given.
+    #[default]
+    Usual,
+    /// By whatever it costs.
+    Unlimited,
+    /// By this fraction of accuracy or, without labels, of agreement with the original.
+    Most(f64),
+}
+
+impl Budget {
+    /// What may be lost where something is learned.
+    pub(super) fn learning(self, labelled: bool) -> Option<f64> {
+        match (self, labelled) {
+            (Self::Usual, true) => Some(0.01),
+            (Self::Usual, false) => Some(0.1),
+            (Self::Unlimited, _) => None,
+            (Self::Most(share), _) => Some(share),
+        }
+    }
+
+    /// What may be lost where the filters are given.
+    pub(super) fn given(self) -> Option<f64> {
+        match self {
+            Self::Usual | Self::Unlimited => None,
+            Self::Most(share) => Some(share),
+        }
+    }
+}
+
 /// How filters are chosen.
 #[derive(Debug, Clone)]
 pub enum Choice {
@@ -86,6 +122,8 @@ pub struct Tuning {
     pub selector: Option<Selector>,
     /// See [`Options::alpha`].
     pub alpha: Option<f32>,
+    /// See [`Options::cost`].
+    pub cost: Option<Cost>,
     /// See [`Options::max_share`].
     pub max_share: Option<f64>,
     /// See [`Options::distill`].
@@ -131,6 +169,7 @@ impl Tuning {
         take!(
             selector,
             alpha,
+            cost,
             max_share,
             distill,
             mask_epochs,
@@ -151,6 +190,7 @@ impl Tuning {
         o.round_to = job.round_to;
         o.removal = job.removal;
         o.seed = job.seed;
+        o.max_drop = job.budget.learning(images.val_set().labels.is_some());
         if let Some(source) = &job.source {
             o.augment = source.augment;
         }

@@ -1,5 +1,6 @@
 //! The main job, end to end: import, recognise, learn, remove, verify, write, report.
 
+mod compare;
 mod dry_run;
 mod end;
 mod fit;
@@ -19,8 +20,9 @@ mod train;
 mod types;
 mod view;
 
+pub use compare::{Cell, Comparison, compare, forget};
 pub use images::{DataSource, load as load_images, load_all as load_all_images};
-pub use job::{Choice, Job, Tuning};
+pub use job::{Budget, Choice, Job, Tuning};
 pub use sizes::fill as fill_sizes;
 pub use train::{TrainJob, train};
 pub use view::View;
@@ -271,6 +273,9 @@ fn learn(
     options: &Options,
     Watch { observer, folder }: Watch<'_>,
 ) -> Result<(ModelProto, Learned), Error> {
+    let costs = rewrite::cost(&view.graph, &view.facts, &view.layers).layers;
+    let subject = view.subject(&costs);
+    fit::reachable(&job.input, &subject, options)?;
     let mut network = network(job, view, images, observer)?;
     let mut checkpoint = match folder {
         Some((folder, plan)) => {
@@ -283,16 +288,8 @@ fn learn(
         observer,
         checkpoint: checkpoint.as_mut(),
     };
-    let learned = subsidiary::learn(
-        &mut network,
-        &view.graph,
-        &view.layers,
-        &view.analysis,
-        images,
-        options,
-        control,
-    )
-    .map_err(|e| e.at(&job.input))?;
+    let learned = subsidiary::learn(&mut network, &subject, images, options, control)
+        .map_err(|e| e.at(&job.input))?;
     let mut model = view.graph.model().clone();
     write_back(&network, &mut model).map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
     Ok((model, learned))

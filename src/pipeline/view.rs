@@ -6,7 +6,8 @@ use crate::error::Error;
 use crate::graph::{Facts, FactsError, Graph};
 use crate::onnx::proto::ModelProto;
 use crate::recognize::{self, Layer};
-use crate::rewrite::Analysis;
+use crate::rewrite::{Analysis, LayerCost};
+use crate::subsidiary::Subject;
 
 /// A model's graph, facts, layers and channel analysis.
 #[derive(Debug)]
@@ -53,6 +54,16 @@ impl<'m> View<'m> {
             layers,
             analysis,
         })
+    }
+
+    /// The model as learning sees it; `costs` are those of its layers.
+    pub(super) fn subject<'a>(&'a self, costs: &'a [LayerCost]) -> Subject<'a> {
+        Subject {
+            graph: &self.graph,
+            layers: &self.layers,
+            costs,
+            analysis: &self.analysis,
+        }
     }
 
     /// Where a model has several outputs: that the first one counts.

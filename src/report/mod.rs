@@ -1,5 +1,6 @@
 //! What a run says of itself: JSON with stable keys, and a table for the terminal.
 
+mod comparison;
 mod evaluation;
 mod inspect;
 mod plan;
@@ -9,11 +10,13 @@ mod text;
 mod training;
 mod verification;
 
+pub use comparison::{ComparisonReport, ComparisonRow};
 pub use evaluation::{ClassEntry, ConfusedEntry, Evaluation, LatencyEntry};
 pub use inspect::{GroupEntry, Inspection, LayerEntry};
 pub use plan::{Figures, LearningPlan, PlanReport, StagePlan};
 pub use schema::{
-    AccuracyReport, FileReport, LatencyReport, LayerReport, NormalisedReport, Report, Totals,
+    AccuracyReport, BudgetReport, FileReport, LatencyReport, LayerReport, NormalisedReport, Report,
+    Totals,
 };
 pub use table::render;
 pub(crate) use table::ruled;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::plan::PlanReport;
-use crate::subsidiary::{CacheUse, StageReport};
+use crate::subsidiary::{Attempt, CacheUse, StageReport};
 use crate::verify::Verification;
 
 /// Everything a run says of itself.
@@ -30,6 +30,8 @@ pub struct Report {
     pub accuracy: Option<AccuracyReport>,
     /// Masked against pruned model; absent only where nothing was verified.
     pub verification: Option<Verification>,
+    /// What the network was allowed to lose, and lost; absent without a budget.
+    pub budget: Option<BudgetReport>,
     /// Share of samples on which the pruned model gives the same top-1 class as the original, in the
     /// runtime, on the samples of the verification; absent only where the model has no classes.
     pub agreement: Option<f64>,
@@ -89,6 +91,11 @@ impl Report {
     /// Whether the pruned model was verified, and passed.
     pub fn passed(&self) -> bool {
         self.verification.as_ref().is_some_and(|v| v.passed)
+    }
+
+    /// Whether what pruning cost is within the budget, if there is one.
+    pub fn within_budget(&self) -> bool {
+        self.budget.as_ref().is_none_or(|b| b.met)
     }
 
     /// Whether this is the plan of learning, which leaves nothing to verify.
@@ -155,6 +162,10 @@ pub struct Totals {
     pub binary_ops_before: u64,
     /// After.
     pub binary_ops_after: u64,
+    /// Bytes of all layers' weights before.
+    pub bytes_before: u64,
+    /// After.
+    pub bytes_after: u64,
 }
 
 impl Totals {
@@ -178,6 +189,8 @@ impl Totals {
             macs_after: sum(|layer| layer.macs_after),
             binary_ops_before: sum(|layer| layer.binary_ops_before),
             binary_ops_after: sum(|layer| layer.binary_ops_after),
+            bytes_before: sum(|layer| layer.bytes_before),
+            bytes_after: sum(|layer| layer.bytes_after),
         }
     }
 }
@@ -201,6 +214,22 @@ pub struct AccuracyReport {
     pub samples: usize,
     /// Where the images came from.
     pub source: String,
+}
+
+/// What pruning may cost (`--max-drop`), and cost. Fractions: 0.01 is one percentage point.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BudgetReport {
+    /// `accuracy`, or `agreement` with the original where there are no labels.
+    pub measure: String,
+    /// What may be lost of it.
+    pub max_drop: f64,
+    /// What was lost, in the runtime on all validation images; negative where something was won.
+    pub drop: f64,
+    /// Whether that is within the budget.
+    pub met: bool,
+    /// The networks that learning ended in, filters given back in between.
+    pub attempts: Vec<Attempt>,
 }
 
 /// Median milliseconds of one run.

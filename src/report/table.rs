@@ -3,7 +3,7 @@
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
 
 use super::plan;
-use super::schema::{LatencyReport, LayerReport, Report};
+use super::schema::{BudgetReport, LatencyReport, LayerReport, Report};
 use super::text::{bytes, change, figure, grouped, percent, saving, short, shortened};
 use super::verification;
 use crate::printable::printable;
@@ -137,6 +137,16 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         ));
     }
     lines.push((
+        "operations",
+        change(totals.macs_before, totals.macs_after, short)
+            + &saving(totals.macs_before, totals.macs_after),
+    ));
+    lines.push((
+        "weights",
+        change(totals.bytes_before, totals.bytes_after, bytes)
+            + &saving(totals.bytes_before, totals.bytes_after),
+    ));
+    lines.push((
         "parameters",
         change(totals.params_before, totals.params_after, grouped)
             + &saving(totals.params_before, totals.params_after),
@@ -204,6 +214,9 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
             ));
         }
     }
+    if let Some(budget) = &report.budget {
+        lines.push(("budget", budget_line(budget)));
+    }
     if let Some(latency) = &report.latency_ms {
         lines.push(("latency", latency_line(latency)));
     }
@@ -222,6 +235,20 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
     };
     lines.push(("time", format!("{:.1} s{most}", report.seconds)));
     lines
+}
+
+/// What pruning may cost, and cost.
+fn budget_line(budget: &BudgetReport) -> String {
+    let points = |share: f64| format!("{:.2} points", 100.0 * share);
+    let measure = &budget.measure;
+    let change = match budget.drop {
+        d if d > 0.0 => format!("{measure} fell by {}", points(d)),
+        d if d < 0.0 => format!("{measure} rose by {}", points(-d)),
+        _ => format!("{measure} is as it was"),
+    };
+    let met = if budget.met { "met" } else { "NOT MET" };
+    let most = points(budget.max_drop);
+    format!("{met}: {change}, at most {most} may go (--max-drop)")
 }
 
 /// Latencies before and after, and how many times as fast that is.

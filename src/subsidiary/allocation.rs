@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use ndarray::ArrayD;
 
+use super::cost::Costs;
 use super::error::TrainError;
 use super::evaluate::EVAL_BATCH;
 use super::sanity::spread;
@@ -26,23 +27,23 @@ const PROBES: u64 = 3;
 struct Demand {
     /// Filters of the mask.
     filters: usize,
-    /// Binary filters that go with each: one per binary layer of the unit.
-    weight: usize,
     /// How far the outputs move when [`PROBE_SHARE`] of the filters is masked: mean
     /// Kullback-Leibler divergence from the whole network's.
     cost: f64,
 }
 
-/// For each unit how many filters it keeps, so that (at least) `ratio` of all binary filters go,
+/// For each unit how many filters it keeps, so that (at least) `ratio` of what the model costs goes,
 /// and how far its probe moved the outputs.
 ///
-/// Masking a share r of unit i is taken to cost a_i · r / (1 - r), with a_i measured by masking
-/// filters at random. The least total cost for a given number of filters then keeps, in each unit,
-/// a share proportional to √(a_i / n_i), n_i being its number of binary filters; no unit loses
-/// more than `max_share`.
+/// Masking a share r of unit i is taken to harm by a_i · r / (1 - r), with a_i measured by masking
+/// filters at random. The least harm for a given saving then keeps, in each unit, a share
+/// proportional to √(a_i / c_i), c_i being what its filters cost (of binary filters their number; of
+/// operations what they and their readers take, as far as these are left); no unit loses more than
+/// `max_share`.
 pub(super) fn allocate(
     trainer: &mut Trainer<'_>,
     units: &[MaskGroup],
+    costs: &Costs,
     ratio: f64,
 ) -> Result<Vec<(usize, f64)>, TrainError> {
     for (index, unit) in units.iter().enumerate().skip(trainer.run.costs.len()) {
@@ -52,18 +53,32 @@ pub(super) fn allocate(
         trainer.run.costs.push(cost);
         trainer.save_if_due(None, None)?;
     }
+    let keep = shared_out(trainer, units, costs, ratio);
+    Ok(keep
+        .into_iter()
+        .zip(trainer.run.costs.iter().copied())
+        .collect())
+}
+
+/// For each unit, which were probed, how many filters it keeps at a ratio.
+pub(super) fn shared_out(
+    trainer: &Trainer<'_>,
+    units: &[MaskGroup],
+    costs: &Costs,
+    ratio: f64,
+) -> Vec<usize> {
     let demand = |(unit, &cost): (&MaskGroup, &f64)| Demand {
         filters: unit.filters,
-        weight: unit.layers.len().max(1),
         cost,
     };
     let demands: Vec<Demand> = units.iter().zip(&trainer.run.costs).map(demand).collect();
     let options = trainer.options();
-    let keep = keep_counts(&demands, ratio, options.max_share, options.round_to);
-    Ok(keep
-        .into_iter()
-        .zip(demands.iter().map(|d| d.cost))
-        .collect())
+    let limits = Limits {
+        max_share: options.max_share,
+        ratio,
+        round_to: options.round_to,
+    };
+    keep_counts(&demands, costs, ratio * costs.total(), limits)
 }
 
 /// Masks filters of one unit at random; how far the outputs move. Leaves the network as it was.
@@ -110,41 +125,66 @@ fn outputs(trainer: &Trainer<'_>, boundaries: &[Boundary]) -> Result<Vec<ArrayD<
     Ok(logits.collect::<Result<_, _>>()?)
 }
 
-/// How many filters each unit keeps. Rounding never leaves fewer binary filters pruned than asked
-/// for, unless units are at their limits.
-fn keep_counts(demands: &[Demand], ratio: f64, max_share: f64, round_to: usize) -> Vec<usize> {
-    let total: usize = demands.iter().map(|d| d.filters * d.weight).sum();
-    let wanted = (total as f64 * ratio - 1e-9).ceil().max(0.0) as usize;
-    let least: Vec<usize> = demands
-        .iter()
-        .map(|d| {
-            let share = (d.filters as f64 * (1.0 - max_share.max(ratio))).ceil() as usize;
-            mask::rounded(share.max(mask::minimum(d.filters)), d.filters, round_to)
-        })
-        .collect();
-    // The price of a filter at which as many go as are wanted, by bisection on its logarithm.
-    let kept_at = |price: f64| -> Vec<f64> {
-        let kept = demands.iter().zip(&least).map(|(d, &least)| {
-            let size = (d.filters * d.weight) as f64;
-            let share = (d.cost.max(1e-12) / (price * size)).sqrt();
-            (d.filters as f64 * share).clamp(least as f64, d.filters as f64)
-        });
-        kept.collect()
-    };
-    let pruned = |kept: &[f64]| -> f64 {
-        let each = demands.iter().zip(kept);
-        each.map(|(d, k)| (d.filters as f64 - k) * d.weight as f64)
-            .sum()
-    };
-    let (mut low, mut high) = (-60.0f64, 60.0f64);
-    for _ in 0..80 {
-        let middle = 0.5 * (low + high);
-        match pruned(&kept_at(middle.exp())) < wanted as f64 {
-            true => low = middle,
-            false => high = middle,
-        }
+/// What holds for each unit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// No more than this share of a unit goes, or than the ratio, if that is larger.
+    pub(super) max_share: f64,
+    pub(super) ratio: f64,
+    pub(super) round_to: usize,
+}
+
+impl Limits {
+    /// How many filters a unit keeps at least.
+    pub(super) fn least(self, filters: usize) -> usize {
+        let stay = filters as f64 * (1.0 - self.max_share.max(self.ratio));
+        // A ratio that is to be reached may not fail by a part of a filter.
+        let least = match self.ratio >= self.max_share {
+            true => (stay + 1e-9).floor(),
+            false => (stay - 1e-9).ceil(),
+        };
+        let least = (least.max(0.0) as usize).max(mask::minimum(filters));
+        mask::rounded(least, filters, self.round_to)
     }
-    let exact = kept_at(high.exp());
+}
+
+/// Times that costs are taken anew at the shares found: what a filter saves depends on what is left of
+/// the layers that it reads and is read by.
+const ROUNDS: usize = 6;
+
+/// How many filters each unit keeps, for so much to be saved. Rounding never leaves less saved than
+/// asked for, unless units are at their limits.
+fn keep_counts(demands: &[Demand], costs: &Costs, wanted: f64, limits: Limits) -> Vec<usize> {
+    let wanted = wanted - 1e-9 * costs.total().max(1.0);
+    let round_to = limits.round_to;
+    let least: Vec<usize> = demands.iter().map(|d| limits.least(d.filters)).collect();
+    let shares = |kept: &[f64]| -> Vec<f64> {
+        let each = kept.iter().zip(demands);
+        each.map(|(k, d)| k / d.filters.max(1) as f64).collect()
+    };
+    let mut sizes = costs.of_groups(&vec![1.0; demands.len()]);
+    let mut exact = Vec::new();
+    for _ in 0..ROUNDS {
+        // The price at which as much is saved as is wanted, by bisection on its logarithm.
+        let kept_at = |price: f64| -> Vec<f64> {
+            let each = demands.iter().zip(&least).zip(&sizes);
+            let kept = each.map(|((d, &least), &size)| {
+                let share = (d.cost.max(1e-12) / (price * size.max(1e-12))).sqrt();
+                (d.filters as f64 * share).clamp(least as f64, d.filters as f64)
+            });
+            kept.collect()
+        };
+        let (mut low, mut high) = (-100.0f64, 60.0f64);
+        for _ in 0..100 {
+            let middle = 0.5 * (low + high);
+            match costs.saved(&shares(&kept_at(middle.exp()))) < wanted {
+                true => low = middle,
+                false => high = middle,
+            }
+        }
+        exact = kept_at(high.exp());
+        sizes = costs.of_groups(&shares(&exact));
+    }
     let round = |(d, (&k, &least)): (&Demand, (&f64, &usize))| {
         mask::rounded((k.round() as usize).max(least), d.filters, round_to)
     };
@@ -155,12 +195,8 @@ fn keep_counts(demands: &[Demand], ratio: f64, max_share: f64, round_to: usize) 
         .collect();
     // One more (or one multiple more) where rounding kept most beyond the exact share.
     loop {
-        let gone: usize = demands
-            .iter()
-            .zip(&keep)
-            .map(|(d, k)| (d.filters - k) * d.weight)
-            .sum();
-        if gone >= wanted {
+        let kept: Vec<f64> = keep.iter().map(|&k| k as f64).collect();
+        if costs.saved(&shares(&kept)) >= wanted {
             return keep;
         }
         let excess = |i: usize| (keep[i] as f64 - exact[i]) / demands[i].filters.max(1) as f64;
@@ -180,28 +216,50 @@ mod tests {
     use super::*;
 
     fn demand(filters: usize, cost: f64) -> Demand {
-        Demand {
-            filters,
-            weight: 1,
-            cost,
-        }
+        Demand { filters, cost }
+    }
+
+    fn keep(demands: &[Demand], ratio: f64, max_share: f64, round_to: usize) -> Vec<usize> {
+        let groups: Vec<(usize, usize)> = demands.iter().map(|d| (d.filters, 1)).collect();
+        counts(
+            demands,
+            &Costs::of_filters(&groups),
+            ratio,
+            max_share,
+            round_to,
+        )
+    }
+
+    fn counts(
+        demands: &[Demand],
+        costs: &Costs,
+        ratio: f64,
+        max_share: f64,
+        round_to: usize,
+    ) -> Vec<usize> {
+        let limits = Limits {
+            max_share,
+            ratio,
+            round_to,
+        };
+        keep_counts(demands, costs, ratio * costs.total(), limits)
     }
 
     fn gone(demands: &[Demand], keep: &[usize]) -> usize {
         let each = demands.iter().zip(keep);
-        each.map(|(d, k)| (d.filters - k) * d.weight).sum()
+        each.map(|(d, k)| d.filters - k).sum()
     }
 
     #[test]
     fn equal_layers_lose_equal_shares() {
         let demands = [demand(100, 0.1); 4];
-        assert_eq!(keep_counts(&demands, 0.2, 0.6, 1), [80; 4]);
+        assert_eq!(keep(&demands, 0.2, 0.6, 1), [80; 4]);
     }
 
     #[test]
     fn what_costs_more_loses_less_and_the_sum_is_reached() {
         let demands = [demand(32, 0.2), demand(64, 0.1), demand(128, 0.1)];
-        let keep = keep_counts(&demands, 0.3, 0.6, 1);
+        let keep = keep(&demands, 0.3, 0.6, 1);
         let share = |i: usize| keep[i] as f64 / demands[i].filters as f64;
         assert!(share(0) > share(1) && share(1) > share(2), "{keep:?}");
         assert_eq!(gone(&demands, &keep), 68);
@@ -210,21 +268,31 @@ mod tests {
     #[test]
     fn limits_hold() {
         let free = [demand(50, 0.0), demand(50, 1.0)];
-        let keep = keep_counts(&free, 0.25, 0.4, 1);
-        assert_eq!(keep[0], 30);
-        assert!(gone(&free, &keep) >= 25);
+        let kept = keep(&free, 0.25, 0.4, 1);
+        assert_eq!(kept[0], 30);
+        assert!(gone(&free, &kept) >= 25);
         // More than any layer may lose: all at the target.
-        assert_eq!(keep_counts(&free, 0.8, 0.6, 1), [10, 10]);
-        let rounded = keep_counts(&[demand(48, 0.1), demand(64, 0.02)], 0.3, 0.6, 16);
+        assert_eq!(keep(&free, 0.8, 0.6, 1), [10, 10]);
+        let rounded = keep(&[demand(48, 0.1), demand(64, 0.02)], 0.3, 0.6, 16);
         assert!(rounded.iter().all(|k| k % 16 == 0), "{rounded:?}");
     }
 
     #[test]
     fn coupled_layers_count_as_often_as_they_are() {
-        let mut demands = [demand(64, 0.1), demand(64, 0.1)];
-        demands[0].weight = 3;
-        let keep = keep_counts(&demands, 0.25, 0.6, 1);
+        let demands = [demand(64, 0.1), demand(64, 0.1)];
+        let costs = Costs::of_filters(&[(64, 3), (64, 1)]);
+        let keep = counts(&demands, &costs, 0.25, 0.6, 1);
         assert!(keep[0] < keep[1]);
-        assert!(gone(&demands, &keep) >= 64);
+        assert!(3 * (64 - keep[0]) + (64 - keep[1]) >= 64);
+    }
+
+    #[test]
+    fn what_is_saved_counts_work_that_is_gone_on_both_sides_once() {
+        let demands = [demand(100, 0.1), demand(100, 0.1)];
+        let costs = Costs::chain(3);
+        let keep = counts(&demands, &costs, 0.4, 0.9, 1);
+        let left: Vec<f64> = keep.iter().map(|&k| k as f64 / 100.0).collect();
+        let saved = costs.saved(&left) / costs.total();
+        assert!((0.4..0.41).contains(&saved), "{keep:?} {saved}");
     }
 }

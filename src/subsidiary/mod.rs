@@ -10,6 +10,8 @@
 
 mod allocation;
 mod average;
+mod budget;
+mod cost;
 mod error;
 mod evaluate;
 pub mod mask;
@@ -31,6 +33,8 @@ mod temperature;
 mod trainer;
 mod training;
 
+pub use budget::Attempt;
+pub use cost::{Cost, most_that_can_go};
 pub use error::TrainError;
 pub use evaluate::JUDGE_IMAGES;
 pub use mask_groups::{Excluded, MaskGroup, mask_groups};
@@ -38,5 +42,5 @@ pub use options::{Amount, Decay, MainOptimizer, Options, Rule, Selector};
 pub use outlook::{Outlook, outlook};
 pub use prefix::CacheUse;
 pub use retrain::{EpochReport, Retrained, TrainOptions, native_predictions, retrain};
-pub use schedule::{Control, Learned, learn};
+pub use schedule::{Control, Learned, Subject, learn};
 pub use stage::StageReport;

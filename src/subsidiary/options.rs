@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::cost::Cost;
 use super::mask::Bounds;
 use crate::data::Augment;
 use crate::engine::Precision;
@@ -18,6 +19,8 @@ pub enum Selector {
         /// Prune this share of all binary filters, more where they are missed less, instead of
         /// those whose M is negative.
         ratio: Option<f64>,
+        /// The ratio is what to begin with: filters are given back until the budget holds.
+        gives_back: bool,
     },
     /// A rule that needs no training; for comparison.
     Rule {
@@ -29,6 +32,17 @@ pub enum Selector {
 }
 
 impl Selector {
+    /// The share that is to go, if one is asked for.
+    pub(super) fn ratio(&self) -> Option<f64> {
+        match self {
+            Self::Subsidiary { ratio, .. } => *ratio,
+            Self::Rule { amount, .. } => match amount {
+                Amount::Ratio(ratio) => Some(*ratio),
+                Amount::Like { .. } => None,
+            },
+        }
+    }
+
     /// Its name on the command line.
     pub fn name(&self) -> &'static str {
         match self {
@@ -105,6 +119,13 @@ pub struct Options {
     /// is learned with the layers above still whole, and does not know what will be taken from
     /// them.
     pub max_share: f64,
+    /// What a ratio is a share of, and what the regulariser weighs filters by.
+    pub cost: Cost,
+    /// By how much (a fraction) accuracy on the validation images may fall below the original's or,
+    /// without labels, agreement with the original below 1: layers that cost too much keep more
+    /// filters, and at the end filters are given back. `None`: by whatever it does.
+    #[serde(skip)]
+    pub max_drop: Option<f64>,
     /// Layers keep a multiple of this many filters, or all that they have.
     pub round_to: usize,
     /// Weight of the regulariser on the share of filters kept.
@@ -165,13 +186,17 @@ impl Options {
         }
     }
 
+    /// The share that is pruned where none is asked for, unless it costs too much: more than that few
+    /// networks can do without.
+    pub const FIRST_RATIO: f64 = 0.5;
     /// Steps that a phase should at least have: on a small set of images an epoch is few steps.
     const MASK_STEPS: usize = 240;
     const MAIN_STEPS: usize = 240;
     const FINAL_STEPS: usize = 2_000;
-    /// Steps of an epoch that are many: then one epoch of the whole network must do, as it has seen
-    /// so many images in each stage.
+    /// Where an epoch is this many steps, the network has seen so many images in each stage that fewer
+    /// steps at the end must do.
     const MANY_STEPS: usize = 100;
+    const FEWER_FINAL_STEPS: usize = 1_500;
 
     /// Defaults for `images` training images. The number of epochs is such that a phase has some
     /// hundred steps: the paper's 200 epochs a phase take days.
@@ -179,17 +204,22 @@ impl Options {
         let batch_size = if images >= 12_800 { 128 } else { 64 };
         let steps = images.div_ceil(batch_size).max(1);
         Self {
-            selector: Selector::Subsidiary { ratio: None },
+            selector: Selector::Subsidiary {
+                ratio: Some(Self::FIRST_RATIO),
+                gives_back: true,
+            },
             keep: Vec::new(),
             removal: Removal::Drop,
             max_share: 0.6,
+            cost: Cost::Filters,
+            max_drop: None,
             round_to: 1,
             alpha: 0.4,
             distill: 0.5,
             mask_epochs: Self::MASK_STEPS.div_ceil(steps).clamp(1, 20),
             main_epochs: Self::MAIN_STEPS.div_ceil(steps).clamp(1, 20),
             final_epochs: match steps >= Self::MANY_STEPS {
-                true => 1,
+                true => Self::FEWER_FINAL_STEPS.div_ceil(steps).max(1),
                 false => Self::FINAL_STEPS.div_ceil(steps).clamp(1, 150),
             },
             mask_lr: 1e-3,

@@ -35,7 +35,7 @@ pub fn outlook(
     let mut kept = Vec::new();
     for unit in &units {
         let keep = match &options.selector {
-            Selector::Subsidiary { ratio } => {
+            Selector::Subsidiary { ratio, .. } => {
                 let share = |r: f64| unit.filters - (unit.filters as f64 * r).floor() as usize;
                 let goal = ratio.map(|r| rounded(share(r).max(1), unit.filters, options.round_to));
                 // No filter asks to stay.

@@ -3,19 +3,20 @@
 use bnn_kernels::buffers::release_memory;
 
 use super::allocation::allocate;
+use super::cost::{Cost, Costs};
 use super::error::TrainError;
 use super::prefix::CacheUse;
 use super::shrinking::Channels;
 use super::stage::{self, StageReport};
 use super::trainer::Trainer;
-use super::{Excluded, MaskGroup, Options, Selector, mask_groups};
+use super::{Attempt, Excluded, MaskGroup, Options, Selector, mask_groups};
 use crate::checkpoint::Checkpoint;
 use crate::data::Images;
 use crate::graph::Graph;
 use crate::network::Network;
 use crate::progress::Observer;
 use crate::recognize::Layer;
-use crate::rewrite::{Analysis, FilterMasks};
+use crate::rewrite::{Analysis, FilterMasks, LayerCost};
 
 /// What a run of the schedule found. The network it was given is retrained in place.
 #[derive(Debug)]
@@ -26,6 +27,9 @@ pub struct Learned {
     pub excluded: Vec<Excluded>,
     /// What happened in each stage.
     pub stages: Vec<StageReport>,
+    /// The networks that retraining ended in, filters given back in between; the last one is that of
+    /// the masks. Empty without a budget.
+    pub attempts: Vec<Attempt>,
     /// Whether the run went on from a checkpoint.
     pub resumed: bool,
     /// What was kept of frozen layers, since then.
@@ -40,6 +44,19 @@ pub struct Control<'a> {
     pub checkpoint: Option<&'a mut Checkpoint>,
 }
 
+/// The model that a network was imported from.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Its graph.
+    pub graph: &'a Graph<'a>,
+    /// Its layers.
+    pub layers: &'a [Layer],
+    /// What each of them costs, in the same order.
+    pub costs: &'a [LayerCost],
+    /// What is known of its channels.
+    pub analysis: &'a Analysis,
+}
+
 /// Chooses filters of the network's binary layers and retrains it around the gaps.
 ///
 /// For each unit, bottom-up: (1) its mask is trained (or set by a rule) with everything below
@@ -50,14 +67,19 @@ pub struct Control<'a> {
 /// from where it was saved last: the result is that of an uninterrupted run, to the bit.
 pub fn learn(
     network: &mut Network,
-    graph: &Graph<'_>,
-    layers: &[Layer],
-    analysis: &Analysis,
+    subject: &Subject<'_>,
     images: &Images,
     options: &Options,
     control: Control<'_>,
 ) -> Result<Learned, TrainError> {
+    let &Subject {
+        graph,
+        layers,
+        analysis,
+        ..
+    } = subject;
     let (units, excluded) = mask_groups(graph, layers, analysis, &options.keep);
+    let costs = Costs::of(options.cost, subject, &units);
     let observer = control.observer;
     let mut trainer = Trainer::new(network, images, options, control)?;
     let resumed = trainer.resume(&units)?;
@@ -77,20 +99,36 @@ pub fn learn(
     let steps = (trainer.steps_per_epoch() * epochs) as u64;
     observer.begin("learning", steps.saturating_sub(trainer.run.steps));
     let shares = match options.selector {
-        Selector::Subsidiary { ratio: Some(ratio) } => allocate(&mut trainer, &units, ratio)?,
+        Selector::Subsidiary {
+            ratio: Some(ratio), ..
+        } => allocate(&mut trainer, &units, &costs, ratio)?,
         _ => Vec::new(),
     };
-    for (index, unit) in units.iter().enumerate().skip(trainer.run.done.len()) {
+    trainer.weights = match options.cost {
+        Cost::Filters => vec![1.0; units.len()],
+        Cost::Macs | Cost::Bytes => costs.weights(&units),
+    };
+    for index in trainer.run.done.len()..units.len() {
         let share = shares.get(index).copied();
         let goal = share.map(|(keep, _)| keep);
         let place = (index, units.len());
-        let mut done = stage::run(&mut trainer, unit, layers, place, goal)?;
+        let mut done = stage::run(&mut trainer, &units, layers, place, goal)?;
         done.report.sensitivity = share.map(|(_, cost)| cost);
         trainer.finish_stage(done)?;
     }
-    if !units.is_empty() && options.final_epochs > 0 && !trainer.run.finished {
-        let whole = trainer.whole();
-        trainer.retrain(&whole, options.final_epochs, "whole network")?;
+    if !units.is_empty() && !trainer.run.finished {
+        loop {
+            if options.final_epochs > 0 {
+                let whole = trainer.whole();
+                trainer.retrain(&whole, options.final_epochs, "whole network")?;
+            }
+            if !trainer.goes_on(&units, &costs)? {
+                break;
+            }
+            trainer.save(None, None)?;
+            let steps = trainer.steps_per_epoch() * options.final_epochs;
+            observer.begin("retraining", steps as u64);
+        }
     }
     trainer.finish()?;
     release_memory();
@@ -105,6 +143,7 @@ pub fn learn(
         stages.push(report);
     }
     Ok(Learned {
+        attempts: std::mem::take(&mut trainer.run.attempts),
         masks,
         excluded,
         stages,

@@ -3,14 +3,14 @@
 
 use ndarray::ArrayD;
 
-use super::MaskGroup;
 use super::error::TrainError;
 use super::sanity::{predictions, spread};
 use super::schedule::prune;
 use super::trainer::Trainer;
+use super::{MaskGroup, mask};
 use crate::engine::Inference;
 use crate::graph::{Graph, NodeId};
-use crate::network::{ChannelsOfValues, KeptElements, MaskSpec, Network, ParamId};
+use crate::network::{BinaryId, ChannelsOfValues, KeptElements, MaskSpec, Network, ParamId};
 use crate::ops::{LeftOnAxis, ParamKind};
 use crate::rewrite::{Analysis, FilterMasks, RemainingChannels, Removal};
 
@@ -119,6 +119,28 @@ impl Trainer<'_> {
             remaining,
         });
         Ok(true)
+    }
+
+    /// Puts the masks in place that the stages have now, where these keep more filters than before: the
+    /// network of the file takes the place of the smaller one, which is made anew.
+    pub(super) fn remask(&mut self, groups: &[MaskGroup]) -> Result<(), TrainError> {
+        if let Some(mut whole) = self.whole.take() {
+            whole.learned(self.network);
+            *self.network = whole.network;
+        }
+        let fixed: Vec<Vec<bool>> = self.fixed_stages().map(<[bool]>::to_vec).collect();
+        let params: Vec<ParamId> = self.network.mask_params().collect();
+        for (m, keep) in params.into_iter().zip(&fixed) {
+            self.network.values_mut(m).assign(&mask::hard(keep));
+        }
+        for b in (0..self.network.binaries().len()).map(BinaryId) {
+            self.network.exchange_kept_columns(b, &mut None);
+        }
+        for (group, keep) in groups.iter().zip(&fixed) {
+            self.keep_columns(group, keep);
+        }
+        (self.shrunk, self.run.shrunk, self.run.shrinking_ended) = (0, 0, false);
+        self.shrink()
     }
 
     /// What the stages keep that are done, and the one under way if its mask is fixed.

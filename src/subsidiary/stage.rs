@@ -62,14 +62,15 @@ pub struct MaskEpoch {
 /// and what happened. With `goal`, exactly so many filters are kept.
 pub(super) fn run(
     trainer: &mut Trainer<'_>,
-    unit: &MaskGroup,
+    units: &[MaskGroup],
     layers: &[Layer],
     (index, count): (usize, usize),
     goal: Option<usize>,
 ) -> Result<Done, TrainError> {
+    let unit = &units[index];
     let seed = trainer.seed_of(index as u64);
     let label = format!("layer {}/{count}", index + 1);
-    let (m, span) = trainer.enter(unit, seed)?;
+    let (m, mut span) = trainer.enter(unit, seed)?;
     let keep = match trainer.stage().keep.clone() {
         Some(keep) => keep,
         None => {
@@ -89,11 +90,31 @@ pub(super) fn run(
         }
     };
     trainer.shrink()?;
-    let (flipped, loss) = trainer.retrain(&span, trainer.options().main_epochs, &label)?;
-    report.flipped_weights = flipped;
-    report.loss = loss;
+    // There is nothing to retrain around; the end retrains everything.
+    let whole = goal == Some(unit.filters);
+    loop {
+        if whole {
+            break;
+        }
+        let (flipped, loss) = trainer.retrain(&span, trainer.options().main_epochs, &label)?;
+        report.flipped_weights = flipped;
+        report.loss = loss;
+        if !trainer.stage_keeps_more(units)? {
+            break;
+        }
+        // Masks that are put in and taken out again may have moved the steps.
+        span.from = trainer.first_step(unit)?;
+        trainer.save(Some(&span), None)?;
+    }
     report.after_retraining = trainer.accuracy()?;
-    Ok(Done { keep, report })
+    let stage = std::mem::take(trainer.stage());
+    let keep = stage.keep.unwrap_or(keep);
+    report.kept = keep.iter().filter(|&&k| k).count();
+    Ok(Done {
+        keep,
+        scores: stage.scores,
+        report,
+    })
 }
 
 /// Which filters stay: by a mask that is trained, or by a rule.
@@ -112,6 +133,7 @@ fn choose(
     Ok(match &options.selector {
         Selector::Subsidiary { .. } => {
             train_mask(trainer, unit, (m, goal), span, label)?;
+            trainer.stage().scores = trainer.param(m).iter().copied().collect();
             mask::decide(trainer.param(m), options.bounds(goal))
         }
         Selector::Rule { rule, amount } => {
@@ -164,7 +186,10 @@ fn train_mask(
     let costs = vec![1.0; unit.filters];
     let alpha = match goal {
         Some(_) => 0.0,
-        None => trainer.options().alpha,
+        None => {
+            let weight = trainer.weights.get(trainer.run.done.len());
+            trainer.options().alpha * weight.copied().unwrap_or(1.0)
+        }
     };
     let regularizer = mask::Regularizer::new(alpha, &costs);
     let phase = Phase::of_mask(span, &regularizer, goal);
@@ -245,7 +270,7 @@ pub(super) fn warnings(report: &StageReport, main_epochs: usize) -> Vec<String> 
             learned * 100.0
         ));
     }
-    if main_epochs > 0 && report.flipped_weights == 0.0 {
+    if main_epochs > 0 && report.flipped_weights == 0.0 && report.kept < report.filters {
         warnings.push(format!(
             "{name}: retraining flipped no binary weight; a larger --main-lr may help"
         ));

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MaskGroup;
 use super::average::Average;
+use super::budget::Attempt;
 use super::resume::Shared;
 use super::retrain::EpochReport;
 use super::stage::{MaskEpoch, StageReport};
@@ -40,6 +41,12 @@ pub(super) struct Run {
     pub(super) done: Vec<Done>,
     /// The stage under way, its mask inserted.
     pub(super) stage: Option<Stage>,
+    /// What the stages cost so far ([`super::Attempt::drop`]).
+    pub(super) drop: f64,
+    /// The share that is pruned, where filters were given back.
+    pub(super) ratio: Option<f64>,
+    /// The networks that retraining ended in, filters given back in between.
+    pub(super) attempts: Vec<Attempt>,
     /// The epochs in which the whole network was trained.
     pub(super) whole: Vec<EpochReport>,
     /// Stages whose filters could be taken out of the network that learns.
@@ -69,6 +76,8 @@ impl Run {
 pub(super) struct Done {
     /// Which filters stay.
     pub(super) keep: Vec<bool>,
+    /// How much each filter asks to stay, where that is known.
+    pub(super) scores: Vec<f32>,
     /// What happened.
     pub(super) report: StageReport,
 }
@@ -85,6 +94,10 @@ pub(super) struct Stage {
     pub(super) signs_before: Vec<bool>,
     /// Which filters stay, once that is decided.
     pub(super) keep: Option<Vec<bool>>,
+    /// How much each filter asks to stay, where that is known.
+    pub(super) scores: Vec<f32>,
+    /// How often more filters were kept, as it cost too much.
+    pub(super) tries: usize,
     /// What is known before retraining, once the mask is in place.
     pub(super) report: Option<StageReport>,
 }

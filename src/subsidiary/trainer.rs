@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::ArrayD;
 
+use super::budget::Judge;
 use super::error::TrainError;
 use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES, logits_of};
 use super::prefix::{Caching, PrefixCache};
@@ -13,7 +14,7 @@ use super::sanity::spread;
 use super::shrinking::{Channels, Whole};
 use super::state::Run;
 use super::teacher::Teacher;
-use super::{Control, Options, temperature};
+use super::{Control, MaskGroup, Options, temperature};
 use crate::checkpoint::Checkpoint;
 use crate::data::{Augmentation, Images};
 use crate::engine::{Boundary, Inference, Loss};
@@ -44,9 +45,13 @@ pub(super) struct Span {
 pub(super) struct Trainer<'a> {
     pub(super) network: &'a mut Network,
     pub(super) images: &'a Images,
-    options: &'a Options,
+    pub(super) options: &'a Options,
     pub(super) observer: &'a dyn Observer,
     pub(super) teacher: Option<Teacher>,
+    /// What the network is held against.
+    pub(super) judge: Option<Judge>,
+    /// By how much the regulariser weighs the filters of each group.
+    pub(super) weights: Vec<f32>,
     /// What logits are divided by in losses.
     pub(super) temperature: f32,
     pub(super) checkpoint: Option<&'a mut Checkpoint>,
@@ -75,6 +80,7 @@ impl<'a> Trainer<'a> {
             checkpoint,
         } = control;
         let teacher = Teacher::new(network, images, options, observer)?;
+        let judge = Judge::new(network, images, options, observer)?;
         let temperature = temperature_of(network, images, observer)?;
         let mut trainer = Self {
             network,
@@ -82,6 +88,8 @@ impl<'a> Trainer<'a> {
             options,
             observer,
             teacher,
+            judge,
+            weights: Vec::new(),
             temperature,
             checkpoint,
             caching: Caching::default(),
@@ -140,12 +148,19 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    fn step_at(&self, first: NodeId) -> Result<StepId, TrainError> {
+        let found = self.network.step_of(first);
+        Ok(found.ok_or(EditError::NoStep(first.0))?)
+    }
+
+    /// Where a group's layers begin.
+    pub(super) fn first_step(&self, group: &MaskGroup) -> Result<StepId, TrainError> {
+        self.step_at(group.first)
+    }
+
     /// Everything from `first` on.
     pub(super) fn span_over(&self, first: NodeId) -> Result<Span, TrainError> {
-        let from = self
-            .network
-            .step_of(first)
-            .ok_or(EditError::NoStep(first.0))?;
+        let from = self.step_at(first)?;
         let params = self.network.main_params(from..self.network.end());
         Ok(Span {
             from,

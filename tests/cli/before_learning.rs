@@ -202,6 +202,8 @@ fn quick_command(args: &[&str]) -> std::process::Command {
     c.args(["--data", fixture("digits_train.npz").to_str().unwrap()])
         .args(["--ratio", "0.2", "--mask-epochs", "2", "--main-epochs", "1"])
         .args([
+            "--max-drop",
+            "none",
             "--final-epochs",
             "1",
             "-q",

@@ -47,7 +47,14 @@ impl Run {
             .arg("--val")
             .arg(fixture("digits_test.npz"))
             .args(["--ratio", "0.3", "--mask-epochs", "2", "--main-epochs", "2"])
-            .args(["--final-epochs", final_epochs, "--seed", "3"])
+            .args([
+                "--final-epochs",
+                final_epochs,
+                "--seed",
+                "3",
+                "--max-drop",
+                "none",
+            ])
             .args(["--threads", threads])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -8,6 +8,7 @@ mod graphs;
 mod mutants;
 
 mod before_learning;
+mod budget;
 mod cache;
 mod checkpoint;
 mod commands;

@@ -413,7 +413,7 @@ fn a_folder_of_images_works_as_well_as_npz() {
             "--final-epochs",
             "1",
         ])
-        .args(["--flip", "--crop-padding", "1"])
+        .args(["--flip", "--crop-padding", "1", "--max-drop", "none"])
         .assert()
         .success()
         .stdout(predicate::str::contains("accuracy"));
@@ -466,6 +466,8 @@ fn a_plan_in_figures() {
         crate::common::json(&report)
     };
     let most = plan(&[
+        "--alpha",
+        "0.4",
         "--mask-epochs",
         "3",
         "--main-epochs",

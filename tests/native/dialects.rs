@@ -265,7 +265,7 @@ fn a_short_training_run_works() {
                 "--final-epochs",
                 "1",
             ])
-            .args(["--batch-size", "10", "--quiet"])
+            .args(["--batch-size", "10", "--max-drop", "none", "--quiet"])
             .args(needed(path))
             .output()
             .unwrap();

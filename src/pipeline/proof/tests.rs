@@ -118,6 +118,7 @@ fn job(choice: Choice, output: Option<PathBuf>) -> Job {
         round_to: 1,
         residual: crate::rewrite::Residual::Coupled,
         normalise: false,
+        budget: Default::default(),
         inference_mode: false,
         removal: Removal::Drop,
         save_masks: None,

@@ -85,6 +85,7 @@ fn job(input: &Path) -> Job {
         round_to: 1,
         residual: Residual::Coupled,
         normalise: false,
+        budget: Default::default(),
         inference_mode: false,
         removal: Removal::Drop,
         save_masks: None,

@@ -1,0 +1,114 @@
+//! Arguments of how masks and weights are learned.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use onnx_bnnprune::error::Error;
+use onnx_bnnprune::pipeline::Tuning;
+
+use super::{CostName, OptimizerName, PrecisionName, ScheduleName, parse_count};
+use crate::cli::shared::{decay, optimizer, precision};
+
+/// How masks and weights are learned, however filters are chosen.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TuningArgs {
+    /// What --ratio is a share of, and what the regulariser weighs filters by
+    #[arg(
+        long,
+        value_name = "COST",
+        value_enum,
+        help_heading = "Choosing filters"
+    )]
+    pub cost: Option<CostName>,
+    /// Never prune more than this share of a layer [default: 0.6, or --ratio if that is larger]
+    #[arg(long, value_name = "F", help_heading = "Choosing filters")]
+    pub max_share: Option<f64>,
+    /// Share of the loss that compares with the original's outputs, the rest with the labels
+    #[arg(long, value_name = "S", help_heading = "Training")]
+    pub distill: Option<f32>,
+    /// Epochs of mask training per layer
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub mask_epochs: Option<usize>,
+    /// Epochs of retraining per layer
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub main_epochs: Option<usize>,
+    /// Epochs of retraining the whole network at the end
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub final_epochs: Option<usize>,
+    /// Learning rate of the masks
+    #[arg(long, value_name = "R", help_heading = "Training")]
+    pub mask_lr: Option<f32>,
+    /// Learning rate of retraining
+    #[arg(long, value_name = "R", help_heading = "Training")]
+    pub main_lr: Option<f32>,
+    /// Optimiser of retraining
+    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    pub optimizer: OptimizerName,
+    /// Decay of the learning rate over a stage
+    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    pub lr_schedule: ScheduleName,
+    /// Numbers with which binary layers compute gradients
+    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    pub gradients: PrecisionName,
+    /// Images per step
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub batch_size: Option<usize>,
+    /// Memory for activations of frozen layers, which are then computed only once; where images are
+    /// varied at random, only with --views [default: a quarter of what is available, 256 to 768]
+    #[arg(long, value_name = "MIB", help_heading = "Training")]
+    pub cache_mb: Option<usize>,
+    /// Room for them in temporary files, beyond --cache-mb; 0: none [default: 8192]
+    #[arg(long, value_name = "MIB", help_heading = "Training")]
+    pub cache_disk_mb: Option<usize>,
+    /// Where these files are [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR", help_heading = "Training")]
+    pub cache_dir: Option<PathBuf>,
+    /// Vary each image (--flip, --crop-padding) in only so many ways, epoch by epoch in turn [default:
+    /// in a new way each epoch]
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Training")]
+    pub views: Option<usize>,
+}
+
+impl TuningArgs {
+    /// As options of the job.
+    ///
+    /// # Errors
+    /// If a number is none that an option takes.
+    pub fn tuning(&self) -> Result<Tuning, Error> {
+        if self.batch_size == Some(0) {
+            return Err(Error::Usage("--batch-size must be at least 1".to_owned()));
+        }
+        for (name, rate) in [("--mask-lr", self.mask_lr), ("--main-lr", self.main_lr)] {
+            if rate.is_some_and(|r| !r.is_finite() || r < 0.0) {
+                return Err(Error::Usage(format!("{name} must be a number from 0 up")));
+            }
+        }
+        for (name, share) in [
+            ("--max-share", self.max_share),
+            ("--distill", self.distill.map(f64::from)),
+        ] {
+            if share.is_some_and(|s| !(0.0..=1.0).contains(&s)) {
+                return Err(Error::Usage(format!("{name} must be between 0 and 1")));
+            }
+        }
+        Ok(Tuning {
+            cost: self.cost.map(CostName::cost),
+            max_share: self.max_share,
+            distill: self.distill,
+            mask_epochs: self.mask_epochs,
+            main_epochs: self.main_epochs,
+            final_epochs: self.final_epochs,
+            mask_lr: self.mask_lr,
+            main_lr: self.main_lr,
+            optimizer: Some(optimizer(self.optimizer)),
+            decay: Some(decay(self.lr_schedule)),
+            gradients: Some(precision(self.gradients)),
+            batch_size: self.batch_size,
+            cache_mb: self.cache_mb,
+            cache_disk_mb: self.cache_disk_mb,
+            cache_dir: self.cache_dir.clone(),
+            views: self.views,
+            ..Tuning::default()
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! `compare`: from arguments to a comparison, and from its outcome to a table.
+
+use onnx_bnnprune::checkpoint::Plan;
+use onnx_bnnprune::error::Error;
+use onnx_bnnprune::pipeline::{self, Budget, Cell, Choice, Comparison, Job};
+use onnx_bnnprune::progress::Observer as _;
+use onnx_bnnprune::rewrite::{Removal, Residual};
+use onnx_bnnprune::subsidiary::{Amount, Rule, Selector};
+
+use super::Printed;
+use super::args::{CompareArgs, MethodName};
+use super::isolate::tried;
+use super::progress::Terminal;
+use super::shared::{concluded, set_threads, write_report};
+use super::targets::{self, Targets};
+
+/// Compares ways of choosing filters.
+pub fn run(args: &CompareArgs) -> Printed {
+    set_threads(args.threads)?;
+    let data = &args.images;
+    let writes = targets::check(&Targets {
+        input: &args.input,
+        output: None,
+        in_place: false,
+        reads: vec![
+            ("--data", data.data.data.as_deref()),
+            ("--val", data.val.as_deref()),
+            ("--classes", data.data.classes.as_deref()),
+            ("--ort-lib", args.runtime.ort_lib.as_deref()),
+        ],
+        writes: vec![("--report", args.report.as_deref())],
+        checkpoint: args.checkpoint.folder.as_deref(),
+    })?;
+    let on_stdout = targets::on_stdout(&writes);
+    let source = data
+        .source()?
+        .ok_or_else(|| Error::Usage("compare needs --data: images to learn from".to_owned()))?;
+    let job = Job {
+        input: args.input.clone(),
+        output: None,
+        to_onnx: false,
+        dry_run: false,
+        source: Some(source),
+        choice: Choice::Nothing,
+        sizes: args.shape.sizes(),
+        keep: args.keep.clone(),
+        round_to: 1,
+        removal: Removal::Drop,
+        residual: Residual::Coupled,
+        normalise: false,
+        budget: Budget::Unlimited,
+        inference_mode: false,
+        save_masks: None,
+        save_masked: None,
+        writes,
+        checkpoint: None,
+        seed: 0,
+    };
+    let comparison = Comparison {
+        job,
+        tuning: args.tuning.tuning()?,
+        cells: cells(args)?,
+        folder: args.checkpoint.folder.as_ref().map(|folder| Plan {
+            folder: folder.clone(),
+            every: args.checkpoint.every,
+        }),
+    };
+    let observer = Terminal::new(args.quiet);
+    let open = || {
+        let (sizes, source) = (&comparison.job.sizes, comparison.job.source.as_ref());
+        tried(&args.runtime, &args.input, sizes, source)
+    };
+    let report =
+        pipeline::compare(&comparison, open, &observer).map_err(|e| e.about(&args.input))?;
+    let reported = write_report(args.report.as_deref(), &report);
+    if let Some(plan) = comparison.folder.as_ref().filter(|_| reported.is_ok())
+        && let Err(e) = pipeline::forget(&plan.folder)
+    {
+        observer.warn(&e.to_string());
+    }
+    concluded(report.render(), 0, on_stdout, reported)
+}
+
+/// Every run: the unpruned network first, then each method at each share, seed by seed.
+fn cells(args: &CompareArgs) -> Result<Vec<Cell>, Error> {
+    let mut cells = Vec::new();
+    for seed in 0..args.seeds {
+        cells.push(Cell {
+            method: "unpruned".to_owned(),
+            ratio: 0.0,
+            seed,
+            selector: rule(Rule::Random, 0.0),
+        });
+        for &ratio in &args.ratios {
+            for &method in &args.methods {
+                let selector = match method {
+                    MethodName::Subsidiary => Selector::Subsidiary {
+                        ratio: Some(ratio),
+                        gives_back: false,
+                    },
+                    MethodName::Random => rule(Rule::Random, ratio),
+                    MethodName::Magnitude => rule(Rule::Magnitude, ratio),
+                    MethodName::None => {
+                        return Err(Error::Usage(
+                            "--methods none: the unpruned network is always compared with"
+                                .to_owned(),
+                        ));
+                    }
+                };
+                cells.push(Cell {
+                    method: selector.name().to_owned(),
+                    ratio,
+                    seed,
+                    selector,
+                });
+            }
+        }
+    }
+    Ok(cells)
+}
+
+fn rule(rule: Rule, ratio: f64) -> Selector {
+    Selector::Rule {
+        rule,
+        amount: Amount::Ratio(ratio),
+    }
+}

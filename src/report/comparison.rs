@@ -1,0 +1,175 @@
+//! What `compare` says: each run, and means over seeds.
+
+use comfy_table::{Cell, CellAlignment};
+use serde::{Deserialize, Serialize};
+
+use super::table::ruled;
+use super::text::percent;
+
+/// A comparison as JSON; keys are a contract.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ComparisonReport {
+    /// Always `onnx-bnnprune`.
+    pub tool: String,
+    /// The tool's version.
+    pub version: String,
+    /// The model that was pruned.
+    pub model: String,
+    /// The images that it learned from.
+    pub data: String,
+    /// Each run, in order.
+    pub rows: Vec<ComparisonRow>,
+}
+
+/// One run. Shares and accuracies are fractions.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ComparisonRow {
+    /// How filters were chosen; `unpruned`: none were, and the network was retrained alike.
+    pub method: String,
+    /// The share that was asked for.
+    pub ratio: f64,
+    /// The seed.
+    pub seed: u64,
+    /// Binary filters that are gone.
+    pub pruned_ratio: f64,
+    /// Multiply-accumulates that are left.
+    pub macs_left: f64,
+    /// Bytes of weights that are left.
+    pub bytes_left: f64,
+    /// Accuracy of the model as it came, in the runtime.
+    pub accuracy_before: f64,
+    /// Right after the last mask, before its retraining: by the native network on at most 2,000 images.
+    pub accuracy_after_masking: Option<f64>,
+    /// At the end, in the runtime.
+    pub accuracy_after: f64,
+    /// Share of images that the original and the result classify alike.
+    pub agreement: Option<f64>,
+    /// Time of the run.
+    pub seconds: f64,
+}
+
+/// A mean, and its standard error where there are several values.
+fn mean(values: &[f64]) -> (f64, Option<f64>) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n.max(1.0);
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    let error = (values.len() > 1).then(|| (squares / (n - 1.0) / n).sqrt());
+    (mean, error)
+}
+
+/// In per cent.
+fn shown(values: &[f64]) -> String {
+    match mean(values) {
+        _ if values.is_empty() => String::new(),
+        (mean, Some(error)) => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * error),
+        (mean, None) => percent(mean),
+    }
+}
+
+impl ComparisonReport {
+    /// As text: a line for each method and share, means over seeds with their standard errors.
+    pub fn render(&self) -> String {
+        let mut table = ruled(&[
+            "method",
+            "filters gone",
+            "after masking",
+            "after retraining",
+            "against unpruned",
+            "MACs left",
+            "bytes left",
+            "time",
+        ]);
+        let mut kinds: Vec<(&str, f64)> = Vec::new();
+        for row in &self.rows {
+            let kind = (row.method.as_str(), row.ratio);
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        for (method, ratio) in kinds {
+            let of_kind = |r: &&ComparisonRow| r.method == method && r.ratio == ratio;
+            let rows: Vec<&ComparisonRow> = self.rows.iter().filter(of_kind).collect();
+            let each = |of: fn(&ComparisonRow) -> f64| rows.iter().map(|r| of(r)).collect();
+            let values: [Vec<f64>; 5] = [
+                each(|r| r.pruned_ratio),
+                each(|r| r.accuracy_after),
+                each(|r| r.macs_left),
+                each(|r| r.bytes_left),
+                each(|r| r.seconds),
+            ];
+            let masked: Vec<f64> = rows
+                .iter()
+                .filter_map(|r| r.accuracy_after_masking)
+                .collect();
+            let against: Vec<f64> = rows
+                .iter()
+                .filter_map(|r| self.against_unpruned(r))
+                .collect();
+            let against = match mean(&against) {
+                _ if against.is_empty() || method == UNPRUNED => String::new(),
+                (mean, Some(error)) => format!("{:+.2} ± {:.2}", 100.0 * mean, 100.0 * error),
+                (mean, None) => format!("{:+.2}", 100.0 * mean),
+            };
+            let [gone, after, macs, bytes, seconds] = values;
+            let cells = [
+                percent(mean(&gone).0),
+                shown(&masked),
+                shown(&after),
+                against,
+                percent(mean(&macs).0),
+                percent(mean(&bytes).0),
+                format!("{:.0} s", mean(&seconds).0),
+            ];
+            let cells = cells
+                .into_iter()
+                .map(|c| Cell::new(c).set_alignment(CellAlignment::Right));
+            table.add_row(std::iter::once(Cell::new(method)).chain(cells));
+        }
+        let before = self.rows.first().map_or(0.0, |r| r.accuracy_before);
+        format!("{table}\n\nthe model as it came: {}\n", percent(before))
+    }
+
+    /// By how much a run is better than the unpruned network retrained alike with its seed.
+    fn against_unpruned(&self, row: &ComparisonRow) -> Option<f64> {
+        let alike = |r: &&ComparisonRow| r.method == UNPRUNED && r.seed == row.seed;
+        let unpruned = self.rows.iter().find(alike)?;
+        Some(row.accuracy_after - unpruned.accuracy_after)
+    }
+}
+
+/// The method of the unpruned network.
+const UNPRUNED: &str = "unpruned";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(method: &str, ratio: f64, seed: u64, after: f64) -> ComparisonRow {
+        ComparisonRow {
+            method: method.into(),
+            ratio,
+            seed,
+            pruned_ratio: ratio,
+            accuracy_before: 0.7,
+            accuracy_after: after,
+            ..ComparisonRow::default()
+        }
+    }
+
+    #[test]
+    fn seeds_are_pooled_and_held_against_their_own_unpruned_network() {
+        let report = ComparisonReport {
+            rows: vec![
+                row("unpruned", 0.0, 0, 0.70),
+                row("unpruned", 0.0, 1, 0.72),
+                row("random", 0.5, 0, 0.60),
+                row("random", 0.5, 1, 0.64),
+            ],
+            ..ComparisonReport::default()
+        };
+        let text = report.render();
+        assert!(text.contains("62.00 ± 2.00 %"), "{text}");
+        assert!(text.contains("-9.00 ± 1.00"), "{text}");
+        assert!(text.contains("as it came: 70.00 %"), "{text}");
+    }
+}

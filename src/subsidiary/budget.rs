@@ -1,0 +1,253 @@
+//! How much worse than the original the network may become, and what is done where it does.
+
+use serde::{Deserialize, Serialize};
+
+use super::MaskGroup;
+use super::allocation::shared_out;
+use super::cost::Costs;
+use super::error::TrainError;
+use super::evaluate::logits_of;
+use super::sanity::{agreement, predictions, spread};
+use super::trainer::Trainer;
+use super::{Options, Selector, mask};
+use crate::data::Images;
+use crate::network::Network;
+use crate::progress::Observer;
+
+/// Validation images that the whole network is held against its budget on, at most.
+const BUDGET_IMAGES: usize = 10_000;
+/// The same for a stage.
+const STAGE_IMAGES: usize = 2_000;
+/// Beyond the budget, what a stage may cost that the ones above and the last retraining win back.
+const STAGE_SLACK: f64 = 0.02;
+/// A stage that cost less is not what is wrong.
+const STAGE_COST: f64 = 0.005;
+/// Times that a stage keeps half as many more.
+const STAGE_TRIES: usize = 2;
+/// Times that filters are given back at the end.
+const TRIES: usize = 6;
+/// For each percentage point beyond the budget this share of what is pruned is given back.
+const GIVEN_BACK_A_POINT: f64 = 0.08;
+/// But so much stays pruned, at least and at most.
+const STAYS_PRUNED: (f64, f64) = (0.6, 0.9);
+/// Times that a network with a share that was asked for is retrained once more.
+const MORE_RETRAINING: usize = 1;
+
+/// A network whose masks are all fixed, as it came out of retraining.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Binary filters that are masked.
+    pub pruned: usize,
+    /// What that cost: percentage points / 100 of accuracy on (at most 10,000) validation images
+    /// against the original or, without labels, of agreement with it; by the native network.
+    pub drop: f64,
+}
+
+/// What a network is held against.
+#[derive(Debug)]
+pub(super) struct Judge {
+    /// Validation images, and the right answers: labels, or the original's own.
+    chosen: Vec<usize>,
+    truth: Vec<usize>,
+    /// The original's answers on them.
+    original: Vec<bool>,
+    /// What may be lost.
+    most: f64,
+}
+
+impl Judge {
+    /// None where there is no budget.
+    pub(super) fn new(
+        original: &Network,
+        images: &Images,
+        options: &Options,
+        observer: &dyn Observer,
+    ) -> Result<Option<Self>, TrainError> {
+        let Some(most) = options.max_drop else {
+            return Ok(None);
+        };
+        let chosen = spread(&images.val_indices, BUDGET_IMAGES);
+        let set = images.val_set();
+        let logits = logits_of(original, set, &chosen, &images.preprocess, observer)?;
+        let answers = predictions(&logits);
+        let truth: Vec<usize> = match &set.labels {
+            Some(labels) => chosen.iter().map(|&i| labels[i]).collect(),
+            None => answers.clone(),
+        };
+        Ok(Some(Self {
+            original: answers.iter().zip(&truth).map(|(a, t)| a == t).collect(),
+            chosen,
+            truth,
+            most,
+        }))
+    }
+
+    /// By how much a network is worse than the original on at most `count` images.
+    fn drop(
+        &self,
+        network: &Network,
+        images: &Images,
+        count: usize,
+        observer: &dyn Observer,
+    ) -> Result<f64, TrainError> {
+        let all: Vec<usize> = (0..self.chosen.len()).collect();
+        let places = spread(&all, count);
+        let pick = |list: &[usize]| places.iter().map(|&p| list[p]).collect::<Vec<usize>>();
+        let (chosen, truth) = (pick(&self.chosen), pick(&self.truth));
+        let set = images.val_set();
+        let logits = logits_of(network, set, &chosen, &images.preprocess, observer)?;
+        let right = places.iter().filter(|&&p| self.original[p]).count();
+        let before = right as f64 / places.len().max(1) as f64;
+        Ok(before - agreement(&predictions(&logits), &truth))
+    }
+}
+
+impl Trainer<'_> {
+    fn drop_on(&self, count: usize) -> Result<Option<f64>, TrainError> {
+        let Some(judge) = &self.judge else {
+            return Ok(None);
+        };
+        let found = judge.drop(self.network, self.images, count, self.observer)?;
+        Ok(Some(found))
+    }
+
+    /// Whether the stage under way cost too much, and has been given back half of what it pruned: it is
+    /// to be retrained once more then.
+    pub(super) fn stage_keeps_more(&mut self, units: &[MaskGroup]) -> Result<bool, TrainError> {
+        let Some(drop) = self.drop_on(STAGE_IMAGES)? else {
+            return Ok(false);
+        };
+        let before = self.run.drop;
+        let most = self.judge.as_ref().map_or(1.0, |j| j.most);
+        let index = self.run.done.len();
+        let stage = self.run.stage.get_or_insert_default();
+        let costly = drop > most + STAGE_SLACK && drop > before + STAGE_COST;
+        let (Some(keep), Some(unit)) = (&stage.keep, units.get(index)) else {
+            return Ok(false);
+        };
+        let pruned = keep.iter().filter(|&&k| !k).count();
+        let free = self.options.selector.decides_how_many();
+        if !costly || !free || stage.tries >= STAGE_TRIES || pruned == 0 {
+            self.run.drop = drop;
+            return Ok(false);
+        }
+        let goes = pruned / 2;
+        let keep = more(keep, &stage.scores, goes, self.options.round_to);
+        self.observer.note(&format!(
+            "{}: costs {:.1} points; keeps {} of {} filters instead of {}",
+            unit.layers.join(", "),
+            (drop - before) * 100.0,
+            keep.iter().filter(|&&k| k).count(),
+            unit.filters,
+            unit.filters - pruned,
+        ));
+        stage.tries += 1;
+        stage.keep = Some(keep);
+        self.remask(units)?;
+        Ok(true)
+    }
+
+    /// Whether the network is worse than its budget allows, and something was done about it: filters
+    /// were given back, or none as exactly so many were asked for. It is to be retrained then.
+    pub(super) fn goes_on(
+        &mut self,
+        units: &[MaskGroup],
+        costs: &Costs,
+    ) -> Result<bool, TrainError> {
+        let Some(drop) = self.drop_on(BUDGET_IMAGES)? else {
+            return Ok(false);
+        };
+        let pruned: usize = units
+            .iter()
+            .zip(&self.run.done)
+            .map(|(unit, done)| done.keep.iter().filter(|&&k| !k).count() * unit.layers.len())
+            .sum();
+        self.run.attempts.push(Attempt { pruned, drop });
+        let most = self.judge.as_ref().map_or(1.0, |j| j.most);
+        let free = self.options.selector.decides_how_many();
+        let tries = if free { TRIES } else { MORE_RETRAINING };
+        if drop <= most || self.run.attempts.len() > tries || pruned == 0 {
+            return Ok(false);
+        }
+        let cost = format!(
+            "costs {:.2} points with {pruned} filters pruned, and {:.2} may go",
+            drop * 100.0,
+            most * 100.0
+        );
+        if !free {
+            self.observer.note(&format!("{cost}; retrains once more"));
+            return Ok(true);
+        }
+        self.observer.note(&format!("{cost}; gives filters back"));
+        // The more the further it is from what is allowed.
+        let stays = 1.0 - GIVEN_BACK_A_POINT * 100.0 * (drop - most);
+        let stays = stays.clamp(STAYS_PRUNED.0, STAYS_PRUNED.1);
+        let goals = match self.run.ratio.or(self.options.selector.ratio()) {
+            Some(ratio) => {
+                let ratio = ratio * stays;
+                self.run.ratio = Some(ratio);
+                Some(shared_out(self, units, costs, ratio))
+            }
+            None => None,
+        };
+        let round_to = self.options.round_to;
+        for (i, done) in self.run.done.iter_mut().enumerate() {
+            let pruned = done.keep.iter().filter(|&&k| !k).count();
+            let goes = match goals.as_ref().and_then(|goals| goals.get(i)) {
+                Some(&goal) => pruned.min(done.keep.len() - goal.min(done.keep.len())),
+                None => (pruned as f64 * stays).floor() as usize,
+            };
+            done.keep = more(&done.keep, &done.scores, goes, round_to);
+            done.report.kept = done.keep.iter().filter(|&&k| k).count();
+        }
+        self.remask(units)?;
+        Ok(true)
+    }
+}
+
+impl Selector {
+    /// Whether it decides itself how many filters go.
+    pub(super) fn decides_how_many(&self) -> bool {
+        matches!(
+            self,
+            Self::Subsidiary { ratio: None, .. }
+                | Self::Subsidiary {
+                    gives_back: true,
+                    ..
+                }
+        )
+    }
+}
+
+/// A mask with at most `goes` of its pruned filters still pruned: those with the smallest scores (ties
+/// by index).
+fn more(keep: &[bool], scores: &[f32], goes: usize, round_to: usize) -> Vec<bool> {
+    let kept = mask::rounded(keep.len() - goes.min(keep.len()), keep.len(), round_to);
+    let score = |i: usize| scores.get(i).copied().unwrap_or(0.0);
+    let mut order: Vec<usize> = (0..keep.len()).collect();
+    order.sort_by(|&a, &b| {
+        let (first, second) = (keep[b].cmp(&keep[a]), score(b).total_cmp(&score(a)));
+        first.then(second).then(a.cmp(&b))
+    });
+    let mut new = vec![false; keep.len()];
+    order.iter().take(kept).for_each(|&i| new[i] = true);
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_is_what_was_missed_most() {
+        let keep = [true, false, false, true, false, false];
+        let scores = [0.1, -0.2, -0.9, 0.3, -0.1, -0.5];
+        let new = more(&keep, &scores, 2, 1);
+        assert_eq!(new, [true, true, false, true, true, false]);
+        assert_eq!(more(&keep, &scores, 0, 1), [true; 6]);
+        assert_eq!(
+            more(&keep, &[], 3, 4),
+            [true, true, false, true, true, false]
+        );
+    }
+}
