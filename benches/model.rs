@@ -19,12 +19,18 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use graphs::Builder;
 use onnx_bnnprune::onnx::{Model, save};
 use onnx_bnnprune::pipeline::View;
+use onnx_bnnprune::rewrite::Residual;
 use onnx_bnnprune::rewrite::{FilterMasks, Removal, apply_masks, eliminate};
 use onnx_bnnprune::subsidiary::{mask_groups, rules};
 
 fn random_half(view: &View<'_>) -> FilterMasks {
     let mut masks = FilterMasks::default();
-    let (units, _) = mask_groups(&view.graph, &view.layers, &view.analysis, &[]);
+    let (units, _) = mask_groups(
+        &view.graph,
+        &view.layers,
+        &view.analysis,
+        (&[], Residual::Coupled),
+    );
     for (seed, unit) in units.iter().enumerate() {
         let keep = rules::random(unit.filters, unit.filters / 2, seed as u64);
         let pruned: Vec<usize> = (0..unit.filters).filter(|&f| !keep[f]).collect();

@@ -21,6 +21,7 @@ use onnx_bnnprune::network::{MaskSpec, Network, ParamId, StepId};
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::ops::ParamKind;
 use onnx_bnnprune::pipeline::View;
+use onnx_bnnprune::rewrite::Residual;
 use onnx_bnnprune::subsidiary::mask::{self, Regularizer};
 use onnx_bnnprune::subsidiary::{MaskGroup, mask_groups};
 use onnx_bnnprune::training::loss::cross_entropy;
@@ -73,7 +74,12 @@ fn training(c: &mut Criterion) {
     let view = View::new(&path, &model.proto).expect("a valid graph");
     let mut network =
         Network::import(&view.graph, &view.facts, &view.layers).expect("a native network");
-    let (units, _) = mask_groups(&view.graph, &view.layers, &view.analysis, &[]);
+    let (units, _) = mask_groups(
+        &view.graph,
+        &view.layers,
+        &view.analysis,
+        (&[], Residual::Coupled),
+    );
     let unit = &units[1];
     let m = insert_mask(&mut network, unit);
 

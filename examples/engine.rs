@@ -22,6 +22,7 @@ use onnx_bnnprune::network::{MaskSpec, Network, StepId};
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::ops::ParamKind;
 use onnx_bnnprune::pipeline::View;
+use onnx_bnnprune::rewrite::Residual;
 use onnx_bnnprune::subsidiary::mask_groups;
 use onnx_bnnprune::training::loss::cross_entropy;
 use onnx_bnnprune::training::{Optimizer, Schedule, Update};
@@ -97,7 +98,12 @@ fn run(args: &Args) -> Result<(), Failure> {
     let mut boundary = Boundary::start(&network, x.clone())?;
     let mut mask = None;
     if let Phase::Mask { layer } = &args.phase {
-        let (units, _) = mask_groups(&view.graph, &view.layers, &view.analysis, &[]);
+        let (units, _) = mask_groups(
+            &view.graph,
+            &view.layers,
+            &view.analysis,
+            (&[], Residual::Coupled),
+        );
         let unit = units.iter().find(|u| u.layers.contains(layer));
         let unit = unit.ok_or_else(|| format!("{layer}: is not a layer that can be masked"))?;
         // Every fourth filter is masked.

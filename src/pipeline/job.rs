@@ -189,6 +189,7 @@ impl Tuning {
         o.keep.clone_from(&job.keep);
         o.round_to = job.round_to;
         o.removal = job.removal;
+        o.residual = job.residual;
         o.seed = job.seed;
         o.max_drop = job.budget.learning(images.val_set().labels.is_some());
         if let Some(source) = &job.source {

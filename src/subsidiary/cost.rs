@@ -116,7 +116,7 @@ pub fn most_that_can_go(subject: &Subject<'_>, options: &Options) -> Option<f64>
         subject.graph,
         subject.layers,
         subject.analysis,
-        &options.keep,
+        options.grouping(),
     );
     if options.selector.decides_how_many() {
         return None;

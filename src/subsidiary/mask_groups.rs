@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::graph::{Graph, NodeId};
 use crate::recognize::Layer;
-use crate::rewrite::{Analysis, Group, MaskSite};
+use crate::rewrite::{Analysis, Group, MaskSite, Residual};
 
 /// One stage of the schedule: filters that share one mask.
 #[derive(Debug, Clone)]
@@ -15,8 +15,11 @@ pub struct MaskGroup {
     pub layers: Vec<String>,
     /// Channels that can be chosen: the length of the mask.
     pub filters: usize,
-    /// Where the mask multiplies.
+    /// Where the mask multiplies in `drop`; nowhere for one producer of a stream.
     pub sites: Vec<MaskSite>,
+    /// Whether the mask multiplies what its layers write, in `drop` as well: others write the same
+    /// channels, which stay.
+    pub behind: bool,
     /// The nodes of the group's layers, in its order.
     pub nodes: Vec<NodeId>,
     /// The first node of the unit in order of execution.
@@ -35,12 +38,13 @@ pub struct Excluded {
 /// The units of a model bottom-up (by their first node), and the binary layers left out.
 ///
 /// A unit holds at least one binary layer, all of whose members are prunable and none of which
-/// the user keeps.
+/// the user keeps. Producers of a stream are one unit or, with [`Residual::Scatter`], each binary one
+/// is one for itself.
 pub fn mask_groups(
     graph: &Graph<'_>,
     layers: &[Layer],
     analysis: &Analysis,
-    keep: &[String],
+    (keep, residual): (&[String], Residual),
 ) -> (Vec<MaskGroup>, Vec<Excluded>) {
     let position: BTreeMap<NodeId, usize> = graph
         .order()
@@ -79,6 +83,13 @@ pub fn mask_groups(
         }
         let place = |l: &Layer| position.get(&l.node).copied().unwrap_or(usize::MAX);
         binary.sort_by_key(|l| place(l));
+        // Groups of convolutions are tied by more than a sum.
+        let sums = members.len() > 1 && members.iter().all(|l| l.group == 1);
+        if residual == Residual::Scatter && sums {
+            let alone = binary.iter().map(|l| (place(l), producer(group, l)));
+            found.extend(alone);
+            continue;
+        }
         let Some(first) = members.iter().copied().min_by_key(|l| place(l)) else {
             continue;
         };
@@ -89,6 +100,7 @@ pub fn mask_groups(
                 layers: binary.iter().map(|l| l.name.clone()).collect(),
                 filters: group.channels,
                 sites: analysis.mask_sites(group.id).to_vec(),
+                behind: false,
                 nodes: members.iter().map(|l| l.node).collect(),
                 first: first.node,
             },
@@ -96,4 +108,22 @@ pub fn mask_groups(
     }
     found.sort_by_key(|(place, _)| *place);
     (found.into_iter().map(|(_, u)| u).collect(), excluded)
+}
+
+/// One of the layers that write into a stream, whose filters go without those of the others.
+fn producer(group: &Group, layer: &Layer) -> MaskGroup {
+    MaskGroup {
+        group: Group {
+            channels: layer.filters,
+            layers: vec![layer.name.clone()],
+            channel_of: vec![(0..layer.filters).collect()],
+            ..group.clone()
+        },
+        layers: vec![layer.name.clone()],
+        filters: layer.filters,
+        sites: Vec::new(),
+        behind: true,
+        nodes: vec![layer.node],
+        first: layer.node,
+    }
 }

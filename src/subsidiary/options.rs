@@ -8,7 +8,7 @@ use super::cost::Cost;
 use super::mask::Bounds;
 use crate::data::Augment;
 use crate::engine::Precision;
-use crate::rewrite::{FilterMasks, Removal};
+use crate::rewrite::{FilterMasks, Removal, Residual};
 
 /// How filters are chosen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -115,6 +115,9 @@ pub struct Options {
     pub keep: Vec<String>,
     /// What a pruned filter leaves behind; training masks where the rewrite will.
     pub removal: Removal,
+    /// What becomes of filters that write into a residual stream.
+    #[serde(skip)]
+    pub residual: Residual,
     /// Of no layer is more than this share pruned (or than the ratio, if that is larger): each mask
     /// is learned with the layers above still whole, and does not know what will be taken from
     /// them.
@@ -177,6 +180,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// What layers are grouped by.
+    pub(super) fn grouping(&self) -> (&[String], Residual) {
+        (&self.keep, self.residual)
+    }
+
     /// How many filters a learned mask may leave.
     pub(super) fn bounds(&self, keep: Option<usize>) -> Bounds {
         Bounds {
@@ -210,7 +218,8 @@ impl Options {
             },
             keep: Vec::new(),
             removal: Removal::Drop,
-            max_share: 0.6,
+            residual: Residual::Coupled,
+            max_share: 0.8,
             cost: Cost::Filters,
             max_drop: None,
             round_to: 1,

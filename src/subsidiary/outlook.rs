@@ -30,7 +30,7 @@ pub fn outlook(
     analysis: &Analysis,
     options: &Options,
 ) -> Outlook {
-    let (units, excluded) = mask_groups(graph, layers, analysis, &options.keep);
+    let (units, excluded) = mask_groups(graph, layers, analysis, options.grouping());
     let mut masks = FilterMasks::default();
     let mut kept = Vec::new();
     for unit in &units {

@@ -78,7 +78,7 @@ pub fn learn(
         analysis,
         ..
     } = subject;
-    let (units, excluded) = mask_groups(graph, layers, analysis, &options.keep);
+    let (units, excluded) = mask_groups(graph, layers, analysis, options.grouping());
     let costs = Costs::of(options.cost, subject, &units);
     let observer = control.observer;
     let mut trainer = Trainer::new(network, images, options, control)?;

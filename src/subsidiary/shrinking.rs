@@ -229,8 +229,8 @@ fn insert<'a>(
 ) -> Result<ParamId, TrainError> {
     let name = format!("mask of {}", group.layers.join(", "));
     let param = network.add_param(&name, ParamKind::Mask, value);
-    match removal {
-        Removal::Drop => {
+    match (removal, group.behind) {
+        (Removal::Drop, false) => {
             for site in &group.sites {
                 let filter_of = match left(site.consumer, site.input) {
                     Some(left) => {
@@ -247,7 +247,7 @@ fn insert<'a>(
                 network.insert_mask(site.consumer, site.input, mask)?;
             }
         }
-        Removal::Fold => {
+        (Removal::Fold, _) | (Removal::Drop, true) => {
             for (&node, channel_of) in group.nodes.iter().zip(&group.group.channel_of) {
                 let mask = MaskSpec {
                     // [N, C, …] for Conv, [N, C] for Gemm and MatMul.

@@ -12,6 +12,7 @@ mod budget;
 mod cache;
 mod checkpoint;
 mod commands;
+mod compare;
 mod errors;
 mod free_sizes;
 mod hostile;

@@ -20,7 +20,7 @@ pub struct TuningArgs {
         help_heading = "Choosing filters"
     )]
     pub cost: Option<CostName>,
-    /// Never prune more than this share of a layer [default: 0.6, or --ratio if that is larger]
+    /// Never prune more than this share of a layer [default: 0.8, or --ratio if that is larger]
     #[arg(long, value_name = "F", help_heading = "Choosing filters")]
     pub max_share: Option<f64>,
     /// Share of the loss that compares with the original's outputs, the rest with the labels
