@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::mask::Bounds;
+use super::select::Rule;
 use crate::data::Augment;
 use crate::engine::Precision;
 use crate::rewrite::{FilterMasks, Removal};
@@ -22,7 +23,7 @@ pub enum Selector {
     /// A rule that needs no training; for comparison.
     Rule {
         /// Which one.
-        rule: Rule,
+        rule: &'static dyn Rule,
         /// How many filters go.
         amount: Amount,
     },
@@ -33,25 +34,9 @@ impl Selector {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Subsidiary { .. } => "subsidiary",
-            Self::Rule {
-                rule: Rule::Random, ..
-            } => "random",
-            Self::Rule {
-                rule: Rule::Magnitude,
-                ..
-            } => "magnitude",
+            Self::Rule { rule, .. } => rule.name(),
         }
     }
-}
-
-/// Rules that choose filters without learning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rule {
-    /// Any, by seed.
-    Random,
-    /// Those with the smallest mean |W| (= scale).
-    Magnitude,
 }
 
 /// How many filters a rule prunes in each layer.
