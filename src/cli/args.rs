@@ -5,6 +5,7 @@ mod checkpoint;
 mod compare;
 mod learning_data;
 mod limits;
+mod method;
 mod run;
 mod shape;
 mod train;
@@ -23,6 +24,7 @@ pub use checkpoint::CheckpointArgs;
 pub use compare::CompareArgs;
 pub use learning_data::LearningDataArgs;
 pub use limits::LimitArgs;
+pub use method::Method;
 pub use run::RunArgs;
 pub use shape::ShapeArgs;
 pub use train::TrainArgs;
@@ -207,20 +209,6 @@ pub enum RuntimeChoice {
     Auto,
 }
 
-/// Values of `--method`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum MethodName {
-    /// Learn masks layer by layer (the paper's method)
-    #[default]
-    Subsidiary,
-    /// Prune filters at random; for comparison
-    Random,
-    /// Prune the filters with the smallest mean |W|; for comparison
-    Magnitude,
-    /// Learn nothing: lossless elimination only
-    None,
-}
-
 /// Values of `--cost`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CostName {
@@ -280,9 +268,9 @@ pub struct PruneArgs {
     #[command(flatten)]
     pub shape: ShapeArgs,
 
-    /// How filters are chosen
+    /// How filters are chosen; rules are for comparison
     #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
-    pub method: MethodName,
+    pub method: Method,
     /// Share of all binary filters (or of --cost) to prune, more in layers that miss them less; for
     /// rules: of each layer's filters
     #[arg(long, value_name = "F", help_heading = "Choosing filters", value_parser = parse_share)]

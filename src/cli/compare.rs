@@ -5,10 +5,10 @@ use onnx_bnnprune::error::Error;
 use onnx_bnnprune::pipeline::{self, Budget, Cell, Choice, Comparison, Job};
 use onnx_bnnprune::progress::Observer as _;
 use onnx_bnnprune::rewrite::{Removal, Residual};
-use onnx_bnnprune::subsidiary::{Amount, Rule, Selector};
+use onnx_bnnprune::subsidiary::{Amount, RULES, Rule, Selector};
 
 use super::Printed;
-use super::args::{CompareArgs, MethodName};
+use super::args::{CompareArgs, Method};
 use super::isolate::tried;
 use super::progress::Terminal;
 use super::shared::{concluded, set_threads, write_report};
@@ -89,18 +89,21 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>, Error> {
             method: "unpruned".to_owned(),
             ratio: 0.0,
             seed,
-            selector: rule(Rule::Random, 0.0),
+            selector: Selector::Rule {
+                rule: RULES[0],
+                // All stages retrain, all filters in place.
+                amount: Amount::Ratio(0.0),
+            },
         });
         for &ratio in &args.ratios {
             for &method in &args.methods {
                 let selector = match method {
-                    MethodName::Subsidiary => Selector::Subsidiary {
+                    Method::Subsidiary => Selector::Subsidiary {
                         ratio: Some(ratio),
                         gives_back: false,
                     },
-                    MethodName::Random => rule(Rule::Random, ratio),
-                    MethodName::Magnitude => rule(Rule::Magnitude, ratio),
-                    MethodName::None => {
+                    Method::Rule(chosen) => rule(chosen, ratio),
+                    Method::None => {
                         return Err(Error::Usage(
                             "--methods none: the unpruned network is always compared with"
                                 .to_owned(),
@@ -119,9 +122,10 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>, Error> {
     Ok(cells)
 }
 
-fn rule(rule: Rule, ratio: f64) -> Selector {
+/// A rule that prunes as many filters of each layer as a learned mask.
+fn rule(rule: &'static dyn Rule, ratio: f64) -> Selector {
     Selector::Rule {
         rule,
-        amount: Amount::Ratio(ratio),
+        amount: Amount::Shared(ratio),
     }
 }

@@ -6,6 +6,7 @@
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use onnx_bnnprune::error::Error;
+use onnx_bnnprune::subsidiary::rule;
 
 /// Why an option would do nothing in such a run; `None` if it does something.
 type Need = fn(&Given<'_>) -> Option<String>;
@@ -84,7 +85,7 @@ const MAIN: Table = &[
     // How masks and weights are learned.
     ("alpha", by_masks),
     ("max_share", max_share),
-    ("distill", retraining),
+    ("distill", losses),
     ("mask_epochs", by_masks),
     ("main_epochs", learning),
     ("final_epochs", learning),
@@ -374,7 +375,7 @@ fn by_rule(g: &Given<'_>) -> Option<String> {
     learning(g).or_else(|| {
         unless(
             !g.is("method", "subsidiary"),
-            "it is for rules; give --method random or magnitude",
+            "it is for rules; name one with --method",
         )
     })
 }
@@ -414,6 +415,15 @@ fn retraining(g: &Given<'_>) -> Option<String> {
             "--main-epochs 0 and --final-epochs 0 retrain nothing",
         )
     })
+}
+
+/// There are losses: of training, or of a rule.
+fn losses(g: &Given<'_>) -> Option<String> {
+    let by_loss = g.text("method").and_then(|name| rule(&name));
+    match by_loss.is_some_and(|rule| rule.uses_loss()) {
+        true => learning(g),
+        false => retraining(g),
+    }
 }
 
 /// Something of frozen layers can be kept.

@@ -10,11 +10,11 @@ use onnx_bnnprune::printable::{printable, printable_line};
 use onnx_bnnprune::progress::Observer as _;
 use onnx_bnnprune::report;
 use onnx_bnnprune::rewrite::{FilterMasks, Removal, Residual};
-use onnx_bnnprune::subsidiary::{Amount, Options, Rule, Selector};
+use onnx_bnnprune::subsidiary::{Amount, Options, Selector};
 use onnx_bnnprune::verify::{Runtime, RuntimeError};
 
 use super::Printed;
-use super::args::{FormatName, MethodName, PruneArgs, RemovalName, ResidualName};
+use super::args::{FormatName, Method, PruneArgs, RemovalName, ResidualName};
 use super::isolate::tried;
 use super::progress::Terminal;
 use super::shared::{concluded, set_threads, write_report};
@@ -158,7 +158,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path, writes: Vec<Target>) -> Re
     let source = args.images.source()?;
     let choice = match (&args.masks, args.method) {
         (Some(path), _) => Choice::Masks(path.clone()),
-        (None, MethodName::None) => Choice::Nothing,
+        (None, Method::None) => Choice::Nothing,
         (None, method) => Choice::Learn(Box::new(tuning(args, method)?)),
     };
     Ok(Job {
@@ -193,7 +193,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path, writes: Vec<Target>) -> Re
     })
 }
 
-fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
+fn tuning(args: &PruneArgs, method: Method) -> Result<Tuning, Error> {
     let rule = |rule| -> Result<Selector, Error> {
         let amount = match (&args.like, args.ratio) {
             (Some(path), _) => Amount::Like {
@@ -211,12 +211,11 @@ fn tuning(args: &PruneArgs, method: MethodName) -> Result<Tuning, Error> {
         Ok(Selector::Rule { rule, amount })
     };
     let selector = match method {
-        MethodName::Random => rule(Rule::Random)?,
-        MethodName::Magnitude => rule(Rule::Magnitude)?,
-        MethodName::Subsidiary | MethodName::None => {
+        Method::Rule(chosen) => rule(chosen)?,
+        Method::Subsidiary | Method::None => {
             if args.like.is_some() {
                 return Err(Error::Usage(
-                    "--like is for rules; give --method random or magnitude".to_owned(),
+                    "--like is for rules; name one with --method".to_owned(),
                 ));
             }
             // An --alpha decides by itself how many filters go, as in the paper.

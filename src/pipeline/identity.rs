@@ -126,9 +126,20 @@ impl Run {
     fn put_selector(&mut self, selector: &Selector) {
         self.put("--method", selector.name());
         let ratio = match selector {
+            Selector::Subsidiary {
+                ratio: Some(ratio),
+                gives_back: true,
+            } => {
+                self.put("--ratio, or less", &ratio.to_string());
+                None
+            }
             Selector::Subsidiary { ratio, .. } => *ratio,
             Selector::Rule { amount, .. } => match amount {
                 Amount::Ratio(ratio) => Some(*ratio),
+                Amount::Shared(ratio) => {
+                    self.put("--ratio, shared out", &ratio.to_string());
+                    None
+                }
                 Amount::Like { masks, .. } => {
                     let text = json(&masks.layers).unwrap_or_default().to_string();
                     self.put("--like (SHA-256)", &hex(text.as_bytes()));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::allocation::Limits;
-use super::{MaskGroup, Options, Selector, Subject, mask_groups};
+use super::{MaskGroup, Options, Subject, mask_groups};
 use crate::recognize::Layer;
 
 /// The most by which the regulariser weighs a layer above or below the average.
@@ -123,19 +123,16 @@ pub fn most_that_can_go(subject: &Subject<'_>, options: &Options) -> Option<f64>
     }
     let ratio = options.selector.ratio()?;
     let limits = Limits {
-        max_share: match options.selector {
-            // A rule takes the ratio of each layer.
-            Selector::Rule { .. } => 1.0,
-            Selector::Subsidiary { .. } => options.max_share,
-        },
+        // Else the ratio is taken of each layer.
+        max_share: options.selector.shared().map_or(1.0, |_| options.max_share),
         ratio,
         round_to: options.round_to,
     };
     let left = |unit: &MaskGroup| limits.least(unit.filters) as f64 / unit.filters.max(1) as f64;
     let left: Vec<f64> = units.iter().map(left).collect();
-    let reached = match options.selector {
-        Selector::Rule { .. } => 1.0 - left.iter().copied().fold(0.0, f64::max),
-        Selector::Subsidiary { .. } => {
+    let reached = match options.selector.shared() {
+        None => 1.0 - left.iter().copied().fold(0.0, f64::max),
+        Some(_) => {
             let costs = Costs::of(options.cost, subject, &units);
             costs.saved(&left) / costs.total().max(f64::MIN_POSITIVE)
         }

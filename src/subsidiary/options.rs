@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::cost::Cost;
 use super::mask::Bounds;
+use super::select::Rule;
 use crate::data::Augment;
 use crate::engine::Precision;
 use crate::rewrite::{FilterMasks, Removal, Residual};
@@ -25,7 +26,7 @@ pub enum Selector {
     /// A rule that needs no training; for comparison.
     Rule {
         /// Which one.
-        rule: Rule,
+        rule: &'static dyn Rule,
         /// How many filters go.
         amount: Amount,
     },
@@ -37,8 +38,19 @@ impl Selector {
         match self {
             Self::Subsidiary { ratio, .. } => *ratio,
             Self::Rule { amount, .. } => match amount {
-                Amount::Ratio(ratio) => Some(*ratio),
+                Amount::Ratio(ratio) | Amount::Shared(ratio) => Some(*ratio),
                 Amount::Like { .. } => None,
+            },
+        }
+    }
+
+    /// The share that is shared out among the layers by what masks do to the outputs.
+    pub(super) fn shared(&self) -> Option<f64> {
+        match self {
+            Self::Subsidiary { ratio, .. } => *ratio,
+            Self::Rule { amount, .. } => match amount {
+                Amount::Shared(ratio) => Some(*ratio),
+                Amount::Ratio(_) | Amount::Like { .. } => None,
             },
         }
     }
@@ -47,25 +59,9 @@ impl Selector {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Subsidiary { .. } => "subsidiary",
-            Self::Rule {
-                rule: Rule::Random, ..
-            } => "random",
-            Self::Rule {
-                rule: Rule::Magnitude,
-                ..
-            } => "magnitude",
+            Self::Rule { rule, .. } => rule.name(),
         }
     }
-}
-
-/// Rules that choose filters without learning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rule {
-    /// Any, by seed.
-    Random,
-    /// Those with the smallest mean |W| (= scale).
-    Magnitude,
 }
 
 /// How many filters a rule prunes in each layer.
@@ -74,6 +70,9 @@ pub enum Rule {
 pub enum Amount {
     /// This share of every layer.
     Ratio(f64),
+    /// This share of what the model costs, more in layers that miss their filters less: as many in
+    /// each as a learned mask takes at that ratio.
+    Shared(f64),
     /// As many in each layer as these masks prune.
     Like {
         /// The file that they came from.

@@ -2,8 +2,7 @@
 
 use super::mask::{decide, rounded};
 use super::schedule::prune;
-use super::stage::by_rule;
-use super::{Excluded, MaskGroup, Options, Selector, mask_groups};
+use super::{Excluded, MaskGroup, Options, Selector, mask_groups, select};
 use crate::graph::Graph;
 use crate::recognize::Layer;
 use crate::rewrite::{Analysis, FilterMasks};
@@ -18,8 +17,8 @@ pub struct Outlook {
     /// Filters kept in each unit: at least so many where masks are learned freely; just so many by
     /// a rule; so many on average where a ratio is shared out among the units.
     pub kept: Vec<usize>,
-    /// Masks of that size. Which filters a learned mask takes shows only when it is learned: these
-    /// take the last ones.
+    /// Masks of that size. Which filters a mask takes shows only when it is learned, or when a rule
+    /// looks at the data: these take the last ones.
     pub masks: FilterMasks,
 }
 
@@ -42,13 +41,10 @@ pub fn outlook(
                 let m = ndarray::ArrayD::from_elem(vec![unit.filters], -1.0);
                 decide(&m, options.bounds(goal))
             }
-            Selector::Rule { rule, amount } => by_rule(
-                unit,
-                layers,
-                *rule,
-                amount,
-                (options.seed, options.round_to),
-            ),
+            Selector::Rule { amount, .. } => {
+                let keep = select::count(unit, amount, options.round_to);
+                (0..unit.filters).map(|f| f < keep).collect()
+            }
         };
         kept.push(keep.iter().filter(|&&k| k).count());
         prune(&mut masks, unit, &keep, analysis);

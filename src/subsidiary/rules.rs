@@ -1,33 +1,29 @@
-//! Rules that choose filters without learning, for comparison with the method.
+//! Masks of a given size: by chance, and by scores.
 
-use ndarray::{ArrayD, Axis};
 use ndarray_rand::rand::SeedableRng as _;
 use ndarray_rand::rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha12Rng;
 
 /// `keep` of `filters` filters, at random.
 pub fn random(filters: usize, keep: usize, seed: u64) -> Vec<bool> {
-    let mut mask: Vec<bool> = (0..filters).map(|i| i < keep).collect();
-    mask.shuffle(&mut ChaCha12Rng::seed_from_u64(seed));
-    mask
+    let places = shuffled(filters, seed);
+    places.into_iter().map(|place| place < keep).collect()
+}
+
+/// The numbers below `count` in random order.
+pub(super) fn shuffled(count: usize, seed: u64) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..count).collect();
+    places.shuffle(&mut ChaCha12Rng::seed_from_u64(seed));
+    places
 }
 
 /// The `keep` filters with the largest score; ties go to the lower index.
-pub fn largest(scores: &[f32], keep: usize) -> Vec<bool> {
+pub fn largest(scores: &[f64], keep: usize) -> Vec<bool> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
     let mut mask = vec![false; scores.len()];
     order.iter().take(keep).for_each(|&i| mask[i] = true);
     mask
-}
-
-/// Mean |w| of each filter of a weight whose filters lie along `axis`. For a binary layer this is
-/// its scale.
-pub fn mean_abs(weight: &ArrayD<f32>, axis: usize) -> Vec<f32> {
-    weight
-        .axis_iter(Axis(axis))
-        .map(|f| f.iter().map(|w| w.abs()).sum::<f32>() / f.len().max(1) as f32)
-        .collect()
 }
 
 #[cfg(test)]
@@ -44,5 +40,14 @@ mod tests {
             largest(&[0.1, 0.9, 0.9, 0.5], 2),
             [false, true, true, false]
         );
+    }
+
+    #[test]
+    fn a_seed_gives_the_filters_that_it_always_gave() {
+        let mut mask: Vec<bool> = (0..48).map(|i| i < 20).collect();
+        mask.shuffle(&mut ChaCha12Rng::seed_from_u64(7));
+        assert_eq!(random(48, 20, 7), mask);
+        let kept: Vec<usize> = (0..12).filter(|&f| random(12, 5, 3)[f]).collect();
+        assert_eq!(kept, [1, 2, 3, 9, 10]);
     }
 }

@@ -98,11 +98,9 @@ pub fn learn(
     let epochs = (mask_epochs + options.main_epochs) * units.len() + options.final_epochs;
     let steps = (trainer.steps_per_epoch() * epochs) as u64;
     observer.begin("learning", steps.saturating_sub(trainer.run.steps));
-    let shares = match options.selector {
-        Selector::Subsidiary {
-            ratio: Some(ratio), ..
-        } => allocate(&mut trainer, &units, &costs, ratio)?,
-        _ => Vec::new(),
+    let shares = match options.selector.shared() {
+        Some(ratio) => allocate(&mut trainer, &units, &costs, ratio)?,
+        None => Vec::new(),
     };
     trainer.weights = match options.cost {
         Cost::Filters => vec![1.0; units.len()],

@@ -6,7 +6,7 @@ use super::error::TrainError;
 use super::state::Done;
 use super::trainer::{Span, Trainer};
 use super::training::Phase;
-use super::{Amount, MaskGroup, Rule, Selector, mask, rules};
+use super::{MaskGroup, RuleContext, Selector, mask, rules, select};
 use crate::network::ParamId;
 use crate::recognize::Layer;
 
@@ -137,7 +137,11 @@ fn choose(
             mask::decide(trainer.param(m), options.bounds(goal))
         }
         Selector::Rule { rule, amount } => {
-            by_rule(unit, layers, *rule, amount, (seed, options.round_to))
+            let detail = format!("{label}, choosing by {}", rule.name());
+            trainer.observer.detail(&detail);
+            let keep = goal.unwrap_or_else(|| select::count(unit, amount, options.round_to));
+            let mut context = RuleContext::new(trainer, (unit, layers), (m, seed), span);
+            select::by_rule(*rule, &mut context, keep)?
         }
     })
 }
@@ -216,45 +220,6 @@ fn train_mask(
         trainer.stage().mask_epochs.push(now);
     }
     Ok(())
-}
-
-/// Which filters of a group a rule keeps.
-pub(super) fn by_rule(
-    unit: &MaskGroup,
-    layers: &[Layer],
-    rule: Rule,
-    amount: &Amount,
-    (seed, round_to): (u64, usize),
-) -> Vec<bool> {
-    let keep = match amount {
-        Amount::Ratio(r) => unit.filters - (unit.filters as f64 * r).round() as usize,
-        Amount::Like { masks, .. } => unit
-            .layers
-            .iter()
-            .find_map(|l| masks.layers.get(l))
-            .map_or(unit.filters, |l| {
-                unit.filters.saturating_sub(l.pruned.len())
-            }),
-    }
-    .max(mask::minimum(unit.filters));
-    let keep = mask::rounded(keep, unit.filters, round_to);
-    match rule {
-        Rule::Random => rules::random(unit.filters, keep, seed),
-        Rule::Magnitude => {
-            // A coupled group is as large as its members together.
-            let mut scores = vec![0.0; unit.filters];
-            for (name, channel_of) in unit.group.layers.iter().zip(&unit.group.channel_of) {
-                let Some(l) = layers.iter().find(|l| l.name == *name) else {
-                    continue;
-                };
-                let sizes = rules::mean_abs(&l.values, l.filter_axis);
-                for (&channel, size) in channel_of.iter().zip(sizes) {
-                    scores[channel] += size;
-                }
-            }
-            rules::largest(&scores, keep)
-        }
-    }
 }
 
 /// What looks wrong in a stage.

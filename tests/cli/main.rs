@@ -25,6 +25,7 @@ mod memory;
 mod messages;
 mod outputs;
 mod printing;
+mod rules;
 mod storage;
 mod targets;
 mod train;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    CheckpointArgs, LearningDataArgs, MethodName, RuntimeArgs, ShapeArgs, TuningArgs, parse_share,
+    CheckpointArgs, LearningDataArgs, Method, RuntimeArgs, ShapeArgs, TuningArgs, parse_share,
 };
 
 /// Arguments of `compare`.
@@ -27,7 +27,7 @@ pub struct CompareArgs {
         default_values = ["subsidiary", "random"],
         help_heading = "Choosing filters"
     )]
-    pub methods: Vec<MethodName>,
+    pub methods: Vec<Method>,
     /// Shares of filters to prune
     #[arg(
         long,

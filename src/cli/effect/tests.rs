@@ -119,6 +119,11 @@ fn options_that_would_do_nothing_are_refused() {
             "--main-lr",
             "retrain nothing",
         ),
+        (
+            "a b --data d --method hamming --ratio 0.2 --main-epochs 0 --final-epochs 0 --distill 0.2",
+            "--distill",
+            "retrain nothing",
+        ),
         ("verify a b --data d --seed 3", "--seed", "--data"),
         ("verify a b --crop 3", "--crop", "--data"),
         (
@@ -155,6 +160,7 @@ fn options_that_do_something_pass() {
         "a b --masks m --removal fold --save-masks n --data d --mean 0.5",
         "a b --data d --ratio 0.3 --max-share 0.3 --flip --views 3 --cache-mb 9",
         "a b --data d --method random --ratio 0.3 --main-lr 0.1",
+        "a b --data d --method taylor --ratio 0.2 --main-epochs 0 --final-epochs 0 --distill 0.2",
         "a b --data d --checkpoint c --checkpoint-every 3",
         "a b --data d --dry-run --report r --mask-epochs 3 --timeout 3",
         "verify a b --seed 3",

@@ -1,0 +1,43 @@
+//! Values of `--method`: the paper's, none, and those of the table of rules.
+
+use std::sync::LazyLock;
+
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use onnx_bnnprune::subsidiary::{RULES, Rule};
+
+/// How filters are chosen.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Method {
+    /// By masks that are learned layer by layer.
+    #[default]
+    Subsidiary,
+    /// By a rule.
+    Rule(&'static dyn Rule),
+    /// Not at all.
+    None,
+}
+
+static ALL: LazyLock<Vec<Method>> = LazyLock::new(|| {
+    let rules = RULES.iter().map(|rule| Method::Rule(*rule));
+    let others = [Method::Subsidiary].into_iter().chain(rules);
+    others.chain([Method::None]).collect()
+});
+
+impl ValueEnum for Method {
+    fn value_variants<'a>() -> &'a [Self] {
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Subsidiary => (
+                "subsidiary",
+                "Learn masks layer by layer (the paper's method)",
+            ),
+            Self::Rule(rule) => (rule.name(), rule.about()),
+            Self::None => ("none", "Learn nothing: lossless elimination only"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
+}
