@@ -39,8 +39,8 @@ pub use verify::VerifyArgs;
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     override_usage = "onnx-bnnprune IN.onnx OUT.onnx [--data PATH] [OPTIONS]\n       onnx-bnnprune <COMMAND>",
-    after_help = "Exit codes: 0 done and verified; 1 verification failed, a difference or a bad file was found \
-                  (OUT is not written); 2 bad usage or input; 3 a needed runtime is missing; 130 interrupted."
+    after_help = "Exit codes: 0 done and verified; 1 verification failed, more was lost than --max-drop, a difference \
+                  or a bad file was found (OUT is not written); 2 bad usage or input; 3 a needed runtime is missing; 130 interrupted."
 )]
 pub struct Cli {
     /// What to do instead of the main job.

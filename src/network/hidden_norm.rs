@@ -296,7 +296,8 @@ impl<'a> Finder<'a> {
         let finite = |f: usize| {
             let layer = hidden.weights.affine(f);
             let all = hidden.steps.iter().fold(layer, |a, s| s.behind(a, f));
-            let usable = all.factor != 0.0 || layer.factor == 0.0;
+            let behind = hidden.steps.iter().fold(Affine::ONE, |a, s| s.behind(a, f));
+            let usable = behind.factor != 0.0 && behind.factor.is_finite();
             usable && all.factor.is_finite() && all.shift.is_finite()
         };
         let shifted = hidden.weights.has_bias() || hidden.steps.iter().any(AbsorbedStep::adds);

@@ -74,7 +74,9 @@ pub fn compare(
     let all = comparison.cells.len();
     for (i, cell) in comparison.cells.iter().enumerate() {
         let done = |row: &ComparisonRow| {
-            row.method == cell.method && row.ratio == cell.ratio && row.seed == cell.seed
+            row.method == cell.method
+                && (row.ratio - cell.ratio).abs() < 1e-9
+                && row.seed == cell.seed
         };
         if kept.rows.iter().any(done) {
             continue;

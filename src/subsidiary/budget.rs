@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(more(&keep, &scores, 0, 1), [true; 6]);
         assert_eq!(
             more(&keep, &[], 3, 4),
-            [true, true, false, true, true, false]
+            [true, true, true, true, false, false]
         );
     }
 }

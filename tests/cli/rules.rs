@@ -20,7 +20,7 @@ fn every_rule_prunes_as_many_filters_as_asked() {
         assert_eq!(settings["method"], rule.name());
         assert_eq!(settings["training"]["selector"]["rule"], rule.name());
         let stages = report["stages"].as_array().unwrap();
-        assert_eq!(stages.len(), 2, "{}", rule.name());
+        assert_eq!(stages.len(), 3, "{}", rule.name());
         for stage in stages {
             let filters = stage["filters"].as_u64().unwrap();
             let gone = (filters as f64 * 0.3).round() as u64;
