@@ -16,6 +16,9 @@ const MOVED: f64 = 1e-4;
 /// Thresholds are kept within this.
 const MOST: f64 = 1e6;
 
+/// A node input.
+type Place = (NodeId, usize);
+
 /// `factor · n + shift` of one channel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Affine {
@@ -89,7 +92,7 @@ pub(super) struct AbsorbedStep {
     /// Axes of the data.
     pub rank: usize,
     /// The node input that reads it.
-    pub place: (NodeId, usize),
+    pub place: Place,
 }
 
 impl AbsorbedStep {
@@ -196,7 +199,7 @@ pub(super) struct Written {
     /// factor may be negative.
     pub scales: Option<Vec<f32>>,
     /// Constants with new values, and the places that read them.
-    pub constants: Vec<(ArrayD<f32>, Vec<(NodeId, usize)>)>,
+    pub constants: Vec<(ArrayD<f32>, Vec<Place>)>,
     /// What is to be added to the layer's output, where nothing is so far.
     pub added: Option<ArrayD<f32>>,
 }
@@ -306,10 +309,10 @@ impl RestoredNorm {
         let (mut scales, mut values) = (Vec::new(), Vec::new());
         let mut moved = false;
         let integers = self.counts_integers(place);
-        for f in 0..filters {
+        for (f, &t) in threshold.iter().enumerate().take(filters) {
             let layer = self.weights.affine(f);
             let [before, behind] = self.around(place, layer, f, None);
-            let t = f64::from(threshold[f]);
+            let t = f64::from(t);
             let now = self.added_now(place, f);
             let (slope, shift, mean) = norm_at(network, self, f);
             let target = (t - behind.shift) / behind.factor - before.shift;
