@@ -1,5 +1,6 @@
 //! Masks files, and masks that do not fit a model.
 
+use crate::common::{json, network, quick};
 use crate::graphs::Builder;
 use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::rewrite::{
@@ -74,4 +75,34 @@ fn masks_files_come_back_as_they_were() {
         FilterMasks::load(&path),
         Err(MasksError::Json { .. })
     ));
+}
+
+#[test]
+fn each_producer_of_a_stream_has_a_mask_of_its_own_with_scatter() {
+    let dir = tempfile::tempdir().unwrap();
+    let pruned = |residual: &str| -> [Vec<u64>; 2] {
+        let (out, masks) = (dir.path().join("o.onnx"), dir.path().join("m.json"));
+        let report = dir.path().join("r.json");
+        quick(&network("resnet"), &out)
+            .args(["--ratio", "0.4", "--residual", residual, "--save-masks"])
+            .arg(&masks)
+            .arg("--report")
+            .arg(&report)
+            .assert()
+            .success();
+        assert_eq!(json(&report)["verification"]["passed"], true);
+        let masks = json(&masks);
+        // Both write into the stream of blocks 2 and 3, as a float shortcut does.
+        ["/block2/conv2/Conv", "/block3/conv2/Conv"].map(|name| {
+            let pruned = masks["layers"][name]["pruned"].as_array();
+            let pruned = pruned.into_iter().flatten();
+            pruned.map(|f| f.as_u64().unwrap()).collect()
+        })
+    };
+    let [first, second] = pruned("coupled");
+    assert_eq!(first, second);
+    assert!(!first.is_empty());
+    let [first, second] = pruned("scatter");
+    assert!(!first.is_empty() && !second.is_empty());
+    assert_ne!(first, second);
 }
