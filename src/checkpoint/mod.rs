@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use crate::files::{self, sync_folder};
 
 /// The `format` of a checkpoint.
-pub const FORMAT: &str = "onnx-bnnprune-checkpoint/3";
+pub const FORMAT: &str = "onnx-bnnprune-checkpoint/4";
 
 const FILE: &str = "checkpoint.bin";
 /// The next checkpoint while it is written; a leftover of a killed run is removed.

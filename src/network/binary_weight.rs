@@ -54,6 +54,8 @@ pub struct BinaryWeight {
     pub filter_axis: usize,
     /// Convolution groups.
     pub groups: usize,
+    /// Whether the layer reads ±1, so that its sums are whole numbers.
+    pub on_signs: bool,
     /// The weight's sign at a latent of 0: 0 or +1.
     pub zero: f32,
     /// The scale.

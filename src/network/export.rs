@@ -106,12 +106,12 @@ fn plan_binary(
     let weight = network.binary(b);
     let effective = network.effective_weight(b);
     let uses = &weight.origin.uses[..];
-    if let Some(norm) = network.restored.iter().find(|n| n.binary == b) {
+    if let Some(norm) = network.restored.iter().find(|n| n.form.binary == b) {
         let written = norm.written(network);
         let constants = written.constants.into_iter();
         changes.extend(constants.map(|(value, uses)| Change { value, uses }));
         if let Some(values) = written.added {
-            plan.behind.push((norm.layer, values));
+            plan.behind.push((norm.form.layer, values));
         }
         if let Some(scales) = written.scales {
             let planes = Planes::around(effective.shape(), weight.filter_axis);

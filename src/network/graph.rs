@@ -143,7 +143,13 @@ impl Network {
     /// The step that writes a node's output: [`Network::step_of`], or the BatchNormalization that
     /// was put back behind it.
     pub fn output_step_of(&self, node: NodeId) -> Option<StepId> {
-        let own = |s: &Step| s.node == node && !s.is_mask();
+        // What the file has not is no part of the node's output.
+        let added = |s: &Step| {
+            let bare = self.restored.iter().filter(|r| r.form.is_bare());
+            let gammas = bare.map(|r| Input::Param(r.gamma));
+            gammas.into_iter().any(|g| s.inputs.contains(&g))
+        };
+        let own = |s: &Step| s.node == node && !s.is_mask() && !added(s);
         self.steps.iter().rposition(own).map(StepId)
     }
 

@@ -16,7 +16,7 @@ use super::binary_weight::{BinaryId, ScaleMode};
 use super::edit::EditError;
 use super::graph::{Input, Network, Step, StepId, ValueId};
 use super::param::ParamId;
-use super::restored::{AbsorbedStep, Affine, Ending, RestoredNorm, Weights};
+use super::restored::{AbsorbedStep, Affine, Ending, Form, RestoredNorm, Weights};
 use crate::arrays::slice;
 use crate::graph::NodeId;
 use crate::ops::{Arithmetic, BatchNorm, Context, ParamKind, Role, Signs};
@@ -34,17 +34,11 @@ pub type Moments = (ArrayD<f32>, ArrayD<f32>);
 /// A binary layer without BatchNormalization, and where one can stand.
 #[derive(Debug, Clone)]
 pub struct HiddenNorm {
-    layer: NodeId,
-    binary: BinaryId,
-    /// Axes of the layer's output.
-    rank: usize,
+    form: Form,
     /// What it will read.
     reads: ValueId,
     /// What it will write.
     writes: ValueId,
-    weights: Weights,
-    steps: Vec<AbsorbedStep>,
-    ending: Ending,
     /// Whether a filter may be turned around.
     flips: bool,
 }
@@ -52,7 +46,7 @@ pub struct HiddenNorm {
 impl HiddenNorm {
     /// The layer's node.
     pub fn layer(&self) -> NodeId {
-        self.layer
+        self.form.layer
     }
 
     /// The value whose moments the BatchNormalization starts with, as it is before that is put back.
@@ -93,8 +87,8 @@ impl Network {
         hidden: HiddenNorm,
         measured: Option<Moments>,
     ) -> Result<(), EditError> {
-        let missing = EditError::NoStep(hidden.layer.0);
-        let at = self.step_of(hidden.layer).ok_or(missing.clone())?;
+        let missing = EditError::NoStep(hidden.form.layer.0);
+        let at = self.step_of(hidden.form.layer).ok_or(missing.clone())?;
         let written = self.writer(hidden.writes).ok_or(missing)?;
         let start = hidden.start(measured);
         let (node, name) = (self.step(written).node, self.step(written).name.clone());
@@ -110,13 +104,22 @@ impl Network {
         let beta = add(ParamKind::Beta, "beta", start.beta);
         let mean = add(ParamKind::RunningMean, "running_mean", start.mean);
         let variance = add(ParamKind::RunningVariance, "running_var", start.variance);
-        if hidden.weights.absorbed() {
-            self.binary[hidden.binary.0].scale = ScaleMode::One;
+        if hidden.form.weights.absorbed() {
             self.steps[at.0].inputs.truncate(2);
+            let alive = hidden.form.weights.alive();
+            // A filter of zeros stays one.
+            self.binary[hidden.form.binary.0].scale = match alive.contains(&0.0) {
+                true => {
+                    let alive = Array1::from(alive).into_dyn();
+                    let name = format!("{label}.alive");
+                    ScaleMode::Param(self.add_param(&name, ParamKind::Constant, alive))
+                }
+                false => ScaleMode::One,
+            };
         }
         let params = [gamma, beta, mean, variance].map(Input::Param);
         let op = Arc::new(BatchNorm { epsilon: EPSILON });
-        if hidden.steps.is_empty() {
+        if hidden.form.steps.is_empty() {
             let origin = (node, name);
             let behind = StepId(written.0 + 1);
             let output = self.insert_step(behind, (op, params.to_vec()), hidden.reads, origin);
@@ -130,18 +133,13 @@ impl Network {
                 node,
                 name,
             };
-            let gone = |v: ValueId| hidden.steps.iter().any(|s| s.output == v);
+            let gone = |v: ValueId| hidden.form.steps.iter().any(|s| s.output == v);
             self.steps
                 .retain(|s| s.output == hidden.writes || !gone(s.output));
             self.revision += 1;
         }
         self.restored.push(RestoredNorm {
-            layer: hidden.layer,
-            binary: hidden.binary,
-            rank: hidden.rank,
-            weights: hidden.weights,
-            steps: hidden.steps,
-            ending: hidden.ending,
+            form: hidden.form,
             gamma,
             beta,
             mean,
@@ -162,10 +160,10 @@ struct Start {
 
 impl HiddenNorm {
     fn start(&self, measured: Option<Moments>) -> Start {
-        let filters = self.weights.filters();
+        let filters = self.form.weights.filters();
         let mut start = Start::default();
         for f in 0..filters {
-            let layer = self.weights.affine(f);
+            let layer = self.form.weights.affine(f);
             // The measured tensor is scale · n + bias, and n what will be normalised.
             let (mean, variance) = match &measured {
                 Some((mean, variance)) if layer.factor != 0.0 => {
@@ -176,8 +174,8 @@ impl HiddenNorm {
                 _ => (0.0, 1.0),
             };
             let deviation = (variance + f64::from(EPSILON)).sqrt();
-            let all = self.steps.iter().fold(layer, |a, s| s.behind(a, f));
-            let (gamma, beta) = match &self.ending {
+            let all = self.form.steps.iter().fold(layer, |a, s| s.behind(a, f));
+            let (gamma, beta) = match &self.form.ending {
                 Ending::Open => (all.factor * deviation, all.shift + all.factor * mean),
                 Ending::Binarised { threshold, .. } if all.factor == 0.0 => {
                     let t = f64::from(threshold[f]);
@@ -186,7 +184,7 @@ impl HiddenNorm {
                 Ending::Binarised { threshold, .. } => {
                     let t = f64::from(threshold[f]);
                     let direction = all.factor.signum();
-                    let crossing = (t - all.shift) / all.factor;
+                    let crossing = self.form.crossing(f, t);
                     (direction, direction * (mean - crossing) / deviation + t)
                 }
             };
@@ -216,6 +214,10 @@ impl<'a> Finder<'a> {
         else {
             return None;
         };
+        let [of_sums, of_bias] = step.op.traits(&[]).convolution?.factors();
+        if of_sums != 1.0 || (step.inputs.len() > 2 && of_bias != 1.0) {
+            return None;
+        }
         let weight = network.binary(binary);
         let filters = *network.latent(binary).shape().get(weight.filter_axis)?;
         // BatchNormalization has its channels on axis 1.
@@ -235,14 +237,16 @@ impl<'a> Finder<'a> {
         let step = network.step(self.at);
         let weights = self.weights(step)?;
         let mut hidden = HiddenNorm {
-            layer: step.node,
-            binary: self.binary,
-            rank: network.sample_shape(step.output)?.len() + 1,
+            form: Form {
+                layer: step.node,
+                binary: self.binary,
+                rank: network.sample_shape(step.output)?.len() + 1,
+                weights,
+                steps: Vec::new(),
+                ending: Ending::Open,
+            },
             reads: step.output,
             writes: step.output,
-            weights,
-            steps: Vec::new(),
-            ending: Ending::Open,
             flips: true,
         };
         let mut pooled = false;
@@ -253,7 +257,7 @@ impl<'a> Finder<'a> {
             match next.op.traits(&[]).role {
                 Role::Normalization(_) => return None,
                 Role::MaxPooling(_) => {
-                    if !hidden.steps.is_empty() {
+                    if !hidden.form.steps.is_empty() {
                         break;
                     }
                     pooled = true;
@@ -266,43 +270,48 @@ impl<'a> Finder<'a> {
                     if let Some(pool) = pool {
                         hidden.reads = pool;
                     }
-                    hidden.steps.push(absorbed);
+                    hidden.form.steps.push(absorbed);
                 }
                 Role::Plain | Role::Mask(_) | Role::Binariser(_) => break,
             }
             value = next.output;
         }
-        let ends = self.ends(value, hidden.steps.len(), &mut pooled)?;
+        let ends = self.ends(value, hidden.form.steps.len(), &mut pooled)?;
         // What only shifts and scales all channels alike, and not directly in front of the binariser,
         // belongs to that.
         if !ends.direct {
-            while hidden.steps.last().is_some_and(|s| !s.by_channel) {
-                hidden.steps.pop();
+            while hidden.form.steps.last().is_some_and(|s| !s.by_channel) {
+                hidden.form.steps.pop();
             }
         }
-        hidden.ending = match ends.through(&hidden, self) {
+        hidden.form.ending = match ends.through(&hidden, self) {
             Some(ending) => ending,
             None => Ending::Open,
         };
-        if hidden.steps.is_empty() {
+        if hidden.form.steps.is_empty() {
             hidden.reads = step.output;
         }
-        hidden.writes = hidden.steps.last().map_or(hidden.reads, |s| s.output);
-        hidden.flips = hidden.weights.absorbed() && !pooled;
+        hidden.writes = hidden.form.steps.last().map_or(hidden.reads, |s| s.output);
+        hidden.flips = hidden.form.weights.absorbed() && !pooled;
         self.accepted(&hidden).then_some(hidden)
     }
 
     fn accepted(&self, hidden: &HiddenNorm) -> bool {
         let finite = |f: usize| {
-            let layer = hidden.weights.affine(f);
-            let all = hidden.steps.iter().fold(layer, |a, s| s.behind(a, f));
-            let behind = hidden.steps.iter().fold(Affine::ONE, |a, s| s.behind(a, f));
+            let layer = hidden.form.weights.affine(f);
+            let all = hidden.form.steps.iter().fold(layer, |a, s| s.behind(a, f));
+            let behind = hidden
+                .form
+                .steps
+                .iter()
+                .fold(Affine::ONE, |a, s| s.behind(a, f));
             let usable = behind.factor != 0.0 && behind.factor.is_finite();
             usable && all.factor.is_finite() && all.shift.is_finite()
         };
-        let shifted = hidden.weights.has_bias() || hidden.steps.iter().any(AbsorbedStep::adds);
-        let wanted = match hidden.ending {
-            Ending::Open => hidden.weights.absorbed() && shifted,
+        let shifted =
+            hidden.form.weights.has_bias() || hidden.form.steps.iter().any(AbsorbedStep::adds);
+        let wanted = match hidden.form.ending {
+            Ending::Open => hidden.form.weights.absorbed() && shifted,
             Ending::Binarised { .. } => true,
         };
         wanted && (0..self.filters).all(finite)
@@ -321,12 +330,19 @@ impl<'a> Finder<'a> {
             Some(&Input::Param(p)) => {
                 let param = network.param(p);
                 let fits = param.value.len() == self.filters;
-                let origin = param.origin.clone().filter(|_| fits)?;
+                let mut origin = param.origin.clone().filter(|_| fits)?;
+                // Others may read the same tensor, which stays theirs.
+                origin.uses.retain(|(n, _)| *n == step.node);
                 Some((slice(&param.value).to_vec(), origin))
             }
             _ => None,
         };
-        Some(Weights::constant(network.scales(self.binary), bias))
+        let on_signs = weight.on_signs;
+        Some(Weights::constant(
+            network.scales(self.binary),
+            bias,
+            on_signs,
+        ))
     }
 
     fn only_reader(&self, value: ValueId) -> Option<StepId> {
@@ -429,7 +445,7 @@ impl Behind {
             return None;
         }
         // Steps that were found to be arithmetic but are not absorbed come first.
-        let from = hidden.steps.last().map_or(hidden.reads, |s| s.output);
+        let from = hidden.form.steps.last().map_or(hidden.reads, |s| s.output);
         let mut all = Vec::new();
         let mut value = from;
         while let Some(reader) = finder.only_reader(value) {

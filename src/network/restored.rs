@@ -13,6 +13,8 @@ use crate::ops::Arithmetic;
 /// How far a threshold may be from the file's to count as not moved, in units of (1 + its size): what
 /// putting back and writing rounds.
 const MOVED: f64 = 1e-4;
+/// Scales stay this share of the file's at least.
+const LEAST: f64 = 1e-6;
 /// Thresholds are kept within this.
 const MOST: f64 = 1e6;
 
@@ -33,6 +35,8 @@ pub(super) struct Weights {
     scale: Option<Vec<f32>>,
     bias: Option<(Vec<f32>, Origin)>,
     filters: usize,
+    /// Whether sums are of ±1.
+    on_signs: bool,
 }
 
 impl Weights {
@@ -42,21 +46,33 @@ impl Weights {
             scale: None,
             bias: None,
             filters,
+            on_signs: false,
         }
     }
 
     /// Constants.
-    pub(super) fn constant(scale: Vec<f32>, bias: Option<(Vec<f32>, Origin)>) -> Self {
+    pub(super) fn constant(
+        scale: Vec<f32>,
+        bias: Option<(Vec<f32>, Origin)>,
+        on_signs: bool,
+    ) -> Self {
         Self {
             filters: scale.len(),
             scale: Some(scale),
             bias,
+            on_signs,
         }
     }
 
     /// Whether scale and bias became part of the BatchNormalization.
     pub(super) fn absorbed(&self) -> bool {
         self.scale.is_some()
+    }
+
+    /// 1 for each filter, 0 for those of zeros.
+    pub(super) fn alive(&self) -> Vec<f32> {
+        let alive = |s: &f32| if *s == 0.0 { 0.0 } else { 1.0 };
+        self.scale.iter().flatten().map(alive).collect()
     }
 
     pub(super) fn filters(&self) -> usize {
@@ -165,9 +181,9 @@ pub(super) enum Ending {
     },
 }
 
-/// A BatchNormalization that was put back behind a binary layer.
+/// How the file writes a binary layer and what takes the place of its BatchNormalization.
 #[derive(Debug, Clone)]
-pub(super) struct RestoredNorm {
+pub(super) struct Form {
     pub layer: NodeId,
     pub binary: BinaryId,
     /// Axes of the layer's output.
@@ -175,6 +191,12 @@ pub(super) struct RestoredNorm {
     pub weights: Weights,
     pub steps: Vec<AbsorbedStep>,
     pub ending: Ending,
+}
+
+/// A BatchNormalization that was put back behind a binary layer.
+#[derive(Debug, Clone)]
+pub(super) struct RestoredNorm {
+    pub form: Form,
     pub gamma: ParamId,
     pub beta: ParamId,
     pub mean: ParamId,
@@ -204,15 +226,7 @@ pub(super) struct Written {
     pub added: Option<ArrayD<f32>>,
 }
 
-impl RestoredNorm {
-    /// The file's form of what the network has learned. What did not move is left out.
-    pub(super) fn written(&self, network: &Network) -> Written {
-        match &self.ending {
-            Ending::Open => self.scaled(network),
-            Ending::Binarised { threshold, zero } => self.thresholds(network, threshold, *zero),
-        }
-    }
-
+impl Form {
     fn place(&self) -> Added {
         match self.steps.iter().rposition(AbsorbedStep::adds) {
             Some(i) => Added::Step(i),
@@ -302,18 +316,68 @@ impl RestoredNorm {
         }
     }
 
+    /// Whether the file compares whole sums with whole or half numbers.
+    fn counts_integers(&self, place: Added) -> bool {
+        let Added::Step(i) = place else {
+            return false;
+        };
+        let unit = self.weights.scale.as_ref();
+        let unit = unit.is_some_and(|s| s.iter().all(|&s| s == 1.0 || s == 0.0));
+        let constants = self.steps[i].values.iter();
+        let whole = constants.into_iter().all(|c| (2.0 * c).fract() == 0.0);
+        self.weights.on_signs && unit && i == 0 && !self.weights.has_bias() && whole
+    }
+
+    /// Whether some of the file's constants lie between whole numbers.
+    fn halves(&self, place: Added) -> bool {
+        match place {
+            Added::Step(i) => self.steps[i].values.iter().any(|c| c.fract() != 0.0),
+            Added::Bias | Added::New => false,
+        }
+    }
+
+    /// The sum at which the binariser turns where its input turns at `t`. Where the file compares whole
+    /// sums with a whole number, half a unit to the side that this number itself is not on.
+    pub(super) fn crossing(&self, f: usize, t: f64) -> f64 {
+        let layer = self.weights.affine(f);
+        let all = self.steps.iter().fold(layer, |a, s| s.behind(a, f));
+        let crossing = (t - all.shift) / all.factor;
+        let whole = self.counts_integers(self.place()) && crossing.fract() == 0.0;
+        match &self.ending {
+            Ending::Binarised { zero, .. } if whole => {
+                crossing - 0.5 * f64::from(*zero) * all.factor.signum()
+            }
+            _ => crossing,
+        }
+    }
+
+    /// Whether the file has nothing yet that adds a value for each channel.
+    pub(super) fn is_bare(&self) -> bool {
+        self.place() == Added::New
+    }
+}
+
+impl RestoredNorm {
+    /// The file's form of what the network has learned. What did not move is left out.
+    pub(super) fn written(&self, network: &Network) -> Written {
+        match &self.form.ending {
+            Ending::Open => self.scaled(network),
+            Ending::Binarised { threshold, zero } => self.thresholds(network, threshold, *zero),
+        }
+    }
+
     /// In front of a binariser: a threshold for each filter, and filters turned around.
     fn thresholds(&self, network: &Network, threshold: &[f32], zero: i8) -> Written {
-        let place = self.place();
-        let filters = self.weights.filters;
+        let place = self.form.place();
+        let filters = self.form.weights.filters;
         let (mut scales, mut values) = (Vec::new(), Vec::new());
         let mut moved = false;
-        let integers = self.counts_integers(place);
+        let integers = self.form.counts_integers(place);
         for (f, &t) in threshold.iter().enumerate().take(filters) {
-            let layer = self.weights.affine(f);
-            let [before, behind] = self.around(place, layer, f, None);
+            let layer = self.form.weights.affine(f);
+            let [before, behind] = self.form.around(place, layer, f, None);
             let t = f64::from(t);
-            let now = self.added_now(place, f);
+            let now = self.form.added_now(place, f);
             let (slope, shift, mean) = norm_at(network, self, f);
             let target = (t - behind.shift) / behind.factor - before.shift;
             if before.factor == 0.0 {
@@ -327,17 +391,17 @@ impl RestoredNorm {
                 continue;
             }
             // The sum at which the binariser turns, in the network and in the file.
+            let rises = before.factor * behind.factor > 0.0;
             let crossing = match slope {
-                0.0 => -MOST * (shift - t).signum(),
+                0.0 => -MOST * (shift - t).signum() * if rises { 1.0 } else { -1.0 },
                 slope => (mean - (shift - t) / slope).clamp(-MOST, MOST),
             };
-            let was = (target - now) / before.factor;
-            let rises = before.factor * behind.factor > 0.0;
-            let turned = slope != 0.0 && (slope > 0.0) != rises && self.weights.absorbed();
+            let was = self.form.crossing(f, t);
+            let turned = slope != 0.0 && (slope > 0.0) != rises && self.form.weights.absorbed();
             moved |= turned || (crossing - was).abs() > MOVED * (1.0 + was.abs());
             let mut at = if turned { -crossing } else { crossing };
             if integers {
-                at = match (zero * if rises { 1 } else { -1 }, self.halves(place)) {
+                at = match (zero * if rises { 1 } else { -1 }, self.form.halves(place)) {
                     (1.., false) => at.ceil(),
                     (..=-1, false) => at.floor(),
                     _ => at.floor() + 0.5,
@@ -347,55 +411,37 @@ impl RestoredNorm {
             values.push((target - before.factor * at) as f32);
         }
         let mut written = Written {
-            scales: self.weights.absorbed().then_some(scales),
+            scales: self.form.weights.absorbed().then_some(scales),
             ..Written::default()
         };
         if moved {
-            self.add(&mut written, place, values);
+            self.form.add(&mut written, place, values);
         }
         written
     }
 
-    /// Whether the file compares whole sums with whole or half numbers.
-    fn counts_integers(&self, place: Added) -> bool {
-        let Added::Step(i) = place else {
-            return false;
-        };
-        let unit = self.weights.scale.as_ref();
-        let unit = unit.is_some_and(|s| s.iter().all(|&s| s == 1.0 || s == 0.0));
-        let constants = self.steps[i].values.iter();
-        let whole = constants.into_iter().all(|c| (2.0 * c).fract() == 0.0);
-        unit && i == 0 && !self.weights.has_bias() && whole
-    }
-
-    /// Whether some of the file's constants lie between whole numbers.
-    fn halves(&self, place: Added) -> bool {
-        match place {
-            Added::Step(i) => self.steps[i].values.iter().any(|c| c.fract() != 0.0),
-            Added::Bias | Added::New => false,
-        }
-    }
-
     /// In front of something to which the size matters: a scale and a shift.
     fn scaled(&self, network: &Network) -> Written {
-        let place = self.place();
+        let place = self.form.place();
         let multiplies = |s: &AbsorbedStep| !s.adds();
-        let factor_at = self.steps.iter().position(multiplies);
-        let filters = self.weights.filters;
+        let factor_at = self.form.steps.iter().position(multiplies);
+        let filters = self.form.weights.filters;
         let (mut scales, mut factors, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for f in 0..filters {
-            let layer = self.weights.affine(f);
+            let layer = self.form.weights.affine(f);
             let (slope, shift, mean) = norm_at(network, self, f);
             let constant = shift - slope * mean;
-            let whole = self.steps.iter().fold(layer, |a, s| s.behind(a, f));
+            let whole = self.form.steps.iter().fold(layer, |a, s| s.behind(a, f));
             let (mut new_layer, mut step_constant) = (layer, None);
             if layer.factor != 0.0 {
                 // By how much more than in the file sums are multiplied.
                 let more = slope / whole.factor;
+                // A factor of 0 leaves nothing to be shifted.
+                let more = if more == 0.0 { LEAST } else { more };
                 match factor_at {
                     Some(i) => {
-                        let c = f64::from(self.steps[i].values[f]);
-                        let c = match self.steps[i].op {
+                        let c = f64::from(self.form.steps[i].values[f]);
+                        let c = match self.form.steps[i].op {
                             Arithmetic::Div => c / more,
                             _ => c * more,
                         };
@@ -404,17 +450,17 @@ impl RestoredNorm {
                     None => new_layer.factor *= more,
                 }
             }
-            let [before, behind] = self.around(place, new_layer, f, step_constant);
+            let [before, behind] = self.form.around(place, new_layer, f, step_constant);
             scales.push(new_layer.factor as f32);
             if let Some(i) = factor_at {
-                let kept = f64::from(self.steps[i].values[f]);
+                let kept = f64::from(self.form.steps[i].values[f]);
                 factors.push(step_constant.map_or(kept, |(_, c)| c) as f32);
             }
             values.push(((constant - behind.shift) / behind.factor - before.shift) as f32);
         }
         let mut written = Written::default();
         if let Some(i) = factor_at {
-            let step = &self.steps[i];
+            let step = &self.form.steps[i];
             if !close(&factors, &step.values) {
                 let shape = step.shape_by_channel(filters);
                 let value = array(&shape, factors);
@@ -422,10 +468,10 @@ impl RestoredNorm {
             }
         }
         let now: Vec<f32> = (0..filters)
-            .map(|f| self.added_now(place, f) as f32)
+            .map(|f| self.form.added_now(place, f) as f32)
             .collect();
         if !close(&values, &now) {
-            self.add(&mut written, place, values);
+            self.form.add(&mut written, place, values);
         }
         written.scales = Some(scales);
         written

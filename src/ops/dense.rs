@@ -139,6 +139,10 @@ impl Op for Dense {
 }
 
 impl Convolution for Dense {
+    fn factors(&self) -> [f32; 2] {
+        [self.alpha, self.beta]
+    }
+
     fn filter_axis(&self) -> usize {
         usize::from(!self.transposed)
     }

@@ -229,6 +229,11 @@ pub trait Convolution: Debug + Send + Sync {
         0
     }
 
+    /// What sums and bias are multiplied by.
+    fn factors(&self) -> [f32; 2] {
+        [1.0, 1.0]
+    }
+
     /// Parts that channels and filters are divided into.
     fn groups(&self) -> usize {
         1

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::onnx::Model;
 use crate::output;
 use crate::progress::Observer;
-use crate::report::{ComparisonReport, ComparisonRow, Report};
+use crate::report::{AccuracyReport, ComparisonReport, ComparisonRow, Report};
 use crate::subsidiary::Selector;
 use crate::verify::{Runtime, RuntimeError};
 
@@ -73,12 +73,7 @@ pub fn compare(
     kept.identity = identity;
     let all = comparison.cells.len();
     for (i, cell) in comparison.cells.iter().enumerate() {
-        let done = |row: &ComparisonRow| {
-            row.method == cell.method
-                && (row.ratio - cell.ratio).abs() < 1e-9
-                && row.seed == cell.seed
-        };
-        if kept.rows.iter().any(done) {
+        if kept.rows.iter().any(|row| is_of(row, cell)) {
             continue;
         }
         observer.note(&format!(
@@ -89,6 +84,14 @@ pub fn compare(
             cell.seed
         ));
         let report = run(&comparison.job_of(cell), &mut open, observer)?;
+        if !report.passed() {
+            return Err(Error::Verification(format!(
+                "{}: {} at seed {}: masked and pruned model differ",
+                comparison.job.input.display(),
+                cell.method,
+                cell.seed
+            )));
+        }
         kept.rows.push(row(cell, &report));
         if let Some(plan) = &comparison.folder {
             let folder = plan.folder.join(UNDER_WAY);
@@ -96,12 +99,14 @@ pub fn compare(
             save(&plan.folder, &kept)?;
         }
     }
+    let asked = |row: &ComparisonRow| comparison.cells.iter().any(|cell| is_of(row, cell));
+    let rows: Vec<ComparisonRow> = kept.rows.into_iter().filter(asked).collect();
     Ok(ComparisonReport {
         tool: "onnx-bnnprune".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         model: comparison.job.input.display().to_string(),
         data: comparison.job.source_path().display().to_string(),
-        rows: kept.rows,
+        rows,
     })
 }
 
@@ -124,9 +129,20 @@ impl Comparison {
     }
 }
 
+/// Whether a row is that run's.
+fn is_of(row: &ComparisonRow, cell: &Cell) -> bool {
+    let same = (row.ratio - cell.ratio).abs() < 1e-9;
+    row.method == cell.method && same && row.seed == cell.seed
+}
+
 fn row(cell: &Cell, report: &Report) -> ComparisonRow {
     let totals = &report.totals;
-    let accuracy = report.accuracy.clone().unwrap_or_default();
+    // Without labels the original is right.
+    let accuracy = report.accuracy.clone().unwrap_or_else(|| AccuracyReport {
+        before: 1.0,
+        after: report.agreement.unwrap_or_default(),
+        ..AccuracyReport::default()
+    });
     let left = |after: u64, before: u64| after as f64 / before.max(1) as f64;
     ComparisonRow {
         method: cell.method.clone(),
@@ -155,7 +171,11 @@ fn identity(comparison: &Comparison) -> Result<String, Error> {
         job.residual,
         job.normalise,
     );
-    let shaping = format!("{shaping:?} {} {:?} {tuning:?}", job.round_to, job.removal);
+    let version = env!("CARGO_PKG_VERSION");
+    let shaping = format!(
+        "{version} {shaping:?} {} {:?} {tuning:?}",
+        job.round_to, job.removal
+    );
     Ok(hex(&[&model.bytes[..], shaping.as_bytes()].concat()))
 }
 

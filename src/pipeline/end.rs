@@ -45,9 +45,6 @@ impl End<'_> {
             proof,
             observer,
         } = *self;
-        if let (Some(path), Some(masks)) = (&job.save_masks, masks) {
-            masks.save(path)?;
-        }
         let about = |e: Error| e.about(&job.input);
         // In the integer form first: masks and constants then meet integers.
         let normal = match job.normalise {
@@ -63,9 +60,6 @@ impl End<'_> {
             None => None,
         };
         let masked = written.as_ref().map_or(retrained, |m| &m.model);
-        if let Some(path) = &job.save_masked {
-            model.save_edited(masked, path)?;
-        }
         let (eliminated, notes) = remove(job, model, masked)?;
         summary.notes.extend(notes);
         let notes = written.iter().flat_map(|m| &m.notes);
@@ -100,6 +94,15 @@ impl End<'_> {
 
         let budget = self.budget(summary, accuracy.as_ref(), agreement);
         let within = budget.as_ref().is_none_or(|b| b.met);
+        // What failed verification is kept to be looked at; what cost too much is not wanted.
+        if within {
+            if let (Some(path), Some(masks)) = (&job.save_masks, masks) {
+                masks.save(path)?;
+            }
+            if let Some(path) = &job.save_masked {
+                model.save_edited(masked, path)?;
+            }
+        }
         let output = job.output.as_ref().filter(|_| passed && within);
         let mut written = None;
         if let Some(path) = output {

@@ -40,9 +40,9 @@ use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
 use crate::qonnx;
 use crate::report::Report;
-use crate::rewrite::{self, FilterMasks};
+use crate::rewrite::{self, FilterMasks, Residual};
 use crate::runnable::needs_single;
-use crate::subsidiary::{self, Control, Learned, Options};
+use crate::subsidiary::{self, Control, Learned, Options, Selector};
 use crate::verify::{Runtime, RuntimeError};
 
 use end::End;
@@ -239,6 +239,14 @@ fn options(job: &Job, tuning: &Tuning, images: &Images) -> Result<Options, Error
         return Err(Error::Usage(format!(
             "--distill: {} has no labels, so the whole loss compares with the original; leave it out",
             job.source_path().display()
+        )));
+    }
+    if let (Some(Selector::Rule { rule, .. }), Residual::Scatter) = (&tuning.selector, job.residual)
+        && rule.looks_at_outputs()
+    {
+        return Err(Error::Usage(format!(
+            "--method {} looks at what layers read, and with --residual scatter several layers write that; leave --residual out",
+            rule.name()
         )));
     }
     Ok(tuning.options(images, job))

@@ -36,7 +36,8 @@ pub struct ComparisonRow {
     pub macs_left: f64,
     /// Bytes of weights that are left.
     pub bytes_left: f64,
-    /// Accuracy of the model as it came, in the runtime.
+    /// Accuracy of the model as it came, in the runtime; without labels accuracies are agreement with
+    /// that model.
     pub accuracy_before: f64,
     /// Right after the last mask, before its retraining: by the native network on at most 2,000 images.
     pub accuracy_after_masking: Option<f64>,

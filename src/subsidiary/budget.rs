@@ -165,7 +165,11 @@ impl Trainer<'_> {
         self.run.attempts.push(Attempt { pruned, drop });
         let most = self.judge.as_ref().map_or(1.0, |j| j.most);
         let free = self.options.selector.decides_how_many();
-        let tries = if free { TRIES } else { MORE_RETRAINING };
+        let retrains = self.options.final_epochs > 0;
+        let tries = match free {
+            true => TRIES,
+            false => MORE_RETRAINING * usize::from(retrains),
+        };
         if drop <= most || self.run.attempts.len() > tries || pruned == 0 {
             return Ok(false);
         }
@@ -201,6 +205,10 @@ impl Trainer<'_> {
             done.report.kept = done.keep.iter().filter(|&&k| k).count();
         }
         self.remask(units)?;
+        if !retrains {
+            let whole = self.whole();
+            self.reestimate(&whole)?;
+        }
         Ok(true)
     }
 }

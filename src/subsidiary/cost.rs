@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::allocation::Limits;
-use super::{MaskGroup, Options, Subject, mask_groups};
+use super::{MaskGroup, Options, Subject, mask, mask_groups};
 use crate::recognize::Layer;
 
 /// The most by which the regulariser weighs a layer above or below the average.
@@ -122,17 +122,23 @@ pub fn most_that_can_go(subject: &Subject<'_>, options: &Options) -> Option<f64>
         return None;
     }
     let ratio = options.selector.ratio()?;
-    let limits = Limits {
-        // Else the ratio is taken of each layer.
-        max_share: options.selector.shared().map_or(1.0, |_| options.max_share),
-        ratio,
-        round_to: options.round_to,
-    };
-    let left = |unit: &MaskGroup| limits.least(unit.filters) as f64 / unit.filters.max(1) as f64;
-    let left: Vec<f64> = units.iter().map(left).collect();
+    let filters = |unit: &MaskGroup| unit.filters.max(1) as f64;
     let reached = match options.selector.shared() {
-        None => 1.0 - left.iter().copied().fold(0.0, f64::max),
+        // A rule takes the ratio of each layer, as far as that goes.
+        None => {
+            let left = units.iter().map(|u| mask::minimum(u.filters) as f64);
+            1.0 - left.sum::<f64>() / units.iter().map(filters).sum::<f64>().max(1.0)
+        }
         Some(_) => {
+            let limits = Limits {
+                max_share: options.max_share,
+                ratio,
+                round_to: options.round_to,
+            };
+            let left = units
+                .iter()
+                .map(|u| limits.least(u.filters) as f64 / filters(u));
+            let left: Vec<f64> = left.collect();
             let costs = Costs::of(options.cost, subject, &units);
             costs.saved(&left) / costs.total().max(f64::MIN_POSITIVE)
         }

@@ -65,6 +65,24 @@ pub fn mask_groups(
         if binary.is_empty() {
             continue;
         }
+        let place = |l: &Layer| position.get(&l.node).copied().unwrap_or(usize::MAX);
+        // Groups of convolutions are tied by more than a sum.
+        let sums = members.len() > 1 && members.iter().all(|l| l.group == 1);
+        if residual == Residual::Scatter && sums {
+            for layer in binary {
+                let kept = keep
+                    .contains(&layer.name)
+                    .then(|| "kept (--keep)".to_owned());
+                match kept.or_else(|| analysis.prunable(&layer.name).err()) {
+                    Some(reason) => excluded.push(Excluded {
+                        layer: layer.name.clone(),
+                        reason,
+                    }),
+                    None => found.push((place(layer), producer(group, layer))),
+                }
+            }
+            continue;
+        }
         let reason = group.layers.iter().find_map(|name| {
             if keep.contains(name) {
                 return Some(match group.layers.len() {
@@ -81,15 +99,7 @@ pub fn mask_groups(
             }));
             continue;
         }
-        let place = |l: &Layer| position.get(&l.node).copied().unwrap_or(usize::MAX);
         binary.sort_by_key(|l| place(l));
-        // Groups of convolutions are tied by more than a sum.
-        let sums = members.len() > 1 && members.iter().all(|l| l.group == 1);
-        if residual == Residual::Scatter && sums {
-            let alone = binary.iter().map(|l| (place(l), producer(group, l)));
-            found.extend(alone);
-            continue;
-        }
         let Some(first) = members.iter().copied().min_by_key(|l| place(l)) else {
             continue;
         };

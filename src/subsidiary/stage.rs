@@ -104,6 +104,9 @@ pub(super) fn run(
         }
         // Masks that are put in and taken out again may have moved the steps.
         span.from = trainer.first_step(unit)?;
+        if trainer.options().main_epochs == 0 {
+            trainer.reestimate(&span)?;
+        }
         trainer.save(Some(&span), None)?;
     }
     report.after_retraining = trainer.accuracy()?;

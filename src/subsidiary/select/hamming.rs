@@ -27,6 +27,10 @@ impl Rule for Hamming {
         "Prune the filters whose ±1 outputs another one repeats, as they are or negated"
     }
 
+    fn looks_at_outputs(&self) -> bool {
+        true
+    }
+
     fn scores(&self, context: &mut RuleContext<'_, '_>) -> Result<Vec<f64>, TrainError> {
         let filters = context.filters();
         let readings = context.readings();

@@ -50,6 +50,12 @@ pub trait Rule: Sync {
     /// If the network cannot be run on the images, or the user stops it.
     fn scores(&self, context: &mut RuleContext<'_, '_>) -> Result<Vec<f64>, TrainError>;
 
+    /// Whether it looks at what consumers read of each channel: where several layers write that, it
+    /// cannot tell them apart.
+    fn looks_at_outputs(&self) -> bool {
+        false
+    }
+
     /// Whether scores depend on the loss, and so on the options that shape it.
     fn uses_loss(&self) -> bool {
         false

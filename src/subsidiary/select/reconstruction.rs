@@ -36,6 +36,10 @@ impl Rule for Reconstruction {
         "Prune the filters without which the next layers' sums change least"
     }
 
+    fn looks_at_outputs(&self) -> bool {
+        true
+    }
+
     fn scores(&self, context: &mut RuleContext<'_, '_>) -> Result<Vec<f64>, TrainError> {
         Ok(by_removal(&removals(&gram(context)?)))
     }

@@ -21,6 +21,10 @@ impl Rule for SignBalance {
         "Prune the filters whose ±1 outputs vary least from image to image"
     }
 
+    fn looks_at_outputs(&self) -> bool {
+        true
+    }
+
     fn scores(&self, context: &mut RuleContext<'_, '_>) -> Result<Vec<f64>, TrainError> {
         let readings = context.readings();
         // For each element of a sample: on how many images it is positive.

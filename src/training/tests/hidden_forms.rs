@@ -45,6 +45,12 @@ fn scaled() -> ArrayD<f32> {
     unit() * scale
 }
 
+fn one_dead() -> ArrayD<f32> {
+    let mut w = scaled();
+    w.index_axis_mut(ndarray::Axis(0), 2).fill(0.0);
+    w
+}
+
 const PADS: &[(&str, &[i64])] = &[("pads", &[1, 1, 1, 1])];
 const POOL: &[(&str, &[i64])] = &[("kernel_shape", &[2, 2]), ("strides", &[2, 2])];
 
@@ -164,6 +170,27 @@ fn forms() -> Vec<(&'static str, ModelProto, usize)> {
             0,
         ),
         (
+            "comparison with whole numbers, which sums meet",
+            formed(unit(), |m| {
+                conv(m)
+                    .constant("t", vector(8, |v| 2.0 * (2.0 * v).round()))
+                    .constant("yes", ArrayD::from_elem(vec![], 1.0))
+                    .constant("no", ArrayD::from_elem(vec![], -1.0))
+                    .node("d", "GreaterOrEqual", &["c", "t"], &[])
+                    .node("b", "Where", &["d", "yes", "no"], &[])
+            }),
+            0,
+        ),
+        (
+            "folded, one filter dead",
+            formed(one_dead(), |m| {
+                m.constant("bias", random(&[FILTERS], 43))
+                    .node("c", "Conv", &["s", "w", "bias"], PADS)
+                    .node("b", "Sign", &["c"], &[])
+            }),
+            0,
+        ),
+        (
             "nothing at all",
             formed(odd(), |m| {
                 m.node("c", "Conv", &["s", "w"], &[])
@@ -260,6 +287,40 @@ fn whole_sums_are_compared_with_half_numbers() {
     let (t, w) = (value("t"), value("w"));
     assert!(t.as_f32().unwrap().iter().all(|t| (t - 0.5).fract() == 0.0));
     assert!(w.as_f32().unwrap().iter().all(|w| w.abs() == 1.0));
+}
+
+#[test]
+fn what_another_layer_reads_as_well_stays_its_own() {
+    // Two layers with one bias, as optimisers write equal ones.
+    let weight = random(&[FILTERS, FILTERS, 3, 3], 51).mapv(|v| 0.3 * v.signum());
+    let original = ModelBuilder::new(&[0, 2, 6, 6])
+        .node("s", "Sign", &["x"], &[])
+        .constant("w", scaled())
+        .constant("w2", weight)
+        .constant("bias", random(&[FILTERS], 43))
+        .node("c", "Conv", &["s", "w", "bias"], PADS)
+        .node("b", "Sign", &["c"], &[])
+        .node("c2", "Conv", &["b", "w2", "bias"], PADS)
+        .node("b2", "Sign", &["c2"], &[])
+        .node("gap", "GlobalAveragePool", &["b2"], &[])
+        .node("out", "Flatten", &["gap"], &[])
+        .build();
+    let mut n = import(&original);
+    let batch = start(&n, x(32));
+    assert_eq!(restore_norms(&mut n, [batch]).unwrap().len(), 2);
+    let betas = (0..n.params().len()).map(ParamId);
+    let betas: Vec<ParamId> = betas
+        .filter(|p| n.param(*p).kind == ParamKind::Beta)
+        .collect();
+    n.values_mut(betas[0]).mapv_inplace(|v| v + 0.6);
+    n.values_mut(betas[1]).mapv_inplace(|v| v - 0.6);
+    let mut out = original.clone();
+    write_back(&n, &mut out).unwrap();
+    let (learned, again) = (
+        infer(&n, x(64)).unwrap(),
+        infer(&import(&out), x(64)).unwrap(),
+    );
+    assert!(differing(&learned, &again) < 0.05);
 }
 
 #[test]
