@@ -126,6 +126,7 @@ impl End<'_> {
         report.accuracy = accuracy;
         report.budget = budget;
         report.warnings.extend(unlimited(job, &report));
+        report.warnings.extend(other_than_trained(&report));
         report.normalised = normal.map(|(_, report)| report);
         report.latency_ms = Some(latency);
         let opset = report.input.opset;
@@ -161,6 +162,25 @@ impl End<'_> {
             attempts: learned.map_or(Vec::new(), |(learned, _)| learned.attempts.clone()),
         })
     }
+}
+
+/// Above this, what was trained and what was written do not lose the same: a hundredth is what ties and
+/// other orders of summation make of it.
+const SAME_LOSS: f64 = 0.02;
+
+/// Whether the model that was written lost something else than the network that was trained.
+fn other_than_trained(report: &Report) -> Option<String> {
+    let budget = report.budget.as_ref()?;
+    let trained = budget.attempts.last()?.drop;
+    let points = |share: f64| format!("{:.2}", 100.0 * share);
+    ((trained - budget.drop).abs() > SAME_LOSS).then(|| {
+        format!(
+            "the network that was trained loses {} points of {}, the model that was made of it {}: please report this model as a fault",
+            points(trained),
+            budget.measure,
+            points(budget.drop)
+        )
+    })
 }
 
 /// What a run without a budget has to say loudly.
