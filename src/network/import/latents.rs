@@ -12,8 +12,9 @@ use crate::ops::ParamKind;
 use crate::recognize::{BinaryWeights, LatentScale, Layer};
 
 /// Standard deviation of drawn latents: those of networks trained with latents clipped to [-1, 1]
-/// are bell-shaped, and typically 0.1 to 0.3 wide.
-const DEVIATION: f32 = 0.2;
+/// are bell-shaped, and typically 0.1 to 0.3 wide. Of these the narrowest, at which as many weights turn
+/// in retraining as on the latents of the same network that survived (docs/method.md).
+const DEVIATION: f32 = 0.1;
 /// No drawn latent is smaller: a sign must not hang on nothing.
 const SMALLEST: f32 = 1e-3;
 /// How far mean|W| of the latents may be from the layer's scale to count as its source, relative.
@@ -105,7 +106,7 @@ impl Builder<'_, '_> {
     }
 }
 
-/// Latents for weights that come without: their signs, times |N(0, 0.2)| within [0.001, 1].
+/// Latents for weights that come without: their signs, times |N(0, 0.1)| within [0.001, 1].
 fn drawn(weights: &ArrayD<f32>, seed: u64) -> ArrayD<f32> {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     weights.mapv(|w| {
