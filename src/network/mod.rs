@@ -7,6 +7,7 @@
 mod binary_weight;
 mod edit;
 mod export;
+mod form;
 mod graph;
 mod hidden_norm;
 mod import;
