@@ -73,9 +73,9 @@ impl ComparisonReport {
         let mut table = ruled(&[
             "method",
             "filters gone",
-            "after masking",
-            "after retraining",
-            "against unpruned",
+            "masked",
+            "retrained",
+            "- unpruned",
             "MACs left",
             "bytes left",
             "time",
@@ -127,7 +127,10 @@ impl ComparisonReport {
             table.add_row(std::iter::once(Cell::new(method)).chain(cells));
         }
         let before = self.rows.first().map_or(0.0, |r| r.accuracy_before);
-        format!("{table}\n\nthe model as it came: {}\n", percent(before))
+        format!(
+            "{table}\n\nthe model as it came: {}; masked: right after the last mask, retrained: at the end\n",
+            percent(before)
+        )
     }
 
     /// By how much a run is better than the unpruned network retrained alike with its seed.
