@@ -9,7 +9,7 @@ use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::sanity::{agreement, predictions, spread};
 use super::trainer::Trainer;
-use super::{Options, Selector, mask};
+use super::{Options, Selector, mask, rules};
 use crate::data::Images;
 use crate::network::Network;
 use crate::progress::Observer;
@@ -231,15 +231,13 @@ impl Selector {
 /// by index).
 fn more(keep: &[bool], scores: &[f32], goes: usize, round_to: usize) -> Vec<bool> {
     let kept = mask::rounded(keep.len() - goes.min(keep.len()), keep.len(), round_to);
-    let score = |i: usize| scores.get(i).copied().unwrap_or(0.0);
-    let mut order: Vec<usize> = (0..keep.len()).collect();
-    order.sort_by(|&a, &b| {
-        let (first, second) = (keep[b].cmp(&keep[a]), score(b).total_cmp(&score(a)));
-        first.then(second).then(a.cmp(&b))
-    });
-    let mut new = vec![false; keep.len()];
-    order.iter().take(kept).for_each(|&i| new[i] = true);
-    new
+    // What stayed so far stays before all others.
+    let score = |(i, &stays): (usize, &bool)| match stays {
+        true => f64::INFINITY,
+        false => scores.get(i).map_or(0.0, |&s| f64::from(s)),
+    };
+    let scores: Vec<f64> = keep.iter().enumerate().map(score).collect();
+    rules::largest(&scores, kept)
 }
 
 #[cfg(test)]

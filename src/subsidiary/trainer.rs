@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, Axis};
 
 use super::budget::Judge;
 use super::error::TrainError;
@@ -81,7 +81,7 @@ impl<'a> Trainer<'a> {
         } = control;
         let teacher = Teacher::new(network, images, options, observer)?;
         let judge = Judge::new(network, images, options, observer)?;
-        let temperature = temperature_of(network, images, observer)?;
+        let temperature = temperature_of(network, teacher.as_ref(), images, observer)?;
         let mut trainer = Self {
             network,
             images,
@@ -300,12 +300,18 @@ impl<'a> Trainer<'a> {
 /// The temperature of the original's logits, on some training images.
 fn temperature_of(
     network: &Network,
+    teacher: Option<&Teacher>,
     images: &Images,
     observer: &dyn Observer,
 ) -> Result<f32, TrainError> {
     let chosen = spread(&images.train_indices, STATISTICS_IMAGES);
-    let pre = &images.preprocess;
-    let logits = logits_of(network, &images.train, &chosen, pre, observer)?;
+    let logits = match teacher {
+        Some(Teacher::Kept(all)) => all.select(Axis(0), &chosen),
+        Some(Teacher::Asked(_)) | None => {
+            let pre = &images.preprocess;
+            logits_of(network, &images.train, &chosen, pre, observer)?
+        }
+    };
     let labels = images.train.labels.as_ref();
     let labels = labels.map(|l| chosen.iter().map(|&i| l[i]).collect::<Vec<usize>>());
     Ok(temperature::of(&logits, labels.as_deref()))
