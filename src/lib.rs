@@ -10,7 +10,7 @@
 //! [`printable`] makes text safe to print; [`qonnx`] writes QONNX files as
 //! standard ONNX for runtimes, [`runnable`] what else a runtime lacks; [`sizes`] fills free
 //! dimensions; [`checkpoint`] keeps long runs; [`files`] reads files that others have put there,
-//! [`output`] writes files whole.
+//! [`output`] writes files whole; [`cli`] is the command.
 //!
 //! Filters out of a model, and the model that is left:
 //!
@@ -53,6 +53,7 @@ mod arrays;
 mod bisection;
 pub mod check;
 pub mod checkpoint;
+pub mod cli;
 pub mod data;
 pub mod engine;
 pub mod error;

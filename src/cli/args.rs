@@ -14,10 +14,10 @@ mod verify;
 
 use std::path::PathBuf;
 
+use crate::data::{Channels, Size};
+use crate::pipeline::Budget;
+use crate::subsidiary::Cost;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use onnx_bnnprune::data::{Channels, Size};
-use onnx_bnnprune::pipeline::Budget;
-use onnx_bnnprune::subsidiary::Cost;
 
 pub use check::CheckArgs;
 pub use checkpoint::CheckpointArgs;

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use onnx_bnnprune::check::{self, Baseline, CheckOptions, FileReport};
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::onnx::write_atomically;
-use onnx_bnnprune::output;
-use onnx_bnnprune::progress::Observer as _;
-use onnx_bnnprune::verify::Runtime;
+use crate::check::{self, Baseline, CheckOptions, FileReport};
+use crate::error::Error;
+use crate::onnx::write_atomically;
+use crate::output;
+use crate::progress::Observer as _;
+use crate::verify::Runtime;
 use rayon::prelude::*;
 
 use super::Printed;

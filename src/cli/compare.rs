@@ -1,11 +1,11 @@
 //! `compare`: from arguments to a comparison, and from its outcome to a table.
 
-use onnx_bnnprune::checkpoint::Plan;
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::pipeline::{self, Budget, Cell, Choice, Comparison, Job};
-use onnx_bnnprune::progress::Observer as _;
-use onnx_bnnprune::rewrite::{Removal, Residual};
-use onnx_bnnprune::subsidiary::{Amount, RULES, Rule, Selector};
+use crate::checkpoint::Plan;
+use crate::error::Error;
+use crate::pipeline::{self, Budget, Cell, Choice, Comparison, Job};
+use crate::progress::Observer as _;
+use crate::rewrite::{Removal, Residual};
+use crate::subsidiary::{Amount, RULES, Rule, Selector};
 
 use super::Printed;
 use super::args::{CompareArgs, Method};

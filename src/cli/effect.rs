@@ -3,10 +3,10 @@
 //! Every argument stands in a table with what it needs; a test fails for one that does not. What
 //! depends on the model or the images is checked where these are known.
 
+use crate::error::Error;
+use crate::subsidiary::rule;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::subsidiary::rule;
 
 /// Why an option would do nothing in such a run; `None` if it does something.
 type Need = fn(&Given<'_>) -> Option<String>;

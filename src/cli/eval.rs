@@ -1,12 +1,12 @@
 //! `eval`.
 
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::onnx::{Model, to_bytes};
-use onnx_bnnprune::pipeline::{self, View};
-use onnx_bnnprune::progress::Observer as _;
-use onnx_bnnprune::report::{Evaluation, LatencyEntry};
-use onnx_bnnprune::runnable::runnable;
-use onnx_bnnprune::verify::{
+use crate::error::Error;
+use crate::onnx::{Model, to_bytes};
+use crate::pipeline::{self, View};
+use crate::progress::Observer as _;
+use crate::report::{Evaluation, LatencyEntry};
+use crate::runnable::runnable;
+use crate::verify::{
     self, BatchedSession, Confusion, LatencyOptions, Runtime as _, Samples, SessionOptions,
 };
 

@@ -1,8 +1,8 @@
 //! `inspect`.
 
-use onnx_bnnprune::onnx::Model;
-use onnx_bnnprune::pipeline::{View, fill_sizes};
-use onnx_bnnprune::report::Inspection;
+use crate::onnx::Model;
+use crate::pipeline::{View, fill_sizes};
+use crate::report::Inspection;
 
 use super::Printed;
 use super::args::InspectArgs;

@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use onnx_bnnprune::check;
-use onnx_bnnprune::onnx::Model;
-use onnx_bnnprune::pipeline::{self, DataSource};
-use onnx_bnnprune::sizes::Sizes;
-use onnx_bnnprune::verify::{
+use crate::check;
+use crate::onnx::Model;
+use crate::pipeline::{self, DataSource};
+use crate::sizes::Sizes;
+use crate::verify::{
     Isolated, OrtRuntime, Program, Runtime, RuntimeError, find_ort_library, serve,
 };
 

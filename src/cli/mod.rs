@@ -18,10 +18,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
+use crate::error::Error;
+use crate::printable::{printable_line, printable_lines};
+use crate::verify::prepare_this_process;
 use clap::{CommandFactory as _, FromArgMatches as _};
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::printable::{printable_line, printable_lines};
-use onnx_bnnprune::verify::prepare_this_process;
 
 use args::{Cli, Command};
 

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::printable::{printable, printable_line};
+use crate::progress::Observer;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use onnx_bnnprune::printable::{printable, printable_line};
-use onnx_bnnprune::progress::Observer;
 
 /// Set by Ctrl-C.
 pub static CANCELLED: AtomicBool = AtomicBool::new(false);

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use onnx_bnnprune::checkpoint::{self, Plan};
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::output::Target;
-use onnx_bnnprune::pipeline::{self, Choice, Job, Tuning};
-use onnx_bnnprune::printable::{printable, printable_line};
-use onnx_bnnprune::progress::Observer as _;
-use onnx_bnnprune::report;
-use onnx_bnnprune::rewrite::{FilterMasks, Removal, Residual};
-use onnx_bnnprune::subsidiary::{Amount, Options, Selector};
-use onnx_bnnprune::verify::{Runtime, RuntimeError};
+use crate::checkpoint::{self, Plan};
+use crate::error::Error;
+use crate::output::Target;
+use crate::pipeline::{self, Choice, Job, Tuning};
+use crate::printable::{printable, printable_line};
+use crate::progress::Observer as _;
+use crate::report;
+use crate::rewrite::{FilterMasks, Removal, Residual};
+use crate::subsidiary::{Amount, Options, Selector};
+use crate::verify::{Runtime, RuntimeError};
 
 use super::Printed;
 use super::args::{FormatName, Method, PruneArgs, RemovalName, ResidualName};
@@ -242,8 +242,8 @@ fn tuning(args: &PruneArgs, method: Method) -> Result<Tuning, Error> {
 mod tests {
     use super::*;
     use crate::cli::args::RunArgs;
-    use onnx_bnnprune::onnx::proto::ModelProto;
-    use onnx_bnnprune::verify::{OrtRuntime, Session, SessionOptions};
+    use crate::onnx::proto::ModelProto;
+    use crate::verify::{OrtRuntime, Session, SessionOptions};
     use prost::Message as _;
     use std::sync::Mutex;
 

@@ -3,14 +3,14 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use onnx_bnnprune::data::{Augment, Dataset, Images};
-use onnx_bnnprune::engine::Precision;
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::onnx::write_atomically;
-use onnx_bnnprune::pipeline::DataSource;
-use onnx_bnnprune::printable::{printable_json, printable_line, printable_lines};
-use onnx_bnnprune::subsidiary::{Decay, MainOptimizer};
-use onnx_bnnprune::verify::{
+use crate::data::{Augment, Dataset, Images};
+use crate::engine::Precision;
+use crate::error::Error;
+use crate::onnx::write_atomically;
+use crate::pipeline::DataSource;
+use crate::printable::{printable_json, printable_line, printable_lines};
+use crate::subsidiary::{Decay, MainOptimizer};
+use crate::verify::{
     NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions, TensorInfo,
     Trial,
 };
@@ -78,7 +78,7 @@ pub fn choose(
 /// tract, in this process.
 #[cfg(feature = "tract")]
 pub fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
-    Ok(Box::new(onnx_bnnprune::verify::TractRuntime))
+    Ok(Box::new(crate::verify::TractRuntime))
 }
 
 /// tract, in this process.

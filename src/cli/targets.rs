@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use onnx_bnnprune::checkpoint;
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::output::{self, FileId, Place, Target, folder_of};
+use crate::checkpoint;
+use crate::error::Error;
+use crate::output::{self, FileId, Place, Target, folder_of};
 
 /// A path with the name of its argument, if it was given.
 type Named<'a> = (&'static str, Option<&'a Path>);

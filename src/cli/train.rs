@@ -1,10 +1,10 @@
 //! `train`: from arguments to a job, and from its report to text.
 
-use onnx_bnnprune::checkpoint::{self, Plan};
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::pipeline::{self, TrainJob};
-use onnx_bnnprune::progress::Observer as _;
-use onnx_bnnprune::subsidiary::TrainOptions;
+use crate::checkpoint::{self, Plan};
+use crate::error::Error;
+use crate::pipeline::{self, TrainJob};
+use crate::progress::Observer as _;
+use crate::subsidiary::TrainOptions;
 
 use super::Printed;
 use super::args::TrainArgs;

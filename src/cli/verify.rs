@@ -1,11 +1,11 @@
 //! `verify`.
 
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::onnx::Model;
-use onnx_bnnprune::pipeline::{self, View};
-use onnx_bnnprune::report;
-use onnx_bnnprune::runnable::runnable;
-use onnx_bnnprune::verify::{
+use crate::error::Error;
+use crate::onnx::Model;
+use crate::pipeline::{self, View};
+use crate::report;
+use crate::runnable::runnable;
+use crate::verify::{
     self, KeptChannels, Runtime as _, RuntimeError, Samples, Tolerance, Verification, VerifyOptions,
 };
 

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::data::Augment;
+use crate::error::Error;
+use crate::pipeline::DataSource;
 use clap::Args;
-use onnx_bnnprune::data::Augment;
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::pipeline::DataSource;
 
 use super::{DataArgs, parse_share};
 use crate::cli::shared::source_of;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::verify::Limits;
 use clap::Args;
-use onnx_bnnprune::verify::Limits;
 
 /// What a model that is not ours may use, in a process of its own.
 #[derive(Debug, Clone, Default, Args)]

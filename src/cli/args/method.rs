@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
+use crate::subsidiary::{RULES, Rule};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use onnx_bnnprune::subsidiary::{RULES, Rule};
 
 /// How filters are chosen.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,7 +1,7 @@
 //! Sizes of what a model leaves free.
 
+use crate::sizes::Sizes;
 use clap::Args;
-use onnx_bnnprune::sizes::Sizes;
 
 /// Sizes of free dimensions. What is written keeps them free.
 #[derive(Debug, Clone, Default, Args)]

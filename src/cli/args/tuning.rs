@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::error::Error;
+use crate::pipeline::Tuning;
 use clap::Args;
-use onnx_bnnprune::error::Error;
-use onnx_bnnprune::pipeline::Tuning;
 
 use super::{CostName, OptimizerName, PrecisionName, ScheduleName, parse_count};
 use crate::cli::shared::{decay, optimizer, precision};
