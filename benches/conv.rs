@@ -83,6 +83,7 @@ fn conv(c: &mut Criterion) {
             batch_statistics_from: None,
             wanted: Wanted::of(&network, network.main_params(network.all())),
             gradients,
+            ..Mode::default()
         };
         let plan = Plan::new(&network, network.all(), mode);
         let run = || {

@@ -104,6 +104,7 @@ fn training(c: &mut Criterion) {
             batch_statistics_from: None,
             wanted: wanted.clone(),
             gradients,
+            ..Mode::default()
         };
         let plan = Plan::new(&network, from..network.end(), mode);
         group.bench_function(format!("mask step{name}"), |b| {
@@ -124,6 +125,7 @@ fn training(c: &mut Criterion) {
             batch_statistics_from: Some(from),
             wanted: main.clone(),
             gradients,
+            ..Mode::default()
         };
         let plan = Plan::new(&network, from..network.end(), mode);
         group.bench_function(format!("retraining step{name}"), |b| {

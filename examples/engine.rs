@@ -134,6 +134,7 @@ fn run(args: &Args) -> Result<(), Failure> {
             true => Precision::Int8,
             false => Precision::F32,
         },
+        ..Mode::default()
     };
     let plan = Plan::new(&network, boundary.step..network.end(), mode);
     let mut adam = Optimizer::new(Update::ADAM, 1e-4, Schedule::Constant);

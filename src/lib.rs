@@ -6,7 +6,7 @@
 //! the operators in [`ops`], [`engine`] runs it forward and back, [`training`] has losses and
 //! optimisers, [`subsidiary`] learns which
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
-//! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images;
+//! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images, [`synthesis`] makes some where there are none;
 //! [`printable`] makes text safe to print; [`qonnx`] writes QONNX files as
 //! standard ONNX for runtimes, [`runnable`] what else a runtime lacks; [`sizes`] fills free
 //! dimensions; [`checkpoint`] keeps long runs; [`files`] reads files that others have put there,
@@ -75,5 +75,6 @@ pub mod rewrite;
 pub mod runnable;
 pub mod sizes;
 pub mod subsidiary;
+pub mod synthesis;
 pub mod training;
 pub mod verify;

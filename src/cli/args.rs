@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use check::CheckArgs;
 pub use checkpoint::CheckpointArgs;
 pub use compare::CompareArgs;
-pub use learning_data::LearningDataArgs;
+pub use learning_data::{LearningDataArgs, SYNTHETIC};
 pub use limits::LimitArgs;
 pub use method::Method;
 pub use run::RunArgs;
@@ -131,7 +131,7 @@ pub struct EvalArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// Images: a folder per class (PNG, JPEG), or .npz with `x` and `y`
+    /// Images: a folder per class (PNG, JPEG), or .npz with `x` and `y`; `synthetic` for learning without: made from the network itself
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Class names in the order of the model's outputs, one a line [default: sorted folder names]

@@ -3,6 +3,7 @@
 //! Every argument stands in a table with what it needs; a test fails for one that does not. What
 //! depends on the model or the images is checked where these are known.
 
+use super::args::SYNTHETIC;
 use crate::error::Error;
 use crate::subsidiary::rule;
 use clap::ArgMatches;
@@ -57,6 +58,7 @@ const MAIN: Table = &[
     ("dim", always),
     // What is learned from, and how it is read.
     ("data", always),
+    ("synthetic_images", synthetic),
     ("val", data),
     ("val_split", val_split),
     ("classes", data),
@@ -124,6 +126,7 @@ const TRAIN: Table = &[
     ("input_shape", always),
     ("dim", always),
     ("data", always),
+    ("synthetic_images", synthetic),
     ("val", data),
     ("val_split", val_split),
     ("classes", data),
@@ -161,6 +164,7 @@ const COMPARE: Table = &[
     ("input_shape", always),
     ("dim", always),
     ("data", always),
+    ("synthetic_images", synthetic),
     ("val", data),
     ("val_split", val_split),
     ("classes", data),
@@ -324,6 +328,14 @@ fn data(g: &Given<'_>) -> Option<String> {
     unless(
         g.has("data"),
         "it is about the images of --data, which is not given",
+    )
+}
+
+/// Images are made.
+fn synthetic(g: &Given<'_>) -> Option<String> {
+    unless(
+        g.is("data", SYNTHETIC),
+        "images are made only with --data synthetic",
     )
 }
 

@@ -27,6 +27,7 @@ pub const BATCH: usize = 64;
 pub fn source_of(args: &DataArgs) -> Option<DataSource> {
     Some(DataSource {
         data: args.data.clone()?,
+        synthetic: None,
         val: None,
         val_split: 0.1,
         classes: args.classes.clone(),

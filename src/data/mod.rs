@@ -19,6 +19,7 @@ mod peek;
 mod preprocess;
 mod whole;
 
+pub(crate) use augment::mix;
 pub use augment::{Augment, Augmentation, epoch_order};
 pub use dataset::{Dataset, Pixels, Split};
 pub use error::DataError;

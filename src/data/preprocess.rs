@@ -180,13 +180,13 @@ impl Preprocess {
     }
 
     /// The value of every possible 8-bit pixel in channel `channel` of the model's input.
-    pub(super) fn table(&self, channel: usize) -> [f32; 256] {
+    pub(crate) fn table(&self, channel: usize) -> [f32; 256] {
         let (mean, std) = self.moments(channel);
         std::array::from_fn(|pixel| (pixel as f32 * self.scale - mean) / std)
     }
 
     /// Which stored channel (of `count`, red first) the model reads as its `channel`.
-    pub(super) fn stored_channel(&self, channel: usize, count: usize) -> usize {
+    pub(crate) fn stored_channel(&self, channel: usize, count: usize) -> usize {
         match self.channels {
             Channels::Bgr if count == 3 => 2 - channel.min(2),
             _ => channel,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, Axis, concatenate};
 use serde::{Deserialize, Serialize};
 
 use crate::arrays::update;
@@ -54,10 +54,11 @@ impl Wanted {
     }
 }
 
-/// Gradients with respect to parameters.
+/// Gradients with respect to parameters, and to the network's input.
 #[derive(Debug, Default)]
 pub struct Gradients {
     by_param: BTreeMap<ParamId, ArrayD<f32>>,
+    input: Option<ArrayD<f32>>,
 }
 
 impl Gradients {
@@ -66,7 +67,16 @@ impl Gradients {
         self.by_param.get(&p)
     }
 
-    /// All gradients, by ascending parameter.
+    /// The gradient of the network's input; `None` if it was not wanted or nothing leads to it.
+    pub fn input(&self) -> Option<&ArrayD<f32>> {
+        self.input.as_ref()
+    }
+
+    pub(super) fn set_input(&mut self, grad: Option<ArrayD<f32>>) {
+        self.input = grad;
+    }
+
+    /// All gradients of parameters, by ascending parameter.
     pub fn iter(&self) -> impl Iterator<Item = (ParamId, &ArrayD<f32>)> {
         self.by_param.iter().map(|(p, g)| (*p, g))
     }
@@ -81,10 +91,15 @@ impl Gradients {
         }
     }
 
-    /// Adds all of them.
+    /// Adds those of the samples that follow.
     pub(super) fn add_all(&mut self, others: Self) {
         for (p, grad) in others.by_param {
             self.add(p, grad);
         }
+        self.input = match (self.input.take(), others.input) {
+            // Parts of one batch differ in their first axis alone.
+            (Some(a), Some(b)) => concatenate(Axis(0), &[a.view(), b.view()]).ok(),
+            (a, b) => a.or(b),
+        };
     }
 }

@@ -16,6 +16,8 @@ pub struct Mode {
     pub batch_statistics_from: Option<StepId>,
     /// The parameters whose gradients a backward pass is to compute.
     pub wanted: Wanted,
+    /// Whether it is to compute the gradient of the network's input as well.
+    pub input: bool,
     /// How binary layers compute gradients.
     pub gradients: Precision,
 }
@@ -83,7 +85,7 @@ struct Planner<'n> {
     mode: Mode,
     /// See [`Network::readers`].
     readers: Vec<Vec<usize>>,
-    /// Values that depend on a wanted parameter.
+    /// Values that depend on what a gradient is wanted of.
     moving: Vec<bool>,
     /// Values that the backward pass reads.
     kept: Vec<bool>,
@@ -97,12 +99,14 @@ impl<'n> Planner<'n> {
     fn new(network: &'n Network, range: Range<StepId>, mode: Mode) -> Self {
         let end = range.end.min(network.end());
         let values = network.value_count();
+        let mut moving = vec![false; values];
+        moving[network.input().0] = mode.input;
         Self {
             network,
             range: range.start.min(end)..end,
             mode,
             readers: network.readers(),
-            moving: vec![false; values],
+            moving,
             kept: vec![false; values],
             sums: vec![false; values],
             joins: true,

@@ -127,6 +127,10 @@ impl Plan {
                 None => {}
             }
         }
+        if self.mode.input {
+            let input = pass.flowing.get_mut(network.input().0);
+            pass.gradients.set_input(input.and_then(Option::take));
+        }
         for (b, grad) in std::mem::take(&mut pass.binary) {
             self.add_binary(network, b, &grad, &mut pass.gradients);
         }

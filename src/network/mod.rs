@@ -14,6 +14,7 @@ mod import;
 mod param;
 mod restored;
 mod shrink;
+mod statistics;
 #[cfg(test)]
 pub(crate) mod testing;
 

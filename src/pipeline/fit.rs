@@ -85,7 +85,8 @@ pub(super) fn effect(sets: &[(&Path, &Dataset)], source: &DataSource) -> Result<
     let Some((path, _)) = sets.first() else {
         return Ok(());
     };
-    let archive = sets.iter().all(|(path, _)| path.is_file());
+    let made = |path: &Path| source.synthetic.is_some() && path == source.data;
+    let archive = (sets.iter()).all(|(path, _)| path.is_file() || made(path));
     let values = sets
         .iter()
         .all(|(_, set)| matches!(set.images, Pixels::F32(_)));

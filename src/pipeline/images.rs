@@ -9,15 +9,20 @@ use super::{View, fit};
 use crate::data::{
     self, Augment, Channels, DataError, Dataset, Images, Layout, LoadOptions, Preprocess, Size,
 };
+use crate::engine::RunError;
 use crate::error::Error;
 use crate::graph::{Facts, Graph};
+use crate::network::Network;
 use crate::progress::Observer;
+use crate::synthesis::{Request, synthesise};
 
 /// Where images come from and how pixels become the model's input.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DataSource {
-    /// Training images.
+    /// Training images; what stands for them where they are made.
     pub data: PathBuf,
+    /// Training images are not read but made from the network itself ([`crate::synthesis`]), so many.
+    pub synthetic: Option<usize>,
     /// Validation images; `None`: split off the training images.
     pub val: Option<PathBuf>,
     /// Share of the training images to split off.
@@ -111,7 +116,10 @@ pub fn load(
         fit::not_the_same(&source.data, val)?;
     }
     let reader = Reader::new(model, view, source, observer)?;
-    let train = reader.read(&source.data)?;
+    let train = match source.synthetic {
+        Some(count) => reader.make(view, count, seed)?,
+        None => reader.read(&source.data)?,
+    };
     fit::variation(source, &train)?;
     let all: Vec<usize> = (0..train.len()).collect();
     let (val, train_indices, val_indices, val_source) = match &source.val {
@@ -128,11 +136,14 @@ pub fn load(
         None => {
             fit::effect(&[(&source.data, &train)], source)?;
             let split = train.split(source.val_split, seed);
-            let words = format!(
-                "{:.0} % of {}, split off by seed {seed}; the original may have been trained on them",
-                source.val_split * 100.0,
-                source.data.display()
-            );
+            let share = source.val_split * 100.0;
+            let words = match source.synthetic {
+                Some(_) => format!("{share:.0} % of images made from the network itself"),
+                None => format!(
+                    "{share:.0} % of {}, split off by seed {seed}; the original may have been trained on them",
+                    source.data.display()
+                ),
+            };
             (None, split.train, split.val, words)
         }
     };
@@ -249,6 +260,46 @@ impl<'a> Reader<'a> {
             },
             observer,
         })
+    }
+
+    /// Makes images from the network.
+    fn make(&self, view: &View<'_>, count: usize, seed: u64) -> Result<Dataset, Error> {
+        let network = Network::import(&view.graph, &view.facts, &view.layers);
+        let network = network.map_err(|source| Error::Import {
+            path: self.model.to_owned(),
+            source,
+        })?;
+        let preprocess = &self.options.preprocess;
+        let channels = preprocess.channels.count();
+        let shape = match (self.options.size, network.input_shape()) {
+            (Some(size), _) => [channels, size.height as usize, size.width as usize],
+            // A flat input: a square, or a row.
+            (None, &[length]) => {
+                let side = (length / channels.max(1)).isqrt();
+                match side * side * channels == length {
+                    true => [channels, side, side],
+                    false => [1, 1, length],
+                }
+            }
+            _ => {
+                return Err(Error::unsuitable(
+                    self.model,
+                    "has no fixed size of images, which --data synthetic needs; give it with --input-shape",
+                ));
+            }
+        };
+        let request = Request {
+            count,
+            shape,
+            classes: self.outputs,
+            seed,
+        };
+        let unfit = |e: RunError| Error::unsuitable(self.model, e.to_string());
+        let made = synthesise(&network, preprocess, &request, self.observer).map_err(unfit)?;
+        if self.observer.cancelled() {
+            return Err(Error::Interrupted);
+        }
+        Ok(made)
     }
 
     fn read(&self, path: &Path) -> Result<Dataset, Error> {

@@ -134,6 +134,14 @@ fn through(
     if images.is_some() {
         summary.notes.extend(view.first_of_several_outputs());
     }
+    if let Some(source) = job.source.as_ref().filter(|s| s.synthetic.is_some()) {
+        summary.notes.push(match source.val {
+            Some(_) => MADE.to_owned(),
+            None => format!(
+                "{MADE}; agreement is on such images: give real ones with --val to measure on"
+            ),
+        });
+    }
     if needs_single(original) {
         summary.notes.push(
             "computes in float64, for which ONNX Runtime has no convolutions: verified in float32, written in float64".to_owned(),
@@ -228,6 +236,10 @@ fn choose(
         }
     }
 }
+
+/// What a run on synthetic images says.
+const MADE: &str =
+    "--data synthetic: learned from images made from the network itself, not from real ones";
 
 /// What a run without images says.
 const NO_DATA: &str = "no --data: only filters that cannot matter were removed; with --data images/ \

@@ -23,8 +23,10 @@ pub(super) fn check(
         // Only a file that exists can be an image that is read.
         let there = writes.iter().filter(|t| t.path.exists());
         let there: Vec<Target> = there.cloned().collect();
-        let images = data::image_files(&source.data);
-        output::overwrites(&there, "an image of --data", images)?;
+        if source.synthetic.is_none() {
+            let images = data::image_files(&source.data);
+            output::overwrites(&there, "an image of --data", images)?;
+        }
         if let Some(val) = &source.val {
             output::overwrites(&there, "an image of --val", data::image_files(val))?;
         }

@@ -74,6 +74,11 @@ fn through(
     observer: &dyn Observer,
 ) -> Result<TrainReport, Error> {
     let start = Instant::now();
+    if job.source.synthetic.is_some() {
+        return Err(Error::Usage(
+            "--data synthetic: images that are made have no labels, and training as it is needs them; give a folder per class".to_owned(),
+        ));
+    }
     let mut model = Model::load(&job.input)?;
     sizes::fill(&mut model, &job.sizes, Some(&job.source))?;
     let model = model;

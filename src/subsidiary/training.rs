@@ -87,6 +87,7 @@ impl Trainer<'_> {
             batch_statistics_from: phase.batch_statistics.then_some(phase.span.from),
             wanted: Wanted::of(self.network, training.params.iter().copied()),
             gradients: options.gradients,
+            ..Mode::default()
         };
         let plan = Plan::new(self.network, phase.span.from..self.network.end(), mode);
         let mut weights = Arc::new(Weights::new(self.network));

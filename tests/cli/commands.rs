@@ -236,6 +236,7 @@ fn images_to_measure_on_are_read_once_and_all_of_them_are_used() {
     let model = Model::load(&path).unwrap();
     let view = View::new(&path, &model.proto).unwrap();
     let source = DataSource {
+        synthetic: None,
         data: fixture("digits_png"),
         val: None,
         val_split: 0.1,

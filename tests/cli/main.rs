@@ -27,6 +27,7 @@ mod outputs;
 mod printing;
 mod rules;
 mod storage;
+mod synthetic;
 mod targets;
 mod train;
 mod wrong_data;

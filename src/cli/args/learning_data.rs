@@ -1,6 +1,6 @@
 //! Images to learn from and to validate on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::data::Augment;
 use crate::error::Error;
@@ -10,12 +10,20 @@ use clap::Args;
 use super::{DataArgs, parse_share};
 use crate::cli::shared::source_of;
 
+/// What stands for images that are made; a folder of that name is `./synthetic`.
+pub const SYNTHETIC: &str = "synthetic";
+/// So many are made unless told otherwise.
+const SYNTHETIC_IMAGES: u32 = 2000;
+
 /// Images to learn from and to validate on, and how the former are varied.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Data")]
 pub struct LearningDataArgs {
     #[command(flatten)]
     pub data: DataArgs,
+    /// How many images --data synthetic makes [default: 2000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub synthetic_images: Option<u32>,
     /// Validation images [default: split off --data]
     #[arg(long, value_name = "PATH")]
     pub val: Option<PathBuf>,
@@ -42,6 +50,10 @@ impl LearningDataArgs {
             }
             return Ok(None);
         };
+        if source.data == Path::new(SYNTHETIC) {
+            let count = self.synthetic_images.unwrap_or(SYNTHETIC_IMAGES);
+            source.synthetic = Some(count as usize);
+        }
         source.val.clone_from(&self.val);
         source.val_split = self.val_split;
         source.augment = Augment {

@@ -225,6 +225,7 @@ fn each_model_sees_each_image_once() {
     let digits = root.join("fixtures/digits_test.npz");
     let source = DataSource {
         data: digits.clone(),
+        synthetic: None,
         val: Some(digits),
         val_split: 0.1,
         classes: None,

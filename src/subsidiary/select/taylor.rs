@@ -67,6 +67,7 @@ pub(super) fn gate_gradients(
         wanted: Wanted::of(network, [m]),
         // 8 bits are right on average of many images, and here each one counts.
         gradients: Precision::F32,
+        ..Mode::default()
     };
     let plan = Plan::new(network, context.span.from..network.end(), mode);
     let weights = Arc::new(Weights::new(network));

@@ -23,6 +23,7 @@ fn gradients(
         batch_statistics_from: from,
         wanted: wanted.clone(),
         gradients: precision,
+        ..Mode::default()
     };
     let shape = [&[size], n.input_shape()].concat();
     let plan = Plan::new(n, n.all(), mode);
