@@ -85,6 +85,27 @@ impl Cli {
             Some(Command::Inspect(_)) => None,
         }
     }
+
+    /// How many threads work, if the user says so. Those of `eval` are the runtime's.
+    pub fn threads(&self) -> Option<usize> {
+        match &self.command {
+            None => self.prune.run.threads,
+            Some(Command::Train(a)) => a.run.threads,
+            Some(Command::Compare(a)) => a.threads,
+            Some(_) => None,
+        }
+    }
+
+    /// Whether progress is not to be shown.
+    pub fn quiet(&self) -> bool {
+        match &self.command {
+            None => self.prune.run.quiet,
+            Some(Command::Train(a)) => a.run.quiet,
+            Some(Command::Compare(a)) => a.quiet,
+            Some(Command::Check(a)) => a.quiet,
+            Some(_) => false,
+        }
+    }
 }
 
 /// Arguments of `inspect`.

@@ -6,19 +6,18 @@ use crate::check::{self, Baseline, CheckOptions, FileReport};
 use crate::error::Error;
 use crate::onnx::write_atomically;
 use crate::output;
-use crate::progress::Observer as _;
 use crate::verify::Runtime;
 use rayon::prelude::*;
 
 use super::Printed;
 use super::args::CheckArgs;
+use super::host::Host;
 use super::isolate::isolated;
-use super::progress::{Terminal, interrupted};
-use super::shared::{concluded, json, warn};
+use super::shared::{concluded, json};
 use super::targets;
 
 /// Checks every file.
-pub fn run(args: &CheckArgs) -> Printed {
+pub fn run(args: &CheckArgs, host: &Host<'_>) -> Printed {
     let files = check::find(&args.paths)?;
     let models = files.iter().map(PathBuf::as_path).collect();
     let writes = targets::check_files(
@@ -43,12 +42,12 @@ pub fn run(args: &CheckArgs) -> Printed {
         ));
     }
     let baseline = args.baseline.as_deref().map(Baseline::load).transpose()?;
-    let runtime = isolated(&args.runtime)?;
+    let runtime = isolated(&args.runtime, host)?;
     let options = CheckOptions {
         seed: args.seed,
         sizes: args.shape.sizes(),
     };
-    let mut reports = check_all(&files, &*runtime, &options, args.quiet)?;
+    let mut reports = check_all(&files, &*runtime, &options, host)?;
     if let Some(baseline) = &baseline {
         baseline.compare(&mut reports, &args.paths);
     }
@@ -56,7 +55,7 @@ pub fn run(args: &CheckArgs) -> Printed {
     for report in &reports {
         output::overwrites(&writes, "the weights of a model", &report.reads)?;
     }
-    let written = write(args, &reports, passed);
+    let written = write(args, host, &reports, passed);
     let code = u8::from(!passed);
     let annotations = match std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true") {
         true => check::annotations(&reports),
@@ -79,12 +78,17 @@ pub fn run(args: &CheckArgs) -> Printed {
 }
 
 /// Writes the files that were asked for.
-fn write(args: &CheckArgs, reports: &[FileReport], passed: bool) -> Result<(), Error> {
+fn write(
+    args: &CheckArgs,
+    host: &Host<'_>,
+    reports: &[FileReport],
+    passed: bool,
+) -> Result<(), Error> {
     if let Some(path) = &args.junit {
         write_atomically(path, check::junit(reports)?.as_bytes())?;
     }
     match &args.write_baseline {
-        Some(path) => write_baseline(path, reports, passed),
+        Some(path) => write_baseline(path, host, reports, passed),
         None => Ok(()),
     }
 }
@@ -94,29 +98,34 @@ fn check_all(
     files: &[PathBuf],
     runtime: &dyn Runtime,
     options: &CheckOptions,
-    quiet: bool,
+    host: &Host<'_>,
 ) -> Result<Vec<FileReport>, Error> {
-    let terminal = Terminal::new(quiet);
-    terminal.begin("checking", files.len() as u64);
+    let observer = host.observer;
+    observer.begin("checking", files.len() as u64);
     let checked: Result<Vec<FileReport>, Error> = files
         .par_iter()
         .map(|file| {
-            if interrupted() {
+            if host.stopped() {
                 return Err(Error::Interrupted);
             }
             let report = check::check_file(file, runtime, options);
-            terminal.detail(&report.path);
-            terminal.advance(1);
+            observer.detail(&report.path);
+            observer.advance(1);
             Ok(report)
         })
         .collect();
-    terminal.end();
+    observer.end();
     checked
 }
 
-fn write_baseline(path: &Path, reports: &[FileReport], passed: bool) -> Result<(), Error> {
+fn write_baseline(
+    path: &Path,
+    host: &Host<'_>,
+    reports: &[FileReport],
+    passed: bool,
+) -> Result<(), Error> {
     if !passed {
-        warn(&format!(
+        host.observer.warn(&format!(
             "{}: not written, since not all files are good",
             path.display()
         ));
@@ -124,7 +133,7 @@ fn write_baseline(path: &Path, reports: &[FileReport], passed: bool) -> Result<(
     }
     for report in reports {
         if report.summary.as_ref().is_none_or(|m| m.layers.is_none()) {
-            warn(&format!(
+            host.observer.warn(&format!(
                 "{}: not pinned, since its layers could not be counted",
                 report.path
             ));

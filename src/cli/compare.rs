@@ -3,20 +3,18 @@
 use crate::checkpoint::Plan;
 use crate::error::Error;
 use crate::pipeline::{self, Budget, Cell, Choice, Comparison, Job};
-use crate::progress::Observer as _;
 use crate::rewrite::{Removal, Residual};
 use crate::subsidiary::{Amount, RULES, Rule, Selector};
 
 use super::Printed;
 use super::args::{CompareArgs, Method};
+use super::host::Host;
 use super::isolate::tried;
-use super::progress::Terminal;
-use super::shared::{concluded, set_threads, write_report};
+use super::shared::{concluded, write_report};
 use super::targets::{self, Targets};
 
 /// Compares ways of choosing filters.
-pub fn run(args: &CompareArgs) -> Printed {
-    set_threads(args.threads)?;
+pub fn run(args: &CompareArgs, host: &Host<'_>) -> Printed {
     let data = &args.images;
     let writes = targets::check(&Targets {
         input: &args.input,
@@ -65,13 +63,13 @@ pub fn run(args: &CompareArgs) -> Printed {
             every: args.checkpoint.every,
         }),
     };
-    let observer = Terminal::new(args.quiet);
+    let observer = host.observer;
     let open = || {
         let (sizes, source) = (&comparison.job.sizes, comparison.job.source.as_ref());
-        tried(&args.runtime, &args.input, sizes, source)
+        tried(&args.runtime, host, &args.input, sizes, source)
     };
     let report =
-        pipeline::compare(&comparison, open, &observer).map_err(|e| e.about(&args.input))?;
+        pipeline::compare(&comparison, open, observer).map_err(|e| e.about(&args.input))?;
     let reported = write_report(args.report.as_deref(), &report);
     if let Some(plan) = comparison.folder.as_ref().filter(|_| reported.is_ok())
         && let Err(e) = pipeline::forget(&plan.folder)

@@ -1,9 +1,10 @@
 //! `eval`.
 
+use std::sync::Arc;
+
 use crate::error::Error;
 use crate::onnx::{Model, to_bytes};
 use crate::pipeline::{self, View};
-use crate::progress::Observer as _;
 use crate::report::{Evaluation, LatencyEntry};
 use crate::runnable::runnable;
 use crate::verify::{
@@ -12,23 +13,22 @@ use crate::verify::{
 
 use super::Printed;
 use super::args::EvalArgs;
+use super::host::{Host, Outcome};
 use super::isolate::isolated;
-use super::progress::Terminal;
 use super::shared::{BATCH, Interruptible, json, samples, source_of};
 
 /// Measures accuracy and latency.
-pub fn run(args: &EvalArgs) -> Printed {
+pub fn run(args: &EvalArgs, host: &Host<'_>) -> Printed {
     let source = source_of(&args.data)
         .ok_or_else(|| Error::Usage("eval needs --data: labelled images".to_owned()))?;
     let mut model = Model::load(&args.model)?;
     pipeline::fill_sizes(&mut model, &args.shape.sizes(), Some(&source))?;
     let view = View::new(&args.model, &model.proto)?;
-    let runtime = Interruptible(isolated(&args.runtime)?);
-    let terminal = Terminal::new(false);
+    let runtime = Interruptible(isolated(&args.runtime, host)?, Arc::clone(&host.stop));
     if let Some(note) = view.first_of_several_outputs() {
-        terminal.note(&note);
+        host.observer.note(&note);
     }
-    let images = pipeline::load_all_images(&args.model, &view, &source, &terminal)?;
+    let images = pipeline::load_all_images(&args.model, &view, &source, host.observer)?;
     let set = images.val_set();
     let labels = set.labels.as_ref().ok_or_else(|| {
         Error::unsuitable(
@@ -46,8 +46,8 @@ pub fn run(args: &EvalArgs) -> Printed {
     )
     .map_err(|e| e.about(&args.model))?;
     match args.json {
-        true => Ok((json(&args.model, &found)?, 0)),
-        false => Ok((found.render(), 0)),
+        true => Ok(Outcome::new(json(&args.model, &found)?, 0)),
+        false => Ok(Outcome::new(found.render(), 0)),
     }
 }
 

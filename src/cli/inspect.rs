@@ -6,6 +6,7 @@ use crate::report::Inspection;
 
 use super::Printed;
 use super::args::InspectArgs;
+use super::host::Outcome;
 use super::shared::json;
 
 /// Lists layers and groups.
@@ -22,7 +23,7 @@ pub fn run(args: &InspectArgs) -> Printed {
         model.warnings,
     );
     match args.json {
-        true => Ok((json(&args.model, &found)?, 0)),
-        false => Ok((found.render(), 0)),
+        true => Ok(Outcome::new(json(&args.model, &found)?, 0)),
+        false => Ok(Outcome::new(found.render(), 0)),
     }
 }

@@ -1,7 +1,8 @@
 //! Models that are not ours meet a runtime in a child process of this program.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::check;
 use crate::onnx::Model;
@@ -12,35 +13,47 @@ use crate::verify::{
 };
 
 use super::args::{RuntimeArgs, RuntimeChoice};
-use super::progress::interrupted;
+use super::host::Host;
 use super::shared::{choose, runtime, tract};
 
 /// The runtime that the arguments ask for, each model of which lives in a process of its own
 /// unless they say otherwise.
-pub fn isolated(args: &RuntimeArgs) -> Result<Box<dyn Runtime>, RuntimeError> {
+pub fn isolated(args: &RuntimeArgs, host: &Host<'_>) -> Result<Box<dyn Runtime>, RuntimeError> {
     if args.limits.in_process {
-        return runtime(args);
+        return runtime(args, host);
     }
     choose(
         args,
-        || worker(args, RuntimeChoice::Ort),
-        || worker(args, RuntimeChoice::Tract),
+        host,
+        || worker(args, host, RuntimeChoice::Ort),
+        || worker(args, host, RuntimeChoice::Tract),
     )
 }
 
 /// A worker of a runtime, whose library is searched here: a worker knows neither this process's
 /// folder nor its environment.
-fn worker(args: &RuntimeArgs, choice: RuntimeChoice) -> Result<Box<dyn Runtime>, RuntimeError> {
-    let path = std::env::current_exe()
-        .map_err(|e| RuntimeError::Missing(format!("this program does not find itself: {e}")))?;
-    let mut arguments: Vec<OsString> = vec!["worker".into(), "--runtime".into()];
+fn worker(
+    args: &RuntimeArgs,
+    host: &Host<'_>,
+    choice: RuntimeChoice,
+) -> Result<Box<dyn Runtime>, RuntimeError> {
+    let (path, mut arguments) = match &host.installation.worker {
+        Some(worker) => worker.clone(),
+        None => {
+            let path = std::env::current_exe().map_err(|e| {
+                RuntimeError::Missing(format!("this program does not find itself: {e}"))
+            })?;
+            (path, Vec::new())
+        }
+    };
+    arguments.extend(["worker", "--runtime"].map(OsString::from));
     let loads = match choice {
         RuntimeChoice::Tract => {
             arguments.push("tract".into());
             "tract".to_owned()
         }
         RuntimeChoice::Ort | RuntimeChoice::Auto => {
-            let library = find_ort_library(args.ort_lib.as_deref())?;
+            let library = library(args, host)?;
             let name = library.display().to_string();
             arguments.push("ort".into());
             // A bare name is for the system's loader.
@@ -54,9 +67,14 @@ fn worker(args: &RuntimeArgs, choice: RuntimeChoice) -> Result<Box<dyn Runtime>,
         path,
         arguments,
         loads,
-        stop: interrupted,
+        stop: Arc::clone(&host.stop),
     };
     Ok(Box::new(Isolated::open(program, args.limits.limits())?))
+}
+
+/// ONNX Runtime's library.
+pub fn library(args: &RuntimeArgs, host: &Host<'_>) -> Result<PathBuf, RuntimeError> {
+    find_ort_library(args.ort_lib.as_deref(), host.installation.ort.as_deref())
 }
 
 /// A worker: runs the models that it is given on stdin.
@@ -76,11 +94,12 @@ pub fn work(args: &RuntimeArgs) -> std::io::Result<()> {
 /// the runtime refuses the model is left to be said by whoever needs it to run.
 pub fn tried(
     args: &RuntimeArgs,
+    host: &Host<'_>,
     model: &Path,
     sizes: &Sizes,
     source: Option<&DataSource>,
 ) -> Result<Box<dyn Runtime>, RuntimeError> {
-    let runtime = isolated(args)?;
+    let runtime = isolated(args, host)?;
     if args.limits.in_process {
         return Ok(runtime);
     }

@@ -1,12 +1,16 @@
 //! Arguments, commands, progress, exit codes; no logic.
+//!
+//! [`main`] is the program; [`call`] runs a command within another program.
 
 mod args;
 mod check;
 mod compare;
 mod effect;
 mod eval;
+mod host;
 mod inspect;
 mod isolate;
+mod options;
 mod progress;
 mod prune;
 mod shared;
@@ -14,9 +18,11 @@ mod targets;
 mod train;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 use crate::printable::{printable_line, printable_lines};
@@ -24,17 +30,27 @@ use crate::verify::prepare_this_process;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command};
+use progress::Terminal;
 
-/// What the process prints on stdout, and its exit code.
-type Printed = Result<(String, u8), Error>;
+pub use host::{Host, Installation, Outcome};
+pub use options::{CommandOption, options};
+
+/// What a command has to say, or why it said nothing.
+type Printed = Result<Outcome, Error>;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    ExitCode::from(main_from(std::env::args_os(), &Installation::default()))
+}
+
+/// Runs a command line, the program's name first, and returns the exit code. Ends the process on a
+/// second Ctrl-C, and where the arguments are wrong or ask for help.
+pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &Installation) -> u8 {
+    let matches = Cli::command().get_matches_from(arguments);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     if let Some(Command::Worker(a)) = &cli.command {
         // Ctrl-C ends it at once.
-        return ExitCode::from(u8::from(isolate::work(a).is_err()));
+        return u8::from(isolate::work(a).is_err());
     }
     if cli
         .runtime()
@@ -43,9 +59,11 @@ pub fn main() -> ExitCode {
     {
         eprintln!("warning: ONNX Runtime's telemetry cannot be turned off: {e}");
     }
+    let stop = Arc::new(AtomicBool::new(false));
     // The first Ctrl-C (or SIGTERM, SIGHUP) stops cleanly, a second one at once.
+    let flag = Arc::clone(&stop);
     let handler = move || {
-        if progress::CANCELLED.swap(true, Ordering::Relaxed) {
+        if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
         eprintln!("\nstopping (press Ctrl-C again to stop at once) …");
@@ -53,44 +71,87 @@ pub fn main() -> ExitCode {
     if let Err(e) = ctrlc::set_handler(handler) {
         eprintln!("warning: Ctrl-C cannot be caught: {e}");
     }
-    let outcome = effect::check(&matches).and_then(|()| run(&cli));
-    match outcome {
-        Ok((text, code)) => {
-            let printed = std::io::stdout().write_all(printable_lines(&text).as_bytes());
-            match printed.and_then(|()| std::io::stdout().flush()) {
-                // A closed pipe (`| head`) is not an error.
-                Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-                    eprintln!("onnx-bnnprune: the output cannot be written: {e}");
-                    ExitCode::from(code.max(2))
-                }
-                _ => ExitCode::from(code),
-            }
+    let host = Host {
+        observer: &Terminal::new(cli.quiet(), Arc::clone(&stop)),
+        stop,
+        installation,
+    };
+    print(effect::check(&matches).and_then(|()| run(&cli, &host)))
+}
+
+/// Runs a command within a program that goes on: prints nothing, and never ends the process. Asked
+/// for help, it returns that.
+///
+/// `arguments` are those of the command line, the program's name first.
+///
+/// # Errors
+/// What is wrong with the arguments, and all else that the command line would exit for. That a
+/// verification failed is an [`Outcome`].
+pub fn call(
+    arguments: impl IntoIterator<Item = OsString>,
+    host: &Host<'_>,
+) -> Result<Outcome, Error> {
+    let parsed = Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(e) if !e.use_stderr() => return Ok(Outcome::new(e.to_string(), 0)),
+        Err(e) => return Err(Error::Usage(first_paragraph(&e.to_string()))),
+    };
+    effect::check(&matches)?;
+    run(&cli, host)
+}
+
+/// What is wrong with arguments, without the usage that follows it.
+fn first_paragraph(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let lines = text.lines().map(str::trim).take_while(|l| !l.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+/// Prints how a command went; the exit code.
+fn print(outcome: Printed) -> u8 {
+    let outcome = outcome.unwrap_or_else(|e| Outcome::default().and(Err(e)));
+    let text = printable_lines(&outcome.text);
+    let printed = match outcome.on_stderr {
+        true => std::io::stderr().write_all(text.as_bytes()),
+        false => std::io::stdout()
+            .write_all(text.as_bytes())
+            .and_then(|()| std::io::stdout().flush()),
+    };
+    for failure in &outcome.failures {
+        eprintln!("onnx-bnnprune: {}", printable_line(failure));
+    }
+    match printed {
+        // A closed pipe (`| head`) is not an error.
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("onnx-bnnprune: the output cannot be written: {e}");
+            outcome.code.max(2)
         }
-        Err(e) => {
-            eprintln!("onnx-bnnprune: {}", printable_line(&e.to_string()));
-            ExitCode::from(e.exit_code())
-        }
+        _ => outcome.code,
     }
 }
 
 /// Runs the command that was asked for.
-fn run(cli: &Cli) -> Printed {
-    match &cli.command {
-        Some(Command::Inspect(a)) => unless_interrupted(inspect::run(a)),
-        Some(Command::Eval(a)) => unless_interrupted(eval::run(a)),
-        Some(Command::Verify(a)) => unless_interrupted(verify::run(a)),
-        Some(Command::Check(a)) => unless_interrupted(check::run(a)),
-        Some(Command::Train(a)) => train::run(a),
-        Some(Command::Compare(a)) => compare::run(a),
-        Some(Command::Worker(_)) => Ok((String::new(), 0)),
-        None => prune::run(&cli.prune),
-    }
+fn run(cli: &Cli, host: &Host<'_>) -> Printed {
+    let command = || match &cli.command {
+        Some(Command::Inspect(a)) => unless_stopped(host, inspect::run(a)),
+        Some(Command::Eval(a)) => unless_stopped(host, eval::run(a, host)),
+        Some(Command::Verify(a)) => unless_stopped(host, verify::run(a, host)),
+        Some(Command::Check(a)) => unless_stopped(host, check::run(a, host)),
+        Some(Command::Train(a)) => train::run(a, host),
+        Some(Command::Compare(a)) => compare::run(a, host),
+        Some(Command::Worker(_)) => Ok(Outcome::default()),
+        None => prune::run(&cli.prune, host),
+    };
+    host::with_threads(cli.threads(), command)
 }
 
-/// What a command that only reads has found, unless Ctrl-C cut it short. The main job looks at the
-/// flag itself: what it has written by then stands.
-fn unless_interrupted(outcome: Printed) -> Printed {
-    match progress::interrupted() {
+/// What a command that only reads has found, unless it was stopped. The main job looks at the flag
+/// itself: what it has written by then stands.
+fn unless_stopped(host: &Host<'_>, outcome: Printed) -> Printed {
+    match host.stopped() {
         true => Err(Error::Interrupted),
         false => outcome,
     }

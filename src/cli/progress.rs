@@ -9,19 +9,12 @@ use crate::printable::{printable, printable_line};
 use crate::progress::Observer;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// Set by Ctrl-C.
-pub static CANCELLED: AtomicBool = AtomicBool::new(false);
-
-/// Whether Ctrl-C was pressed.
-pub fn interrupted() -> bool {
-    CANCELLED.load(Ordering::Relaxed)
-}
-
 /// Draws a bar for each phase; plain notes where stderr is not a terminal.
 pub struct Terminal {
     bar: Mutex<ProgressBar>,
     pace: Arc<Pace>,
     quiet: bool,
+    stop: Arc<AtomicBool>,
 }
 
 /// What comes so soon after the beginning was done before.
@@ -69,12 +62,13 @@ impl Pace {
 }
 
 impl Terminal {
-    /// With bars, or without if `quiet`.
-    pub fn new(quiet: bool) -> Self {
+    /// With bars, or without if `quiet`. `stop` is set when the user wants to stop.
+    pub fn new(quiet: bool, stop: Arc<AtomicBool>) -> Self {
         Self {
             bar: Mutex::new(ProgressBar::hidden()),
             pace: Arc::default(),
             quiet,
+            stop,
         }
     }
 
@@ -146,7 +140,7 @@ impl Observer for Terminal {
     }
 
     fn cancelled(&self) -> bool {
-        interrupted()
+        self.stop.load(Ordering::Relaxed)
     }
 }
 

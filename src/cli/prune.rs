@@ -6,8 +6,7 @@ use crate::checkpoint::{self, Plan};
 use crate::error::Error;
 use crate::output::Target;
 use crate::pipeline::{self, Choice, Job, Tuning};
-use crate::printable::{printable, printable_line};
-use crate::progress::Observer as _;
+use crate::printable::printable;
 use crate::report;
 use crate::rewrite::{FilterMasks, Removal, Residual};
 use crate::subsidiary::{Amount, Options, Selector};
@@ -15,13 +14,13 @@ use crate::verify::{Runtime, RuntimeError};
 
 use super::Printed;
 use super::args::{FormatName, Method, PruneArgs, RemovalName, ResidualName};
+use super::host::{Host, Outcome};
 use super::isolate::tried;
-use super::progress::Terminal;
-use super::shared::{concluded, set_threads, write_report};
+use super::shared::write_report;
 use super::targets::{self, Targets};
 
 /// Prunes a model.
-pub fn run(args: &PruneArgs) -> Printed {
+pub fn run(args: &PruneArgs, host: &Host<'_>) -> Printed {
     let input = args.input.clone().unwrap_or_default();
     if let Some(other) = args.others.first() {
         return Err(Error::Usage(unexpected(&input, other)));
@@ -29,14 +28,21 @@ pub fn run(args: &PruneArgs) -> Printed {
     let open = || {
         // What is wrong with the arguments is said by then.
         let source = args.images.source().ok().flatten();
-        tried(&args.runtime, &input, &args.shape.sizes(), source.as_ref())
+        tried(
+            &args.runtime,
+            host,
+            &input,
+            &args.shape.sizes(),
+            source.as_ref(),
+        )
     };
-    run_in(args, open).map_err(|e| e.about(&input))
+    run_in(args, host, open).map_err(|e| e.about(&input))
 }
 
 /// The main job, verified in the runtime that `open` gives.
 fn run_in(
     args: &PruneArgs,
+    host: &Host<'_>,
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
 ) -> Printed {
     let (Some(input), Some(output)) = (&args.input, &args.output) else {
@@ -44,12 +50,11 @@ fn run_in(
             "IN.onnx and OUT.onnx are needed; see --help".to_owned(),
         ));
     };
-    set_threads(args.run.threads)?;
     let writes = targets::check(&targets_of(args, input, output))?;
-    let observer = Terminal::new(args.run.quiet);
+    let observer = host.observer;
     let on_stdout = targets::on_stdout(&writes);
     let job = job(args, input, output, writes)?;
-    let report = pipeline::run(&job, open, &observer)?;
+    let report = pipeline::run(&job, open, observer)?;
     let reported = write_report(args.run.report.as_deref(), &report);
     let verified = report.passed() || report.plans_learning();
     let passed = verified && report.within_budget();
@@ -62,6 +67,7 @@ fn run_in(
         observer.warn(&e.to_string());
     }
     let mut text = report::render(&report);
+    let mut failures = Vec::new();
     text += &match (passed, &report.output) {
         (true, Some(file)) => format!("{:<20}{}\n", "written", printable(&file.path)),
         (true, None) => format!("{:<20}nothing (--dry-run): this is the plan\n", "written"),
@@ -73,13 +79,18 @@ fn run_in(
                     input.display()
                 ),
             };
-            let why = format!("{why}; {} was not written", output.display());
-            eprintln!("onnx-bnnprune: {}", printable_line(&why));
+            failures.push(format!("{why}; {} was not written", output.display()));
             format!("{:<20}nothing\n", "written")
         }
     };
     // A report that cannot be written takes nothing else with it.
-    concluded(text, u8::from(!passed), on_stdout, reported)
+    let outcome = Outcome {
+        text,
+        on_stderr: on_stdout,
+        failures,
+        code: u8::from(!passed),
+    };
+    Ok(outcome.and(reported))
 }
 
 /// Why a network is worse than its budget allows, and what to do.
@@ -242,10 +253,12 @@ fn tuning(args: &PruneArgs, method: Method) -> Result<Tuning, Error> {
 mod tests {
     use super::*;
     use crate::cli::args::RunArgs;
+    use crate::cli::host::Installation;
     use crate::onnx::proto::ModelProto;
+    use crate::progress::Silent;
     use crate::verify::{OrtRuntime, Session, SessionOptions};
     use prost::Message as _;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     /// ONNX Runtime that sees every pruned model as if elimination had gone wrong: filters 0 and 1
     /// of its second convolution are swapped.
@@ -317,12 +330,18 @@ mod tests {
                 false => Box::new(inner),
             })
         };
-        let (text, code) = run_in(&args, || open(true)).unwrap();
-        assert_eq!(code, 1, "{text}");
-        assert!(text.contains("FAILED"), "{text}");
+        let host = Host {
+            observer: &Silent,
+            stop: Arc::default(),
+            installation: &Installation::default(),
+        };
+        let wrong = run_in(&args, &host, || open(true)).unwrap();
+        assert_eq!(wrong.code, 1, "{}", wrong.text);
+        assert!(wrong.text.contains("FAILED"), "{}", wrong.text);
+        assert!(wrong.failures[0].contains("was not written"));
         assert!(!out.exists());
-        let (text, code) = run_in(&args, || open(false)).unwrap();
-        assert_eq!(code, 0, "{text}");
+        let right = run_in(&args, &host, || open(false)).unwrap();
+        assert_eq!(right.code, 0, "{}", right.text);
         assert!(out.exists());
     }
 }

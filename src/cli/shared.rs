@@ -1,14 +1,15 @@
 //! What several commands need: images, a runtime, JSON.
 
-use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::data::{Augment, Dataset, Images};
 use crate::engine::Precision;
 use crate::error::Error;
 use crate::onnx::write_atomically;
 use crate::pipeline::DataSource;
-use crate::printable::{printable_json, printable_line, printable_lines};
+use crate::printable::printable_json;
 use crate::subsidiary::{Decay, MainOptimizer};
 use crate::verify::{
     NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions, TensorInfo,
@@ -18,7 +19,8 @@ use crate::verify::{
 use super::args::{
     DataArgs, OptimizerName, PrecisionName, RuntimeArgs, RuntimeChoice, ScheduleName,
 };
-use super::progress::interrupted;
+use super::host::{Host, Outcome};
+use super::isolate::library;
 
 /// Samples a run in `eval` and `verify`.
 pub const BATCH: usize = 64;
@@ -52,16 +54,22 @@ pub fn samples(images: &Images) -> Samples<'_> {
 }
 
 /// The runtime that the arguments ask for, in this process.
-pub fn runtime(args: &RuntimeArgs) -> Result<Box<dyn Runtime>, RuntimeError> {
+pub fn runtime(args: &RuntimeArgs, host: &Host<'_>) -> Result<Box<dyn Runtime>, RuntimeError> {
     let ort = || -> Result<Box<dyn Runtime>, RuntimeError> {
-        Ok(Box::new(OrtRuntime::new(args.ort_lib.as_deref())?))
+        let library = library(args, host)?;
+        Ok(Box::new(match library.is_absolute() {
+            true => OrtRuntime::new(Some(&library))?,
+            // A bare name is for the system's loader.
+            false => OrtRuntime::of_system()?,
+        }))
     };
-    choose(args, ort, tract)
+    choose(args, host, ort, tract)
 }
 
 /// The one of two runtimes that the arguments ask for.
 pub fn choose(
     args: &RuntimeArgs,
+    host: &Host<'_>,
     ort: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     tract: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
 ) -> Result<Box<dyn Runtime>, RuntimeError> {
@@ -69,8 +77,8 @@ pub fn choose(
         RuntimeChoice::Ort => ort(),
         RuntimeChoice::Tract => tract(),
         RuntimeChoice::Auto => ort().or_else(|missing| {
-            let missing = printable_line(&missing.to_string());
-            eprintln!("note: {missing}; tract verifies instead");
+            let note = format!("{missing}; tract verifies instead");
+            host.observer.warn(&note);
             tract()
         }),
     }
@@ -91,8 +99,8 @@ pub fn tract() -> Result<Box<dyn Runtime>, RuntimeError> {
     ))
 }
 
-/// A runtime whose sessions stop at the next batch once the user has pressed Ctrl-C.
-pub struct Interruptible(pub Box<dyn Runtime>);
+/// A runtime whose sessions stop at the next batch once the flag is set.
+pub struct Interruptible(pub Box<dyn Runtime>, pub Arc<AtomicBool>);
 
 impl Runtime for Interruptible {
     fn name(&self) -> &'static str {
@@ -109,7 +117,7 @@ impl Runtime for Interruptible {
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, RuntimeError> {
         let session = self.0.load(model, options)?;
-        Ok(Box::new(InterruptibleSession(session)))
+        Ok(Box::new(InterruptibleSession(session, Arc::clone(&self.1))))
     }
 
     fn try_out(&self, model: &[u8], seed: u64) -> Result<Trial, RuntimeError> {
@@ -117,7 +125,7 @@ impl Runtime for Interruptible {
     }
 }
 
-struct InterruptibleSession(Box<dyn Session>);
+struct InterruptibleSession(Box<dyn Session>, Arc<AtomicBool>);
 
 impl Session for InterruptibleSession {
     fn inputs(&self) -> &[TensorInfo] {
@@ -132,7 +140,7 @@ impl Session for InterruptibleSession {
         &mut self,
         inputs: &[(String, ndarray::ArrayD<f32>)],
     ) -> Result<NamedTensors, RuntimeError> {
-        match interrupted() {
+        match self.1.load(Ordering::Relaxed) {
             // The caller sees the flag as well: this text is never shown.
             true => Err(RuntimeError::Interface("interrupted".to_owned())),
             false => self.0.run(inputs),
@@ -145,25 +153,11 @@ impl Session for InterruptibleSession {
         warm_up: usize,
         runs: usize,
     ) -> Result<Vec<f64>, RuntimeError> {
-        match interrupted() {
+        match self.1.load(Ordering::Relaxed) {
             true => Err(RuntimeError::Interface("interrupted".to_owned())),
             false => self.0.time(inputs, warm_up, runs),
         }
     }
-}
-
-/// Uses that many threads.
-pub fn set_threads(threads: Option<usize>) -> Result<(), Error> {
-    let Some(n) = threads else {
-        return Ok(());
-    };
-    if n == 0 {
-        return Err(Error::Usage("--threads must be at least 1".to_owned()));
-    }
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(n)
-        .build_global()
-        .map_err(|e| Error::Usage(format!("--threads {n}: {e}")))
 }
 
 /// The optimiser of that name.
@@ -191,11 +185,6 @@ pub fn precision(name: PrecisionName) -> Precision {
     }
 }
 
-/// Prints a warning.
-pub fn warn(text: &str) {
-    eprintln!("warning: {}", printable_line(text));
-}
-
 /// Writes a report to `path`, if there is one.
 pub fn write_report(path: Option<&Path>, report: &impl serde::Serialize) -> Result<(), Error> {
     match path {
@@ -204,41 +193,19 @@ pub fn write_report(path: Option<&Path>, report: &impl serde::Serialize) -> Resu
     }
 }
 
-/// What a job prints at its end. Where one of its files went to standard output, its text goes to
-/// standard error. What it could not write is said after the text, and instead of `code`.
+/// What a job says at its end. Where one of its files went to standard output, its text goes
+/// elsewhere. What it could not write is said after the text.
 pub fn concluded(
     text: String,
     code: u8,
     on_stdout: bool,
     written: Result<(), Error>,
-) -> Result<(String, u8), Error> {
-    let safe = printable_lines(&text);
-    match (on_stdout, written) {
-        (false, Ok(())) => return Ok((text, code)),
-        // A reader who has left (`| head`) is no reason to fail.
-        (false, Err(e)) => {
-            let _ = std::io::stdout().write_all(safe.as_bytes());
-            return failed(code, e);
-        }
-        (true, written) => {
-            let _ = std::io::stderr().write_all(safe.as_bytes());
-            if let Err(e) = written {
-                return failed(code, e);
-            }
-        }
-    }
-    Ok((String::new(), code))
-}
-
-/// What could not be written is an error, unless the job had failed already: that counts.
-fn failed(code: u8, e: Error) -> Result<(String, u8), Error> {
-    match code {
-        0 => Err(e),
-        code => {
-            eprintln!("onnx-bnnprune: {}", printable_line(&e.to_string()));
-            Ok((String::new(), code))
-        }
-    }
+) -> Result<Outcome, Error> {
+    let outcome = Outcome {
+        on_stderr: on_stdout,
+        ..Outcome::new(text, code)
+    };
+    Ok(outcome.and(written))
 }
 
 /// `value` as the JSON that a command prints; `path` is the file concerned.

@@ -3,19 +3,17 @@
 use crate::checkpoint::{self, Plan};
 use crate::error::Error;
 use crate::pipeline::{self, TrainJob};
-use crate::progress::Observer as _;
 use crate::subsidiary::TrainOptions;
 
 use super::Printed;
 use super::args::TrainArgs;
+use super::host::Host;
 use super::isolate::tried;
-use super::progress::Terminal;
-use super::shared::{concluded, decay, optimizer, precision, set_threads, write_report};
+use super::shared::{concluded, decay, optimizer, precision, write_report};
 use super::targets::{self, Targets};
 
 /// Trains a network as it is.
-pub fn run(args: &TrainArgs) -> Printed {
-    set_threads(args.run.threads)?;
+pub fn run(args: &TrainArgs, host: &Host<'_>) -> Printed {
     let data = &args.images;
     let writes = targets::check(&Targets {
         input: &args.input,
@@ -55,9 +53,17 @@ pub fn run(args: &TrainArgs) -> Printed {
             every: args.checkpoint.every,
         }),
     };
-    let observer = Terminal::new(args.run.quiet);
-    let open = || tried(&args.runtime, &args.input, &job.sizes, Some(&job.source));
-    let report = pipeline::train(&job, open, &observer).map_err(|e| e.about(&args.input))?;
+    let observer = host.observer;
+    let open = || {
+        tried(
+            &args.runtime,
+            host,
+            &args.input,
+            &job.sizes,
+            Some(&job.source),
+        )
+    };
+    let report = pipeline::train(&job, open, observer).map_err(|e| e.about(&args.input))?;
     let reported = write_report(args.run.report.as_deref(), &report);
     if let Some(plan) = job.checkpoint.as_ref().filter(|_| reported.is_ok())
         && let Err(e) = checkpoint::remove(&plan.folder)

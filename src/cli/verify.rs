@@ -1,5 +1,7 @@
 //! `verify`.
 
+use std::sync::Arc;
+
 use crate::error::Error;
 use crate::onnx::Model;
 use crate::pipeline::{self, View};
@@ -11,15 +13,15 @@ use crate::verify::{
 
 use super::Printed;
 use super::args::VerifyArgs;
+use super::host::{Host, Outcome};
 use super::isolate::isolated;
-use super::progress::Terminal;
 use super::shared::{BATCH, Interruptible, json, samples, source_of};
 
 /// Random samples that are compared without --data.
 const RANDOM_SAMPLES: usize = 256;
 
 /// Compares two models.
-pub fn run(args: &VerifyArgs) -> Printed {
+pub fn run(args: &VerifyArgs, host: &Host<'_>) -> Printed {
     let mut reference = Model::load(&args.reference)?;
     let mut candidate = Model::load(&args.candidate)?;
     let source = source_of(&args.data);
@@ -27,17 +29,14 @@ pub fn run(args: &VerifyArgs) -> Printed {
         pipeline::fill_sizes(model, &args.shape.sizes(), source.as_ref())?;
     }
     let view = View::new(&args.reference, &reference.proto)?;
-    let runtime = Interruptible(isolated(&args.runtime)?);
+    let runtime = Interruptible(isolated(&args.runtime, host)?, Arc::clone(&host.stop));
     let images = match source {
-        Some(source) => {
-            let terminal = Terminal::new(false);
-            Some(pipeline::load_all_images(
-                &args.reference,
-                &view,
-                &source,
-                &terminal,
-            )?)
-        }
+        Some(source) => Some(pipeline::load_all_images(
+            &args.reference,
+            &view,
+            &source,
+            host.observer,
+        )?),
         None => None,
     };
     let samples = match &images {
@@ -84,7 +83,7 @@ pub fn run(args: &VerifyArgs) -> Printed {
     };
     let code = u8::from(!found.passed);
     match args.json {
-        true => Ok((json(&args.candidate, &found)?, code)),
-        false => Ok((report::render_verification(&found), code)),
+        true => Ok(Outcome::new(json(&args.candidate, &found)?, code)),
+        false => Ok(Outcome::new(report::render_verification(&found), code)),
     }
 }

@@ -19,8 +19,9 @@ pub(super) const REMEDY: &str = "install it with `pip install onnxruntime` (1.17
 const SMALLEST: u64 = 1 << 20;
 
 /// The path of ONNX Runtime's shared library: `explicit` (`--ort-lib`), else `ORT_DYLIB_PATH`, each
-/// of which may name the file or a folder that holds it; else the first that is found beside the executable or in an installed Python's `onnxruntime`; else
-/// the bare name, which the system's loader knows how to find.
+/// of which may name the file or a folder that holds it; else the first that is found in `installed`,
+/// or where there is no such folder, beside the executable or in an installed Python's `onnxruntime`;
+/// else the bare name, which the system's loader knows how to find.
 ///
 /// Nothing in the current folder or above it is looked at: whoever unpacks an archive of models and
 /// works there must not run what the archive brings along.
@@ -28,7 +29,7 @@ const SMALLEST: u64 = 1 << 20;
 /// # Errors
 /// [`RuntimeError::Missing`] if a place named by the user has no usable library, or the only ones
 /// that are found are broken.
-pub fn find(explicit: Option<&Path>) -> Result<PathBuf, RuntimeError> {
+pub fn find(explicit: Option<&Path>, installed: Option<&Path>) -> Result<PathBuf, RuntimeError> {
     let variable = std::env::var_os("ORT_DYLIB_PATH").filter(|value| !value.is_empty());
     let named = match (explicit, &variable) {
         (Some(path), _) => Some(("--ort-lib", path.to_owned())),
@@ -49,7 +50,7 @@ pub fn find(explicit: Option<&Path>) -> Result<PathBuf, RuntimeError> {
         });
     }
     let mut broken = None;
-    for folder in folders() {
+    for folder in folders(installed) {
         for path in libraries_in(&folder) {
             match check(&path) {
                 Ok(()) => return Ok(absolute(path)),
@@ -69,12 +70,15 @@ pub fn find(explicit: Option<&Path>) -> Result<PathBuf, RuntimeError> {
 
 /// Folders that may hold the library, in order. The last one costs a process, so it is asked for
 /// only when the others are exhausted.
-fn folders() -> impl Iterator<Item = PathBuf> {
+fn folders(installed: Option<&Path>) -> impl Iterator<Item = PathBuf> {
     let executable = std::env::current_exe().ok();
     let beside = executable.and_then(|path| path.parent().map(Path::to_owned));
-    beside
+    let other = installed.is_none();
+    installed
+        .map(Path::to_owned)
         .into_iter()
-        .chain(std::iter::once_with(python_folder).flatten())
+        .chain(beside.filter(|_| other))
+        .chain(std::iter::once_with(move || other.then(python_folder).flatten()).flatten())
 }
 
 /// The folder of an installed Python's `onnxruntime`, without importing it.
@@ -266,7 +270,7 @@ mod tests {
         cut[0x28..0x30].copy_from_slice(&(3u64 << 20).to_le_bytes());
         std::fs::write(&path, &cut).unwrap();
         assert!(check(&path).unwrap_err().contains("cut short"));
-        let error = find(Some(&path)).unwrap_err();
+        let error = find(Some(&path), None).unwrap_err();
         assert!(matches!(error, RuntimeError::Missing(_)));
         assert!(error.to_string().contains("--ort-lib"), "{error}");
     }

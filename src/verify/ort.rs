@@ -45,7 +45,7 @@ impl OrtRuntime {
     /// # Errors
     /// [`RuntimeError::Missing`] with what to install.
     pub fn new(explicit: Option<&Path>) -> Result<Self, RuntimeError> {
-        Self::from(|| library::find(explicit))
+        Self::from(|| library::find(explicit, None))
     }
 
     /// Loads the library that the system's loader finds by its name.

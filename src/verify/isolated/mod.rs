@@ -10,7 +10,8 @@ mod worker;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ndarray::ArrayD;
@@ -60,8 +61,8 @@ pub struct Program {
     pub arguments: Vec<OsString>,
     /// What it loads, as messages call it: a runtime, or the shared library of one.
     pub loads: String,
-    /// Whether the user wants to stop: a worker that is busy is then killed.
-    pub stop: fn() -> bool,
+    /// Set when the user wants to stop: a worker that is busy is then killed.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// A runtime whose models live in worker processes, one for each model.

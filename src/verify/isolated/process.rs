@@ -2,6 +2,8 @@
 
 use std::io::{BufReader, Read};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -30,7 +32,7 @@ pub(super) struct Process {
     limits: Limits,
     /// Memory that it may use in MiB; 0 before it has a model.
     memory: u64,
-    stop: fn() -> bool,
+    stop: Arc<AtomicBool>,
     /// How it came to its end, if it has.
     end: Option<String>,
 }
@@ -75,7 +77,7 @@ impl Process {
             complaint: Some(std::thread::spawn(move || last_line(stderr))),
             limits,
             memory: 0,
-            stop: program.stop,
+            stop: Arc::clone(&program.stop),
             end: None,
         })
     }
@@ -131,7 +133,7 @@ impl Process {
                     self.end = Some(how.clone());
                     return Err(self.died(how));
                 }
-                Err(RecvTimeoutError::Timeout) if (self.stop)() => {
+                Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Relaxed) => {
                     let _ = self.child.kill();
                     self.end = Some("was stopped".to_owned());
                     // Whoever stopped it knows: this text is never shown.
@@ -276,7 +278,7 @@ mod tests {
             path: "/bin/sleep".into(),
             arguments: vec!["60".into()],
             loads: "sleep".to_owned(),
-            stop: || false,
+            stop: Arc::default(),
         };
         let limits = Limits {
             time: Duration::from_millis(300),

@@ -1,0 +1,100 @@
+//! Around a command: the program that it is, or that it runs in.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::Error;
+use crate::progress::Observer;
+
+/// How the tool is installed, where it is not a program of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Installation {
+    /// A program and the arguments before the tool's own that make it a worker; `None`: the program
+    /// that runs now.
+    pub worker: Option<(PathBuf, Vec<OsString>)>,
+    /// The folder in which ONNX Runtime's library came along with the tool.
+    pub ort: Option<PathBuf>,
+}
+
+/// Who has a command run.
+pub struct Host<'a> {
+    /// Who hears how far it is.
+    pub observer: &'a dyn Observer,
+    /// Set when it is to stop at the next batch; also what `observer` answers.
+    pub stop: Arc<AtomicBool>,
+    /// How the tool is installed.
+    pub installation: &'a Installation,
+}
+
+impl Host<'_> {
+    /// Whether the command is to stop.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// What a command has to say at its end.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Its result as text, or as JSON where that was asked for.
+    pub text: String,
+    /// Whether standard output holds one of its files, so that the text belongs elsewhere.
+    pub on_stderr: bool,
+    /// Why the code is not 0, one line each.
+    pub failures: Vec<String>,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Outcome {
+    /// A text and an exit code.
+    pub fn new(text: String, code: u8) -> Self {
+        Self {
+            text,
+            code,
+            ..Self::default()
+        }
+    }
+
+    /// Adds what could not be written: an error, unless the command had failed before.
+    pub(super) fn and(mut self, written: Result<(), Error>) -> Self {
+        if let Err(e) = written {
+            self.failures.push(e.to_string());
+            if self.code == 0 {
+                self.code = e.exit_code();
+            }
+        }
+        self
+    }
+}
+
+/// Calls `f` with that many threads (`None`: all cores) that do the work of this call alone and end
+/// with it: calls side by side do not share them, and a forked process has its own.
+///
+/// # Errors
+/// If there are none, or they cannot be started.
+pub(super) fn with_threads<T: Send>(
+    threads: Option<usize>,
+    f: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    if threads == Some(0) {
+        return Err(Error::Usage("--threads must be at least 1".to_owned()));
+    }
+    let number = threads.unwrap_or(0);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(number)
+        .stack_size(STACK)
+        .build();
+    match (pool, threads) {
+        (Ok(pool), _) => pool.install(f),
+        (Err(e), Some(n)) => Err(Error::Usage(format!("--threads {n}: {e}"))),
+        (Err(e), None) => Err(Error::Usage(format!(
+            "threads cannot be started: {e}; give --threads 1"
+        ))),
+    }
+}
+
+/// As a process's first thread has it.
+const STACK: usize = 8 << 20;
