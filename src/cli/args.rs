@@ -3,6 +3,7 @@
 mod check;
 mod checkpoint;
 mod compare;
+mod config;
 mod learning_data;
 mod limits;
 mod method;
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use check::CheckArgs;
 pub use checkpoint::CheckpointArgs;
 pub use compare::CompareArgs;
+pub use config::ConfigArgs;
 pub use learning_data::{LearningDataArgs, SYNTHETIC};
 pub use limits::LimitArgs;
 pub use method::Method;
@@ -175,6 +177,10 @@ pub struct DataArgs {
     /// Channel order of the model's input [default: rgb, or gray for one channel]
     #[arg(long, value_enum)]
     pub channels: Option<ChannelOrder>,
+    /// Take what is not given here from a preprocessor_config.json (Hugging Face), or the one in this
+    /// folder
+    #[arg(long, value_name = "PATH")]
+    pub preprocessor: Option<PathBuf>,
     /// Resize images to this size: 32 or HEIGHTxWIDTH
     #[arg(long, value_parser = parse_size, value_name = "SIZE")]
     pub resize: Option<Size>,
@@ -284,6 +290,8 @@ pub struct PruneArgs {
     /// What is given beyond these two
     #[arg(hide = true)]
     pub others: Vec<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
     #[command(flatten)]
     pub images: LearningDataArgs,
     #[command(flatten)]

@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod compare;
+mod config;
 mod effect;
 mod eval;
 mod host;
@@ -25,9 +26,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
+use crate::onnx::write_atomically;
 use crate::printable::{printable_line, printable_lines};
 use crate::verify::prepare_this_process;
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command};
 use progress::Terminal;
@@ -46,8 +48,12 @@ pub fn main() -> ExitCode {
 /// Runs a command line, the program's name first, and returns the exit code. Ends the process on a
 /// second Ctrl-C, and where the arguments are wrong or ask for help.
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &Installation) -> u8 {
-    let matches = Cli::command().get_matches_from(arguments);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    let parsed = match parse(arguments) {
+        Ok(parsed) => parsed,
+        Err(Refusal::Arguments(e)) => e.exit(),
+        Err(Refusal::File(e)) => return print(Err(e)),
+    };
+    let cli = &parsed.cli;
     if let Some(Command::Worker(a)) = &cli.command {
         // Ctrl-C ends it at once.
         return u8::from(isolate::work(a).is_err());
@@ -76,7 +82,7 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &I
         stop,
         installation,
     };
-    print(effect::check(&matches).and_then(|()| run(&cli, &host)))
+    print(run(&parsed, &host))
 }
 
 /// Runs a command within a program that goes on: prints nothing, and never ends the process. Asked
@@ -91,16 +97,47 @@ pub fn call(
     arguments: impl IntoIterator<Item = OsString>,
     host: &Host<'_>,
 ) -> Result<Outcome, Error> {
-    let parsed = Cli::command()
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match parsed {
-        Ok(parsed) => parsed,
-        Err(e) if !e.use_stderr() => return Ok(Outcome::new(e.to_string(), 0)),
-        Err(e) => return Err(Error::Usage(first_paragraph(&e.to_string()))),
+    match parse(arguments) {
+        Ok(parsed) => run(&parsed, host),
+        Err(Refusal::Arguments(e)) if !e.use_stderr() => Ok(Outcome::new(e.to_string(), 0)),
+        Err(Refusal::Arguments(e)) => Err(Error::Usage(first_paragraph(&e.to_string()))),
+        Err(Refusal::File(e)) => Err(e),
+    }
+}
+
+/// A command line, with what files that it names add to it.
+struct Parsed {
+    cli: Cli,
+    matches: ArgMatches,
+}
+
+/// Why there is none.
+enum Refusal {
+    /// What was typed; or it asks for help.
+    Arguments(clap::Error),
+    /// What a file says.
+    File(Error),
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusal> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let read = |arguments: &[OsString]| {
+        let matches = Cli::command().try_get_matches_from(arguments)?;
+        Ok((Cli::from_arg_matches(&matches)?, matches))
     };
-    effect::check(&matches)?;
-    run(&cli, host)
+    let (mut cli, mut matches) = read(&arguments).map_err(Refusal::Arguments)?;
+    let added = config::arguments(&matches).map_err(Refusal::File)?;
+    if !added.is_empty() {
+        // Behind the names of program and command.
+        let behind = 1 + usize::from(matches.subcommand_name().is_some());
+        let at = behind.min(arguments.len());
+        arguments.splice(at..at, added);
+        (cli, matches) = read(&arguments).map_err(|e| {
+            let why = first_paragraph(&e.to_string());
+            Refusal::File(Error::Usage(format!("{}: {why}", config::files(&matches))))
+        })?;
+    }
+    Ok(Parsed { cli, matches })
 }
 
 /// What is wrong with arguments, without the usage that follows it.
@@ -134,7 +171,9 @@ fn print(outcome: Printed) -> u8 {
 }
 
 /// Runs the command that was asked for.
-fn run(cli: &Cli, host: &Host<'_>) -> Printed {
+fn run(parsed: &Parsed, host: &Host<'_>) -> Printed {
+    let cli = &parsed.cli;
+    effect::check(&parsed.matches)?;
     let command = || match &cli.command {
         Some(Command::Inspect(a)) => unless_stopped(host, inspect::run(a)),
         Some(Command::Eval(a)) => unless_stopped(host, eval::run(a, host)),
@@ -145,7 +184,12 @@ fn run(cli: &Cli, host: &Host<'_>) -> Printed {
         Some(Command::Worker(_)) => Ok(Outcome::default()),
         None => prune::run(&cli.prune, host),
     };
-    host::with_threads(cli.threads(), command)
+    let outcome = host::with_threads(cli.threads(), command)?;
+    let saved = match config::to_save(&parsed.matches) {
+        Some((path, text)) => write_atomically(&path, text.as_bytes()).map_err(Error::from),
+        None => Ok(()),
+    };
+    Ok(outcome.and(saved))
 }
 
 /// What a command that only reads has found, unless it was stopped. The main job looks at the flag

@@ -38,6 +38,7 @@ pub use eliminate::{Eliminated, eliminate, eliminate_with};
 pub use groups::{Group, GroupId, MaskSite};
 pub use inference::{check_deterministic, to_inference_mode};
 pub use masks::{FilterMasks, LayerMask, MasksError};
+pub(crate) use near::did_you_mean;
 pub use options::{EliminateOptions, Residual};
 pub use outcome::LayerOutcome;
 pub use plan::{ChannelMap, ChannelMaps, Plan};

@@ -7,7 +7,7 @@ const ALIKE: f64 = 0.8;
 
 /// `; did you mean '/conv1/Conv'?` if some of `names` are like `wanted`, else nothing: names that
 /// contain it first, then those that are spelt alike.
-pub(super) fn did_you_mean<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> String {
+pub(crate) fn did_you_mean<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> String {
     let lower = wanted.to_lowercase();
     let mut near: Vec<(f64, &str)> = names
         .map(|name| {
