@@ -163,6 +163,33 @@ impl Error {
         }
     }
 
+    /// The file or folder that it is about, where there is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Load(e) => Some(e.path()),
+            Self::Save(SaveError::Io { path, .. } | SaveError::Stream { path })
+            | Self::Graph { path, .. }
+            | Self::Facts { path, .. }
+            | Self::Import { path, .. }
+            | Self::Rewrite { path, .. }
+            | Self::Refused { path, .. }
+            | Self::Unsuitable { path, .. }
+            | Self::Paused(path) => Some(path),
+            Self::Masks(e) => e.file(),
+            Self::Data(e) => e.file(),
+            Self::Checkpoint(e) => Some(e.path()),
+            Self::Baseline(e) => Some(e.path()),
+            Self::Kept { source, .. } => source.file(),
+            Self::Runtime(_)
+            | Self::Lower(_)
+            | Self::Junit(_)
+            | Self::Usage(_)
+            | Self::Verification(_)
+            | Self::Interrupted
+            | Self::Unsaved => None,
+        }
+    }
+
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {

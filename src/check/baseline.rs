@@ -45,6 +45,13 @@ pub struct BaselineError {
     why: String,
 }
 
+impl BaselineError {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Baseline {
     /// Of files that were all found good. Those whose layers could not be looked at are not pinned.
     pub fn of(reports: &[FileReport]) -> Self {

@@ -75,6 +75,20 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// The folder, or the file in it.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder { path, .. }
+            | Self::Busy { path }
+            | Self::Write { path, .. }
+            | Self::Read { path, .. }
+            | Self::Remove { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::Format { path, .. }
+            | Self::OtherRun { path, .. } => path,
+        }
+    }
+
     pub(super) fn damaged(path: &Path, what: &'static str) -> Self {
         Self::Damaged {
             path: path.to_owned(),

@@ -1,6 +1,6 @@
 //! What can be wrong with a user's data, each in one line with the path and the remedy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Size;
 
@@ -96,4 +96,23 @@ pub enum DataError {
     /// Preprocessing options that do not fit the images.
     #[error("{0}")]
     Preprocess(String),
+}
+
+impl DataError {
+    /// The file or folder.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Io { path, .. }
+            | Self::UnknownFormat { path }
+            | Self::NoImages { path }
+            | Self::EmptyClass { path }
+            | Self::Mixed { path }
+            | Self::Classes { path, .. }
+            | Self::Image { path, .. }
+            | Self::ImageSize { path, .. }
+            | Self::Npz { path, .. }
+            | Self::TooLarge { path, .. } => Some(path),
+            Self::Preprocess(_) => None,
+        }
+    }
 }

@@ -45,6 +45,11 @@ pub struct LoadError {
 }
 
 impl LoadError {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The reason, without the file's name.
     pub fn kind(&self) -> &LoadErrorKind {
         &self.kind

@@ -116,6 +116,18 @@ pub enum MasksError {
     },
 }
 
+impl MasksError {
+    /// The masks file, where it is to blame as a file.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Io { path, .. } | Self::Json { path, .. } | Self::Format { path, .. } => {
+                Some(path)
+            }
+            _ => None,
+        }
+    }
+}
+
 impl FilterMasks {
     /// Reads a masks file.
     pub fn load(path: &Path) -> Result<Self, MasksError> {

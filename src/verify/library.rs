@@ -10,7 +10,7 @@ use crate::files;
 
 /// What a user does when ONNX Runtime is missing.
 #[cfg(feature = "tract")]
-pub(super) const REMEDY: &str = "install it with `pip install onnxruntime` (1.17 or later), or name its shared library with --ort-lib or ORT_DYLIB_PATH, or give --runtime tract, which is built in";
+pub(super) const REMEDY: &str = "install it with `pip install onnxruntime` (1.17 or later), or name its shared library with --ort-lib or ORT_DYLIB_PATH, or give --runtime tract (or auto), which is built in";
 /// What a user does when ONNX Runtime is missing.
 #[cfg(not(feature = "tract"))]
 pub(super) const REMEDY: &str = "install it with `pip install onnxruntime` (1.17 or later), or name its shared library with --ort-lib or ORT_DYLIB_PATH";
