@@ -1,0 +1,51 @@
+"""A folder for what lies in memory on one side and in files on the other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from typing import Optional
+
+
+class Workspace:
+    """A temporary folder that goes with this object: ``inputs`` with the call that needs it."""
+
+    def __init__(self, parent: Optional[str] = None) -> None:
+        self.folder = tempfile.mkdtemp(prefix="onnx-bnnprune-", dir=parent)
+        self._end = weakref.finalize(self, _remove, self.folder, os.getpid())
+        self.inputs = os.path.join(self.folder, "inputs")
+        os.mkdir(self.inputs)
+
+    def path(self, name: str) -> str:
+        """A file of that name in the folder."""
+        return os.path.join(self.folder, name)
+
+    def close_inputs(self) -> None:
+        """Removes what only the call needed."""
+        shutil.rmtree(self.inputs, ignore_errors=True)
+
+    def close(self) -> None:
+        """Removes the folder, unless a failed run has left its work there."""
+        if any(".unfinished." in name for name in os.listdir(self.folder)):
+            self._end.detach()
+        else:
+            self._end()
+
+    def named(self, message: str) -> str:
+        """``message`` with what was given in memory by its name instead of its file's."""
+        for name in sorted(os.listdir(self.inputs), key=len, reverse=True):
+            label = name.partition(".")[0]
+            message = message.replace(os.path.join(self.inputs, name), label)
+        return message
+
+    def holds(self, path: str) -> bool:
+        """Whether a file is one of the inputs."""
+        return os.path.dirname(path) == self.inputs
+
+
+def _remove(folder: str, process: int) -> None:
+    # A forked process shares the folder, and does not own it.
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)

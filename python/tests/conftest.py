@@ -1,0 +1,67 @@
+"""What the tests share: fixtures of the repository, quick options, the command."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+
+# Enough to prune something, in a second.
+QUICK = {
+    "ratio": 0.2,
+    "mask_epochs": 1,
+    "main_epochs": 0,
+    "final_epochs": 1,
+    "max_drop": "none",
+    "seed": 3,
+}
+
+
+@pytest.fixture(scope="session")
+def vgg():
+    return str(FIXTURES / "digits_vgg.onnx")
+
+
+@pytest.fixture(scope="session")
+def train_path():
+    return str(FIXTURES / "digits_train.npz")
+
+
+@pytest.fixture(scope="session")
+def test_path():
+    return str(FIXTURES / "digits_test.npz")
+
+
+@pytest.fixture(scope="session")
+def digits(train_path):
+    """Images [N, 1, 8, 8] in bytes, and labels."""
+    with np.load(train_path) as archive:
+        return archive["x"], archive["y"]
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Runs the command: the program that ``ONNX_BNNPRUNE_COMMAND`` names, else the package's."""
+    program = os.environ.get("ONNX_BNNPRUNE_COMMAND")
+    line = [program] if program else [shutil.which("onnx-bnnprune") or ""]
+    if not line[0]:
+        line = [sys.executable, "-m", "onnx_bnnprune"]
+
+    def run(*arguments, code=0, **options):
+        done = subprocess.run(
+            [*line, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def as_arguments(options):
+    """Options as the command takes them."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]

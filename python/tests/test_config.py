@@ -1,0 +1,66 @@
+"""Options in files: ``config``, ``save_config``, ``preprocessor``."""
+
+import json
+
+import onnx_bnnprune as bnn
+import pytest
+from conftest import QUICK, as_arguments
+
+
+def test_options_from_a_file_a_dict_and_the_command_are_the_same(vgg, train_path, tmp_path, command):
+    saved = tmp_path / "run.toml"
+    first = bnn.prune(vgg, train_path, save_config=saved, **QUICK)
+    assert "ratio = 0.2\n" in saved.read_text()
+    from_file = bnn.prune(vgg, train_path, config=saved)
+    from_dict = bnn.prune(vgg, train_path, config={name.replace("_", "-"): v for name, v in QUICK.items()})
+    assert first.to_bytes() == from_file.to_bytes() == from_dict.to_bytes()
+    # What is given wins, also over what excludes it.
+    other = bnn.prune(vgg, train_path, config=saved, seed=4)
+    assert other.report["seed"] == 4
+    out = tmp_path / "out.onnx"
+    # The images' path is an option like others; files of the call's own are none.
+    command(vgg, out, "--quiet", "--config", saved)
+    assert out.read_bytes() == first.to_bytes()
+    assert "report" not in saved.read_text() and "masks" not in saved.read_text()
+    with pytest.raises(bnn.BnnpruneError, match="did you mean 'ratio'"):
+        bnn.prune(vgg, train_path, config={"rato": 0.5})
+    with pytest.raises(bnn.BnnpruneError, match=r"config: .*'--ratio"):
+        bnn.prune(vgg, train_path, config={"ratio": 3})
+    saved.write_text("data = 7\nrato = 1\n")
+    assert "rato" in command(vgg, out, "--config", saved, code=2).stderr
+
+
+def test_lists_pairs_and_dicts_in_a_dict(vgg):
+    config = {
+        "keep": ("/conv1/Conv", "/conv2/Conv"),
+        "input_shape": {"image": (1, 1, 8, 8)},
+        "round-to": 8,
+        "normalise": True,
+        "inference_mode": False,
+    }
+    one = bnn.eliminate(vgg, config=config)
+    two = bnn.eliminate(vgg, **{name.replace("-", "_"): value for name, value in config.items()})
+    assert one.to_bytes() == two.to_bytes()
+    assert one.report["normalised"]
+
+
+def test_the_preprocessing_that_lies_beside_a_model(vgg, test_path, tmp_path):
+    right = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": False}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(right))
+    assert bnn.evaluate(vgg, test_path, preprocessor=tmp_path, runs=1)["accuracy"] > 0.98
+    wrong = {"image_mean": [0.9], "image_std": [0.1]}
+    assert bnn.evaluate(vgg, test_path, preprocessor=wrong, runs=1)["accuracy"] < 0.98
+    found = bnn.evaluate(vgg, test_path, preprocessor=wrong, mean=[0], std=[1], runs=1)
+    assert found["accuracy"] > 0.98
+    with pytest.raises(bnn.BnnpruneError, match="none: cannot be read"):
+        bnn.evaluate(vgg, test_path, preprocessor=tmp_path / "none")
+
+
+def test_arguments_are_saved_as_they_were_typed(vgg, tmp_path, command, test_path):
+    saved = tmp_path / "run.toml"
+    options = as_arguments({"method": "none", "mean": "0", "scale": "1/255"})
+    line = [vgg, tmp_path / "out.onnx", "--data", test_path, *options, "--save-config", saved]
+    command(*line, code=0)
+    text = saved.read_text()
+    for part in ('method = "none"', "mean = [0]", 'scale = "1/255"', f'data = "{test_path}"'):
+        assert part in text, text

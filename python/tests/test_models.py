@@ -1,0 +1,31 @@
+"""Models larger than one message, without as much memory."""
+
+import onnx
+import onnx_bnnprune as bnn
+import pytest
+from onnx_bnnprune import _model
+
+
+def test_a_model_that_one_message_cannot_hold_goes_through_external_data(vgg, tmp_path, monkeypatch):
+    monkeypatch.setattr(_model, "MOST_INLINE", 1 << 10)
+    model = onnx.load(vgg)
+    before = model.SerializeToString()
+    path = _model.file_of(model, str(tmp_path), "model")
+    assert (tmp_path / "model.onnx.data").stat().st_size > 100_000
+    assert (tmp_path / "model.onnx").stat().st_size < 30_000
+    assert model.SerializeToString() == before, "the user's model is as it was"
+    assert onnx.load(path).SerializeToString() != b""
+    found, expected = bnn.inspect(path), bnn.inspect(vgg)
+    assert found["layers"] == expected["layers"]
+    result = bnn.apply_masks(model, {"/conv2/Conv": [1, 2]})
+    assert result.to_bytes() == bnn.apply_masks(vgg, {"/conv2/Conv": [1, 2]}).to_bytes()
+
+
+def test_weights_that_are_not_loaded_are_missed(vgg, tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save_model(onnx.load(vgg), path, save_as_external_data=True, size_threshold=100)
+    assert bnn.inspect(path)["layers"] == bnn.inspect(vgg)["layers"]
+    shell = onnx.load(path, load_external_data=False)
+    with pytest.raises(bnn.ModelError, match="not loaded") as found:
+        bnn.inspect(shell)
+    assert "give the model's path" in found.value.remedy
