@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -47,6 +48,24 @@ def test_ctrl_c_without_a_checkpoint(vgg, train_path):
     with pytest.raises(KeyboardInterrupt, match="interrupted"):
         bnn.prune(vgg, train_path, **{**LONG, "mask_epochs": 100_000})
     assert bnn.eliminate(vgg).report["verification"]["passed"]
+
+
+@unix
+def test_ctrl_c_in_the_command(vgg, train_path, tmp_path):
+    folder = tmp_path / "run"
+    options = {**LONG, "mask_epochs": 100_000, "checkpoint": folder, "checkpoint_every": 0}
+    line = [sys.executable, "-m", "onnx_bnnprune", vgg, "out.onnx", f"--data={train_path}"]
+    process = subprocess.Popen(
+        [*line, *as_arguments(options)], stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    for _ in range(600):
+        if (folder / "checkpoint.bin").exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    assert "continue from the checkpoint" in text and "Traceback" not in text
 
 
 def test_what_a_callback_raises_comes_back(vgg, train_path):
