@@ -77,6 +77,16 @@ class _Call:
             self.options[option] = self.workspace.path(f"{option}.json")
         return str(os.fspath(self.options[option]))
 
+    def names(self) -> set[str]:
+        """The names of all options that are given, here or in ``config``."""
+        names = {*self.options, *(argument[2:].partition("=")[0] for argument in self.arguments)}
+        config = self.options.get("config")
+        if isinstance(config, Mapping):
+            names.update(name.replace("-", "_") for name in config)
+        elif config is not None:
+            names.update(_native.config_names(config))
+        return names
+
     def run(self, progress: Progress = False) -> _native.Answer:
         """Runs the command."""
         self._spool()
@@ -265,10 +275,9 @@ def _pruned(
         path = call.output(output)
         report_file = call.file("report")
         masks_file = None
-        chosen = "masks" in call.options or (
-            data is not None and call.options.get("method") != "none"
-        )
-        if chosen and not call.options.get("dry_run"):
+        given = call.names()
+        learned = "data" in given and call.options.get("method") != "none"
+        if ("masks" in given or learned) and not call.options.get("dry_run"):
             masks_file = call.file("save_masks")
         answer = call.run(progress)
         report = Report(_json(report_file))

@@ -59,6 +59,14 @@ fn options(command: Option<&str>) -> Option<Vec<OptionRow>> {
     )
 }
 
+/// The options that a configuration file holds, with underscores; nothing where it cannot be read,
+/// which whoever uses it says.
+#[pyfunction]
+fn config_names(path: PathBuf) -> Vec<String> {
+    let read = || cli::config_names(&path).unwrap_or_default();
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_default()
+}
+
 /// Writes a model file to another place, its external data with it.
 #[pyfunction]
 fn copy_model(py: Python<'_>, source: PathBuf, target: PathBuf) -> Answer {
@@ -83,6 +91,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(call, m)?)?;
     m.add_function(wrap_pyfunction!(main, m)?)?;
     m.add_function(wrap_pyfunction!(options, m)?)?;
+    m.add_function(wrap_pyfunction!(config_names, m)?)?;
     m.add_function(wrap_pyfunction!(copy_model, m)?)?;
     m.add_function(wrap_pyfunction!(panic, m)?)
 }

@@ -14,6 +14,9 @@ def test_options_from_a_file_a_dict_and_the_command_are_the_same(vgg, train_path
     from_file = bnn.prune(vgg, train_path, config=saved)
     from_dict = bnn.prune(vgg, train_path, config={name.replace("_", "-"): v for name, v in QUICK.items()})
     assert first.to_bytes() == from_file.to_bytes() == from_dict.to_bytes()
+    # Also if the file names the images.
+    all_from_file = bnn.prune(vgg, config=saved)
+    assert (all_from_file.to_bytes(), all_from_file.masks) == (first.to_bytes(), first.masks)
     # What is given wins, also over what excludes it.
     other = bnn.prune(vgg, train_path, config=saved, seed=4)
     assert other.report["seed"] == 4

@@ -55,6 +55,16 @@ pub fn arguments(matches: &ArgMatches) -> Result<Vec<OsString>, Error> {
     Ok(arguments.map(OsString::from).collect())
 }
 
+/// The options that a file for `--config` holds, by their names with underscores, whether or not
+/// there are such.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn config_names(path: &Path) -> Result<Vec<String>, Error> {
+    let table = read(path)?;
+    Ok(table.keys().map(|key| key.replace('-', "_")).collect())
+}
+
 /// The files that options come from, as a message names them.
 pub fn files(matches: &ArgMatches) -> String {
     let given = Given::of(matches);

@@ -34,6 +34,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use args::{Cli, Command};
 use progress::Terminal;
 
+pub use config::config_names;
 pub use host::{Host, Installation, Outcome};
 pub use options::{CommandOption, options};
 
