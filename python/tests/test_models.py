@@ -3,6 +3,7 @@
 import onnx
 import onnx_bnnprune as bnn
 import pytest
+from conftest import FIXTURES
 from onnx_bnnprune import _model
 
 
@@ -29,3 +30,22 @@ def test_weights_that_are_not_loaded_are_missed(vgg, tmp_path):
     with pytest.raises(bnn.ModelError, match="not loaded") as found:
         bnn.inspect(shell)
     assert "give the model's path" in found.value.remedy
+
+
+EXPORTS = [
+    *(f"{form}.{exporter}" for form in ("sign", "dense", "xnor") for exporter in ("script", "dynamo")),
+    "brevitas_conv.qonnx",
+    "xnor.external",
+]
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_exports_of_pytorch_and_brevitas(name):
+    """Real exports by both exporters of torch: a filter less, and back as a ``ModelProto``."""
+    path = FIXTURES / "dialects" / f"{name}.onnx"
+    layers = bnn.inspect(path)["layers"]
+    layer = next(layer for layer in layers if layer["prunable"] and layer["filters"] > 1)
+    result = bnn.apply_masks(onnx.load(path), {layer["name"]: [0]})
+    assert result.report["verification"]["passed"]
+    assert len(result.kept[layer["name"]]) == layer["filters"] - 1
+    assert len(result.model.SerializeToString()) > 0
