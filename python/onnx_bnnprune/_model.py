@@ -55,21 +55,24 @@ def _write(model: Any, path: str) -> None:
 
 
 def _without_weights(model: Any, data: BinaryIO, location: str) -> Any:
-    """A copy of ``model`` whose large weights are in ``data``; never a second copy of these."""
+    """A copy of ``model`` whose large weights are in ``data``; never a second copy of all of these."""
     shell = type(model)()
     _copy(model, shell, leave="graph")
     _copy(model.graph, shell.graph, leave="initializer")
     for tensor in model.graph.initializer:
         copied = shell.graph.initializer.add()
-        if len(tensor.raw_data) < _SMALLEST_APART:
+        # A copy of it, each time it is asked for.
+        weights = tensor.raw_data
+        if len(weights) < _SMALLEST_APART:
             copied.CopyFrom(tensor)
             continue
+        place = {"location": location, "offset": data.tell(), "length": len(weights)}
+        data.write(weights)
+        del weights
         _copy(tensor, copied, leave="raw_data")
         copied.data_location = copied.EXTERNAL
-        place = {"location": location, "offset": data.tell(), "length": len(tensor.raw_data)}
         for key, value in place.items():
             copied.external_data.add(key=key, value=str(value))
-        data.write(tensor.raw_data)
     return shell
 
 
