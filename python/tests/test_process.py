@@ -112,6 +112,7 @@ def test_a_fork_after_use(vgg, train_path):
         after = bnn.prune(model, data, **options)
         assert after.to_bytes() == before.to_bytes()
         if child == 0:
+            del after
             print("child", flush=True)
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
