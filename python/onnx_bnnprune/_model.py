@@ -95,6 +95,6 @@ def load(path: str) -> ModelProto:
         import onnx
     except ImportError as error:
         raise ImportError(
-            "a model as onnx.ModelProto needs the package onnx: pip install onnx-bnnprune[onnx]"
+            "a model as onnx.ModelProto needs the package onnx: pip install onnx"
         ) from error
     return onnx.load(path)

@@ -73,7 +73,7 @@ class _Bar:
         except ImportError as error:
             if needed:
                 raise ImportError(
-                    "progress=True needs tqdm: pip install onnx-bnnprune[tqdm]"
+                    "progress=True needs tqdm: pip install tqdm"
                 ) from error
             return None
         return cls(tqdm)

@@ -26,7 +26,7 @@ class Report(dict[str, Any]):
         try:
             import pandas
         except ImportError as error:
-            raise ImportError("to_pandas() needs pandas: pip install onnx-bnnprune[pandas]") from error
+            raise ImportError("to_pandas() needs pandas: pip install pandas") from error
         rows = next((self[key] for key in _ROWS if isinstance(self.get(key), list)), None)
         return pandas.DataFrame(rows) if rows is not None else pandas.json_normalize(dict(self))
 
