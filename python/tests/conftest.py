@@ -1,7 +1,7 @@
 """What the tests share: fixtures of the repository, quick options, the command."""
 
+import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,13 +48,21 @@ def digits(train_path):
 def command():
     """Runs the command: the program that ``ONNX_BNNPRUNE_COMMAND`` names, else the package's."""
     program = os.environ.get("ONNX_BNNPRUNE_COMMAND")
-    line = [program] if program else [shutil.which("onnx-bnnprune") or ""]
-    if not line[0]:
-        line = [sys.executable, "-m", "onnx_bnnprune"]
+    line = [program] if program else [sys.executable, "-m", "onnx_bnnprune"]
+    environment = dict(os.environ)
+    if program:
+        # The same library as the package's.
+        (folder,) = importlib.util.find_spec("onnxruntime").submodule_search_locations
+        environment["ORT_DYLIB_PATH"] = os.path.join(folder, "capi")
 
     def run(*arguments, code=0, **options):
         done = subprocess.run(
-            [*line, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options
+            [*line, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=environment,
+            **options,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done

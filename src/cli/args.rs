@@ -239,7 +239,7 @@ pub enum RuntimeChoice {
 /// Values of `--cost`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CostName {
-    /// Binary filters, as the paper counts them [default]
+    /// Binary filters, as the paper counts them (default)
     Filters,
     /// Multiply-accumulates: what latency follows
     Macs,
