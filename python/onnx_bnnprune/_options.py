@@ -36,6 +36,7 @@ class Images(TypedDict, total=False):
 class LearningImages(Images, total=False):
     """How images to learn from vary, and what is split off."""
 
+    synthetic_images: int
     val_split: float
     flip: bool
     crop_padding: int
