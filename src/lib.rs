@@ -6,8 +6,9 @@
 //! the operators in [`ops`], [`engine`] runs it forward and back, [`training`] has losses and
 //! optimisers, [`subsidiary`] learns which
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
-//! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images, [`synthesis`] makes some where there are none;
-//! [`printable`] makes text safe to print; [`qonnx`] writes QONNX files as
+//! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images,
+//! [`synthesis`] makes some where there are none;
+//! [`printable`] makes text safe to print; [`forms`] are what a network can be written as, [`qonnx`] writes QONNX files as
 //! standard ONNX for runtimes, [`runnable`] what else a runtime lacks; [`sizes`] fills free
 //! dimensions; [`checkpoint`] keeps long runs; [`files`] reads files that others have put there,
 //! [`output`] writes files whole; [`cli`] is the command.
@@ -58,6 +59,7 @@ pub mod data;
 pub mod engine;
 pub mod error;
 pub mod files;
+pub mod forms;
 pub mod graph;
 pub mod network;
 pub mod normalise;

@@ -4,6 +4,8 @@ mod check;
 mod checkpoint;
 mod compare;
 mod config;
+mod convert;
+mod form;
 mod learning_data;
 mod limits;
 mod method;
@@ -24,6 +26,8 @@ pub use check::CheckArgs;
 pub use checkpoint::CheckpointArgs;
 pub use compare::CompareArgs;
 pub use config::ConfigArgs;
+pub use convert::ConvertArgs;
+pub use form::FormName;
 pub use learning_data::{LearningDataArgs, SYNTHETIC};
 pub use limits::LimitArgs;
 pub use method::Method;
@@ -64,6 +68,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Validate every .onnx file under the paths, for CI
     Check(CheckArgs),
+    /// Write a model in another form, nothing pruned, verified
+    Convert(Box<ConvertArgs>),
     /// Train a binary network as it is, nothing pruned; resumable
     Train(Box<TrainArgs>),
     /// Ways of choosing filters side by side, over seeds: one table; resumable
@@ -81,6 +87,7 @@ impl Cli {
             Some(Command::Eval(a)) => Some(&a.runtime),
             Some(Command::Verify(a)) => Some(&a.runtime),
             Some(Command::Check(a)) => Some(&a.runtime),
+            Some(Command::Convert(a)) => Some(&a.runtime),
             Some(Command::Train(a)) => Some(&a.runtime),
             Some(Command::Compare(a)) => Some(&a.runtime),
             Some(Command::Worker(a)) => Some(a),
@@ -105,6 +112,7 @@ impl Cli {
             Some(Command::Train(a)) => a.run.quiet,
             Some(Command::Compare(a)) => a.quiet,
             Some(Command::Check(a)) => a.quiet,
+            Some(Command::Convert(a)) => a.quiet,
             Some(_) => false,
         }
     }
@@ -339,7 +347,8 @@ pub struct PruneArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
     pub residual: ResidualName,
 
-    /// Write binary layers in integer form: ±1 weights, thresholds in front of binarisers
+    /// Write binary layers in integer form: ±1 weights, thresholds in front of binarisers; as
+    /// --to integer, and goes with other forms
     #[arg(long, help_heading = "Choosing filters")]
     pub normalise: bool,
 
@@ -364,19 +373,12 @@ pub struct PruneArgs {
     /// Put Dropout and BatchNormalization that were exported in training mode into inference mode
     #[arg(long, help_heading = "Output")]
     pub inference_mode: bool,
-    /// Write the quantisers of a QONNX file as standard operators [default: QONNX stays QONNX]
-    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
-    pub to: Option<FormatName>,
+    /// Form written [default: the one that IN has; see --help]
+    #[arg(long, value_enum, value_name = "FORM", help_heading = "Output")]
+    pub to: Option<FormName>,
     /// Only plan: what can be pruned, and what learning would take; trains nothing, writes no model
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
-}
-
-/// Values of `--to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FormatName {
-    /// Standard operators only: ONNX Runtime loads it
-    Onnx,
 }
 
 /// Values of `--optimizer`.

@@ -36,7 +36,7 @@ pub fn run(args: &CompareArgs, host: &Host<'_>) -> Printed {
     let job = Job {
         input: args.input.clone(),
         output: None,
-        to_onnx: false,
+        form: None,
         dry_run: false,
         source: Some(source),
         choice: Choice::Nothing,

@@ -5,6 +5,7 @@
 
 use super::args::SYNTHETIC;
 use crate::error::Error;
+use crate::forms;
 use crate::subsidiary::rule;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -43,6 +44,7 @@ fn table_of(command: &str) -> Table {
         "eval" => EVAL,
         "verify" => VERIFY,
         "check" => CHECK,
+        "convert" => CONVERT,
         "train" => TRAIN,
         "compare" => COMPARE,
         "inspect" => INSPECT,
@@ -86,7 +88,7 @@ const MAIN: Table = &[
     ("save_masked", written),
     ("removal", choice),
     ("residual", always),
-    ("normalise", always),
+    ("normalise", normalise),
     // How masks and weights are learned.
     ("alpha", by_masks),
     ("max_share", max_share),
@@ -263,6 +265,31 @@ const VERIFY: Table = &[
     ("json", always),
 ];
 
+const CONVERT: Table = &[
+    ("input", always),
+    ("output", always),
+    ("to", always),
+    ("input_shape", always),
+    ("dim", always),
+    ("data", always),
+    ("classes", data),
+    ("scale", data),
+    ("mean", data),
+    ("std", data),
+    ("channels", data),
+    ("resize", data),
+    ("crop", data),
+    ("runtime", always),
+    ("ort_lib", ort_lib),
+    ("timeout", limits),
+    ("memory", limits),
+    ("in_process", always),
+    ("report", always),
+    ("in_place", always),
+    ("seed", random_inputs),
+    ("quiet", always),
+];
+
 const CHECK: Table = &[
     ("paths", always),
     ("baseline", always),
@@ -359,6 +386,14 @@ fn learning(g: &Given<'_>) -> Option<String> {
         return Some("with --method none nothing is learned".to_owned());
     }
     unless(g.has("data"), "without --data nothing is learned")
+}
+
+fn normalise(g: &Given<'_>) -> Option<String> {
+    let integer = g.text("to").and_then(|name| forms::of_name(&name));
+    unless(
+        !integer.is_some_and(|form| form.is_integer()),
+        "--to integer says the same",
+    )
 }
 
 fn method(g: &Given<'_>) -> Option<String> {

@@ -6,6 +6,7 @@ mod args;
 mod check;
 mod compare;
 mod config;
+mod convert;
 mod effect;
 mod eval;
 mod host;
@@ -180,6 +181,7 @@ fn run(parsed: &Parsed, host: &Host<'_>) -> Printed {
         Some(Command::Eval(a)) => unless_stopped(host, eval::run(a, host)),
         Some(Command::Verify(a)) => unless_stopped(host, verify::run(a, host)),
         Some(Command::Check(a)) => unless_stopped(host, check::run(a, host)),
+        Some(Command::Convert(a)) => convert::run(a, host),
         Some(Command::Train(a)) => train::run(a, host),
         Some(Command::Compare(a)) => compare::run(a, host),
         Some(Command::Worker(_)) => Ok(Outcome::default()),

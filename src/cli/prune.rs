@@ -13,7 +13,7 @@ use crate::subsidiary::{Amount, Options, Selector};
 use crate::verify::{Runtime, RuntimeError};
 
 use super::Printed;
-use super::args::{FormatName, Method, PruneArgs, RemovalName, ResidualName};
+use super::args::{Method, PruneArgs, RemovalName, ResidualName};
 use super::host::{Host, Outcome};
 use super::isolate::tried;
 use super::shared::write_report;
@@ -177,7 +177,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path, writes: Vec<Target>) -> Re
     Ok(Job {
         input: input.to_owned(),
         output: Some(output.to_owned()),
-        to_onnx: args.to == Some(FormatName::Onnx),
+        form: args.to.map(|form| form.0),
         dry_run: args.dry_run,
         source,
         choice,
@@ -188,7 +188,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path, writes: Vec<Target>) -> Re
             RemovalName::Drop => Removal::Drop,
             RemovalName::Fold => Removal::Fold,
         },
-        normalise: args.normalise,
+        normalise: args.normalise || args.to.is_some_and(|form| form.0.is_integer()),
         budget: args.max_drop.unwrap_or_default(),
         residual: match args.residual {
             ResidualName::Coupled => Residual::Coupled,

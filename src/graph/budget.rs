@@ -7,8 +7,8 @@ const MAX_ELEMENTS: usize = 1 << 28;
 /// Elements read and written by constant evaluation in a model of any size...
 const BASE_WORK: usize = 1 << 25;
 /// ...and further ones for each element that the file itself holds: a chain of a dozen operators
-/// from latents to weights, several times over.
-const WORK_PER_ELEMENT: usize = 64;
+/// from latents to weights, several times over, or one of six from bytes to eight weights each.
+const WORK_PER_ELEMENT: usize = 96;
 /// Sum of the largest dimensions of all tensors: what is kept channel by channel is in proportion.
 const MAX_EXTENT: usize = 1 << 25;
 

@@ -100,6 +100,42 @@ impl<'m> Editor<'m> {
         self.graph.node.retain(|n| !writes(n));
     }
 
+    /// Takes away what gives the tensor `name` its value: an initializer, or the node that writes it.
+    /// A node with other outputs stays, and writes that one under another name. Indices behind a
+    /// removed node move down.
+    pub fn remove_source(&mut self, name: &str) {
+        let writer = self.graph.node.iter_mut().find(|n| n.output.iter().any(|o| o == name));
+        if let Some(node) = writer {
+            let others = node.output.iter().any(|o| o != name && !o.is_empty());
+            if !others {
+                self.remove_producer(name);
+                return;
+            }
+            let other = self.fresh_name(&format!("{name}.unused"));
+            let outputs = self.graph.node.iter_mut().flat_map(|n| &mut n.output);
+            outputs.filter(|o| *o == name).for_each(|o| o.clone_from(&other));
+            return;
+        }
+        self.graph.initializer.retain(|t| t.name() != name);
+        self.graph
+            .sparse_initializer
+            .retain(|s| s.values.as_ref().is_none_or(|v| v.name() != name));
+        self.graph.input.retain(|v| v.name() != name);
+    }
+
+    /// Adds an initializer of that very name, which [`Editor::remove_source`] has set free.
+    pub fn put_initializer(&mut self, name: &str, value: &Tensor) {
+        self.graph.initializer.push(value.to_proto(name));
+    }
+
+    /// Puts `node` in the place of the one that writes `output`.
+    pub fn replace_producer(&mut self, output: &str, node: NodeProto) {
+        let writes = |n: &&mut NodeProto| n.output.iter().any(|o| o == output);
+        if let Some(old) = self.graph.node.iter_mut().find(writes) {
+            *old = node;
+        }
+    }
+
     /// Removes an attribute of the node at `index`.
     pub fn remove_attribute(&mut self, index: usize, name: &str) {
         if let Some(node) = self.graph.node.get_mut(index) {

@@ -6,6 +6,7 @@ mod inline;
 mod limits;
 mod load;
 pub mod proto;
+pub mod provenance;
 mod save;
 mod tensor;
 

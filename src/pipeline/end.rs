@@ -1,15 +1,20 @@
 //! What comes after filters were chosen: removal, verification, measurements, the output.
 
+use std::path::Path;
+
 use super::proof::Proof;
 use super::summary::{self, Summary};
+use super::written::{self, Provenance, Written};
 use super::{Budget, Choice, Job, View, normal, sizes};
 use crate::error::Error;
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
+use crate::onnx::provenance::stamp;
 use crate::progress::Observer;
 use crate::qonnx;
-use crate::report::{AccuracyReport, BudgetReport, Report};
-use crate::rewrite::{self, EliminateOptions, Eliminated, FilterMasks};
+use crate::report::{AccuracyReport, BudgetReport, NormalisedReport, Report};
+use crate::rewrite::{self, ChannelMaps, EliminateOptions, Eliminated, FilterMasks};
+use crate::verify::{KeptChannels, Verification};
 
 /// The job from there on.
 pub(super) struct End<'a> {
@@ -60,7 +65,10 @@ impl End<'_> {
             None => None,
         };
         let masked = written.as_ref().map_or(retrained, |m| &m.model);
-        let (eliminated, notes) = remove(job, model, masked)?;
+        let (eliminated, notes) = match job.choice {
+            Choice::Form => (whole(masked), Vec::new()),
+            _ => remove(job, model, masked)?,
+        };
         summary.notes.extend(notes);
         let notes = written.iter().flat_map(|m| &m.notes);
         summary.details = left
@@ -70,8 +78,16 @@ impl End<'_> {
             .collect();
         summary.details.extend(eliminated.changes.iter().cloned());
 
+        let mut shaped = None;
         // Whatever the runtime refuses was made of the input.
-        let mut verification = proof.verify(masked, &eliminated).map_err(about)?;
+        let mut verification = match job.choice {
+            Choice::Form => {
+                shaped = written::shape(job, &model.proto, &eliminated.model, proof)?;
+                let normal = normal.as_ref().map(|(_, report)| report);
+                self.as_a_whole(normal, shaped.as_ref())?
+            }
+            _ => proof.verify(masked, &eliminated).map_err(about)?,
+        };
         if !model.free.is_empty() && verification.passed {
             let other = proof.at_another_size(model, masked, &eliminated);
             let note = sizes::judge(other.map_err(about)?, &mut verification);
@@ -81,16 +97,18 @@ impl End<'_> {
             return Err(Error::Interrupted);
         }
         let passed = verification.passed;
-        let agreement = proof
-            .agreement_with(original, &eliminated.model)
-            .map_err(about)?;
+        if passed && shaped.is_none() {
+            shaped = written::shape(job, &model.proto, &eliminated.model, proof)?;
+        }
+        let result = shaped.as_ref().map_or(&eliminated.model, |s| &s.model);
+        let agreement = proof.agreement_with(original, result).map_err(about)?;
         let mut accuracy = proof
-            .accuracy(original, masked, &eliminated.model, summary.after_masking())
+            .accuracy(original, masked, result, summary.after_masking())
             .map_err(about)?;
         if let (Choice::Masks(_), Some(accuracy)) = (&job.choice, &mut accuracy) {
             accuracy.after_masking = Some(accuracy.masked);
         }
-        let latency = proof.latency(original, &eliminated.model).map_err(about)?;
+        let latency = proof.latency(original, result).map_err(about)?;
 
         let budget = self.budget(summary, accuracy.as_ref(), agreement);
         let within = budget.as_ref().is_none_or(|b| b.met);
@@ -99,9 +117,32 @@ impl End<'_> {
             if let (Some(path), Some(masks)) = (&job.save_masks, masks) {
                 masks.save(path)?;
             }
-            if let Some(path) = &job.save_masked {
-                model.save_edited(masked, path)?;
+        }
+        let view = View::lean(&job.input, original)?;
+        let pruned = View::lean(&job.input, result)?;
+        let mut report = summary.report(job, model, &view, &pruned, &eliminated, masks)?;
+        let unchanged = |made: &ModelProto| made == original && !job.inference_mode;
+        let save = |made: &ModelProto, path: &Path, accuracy, form| -> Result<_, Error> {
+            // What does not change is written as it came.
+            if unchanged(made) {
+                return Ok(model.save_edited(&model.proto, path)?);
             }
+            let mut made = made.clone();
+            let learned = summary.learned.as_ref().map(|(_, options)| options);
+            let provenance = Provenance {
+                job,
+                model,
+                masks,
+                learned,
+                pruned_share: report.totals.pruned_ratio,
+                accuracy,
+                form,
+            };
+            stamp(&mut made, &provenance.entries());
+            Ok(model.save_edited(&made, path)?)
+        };
+        if let Some(path) = job.save_masked.as_ref().filter(|_| within) {
+            save(masked, path, None, None)?;
         }
         let output = job.output.as_ref().filter(|_| passed && within);
         let mut written = None;
@@ -109,18 +150,15 @@ impl End<'_> {
             if observer.cancelled() {
                 return Err(Error::Interrupted);
             }
-            let done = match job.to_onnx {
-                true => {
-                    let lowered = qonnx::lower(&eliminated.model).map_err(|e| about(e.into()))?;
-                    model.save_edited(&lowered.model, path)?
-                }
-                false => model.save_edited(&eliminated.model, path)?,
+            let form = shaped.as_ref().map(|s| s.report.name.as_str());
+            // A file that came packed and lost nothing is packed already.
+            let made = match job.form {
+                None if unchanged(&eliminated.model) => &eliminated.model,
+                _ => result,
             };
+            let done = save(made, path, accuracy.as_ref(), form)?;
             written = Some((path, done));
         }
-        let view = View::lean(&job.input, original)?;
-        let pruned = View::lean(&job.input, &eliminated.model)?;
-        let mut report = summary.report(job, model, &view, &pruned, &eliminated, masks)?;
         report.verification = Some(verification);
         report.agreement = agreement;
         report.accuracy = accuracy;
@@ -128,6 +166,7 @@ impl End<'_> {
         report.warnings.extend(unlimited(job, &report));
         report.warnings.extend(other_than_trained(&report));
         report.normalised = normal.map(|(_, report)| report);
+        report.form = shaped.map(|s| s.report);
         report.latency_ms = Some(latency);
         let opset = report.input.opset;
         report.output = written.map(|(path, done)| summary::output_file(path, done, opset));
@@ -136,6 +175,28 @@ impl End<'_> {
 }
 
 impl End<'_> {
+    /// The original against what is written of it where only the form changes.
+    fn as_a_whole(
+        &self,
+        normal: Option<&NormalisedReport>,
+        shaped: Option<&Written>,
+    ) -> Result<Verification, Error> {
+        let found = shaped.and_then(|s| s.report.verification.clone());
+        match (normal, found) {
+            // It was held against the original.
+            (None, Some(found)) => Ok(found),
+            (Some(normal), None) => Ok(normal.verification.clone()),
+            (normal, _) => {
+                let mut map = KeptChannels::default();
+                let rescaled = normal.iter().flat_map(|n| &n.rescaled);
+                rescaled.for_each(|t| map.rescale(t));
+                let made = shaped.map_or(self.original, |s| &s.model);
+                written::verification(self.proof, self.original, made, &map)
+                    .map_err(|e| e.about(&self.job.input))
+            }
+        }
+    }
+
     /// What pruning may cost, and cost; `None` where there is no budget, or nothing to measure by.
     fn budget(
         &self,
@@ -196,6 +257,17 @@ fn unlimited(job: &Job, report: &Report) -> Option<String> {
     })
 }
 
+/// A model that nothing is removed from.
+pub(super) fn whole(model: &ModelProto) -> Eliminated {
+    Eliminated {
+        model: model.clone(),
+        layers: Vec::new(),
+        channels: ChannelMaps::default(),
+        plan: String::new(),
+        changes: Vec::new(),
+    }
+}
+
 /// The masked model without what it does not need, and what is to be said of that.
 pub(super) fn remove(
     job: &Job,
@@ -221,7 +293,8 @@ pub(super) fn remove(
     }
     let restored = qonnx::restore(&model.proto, &mut eliminated.model)
         .map_err(|e| Error::from(e).about(&job.input))?;
-    let notes = restored.notes(job.to_onnx);
+    let standard = job.form.filter(|form| !form.is_qonnx());
+    let notes = restored.notes(standard.map(|form| form.name()));
     Ok((eliminated, notes))
 }
 

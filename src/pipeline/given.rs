@@ -49,7 +49,7 @@ pub(super) fn check(job: &Job, view: &View<'_>) -> Result<Option<FilterMasks>, E
         })
     };
     match &job.choice {
-        Choice::Nothing => Ok(None),
+        Choice::Form | Choice::Nothing => Ok(None),
         Choice::Masks(path) => {
             let masks = FilterMasks::load(path)?;
             fit(path, &masks)?;

@@ -40,7 +40,7 @@ pub(super) fn of(
         removal: _,
         seed: _,
         // They shape the output behind learning.
-        to_onnx,
+        form,
         residual,
         normalise,
         inference_mode,
@@ -63,7 +63,7 @@ pub(super) fn of(
             name => run.put_value(&option(name), &value),
         }
     }
-    run.put("--to onnx", &to_onnx.to_string());
+    run.put("--to", form.map_or("none", |form| form.name()));
     run.put("--normalise", &normalise.to_string());
     run.put("--inference-mode", &inference_mode.to_string());
     run.put_value("--residual", &json(residual).unwrap_or_default());

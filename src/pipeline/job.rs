@@ -6,6 +6,7 @@ use super::{DataSource, memory};
 use crate::checkpoint::Plan;
 use crate::data::Images;
 use crate::engine::Precision;
+use crate::forms::OutputForm;
 use crate::output::Target;
 use crate::rewrite::{Removal, Residual};
 use crate::sizes::Sizes;
@@ -18,8 +19,8 @@ pub struct Job {
     pub input: PathBuf,
     /// Where the pruned model goes; `None`: nowhere.
     pub output: Option<PathBuf>,
-    /// Write QONNX's quantisers as standard operators; without, a QONNX file stays one.
-    pub to_onnx: bool,
+    /// The form written; `None`: the one that the model came in.
+    pub form: Option<&'static dyn OutputForm>,
     /// Only plan it: nothing is trained, and no model or mask is written.
     pub dry_run: bool,
     /// Images, if there are any.
@@ -107,6 +108,8 @@ impl Budget {
 /// How filters are chosen.
 #[derive(Debug, Clone)]
 pub enum Choice {
+    /// Not at all, and nothing is removed: only the form changes.
+    Form,
     /// Not at all: lossless elimination only.
     Nothing,
     /// By a masks file.

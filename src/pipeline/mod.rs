@@ -19,6 +19,7 @@ mod summary;
 mod train;
 mod types;
 mod view;
+mod written;
 
 pub use compare::{Cell, Comparison, compare, forget};
 pub use images::{DataSource, load as load_images, load_all as load_all_images};
@@ -34,11 +35,11 @@ use std::time::Instant;
 use crate::checkpoint::{self, Checkpoint, Folder, Plan};
 use crate::data::Images;
 use crate::error::Error;
+use crate::forms;
 use crate::network::{Network, write_back};
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::progress::Observer;
-use crate::qonnx;
 use crate::report::Report;
 use crate::rewrite::{self, FilterMasks, Residual};
 use crate::runnable::needs_single;
@@ -87,10 +88,13 @@ fn through(
     model.warnings.iter().for_each(|w| observer.warn(w));
     outputs::check(&job.writes, &model, job.source.as_ref())?;
     let rewrite_error = |source| end::rewrite_error(job, source);
-    idle(job, &model)?;
+    written::idle(job, &model.proto)?;
+    let opened = forms::unpack(&model.proto);
+    // What is packed is learned from, and cut, as floats, and packed again.
+    let opened = opened.map_err(|e| written::form_error(&job.input, e))?;
     let (original, left) = match job.inference_mode {
         true => {
-            let (proto, left) = rewrite::to_inference_mode(&model.proto).map_err(rewrite_error)?;
+            let (proto, left) = rewrite::to_inference_mode(&opened).map_err(rewrite_error)?;
             if left.is_empty() {
                 return Err(Error::Usage(format!(
                     "--inference-mode: nothing in {} is in training mode; leave it out",
@@ -99,12 +103,12 @@ fn through(
             }
             (Cow::Owned(proto), left)
         }
-        false => (Cow::Borrowed(&model.proto), Vec::new()),
+        false => (opened, Vec::new()),
     };
     let original: &ModelProto = &original;
     let view = match job.choice {
         Choice::Learn(_) => View::new(&job.input, original)?,
-        Choice::Masks(_) | Choice::Nothing => View::lean(&job.input, original)?,
+        Choice::Masks(_) | Choice::Form | Choice::Nothing => View::lean(&job.input, original)?,
     };
     rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
     let given = given::check(job, &view)?;
@@ -117,6 +121,9 @@ fn through(
         _ => None,
     };
     let images = match &job.source {
+        Some(s) if matches!(job.choice, Choice::Form) => {
+            Some(images::load_all(&job.input, &view, s, observer)?)
+        }
         Some(s) => {
             let how = (job.seed, job.learns());
             Some(images::load(&job.input, &view, s, how, observer)?)
@@ -195,18 +202,6 @@ fn through(
     Ok(report)
 }
 
-/// Options that do nothing on such a model.
-fn idle(job: &Job, model: &Model) -> Result<(), Error> {
-    match (qonnx::is_qonnx(&model.proto), job.to_onnx, job.normalise) {
-        (false, true, _) => Err(Error::Usage(format!(
-            "--to onnx: {} has standard operators already; leave it out",
-            job.input.display()
-        ))),
-        (true, false, true) => Err(normal::needs_standard(&job.input)),
-        _ => Ok(()),
-    }
-}
-
 /// Decides which filters go: those of the masks `given`, or learned ones. The model returned is the
 /// retrained one, if there was training.
 fn choose(
@@ -218,7 +213,7 @@ fn choose(
     summary: &mut Summary,
 ) -> Result<(Option<ModelProto>, Option<FilterMasks>), Error> {
     match (&job.choice, images) {
-        (Choice::Nothing | Choice::Masks(_), _) => Ok((None, given)),
+        (Choice::Form | Choice::Nothing | Choice::Masks(_), _) => Ok((None, given)),
         (Choice::Learn(_), None) => {
             summary.notes.push(NO_DATA.to_owned());
             Ok((None, None))

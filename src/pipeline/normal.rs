@@ -30,7 +30,7 @@ pub(super) fn form(
     model: &ModelProto,
     proof: &Proof<'_>,
 ) -> Result<(ModelProto, NormalisedReport), Error> {
-    if qonnx::is_qonnx(model) && !job.to_onnx {
+    if qonnx::is_qonnx(model) && job.form.is_none_or(|form| form.is_qonnx()) {
         return Err(needs_standard(&job.input));
     }
     let lowered = qonnx::lower(model).map_err(|e| Error::from(e).about(&job.input))?;
@@ -48,7 +48,8 @@ pub(super) fn form(
         }
     }
     let mut map = KeptChannels::default();
-    normal.rescaled.into_iter().for_each(|t| map.rescale(t));
+    normal.rescaled.iter().for_each(|t| map.rescale(t));
+    report.rescaled = normal.rescaled;
     report.verification = proof
         .compare(model, &normal.model, &map)
         .map_err(|e| e.about(&job.input))?;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
+use super::written::ByLevel;
 use super::{Job, sizes};
 use crate::data::Images;
 use crate::error::Error;
@@ -16,7 +17,7 @@ use crate::report::{AccuracyReport, LatencyReport};
 use crate::rewrite::Eliminated;
 use crate::runnable::runnable;
 use crate::verify::{
-    self, BatchedSession, KeptChannels, LatencyOptions, Runtime, RuntimeError, Samples,
+    self, BatchedSession, KeptChannels, LatencyOptions, Optimization, Runtime, RuntimeError, Samples,
     SessionOptions, Verification, VerifyOptions,
 };
 
@@ -24,6 +25,8 @@ use crate::verify::{
 const RANDOM_SAMPLES: usize = 256;
 /// Samples a run.
 pub(super) const BATCH: usize = 64;
+/// Samples compared at each lower level of optimisation.
+const LOWER_LEVEL_SAMPLES: usize = 256;
 
 /// Runs models in a runtime, on validation images or seeded random inputs.
 pub(super) struct Proof<'a> {
@@ -80,6 +83,46 @@ impl<'a> Proof<'a> {
                 count: RANDOM_SAMPLES.min(self.most),
             },
         }
+    }
+
+    /// Who runs the models.
+    pub(super) fn runtime(&self) -> &'a dyn Runtime {
+        self.runtime
+    }
+
+    /// The largest difference of two models where the runtime rewrites less of them than usual, by
+    /// the level of optimisation, on some of the samples.
+    ///
+    /// # Errors
+    /// If the runtime refuses either, or they have other interfaces.
+    pub(super) fn at_lower_levels(
+        &self,
+        reference: &ModelProto,
+        candidate: &ModelProto,
+    ) -> Result<ByLevel, Error> {
+        let mut found = ByLevel::new();
+        let few = Self {
+            most: self.most.min(LOWER_LEVEL_SAMPLES),
+            ..Self::new(self.job, self.runtime, self.images, self.observer)
+        };
+        for (name, optimization) in [("off", Optimization::Off), ("basic", Optimization::Basic)] {
+            self.check_cancelled()?;
+            let options = SessionOptions {
+                optimization,
+                ..self.options
+            };
+            let load = |model: &ModelProto| session(self.runtime, model, &options);
+            let (mut first, mut second) = (load(reference)?, load(candidate)?);
+            let tolerance = verify::Tolerance::default();
+            let samples = few.samples();
+            let compared = verify::compare(&mut first, &mut second, &samples, BATCH, tolerance)?;
+            let difference = match compared.non_finite_differs {
+                true => f64::INFINITY,
+                false => compared.max_abs_diff,
+            };
+            found.insert(name.to_owned(), difference);
+        }
+        Ok(found)
     }
 
     fn load(&self, model: &ModelProto) -> Result<BatchedSession, Error> {

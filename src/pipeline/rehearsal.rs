@@ -2,11 +2,11 @@
 
 use super::end::{remove, rewrite_error};
 use super::proof::Proof;
-use super::{Job, normal, sizes};
+use super::{Job, normal, sizes, written};
 use crate::error::Error;
+use crate::forms::Computed;
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
-use crate::qonnx;
 use crate::report::NormalisedReport;
 use crate::rewrite::{self, Eliminated, FilterMasks, Masked};
 use crate::verify::Verification;
@@ -47,8 +47,9 @@ pub(super) fn prepare(
     let masked = masked.transpose().map_err(|e| rewrite_error(job, e))?;
     let before = masked.as_ref().map_or(whole, |m| &m.model);
     let (eliminated, notes) = remove(job, model, before)?;
-    if job.to_onnx {
-        qonnx::lower(&eliminated.model).map_err(|e| Error::from(e).about(&job.input))?;
+    if let Some(form) = job.form {
+        let shaped = form.write(&eliminated.model, &Computed::new());
+        shaped.map_err(|e| written::form_error(&job.input, e))?;
     }
     Ok(Prepared {
         normal,

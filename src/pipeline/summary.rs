@@ -142,6 +142,7 @@ impl Summary {
         let options = learned.or(self.planned.as_ref().map(|(options, _)| options));
         let method = match (&job.choice, options) {
             (Choice::Masks(_), _) => "masks",
+            (Choice::Form, _) => "convert",
             (_, Some(options)) => options.selector.name(),
             (_, None) => "none",
         };

@@ -147,7 +147,7 @@ fn through(
         // Weights that were trained are constants: back in the dialect's own form.
         let restored = qonnx::restore(&model.proto, &mut proto);
         let restored = restored.map_err(|e| Error::from(e).about(&job.input))?;
-        notes = restored.notes(false);
+        notes = restored.notes(None);
     }
     let finish = || {
         finish(

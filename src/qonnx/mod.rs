@@ -54,7 +54,7 @@ pub enum LowerError {
 }
 
 /// The domain that `BipolarQuant` is written in, where a model has none in another one.
-const BIPOLAR_DOMAIN: &str = "qonnx.custom_op.general";
+pub(crate) const BIPOLAR_DOMAIN: &str = "qonnx.custom_op.general";
 
 /// The domain of a model's quantisers, old or new.
 fn domain_of(model: &ModelProto) -> String {
@@ -385,11 +385,14 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// What the report says of it; `to_onnx`: the file is written in standard operators.
-    pub fn notes(&self, to_onnx: bool) -> Vec<String> {
-        let mut notes = vec![match to_onnx {
-            true => "the input is QONNX; the output is standard ONNX (--to onnx)".to_owned(),
-            false => "the input is QONNX, and so is the output: runtimes need it lowered, which --to onnx does; it was verified lowered".to_owned(),
+    /// What the report says of it; `form`: the standard form that the file is written in, if it does
+    /// not stay QONNX.
+    pub fn notes(&self, form: Option<&str>) -> Vec<String> {
+        let mut notes = vec![match form {
+            Some(form) => {
+                format!("the input is QONNX; the output is standard ONNX (--to {form})")
+            }
+            None => "the input is QONNX, and so is the output: runtimes need it lowered, which --to onnx does; it was verified lowered".to_owned(),
         }];
         if !self.quantized.is_empty() {
             notes.push(format!(
@@ -422,7 +425,7 @@ fn behind(graph: &Graph<'_>, t: crate::graph::TensorId) -> Option<NodeId> {
 
 /// Weights as signs and a positive scale (one, or one for each filter) whose product they are, to
 /// the bit.
-fn signs_and_scale(values: &ArrayD<f32>, axis: usize) -> Option<(ArrayD<f32>, ArrayD<f32>)> {
+pub(crate) fn signs_and_scale(values: &ArrayD<f32>, axis: usize) -> Option<(ArrayD<f32>, ArrayD<f32>)> {
     let mut scales = Vec::with_capacity(values.len_of(Axis(axis)));
     for filter in values.axis_iter(Axis(axis)) {
         let s = filter.first()?.abs();

@@ -1,7 +1,7 @@
 //! Which tool wrote a file, by the marks that exporters and optimisers leave.
 
 use crate::graph::Graph;
-use crate::onnx::is_default_domain;
+use crate::onnx::{is_default_domain, provenance::original_producer};
 
 /// The tool that exported a model, as far as it shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Dialect {
 /// The dialect of a model's file.
 pub fn dialect_of(graph: &Graph<'_>) -> Dialect {
     let model = graph.model();
-    let (name, version) = (model.producer_name(), model.producer_version());
+    let (name, version) = original_producer(model).unwrap_or_default();
     let nodes = || graph.order().iter().map(|&n| graph.node(n));
     let is_qonnx = nodes().any(|n| n.op().starts_with("qonnx."));
     let torch_export = || {

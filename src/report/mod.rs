@@ -15,7 +15,7 @@ pub use evaluation::{ClassEntry, ConfusedEntry, Evaluation, LatencyEntry};
 pub use inspect::{GroupEntry, Inspection, LayerEntry};
 pub use plan::{Figures, LearningPlan, PlanReport, StagePlan};
 pub use schema::{
-    AccuracyReport, BudgetReport, FileReport, LatencyReport, LayerReport, NormalisedReport, Report,
+    AccuracyReport, BudgetReport, FileReport, FormReport, LatencyReport, LayerReport, NormalisedReport, Report,
     Totals,
 };
 pub use table::render;

@@ -37,6 +37,8 @@ pub struct Report {
     pub agreement: Option<f64>,
     /// The integer form of binary layers (`--normalise`); absent without it.
     pub normalised: Option<NormalisedReport>,
+    /// The form written, where that is not how the network was verified; absent without.
+    pub form: Option<FormReport>,
     /// Median time of one run; absent where it was not measured.
     pub latency_ms: Option<LatencyReport>,
     /// Everything that shaped the run: options and preprocessing.
@@ -71,6 +73,34 @@ pub struct NormalisedReport {
     pub unchanged: std::collections::BTreeMap<String, String>,
     /// The model before against the normalised one.
     pub verification: Verification,
+    /// Outputs of binarisers that are decided on sums in other units now.
+    #[serde(skip)]
+    pub rescaled: Vec<String>,
+}
+
+/// The form that a model was written in (`--to`), and what proves that it computes the same.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FormReport {
+    /// `onnx`, `qonnx`, `integer` or `packed`.
+    pub name: String,
+    /// Layers whose weights are in the form.
+    pub layers: Vec<String>,
+    /// Layers (in `qonnx`: and outputs of binarisers) that are as they were, and why.
+    pub left: std::collections::BTreeMap<String, String>,
+    /// Largest difference of any output between the model verified and the one written, by the
+    /// runtime's level of optimisation: `off`, `basic` (at most 256 samples) and `all`. Empty where
+    /// the runtime is given the very model that was verified.
+    pub max_abs_diff: std::collections::BTreeMap<String, f64>,
+    /// The model verified against the one written, with all optimisations.
+    pub verification: Option<Verification>,
+}
+
+impl FormReport {
+    /// Whether the outputs are the same to the bit at each level.
+    pub fn identical(&self) -> bool {
+        self.max_abs_diff.values().all(|&d| d == 0.0)
+    }
 }
 
 /// A model file.

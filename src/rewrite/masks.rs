@@ -150,7 +150,20 @@ impl FilterMasks {
         })
     }
 
-    /// Writes a masks file, whole or not at all; the same masks give the same bytes.
+    /// The bytes of a masks file: the same for the same masks.
+    ///
+    /// # Errors
+    /// None that masks are known to have.
+    pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec(&File {
+            format: FORMAT.to_owned(),
+            layers: self.layers.clone(),
+        })?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// Writes a masks file, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<(), MasksError> {
         let json = |source| MasksError::Json {
             path: path.to_owned(),
@@ -160,12 +173,7 @@ impl FilterMasks {
             path: path.to_owned(),
             source,
         };
-        let file = File {
-            format: FORMAT.to_owned(),
-            layers: self.layers.clone(),
-        };
-        let mut text = serde_json::to_vec(&file).map_err(json)?;
-        text.push(b'\n');
+        let text = self.to_bytes().map_err(json)?;
         crate::output::write(path, &text).map_err(io)
     }
 

@@ -109,7 +109,7 @@ fn job(choice: Choice, output: Option<PathBuf>) -> Job {
     Job {
         input: Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits_vgg.onnx"),
         output,
-        to_onnx: false,
+        form: None,
         dry_run: false,
         source: None,
         choice,

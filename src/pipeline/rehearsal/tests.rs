@@ -76,7 +76,7 @@ fn job(input: &Path) -> Job {
     Job {
         input: input.to_owned(),
         output: None,
-        to_onnx: false,
+        form: None,
         dry_run: false,
         source: None,
         choice: Choice::Nothing,

@@ -1,0 +1,91 @@
+//! `convert`: the main job with nothing pruned.
+
+use crate::error::Error;
+use crate::output::Target;
+use crate::pipeline::{self, Budget, Choice, Job};
+use crate::printable::printable;
+use crate::report;
+use crate::rewrite::{Removal, Residual};
+
+use super::Printed;
+use super::args::ConvertArgs;
+use super::host::{Host, Outcome};
+use super::isolate::tried;
+use super::shared::{source_of, write_report};
+use super::targets::{self, Targets};
+
+/// Writes a model in another form.
+pub fn run(args: &ConvertArgs, host: &Host<'_>) -> Printed {
+    let data = &args.data;
+    let writes = targets::check(&Targets {
+        input: &args.input,
+        output: Some(&args.output),
+        in_place: args.in_place,
+        reads: vec![
+            ("--data", data.data.as_deref()),
+            ("--classes", data.classes.as_deref()),
+            ("--ort-lib", args.runtime.ort_lib.as_deref()),
+        ],
+        writes: vec![("--report", args.report.as_deref())],
+        checkpoint: None,
+    })?;
+    let on_stdout = targets::on_stdout(&writes);
+    let job = job(args, writes);
+    let open = || {
+        tried(
+            &args.runtime,
+            host,
+            &args.input,
+            &job.sizes,
+            job.source.as_ref(),
+        )
+    };
+    let about = |e: Error| e.about(&args.input);
+    let report = pipeline::run(&job, open, host.observer).map_err(about)?;
+    let reported = write_report(args.report.as_deref(), &report);
+    let mut text = report::render(&report);
+    let mut failures = Vec::new();
+    text += &match &report.output {
+        Some(file) => format!("{:<20}{}\n", "written", printable(&file.path)),
+        None => {
+            failures.push(format!(
+                "{}: the model in {} form does not compute what it computes; {} was not written",
+                args.input.display(),
+                args.to.0.name(),
+                args.output.display()
+            ));
+            format!("{:<20}nothing\n", "written")
+        }
+    };
+    let outcome = Outcome {
+        text,
+        on_stderr: on_stdout,
+        failures,
+        code: u8::from(!report.passed()),
+    };
+    Ok(outcome.and(reported))
+}
+
+fn job(args: &ConvertArgs, writes: Vec<Target>) -> Job {
+    Job {
+        input: args.input.clone(),
+        output: Some(args.output.clone()),
+        form: Some(args.to.0),
+        dry_run: false,
+        source: source_of(&args.data),
+        choice: Choice::Form,
+        sizes: args.shape.sizes(),
+        keep: Vec::new(),
+        round_to: 1,
+        removal: Removal::Drop,
+        residual: Residual::Coupled,
+        normalise: args.to.0.is_integer(),
+        budget: Budget::Unlimited,
+        inference_mode: false,
+        save_masks: None,
+        save_masked: None,
+        writes,
+        checkpoint: None,
+        seed: args.seed,
+    }
+}

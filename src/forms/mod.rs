@@ -1,0 +1,139 @@
+//! Output forms: what a network is written as.
+//!
+//! A form is a file here and a line in [`FORMS`]; the command line, reports and `convert` take it from
+//! that table. Most forms change only how weights are stored, behind everything else
+//! ([`OutputForm::write`]); the integer form is also what masks and elimination work on
+//! ([`OutputForm::is_integer`]).
+
+mod bits;
+mod integer;
+mod packed;
+mod quantised;
+mod standard;
+mod unpacked;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use ndarray::ArrayD;
+use thiserror::Error;
+
+use crate::graph::{FactsError, GraphError};
+use crate::onnx::proto::ModelProto;
+use crate::qonnx::LowerError;
+
+pub use bits::{Bits, LEAST_WEIGHTS};
+pub use packed::{computed_weights, pack};
+pub use unpacked::{is_packed, unpack};
+
+/// Every form, in the order of `--help`.
+pub const FORMS: [&dyn OutputForm; 4] = [
+    &standard::Standard,
+    &quantised::Quantised,
+    &integer::Integer,
+    &packed::Packed,
+];
+
+/// Values of weights that a file computes, by the names of their tensors, as the runtime computes
+/// them: what is rounded there may be rounded otherwise here.
+pub type Computed = BTreeMap<String, ArrayD<f32>>;
+
+/// A way to write a network.
+pub trait OutputForm: Debug + Sync {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Its line in `--help`.
+    fn about(&self) -> &'static str;
+
+    /// Whether a model came in this form, and is written in it unless another one is asked for.
+    fn is_of(&self, _model: &ModelProto) -> bool {
+        false
+    }
+
+    /// Why it would do nothing to ask for it; `None` if it does something.
+    fn idle(&self, model: &ModelProto) -> Option<String>;
+
+    /// Whether binary layers are in the integer form ([`crate::normalise`]) before anything is cut.
+    fn is_integer(&self) -> bool {
+        false
+    }
+
+    /// Whether it has QONNX's quantisers. Where it has not, a QONNX model becomes standard ONNX.
+    fn is_qonnx(&self) -> bool {
+        false
+    }
+
+    /// The model in this form. It computes what `model` computes, to the bit.
+    ///
+    /// # Errors
+    /// Why it has no such form.
+    fn write(&self, model: &ModelProto, computed: &Computed) -> Result<Shaped, FormError>;
+}
+
+/// The form of that name.
+pub fn of_name(name: &str) -> Option<&'static dyn OutputForm> {
+    FORMS.into_iter().find(|form| form.name() == name)
+}
+
+/// The form that a model came in; `None` for standard ONNX of any kind.
+pub fn came_as(model: &ModelProto) -> Option<&'static dyn OutputForm> {
+    FORMS.into_iter().find(|form| form.is_of(model))
+}
+
+/// A model in an output form.
+#[derive(Debug, Clone, Default)]
+pub struct Shaped {
+    /// The model.
+    pub model: ModelProto,
+    /// Layers that were brought into the form.
+    pub changed: Vec<String>,
+    /// Layers, and tensors, that were left as they were, each with the reason.
+    pub left: BTreeMap<String, String>,
+}
+
+/// Why a model cannot be written in a form. One line.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FormError {
+    /// The graph is invalid.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// Its shapes are not known.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// Its quantisers have no form in standard operators.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// Operators that are needed came later.
+    #[error(
+        "uses opset {opset}; the {form} form needs opset {needed} or newer: convert it with onnx.version_converter"
+    )]
+    Opset {
+        /// The form.
+        form: &'static str,
+        /// The file's.
+        opset: i64,
+        /// The oldest that will do.
+        needed: i64,
+    },
+    /// There is nothing in it that the form is about.
+    #[error("has nothing that the {form} form would write in another way: {why}")]
+    Nothing {
+        /// The form.
+        form: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+impl FormError {
+    /// Of a form that none of a model's layers has, for these reasons.
+    fn nothing(form: &'static str, left: &BTreeMap<String, String>) -> Self {
+        let why = match left.iter().next() {
+            Some((name, why)) => format!("'{name}': {why}"),
+            None => "it has no Conv, Gemm or MatMul with constant weights".to_owned(),
+        };
+        Self::Nothing { form, why }
+    }
+}
