@@ -90,7 +90,7 @@ pub(super) fn plan(
     let planned = learned.as_ref();
     summary.planned = planned.map(|(options, o)| (options.clone(), o.excluded.clone()));
     let after = View::lean(&job.input, &eliminated.model)?;
-    let mut report = summary.report(job, model, view, &after, &eliminated, masks)?;
+    let mut report = summary.report(job, model, (view, &after), &eliminated, masks, None)?;
     report.verification = verification;
     report.normalised = normal.map(|(_, report)| report);
     report.plan = Some(plan);

@@ -8,7 +8,7 @@ use super::written::{self, Provenance, Written};
 use super::{Budget, Choice, Job, View, normal, sizes};
 use crate::error::Error;
 use crate::onnx::Model;
-use crate::onnx::proto::ModelProto;
+use crate::onnx::proto::{ModelProto, TensorProto};
 use crate::onnx::provenance::stamp;
 use crate::progress::Observer;
 use crate::qonnx;
@@ -118,9 +118,7 @@ impl End<'_> {
                 masks.save(path)?;
             }
         }
-        let view = View::lean(&job.input, original)?;
-        let pruned = View::lean(&job.input, result)?;
-        let mut report = summary.report(job, model, &view, &pruned, &eliminated, masks)?;
+        let mut report = self.report(summary, result, &eliminated)?;
         let unchanged = |made: &ModelProto| made == original && !job.inference_mode;
         let save = |made: &ModelProto, path: &Path, accuracy, form| -> Result<_, Error> {
             // What does not change is written as it came.
@@ -175,6 +173,27 @@ impl End<'_> {
 }
 
 impl End<'_> {
+    /// The report but for what was measured; `result` is what is written.
+    fn report(
+        &self,
+        summary: &Summary,
+        result: &ModelProto,
+        eliminated: &Eliminated,
+    ) -> Result<Report, Error> {
+        let Self {
+            job, model, masks, ..
+        } = *self;
+        // Bytes are those of the file, which may be packed.
+        let read = match job.inference_mode {
+            true => self.original,
+            false => &model.proto,
+        };
+        let before = View::lean(&job.input, read)?;
+        let after = View::lean(&job.input, result)?;
+        let params = [params(self.original), params(&eliminated.model)];
+        summary.report(job, model, (&before, &after), eliminated, masks, Some(params))
+    }
+
     /// The original against what is written of it where only the form changes.
     fn as_a_whole(
         &self,
@@ -255,6 +274,13 @@ fn unlimited(job: &Job, report: &Report) -> Option<String> {
             100.0 * lost
         )
     })
+}
+
+/// Elements of a model's initializers.
+fn params(model: &ModelProto) -> u64 {
+    let tensors = model.graph.iter().flat_map(|g| &g.initializer);
+    let count = |t: &TensorProto| t.dims.iter().fold(1u64, |n, &d| n.saturating_mul(d.unsigned_abs()));
+    tensors.map(count).fold(0, u64::saturating_add)
 }
 
 /// A model that nothing is removed from.

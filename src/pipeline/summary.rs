@@ -41,10 +41,10 @@ impl Summary {
         &self,
         job: &Job,
         model: &Model,
-        before: &View<'_>,
-        after: &View<'_>,
+        (before, after): (&View<'_>, &View<'_>),
         eliminated: &Eliminated,
         masks: Option<&FilterMasks>,
+        params: Option<[u64; 2]>,
     ) -> Result<Report, Error> {
         let cost_before = cost(&before.graph, &before.facts, &before.layers);
         let cost_after = cost(&after.graph, &after.facts, &after.layers);
@@ -98,13 +98,17 @@ impl Summary {
                 macs_after: then.map_or(0, |c| c.macs),
                 binary_ops_before: cost.binary_ops,
                 binary_ops_after: then.map_or(0, |c| c.binary_ops),
-                bytes_before: cost.bytes,
-                bytes_after: then.map_or(0, |c| c.bytes),
+                bytes_before: cost.stored_bytes,
+                bytes_after: then.map_or(0, |c| c.stored_bytes),
+                bits_before: cost.bits.into(),
+                bits_after: then.map(|c| c.bits.into()).unwrap_or_default(),
             });
         }
         let mut totals = Totals::of(&layers);
-        totals.params_before = cost_before.params;
-        totals.params_after = cost_after.params;
+        // Without the form, in which bytes hold eight of them.
+        let [params_before, params_after] = params.unwrap_or([cost_before.params, cost_after.params]);
+        totals.params_before = params_before;
+        totals.params_after = params_after;
         Ok(Report {
             tool: "onnx-bnnprune".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -22,6 +22,7 @@ mod sign;
 mod trace;
 mod unread;
 mod weights;
+mod width;
 
 use ndarray::{ArrayD, arr0};
 
@@ -31,6 +32,7 @@ pub use dialect::{Dialect, Exporter, dialect_of};
 pub use latent::{Latent, LatentScale};
 pub use unread::{Unread, unread};
 pub use weights::BinaryWeights;
+pub use width::{input_bits, output_bits, weight_bits};
 
 /// The operator of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

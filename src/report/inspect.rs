@@ -9,9 +9,10 @@ use crate::graph::{Facts, Graph};
 use crate::onnx::type_name;
 use crate::printable::printable;
 use crate::recognize::{self, Form, LatentScale, Layer, Unread};
-use crate::rewrite::Analysis;
+use crate::rewrite::{Analysis, LayerCost, cost};
 
-use super::text::shortened;
+use super::bits::BitsReport;
+use super::text::{bytes, short, shortened};
 
 /// Longest name in the table; the JSON has all of it.
 const LONGEST_NAME: usize = 200;
@@ -34,6 +35,19 @@ pub struct Inspection {
     pub layers: Vec<LayerEntry>,
     /// Filters that can only be cut together.
     pub groups: Vec<GroupEntry>,
+    /// Sums over the layers.
+    pub totals: InspectionTotals,
+}
+
+/// Sums over an inspected model's layers, for one sample.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct InspectionTotals {
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Bytes of the weights as the file stores them.
+    pub stored_bytes: u64,
+    /// Cost in bits.
+    pub bits: BitsReport,
 }
 
 /// A layer in an [`Inspection`].
@@ -69,6 +83,12 @@ pub struct LayerEntry {
     pub latents: Option<String>,
     /// Convolution groups.
     pub group: usize,
+    /// Multiply-accumulates of one sample; 0 where `weights` is `unknown`.
+    pub macs: u64,
+    /// Bytes of its weights as the file stores them; 0 where `weights` is `unknown`.
+    pub stored_bytes: u64,
+    /// Cost of one sample in bits; 0 where `weights` is `unknown`.
+    pub bits: BitsReport,
     /// Whether its filters can be pruned.
     pub prunable: bool,
     /// Why not.
@@ -96,7 +116,9 @@ impl Inspection {
         analysis: &Analysis,
         warnings: Vec<String>,
     ) -> Self {
-        let known = layers.iter().map(|l| entry(graph, facts, l, analysis));
+        let costs = cost(graph, facts, layers);
+        let known = layers.iter().zip(&costs.layers);
+        let known = known.map(|(l, cost)| entry(graph, facts, (l, cost), analysis));
         let others = recognize::unread(graph, facts, layers);
         let entries = known.chain(others.into_iter().map(unknown)).collect();
         let dialect = recognize::dialect_of(graph);
@@ -124,6 +146,11 @@ impl Inspection {
             warnings,
             layers: entries,
             groups,
+            totals: InspectionTotals {
+                macs: costs.macs,
+                stored_bytes: costs.layers.iter().map(|c| c.stored_bytes).sum(),
+                bits: costs.bits.into(),
+            },
         }
     }
 
@@ -206,6 +233,7 @@ impl Inspection {
             "\n{} binary layers with {filters} filters, {prunable} of them prunable.\n",
             binary.len()
         );
+        text += &self.costs();
         let coupled: Vec<_> = self.groups.iter().filter(|g| g.layers.len() > 1).collect();
         if !coupled.is_empty() {
             text += "\nFilters that can only be cut together:\n";
@@ -236,6 +264,47 @@ impl Inspection {
     }
 }
 
+impl Inspection {
+    /// What one sample costs, as a table.
+    fn costs(&self) -> String {
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header([
+                "costs of one sample",
+                "MACs",
+                "bit operations",
+                "weights",
+                "as stored",
+                "reads",
+                "writes",
+            ]);
+        let row = |name: String, macs: u64, stored: u64, bits: BitsReport| {
+            let number = |n: u64| short(n) + "b";
+            [
+                name,
+                short(macs),
+                short(bits.operations),
+                number(bits.weights),
+                bytes(stored),
+                number(bits.inputs),
+                number(bits.outputs),
+            ]
+        };
+        for l in self.layers.iter().filter(|l| l.weights != "unknown") {
+            let name = shortened(&printable(&l.name), LONGEST_NAME);
+            table.add_row(row(name, l.macs, l.stored_bytes, l.bits));
+        }
+        let t = &self.totals;
+        table.add_row(row("total".to_owned(), t.macs, t.stored_bytes, t.bits));
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        format!("\n{table}\n(b: bits; a weight of ±s is 1, without its scale)\n")
+    }
+}
+
 /// The entry of an operator whose weights are not understood.
 fn unknown(u: Unread) -> LayerEntry {
     let size = |k: usize| {
@@ -260,12 +329,20 @@ fn unknown(u: Unread) -> LayerEntry {
         element: u.kind,
         latents: None,
         group: 1,
+        macs: 0,
+        stored_bytes: 0,
+        bits: BitsReport::default(),
         prunable: false,
         reason: Some(u.why),
     }
 }
 
-fn entry(graph: &Graph<'_>, facts: &Facts, l: &Layer, analysis: &Analysis) -> LayerEntry {
+fn entry(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    (l, cost): (&Layer, &LayerCost),
+    analysis: &Analysis,
+) -> LayerEntry {
     let reason = match l.why_not_binary() {
         Some(why) => Some(why.to_owned()),
         None => analysis.prunable(&l.name).err(),
@@ -301,6 +378,9 @@ fn entry(graph: &Graph<'_>, facts: &Facts, l: &Layer, analysis: &Analysis) -> La
             .and_then(|b| b.latent.as_ref())
             .map(|latent| graph.name(latent.initializer).to_owned()),
         group: l.group,
+        macs: cost.macs,
+        stored_bytes: cost.stored_bytes,
+        bits: cost.bits.into(),
         prunable: reason.is_none(),
         reason,
     }

@@ -1,5 +1,6 @@
 //! What a run says of itself: JSON with stable keys, and a table for the terminal.
 
+mod bits;
 mod comparison;
 mod evaluation;
 mod inspect;
@@ -10,9 +11,10 @@ mod text;
 mod training;
 mod verification;
 
+pub use bits::BitsReport;
 pub use comparison::{ComparisonReport, ComparisonRow};
 pub use evaluation::{ClassEntry, ConfusedEntry, Evaluation, LatencyEntry};
-pub use inspect::{GroupEntry, Inspection, LayerEntry};
+pub use inspect::{GroupEntry, Inspection, InspectionTotals, LayerEntry};
 pub use plan::{Figures, LearningPlan, PlanReport, StagePlan};
 pub use schema::{
     AccuracyReport, BudgetReport, FileReport, FormReport, LatencyReport, LayerReport, NormalisedReport, Report,

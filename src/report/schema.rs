@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bits::BitsReport;
 use super::plan::PlanReport;
 use crate::subsidiary::{Attempt, CacheUse, StageReport};
 use crate::verify::Verification;
@@ -128,6 +129,12 @@ impl Report {
         self.budget.as_ref().is_none_or(|b| b.met)
     }
 
+    /// Whether the model was only written in another form.
+    pub fn only_converts(&self) -> bool {
+        let method = self.settings.get("method");
+        method.and_then(|m| m.as_str()) == Some("convert")
+    }
+
     /// Whether this is the plan of learning, which leaves nothing to verify.
     pub fn plans_learning(&self) -> bool {
         self.plan.as_ref().is_some_and(|p| p.learning.is_some())
@@ -162,10 +169,14 @@ pub struct LayerReport {
     pub binary_ops_before: u64,
     /// After.
     pub binary_ops_after: u64,
-    /// Bytes of the layer's weights in the file, before.
+    /// Bytes of the layer's weights as the file read stores them (latents, bits with their scales).
     pub bytes_before: u64,
-    /// After.
+    /// As the file written stores them.
     pub bytes_after: u64,
+    /// Cost in bits before.
+    pub bits_before: BitsReport,
+    /// After.
+    pub bits_after: BitsReport,
 }
 
 /// Sums. Filters are binary filters; the rest is of the whole model.
@@ -196,6 +207,10 @@ pub struct Totals {
     pub bytes_before: u64,
     /// After.
     pub bytes_after: u64,
+    /// Cost of all layers in bits before.
+    pub bits_before: BitsReport,
+    /// After.
+    pub bits_after: BitsReport,
 }
 
 impl Totals {
@@ -221,6 +236,8 @@ impl Totals {
             binary_ops_after: sum(|layer| layer.binary_ops_after),
             bytes_before: sum(|layer| layer.bytes_before),
             bytes_after: sum(|layer| layer.bytes_after),
+            bits_before: BitsReport::sum(layers.iter().map(|layer| layer.bits_before)),
+            bits_after: BitsReport::sum(layers.iter().map(|layer| layer.bits_after)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
 
 use super::plan;
-use super::schema::{BudgetReport, LatencyReport, LayerReport, Report};
+use super::schema::{BudgetReport, FormReport, LatencyReport, LayerReport, Report};
 use super::text::{bytes, change, figure, grouped, percent, saving, short, shortened};
 use super::verification;
 use crate::printable::printable;
@@ -20,7 +20,7 @@ pub fn render(report: &Report) -> String {
         text.push('\n');
     }
     let removed = report.totals.filters.saturating_sub(report.totals.kept);
-    if removed == 0 {
+    if removed == 0 && !report.only_converts() {
         text.push('\n');
         text.push_str(&nothing_pruned(report));
     }
@@ -123,7 +123,7 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         grouped(totals.filters as u64),
         percent(totals.pruned_ratio)
     );
-    let mut lines = match report.plans_learning() {
+    let mut lines = match report.plans_learning() || report.only_converts() {
         true => Vec::new(),
         false => vec![("filters pruned", pruned)],
     };
@@ -145,6 +145,17 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         "weights",
         change(totals.bytes_before, totals.bytes_after, bytes)
             + &saving(totals.bytes_before, totals.bytes_after),
+    ));
+    let (before, after) = (totals.bits_before, totals.bits_after);
+    lines.push((
+        "as bits",
+        change(before.weights.div_ceil(8), after.weights.div_ceil(8), bytes)
+            + " (1 bit for each binary weight, without scales)",
+    ));
+    lines.push((
+        "bit operations",
+        change(before.operations, after.operations, short)
+            + &saving(before.operations, after.operations),
     ));
     lines.push((
         "parameters",
@@ -172,11 +183,18 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
             ),
         ));
     }
+    if let Some(form) = &report.form {
+        lines.push(("form", form_line(form)));
+        for (name, why) in &form.left {
+            lines.push(("", format!("{name} is as it was: {why}")));
+        }
+    }
     if let Some(verification) = &report.verification {
-        lines.extend(verification::lines(
-            verification,
-            "masked and pruned agree on ",
-        ));
+        let models = match report.only_converts() {
+            true => "original and written agree on ",
+            false => "masked and pruned agree on ",
+        };
+        lines.extend(verification::lines(verification, models));
     }
     if let Some(agreement) = report.agreement {
         lines.push((
@@ -235,6 +253,24 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
     };
     lines.push(("time", format!("{:.1} s{most}", report.seconds)));
     lines
+}
+
+/// The form written, and whether it computes the same.
+fn form_line(form: &FormReport) -> String {
+    let layers = match form.layers.len() {
+        0 => String::new(),
+        1 => ", 1 layer".to_owned(),
+        n => format!(", {n} layers"),
+    };
+    let same = match (form.max_abs_diff.is_empty(), form.identical()) {
+        (true, _) => String::new(),
+        (false, true) => "; outputs equal to the bit at each level of optimisation".to_owned(),
+        (false, false) => {
+            let most = form.max_abs_diff.values().fold(0.0f64, |m, &d| m.max(d));
+            format!("; outputs differ by at most {most:.1e}")
+        }
+    };
+    format!("{}{layers}{same}", form.name)
 }
 
 /// What pruning may cost, and cost.

@@ -1,11 +1,13 @@
-//! What a model costs: operations and params, by layer and in all.
+//! What a model costs: operations, parameters and bits, by layer and in all.
 
-use crate::graph::{Facts, Graph};
+use std::collections::BTreeSet;
+
+use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::{DataType, element_count};
-use crate::recognize::Layer;
+use crate::recognize::{self, Layer};
 
 /// Cost of one layer at batch size 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LayerCost {
     /// The layer.
     pub name: String,
@@ -18,6 +20,36 @@ pub struct LayerCost {
     /// The same in bytes: in 16-bit floats or `float64` where the layer computes in these, else as
     /// `float32`.
     pub bytes: u64,
+    /// The same in bytes as the file stores it: latents, bits and scales, quantised weights.
+    pub stored_bytes: u64,
+    /// Bit operations and memory.
+    pub bits: BitCost,
+}
+
+/// Cost in bits, as qonnx's `inference_cost` counts it: a weight that is 0 costs nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BitCost {
+    /// Bit operations (BOPs): multiply-accumulates on weights other than 0, times the bits of a
+    /// weight, times the bits of what it is multiplied by.
+    pub operations: u64,
+    /// Bits of the weights other than 0, without scales and bias.
+    pub weights: u64,
+    /// Bits of what the layer reads.
+    pub inputs: u64,
+    /// Bits of what the layer writes: sums, of 32 bits unless the file computes in others.
+    pub outputs: u64,
+}
+
+impl BitCost {
+    /// The sum of both.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            operations: self.operations.saturating_add(other.operations),
+            weights: self.weights.saturating_add(other.weights),
+            inputs: self.inputs.saturating_add(other.inputs),
+            outputs: self.outputs.saturating_add(other.outputs),
+        }
+    }
 }
 
 /// Cost of a model at batch size 1.
@@ -33,6 +65,8 @@ pub struct Cost {
     pub params: u64,
     /// Bytes of all initializers.
     pub bytes: u64,
+    /// Bits of all layers.
+    pub bits: BitCost,
 }
 
 /// Bytes of one parameter of a layer.
@@ -44,17 +78,22 @@ fn element_bytes(facts: &Facts, layer: &Layer) -> u64 {
     }
 }
 
+/// Elements of a tensor for one sample.
+fn of_sample(facts: &Facts, t: Option<TensorId>) -> u64 {
+    let shape = t.and_then(|t| facts.shape(t));
+    shape.map_or(0, |s| {
+        s.iter()
+            .skip(1)
+            .fold(1, |a: u64, &d| a.saturating_mul(d as u64))
+    })
+}
+
 /// Counts the cost of a model's layers and initializers.
 pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
     let mut total = Cost::default();
     for l in layers {
-        let out = graph.output_of(l.node, 0).and_then(|t| facts.shape(t));
-        // Output elements of one sample; each reads `inputs` channels through the kernel.
-        let outputs: u64 = out.map_or(0, |s| {
-            s.iter()
-                .skip(1)
-                .fold(1, |a: u64, &d| a.saturating_mul(d as u64))
-        });
+        // Each output element reads `inputs` channels through the kernel.
+        let outputs = of_sample(facts, graph.output_of(l.node, 0));
         let row = l
             .kernel
             .iter()
@@ -66,14 +105,20 @@ pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
             .map_or(0, |t| t.len() as u64);
         let params = l.values.len() as u64 + bias;
         let binary_ops = if l.is_binary() { macs } else { 0 };
+        let size = element_bytes(facts, l);
+        let bits = bits(graph, facts, l, outputs);
         total.macs = total.macs.saturating_add(macs);
         total.binary_ops = total.binary_ops.saturating_add(binary_ops);
+        total.bits = total.bits.plus(bits);
         total.layers.push(LayerCost {
             name: l.name.clone(),
             macs,
             binary_ops,
             params,
-            bytes: params.saturating_mul(element_bytes(facts, l)),
+            bytes: params.saturating_mul(size),
+            stored_bytes: stored(graph, facts, l.weight)
+                .saturating_add(bias.saturating_mul(size)),
+            bits,
         });
     }
     for t in graph.tensors() {
@@ -81,10 +126,66 @@ pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
             continue;
         };
         let count = element_count(&proto.dims).map_or(0, |(_, n)| n as u64);
-        let size = proto.raw_data.as_ref().map(|r| r.len() as u64);
         total.params = total.params.saturating_add(count);
-        let bytes = size.unwrap_or(count.saturating_mul(4));
-        total.bytes = total.bytes.saturating_add(bytes);
+        total.bytes = total.bytes.saturating_add(held(graph, t));
     }
     total
+}
+
+fn bits(graph: &Graph<'_>, facts: &Facts, l: &Layer, outputs: u64) -> BitCost {
+    let nonzero = l.values.iter().filter(|w| **w != 0.0).count() as u64;
+    let weight = recognize::weight_bits(graph, facts, l);
+    let input = recognize::input_bits(graph, facts, l);
+    // Every weight is used once at each place of the output.
+    let places = outputs / (l.filters as u64).max(1);
+    let operations = places.saturating_mul(nonzero);
+    let inputs = of_sample(facts, graph.input_of(l.node, 0));
+    BitCost {
+        operations: operations.saturating_mul(weight).saturating_mul(input),
+        weights: nonzero.saturating_mul(weight),
+        inputs: inputs.saturating_mul(input),
+        outputs: outputs.saturating_mul(recognize::output_bits(graph, facts, l)),
+    }
+}
+
+/// Bytes of an initializer; 0 for any other tensor.
+fn held(graph: &Graph<'_>, t: TensorId) -> u64 {
+    let Some(proto) = graph.initializer(t) else {
+        return 0;
+    };
+    let count = element_count(&proto.dims).map_or(0, |(_, n)| n as u64);
+    let size = proto.raw_data.as_ref().map(|r| r.len() as u64);
+    size.unwrap_or_else(|| {
+        let one = match DataType::from_onnx(proto.data_type()) {
+            Some(DataType::U8 | DataType::I8 | DataType::Bool) => 1,
+            Some(DataType::F16 | DataType::Bf16 | DataType::I16 | DataType::U16) => 2,
+            Some(DataType::F64 | DataType::I64 | DataType::U64) => 8,
+            _ => 4,
+        };
+        count.saturating_mul(one)
+    })
+}
+
+/// Bytes of what the file computes a weight of. A table that rows are gathered from is shared, and
+/// belongs to none.
+fn stored(graph: &Graph<'_>, facts: &Facts, weight: TensorId) -> u64 {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![weight];
+    let mut sum = 0u64;
+    while let Some(t) = open.pop() {
+        if !seen.insert(t) {
+            continue;
+        }
+        sum = sum.saturating_add(held(graph, t));
+        let Some(n) = graph.producer(t) else { continue };
+        match graph.node(n).op() {
+            "Constant" => {
+                let count = facts.constant(t).map_or(0, |v| v.len() as u64);
+                sum = sum.saturating_add(count.saturating_mul(4));
+            }
+            "Gather" => open.extend(graph.input_of(n, 1)),
+            _ => open.extend(graph.inputs_of(n).into_iter().flatten()),
+        }
+    }
+    sum
 }

@@ -33,7 +33,7 @@ use thiserror::Error;
 
 pub use analysis::Analysis;
 pub use apply::{Masked, Note, Removal, apply_masks};
-pub use cost::{Cost, LayerCost, cost};
+pub use cost::{BitCost, Cost, LayerCost, cost};
 pub use eliminate::{Eliminated, eliminate, eliminate_with};
 pub use groups::{Group, GroupId, MaskSite};
 pub use inference::{check_deterministic, to_inference_mode};
