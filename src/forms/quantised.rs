@@ -70,7 +70,10 @@ fn weights(
             continue;
         }
         let value = computed.get(name).unwrap_or(&layer.values);
-        match (&layer.binary_weights, signs_and_scale(value, layer.filter_axis)) {
+        match (
+            &layer.binary_weights,
+            signs_and_scale(value, layer.filter_axis),
+        ) {
             (None, _) => {
                 let why = layer.why_not_binary().unwrap_or("its weights are not ±1");
                 shaped.left.insert(layer.name, why.to_owned());

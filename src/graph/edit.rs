@@ -104,7 +104,11 @@ impl<'m> Editor<'m> {
     /// A node with other outputs stays, and writes that one under another name. Indices behind a
     /// removed node move down.
     pub fn remove_source(&mut self, name: &str) {
-        let writer = self.graph.node.iter_mut().find(|n| n.output.iter().any(|o| o == name));
+        let writer = self
+            .graph
+            .node
+            .iter_mut()
+            .find(|n| n.output.iter().any(|o| o == name));
         if let Some(node) = writer {
             let others = node.output.iter().any(|o| o != name && !o.is_empty());
             if !others {
@@ -113,7 +117,9 @@ impl<'m> Editor<'m> {
             }
             let other = self.fresh_name(&format!("{name}.unused"));
             let outputs = self.graph.node.iter_mut().flat_map(|n| &mut n.output);
-            outputs.filter(|o| *o == name).for_each(|o| o.clone_from(&other));
+            outputs
+                .filter(|o| *o == name)
+                .for_each(|o| o.clone_from(&other));
             return;
         }
         self.graph.initializer.retain(|t| t.name() != name);

@@ -11,7 +11,7 @@ use super::graph::Network;
 use super::restored::close;
 use crate::arrays::map_planes;
 use crate::graph::edit::{Editor, used_names};
-use crate::graph::{Graph, GraphError, NodeId, TensorId};
+use crate::graph::{Graph, GraphError, NodeId, TensorId, operand_name};
 use crate::onnx::Tensor;
 use crate::onnx::proto::{ModelProto, NodeProto};
 
@@ -214,7 +214,11 @@ impl Plan {
                 if graph.initializer(t).is_some() && all_readers && !graph.is_output(t) {
                     self.values.insert(name, change.value.clone());
                 } else {
-                    self.added.push((name, change.value.clone(), places));
+                    let wish = match (graph.producer(t), places.first()) {
+                        (Some(_), Some(&(node, k))) => operand_name(graph, node, k),
+                        _ => name,
+                    };
+                    self.added.push((wish, change.value.clone(), places));
                 }
             }
         }

@@ -16,7 +16,8 @@ pub type Entries = Vec<(&'static str, String)>;
 /// Makes this tool the producer of a model and says in its metadata what was done. Who produced the
 /// original is kept there; what an earlier run said is replaced, other metadata stay.
 pub fn stamp(model: &mut ModelProto, entries: &Entries) {
-    let original = original_producer(model).map(|(name, version)| (name.to_owned(), version.to_owned()));
+    let original =
+        original_producer(model).map(|(name, version)| (name.to_owned(), version.to_owned()));
     model
         .metadata_props
         .retain(|p| !p.key().starts_with(PREFIX));

@@ -56,6 +56,9 @@ impl End<'_> {
             true => Some(normal::form(job, retrained, proof)?),
             false => None,
         };
+        if let (Choice::Form, Some((_, found))) = (&job.choice, &normal) {
+            normal::some(job, found)?;
+        }
         let retrained = normal.as_ref().map_or(retrained, |(model, _)| model);
         let written = match masks {
             Some(masks) => {
@@ -191,7 +194,14 @@ impl End<'_> {
         let before = View::lean(&job.input, read)?;
         let after = View::lean(&job.input, result)?;
         let params = [params(self.original), params(&eliminated.model)];
-        summary.report(job, model, (&before, &after), eliminated, masks, Some(params))
+        summary.report(
+            job,
+            model,
+            (&before, &after),
+            eliminated,
+            masks,
+            Some(params),
+        )
     }
 
     /// The original against what is written of it where only the form changes.
@@ -279,7 +289,11 @@ fn unlimited(job: &Job, report: &Report) -> Option<String> {
 /// Elements of a model's initializers.
 fn params(model: &ModelProto) -> u64 {
     let tensors = model.graph.iter().flat_map(|g| &g.initializer);
-    let count = |t: &TensorProto| t.dims.iter().fold(1u64, |n, &d| n.saturating_mul(d.unsigned_abs()));
+    let count = |t: &TensorProto| {
+        t.dims
+            .iter()
+            .fold(1u64, |n, &d| n.saturating_mul(d.unsigned_abs()))
+    };
     tensors.map(count).fold(0, u64::saturating_add)
 }
 

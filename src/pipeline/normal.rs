@@ -19,6 +19,22 @@ pub(super) fn needs_standard(path: &Path) -> Error {
     ))
 }
 
+/// Refuses a model of which no layer is in another form now.
+///
+/// # Errors
+/// [`Error::Unsuitable`] with the reason of the first.
+pub(super) fn some(job: &Job, found: &NormalisedReport) -> Result<(), Error> {
+    if !found.thresholds.is_empty() || !found.divided.is_empty() {
+        return Ok(());
+    }
+    let why = match found.unchanged.iter().next() {
+        Some((name, why)) => format!("'{name}': {why}"),
+        None => "it has no binary layer (±1 weights on ±1 inputs)".to_owned(),
+    };
+    let why = format!("has nothing that the integer form would write in another way: {why}");
+    Err(Error::unsuitable(&job.input, why))
+}
+
 /// The model in normal form, compared with what it was. A QONNX model has to become one of standard
 /// operators.
 ///

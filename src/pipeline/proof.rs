@@ -17,8 +17,8 @@ use crate::report::{AccuracyReport, LatencyReport};
 use crate::rewrite::Eliminated;
 use crate::runnable::runnable;
 use crate::verify::{
-    self, BatchedSession, KeptChannels, LatencyOptions, Optimization, Runtime, RuntimeError, Samples,
-    SessionOptions, Verification, VerifyOptions,
+    self, BatchedSession, KeptChannels, LatencyOptions, Optimization, Runtime, RuntimeError,
+    Samples, SessionOptions, Verification, VerifyOptions,
 };
 
 /// Random inputs compared where there are no images.

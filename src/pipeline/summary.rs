@@ -106,7 +106,8 @@ impl Summary {
         }
         let mut totals = Totals::of(&layers);
         // Without the form, in which bytes hold eight of them.
-        let [params_before, params_after] = params.unwrap_or([cost_before.params, cost_after.params]);
+        let [params_before, params_after] =
+            params.unwrap_or([cost_before.params, cost_after.params]);
         totals.params_before = params_before;
         totals.params_after = params_after;
         Ok(Report {

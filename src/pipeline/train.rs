@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::proof::{BATCH, session, validation};
-use super::summary::{input_file, output_file};
-use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, types};
+use super::summary::{hex, input_file, output_file};
+use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, types, written};
 use crate::checkpoint::{self, Checkpoint, Folder, Plan};
 use crate::data::Images;
 use crate::error::Error;
+use crate::forms::{self, Computed, FormError};
 use crate::network::{Network, write_back};
 use crate::onnx::proto::ModelProto;
+use crate::onnx::provenance::stamp;
 use crate::onnx::{Model, Written};
 use crate::output::Target;
 use crate::progress::Observer;
@@ -84,7 +86,9 @@ fn through(
     let model = model;
     model.warnings.iter().for_each(|w| observer.warn(w));
     outputs::check(&job.writes, &model, Some(&job.source))?;
-    let view = View::new(&job.input, &model.proto)?;
+    let form_error = |e| written::form_error(&job.input, e);
+    let opened = forms::unpack(&model.proto).map_err(form_error)?;
+    let view = View::new(&job.input, &opened)?;
     learnable(&job.input, &view)?;
     types::check_learning(&job.input, &view)?;
     let rewrite_error = |source| Error::Rewrite {
@@ -124,7 +128,7 @@ fn through(
             }
         })?;
     // What was not trained goes back as it came: whether it can shows now.
-    write_back(&network, &mut model.proto.clone())
+    write_back(&network, &mut opened.clone().into_owned())
         .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
     let mut checkpoint = match folder {
         Some((folder, plan)) => {
@@ -140,7 +144,7 @@ fn through(
     let augment = job.source.augment;
     let trained = retrain(&mut network, &images, augment, &job.options, control)
         .map_err(|e| e.at(&job.input))?;
-    let mut proto = model.proto.clone();
+    let mut proto = opened.clone().into_owned();
     write_back(&network, &mut proto).map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
     let mut notes = Vec::new();
     if qonnx::is_qonnx(&proto) {
@@ -149,13 +153,21 @@ fn through(
         let restored = restored.map_err(|e| Error::from(e).about(&job.input))?;
         notes = restored.notes(None);
     }
+    // What came packed stays packed.
+    if let Some(form) = forms::came_as(&model.proto).filter(|form| !form.is_qonnx()) {
+        match form.write(&proto, &Computed::new()) {
+            Ok(shaped) => proto = shaped.model,
+            Err(FormError::Nothing { .. }) => {}
+            Err(e) => return Err(form_error(e)),
+        }
+    }
     let finish = || {
         finish(
             job,
             &model,
             &proto,
             &network,
-            &images,
+            (&images, before.as_ref()),
             (&*runtime, observer),
         )
     };
@@ -197,7 +209,7 @@ fn finish(
     model: &Model,
     proto: &ModelProto,
     network: &Network,
-    images: &Images,
+    (images, before): (&Images, Option<&verify::Accuracy>),
     (runtime, observer): (&dyn Runtime, &dyn Observer),
 ) -> Result<(Option<verify::Accuracy>, Option<f64>, Written), Error> {
     let after = accuracy(runtime, proto, images, observer)?;
@@ -217,7 +229,20 @@ fn finish(
     if observer.cancelled() {
         return Err(Error::Interrupted);
     }
-    let written = model.save_edited(proto, &job.output)?;
+    let mut made = proto.clone();
+    if made != model.proto {
+        let mut entries = vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("method", "train".to_owned()),
+            ("input_sha256", hex(&model.bytes)),
+            ("seed", job.options.seed.to_string()),
+        ];
+        let share = |a: &verify::Accuracy| format!("{:.6}", a.fraction);
+        entries.extend(before.map(|a| ("accuracy_before", share(a))));
+        entries.extend(after.as_ref().map(|a| ("accuracy_after", share(a))));
+        stamp(&mut made, &entries);
+    }
+    let written = model.save_edited(&made, &job.output)?;
     Ok((after, agreement.map(|a| a.share()), written))
 }
 

@@ -425,7 +425,10 @@ fn behind(graph: &Graph<'_>, t: crate::graph::TensorId) -> Option<NodeId> {
 
 /// Weights as signs and a positive scale (one, or one for each filter) whose product they are, to
 /// the bit.
-pub(crate) fn signs_and_scale(values: &ArrayD<f32>, axis: usize) -> Option<(ArrayD<f32>, ArrayD<f32>)> {
+pub(crate) fn signs_and_scale(
+    values: &ArrayD<f32>,
+    axis: usize,
+) -> Option<(ArrayD<f32>, ArrayD<f32>)> {
     let mut scales = Vec::with_capacity(values.len_of(Axis(axis)));
     for filter in values.axis_iter(Axis(axis)) {
         let s = filter.first()?.abs();

@@ -17,8 +17,8 @@ pub use evaluation::{ClassEntry, ConfusedEntry, Evaluation, LatencyEntry};
 pub use inspect::{GroupEntry, Inspection, InspectionTotals, LayerEntry};
 pub use plan::{Figures, LearningPlan, PlanReport, StagePlan};
 pub use schema::{
-    AccuracyReport, BudgetReport, FileReport, FormReport, LatencyReport, LayerReport, NormalisedReport, Report,
-    Totals,
+    AccuracyReport, BudgetReport, FileReport, FormReport, LatencyReport, LayerReport,
+    NormalisedReport, Report, Totals,
 };
 pub use table::render;
 pub(crate) use table::ruled;

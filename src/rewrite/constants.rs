@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::graph::edit::Editor;
-use crate::graph::{Graph, NodeId, TensorId};
+use crate::graph::{Graph, NodeId, TensorId, operand_name};
 use crate::onnx::Tensor;
 
 /// Values wanted at node inputs.
@@ -80,7 +80,11 @@ impl ConstantWriter {
                         in_place.insert(own.to_owned());
                         own.to_owned()
                     } else {
-                        editor.add_initializer(&format!("{own}.cut"), &r.value)
+                        let wish = match graph.producer(source) {
+                            Some(_) => operand_name(graph, r.node, r.input),
+                            None => format!("{own}.cut"),
+                        };
+                        editor.add_initializer(&wish, &r.value)
                     };
                     written.push((source, k, name.clone()));
                     name

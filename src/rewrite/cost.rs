@@ -116,8 +116,7 @@ pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
             binary_ops,
             params,
             bytes: params.saturating_mul(size),
-            stored_bytes: stored(graph, facts, l.weight)
-                .saturating_add(bias.saturating_mul(size)),
+            stored_bytes: stored(graph, facts, l.weight).saturating_add(bias.saturating_mul(size)),
             bits,
         });
     }

@@ -14,6 +14,7 @@ mod checkpoint;
 mod commands;
 mod compare;
 mod errors;
+mod forms;
 mod free_sizes;
 mod hostile;
 mod hostile_folder;

@@ -6,6 +6,7 @@ mod common;
 mod graphs;
 
 mod architecture;
+mod costs;
 mod dialects;
 mod engine;
 mod recognize;

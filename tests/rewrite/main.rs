@@ -13,6 +13,7 @@ mod layers;
 mod normalise;
 mod operators;
 mod opsets;
+mod packing;
 mod property;
 mod qonnx_old;
 mod random_graphs;

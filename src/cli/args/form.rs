@@ -10,8 +10,7 @@ use clap::builder::PossibleValue;
 #[derive(Debug, Clone, Copy)]
 pub struct FormName(pub &'static dyn OutputForm);
 
-static ALL: LazyLock<Vec<FormName>> =
-    LazyLock::new(|| FORMS.into_iter().map(FormName).collect());
+static ALL: LazyLock<Vec<FormName>> = LazyLock::new(|| FORMS.into_iter().map(FormName).collect());
 
 impl ValueEnum for FormName {
     fn value_variants<'a>() -> &'a [Self] {

@@ -1,0 +1,514 @@
+//! `--to` and `convert`: the forms that a network is written in.
+
+use std::path::{Path, PathBuf};
+
+use crate::common::{
+    NETWORKS, fixture, json, network, quick_rule, refused, runtime, test_digits, tool, write_masks,
+};
+use crate::graphs::{Attr, Builder};
+use ndarray::{ArrayD, Axis};
+use onnx_bnnprune::data::Pixels;
+use onnx_bnnprune::onnx::proto::{ModelProto, TensorProto};
+use onnx_bnnprune::onnx::{DataType, Model, Tensor, save, to_bytes};
+use onnx_bnnprune::qonnx;
+use onnx_bnnprune::verify::{Optimization, Runtime as _, SessionOptions};
+
+const LEVELS: [Optimization; 3] = [Optimization::Off, Optimization::Basic, Optimization::All];
+
+fn proto(path: &Path) -> ModelProto {
+    Model::load(path).unwrap().proto
+}
+
+fn initializers(model: &ModelProto) -> &[TensorProto] {
+    &model.graph.as_ref().unwrap().initializer
+}
+
+fn named<'a>(model: &'a ModelProto, name: &str) -> Option<&'a TensorProto> {
+    initializers(model).iter().find(|t| t.name() == name)
+}
+
+/// Outputs on test digits, at each level of optimisation.
+fn outputs(path: &Path) -> Vec<ArrayD<f32>> {
+    let Pixels::U8(images) = test_digits().images else {
+        panic!("the digits are bytes");
+    };
+    let x = images.select(Axis(0), &[0, 5, 9, 40, 77, 100, 203, 333]);
+    let x = x.mapv(|v| f32::from(v) / 255.0).into_dyn();
+    let lowered = proto(path);
+    let lowered = qonnx::lower(&lowered).unwrap().model.into_owned();
+    let name = lowered.graph.as_ref().unwrap().input[0].name().to_owned();
+    LEVELS
+        .map(|optimization| {
+            let options = SessionOptions {
+                optimization,
+                ..SessionOptions::default()
+            };
+            let mut session = runtime().load(&to_bytes(&lowered), &options).unwrap();
+            session
+                .run(&[(name.clone(), x.clone())])
+                .unwrap()
+                .remove(0)
+                .1
+        })
+        .into()
+}
+
+fn convert(from: &Path, to: &Path, form: &str) {
+    let mut c = tool();
+    c.arg("convert").args([from, to]).args(["--to", form, "-q"]);
+    c.assert().success();
+}
+
+/// A network packed in a folder.
+fn packed(dir: &Path, name: &str) -> PathBuf {
+    let out = dir.join(format!("{name}.packed.onnx"));
+    convert(&network(name), &out, "packed");
+    out
+}
+
+#[test]
+fn packed_networks_are_small_and_compute_the_same_to_the_bit_at_all_levels() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in NETWORKS {
+        let (out, report) = (dir.path().join(name), dir.path().join("report.json"));
+        let mut c = tool();
+        c.arg("convert").arg(network(name)).arg(&out);
+        c.args(["--to", "packed", "-q", "--report"]).arg(&report);
+        c.assert().success();
+        assert_eq!(outputs(&network(name)), outputs(&out), "{name}");
+        let report = json(&report);
+        assert_eq!(report["verification"]["passed"], true);
+        assert_eq!(report["verification"]["max_abs_diff"], 0.0);
+        for level in ["off", "basic", "all"] {
+            assert_eq!(report["form"]["max_abs_diff"][level], 0.0, "{name} {level}");
+        }
+        let layers = report["layers"].as_array().unwrap();
+        let binary: Vec<&str> = layers
+            .iter()
+            .filter(|l| l["binary"] == true)
+            .map(|l| l["name"].as_str().unwrap())
+            .collect();
+        let listed = report["form"]["layers"].as_array().unwrap();
+        assert!(
+            binary.iter().all(|b| listed.iter().any(|l| l == b)),
+            "{name}"
+        );
+        // What is left says why.
+        assert!(
+            report["form"]["left"]["/stem/conv/Conv"].is_string(),
+            "{report}"
+        );
+        // A thirty-second and the scales, plus what is no binary weight.
+        let sum = |key: &str| -> u64 {
+            let of = layers.iter().filter(|l| l["binary"] == true);
+            of.map(|l| l[key].as_u64().unwrap()).sum()
+        };
+        assert!(sum("bytes_after") * 20 < sum("bytes_before"), "{name}");
+        let [before, after] =
+            [network(name), out.clone()].map(|p| std::fs::metadata(p).unwrap().len());
+        assert!(after * 6 < before, "{name}: {before} {after}");
+        let model = proto(&out);
+        assert!(model.doc_string().contains("one bit each"), "{name}");
+        let bytes = initializers(&model).iter();
+        let bytes = bytes.filter(|t| t.data_type() == DataType::U8.to_onnx());
+        assert_eq!(bytes.count(), listed.len());
+    }
+}
+
+#[test]
+fn what_was_packed_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (small, back) = (packed(dir.path(), "folded"), dir.path().join("back.onnx"));
+    convert(&small, &back, "onnx");
+    let (original, back) = (proto(&network("folded")), proto(&back));
+    for t in initializers(&original) {
+        let again = named(&back, t.name()).expect(t.name());
+        assert_eq!(
+            Tensor::from_proto(t),
+            Tensor::from_proto(again),
+            "{}",
+            t.name()
+        );
+    }
+    assert_eq!(initializers(&original).len(), initializers(&back).len());
+    let nodes = |m: &ModelProto| m.graph.as_ref().unwrap().node.clone();
+    assert_eq!(nodes(&original), nodes(&back));
+    assert_eq!(back.doc_string(), original.doc_string());
+}
+
+#[test]
+fn inspect_reads_a_packed_file_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |path: &Path| -> serde_json::Value {
+        let out = tool()
+            .arg("inspect")
+            .arg(path)
+            .arg("--json")
+            .output()
+            .unwrap();
+        serde_json::from_slice(&out.stdout).unwrap()
+    };
+    for name in ["folded", "resnet"] {
+        let (float, small) = (of(&network(name)), of(&packed(dir.path(), name)));
+        let layers = |v: &serde_json::Value| v["layers"].as_array().unwrap().clone();
+        assert_eq!(layers(&float).len(), layers(&small).len());
+        for (a, b) in layers(&float).iter().zip(&layers(&small)) {
+            for key in [
+                "name",
+                "binary",
+                "filters",
+                "inputs",
+                "scale",
+                "binarizer",
+                "prunable",
+                "macs",
+                "bits",
+            ] {
+                assert_eq!(a[key], b[key], "{name} {key}");
+            }
+            if a["binary"] == true {
+                assert_eq!(b["weights"], "constant");
+                assert!(b["stored_bytes"].as_u64() < a["stored_bytes"].as_u64());
+            }
+        }
+        assert_eq!(float["groups"], small["groups"]);
+        assert_eq!(
+            float["dialect"], small["dialect"],
+            "the exporter is still known"
+        );
+    }
+}
+
+#[test]
+fn a_packed_file_is_pruned_like_the_float_one_and_stays_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = packed(dir.path(), "folded");
+    let run = |model: &Path, out: &str| {
+        let (out, report) = (dir.path().join(out), dir.path().join("r.json"));
+        let mut c = quick_rule(model, &out);
+        c.args(["--method", "magnitude", "--ratio", "0.3", "-q", "--report"]);
+        c.arg(&report).assert().success();
+        (out, json(&report))
+    };
+    let (float, of_float) = run(&network("folded"), "float.onnx");
+    let (small, of_small) = run(&small, "small.onnx");
+    assert!(of_float["totals"]["kept"].as_u64() < of_float["totals"]["filters"].as_u64());
+    for (a, b) in of_float["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(of_small["layers"].as_array().unwrap())
+    {
+        assert_eq!((&a["name"], &a["pruned"]), (&b["name"], &b["pruned"]));
+    }
+    assert_eq!(of_small["form"]["name"], "packed");
+    assert!(of_float["form"].is_null());
+    assert_eq!(outputs(&float), outputs(&small));
+    let bytes = initializers(&proto(&small))
+        .iter()
+        .filter(|t| t.data_type() == DataType::U8.to_onnx())
+        .count();
+    assert!(bytes > 0, "it is packed again");
+    // The tensors keep their names, however often a file is packed and cut.
+    let back = dir.path().join("back.onnx");
+    convert(&small, &back, "onnx");
+    for t in initializers(&proto(&float)) {
+        assert!(named(&proto(&back), t.name()).is_some(), "{}", t.name());
+    }
+    assert_eq!(outputs(&float), outputs(&back));
+}
+
+#[test]
+fn a_packed_file_that_loses_nothing_keeps_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = packed(dir.path(), "folded");
+    let out = dir.path().join("out.onnx");
+    tool()
+        .args([&small, &out])
+        .args(["--method", "none", "-q"])
+        .assert()
+        .success();
+    assert_eq!(std::fs::read(&small).unwrap(), std::fs::read(&out).unwrap());
+    // And the main job packs one that lost something, or nothing, when asked to.
+    let direct = dir.path().join("direct.onnx");
+    let masks = dir.path().join("m.json");
+    write_masks(&masks, &[("/conv2/Conv", 48, &[1, 7, 30])]);
+    let mut c = tool();
+    c.arg(network("folded"))
+        .arg(&direct)
+        .arg("--masks")
+        .arg(&masks);
+    c.args(["--to", "packed", "-q"]).assert().success();
+    assert!(std::fs::metadata(&direct).unwrap().len() < std::fs::metadata(&small).unwrap().len());
+}
+
+#[test]
+fn the_same_options_give_the_same_bytes_that_say_how_they_were_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let masks = dir.path().join("m.json");
+    write_masks(&masks, &[("/conv2/Conv", 48, &[1, 7, 30])]);
+    let run = |model: &Path, out: &str, to: &[&str]| {
+        let out = dir.path().join(out);
+        let mut c = tool();
+        c.arg(model)
+            .arg(&out)
+            .arg("--masks")
+            .arg(&masks)
+            .args(["-q"])
+            .args(to);
+        c.args(["--data"])
+            .arg(fixture("digits_test.npz"))
+            .assert()
+            .success();
+        out
+    };
+    let first = run(&network("vgg"), "a.onnx", &["--to", "packed"]);
+    let second = run(&network("vgg"), "b.onnx", &["--to", "packed"]);
+    assert_eq!(
+        std::fs::read(&first).unwrap(),
+        std::fs::read(&second).unwrap()
+    );
+    let model = proto(&first);
+    assert_eq!(model.producer_name(), "onnx-bnnprune");
+    assert_eq!(model.producer_version(), env!("CARGO_PKG_VERSION"));
+    let said = |model: &ModelProto, key: &str| {
+        let key = format!("onnx_bnnprune.{key}");
+        let found: Vec<_> = model
+            .metadata_props
+            .iter()
+            .filter(|p| p.key() == key)
+            .map(|p| p.value().to_owned())
+            .collect();
+        assert!(found.len() <= 1, "{key}");
+        found.into_iter().next()
+    };
+    let sha = |path: &Path| {
+        use sha2::{Digest as _, Sha256};
+        let digits = Sha256::digest(std::fs::read(path).unwrap());
+        digits
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<String>()
+    };
+    assert_eq!(said(&model, "method").as_deref(), Some("masks"));
+    assert_eq!(said(&model, "form").as_deref(), Some("packed"));
+    assert_eq!(said(&model, "input_sha256"), Some(sha(&network("vgg"))));
+    assert!(said(&model, "masks_sha256").is_some_and(|s| s.len() == 64));
+    assert!(
+        said(&model, "pruned_share")
+            .unwrap()
+            .parse::<f64>()
+            .unwrap()
+            > 0.0
+    );
+    assert!(
+        said(&model, "accuracy_before")
+            .unwrap()
+            .parse::<f64>()
+            .unwrap()
+            > 0.9
+    );
+    let original = proto(&network("vgg"));
+    assert_eq!(
+        said(&model, "original_producer_name").as_deref(),
+        Some(original.producer_name())
+    );
+    // A second run says what it did itself, and still knows the first producer.
+    write_masks(&masks, &[("/conv3/Conv", 64, &[2])]);
+    let again = proto(&run(&first, "c.onnx", &[]));
+    assert_eq!(said(&again, "input_sha256"), Some(sha(&first)));
+    assert_eq!(
+        said(&again, "original_producer_name").as_deref(),
+        Some(original.producer_name())
+    );
+}
+
+#[test]
+fn what_has_no_such_form_is_refused_in_one_line_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.onnx");
+    let of = |model: &Path, form: &str| {
+        let mut c = tool();
+        c.arg("convert")
+            .arg(model)
+            .arg(&out)
+            .args(["--to", form, "-q"]);
+        c
+    };
+    let float = network("float");
+    refused(
+        &mut of(&float, "packed"),
+        2,
+        &["digits_float.onnx", "packed", "±1"],
+    );
+    refused(
+        &mut of(&float, "qonnx"),
+        2,
+        &["digits_float.onnx", "qonnx", "float layer"],
+    );
+    refused(
+        &mut of(&float, "integer"),
+        2,
+        &["digits_float.onnx", "integer", "no binary layer"],
+    );
+    refused(
+        &mut of(&network("vgg"), "onnx"),
+        2,
+        &["--to onnx", "standard operators already"],
+    );
+    let small = packed(dir.path(), "vgg");
+    refused(
+        &mut of(&small, "packed"),
+        2,
+        &["--to packed", "packed already"],
+    );
+    let quant = fixture("dialects/brevitas_conv.clean.onnx");
+    refused(
+        &mut of(&quant, "qonnx"),
+        2,
+        &["--to qonnx", "QONNX already"],
+    );
+    // Opset 10 is too old.
+    let mut b = Builder::new(&[32, 4, 4]);
+    let signs = (0..1024)
+        .map(|k| if k * k % 7 < 3 { 1.0 } else { -1.0 })
+        .collect();
+    let weight = b.weight(&[32, 32, 1, 1], signs);
+    let at = b.node("Sign", &["x"], vec![]);
+    let at = b.node(
+        "Conv",
+        &[&at, &weight],
+        vec![("kernel_shape", Attr::Ints(vec![1, 1]))],
+    );
+    let mut old = b.model(&[&at]);
+    old.opset_import[0].version = Some(10);
+    let path = dir.path().join("old.onnx");
+    save(&old, &path).unwrap();
+    refused(
+        &mut of(&path, "packed"),
+        2,
+        &["old.onnx", "opset 10", "version_converter"],
+    );
+    old.opset_import[0].version = Some(11);
+    save(&old, &path).unwrap();
+    of(&path, "packed").assert().success();
+    assert!(!dir.path().join("old.onnx.unfinished.onnx").exists());
+    let mut same = tool();
+    same.arg("convert")
+        .args([&path, &path])
+        .args(["--to", "packed", "-q"]);
+    refused(&mut same, 2, &["--in-place"]);
+    same.arg("--in-place").assert().success();
+    refused(
+        tool()
+            .arg("a")
+            .arg("b")
+            .args(["--to", "integer", "--normalise"]),
+        2,
+        &["--normalise has no effect", "--to integer"],
+    );
+}
+
+#[test]
+fn other_forms_compute_the_same_and_go_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    // The weights become BipolarQuant; Sign stays, where it gives 0 at 0.
+    convert(&network("vgg"), &path("q.onnx"), "qonnx");
+    let model = proto(&path("q.onnx"));
+    let count = |model: &ModelProto, op: &str| {
+        let nodes = &model.graph.as_ref().unwrap().node;
+        nodes.iter().filter(|n| n.op_type() == op).count()
+    };
+    assert_eq!(count(&model, "BipolarQuant"), 3);
+    assert_eq!(outputs(&network("vgg")), outputs(&path("q.onnx")));
+    convert(&path("q.onnx"), &path("back.onnx"), "onnx");
+    assert_eq!(count(&proto(&path("back.onnx")), "BipolarQuant"), 0);
+    assert_eq!(outputs(&network("vgg")), outputs(&path("back.onnx")));
+    // Where(x >= 0, 1, -1) is a BipolarQuant; so is Cast(x >= 0) * 2 - 1.
+    convert(&network("folded"), &path("f.onnx"), "qonnx");
+    let model = proto(&path("f.onnx"));
+    assert_eq!(count(&model, "BipolarQuant"), 3 + 2);
+    assert_eq!(count(&model, "Where"), 0);
+    assert_eq!(outputs(&network("folded")), outputs(&path("f.onnx")));
+    // A packed one of QONNX is standard.
+    convert(&path("f.onnx"), &path("fp.onnx"), "packed");
+    assert_eq!(count(&proto(&path("fp.onnx")), "BipolarQuant"), 0);
+    assert_eq!(outputs(&network("folded")), outputs(&path("fp.onnx")));
+    // The integer form, and its bits.
+    convert(&network("vgg"), &path("i.onnx"), "integer");
+    convert(&path("i.onnx"), &path("ip.onnx"), "packed");
+    assert_eq!(outputs(&path("i.onnx")), outputs(&path("ip.onnx")));
+    let scales = initializers(&proto(&path("ip.onnx")))
+        .iter()
+        .filter(|t| t.name().ends_with(".sign.scale"))
+        .count();
+    assert_eq!(scales, 0, "±1 need none");
+    let normal = path("n.onnx");
+    let mut c = tool();
+    c.arg(network("vgg"))
+        .arg(&normal)
+        .args(["--method", "none", "--normalise", "-q"]);
+    c.assert().success();
+    assert_eq!(outputs(&path("i.onnx")), outputs(&normal));
+}
+
+#[test]
+fn hostile_packed_files_are_no_reason_to_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = proto(&packed(dir.path(), "folded"));
+    let tensors = initializers(&good).len();
+    let nodes = good.graph.as_ref().unwrap().node.len();
+    let mut bad: Vec<ModelProto> = Vec::new();
+    for k in 0..tensors {
+        let name = initializers(&good)[k].name();
+        if ![".bits", ".shape", ".scale", ".int8"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
+            continue;
+        }
+        for dims in [
+            vec![],
+            vec![0],
+            vec![-1],
+            vec![1 << 40, 1 << 40],
+            vec![3, 5],
+        ] {
+            let mut m = good.clone();
+            m.graph.as_mut().unwrap().initializer[k].dims = dims;
+            bad.push(m);
+        }
+        let mut m = good.clone();
+        let t = &mut m.graph.as_mut().unwrap().initializer[k];
+        *t = Tensor::I64(ndarray::arr1(&[1 << 33, i64::MAX]).into_dyn()).to_proto(t.name());
+        bad.push(m);
+    }
+    for k in 0..nodes {
+        let node = &good.graph.as_ref().unwrap().node[k];
+        if !["Gather", "Cast", "Reshape", "Mul"].contains(&node.op_type()) {
+            continue;
+        }
+        let mut m = good.clone();
+        m.graph.as_mut().unwrap().node[k].input.reverse();
+        bad.push(m);
+    }
+    let (path, out) = (dir.path().join("bad.onnx"), dir.path().join("out.onnx"));
+    for (k, model) in bad.iter().enumerate() {
+        save(model, &path).unwrap();
+        let mut inspect = tool();
+        inspect.arg("inspect").arg(&path);
+        let mut back = tool();
+        back.arg("convert")
+            .args([&path, &out])
+            .args(["--to", "onnx", "-q"]);
+        for command in [&mut inspect, &mut back] {
+            let done = command.output().unwrap();
+            let said = String::from_utf8_lossy(&done.stderr);
+            assert!(!said.contains("panicked"), "{k}: {said}");
+            let code = done.status.code();
+            assert!(matches!(code, Some(0..=2)), "{k}: {code:?} {said}");
+        }
+    }
+    assert!(bad.len() > 40);
+}
