@@ -26,9 +26,6 @@ use crate::recognize::{self, Layer};
 /// older opsets are not tested.
 const NEEDED: i64 = 11;
 
-/// Nodes that only move a weight: nobody writes more.
-const MOST_MOVES: usize = 8;
-
 /// What the file says of itself.
 pub(super) const ABOUT: &str = "Weights of one bit each: NAME.bits holds eight signs a byte, the first in the least significant bit, 1 for +1 and 0 for -1, in the order of the tensor NAME. Cast, Gather in the table of ±1, Reshape (Slice) and Mul by NAME.scale make NAME of it; runtimes do so once, at load.";
 
@@ -96,17 +93,18 @@ pub fn pack(model: &ModelProto, computed: &Computed) -> Result<Shaped, FormError
     let mut shaped = Shaped::default();
     let mut plans: Vec<Plan> = Vec::new();
     for layer in recognize::layers(&graph, &facts) {
-        let moved = source_of(&graph, layer.weight);
-        let names = [moved, layer.weight].map(|t| graph.name(t));
+        let name = graph.name(layer.weight);
         // Shared weights are packed once.
-        let known = plans.iter().any(|p| names.contains(&p.name.as_str()));
-        let planned = match known {
+        let planned = match plans.iter().any(|p| p.name == name) {
             true => Ok(None),
-            false => plan(&graph, &facts, (&layer, moved), computed).map(Some),
+            false => bits_of(&graph, &facts, &layer, computed).map(Some),
         };
         match planned {
-            Ok(plan) => {
-                plans.extend(plan);
+            Ok(bits) => {
+                plans.extend(bits.map(|bits| Plan {
+                    name: name.to_owned(),
+                    bits,
+                }));
                 shaped.changed.push(layer.name);
             }
             Err(why) => {
@@ -126,48 +124,6 @@ pub fn pack(model: &ModelProto, computed: &Computed) -> Result<Shaped, FormError
         said => format!("{said}\n{ABOUT}"),
     });
     Ok(shaped)
-}
-
-/// The initializer that a weight is, or is moved from by `Transpose` and the like.
-fn source_of(graph: &Graph<'_>, weight: TensorId) -> TensorId {
-    let mut t = weight;
-    for _ in 0..MOST_MOVES {
-        if graph.initializer(t).is_some() {
-            return t;
-        }
-        let moves = graph.producer(t).filter(|&n| {
-            matches!(
-                graph.node(n).op(),
-                "Transpose" | "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze"
-            )
-        });
-        match moves.and_then(|n| graph.input_of(n, 0)) {
-            Some(before) => t = before,
-            None => return weight,
-        }
-    }
-    weight
-}
-
-/// How a layer's weight is packed: where the file holds it, if that can be, or where it is read.
-fn plan(
-    graph: &Graph<'_>,
-    facts: &Facts,
-    (layer, moved): (&Layer, TensorId),
-    computed: &Computed,
-) -> Result<Plan, &'static str> {
-    let named = |t: TensorId, bits| Plan {
-        name: graph.name(t).to_owned(),
-        bits,
-    };
-    if moved != layer.weight
-        && facts.element(moved) == Some(DataType::F32.to_onnx())
-        && let Some(held) = graph.initializer_value(moved)
-        && let Some(Ok(bits)) = held.as_f32().map(|v| Bits::of(v, 0))
-    {
-        return Ok(named(moved, bits));
-    }
-    bits_of(graph, facts, layer, computed).map(|bits| named(layer.weight, bits))
 }
 
 fn bits_of(

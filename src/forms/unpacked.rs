@@ -53,12 +53,11 @@ pub fn unpack(model: &ModelProto) -> Result<Cow<'_, ModelProto>, FormError> {
         let graph = Graph::new(model)?;
         let facts = Facts::lean(&graph, 1)?;
         for layer in recognize::layers(&graph, &facts) {
-            let packed = before_moves(&graph, layer.weight);
-            let name = graph.name(packed);
+            let name = graph.name(layer.weight);
             let known = found.iter().any(|(n, _)| n == name);
             if !known
-                && of_bytes(&graph, &facts, packed)
-                && let Some(value) = facts.constant(packed)
+                && of_bytes(&graph, &facts, layer.weight)
+                && let Some(value) = facts.constant(layer.weight)
             {
                 found.push((name.to_owned(), value.clone()));
             }
@@ -78,30 +77,6 @@ pub fn unpack(model: &ModelProto) -> Result<Cow<'_, ModelProto>, FormError> {
     let text = out.doc_string().replace(ABOUT, "");
     out.doc_string = Some(text.trim_end().to_owned()).filter(|t| !t.is_empty());
     Ok(Cow::Owned(out))
-}
-
-/// What a packed weight is transposed or reshaped from behind its scale: the tensor that was packed. A
-/// `Reshape` of rows that were gathered makes the weight itself.
-fn before_moves(graph: &Graph<'_>, weight: TensorId) -> TensorId {
-    let mut t = weight;
-    for _ in 0..MOST_NODES {
-        let moves = graph.producer(t).filter(|&n| {
-            let op = graph.node(n).op();
-            matches!(
-                op,
-                "Transpose" | "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze"
-            )
-        });
-        let Some(before) = moves.and_then(|n| graph.input_of(n, 0)) else {
-            return t;
-        };
-        let made = graph.producer(before).map(|n| graph.node(n).op());
-        if matches!(made, Some("Gather" | "Slice")) {
-            return t;
-        }
-        t = before;
-    }
-    weight
 }
 
 /// Whether a constant is computed from what bytes of the file select in a table.

@@ -122,7 +122,9 @@ impl End<'_> {
             }
         }
         let mut report = self.report(summary, result, &eliminated)?;
-        let unchanged = |made: &ModelProto| made == original && !job.inference_mode;
+        // A form that was asked for is another one.
+        let same = job.form.is_none() && !job.inference_mode;
+        let unchanged = |made: &ModelProto| same && made == original;
         let save = |made: &ModelProto, path: &Path, accuracy, form| -> Result<_, Error> {
             // What does not change is written as it came.
             if unchanged(made) {

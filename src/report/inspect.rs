@@ -12,10 +12,11 @@ use crate::recognize::{self, Form, LatentScale, Layer, Unread};
 use crate::rewrite::{Analysis, LayerCost, cost};
 
 use super::bits::BitsReport;
-use super::text::{bytes, short, shortened};
+use super::costs;
+use super::text::shortened;
 
 /// Longest name in the table; the JSON has all of it.
-const LONGEST_NAME: usize = 200;
+pub(super) const LONGEST_NAME: usize = 200;
 
 /// A model's layers and groups (`inspect --json`; keys are a contract).
 #[derive(Debug, Clone, Serialize)]
@@ -233,7 +234,7 @@ impl Inspection {
             "\n{} binary layers with {filters} filters, {prunable} of them prunable.\n",
             binary.len()
         );
-        text += &self.costs();
+        text += &costs::table(self);
         let coupled: Vec<_> = self.groups.iter().filter(|g| g.layers.len() > 1).collect();
         if !coupled.is_empty() {
             text += "\nFilters that can only be cut together:\n";
@@ -261,47 +262,6 @@ impl Inspection {
             text += &format!("\nwarning: {}\n", printable(w));
         }
         text
-    }
-}
-
-impl Inspection {
-    /// What one sample costs, as a table.
-    fn costs(&self) -> String {
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Disabled)
-            .set_header([
-                "costs of one sample",
-                "MACs",
-                "bit operations",
-                "weights",
-                "as stored",
-                "reads",
-                "writes",
-            ]);
-        let row = |name: String, macs: u64, stored: u64, bits: BitsReport| {
-            let number = |n: u64| short(n) + "b";
-            [
-                name,
-                short(macs),
-                short(bits.operations),
-                number(bits.weights),
-                bytes(stored),
-                number(bits.inputs),
-                number(bits.outputs),
-            ]
-        };
-        for l in self.layers.iter().filter(|l| l.weights != "unknown") {
-            let name = shortened(&printable(&l.name), LONGEST_NAME);
-            table.add_row(row(name, l.macs, l.stored_bytes, l.bits));
-        }
-        let t = &self.totals;
-        table.add_row(row("total".to_owned(), t.macs, t.stored_bytes, t.bits));
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        format!("\n{table}\n(b: bits; a weight of ±s is 1, without its scale)\n")
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod bits;
 mod comparison;
+mod costs;
 mod evaluation;
+mod form;
 mod inspect;
 mod plan;
 mod schema;

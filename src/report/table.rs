@@ -2,10 +2,10 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
 
-use super::plan;
-use super::schema::{BudgetReport, FormReport, LatencyReport, LayerReport, Report};
+use super::schema::{BudgetReport, LatencyReport, LayerReport, Report};
 use super::text::{bytes, change, figure, grouped, percent, saving, short, shortened};
 use super::verification;
+use super::{form, plan};
 use crate::printable::printable;
 use crate::subsidiary::JUDGE_IMAGES;
 
@@ -184,10 +184,7 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         ));
     }
     if let Some(form) = &report.form {
-        lines.push(("form", form_line(form)));
-        for (name, why) in &form.left {
-            lines.push(("", format!("{name} is as it was: {why}")));
-        }
+        lines.extend(form::lines(form));
     }
     if let Some(verification) = &report.verification {
         let models = match report.only_converts() {
@@ -253,24 +250,6 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
     };
     lines.push(("time", format!("{:.1} s{most}", report.seconds)));
     lines
-}
-
-/// The form written, and whether it computes the same.
-fn form_line(form: &FormReport) -> String {
-    let layers = match form.layers.len() {
-        0 => String::new(),
-        1 => ", 1 layer".to_owned(),
-        n => format!(", {n} layers"),
-    };
-    let same = match (form.max_abs_diff.is_empty(), form.identical()) {
-        (true, _) => String::new(),
-        (false, true) => "; outputs equal to the bit at each level of optimisation".to_owned(),
-        (false, false) => {
-            let most = form.max_abs_diff.values().fold(0.0f64, |m, &d| m.max(d));
-            format!("; outputs differ by at most {most:.1e}")
-        }
-    };
-    format!("{}{layers}{same}", form.name)
 }
 
 /// What pruning may cost, and cost.

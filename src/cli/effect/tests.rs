@@ -125,6 +125,17 @@ fn options_that_would_do_nothing_are_refused() {
             "retrain nothing",
         ),
         ("verify a b --data d --seed 3", "--seed", "--data"),
+        (
+            "convert a b --to packed --data d --seed 3",
+            "--seed",
+            "--data",
+        ),
+        ("convert a b --to packed --mean 1", "--mean", "--data"),
+        (
+            "a b --to integer --normalise",
+            "--normalise",
+            "--to integer",
+        ),
         ("verify a b --crop 3", "--crop", "--data"),
         (
             "eval a --data d --runtime tract --threads 2",
@@ -164,6 +175,8 @@ fn options_that_do_something_pass() {
         "a b --data d --checkpoint c --checkpoint-every 3",
         "a b --data d --dry-run --report r --mask-epochs 3 --timeout 3",
         "verify a b --seed 3",
+        "convert a b --to qonnx --seed 3",
+        "a b --to packed --normalise",
         "train a b --data d --epochs 20 --warm-up 10 --flip",
         "check a --timeout 3",
     ] {
