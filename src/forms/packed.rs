@@ -149,7 +149,7 @@ fn write(model: &mut ModelProto, plans: &[Plan], was_used: &HashSet<String>) {
     let mut editor = Editor::new(model);
     let rows = Array1::from_iter((0..256 * 8).map(|k| {
         let (byte, bit) = (k / 8, k % 8);
-        if byte >> bit & 1 == 1 { 1i8 } else { -1 }
+        if (byte >> bit) & 1 == 1 { 1i8 } else { -1 }
     }));
     let rows = rows.into_dyn().into_shape_with_order(IxDyn(&[256, 8]));
     // 2048 elements are 256 × 8.

@@ -26,7 +26,7 @@ const RANDOM_SAMPLES: usize = 256;
 /// Samples a run.
 pub(super) const BATCH: usize = 64;
 /// Samples compared at each lower level of optimisation.
-const LOWER_LEVEL_SAMPLES: usize = 256;
+const LOWER_LEVEL_SAMPLES: usize = BATCH;
 
 /// Runs models in a runtime, on validation images or seeded random inputs.
 pub(super) struct Proof<'a> {

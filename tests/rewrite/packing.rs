@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::{fixture, runtime};
+use crate::common::{fixture, max_abs_diff, runtime};
 use crate::graphs::{Attr, Builder};
 use ndarray::{ArrayD, Axis, IxDyn};
 use onnx_bnnprune::forms::{
@@ -36,7 +36,7 @@ fn weights(shape: &[usize], axis: usize, scales: u8, seed: u64) -> ArrayD<f32> {
 }
 
 fn rebuilt(bits: &Bits) -> ArrayD<f32> {
-    let signs = (0..bits.count()).map(|k| match bits.bytes[k / 8] >> (k % 8) & 1 {
+    let signs = (0..bits.count()).map(|k| match (bits.bytes[k / 8] >> (k % 8)) & 1 {
         1 => 1.0,
         _ => -1.0f32,
     });
@@ -212,7 +212,15 @@ fn every_dialect_packs_or_says_why_and_computes_the_same_at_all_levels() {
                 let inputs = samples.batch(session.inputs(), 0..4).unwrap();
                 session.run(&inputs).unwrap()
             };
-            assert_eq!(run(&float), run(&shaped.model), "{name} {optimization:?}");
+            let (float, small) = (run(&float), run(&shaped.model));
+            // With nothing folded, a Gemm whose weights are computed adds up in another order than one
+            // whose weights were prepared.
+            if optimization != Optimization::Off {
+                assert_eq!(float, small, "{name} {optimization:?}");
+            }
+            for ((_, a), (_, b)) in float.iter().zip(&small) {
+                assert!(max_abs_diff(a, b) < 1e-5, "{name} {optimization:?}");
+            }
         }
     }
     assert!(packed * 2 > seen, "{packed} of {seen}");
