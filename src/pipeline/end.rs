@@ -116,10 +116,8 @@ impl End<'_> {
         let budget = self.budget(summary, accuracy.as_ref(), agreement);
         let within = budget.as_ref().is_none_or(|b| b.met);
         // What failed verification is kept to be looked at; what cost too much is not wanted.
-        if within {
-            if let (Some(path), Some(masks)) = (&job.save_masks, masks) {
-                masks.save(path)?;
-            }
+        if within && let (Some(path), Some(masks)) = (&job.save_masks, masks) {
+            masks.save(path)?;
         }
         let mut report = self.report(summary, result, &eliminated)?;
         // A form that was asked for is another one.
