@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Optional, Sequence, Union, cast
 
 from . import _data, _model, _native
-from ._arguments import arguments, rows, toml
+from ._arguments import arguments, toml
 from ._errors import (
     KINDS,
     BnnpruneError,
@@ -397,20 +397,21 @@ def inspect(model: Model, **options: Unpack[options_.Inspect]) -> Report:
 
 def convert(
     model: Model,
-    to: str,
+    to: options_.Form,
     *,
+    data: Optional[Data] = None,
     output: Optional[Path] = None,
-    **options: Any,
+    progress: Progress = None,
+    **options: Unpack[options_.Convert],
 ) -> ModelResult:
-    """Writes a model in another form, nothing pruned, and verifies it."""
-    if not rows("convert"):
-        raise UsageError("this version of the command has no convert")
+    """Writes a model in another form, nothing pruned, and verifies it, on images if there are some."""
     with _Call("convert", "convert", {**options, "to": to}) as call:
         call.model(model)
+        call.images(data)
         path = call.output(output)
-        report = call.file("report") if "report" in rows("convert") else None
-        answer = call.run()
+        report = call.file("report")
+        answer = call.run(progress)
+        found = Report(_json(report))
         if answer["code"] != 0:
-            raise VerificationFailed("; ".join(answer["failures"]), exit_code=answer["code"])
-        found = Report(_json(report)) if report else Report()
+            raise _refused(answer, found)
         return ModelResult(path, found, call.workspace)

@@ -12,6 +12,9 @@ _Path = Union[str, "os.PathLike[str]"]
 _Size = Union[int, str, tuple[int, int]]
 _Number = Union[float, str]
 
+# What a network can be written as.
+Form = Literal["onnx", "qonnx", "integer", "packed"]
+
 
 class Shape(TypedDict, total=False):
     """Sizes of what the file leaves free."""
@@ -90,7 +93,7 @@ class Elimination(Shape, Runtime, total=False):
     residual: Literal["coupled", "scatter"]
     normalise: bool
     inference_mode: bool
-    to: Literal["onnx"]
+    to: Form
     seed: int
     threads: int
     report: _Path
@@ -119,6 +122,14 @@ class Prune(Elimination, LearningImages, Tuning, Checkpoint, total=False):
     save_masks: _Path
     removal: Literal["drop", "fold"]
     dry_run: bool
+
+
+class Convert(Shape, Images, Runtime, total=False):
+    """Options of ``convert``."""
+
+    seed: int
+    report: _Path
+    in_place: bool
 
 
 class Train(Shape, LearningImages, Runtime, Checkpoint, total=False):

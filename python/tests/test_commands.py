@@ -81,3 +81,15 @@ def test_the_command_of_the_package(vgg, tmp_path):
     done = subprocess.run([*line, "check", "nothing"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_convert(vgg, test_path, command, tmp_path):
+    result = bnn.convert(vgg, "packed", data=test_path)
+    out = tmp_path / "packed.onnx"
+    command("convert", vgg, out, "--to", "packed", "--data", test_path)
+    assert result.to_bytes() == out.read_bytes()
+    assert len(out.read_bytes()) * 3 < vgg.stat().st_size
+    assert result.report["form"]["name"] == "packed"
+    assert bnn.verify(vgg, result.model, test_path)["passed"]
+    with pytest.raises(bnn.BnnpruneError, match="qonnx"):
+        bnn.convert(FIXTURES / "digits_float.onnx", "qonnx")
