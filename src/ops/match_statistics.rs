@@ -8,8 +8,8 @@ use super::{
 use crate::arrays::{copy, slice};
 
 /// The input as it is. Its gradient has beside that of the output the one of
-/// `weight · N · mean over channels of ((μ - mean)² / variance + (σ² / variance - 1)²)`, where μ and
-/// σ² are the statistics of the batch of N samples: inputs that follow it get the statistics of the
+/// `weight · N · mean over channels of ((μ - mean)² / variance + spread · (σ² / variance - 1)²)`, where
+/// μ and σ² are the statistics of the batch of N samples: inputs that follow it get the statistics of the
 /// images that the network was trained on (Yin et al., *Dreaming to Distill*, CVPR 2020, equation 4).
 /// Input `[N, C, …]`.
 #[derive(Debug, Clone)]
@@ -18,7 +18,9 @@ pub struct MatchStatistics {
     pub mean: Vec<f32>,
     /// The variance of each channel, positive.
     pub variance: Vec<f32>,
-    /// How much it weighs.
+    /// How much the variance weighs beside the mean.
+    pub spread: f32,
+    /// How much both weigh.
     pub weight: f32,
 }
 
@@ -58,7 +60,8 @@ impl Op for MatchStatistics {
                 let c = row % channels;
                 let (mean, stored) = (measured.mean[c], self.variance[c]);
                 let shift = (mean - self.mean[c]) / stored;
-                let spread = 2.0 * (measured.variance[c] / stored - 1.0) / stored;
+                let excess = measured.variance[c] / stored - 1.0;
+                let spread = 2.0 * self.spread * excess / stored;
                 for (g, x) in g.iter_mut().zip(x) {
                     *g += factor * (shift + spread * (x - mean));
                 }
@@ -90,7 +93,7 @@ mod tests {
         let of = |c: usize| {
             let stored = f64::from(op.variance[c]);
             let shift = f64::from(s.mean[c] - op.mean[c]).powi(2) / stored;
-            shift + (f64::from(s.variance[c]) / stored - 1.0).powi(2)
+            shift + f64::from(op.spread) * (f64::from(s.variance[c]) / stored - 1.0).powi(2)
         };
         let sum: f64 = (0..op.mean.len()).map(of).sum();
         f64::from(op.weight) * x.shape()[0] as f64 * sum / op.mean.len() as f64
@@ -103,6 +106,7 @@ mod tests {
             let op = MatchStatistics {
                 mean: vec![0.2, -0.5, 0.0],
                 variance: vec![0.3, 1.5, 0.1],
+                spread: 0.6,
                 weight: 0.7,
             };
             assert_eq!(forward(&op, &[&x]), x);

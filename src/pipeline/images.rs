@@ -9,12 +9,17 @@ use super::{View, fit};
 use crate::data::{
     self, Augment, Channels, DataError, Dataset, Images, Layout, LoadOptions, Preprocess, Size,
 };
-use crate::engine::RunError;
 use crate::error::Error;
 use crate::graph::{Facts, Graph};
 use crate::network::Network;
 use crate::progress::Observer;
 use crate::synthesis::{Request, synthesise};
+use crate::training::RestoreError;
+
+/// Values of an image that is made, at most: a network's activations are many times that.
+const MOST_VALUES: usize = 1 << 21;
+/// Bytes of all images that are made, at most.
+const MOST_BYTES: usize = 4 << 30;
 
 /// Where images come from and how pixels become the model's input.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -54,6 +59,16 @@ struct InputForm {
     channels: Option<usize>,
     /// Height and width; `None` for flat inputs.
     size: Option<Size>,
+    /// How many values a flat input has.
+    flat: Option<usize>,
+}
+
+impl InputForm {
+    /// Whether it is flat and may be a square of single values.
+    fn flat_square(&self) -> bool {
+        self.flat
+            .is_some_and(|n| n > 0 && n.isqrt() * n.isqrt() == n)
+    }
 }
 
 /// The form of the model's only input.
@@ -77,16 +92,19 @@ fn input_form(path: &Path, graph: &Graph<'_>, facts: &Facts) -> Result<InputForm
             layout: Layout::Nchw,
             channels: Some(c),
             size: size(h, w),
+            flat: None,
         }),
         [_, h, w, c @ (1 | 3)] => Ok(InputForm {
             layout: Layout::Nhwc,
             channels: Some(c),
             size: size(h, w),
+            flat: None,
         }),
-        [_, _] => Ok(InputForm {
+        [_, length] => Ok(InputForm {
             layout: Layout::Flat,
             channels: None,
             size: None,
+            flat: Some(length),
         }),
         _ => Err(Error::unsuitable(
             path,
@@ -225,6 +243,7 @@ impl<'a> Reader<'a> {
         })?;
         let channels = match source.channels {
             Some(c) => c,
+            None if source.synthetic.is_some() && form.flat_square() => Channels::Gray,
             None => form
                 .channels
                 .and_then(Channels::for_model)
@@ -264,13 +283,16 @@ impl<'a> Reader<'a> {
 
     /// Makes images from the network.
     fn make(&self, view: &View<'_>, count: usize, seed: u64) -> Result<Dataset, Error> {
+        let preprocess = &self.options.preprocess;
+        let channels = preprocess.channels.count();
+        preprocess.check(channels)?;
+        // The view may have left the weights in the file.
+        let view = View::new(self.model, view.graph.model())?;
         let network = Network::import(&view.graph, &view.facts, &view.layers);
         let network = network.map_err(|source| Error::Import {
             path: self.model.to_owned(),
             source,
         })?;
-        let preprocess = &self.options.preprocess;
-        let channels = preprocess.channels.count();
         let shape = match (self.options.size, network.input_shape()) {
             (Some(size), _) => [channels, size.height as usize, size.width as usize],
             // A flat input: a square, or a row.
@@ -278,7 +300,15 @@ impl<'a> Reader<'a> {
                 let side = (length / channels.max(1)).isqrt();
                 match side * side * channels == length {
                     true => [channels, side, side],
-                    false => [1, 1, length],
+                    false => {
+                        return Err(Error::unsuitable(
+                            self.model,
+                            format!(
+                                "takes {length} values, which are no square of {} pixels; --data synthetic makes images",
+                                preprocess.channels.name()
+                            ),
+                        ));
+                    }
                 }
             }
             _ => {
@@ -288,13 +318,24 @@ impl<'a> Reader<'a> {
                 ));
             }
         };
+        let values = shape.iter().product::<usize>();
+        let all = values.saturating_mul(count);
+        if values > MOST_VALUES || all > MOST_BYTES {
+            return Err(Error::unsuitable(
+                self.model,
+                format!(
+                    "--data synthetic: {count} images of {values} values are more than fit in memory; images have up to {MOST_VALUES} values, and all together up to {} GiB (--synthetic-images)",
+                    MOST_BYTES >> 30
+                ),
+            ));
+        }
         let request = Request {
             count,
             shape,
             classes: self.outputs,
             seed,
         };
-        let unfit = |e: RunError| Error::unsuitable(self.model, e.to_string());
+        let unfit = |e: RestoreError| Error::unsuitable(self.model, e.to_string());
         let made = synthesise(&network, preprocess, &request, self.observer).map_err(unfit)?;
         if self.observer.cancelled() {
             return Err(Error::Interrupted);

@@ -13,15 +13,18 @@ use ndarray::{Array4, Axis};
 use rayon::prelude::*;
 
 use crate::data::{Dataset, Pixels, Preprocess};
-use crate::engine::RunError;
+use crate::engine::Boundary;
 use crate::network::Network;
 use crate::progress::Observer;
+use crate::training::{RestoreError, restore_norms};
 
 use dead_leaves::dead_leaves;
-use refine::Refiner;
+use refine::{Refiner, input};
 
-/// Images that are changed together; their statistics are those that are matched.
+/// Images that are changed together, at most; their statistics are those that are matched.
 const BATCH: usize = 100;
+/// Values of a batch, about: large images are changed a few at a time.
+const VALUES: usize = BATCH * 4 * 3 * 32 * 32;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -46,24 +49,24 @@ pub fn synthesise(
     preprocess: &Preprocess,
     request: &Request,
     observer: &dyn Observer,
-) -> Result<Dataset, RunError> {
+) -> Result<Dataset, RestoreError> {
     let [c, h, w] = request.shape;
-    let refiner = Refiner::new(network, preprocess, request);
+    let size = (VALUES / (c * h * w).max(1)).clamp(2, BATCH);
+    let stored = network.normalization_nodes();
+    let mut network = network.clone();
+    // Where thresholds hide BatchNormalizations: how large what is compared with them is.
+    let start = input(&drawn(request, 0, size), preprocess);
+    let start = Boundary::start(&network, start)?;
+    restore_norms(&mut network, [start])?;
+    let refiner = Refiner::new(network, &stored, preprocess, request);
     let mut pixels = Array4::<u8>::zeros((request.count, c, h, w));
     observer.begin("making images", request.count as u64);
-    for (number, mut batch) in pixels.axis_chunks_iter_mut(Axis(0), BATCH).enumerate() {
+    for (number, mut batch) in pixels.axis_chunks_iter_mut(Axis(0), size).enumerate() {
         if observer.cancelled() {
             break;
         }
-        let first = number * BATCH;
-        let mut images = Array4::<f32>::zeros(batch.raw_dim());
-        images
-            .axis_iter_mut(Axis(0))
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(i, mut image)| {
-                image.assign(&dead_leaves(request.shape, request.seed, first + i));
-            });
+        let first = number * size;
+        let mut images = drawn(request, first, batch.len_of(Axis(0)));
         refiner.refine(&mut images, first)?;
         for (channel, image) in images.axis_iter(Axis(1)).enumerate() {
             let mut stored = batch.index_axis_mut(Axis(1), preprocess.stored_channel(channel, c));
@@ -80,6 +83,20 @@ pub fn synthesise(
         classes: Vec::new(),
         source: "synthetic".into(),
     })
+}
+
+/// Images as they start, `[count, C, H, W]`, of which the first is image number `first`.
+fn drawn(request: &Request, first: usize, count: usize) -> Array4<f32> {
+    let [c, h, w] = request.shape;
+    let mut images = Array4::zeros((count, c, h, w));
+    images
+        .axis_iter_mut(Axis(0))
+        .into_par_iter()
+        .enumerate()
+        .for_each(|(i, mut image)| {
+            image.assign(&dead_leaves(request.shape, request.seed, first + i));
+        });
+    images
 }
 
 #[cfg(test)]

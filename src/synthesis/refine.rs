@@ -1,6 +1,5 @@
 //! Images that follow the gradient of a network's input.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use ndarray::{Array4, ArrayD, Axis, IxDyn, Zip};
@@ -10,6 +9,7 @@ use super::Request;
 use super::dead_leaves::blurred;
 use crate::data::{Layout, Preprocess};
 use crate::engine::{Boundary, Mode, Plan, RunError, Weights};
+use crate::graph::NodeId;
 use crate::network::Network;
 use crate::training::loss::cross_entropy;
 
@@ -25,7 +25,7 @@ const MOMENTUM: [f32; 2] = [0.9, 0.99];
 /// A network whose input is changed.
 #[derive(Debug)]
 pub(super) struct Refiner<'a> {
-    network: Cow<'a, Network>,
+    network: Network,
     weights: Arc<Weights>,
     plan: Plan,
     preprocess: &'a Preprocess,
@@ -33,9 +33,14 @@ pub(super) struct Refiner<'a> {
 }
 
 impl<'a> Refiner<'a> {
-    pub fn new(network: &'a Network, preprocess: &'a Preprocess, request: &Request) -> Self {
-        let mut network = network.clone();
-        network.match_statistics(STATISTICS);
+    /// `stored`: see [`Network::match_statistics`].
+    pub fn new(
+        mut network: Network,
+        stored: &[NodeId],
+        preprocess: &'a Preprocess,
+        request: &Request,
+    ) -> Self {
+        network.match_statistics(STATISTICS, stored);
         let mode = Mode {
             input: true,
             ..Mode::default()
@@ -43,7 +48,7 @@ impl<'a> Refiner<'a> {
         Self {
             plan: Plan::new(&network, network.all(), mode),
             weights: Arc::new(Weights::new(&network)),
-            network: Cow::Owned(network),
+            network,
             preprocess,
             classes: request.classes,
         }
@@ -84,8 +89,7 @@ impl<'a> Refiner<'a> {
         images: &Array4<f32>,
         labels: &[usize],
     ) -> Result<Option<Array4<f32>>, RunError> {
-        let input = self.input(images);
-        let boundary = Boundary::start(&self.network, input)?;
+        let boundary = Boundary::start(&self.network, input(images, self.preprocess))?;
         let trace = self.plan.forward(&self.network, &self.weights, &boundary)?;
         let Some(logits) = trace.value(self.network.logits()) else {
             return Ok(None);
@@ -97,35 +101,6 @@ impl<'a> Refiner<'a> {
         Ok(gradients.input().map(|g| self.of_images(g, images)))
     }
 
-    /// By how much channel `c` of the input grows from black to white.
-    fn slope(&self, c: usize) -> f32 {
-        let table = self.preprocess.table(c);
-        table[255] - table[0]
-    }
-
-    /// The network's input for those images.
-    fn input(&self, images: &Array4<f32>) -> ArrayD<f32> {
-        let mut x = images.clone();
-        for (c, mut channel) in x.axis_iter_mut(Axis(1)).enumerate() {
-            let (black, slope) = (self.preprocess.table(c)[0], self.slope(c));
-            channel.mapv_inplace(|v| black + slope * v);
-        }
-        let count = x.len_of(Axis(0));
-        match self.preprocess.layout {
-            Layout::Nchw => x.into_dyn(),
-            Layout::Nhwc => {
-                let x = x.permuted_axes([0, 2, 3, 1]);
-                x.as_standard_layout().into_owned().into_dyn()
-            }
-            Layout::Flat => {
-                let size = x.len() / count.max(1);
-                let values = x.into_iter().collect();
-                ArrayD::from_shape_vec(IxDyn(&[count, size]), values)
-                    .unwrap_or_else(|_| ArrayD::zeros(IxDyn(&[count, size])))
-            }
-        }
-    }
-
     /// From the gradient of the network's input to that of the images.
     fn of_images(&self, gradient: &ArrayD<f32>, images: &Array4<f32>) -> Array4<f32> {
         let (n, c, h, w) = images.dim();
@@ -135,7 +110,7 @@ impl<'a> Refiner<'a> {
             false => ((i * c + k) * h + y) * w + x,
         };
         let values = gradient.as_slice().unwrap_or_default();
-        let slopes: Vec<f32> = (0..c).map(|k| self.slope(k)).collect();
+        let slopes: Vec<f32> = (0..c).map(|k| slope(self.preprocess, k)).collect();
         let mut out = Array4::from_shape_fn((n, c, h, w), |(i, k, y, x)| {
             slopes[k]
                 * values
@@ -150,5 +125,34 @@ impl<'a> Refiner<'a> {
                 g.assign(&smooth);
             });
         out
+    }
+}
+
+/// By how much channel `c` of the input grows from black to white.
+fn slope(preprocess: &Preprocess, c: usize) -> f32 {
+    let table = preprocess.table(c);
+    table[255] - table[0]
+}
+
+/// A network's input for images `[N, C, H, W]` of 0 to 1, channels as the model has them.
+pub(super) fn input(images: &Array4<f32>, preprocess: &Preprocess) -> ArrayD<f32> {
+    let mut x = images.clone();
+    for (c, mut channel) in x.axis_iter_mut(Axis(1)).enumerate() {
+        let (black, slope) = (preprocess.table(c)[0], slope(preprocess, c));
+        channel.mapv_inplace(|v| black + slope * v);
+    }
+    let count = x.len_of(Axis(0));
+    match preprocess.layout {
+        Layout::Nchw => x.into_dyn(),
+        Layout::Nhwc => {
+            let x = x.permuted_axes([0, 2, 3, 1]);
+            x.as_standard_layout().into_owned().into_dyn()
+        }
+        Layout::Flat => {
+            let size = x.len() / count.max(1);
+            let values = x.into_iter().collect();
+            ArrayD::from_shape_vec(IxDyn(&[count, size]), values)
+                .unwrap_or_else(|_| ArrayD::zeros(IxDyn(&[count, size])))
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::common::{fixture, json, logits, network, refused, tool};
+use crate::common::{fixture, json, logits, network, refused, tool, write_masks};
 
 /// A short job without data, with further options.
 fn job(dir: &Path, out: &str, options: &[&str]) -> assert_cmd::Command {
@@ -66,12 +66,47 @@ fn the_same_seed_makes_the_same_images() {
 }
 
 #[test]
+fn given_masks_are_judged_on_made_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let masks = dir.path().join("masks.json");
+    write_masks(&masks, &[("/conv2/Conv", 48, &[1, 5])]);
+    let mut c = tool();
+    c.arg(network("vgg")).arg(dir.path().join("out.onnx"));
+    c.args(["--data", "synthetic", "--synthetic-images", "100"]);
+    c.arg("--masks").arg(&masks).assert().success();
+}
+
+#[test]
+fn images_too_large_to_make_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = dir.path().join("free.onnx");
+    let mut model = onnx_bnnprune::onnx::Model::load(&network("nin")).unwrap();
+    let input = model.proto.graph.as_mut().unwrap().input.first_mut();
+    let dims = input.and_then(|i| match i.r#type.as_mut()?.value.as_mut()? {
+        onnx_bnnprune::onnx::proto::type_proto::Value::TensorType(t) => t.shape.as_mut(),
+        _ => None,
+    });
+    for dim in dims.unwrap().dim.iter_mut().skip(2) {
+        dim.value = Some(
+            onnx_bnnprune::onnx::proto::tensor_shape_proto::dimension::Value::DimValue(100_000),
+        );
+    }
+    model.save_edited(&model.proto, &free).unwrap();
+    let mut c = tool();
+    c.arg(&free).arg(dir.path().join("out.onnx"));
+    c.args(["--data", "synthetic", "--method", "none"]);
+    refused(&mut c, 2, &["--data synthetic", "memory"]);
+}
+
+#[test]
 fn what_made_images_cannot_do_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     for (options, words) in [
         (&["--classes", "c.txt"][..], &["--classes", "no labels"][..]),
         (&["--crop", "8"], &["--crop", "leave it out"]),
         (&["--distill", "0.5"], &["--distill", "no labels"]),
+        (&["--mean", "0.1,0.2"], &["mean"]),
+        (&["--std", "0"], &["std"]),
     ] {
         let classes = dir.path().join("c.txt");
         std::fs::write(&classes, "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n").unwrap();
