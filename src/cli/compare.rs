@@ -24,6 +24,7 @@ pub fn run(args: &CompareArgs, host: &Host<'_>) -> Printed {
             ("--data", data.data.data.as_deref()),
             ("--val", data.val.as_deref()),
             ("--classes", data.data.classes.as_deref()),
+            ("--preprocessor", data.data.preprocessor.as_deref()),
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
         writes: vec![("--report", args.report.as_deref())],

@@ -2,6 +2,7 @@
 //! (`--preprocessor`). They become arguments; what is typed wins.
 
 mod preprocessor;
+pub use preprocessor::file_of as preprocessor_file;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -24,6 +24,7 @@ pub fn run(args: &ConvertArgs, host: &Host<'_>) -> Printed {
         reads: vec![
             ("--data", data.data.as_deref()),
             ("--classes", data.classes.as_deref()),
+            ("--preprocessor", data.preprocessor.as_deref()),
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
         writes: vec![("--report", args.report.as_deref())],

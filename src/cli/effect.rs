@@ -272,6 +272,7 @@ const CONVERT: Table = &[
     ("input_shape", always),
     ("dim", always),
     ("data", always),
+    ("preprocessor", data),
     ("classes", data),
     ("scale", data),
     ("mean", data),

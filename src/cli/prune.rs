@@ -152,6 +152,7 @@ fn targets_of<'a>(args: &'a PruneArgs, input: &'a Path, output: &'a Path) -> Tar
             ("--data", data.data.data.as_deref()),
             ("--val", data.val.as_deref()),
             ("--classes", data.data.classes.as_deref()),
+            ("--preprocessor", data.data.preprocessor.as_deref()),
             ("--config", args.config.config.as_deref()),
             ("--masks", args.masks.as_deref()),
             ("--like", args.like.as_deref()),

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::config;
 use crate::checkpoint;
 use crate::error::Error;
 use crate::output::{self, FileId, Place, Target, folder_of};
@@ -48,7 +49,12 @@ pub fn check(targets: &Targets<'_>) -> Result<Vec<Target>, Error> {
     let others: Vec<Target> = writes.iter().filter(|t| !t.in_place).cloned().collect();
     output::overwrites(&others, "IN", [input])?;
     for (name, path) in &targets.reads {
-        output::overwrites(&writes, name, path.iter())?;
+        // Of a folder of settings the file in it is read.
+        let file = path.map(|p| match *name {
+            "--preprocessor" => config::preprocessor_file(p),
+            _ => p.to_owned(),
+        });
+        output::overwrites(&writes, name, file.iter())?;
     }
     output::clash(&writes)?;
     if let Some(folder) = targets.checkpoint {

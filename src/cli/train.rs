@@ -23,6 +23,7 @@ pub fn run(args: &TrainArgs, host: &Host<'_>) -> Printed {
             ("--data", data.data.data.as_deref()),
             ("--val", data.val.as_deref()),
             ("--classes", data.data.classes.as_deref()),
+            ("--preprocessor", data.data.preprocessor.as_deref()),
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
         writes: vec![("--report", args.run.report.as_deref())],

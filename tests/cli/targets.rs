@@ -94,3 +94,23 @@ fn a_target_must_be_a_file_in_a_folder_that_exists() {
         refused(&mut c, 2, &words);
     }
 }
+
+#[test]
+fn settings_of_images_are_not_overwritten() {
+    let dir = copy();
+    let settings = r#"{"do_rescale": true, "rescale_factor": 0.5}"#;
+    std::fs::write(dir.path().join("preprocessor_config.json"), settings).unwrap();
+    for read in ["preprocessor_config.json", "."] {
+        let args = [
+            "--preprocessor",
+            read,
+            "--report",
+            "preprocessor_config.json",
+        ];
+        refused(
+            &mut job(dir.path(), &args),
+            2,
+            &["--report", "--preprocessor"],
+        );
+    }
+}
