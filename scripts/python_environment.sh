@@ -4,6 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 environment="${CARGO_TARGET_DIR:-target}/$1"
+if ! python3 -c 'import ensurepip, venv' 2> /dev/null; then
+    echo "$0: python3 that can make virtual environments is needed (python3 -m venv); Debian and Ubuntu: apt install python3-venv" >&2
+    exit 1
+fi
 python="$environment/bin/python"
 [ "${OS:-}" = Windows_NT ] && python="$environment/Scripts/python.exe"
 # Anew where the requirements or Python itself have changed.

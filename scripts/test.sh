@@ -4,6 +4,8 @@
 # Arguments are those of `cargo test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# What the last tests need: without it, they fail before the first ones.
+scripts/python_environment.sh python-venv python/tests/requirements.txt > /dev/null
 python3 scripts/setup_onnxruntime.py
 export ORT_DYLIB_PATH="$PWD/.onnxruntime"
 export BNN_KERNELS_POISON=1
