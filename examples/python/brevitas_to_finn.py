@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """From a Brevitas network to a pruned QONNX file for FINN.
 
-    pip install torch brevitas qonnx
+    pip install torch brevitas qonnx onnxoptimizer onnxscript
     python examples/python/brevitas_to_finn.py images/ pruned.onnx
 
 `images/` holds a folder per class of images of 32 x 32 pixels. Takes the trained CNV of 1 bit that
