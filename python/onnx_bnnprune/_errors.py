@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Any, Optional
+from typing import Any, Mapping, Optional, Sequence
 
 
 class BnnpruneWarning(UserWarning):
@@ -100,3 +101,22 @@ KINDS = {
     "verification": VerificationFailed,
     "internal": InternalError,
 }
+
+# Of these there may be folders, which errors name files of.
+_FOLDERS = ("model", "checkpoint")
+
+
+def error_of(
+    kind: str, file: Optional[str], files: Mapping[str, Sequence[str]]
+) -> type[BnnpruneError]:
+    """The exception of a kind of failure; where only the file tells what it is, by the kinds of ``files``."""
+    if kind != "unsuitable":
+        return KINDS.get(kind, BnnpruneError)
+    if file is not None:
+        at = os.path.abspath(file)
+        for role, paths in files.items():
+            for path in map(os.path.abspath, paths):
+                inside = role in _FOLDERS and at.startswith(os.path.join(path, ""))
+                if at == path or inside:
+                    return KINDS[role]
+    return DataError

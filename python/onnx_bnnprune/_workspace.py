@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 import weakref
 from typing import Optional
+
+from ._errors import BnnpruneWarning
 
 
 class Workspace:
     """A temporary folder that goes with this object: ``inputs`` with the call that needs it."""
 
     def __init__(self, parent: Optional[str] = None) -> None:
-        self.folder = tempfile.mkdtemp(prefix="onnx-bnnprune-", dir=parent)
+        self.folder = _made(parent)
         self._end = weakref.finalize(self, _remove, self.folder, os.getpid())
         self.inputs = os.path.join(self.folder, "inputs")
         os.mkdir(self.inputs)
@@ -43,6 +46,34 @@ class Workspace:
     def holds(self, path: str) -> bool:
         """Whether a file is one of the inputs."""
         return os.path.dirname(path) == self.inputs
+
+
+def replace(path: str, text: str) -> None:
+    """Writes a file's text anew: there is the old one or the new one, never a part."""
+    # A link stays one.
+    path = os.path.realpath(path)
+    handle, written = tempfile.mkstemp(prefix=".onnx-bnnprune-", dir=os.path.dirname(path))
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        shutil.copymode(path, written)
+        os.replace(written, path)
+    except BaseException:
+        os.remove(written)
+        raise
+
+
+def _made(parent: Optional[str]) -> str:
+    """A new folder in ``parent``, or in the system's where that cannot be, as the command does."""
+    prefix = "onnx-bnnprune-"
+    if parent is not None:
+        try:
+            return tempfile.mkdtemp(prefix=prefix, dir=parent)
+        except OSError as error:
+            reason = f"cache_dir: {error}; temporary files go to {tempfile.gettempdir()}"
+            # Of the function that the user calls.
+            warnings.warn(reason, BnnpruneWarning, stacklevel=6)
+    return tempfile.mkdtemp(prefix=prefix)
 
 
 def _remove(folder: str, process: int) -> None:

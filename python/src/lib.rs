@@ -59,10 +59,10 @@ fn options(command: Option<&str>) -> Option<Vec<OptionRow>> {
     )
 }
 
-/// The options that a configuration file holds, with underscores; nothing where it cannot be read,
-/// which whoever uses it says.
+/// The options that a configuration file holds, with underscores, each with its value as text where
+/// it is a single one; nothing where the file cannot be read, which whoever uses it says.
 #[pyfunction]
-fn config_names(path: PathBuf) -> Vec<String> {
+fn config_names(path: PathBuf) -> Vec<(String, Option<String>)> {
     let read = || cli::config_names(&path).unwrap_or_default();
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_default()
 }

@@ -35,7 +35,7 @@ def test_options_from_a_file_a_dict_and_the_command_are_the_same(vgg, train_path
     command(vgg, out, "--quiet", "--config", saved)
     assert out.read_bytes() == first.to_bytes()
     assert "report" not in saved.read_text() and "masks" not in saved.read_text()
-    with pytest.raises(bnn.BnnpruneError, match="did you mean 'ratio'"):
+    with pytest.raises(bnn.UsageError, match="did you mean 'ratio'"):
         bnn.prune(vgg, train_path, config={"rato": 0.5})
     with pytest.raises(bnn.BnnpruneError, match=r"config: .*'--ratio"):
         bnn.prune(vgg, train_path, config={"ratio": 3})
@@ -65,7 +65,7 @@ def test_the_preprocessing_that_lies_beside_a_model(vgg, test_path, tmp_path):
     assert bnn.evaluate(vgg, test_path, preprocessor=wrong, runs=1)["accuracy"] < 0.98
     found = bnn.evaluate(vgg, test_path, preprocessor=wrong, mean=[0], std=[1], runs=1)
     assert found["accuracy"] > 0.98
-    with pytest.raises(bnn.BnnpruneError, match="none: cannot be read"):
+    with pytest.raises(bnn.UsageError, match="none: cannot be read"):
         bnn.evaluate(vgg, test_path, preprocessor=tmp_path / "none")
 
 
@@ -77,3 +77,66 @@ def test_arguments_are_saved_as_they_were_typed(vgg, tmp_path, command, test_pat
     text = saved.read_text()
     for part in ('method = "none"', "mean = [0]", 'scale = "1/255"', f'data = "{test_path}"'):
         assert part in text, text
+
+
+def test_files_that_a_config_names_are_written(vgg, train_path, tmp_path):
+    report, masks = tmp_path / "report.json", tmp_path / "masks.json"
+    written = bnn.eliminate(vgg, config={"report": str(report)})
+    assert json.loads(report.read_text()) == written.report
+    chosen = bnn.prune(vgg, train_path, config={**OPTIONS, "save-masks": str(masks)})
+    assert json.loads(masks.read_text()) == chosen.masks
+    # A file does as a dict does.
+    for path in (report, masks):
+        path.unlink()
+    config = tmp_path / "run.toml"
+    config.write_text(f"report = '{report}'\nsave_masks = '{masks}'\n")
+    again = bnn.prune(vgg, train_path, config=config, **OPTIONS)
+    assert json.loads(report.read_text()) == again.report
+    assert json.loads(masks.read_text()) == again.masks == chosen.masks
+    # What is given wins.
+    other = tmp_path / "other.json"
+    report.unlink()
+    bnn.eliminate(vgg, config={"report": str(report)}, report=other)
+    assert other.exists() and not report.exists()
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_what_is_asked_for_in_a_config(vgg, train_path, tmp_path, in_file):
+    def config(**options):
+        if not in_file:
+            return options
+        path = tmp_path / "run.toml"
+        path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items()))
+        return path
+
+    nothing_learned = bnn.prune(vgg, config=config(data=train_path, method="none"))
+    assert nothing_learned.masks is None and nothing_learned.report["accuracy"]
+    plan = bnn.prune(vgg, train_path, config=config(dry_run=True, ratio=0.2))
+    assert plan.masks is None
+    with pytest.raises(bnn.BnnpruneError, match="dry run"):
+        plan.path
+    # Images do not make it learn.
+    eliminated = bnn.eliminate(vgg, config=config(data=train_path))
+    assert eliminated.to_bytes() == nothing_learned.to_bytes()
+    with pytest.raises(bnn.UsageError, match="apply_masks"):
+        bnn.eliminate(vgg, config=config(masks="masks.json"))
+
+
+def test_what_lies_in_memory_is_not_saved(vgg, train_path, digits, tmp_path):
+    saved = tmp_path / "run.toml"
+    saved.write_text("seed = 1\n")
+    masks = {"/conv2/Conv": [3]}
+    for names, call in (
+        ("masks", lambda: bnn.apply_masks(vgg, masks, save_config=saved)),
+        ("data, classes", lambda: bnn.prune(vgg, digits, classes=list("abcdefghij"), save_config=saved)),
+        ("val", lambda: bnn.prune(vgg, train_path, val=digits, save_config=saved)),
+        ("like", lambda: bnn.prune(vgg, train_path, config={"like": masks}, save_config=saved)),
+    ):
+        with pytest.raises(bnn.UsageError, match=f"in memory: {names};"):
+            call()
+    assert saved.read_text() == "seed = 1\n"
+    # A preprocessor's options are saved themselves.
+    bnn.eliminate(vgg, train_path, preprocessor={"do_normalize": False}, save_config=saved)
+    text = saved.read_text()
+    assert 'method = "none"' in text and "scale" in text and "report" not in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.toml"]

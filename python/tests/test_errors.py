@@ -108,11 +108,62 @@ def test_masks(vgg, tmp_path):
 
 
 def test_outputs(vgg, tmp_path):
-    with pytest.raises(bnn.BnnpruneError, match="no folder"):
-        bnn.eliminate(vgg, output=tmp_path / "none" / "out.onnx")
+    missing = tmp_path / "none" / "out"
+    for options in (
+        {"output": missing},
+        {"report": missing},
+        {"save_masked": missing},
+        {"save_config": missing},
+        {"config": {"report": str(missing)}},
+    ):
+        with pytest.raises(bnn.OutputError) as found:
+            bnn.eliminate(vgg, **options)
+        assert found.value.file == str(missing), options
     result = bnn.eliminate(vgg)
     with pytest.raises(bnn.OutputError):
         result.save(tmp_path / "none" / "out.onnx")
+
+
+def test_standard_output_is_not_a_functions(vgg, train_path, capfd):
+    for options in (
+        {"output": "-"},
+        {"report": "-"},
+        {"save_masks": "-"},
+        {"save_masked": "-"},
+        {"save_config": "-"},
+        {"config": {"report": "-"}},
+    ):
+        with pytest.raises(bnn.UsageError, match="standard output"):
+            bnn.prune(vgg, train_path, **QUICK, **options)
+    with pytest.raises(bnn.UsageError, match="output"):
+        bnn.convert(vgg, "packed", output="-")
+    assert capfd.readouterr().out == ""
+
+
+def test_settings_in_files(vgg, test_path, tmp_path):
+    missing = tmp_path / "none"
+    with pytest.raises(bnn.UsageError) as found:
+        bnn.eliminate(vgg, config=missing)
+    assert found.value.file == str(missing)
+    with pytest.raises(bnn.UsageError) as found:
+        bnn.eliminate(vgg, config={"rato": 0.5})
+    assert found.value.file is None and "'rato'" in str(found.value)
+    for options in ({"preprocessor": missing}, {"config": {"preprocessor": str(missing)}}):
+        with pytest.raises(bnn.UsageError, match="cannot be read"):
+            bnn.eliminate(vgg, test_path, **options)
+    (tmp_path / "preprocessor_config.json").write_text("[]")
+    with pytest.raises(bnn.UsageError, match="is no preprocessor"):
+        bnn.evaluate(vgg, test_path, preprocessor=tmp_path)
+    # Images in the same folder are images.
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    with pytest.raises(bnn.DataError):
+        bnn.evaluate(vgg, missing, preprocessor=tmp_path)
+
+
+def test_a_missing_folder_for_the_cache_stops_nothing(vgg, digits, tmp_path):
+    with pytest.warns(bnn.BnnpruneWarning, match="cache_dir: .*none"):
+        result = bnn.prune(vgg, digits, cache_dir=tmp_path / "none", **QUICK)
+    assert result.report["verification"]["passed"]
 
 
 def test_a_missing_runtime(vgg, tmp_path):

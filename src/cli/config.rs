@@ -47,6 +47,13 @@ pub fn arguments(matches: &ArgMatches) -> Result<Vec<OsString>, Error> {
     }
     if let Some(path) = named {
         let in_file: Vec<&str> = found.iter().map(|(id, _)| *id).collect();
+        // Else the first of its options would be blamed, which nobody gave.
+        if !in_file.contains(&"data") && !given.has("data") {
+            return Err(Error::Usage(
+                "--preprocessor has no effect here: it is about the images of --data, which is not given"
+                    .to_owned(),
+            ));
+        }
         let wanted = |name: &str| !in_file.contains(&name) && !given.has(name);
         for (name, text) in preprocessor::options(&path, wanted)? {
             found.push((name, vec![format!("--{name}={text}")]));
@@ -57,13 +64,23 @@ pub fn arguments(matches: &ArgMatches) -> Result<Vec<OsString>, Error> {
 }
 
 /// The options that a file for `--config` holds, by their names with underscores, whether or not
-/// there are such.
+/// there are such; each with its value as text where it is a single one.
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn config_names(path: &Path) -> Result<Vec<String>, Error> {
+pub fn config_names(path: &Path) -> Result<Vec<(String, Option<String>)>, Error> {
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Boolean(on) => Some(on.to_string()),
+        Value::Integer(n) => Some(n.to_string()),
+        Value::Float(x) => Some(x.to_string()),
+        Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+    };
     let table = read(path)?;
-    Ok(table.keys().map(|key| key.replace('-', "_")).collect())
+    let options = table.iter();
+    Ok(options
+        .map(|(key, value)| (key.replace('-', "_"), text(value)))
+        .collect())
 }
 
 /// The files that options come from, as a message names them.

@@ -114,13 +114,22 @@ impl Config<'_> {
             Some(_) if !self.is(flag, unless_said) => return Ok(None),
             Some(size) => size,
         };
+        // One number is both sides, but where a crop follows, older files mean the shortest edge.
+        let crop = self.0.get("crop_size").is_some_and(|size| !size.is_null());
+        let edge = key == "size" && size.is_number() && self.is("do_center_crop", crop);
         let side = |name: &str| size.get(name).and_then(Value::as_u64);
         match (size.as_u64(), side("height"), side("width")) {
-            (Some(n), ..) => Ok(Some(n.to_string())),
+            (Some(n), ..) if !edge => Ok(Some(n.to_string())),
             (None, Some(height), Some(width)) => Ok(Some(format!("{height}x{width}"))),
-            _ if side("shortest_edge").is_some() => Err(format!(
-                "{key} names the shortest edge only, and images of other proportions would be cropped otherwise than the model expects"
-            )),
+            _ if edge || side("shortest_edge").is_some() => {
+                let what = match edge {
+                    true => "is one number before a crop, which may mean the shortest edge only",
+                    false => "names the shortest edge only",
+                };
+                Err(format!(
+                    "{key} {what}, and images of other proportions would be cropped otherwise than the model expects"
+                ))
+            }
             _ => Err(format!("{key} is no size")),
         }
     }

@@ -110,7 +110,8 @@ fn preprocessor(json: &str, arguments: &[&str]) -> Result<Vec<String>, String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("preprocessor_config.json"), json).unwrap();
     let option = format!("--preprocessor={}", folder.path().display());
-    let given: Vec<&str> = arguments.iter().copied().chain([option.as_str()]).collect();
+    let options = [option.as_str(), "--data=images"];
+    let given: Vec<&str> = arguments.iter().copied().chain(options).collect();
     found(&given)
 }
 
@@ -129,11 +130,22 @@ fn a_preprocessors_configuration_becomes_options() {
     // Of every command that reads images; and what is typed wins.
     let eval = preprocessor(vit, &["eval", "in.onnx", "--std=1,1,1"]).unwrap();
     assert_eq!(eval, [expected[0], expected[1], expected[3]]);
-    let other = r#"{"do_rescale": false, "do_normalize": false, "image_mean": [1], "size": 9,
-        "do_center_crop": true, "crop_size": 8, "do_flip_channel_order": true}"#;
+    let other = r#"{"do_rescale": false, "do_normalize": false, "image_mean": [1],
+        "size": {"height": 9, "width": 9}, "do_center_crop": true, "crop_size": 8,
+        "do_flip_channel_order": true}"#;
     assert_eq!(
         preprocessor(other, &MODELS).unwrap(),
-        ["--scale=1", "--resize=9", "--crop=8", "--channels=bgr"]
+        ["--scale=1", "--resize=9x9", "--crop=8", "--channels=bgr"]
+    );
+    // One number is both sides where nothing is cropped.
+    assert_eq!(
+        preprocessor(r#"{"size": 9}"#, &MODELS).unwrap(),
+        ["--scale=1/255", "--resize=9"]
+    );
+    let uncropped = r#"{"size": 9, "crop_size": 8, "do_center_crop": false}"#;
+    assert_eq!(
+        preprocessor(uncropped, &MODELS).unwrap(),
+        ["--scale=1/255", "--resize=9"]
     );
 }
 
@@ -149,6 +161,17 @@ fn what_no_option_does_is_said_unless_it_is_given() {
         preprocessor(edge, &["in.onnx", "out.onnx", "--resize=9"]).unwrap(),
         ["--scale=1/255"]
     );
+    // What a single number was in older files.
+    for older in [
+        r#"{"size": 9, "do_center_crop": true, "crop_size": 8}"#,
+        r#"{"size": 9, "crop_size": {"height": 8, "width": 8}}"#,
+        r#"{"size": 9, "do_center_crop": true}"#,
+    ] {
+        let error = preprocessor(older, &MODELS).unwrap_err();
+        assert!(error.contains("shortest edge"), "{older}: {error}");
+        let typed = preprocessor(older, &["in.onnx", "out.onnx", "--resize=9"]).unwrap();
+        assert_eq!(typed.first().map(String::as_str), Some("--scale=1/255"));
+    }
     assert!(
         preprocessor("[]", &MODELS)
             .unwrap_err()
@@ -158,5 +181,38 @@ fn what_no_option_does_is_said_unless_it_is_given() {
         preprocessor("{", &MODELS)
             .unwrap_err()
             .contains("is not JSON")
+    );
+}
+
+#[test]
+fn a_preprocessor_without_images_is_named_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("preprocessor_config.json"), "{}").unwrap();
+    let option = format!("--preprocessor={}", folder.path().display());
+    for command in [&["in.onnx", "out.onnx"][..], &["eval", "in.onnx"]] {
+        let given: Vec<&str> = command.iter().copied().chain([option.as_str()]).collect();
+        let error = found(&given).unwrap_err();
+        assert!(error.starts_with("--preprocessor has no effect"), "{error}");
+    }
+    // Also images that a file names.
+    let arguments = in_file("data = 'images'", &["in.onnx", "out.onnx", &option]);
+    assert_eq!(arguments.unwrap(), ["--data=images", "--scale=1/255"]);
+}
+
+#[test]
+fn names_and_values_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.toml");
+    std::fs::write(&path, "dry-run = true\nreport = 'r.json'\nkeep = ['a']\n").unwrap();
+    let mut names = config_names(&path).unwrap();
+    names.sort();
+    let expected = [
+        ("dry_run", Some("true")),
+        ("keep", None),
+        ("report", Some("r.json")),
+    ];
+    assert_eq!(
+        names,
+        expected.map(|(name, value)| (name.to_owned(), value.map(str::to_owned)))
     );
 }
