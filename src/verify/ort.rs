@@ -24,6 +24,8 @@ pub(super) const NAME: &str = "ONNX Runtime";
 struct Loaded {
     environment: Environment,
     version: String,
+    /// The library's file.
+    path: PathBuf,
 }
 
 static LOADED: OnceLock<Loaded> = OnceLock::new();
@@ -37,15 +39,15 @@ pub struct OrtRuntime {
 
 impl OrtRuntime {
     /// Finds the library ([`find_ort_library`](super::find_ort_library)) and loads it. A process
-    /// loads it once; later calls share it.
+    /// loads it once; later calls share it, and may name no other one.
     ///
     /// From version 1.32 on it collects telemetry unless `ORT_DISABLE_TELEMETRY=1` is in the
     /// environment when it is loaded: see [`prepare_this_process`](super::prepare_this_process).
     ///
     /// # Errors
-    /// [`RuntimeError::Missing`] with what to install.
+    /// [`RuntimeError::Missing`] with what to install, or if another library was loaded before.
     pub fn new(explicit: Option<&Path>) -> Result<Self, RuntimeError> {
-        Self::from(|| library::find(explicit, None))
+        Self::from(explicit.is_some(), || library::find(explicit, None))
     }
 
     /// Loads the library that the system's loader finds by its name.
@@ -53,15 +55,23 @@ impl OrtRuntime {
     /// # Errors
     /// [`RuntimeError::Missing`] with what to install.
     pub fn of_system() -> Result<Self, RuntimeError> {
-        Self::from(|| Ok(library::library_name().into()))
+        Self::from(false, || Ok(library::library_name().into()))
     }
 
-    fn from(find: impl FnOnce() -> Result<PathBuf, RuntimeError>) -> Result<Self, RuntimeError> {
+    /// Loads the library that `find` gives. Where one is loaded already, a library that was `named`
+    /// has to be the same.
+    fn from(
+        named: bool,
+        find: impl FnOnce() -> Result<PathBuf, RuntimeError>,
+    ) -> Result<Self, RuntimeError> {
         // A panic while loading leaves nothing half done that this lock protects.
         let _guard = LOADING
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(loaded) = LOADED.get() {
+            if named {
+                same(&loaded.path, &find()?)?;
+            }
             return Ok(OrtRuntime { loaded });
         }
         let path = find()?;
@@ -110,6 +120,19 @@ impl OrtRuntime {
     }
 }
 
+/// Refuses another library than the one that is loaded.
+fn same(loaded: &Path, wanted: &Path) -> Result<(), RuntimeError> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    match real(loaded) == real(wanted) {
+        true => Ok(()),
+        false => Err(RuntimeError::Missing(format!(
+            "{}: this process has loaded ONNX Runtime from {}, and cannot load another one: name that one, or run this in a process of its own",
+            wanted.display(),
+            loaded.display()
+        ))),
+    }
+}
+
 /// What `work` gives; `None` if it panics, of which nothing is printed. `ort` panics where a library
 /// has no interface of the version that it needs.
 fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
@@ -139,6 +162,7 @@ fn load(path: &Path) -> Result<Loaded, RuntimeError> {
     Ok(Loaded {
         environment,
         version,
+        path: path.to_owned(),
     })
 }
 
@@ -366,6 +390,22 @@ mod tests {
         let y = session.run(&[("x".into(), x)]).unwrap();
         assert_eq!(y[0].0, "y");
         assert_eq!(y[0].1, arr2(&[[1.0, 2.0], [5.0, 8.0]]).into_dyn());
+    }
+
+    #[test]
+    fn another_library_than_the_one_that_is_loaded_is_refused() {
+        let loaded = runtime().loaded.path.clone();
+        assert!(OrtRuntime::new(Some(&loaded)).is_ok());
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join(library::library_name());
+        std::fs::copy(&loaded, &other).unwrap();
+        let Err(error) = OrtRuntime::new(Some(&other)) else {
+            panic!("two libraries in a process");
+        };
+        let message = error.to_string();
+        for path in [&loaded, &other] {
+            assert!(message.contains(&path.display().to_string()), "{message}");
+        }
     }
 
     #[test]
