@@ -18,13 +18,15 @@ use std::fmt::Debug;
 use ndarray::ArrayD;
 use thiserror::Error;
 
-use crate::graph::{FactsError, GraphError};
+use crate::graph::{Facts, FactsError, Graph, GraphError, TensorId};
+use crate::onnx::DataType;
 use crate::onnx::proto::ModelProto;
 use crate::qonnx::LowerError;
+use crate::recognize::Layer;
 
 pub use bits::{Bits, LEAST_WEIGHTS};
 pub use packed::{computed_weights, pack};
-pub use unpacked::{is_packed, unpack};
+pub use unpacked::{is_packed, packed_layers, unpack};
 
 /// Every form, in the order of `--help`.
 pub const FORMS: [&dyn OutputForm; 4] = [
@@ -64,7 +66,9 @@ pub trait OutputForm: Debug + Sync {
         false
     }
 
-    /// The model in this form. It computes what `model` computes, to the bit.
+    /// The model in this form. Its weights are those of `model` to the bit, and it computes what `model`
+    /// computes, within what the judge of [`crate::verify`] allows: a runtime may fuse other nodes of
+    /// it, and then adds up in another order.
     ///
     /// # Errors
     /// Why it has no such form.
@@ -79,6 +83,19 @@ pub fn of_name(name: &str) -> Option<&'static dyn OutputForm> {
 /// The form that a model came in; `None` for standard ONNX of any kind.
 pub fn came_as(model: &ModelProto) -> Option<&'static dyn OutputForm> {
     FORMS.into_iter().find(|form| form.is_of(model))
+}
+
+/// A layer's weights as the runtime computes them, else as they are computed here. A runtime that gives
+/// another shape is not believed.
+fn values_of<'a>(graph: &Graph<'_>, layer: &'a Layer, computed: &'a Computed) -> &'a ArrayD<f32> {
+    let found = computed.get(graph.name(layer.weight));
+    let found = found.filter(|value| value.shape() == layer.values.shape());
+    found.unwrap_or(&layer.values)
+}
+
+/// Whether a tensor holds float32, which is what forms write.
+fn is_float32(facts: &Facts, t: TensorId) -> bool {
+    facts.element(t) == Some(DataType::F32.to_onnx())
 }
 
 /// A model in an output form.

@@ -11,7 +11,8 @@ use std::collections::{BTreeSet, HashSet};
 use ndarray::{Array1, IxDyn};
 
 use super::bits::Bits;
-use super::{Computed, FormError, OutputForm, Shaped, is_packed, unpack};
+use super::unpacked::is_packed_whole;
+use super::{Computed, FormError, OutputForm, Shaped, is_float32, is_packed, unpack, values_of};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::proto::{
@@ -49,7 +50,7 @@ impl OutputForm for Packed {
     }
 
     fn idle(&self, model: &ModelProto) -> Option<String> {
-        self.is_of(model)
+        (self.is_of(model) && is_packed_whole(model))
             .then(|| "is packed already, and stays so; leave it out".to_owned())
     }
 
@@ -126,23 +127,17 @@ pub fn pack(model: &ModelProto, computed: &Computed) -> Result<Shaped, FormError
     Ok(shaped)
 }
 
-fn bits_of(
+/// A layer's weights as bits, or why they are none.
+pub(super) fn bits_of(
     graph: &Graph<'_>,
     facts: &Facts,
     layer: &Layer,
     computed: &Computed,
 ) -> Result<Bits, &'static str> {
-    if facts.element(layer.weight) != Some(DataType::F32.to_onnx()) {
+    if !is_float32(facts, layer.weight) {
         return Err("only weights in float32 are packed");
     }
-    let name = graph.name(layer.weight);
-    let value = computed.get(name).unwrap_or(&layer.values);
-    // A runtime that gives another shape is not believed.
-    let value = match value.shape() == layer.values.shape() {
-        true => value,
-        false => &layer.values,
-    };
-    Bits::of(value, layer.filter_axis)
+    Bits::of(values_of(graph, layer, computed), layer.filter_axis)
 }
 
 fn write(model: &mut ModelProto, plans: &[Plan], was_used: &HashSet<String>) {

@@ -1,6 +1,6 @@
 //! `qonnx`: weights and activations of one bit as `BipolarQuant`, which FPGA tools read.
 
-use super::{Computed, FormError, OutputForm, Shaped, unpack};
+use super::{Computed, FormError, OutputForm, Shaped, is_float32, unpack, values_of};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::Tensor;
@@ -69,11 +69,13 @@ fn weights(
             shaped.changed.push(layer.name);
             continue;
         }
-        let value = computed.get(name).unwrap_or(&layer.values);
-        match (
-            &layer.binary_weights,
-            signs_and_scale(value, layer.filter_axis),
-        ) {
+        let value = values_of(graph, &layer, computed);
+        let split = signs_and_scale(value, layer.filter_axis);
+        match (&layer.binary_weights, split) {
+            (Some(_), _) if !is_float32(facts, layer.weight) => {
+                let why = "only weights in float32 become BipolarQuant";
+                shaped.left.insert(layer.name, why.to_owned());
+            }
             (None, _) => {
                 let why = layer.why_not_binary().unwrap_or("its weights are not ±1");
                 shaped.left.insert(layer.name, why.to_owned());
@@ -107,7 +109,12 @@ fn activations(graph: &Graph<'_>, facts: &Facts, shaped: &mut Shaped) -> Vec<Act
         };
         inside.extend(between(graph, t, b.input));
         let name = graph.name(t).to_owned();
-        match why_not(&b) {
+        let floats = is_float32(facts, b.input) && is_float32(facts, t);
+        let why = match floats {
+            true => why_not(&b),
+            false => Some("only binarisers in float32 become BipolarQuant"),
+        };
+        match why {
             None => found.push((graph.name(b.input).to_owned(), name, b.scale())),
             Some(why) => {
                 shaped.left.insert(name, why.to_owned());

@@ -21,7 +21,7 @@ impl OutputForm for Standard {
 
     fn idle(&self, model: &ModelProto) -> Option<String> {
         (!qonnx::is_qonnx(model) && !is_packed(model)).then(|| {
-            "has standard operators already, and weights as floats; leave it out".to_owned()
+            "has standard operators already, and no packed weights; leave it out".to_owned()
         })
     }
 

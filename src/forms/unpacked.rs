@@ -2,31 +2,60 @@
 
 use std::borrow::Cow;
 
-use super::FormError;
-use super::packed::ABOUT;
+use super::packed::{ABOUT, bits_of};
+use super::{Computed, FormError};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::proto::ModelProto;
 use crate::onnx::{DataType, Tensor};
-use crate::recognize;
+use crate::recognize::{self, Layer};
 
 /// Nodes between packed bytes and the weight that are looked at: a dozen is plenty.
 const MOST_NODES: usize = 32;
 
-/// Whether some layer's weights are looked up in a table by bytes of the file.
+/// Whether some layer's weights are packed: ±s that the file looks up by its bytes. What is looked up so
+/// and is no ±s, weights of four bits or of three values, stays as the file has it.
 pub fn is_packed(model: &ModelProto) -> bool {
+    !packed_layers(model).is_empty()
+}
+
+/// The layers whose weights are packed.
+pub fn packed_layers(model: &ModelProto) -> Vec<String> {
+    by_state(model).0
+}
+
+/// Whether nothing is left in a packed file that could be packed too.
+pub(super) fn is_packed_whole(model: &ModelProto) -> bool {
+    let (packed, others) = by_state(model);
+    !packed.is_empty() && others.is_empty()
+}
+
+/// Layers whose weights are packed, and those whose weights could be; neither where the file has no
+/// packed ones.
+fn by_state(model: &ModelProto) -> (Vec<String>, Vec<String>) {
     if !may_be(model) {
-        return false;
+        return Default::default();
     }
-    let found = || -> Result<bool, FormError> {
+    let found = || -> Result<_, FormError> {
         let graph = Graph::new(model)?;
         let facts = Facts::lean(&graph, 1)?;
-        let packed = |t| of_bytes(&graph, &facts, t);
-        Ok(recognize::layers(&graph, &facts)
-            .iter()
-            .any(|l| packed(l.weight)))
+        let (mut packed, mut others) = (Vec::new(), Vec::new());
+        for layer in recognize::layers(&graph, &facts) {
+            if is_bits(&graph, &facts, &layer) {
+                match of_bytes(&graph, &facts, layer.weight) {
+                    true => packed.push(layer.name),
+                    false => others.push(layer.name),
+                }
+            }
+        }
+        Ok((packed, others))
     };
-    found().unwrap_or(false)
+    found().unwrap_or_default()
+}
+
+/// Whether one bit says each of a layer's weights.
+fn is_bits(graph: &Graph<'_>, facts: &Facts, layer: &Layer) -> bool {
+    bits_of(graph, facts, layer, &Computed::new()).is_ok()
 }
 
 /// A look at the file that costs nothing.
@@ -57,6 +86,7 @@ pub fn unpack(model: &ModelProto) -> Result<Cow<'_, ModelProto>, FormError> {
             let known = found.iter().any(|(n, _)| n == name);
             if !known
                 && of_bytes(&graph, &facts, layer.weight)
+                && is_bits(&graph, &facts, &layer)
                 && let Some(value) = facts.constant(layer.weight)
             {
                 found.push((name.to_owned(), value.clone()));

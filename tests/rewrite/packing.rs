@@ -6,7 +6,7 @@ use crate::common::{fixture, max_abs_diff, runtime};
 use crate::graphs::{Attr, Builder};
 use ndarray::{ArrayD, Axis, IxDyn};
 use onnx_bnnprune::forms::{
-    Bits, Computed, FormError, LEAST_WEIGHTS, computed_weights, pack, unpack,
+    Bits, Computed, FormError, LEAST_WEIGHTS, computed_weights, is_packed, pack, unpack,
 };
 use onnx_bnnprune::graph::{Facts, Graph};
 use onnx_bnnprune::onnx::proto::ModelProto;
@@ -244,4 +244,37 @@ fn the_table_is_what_the_bits_say() {
     let mut held = held.filter(|t| t.name() == format!("{name}.bits"));
     let bytes = Tensor::from_proto(held.next().unwrap()).unwrap();
     assert!(matches!(bytes, Tensor::U8(ref b) if b.len() == 64));
+}
+
+/// A layer whose weights a table gives by bytes.
+fn looked_up(table: &[f32], index: impl Fn(usize) -> u8) -> ModelProto {
+    let mut b = Builder::new(&[32, 4, 4]);
+    let bytes = (0..1024).map(index).collect();
+    let bytes = b.constant(&Tensor::U8(
+        ArrayD::from_shape_vec(IxDyn(&[1024]), bytes).unwrap(),
+    ));
+    let table = b.weight(&[table.len()], table.to_vec());
+    let indices = b.node("Cast", &[&bytes], vec![("to", Attr::Int(7))]);
+    let flat = b.node("Gather", &[&table, &indices], vec![]);
+    let shape = b.ints(&[32, 32, 1, 1]);
+    let weight = b.node("Reshape", &[&flat, &shape], vec![]);
+    let at = b.node("Sign", &["x"], vec![]);
+    let y = b.node("Conv", &[&at, &weight], vec![]);
+    b.model(&[&y])
+}
+
+#[test]
+fn only_what_one_bit_says_counts_as_packed() {
+    let signs = looked_up(&[-0.5, 0.5], |k| (k * k % 7 < 3).into());
+    assert!(is_packed(&signs));
+    assert_ne!(&*unpack(&signs).unwrap(), &signs);
+    let ternary = looked_up(&[-0.5, 0.0, 0.5], |k| (k * k % 3) as u8);
+    let levels: Vec<f32> = (0..16).map(|k| k as f32 * 0.1 - 0.7).collect();
+    let levels = looked_up(&levels, |k| (k * 7 % 16) as u8);
+    for other in [ternary, levels] {
+        assert!(!is_packed(&other));
+        assert_eq!(&*unpack(&other).unwrap(), &other);
+        let packed = pack(&other, &Computed::new());
+        assert!(matches!(packed, Err(FormError::Nothing { .. })));
+    }
 }
