@@ -50,7 +50,7 @@ pub fn run(args: &ConvertArgs, host: &Host<'_>) -> Printed {
         Some(file) => format!("{:<20}{}\n", "written", printable(&file.path)),
         None => {
             failures.push(format!(
-                "{}: the model in {} form does not compute what it computes; {} was not written",
+                "{}: written in {} form, the model computes something else; {} was not written",
                 args.input.display(),
                 args.to.0.name(),
                 args.output.display()

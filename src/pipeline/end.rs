@@ -81,18 +81,24 @@ impl End<'_> {
             .collect();
         summary.details.extend(eliminated.changes.iter().cloned());
 
-        let mut shaped = None;
+        let (mut shaped, mut lost) = (None, None);
         // Whatever the runtime refuses was made of the input.
         let mut verification = match job.choice {
             Choice::Form => {
-                shaped = written::shape(job, &model.proto, &eliminated.model, proof)?;
+                (shaped, _) = written::shape(job, &model.proto, &eliminated.model, proof)?;
                 let normal = normal.as_ref().map(|(_, report)| report);
                 self.as_a_whole(normal, shaped.as_ref())?
             }
             _ => proof.verify(masked, &eliminated).map_err(about)?,
         };
         if !model.free.is_empty() && verification.passed {
-            let other = proof.at_another_size(model, masked, &eliminated);
+            // Where only the form changes, nothing was cut: what is written is what was made.
+            let written = match (&job.choice, &shaped) {
+                (Choice::Form, Some(shaped)) => Some(whole(&shaped.model)),
+                _ => None,
+            };
+            let candidate = written.as_ref().unwrap_or(&eliminated);
+            let other = proof.at_another_size(model, masked, candidate);
             let note = sizes::judge(other.map_err(about)?, &mut verification);
             summary.notes.extend(note);
         }
@@ -101,7 +107,7 @@ impl End<'_> {
         }
         let passed = verification.passed;
         if passed && shaped.is_none() {
-            shaped = written::shape(job, &model.proto, &eliminated.model, proof)?;
+            (shaped, lost) = written::shape(job, &model.proto, &eliminated.model, proof)?;
         }
         let result = shaped.as_ref().map_or(&eliminated.model, |s| &s.model);
         let agreement = proof.agreement_with(original, result).map_err(about)?;
@@ -119,10 +125,12 @@ impl End<'_> {
         if within && let (Some(path), Some(masks)) = (&job.save_masks, masks) {
             masks.save(path)?;
         }
-        let mut report = self.report(summary, result, &eliminated)?;
         // A form that was asked for is another one.
         let same = job.form.is_none() && !job.inference_mode;
         let unchanged = |made: &ModelProto| same && made == original;
+        let lost = lost.filter(|_| !unchanged(&eliminated.model));
+        summary.notes.extend(lost);
+        let mut report = self.report(summary, result, &eliminated)?;
         let save = |made: &ModelProto, path: &Path, accuracy, form| -> Result<_, Error> {
             // What does not change is written as it came.
             if unchanged(made) {
@@ -133,6 +141,7 @@ impl End<'_> {
             let provenance = Provenance {
                 job,
                 model,
+                runtime: proof.runtime(),
                 masks,
                 learned,
                 pruned_share: report.totals.pruned_ratio,

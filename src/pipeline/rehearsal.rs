@@ -2,7 +2,8 @@
 
 use super::end::{remove, rewrite_error};
 use super::proof::Proof;
-use super::{Job, normal, sizes, written};
+use super::written::{self, Formed};
+use super::{Job, normal, sizes};
 use crate::error::Error;
 use crate::forms::Computed;
 use crate::onnx::Model;
@@ -46,10 +47,12 @@ pub(super) fn prepare(
     let masked = masks.map(|masks| rewrite::apply_masks(whole, masks, job.removal));
     let masked = masked.transpose().map_err(|e| rewrite_error(job, e))?;
     let before = masked.as_ref().map_or(whole, |m| &m.model);
-    let (eliminated, notes) = remove(job, model, before)?;
-    if let Some(form) = job.form {
-        let shaped = form.write(&eliminated.model, &Computed::new());
-        shaped.map_err(|e| written::form_error(&job.input, e))?;
+    let (eliminated, mut notes) = remove(job, model, before)?;
+    let formed = written::formed(job.form, &model.proto, &eliminated.model, Computed::new);
+    match formed.map_err(|e| written::form_error(&job.input, e))? {
+        // What does not change is written as it came.
+        Formed::Lost(why) if eliminated.model != *original => notes.push(why),
+        _ => {}
     }
     Ok(Prepared {
         normal,

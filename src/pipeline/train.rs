@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, input_file, output_file};
-use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, types, written};
+use super::written::{self, Formed};
+use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, types};
 use crate::checkpoint::{self, Checkpoint, Folder, Plan};
 use crate::data::Images;
 use crate::error::Error;
@@ -19,9 +20,10 @@ use crate::progress::Observer;
 use crate::qonnx;
 use crate::report::{TrainAccuracy, TrainReport};
 use crate::rewrite;
+use crate::runnable::runnable;
 use crate::sizes::Sizes;
 use crate::subsidiary::{self, Control, TrainOptions, native_predictions, retrain};
-use crate::verify::{self, Runtime, RuntimeError, SessionOptions};
+use crate::verify::{self, KeptChannels, Runtime, RuntimeError, SessionOptions, VerifyOptions};
 
 /// The written model must predict what the trained network does on at least this share of images;
 /// ties may fall either way.
@@ -130,6 +132,9 @@ fn through(
     // What was not trained goes back as it came: whether it can shows now.
     write_back(&network, &mut opened.clone().into_owned())
         .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
+    // So does whether what came packed can be packed again.
+    let packs = written::formed(None, &model.proto, &opened, Computed::new);
+    packs.map_err(form_error)?;
     let mut checkpoint = match folder {
         Some((folder, plan)) => {
             let run = identity::of_training(job, &model, &images)?;
@@ -154,18 +159,15 @@ fn through(
         notes = restored.notes(None);
     }
     // What came packed stays packed.
-    if let Some(form) = forms::came_as(&model.proto).filter(|form| !form.is_qonnx()) {
-        match form.write(&proto, &Computed::new()) {
-            Ok(shaped) => proto = shaped.model,
-            Err(FormError::Nothing { .. }) => {}
-            Err(e) => return Err(form_error(e)),
-        }
-    }
+    let made = in_its_form(&model.proto, &proto, &*runtime, &mut notes);
     let finish = || {
+        let shaped = made
+            .as_ref()
+            .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
         finish(
             job,
             &model,
-            &proto,
+            (&proto, shaped.as_ref()),
             &network,
             (&images, before.as_ref()),
             (&*runtime, observer),
@@ -203,15 +205,75 @@ fn through(
     })
 }
 
-/// Measures the trained network, holds it against what was trained, and writes it.
+/// What was trained in the form that it `came` in; `None` if that is the one it has. What was packed
+/// and is no longer gets a note.
+fn in_its_form(
+    came: &ModelProto,
+    trained: &ModelProto,
+    runtime: &dyn Runtime,
+    notes: &mut Vec<String>,
+) -> Result<Option<ModelProto>, FormError> {
+    let computed = || written::computed(trained, runtime);
+    match written::formed(None, came, trained, computed)? {
+        Formed::AsItIs => Ok(None),
+        Formed::Lost(why) => {
+            notes.push(why);
+            Ok(None)
+        }
+        Formed::In(_, shaped) => {
+            let left = forms::packed_layers(came).into_iter().filter_map(|layer| {
+                let why = shaped.left.get(&layer)?;
+                Some(format!(
+                    "'{layer}' is written with weights as floats: {why}"
+                ))
+            });
+            notes.extend(left);
+            Ok(Some(shaped.model))
+        }
+    }
+}
+
+/// Holds what is written against what was trained, where it is in another form.
+fn verified(
+    job: &TrainJob,
+    (trained, shaped): (&ModelProto, &ModelProto),
+    images: &Images,
+    runtime: &dyn Runtime,
+) -> Result<(), Error> {
+    let (reference, candidate) = (runnable(trained)?, runnable(shaped)?);
+    let found = verify::verify(
+        runtime,
+        &reference.model,
+        &candidate.model,
+        &KeptChannels::default(),
+        &validation(images),
+        &VerifyOptions::in_batches_of(BATCH),
+    )?;
+    match found.passed {
+        true => Ok(()),
+        false => Err(Error::Verification(format!(
+            "{}: packed again, the trained network computes something else ({}); {} was not written",
+            job.input.display(),
+            found.failures.join("; "),
+            job.output.display(),
+        ))),
+    }
+}
+
+/// Measures the trained network, holds it against what was trained, and writes it, in the form that it
+/// came in where that is another one.
 fn finish(
     job: &TrainJob,
     model: &Model,
-    proto: &ModelProto,
+    (trained, shaped): (&ModelProto, Option<&ModelProto>),
     network: &Network,
     (images, before): (&Images, Option<&verify::Accuracy>),
     (runtime, observer): (&dyn Runtime, &dyn Observer),
 ) -> Result<(Option<verify::Accuracy>, Option<f64>, Written), Error> {
+    if let Some(shaped) = shaped {
+        verified(job, (trained, shaped), images, runtime)?;
+    }
+    let proto = shaped.unwrap_or(trained);
     let after = accuracy(runtime, proto, images, observer)?;
     let agreement = native_agreement(network, images, after.as_ref(), observer)
         .map_err(|e| e.at(&job.input))?;
@@ -235,6 +297,7 @@ fn finish(
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("method", "train".to_owned()),
             ("input_sha256", hex(&model.bytes)),
+            ("runtime", written::ran_by(runtime)),
             ("seed", job.options.seed.to_string()),
         ];
         let share = |a: &verify::Accuracy| format!("{:.6}", a.fraction);

@@ -1,7 +1,6 @@
 //! The model in the form that it is written in, held against the model that was verified; and what the
 //! file says of itself.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use prost::Message as _;
@@ -10,7 +9,7 @@ use super::proof::Proof;
 use super::summary::hex;
 use super::{Choice, Job};
 use crate::error::Error;
-use crate::forms::{self, Computed, FormError, OutputForm};
+use crate::forms::{self, Computed, FormError, OutputForm, Shaped};
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::onnx::provenance::Entries;
@@ -19,7 +18,7 @@ use crate::report::{AccuracyReport, FormReport};
 use crate::rewrite::FilterMasks;
 use crate::runnable::runnable;
 use crate::subsidiary::Options;
-use crate::verify::{KeptChannels, SessionOptions, Verification};
+use crate::verify::{KeptChannels, Runtime, SessionOptions, Verification};
 
 /// A model in another form.
 pub(super) struct Written {
@@ -27,11 +26,48 @@ pub(super) struct Written {
     pub report: FormReport,
 }
 
-/// The form that the job writes: the one asked for, or that which the model came in, where weights
-/// are stored in another way in it.
-pub(super) fn form_of(job: &Job, model: &ModelProto) -> Option<&'static dyn OutputForm> {
-    let came = || forms::came_as(model).filter(|form| !form.is_qonnx());
-    job.form.or_else(came)
+/// What becomes of a model that is written.
+pub(super) enum Formed {
+    /// No form was asked for, and it came in none.
+    AsItIs,
+    /// It came in a form that what was made of it cannot have, for this reason.
+    Lost(String),
+    /// It is in this form.
+    In(&'static dyn OutputForm, Shaped),
+}
+
+/// `model` in the form asked for, or in that which it `came` in, where weights are stored in another
+/// way in it.
+///
+/// # Errors
+/// If a form was asked for that it does not have, or its graph is invalid.
+pub(super) fn formed(
+    asked: Option<&'static dyn OutputForm>,
+    came: &ModelProto,
+    model: &ModelProto,
+    computed: impl FnOnce() -> Computed,
+) -> Result<Formed, FormError> {
+    let came = || forms::came_as(came).filter(|form| !form.is_qonnx());
+    let Some(form) = asked.or_else(came) else {
+        return Ok(Formed::AsItIs);
+    };
+    match form.write(model, &computed()) {
+        Ok(shaped) => Ok(Formed::In(form, shaped)),
+        // Nobody asked for it: what came packed may have lost all that can be packed, or be of an
+        // opset that this tool packs nothing in.
+        Err(e @ (FormError::Nothing { .. } | FormError::Opset { .. })) if asked.is_none() => {
+            Ok(Formed::Lost(lost(form, &e)))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// What is said of a file that does not stay in the form that it came in.
+fn lost(form: &dyn OutputForm, why: &FormError) -> String {
+    format!(
+        "the file came {}, and is written with weights as floats: it {why}",
+        form.name()
+    )
 }
 
 /// An option for a form that does nothing on such a model, or cannot be.
@@ -58,25 +94,23 @@ pub(super) fn form_error(path: &Path, e: FormError) -> Error {
     Error::unsuitable(path, e.to_string())
 }
 
-/// `model` in the form that the job writes; `None` if that is the one it has.
+/// `model` in the form that the job writes: see [`formed`]; and what is to be said where it is in none.
 ///
 /// # Errors
-/// If it has no such form; [`Error::Verification`] if it computes something else in it.
+/// If it has no such form; [`Error::Verification`] if it computes something else in it, at any level of
+/// optimisation.
 pub(super) fn shape(
     job: &Job,
     came: &ModelProto,
     model: &ModelProto,
     proof: &Proof<'_>,
-) -> Result<Option<Written>, Error> {
-    let Some(form) = form_of(job, came) else {
-        return Ok(None);
-    };
-    let computed = computed(model, proof);
-    let shaped = match form.write(model, &computed) {
-        Ok(shaped) => shaped,
-        // What came packed may have lost all that can be packed.
-        Err(FormError::Nothing { .. }) if job.form.is_none() => return Ok(None),
-        Err(e) => return Err(form_error(&job.input, e)),
+) -> Result<(Option<Written>, Option<String>), Error> {
+    let computed = || computed(model, proof.runtime());
+    let formed = formed(job.form, came, model, computed);
+    let (form, shaped) = match formed.map_err(|e| form_error(&job.input, e))? {
+        Formed::AsItIs => return Ok((None, None)),
+        Formed::Lost(why) => return Ok((None, Some(why))),
+        Formed::In(form, shaped) => (form, shaped),
     };
     let about = |e: Error| e.about(&job.input);
     let before = runnable(model).map_err(|e| about(e.into()))?.model;
@@ -91,33 +125,56 @@ pub(super) fn shape(
     if before != after {
         let found = proof.compare(&before, &after, &KeptChannels::default());
         let found = found.map_err(about)?;
-        if !found.passed {
-            return Err(Error::Verification(format!(
-                "{}: the model in {} form does not compute what it computes ({}); nothing was written",
-                job.input.display(),
-                form.name(),
-                found.failures.join("; ")
-            )));
+        accept(job, form, "all", &found)?;
+        let lower = proof.at_lower_levels(&before, &after).map_err(about)?;
+        for (level, lower) in &lower {
+            accept(job, form, level, lower)?;
         }
-        report.max_abs_diff = proof.at_lower_levels(&before, &after).map_err(about)?;
-        let all = found.max_abs_diff;
-        report.max_abs_diff.insert("all".to_owned(), all);
+        let levels = lower.iter().map(|(&level, found)| (level, found));
+        report.max_abs_diff = levels
+            .chain([("all", &found)])
+            .map(|(level, found)| (level.to_owned(), largest(found)))
+            .collect();
         report.verification = Some(found);
     }
-    Ok(Some(Written {
-        model: shaped.model,
-        report,
-    }))
+    let model = shaped.model;
+    Ok((Some(Written { model, report }), None))
+}
+
+/// Refuses a model that computes something else in its form, at a level of optimisation.
+fn accept(
+    job: &Job,
+    form: &dyn OutputForm,
+    level: &str,
+    found: &Verification,
+) -> Result<(), Error> {
+    match found.passed {
+        true => Ok(()),
+        false => Err(Error::Verification(format!(
+            "{}: written in {} form, the model computes something else, at the level of optimisation \"{level}\" ({}); nothing was written",
+            job.input.display(),
+            form.name(),
+            found.failures.join("; ")
+        ))),
+    }
+}
+
+/// How far outputs lie apart; no number says it where one is finite and the other is not.
+fn largest(found: &Verification) -> f64 {
+    match found.non_finite_differs {
+        true => f64::INFINITY,
+        false => found.max_abs_diff,
+    }
 }
 
 /// The weights that a model computes, as the runtime computes them; those that it does not give are
 /// computed here.
-fn computed(model: &ModelProto, proof: &Proof<'_>) -> Computed {
+pub(super) fn computed(model: &ModelProto, runtime: &dyn Runtime) -> Computed {
     let found = || -> Option<Computed> {
         let apart = forms::computed_weights(model)?;
         let bytes = apart.encode_to_vec();
         let options = SessionOptions::default();
-        let mut session = proof.runtime().load(&bytes, &options).ok()?;
+        let mut session = runtime.load(&bytes, &options).ok()?;
         Some(session.run(&[]).ok()?.into_iter().collect())
     };
     found().unwrap_or_default()
@@ -138,6 +195,8 @@ pub(super) fn verification(
 pub(super) struct Provenance<'a> {
     pub job: &'a Job,
     pub model: &'a Model,
+    /// Who verified it, measured it, and computed its weights.
+    pub runtime: &'a dyn Runtime,
     pub masks: Option<&'a FilterMasks>,
     pub learned: Option<&'a Options>,
     pub pruned_share: f64,
@@ -165,6 +224,7 @@ impl Provenance<'_> {
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("method", method.to_owned()),
             ("input_sha256", hex(&model.bytes)),
+            ("runtime", ran_by(self.runtime)),
         ];
         if let Some(form) = self.form {
             entries.push(("form", form.to_owned()));
@@ -186,5 +246,7 @@ impl Provenance<'_> {
     }
 }
 
-/// Largest differences by optimisation level.
-pub(super) type ByLevel = BTreeMap<String, f64>;
+/// A runtime's name and version, as a file says it.
+pub(super) fn ran_by(runtime: &dyn Runtime) -> String {
+    format!("{} {}", runtime.name(), runtime.version())
+}

@@ -260,3 +260,137 @@ fn each_model_sees_each_image_once() {
         assert!(seen < models * images + latency, "{seen} of {images}");
     }
 }
+
+/// ONNX Runtime in which packed models go wrong, at one level of optimisation or on large images.
+struct Deviating {
+    inner: OrtRuntime,
+    at: Deviation,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Deviation {
+    Level(Optimization),
+    Larger(usize),
+}
+
+struct DeviatingSession {
+    inner: Box<dyn Session>,
+    /// Larger images than these get other answers.
+    larger: usize,
+}
+
+impl Runtime for Deviating {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn version(&self) -> &str {
+        self.inner.version()
+    }
+
+    fn load(
+        &self,
+        model: &[u8],
+        options: &SessionOptions,
+    ) -> Result<Box<dyn Session>, RuntimeError> {
+        let inner = self.inner.load(model, options)?;
+        let table = b"bits_of_byte";
+        if !model.windows(table.len()).any(|part| part == table) {
+            return Ok(inner);
+        }
+        let larger = match self.at {
+            Deviation::Level(level) if level == options.optimization => 0,
+            Deviation::Level(_) => usize::MAX,
+            Deviation::Larger(side) => side,
+        };
+        Ok(Box::new(DeviatingSession { inner, larger }))
+    }
+}
+
+impl Session for DeviatingSession {
+    fn inputs(&self) -> &[TensorInfo] {
+        self.inner.inputs()
+    }
+
+    fn outputs(&self) -> &[TensorInfo] {
+        self.inner.outputs()
+    }
+
+    fn run(&mut self, inputs: &[(String, ArrayD<f32>)]) -> Result<NamedTensors, RuntimeError> {
+        let mut outputs = self.inner.run(inputs)?;
+        // What computes the weights apart has no inputs.
+        let side = inputs.first().map_or(0, |(_, x)| x.len_of(Axis(2)));
+        if side > self.larger {
+            outputs.iter_mut().for_each(|(_, y)| *y += 1.0);
+        }
+        Ok(outputs)
+    }
+}
+
+/// A job that packs.
+fn packing(input: PathBuf, output: &Path) -> Job {
+    Job {
+        input,
+        form: crate::forms::of_name("packed"),
+        ..job(Choice::Form, Some(output.to_owned()))
+    }
+}
+
+#[test]
+fn a_form_that_computes_something_else_at_any_level_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("o.onnx");
+    for (level, name) in [
+        (Optimization::Off, "off"),
+        (Optimization::Basic, "basic"),
+        (Optimization::All, "all"),
+    ] {
+        let open = || -> Result<Box<dyn Runtime>, RuntimeError> {
+            Ok(Box::new(Deviating {
+                inner: OrtRuntime::new(None)?,
+                at: Deviation::Level(level),
+            }))
+        };
+        let job = packing(job(Choice::Form, None).input, &output);
+        let error = run(&job, open, &Silent).unwrap_err();
+        let message = error.to_string();
+        assert_eq!(error.exit_code(), 1, "{message}");
+        assert!(message.contains(&format!("\"{name}\"")), "{message}");
+        assert!(!message.contains('\n') && !output.exists(), "{message}");
+    }
+}
+
+#[test]
+fn a_form_that_computes_something_else_at_another_size_is_not_written() {
+    use crate::onnx::proto::{tensor_shape_proto::dimension::Value, type_proto};
+    let dir = tempfile::tempdir().unwrap();
+    let (input, output) = (dir.path().join("i.onnx"), dir.path().join("o.onnx"));
+    let nin = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits_nin.onnx");
+    let mut model = Model::load(&nin).unwrap().proto;
+    let x = &mut model.graph.as_mut().unwrap().input[0];
+    let name = x.name().to_owned();
+    let Some(type_proto::Value::TensorType(t)) = &mut x.r#type.as_mut().unwrap().value else {
+        panic!("no tensor");
+    };
+    for dim in &mut t.shape.as_mut().unwrap().dim[2..] {
+        dim.value = Some(Value::DimParam("side".to_owned()));
+    }
+    crate::onnx::save(&model, &input).unwrap();
+    for (side, passes) in [(usize::MAX, true), (8, false)] {
+        let open = || -> Result<Box<dyn Runtime>, RuntimeError> {
+            Ok(Box::new(Deviating {
+                inner: OrtRuntime::new(None)?,
+                at: Deviation::Larger(side),
+            }))
+        };
+        let mut job = packing(input.clone(), &output);
+        job.sizes.shapes.insert(name.clone(), vec![1, 1, 8, 8]);
+        let report = run(&job, open, &Silent).unwrap();
+        assert_eq!(report.passed(), passes);
+        let verification = report.verification.unwrap();
+        let failures = verification.failures.join("; ");
+        assert_eq!(failures.contains("another size"), !passes, "{failures}");
+        assert_eq!(output.exists(), passes);
+        let _ = std::fs::remove_file(&output);
+    }
+}
