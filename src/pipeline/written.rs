@@ -33,7 +33,7 @@ pub(super) enum Formed {
     /// It came in a form that what was made of it cannot have, for this reason.
     Lost(String),
     /// It is in this form.
-    In(&'static dyn OutputForm, Shaped),
+    In(&'static dyn OutputForm, Box<Shaped>),
 }
 
 /// `model` in the form asked for, or in that which it `came` in, where weights are stored in another
@@ -52,7 +52,7 @@ pub(super) fn formed(
         return Ok(Formed::AsItIs);
     };
     match form.write(model, &computed()) {
-        Ok(shaped) => Ok(Formed::In(form, shaped)),
+        Ok(shaped) => Ok(Formed::In(form, Box::new(shaped))),
         // Nobody asked for it: what came packed may have lost all that can be packed, or be of an
         // opset that this tool packs nothing in.
         Err(e @ (FormError::Nothing { .. } | FormError::Opset { .. })) if asked.is_none() => {
@@ -110,7 +110,7 @@ pub(super) fn shape(
     let (form, shaped) = match formed.map_err(|e| form_error(&job.input, e))? {
         Formed::AsItIs => return Ok((None, None)),
         Formed::Lost(why) => return Ok((None, Some(why))),
-        Formed::In(form, shaped) => (form, shaped),
+        Formed::In(form, shaped) => (form, *shaped),
     };
     let about = |e: Error| e.about(&job.input);
     let before = runnable(model).map_err(|e| about(e.into()))?.model;
