@@ -90,7 +90,7 @@ pub struct FormReport {
     /// Layers (in `qonnx`: and outputs of binarisers) that are as they were, and why.
     pub left: std::collections::BTreeMap<String, String>,
     /// Largest difference of any output between the model verified and the one written, by the
-    /// runtime's level of optimisation: `off`, `basic` (at most 64 samples) and `all`. Empty where
+    /// runtime's level of optimisation: `off`, `basic` (64 samples, or all where those are no proof) and `all`. Empty where
     /// the runtime is given the very model that was verified.
     pub max_abs_diff: std::collections::BTreeMap<String, f64>,
     /// The model verified against the one written, with all optimisations.
