@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use onnx_bnnprune::onnx::Model;
+use onnx_bnnprune::onnx::proto::tensor_shape_proto::dimension::Value as Dimension;
+use onnx_bnnprune::onnx::proto::type_proto::Value as Type;
+
 use crate::common::{fixture, json, logits, network, refused, tool, write_masks};
 
 /// A short job without data, with further options.
@@ -77,24 +81,23 @@ fn given_masks_are_judged_on_made_images() {
 }
 
 #[test]
-fn images_too_large_to_make_are_refused() {
+fn more_images_than_memory_holds_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let free = dir.path().join("free.onnx");
-    let mut model = onnx_bnnprune::onnx::Model::load(&network("nin")).unwrap();
-    let input = model.proto.graph.as_mut().unwrap().input.first_mut();
-    let dims = input.and_then(|i| match i.r#type.as_mut()?.value.as_mut()? {
-        onnx_bnnprune::onnx::proto::type_proto::Value::TensorType(t) => t.shape.as_mut(),
+    let large = dir.path().join("large.onnx");
+    let mut model = Model::load(&network("nin")).unwrap().proto;
+    let input = model.graph.as_mut().unwrap().input.first_mut();
+    let shape = input.and_then(|i| match i.r#type.as_mut()?.value.as_mut()? {
+        Type::TensorType(t) => t.shape.as_mut(),
         _ => None,
     });
-    for dim in dims.unwrap().dim.iter_mut().skip(2) {
-        dim.value = Some(
-            onnx_bnnprune::onnx::proto::tensor_shape_proto::dimension::Value::DimValue(100_000),
-        );
+    for dim in shape.unwrap().dim.iter_mut().skip(2) {
+        dim.value = Some(Dimension::DimValue(256));
     }
-    model.save_edited(&model.proto, &free).unwrap();
+    onnx_bnnprune::onnx::save(&model, &large).unwrap();
     let mut c = tool();
-    c.arg(&free).arg(dir.path().join("out.onnx"));
-    c.args(["--data", "synthetic", "--method", "none"]);
+    c.arg(&large).arg(dir.path().join("out.onnx"));
+    c.args(["--data", "synthetic", "--synthetic-images", "1000000"]);
+    c.args(["--method", "none"]);
     refused(&mut c, 2, &["--data synthetic", "memory"]);
 }
 
