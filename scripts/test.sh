@@ -10,8 +10,5 @@ python3 scripts/setup_onnxruntime.py
 export ORT_DYLIB_PATH="$PWD/.onnxruntime"
 export BNN_KERNELS_POISON=1
 cargo test --release --workspace "$@"
-features=()
-for argument in "$@"; do
-    [ "$argument" = --no-default-features ] && features=("$argument")
-done
-scripts/test_python.sh ${features[@]+"${features[@]}"}
+# Without tract, which takes most of a build: Rust's tests have it, and Cargo would build it anew for this crate alone.
+scripts/test_python.sh --no-default-features

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 python="$(scripts/python_environment.sh python-venv python/tests/requirements.txt)"
 python="$(cd "$(dirname "$python")" && pwd)/$(basename "$python")"
 export VIRTUAL_ENV="$(dirname "$(dirname "$python")")"
-"$python" -m maturin develop --release --quiet "$@"
+PIP_QUIET=1 "$python" -m maturin develop --release --quiet "$@"
 # The library that comes with the package is found, not the one that Rust's tests were given.
 unset ORT_DYLIB_PATH
 command="${CARGO_TARGET_DIR:-target}/release/onnx-bnnprune"
