@@ -19,7 +19,9 @@ def test_a_model_that_one_message_cannot_hold_goes_through_external_data(vgg, tm
     found, expected = bnn.inspect(path), bnn.inspect(vgg)
     assert found["layers"] == expected["layers"]
     result = bnn.apply_masks(model, {"/conv2/Conv": [1, 2]})
-    assert result.to_bytes() == bnn.apply_masks(vgg, {"/conv2/Conv": [1, 2]}).to_bytes()
+    expected = bnn.apply_masks(vgg, {"/conv2/Conv": [1, 2]})
+    # The metadata names the file that was read by its hash, and this is another one.
+    assert result.model.graph == expected.model.graph
 
 
 def test_weights_that_are_not_loaded_are_missed(vgg, tmp_path):
