@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::files;
 use crate::rewrite::did_you_mean;
-use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
 use toml::{Table, Value};
 
 use super::args::Cli;
+use super::options::is_given;
 
 /// Longest file that is read.
 const MAX_FILE: u64 = 1 << 20;
@@ -132,8 +132,7 @@ impl<'m> Given<'m> {
     }
 
     fn has(&self, id: &str) -> bool {
-        matches!(self.matches.try_contains_id(id), Ok(true))
-            && self.matches.value_source(id) == Some(ValueSource::CommandLine)
+        is_given(self.matches, id)
     }
 
     fn path(&self, id: &str) -> Option<PathBuf> {

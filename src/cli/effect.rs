@@ -4,16 +4,18 @@
 //! depends on the model or the images is checked where these are known.
 
 use super::args::SYNTHETIC;
+use super::options::is_given;
 use crate::error::Error;
 use crate::forms;
 use crate::subsidiary::rule;
 use clap::ArgMatches;
-use clap::parser::ValueSource;
 
 /// Why an option would do nothing in such a run; `None` if it does something.
 type Need = fn(&Given<'_>) -> Option<String>;
 /// Arguments by name, each with what it needs.
-type Table = &'static [(&'static str, Need)];
+type Group = &'static [(&'static str, Need)];
+/// The arguments of a command, those that commands share in groups.
+type Table = &'static [Group];
 
 /// The arguments of a run.
 struct Given<'m>(&'m ArgMatches);
@@ -28,7 +30,7 @@ pub fn check(matches: &ArgMatches) -> Result<(), Error> {
         None => (MAIN, matches),
     };
     let given = Given(matches);
-    for (name, need) in table {
+    for (name, need) in table.iter().copied().flatten() {
         if given.has(name)
             && let Some(why) = need(&given)
         {
@@ -52,19 +54,19 @@ fn table_of(command: &str) -> Table {
     }
 }
 
-const MAIN: Table = &[
-    ("input", always),
-    ("output", always),
-    ("others", always),
-    ("config", always),
-    ("save_config", always),
-    ("input_shape", always),
-    ("dim", always),
-    // What is learned from, and how it is read.
+/// Sizes of what the model leaves free.
+const SIZES: Group = &[("input_shape", always), ("dim", always)];
+
+/// Images to learn from and to validate on.
+const LEARNED_FROM: Group = &[
     ("data", always),
     ("synthetic_images", synthetic),
     ("val", data),
     ("val_split", val_split),
+];
+
+/// How images are read.
+const IMAGES: Group = &[
     ("classes", data),
     ("scale", data),
     ("mean", data),
@@ -73,253 +75,202 @@ const MAIN: Table = &[
     ("resize", data),
     ("crop", data),
     ("preprocessor", data),
-    ("flip", learning),
-    ("crop_padding", learning),
-    // Which filters go.
-    ("method", method),
-    ("ratio", learning),
-    ("cost", by_masks),
-    ("max_drop", data),
-    ("like", by_rule),
-    ("keep", always),
-    ("round_to", always),
-    ("masks", always),
-    ("save_masks", saved_masks),
-    ("save_masked", written),
-    ("removal", choice),
-    ("residual", always),
-    ("normalise", normalise),
-    // How masks and weights are learned.
-    ("alpha", by_masks),
-    ("max_share", max_share),
-    ("distill", losses),
-    ("mask_epochs", by_masks),
-    ("main_epochs", learning),
-    ("final_epochs", learning),
-    ("mask_lr", mask_lr),
-    ("main_lr", retraining),
-    ("optimizer", retraining),
-    ("lr_schedule", retraining),
-    ("gradients", retraining),
-    ("batch_size", retraining),
-    ("cache_mb", cache),
-    ("cache_disk_mb", cache),
-    ("cache_dir", cache_dir),
-    ("views", views),
-    ("seed", always),
-    ("threads", always),
-    ("folder", kept),
-    ("every", every),
-    // Who verifies.
+];
+
+/// Who runs models.
+const RUNTIME: Group = &[
     ("runtime", always),
     ("ort_lib", ort_lib),
     ("timeout", limits),
     ("memory", limits),
     ("in_process", always),
-    // What is written.
-    ("inference_mode", always),
-    ("report", always),
-    ("to", always),
-    ("dry_run", always),
-    ("in_place", written),
-    ("quiet", always),
+];
+
+const MAIN: Table = &[
+    &[
+        ("input", always),
+        ("output", always),
+        ("others", always),
+        ("config", always),
+        ("save_config", always),
+    ],
+    SIZES,
+    LEARNED_FROM,
+    IMAGES,
+    &[
+        ("flip", learning),
+        ("crop_padding", learning),
+        // Which filters go.
+        ("method", method),
+        ("ratio", learning),
+        ("cost", by_masks),
+        ("max_drop", data),
+        ("like", by_rule),
+        ("keep", always),
+        ("round_to", always),
+        ("masks", always),
+        ("save_masks", saved_masks),
+        ("save_masked", written),
+        ("removal", choice),
+        ("residual", always),
+        ("normalise", normalise),
+        // How masks and weights are learned.
+        ("alpha", by_masks),
+        ("max_share", max_share),
+        ("distill", losses),
+        ("mask_epochs", by_masks),
+        ("main_epochs", learning),
+        ("final_epochs", learning),
+        ("mask_lr", mask_lr),
+        ("main_lr", retraining),
+        ("optimizer", retraining),
+        ("lr_schedule", retraining),
+        ("gradients", retraining),
+        ("batch_size", retraining),
+        ("cache_mb", cache),
+        ("cache_disk_mb", cache),
+        ("cache_dir", cache_dir),
+        ("views", views),
+        ("seed", always),
+        ("threads", always),
+        ("folder", kept),
+        ("every", every),
+    ],
+    RUNTIME,
+    &[
+        // What is written.
+        ("inference_mode", always),
+        ("report", always),
+        ("to", always),
+        ("dry_run", always),
+        ("in_place", written),
+        ("quiet", always),
+    ],
 ];
 
 const TRAIN: Table = &[
-    ("input", always),
-    ("output", always),
-    ("input_shape", always),
-    ("dim", always),
-    ("data", always),
-    ("synthetic_images", synthetic),
-    ("val", data),
-    ("val_split", val_split),
-    ("classes", data),
-    ("scale", data),
-    ("mean", data),
-    ("std", data),
-    ("channels", data),
-    ("resize", data),
-    ("crop", data),
-    ("preprocessor", data),
-    ("flip", data),
-    ("crop_padding", data),
-    ("epochs", always),
-    ("lr", always),
-    ("warm_up", warm_up),
-    ("lr_schedule", always),
-    ("optimizer", always),
-    ("gradients", always),
-    ("batch_size", always),
-    ("seed", always),
-    ("threads", always),
-    ("folder", always),
-    ("every", every),
-    ("runtime", always),
-    ("ort_lib", ort_lib),
-    ("timeout", limits),
-    ("memory", limits),
-    ("in_process", always),
-    ("report", always),
-    ("in_place", always),
-    ("quiet", always),
+    &[("input", always), ("output", always)],
+    SIZES,
+    LEARNED_FROM,
+    IMAGES,
+    &[
+        ("flip", data),
+        ("crop_padding", data),
+        ("epochs", always),
+        ("lr", always),
+        ("warm_up", warm_up),
+        ("lr_schedule", always),
+        ("optimizer", always),
+        ("gradients", always),
+        ("batch_size", always),
+        ("seed", always),
+        ("threads", always),
+        ("folder", always),
+        ("every", every),
+    ],
+    RUNTIME,
+    &[("report", always), ("in_place", always), ("quiet", always)],
 ];
 
 const COMPARE: Table = &[
-    ("input", always),
-    ("input_shape", always),
-    ("dim", always),
-    ("data", always),
-    ("synthetic_images", synthetic),
-    ("val", data),
-    ("val_split", val_split),
-    ("classes", data),
-    ("scale", data),
-    ("mean", data),
-    ("std", data),
-    ("channels", data),
-    ("resize", data),
-    ("crop", data),
-    ("preprocessor", data),
-    ("flip", data),
-    ("crop_padding", data),
-    ("methods", always),
-    ("ratios", always),
-    ("seeds", always),
-    ("keep", always),
-    ("cost", always),
-    ("max_share", always),
-    ("distill", always),
-    ("mask_epochs", always),
-    ("main_epochs", always),
-    ("final_epochs", always),
-    ("mask_lr", always),
-    ("main_lr", always),
-    ("optimizer", always),
-    ("lr_schedule", always),
-    ("gradients", always),
-    ("batch_size", always),
-    ("cache_mb", compared_cache),
-    ("cache_disk_mb", compared_cache),
-    ("cache_dir", compared_cache),
-    ("views", compared_views),
-    ("threads", always),
-    ("folder", always),
-    ("every", every),
-    ("runtime", always),
-    ("ort_lib", ort_lib),
-    ("timeout", limits),
-    ("memory", limits),
-    ("in_process", always),
-    ("report", always),
-    ("quiet", always),
+    &[("input", always)],
+    SIZES,
+    LEARNED_FROM,
+    IMAGES,
+    &[
+        ("flip", data),
+        ("crop_padding", data),
+        ("methods", always),
+        ("ratios", always),
+        ("seeds", always),
+        ("keep", always),
+        ("cost", always),
+        ("max_share", always),
+        ("distill", always),
+        ("mask_epochs", always),
+        ("main_epochs", always),
+        ("final_epochs", always),
+        ("mask_lr", always),
+        ("main_lr", always),
+        ("optimizer", always),
+        ("lr_schedule", always),
+        ("gradients", always),
+        ("batch_size", always),
+        ("cache_mb", compared_cache),
+        ("cache_disk_mb", compared_cache),
+        ("cache_dir", compared_cache),
+        ("views", compared_views),
+        ("threads", always),
+        ("folder", always),
+        ("every", every),
+    ],
+    RUNTIME,
+    &[("report", always), ("quiet", always)],
 ];
 
 const EVAL: Table = &[
-    ("model", always),
-    ("input_shape", always),
-    ("dim", always),
-    ("data", always),
-    ("classes", data),
-    ("scale", data),
-    ("mean", data),
-    ("std", data),
-    ("channels", data),
-    ("resize", data),
-    ("crop", data),
-    ("preprocessor", data),
-    ("runtime", always),
-    ("ort_lib", ort_lib),
-    ("timeout", limits),
-    ("memory", limits),
-    ("in_process", always),
-    ("threads", ort_threads),
-    ("batch", always),
-    ("runs", always),
-    ("warm_up", always),
-    ("json", always),
+    &[("model", always)],
+    SIZES,
+    &[("data", always)],
+    IMAGES,
+    RUNTIME,
+    &[
+        ("threads", ort_threads),
+        ("batch", always),
+        ("runs", always),
+        ("warm_up", always),
+        ("json", always),
+    ],
 ];
 
 const VERIFY: Table = &[
-    ("reference", always),
-    ("candidate", always),
-    ("input_shape", always),
-    ("dim", always),
-    ("data", always),
-    ("classes", data),
-    ("scale", data),
-    ("mean", data),
-    ("std", data),
-    ("channels", data),
-    ("resize", data),
-    ("crop", data),
-    ("preprocessor", data),
-    ("runtime", always),
-    ("ort_lib", ort_lib),
-    ("timeout", limits),
-    ("memory", limits),
-    ("in_process", always),
-    ("atol", always),
-    ("rtol", always),
-    ("seed", random_inputs),
-    ("json", always),
+    &[("reference", always), ("candidate", always)],
+    SIZES,
+    &[("data", always)],
+    IMAGES,
+    RUNTIME,
+    &[
+        ("atol", always),
+        ("rtol", always),
+        ("seed", random_inputs),
+        ("json", always),
+    ],
 ];
 
 const CONVERT: Table = &[
-    ("input", always),
-    ("output", always),
-    ("to", always),
-    ("input_shape", always),
-    ("dim", always),
-    ("data", always),
-    ("preprocessor", data),
-    ("classes", data),
-    ("scale", data),
-    ("mean", data),
-    ("std", data),
-    ("channels", data),
-    ("resize", data),
-    ("crop", data),
-    ("runtime", always),
-    ("ort_lib", ort_lib),
-    ("timeout", limits),
-    ("memory", limits),
-    ("in_process", always),
-    ("report", always),
-    ("in_place", always),
-    ("seed", random_inputs),
-    ("quiet", always),
+    &[("input", always), ("output", always), ("to", always)],
+    SIZES,
+    &[("data", always)],
+    IMAGES,
+    RUNTIME,
+    &[
+        ("report", always),
+        ("in_place", always),
+        ("seed", random_inputs),
+        ("quiet", always),
+    ],
 ];
 
 const CHECK: Table = &[
-    ("paths", always),
-    ("baseline", always),
-    ("write_baseline", always),
-    ("junit", always),
-    ("json", always),
-    ("input_shape", always),
-    ("dim", always),
-    ("seed", always),
-    ("runtime", always),
-    ("ort_lib", ort_lib),
-    ("timeout", limits),
-    ("memory", limits),
-    ("in_process", always),
-    ("quiet", always),
+    &[
+        ("paths", always),
+        ("baseline", always),
+        ("write_baseline", always),
+        ("junit", always),
+        ("json", always),
+    ],
+    SIZES,
+    &[("seed", always)],
+    RUNTIME,
+    &[("quiet", always)],
 ];
 
-const INSPECT: Table = &[
-    ("model", always),
-    ("json", always),
-    ("input_shape", always),
-    ("dim", always),
-];
+const INSPECT: Table = &[&[("model", always), ("json", always)], SIZES];
 
 impl Given<'_> {
     /// Whether the user gave it.
     fn has(&self, name: &str) -> bool {
-        matches!(self.0.try_contains_id(name), Ok(true))
-            && self.0.value_source(name) == Some(ValueSource::CommandLine)
+        is_given(self.0, name)
     }
 
     /// Its value as typed.

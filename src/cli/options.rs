@@ -1,6 +1,7 @@
 //! The options of each command as data, for those who offer them in another language.
 
-use clap::{ArgAction, CommandFactory as _};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, CommandFactory as _};
 
 use super::args::Cli;
 
@@ -43,6 +44,12 @@ pub fn options(command: Option<&str>) -> Option<Vec<CommandOption>> {
         })
     });
     Some(options.collect())
+}
+
+/// Whether an argument was given, and not only has its default. There need not be such an argument.
+pub(super) fn is_given(matches: &ArgMatches, id: &str) -> bool {
+    matches!(matches.try_contains_id(id), Ok(true))
+        && matches.value_source(id) == Some(ValueSource::CommandLine)
 }
 
 #[cfg(test)]
