@@ -3,7 +3,6 @@
 use crate::checkpoint::Plan;
 use crate::error::Error;
 use crate::pipeline::{self, Budget, Cell, Choice, Comparison, Job};
-use crate::rewrite::{Removal, Residual};
 use crate::subsidiary::{Amount, RULES, Rule, Selector};
 
 use super::Printed;
@@ -35,25 +34,12 @@ pub fn run(args: &CompareArgs, host: &Host<'_>) -> Printed {
         .source()?
         .ok_or_else(|| Error::Usage("compare needs --data: images to learn from".to_owned()))?;
     let job = Job {
-        input: args.input.clone(),
-        output: None,
-        form: None,
-        dry_run: false,
         source: Some(source),
-        choice: Choice::Nothing,
         sizes: args.shape.sizes(),
         keep: args.keep.clone(),
-        round_to: 1,
-        removal: Removal::Drop,
-        residual: Residual::Coupled,
-        normalise: false,
         budget: Budget::Unlimited,
-        inference_mode: false,
-        save_masks: None,
-        save_masked: None,
         writes,
-        checkpoint: None,
-        seed: 0,
+        ..Job::new(args.input.clone(), Choice::Nothing)
     };
     let comparison = Comparison {
         job,

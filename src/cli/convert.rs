@@ -5,7 +5,6 @@ use crate::output::Target;
 use crate::pipeline::{self, Budget, Choice, Job};
 use crate::printable::printable;
 use crate::report;
-use crate::rewrite::{Removal, Residual};
 
 use super::Printed;
 use super::args::ConvertArgs;
@@ -69,24 +68,14 @@ pub fn run(args: &ConvertArgs, host: &Host<'_>) -> Printed {
 
 fn job(args: &ConvertArgs, writes: Vec<Target>) -> Job {
     Job {
-        input: args.input.clone(),
         output: Some(args.output.clone()),
         form: Some(args.to.0),
-        dry_run: false,
         source: source_of(&args.data),
-        choice: Choice::Form,
         sizes: args.shape.sizes(),
-        keep: Vec::new(),
-        round_to: 1,
-        removal: Removal::Drop,
-        residual: Residual::Coupled,
         normalise: args.to.0.is_integer(),
         budget: Budget::Unlimited,
-        inference_mode: false,
-        save_masks: None,
-        save_masked: None,
         writes,
-        checkpoint: None,
         seed: args.seed,
+        ..Job::new(args.input.clone(), Choice::Form)
     }
 }

@@ -286,8 +286,6 @@ impl<'a> Reader<'a> {
         let preprocess = &self.options.preprocess;
         let channels = preprocess.channels.count();
         preprocess.check(channels)?;
-        // The view may have left the weights in the file.
-        let view = View::new(self.model, view.graph.model())?;
         let network = Network::import(&view.graph, &view.facts, &view.layers);
         let network = network.map_err(|source| Error::Import {
             path: self.model.to_owned(),

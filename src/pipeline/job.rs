@@ -57,9 +57,39 @@ pub struct Job {
 }
 
 impl Job {
+    /// A job on `input` that chooses filters that way, leaves all else as it is, and writes nothing.
+    pub fn new(input: PathBuf, choice: Choice) -> Self {
+        Self {
+            input,
+            output: None,
+            form: None,
+            dry_run: false,
+            source: None,
+            choice,
+            sizes: Sizes::default(),
+            keep: Vec::new(),
+            residual: Residual::Coupled,
+            normalise: false,
+            round_to: 1,
+            removal: Removal::Drop,
+            budget: Budget::default(),
+            inference_mode: false,
+            save_masks: None,
+            save_masked: None,
+            writes: Vec::new(),
+            checkpoint: None,
+            seed: 0,
+        }
+    }
+
     /// Whether the job trains.
     pub(super) fn learns(&self) -> bool {
         matches!(self.choice, Choice::Learn(_)) && self.source.is_some()
+    }
+
+    /// Whether its images are made by the network itself.
+    pub(super) fn makes_images(&self) -> bool {
+        self.source.as_ref().is_some_and(|s| s.synthetic.is_some())
     }
 
     /// The data's path, or the model's where there are no data.

@@ -106,9 +106,11 @@ fn through(
         false => (opened, Vec::new()),
     };
     let original: &ModelProto = &original;
-    let view = match job.choice {
-        Choice::Learn(_) => View::new(&job.input, original)?,
-        Choice::Masks(_) | Choice::Form | Choice::Nothing => View::lean(&job.input, original)?,
+    // What runs as a native network needs its weights.
+    let runs = matches!(job.choice, Choice::Learn(_)) || job.makes_images();
+    let view = match runs {
+        true => View::new(&job.input, original)?,
+        false => View::lean(&job.input, original)?,
     };
     rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
     let given = given::check(job, &view)?;

@@ -9,7 +9,6 @@ use ndarray::{ArrayD, Axis, Slice};
 use super::*;
 use crate::pipeline::{Choice, DataSource, run};
 use crate::progress::Silent;
-use crate::rewrite::Removal;
 use crate::verify::{NamedTensors, OrtRuntime, Session, TensorInfo};
 
 /// What goes wrong with every pruned model.
@@ -106,26 +105,10 @@ impl Session for BrokenSession {
 
 /// A job on the VGG.
 fn job(choice: Choice, output: Option<PathBuf>) -> Job {
+    let input = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits_vgg.onnx");
     Job {
-        input: Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits_vgg.onnx"),
         output,
-        form: None,
-        dry_run: false,
-        source: None,
-        choice,
-        sizes: Default::default(),
-        keep: Vec::new(),
-        round_to: 1,
-        residual: crate::rewrite::Residual::Coupled,
-        normalise: false,
-        budget: Default::default(),
-        inference_mode: false,
-        removal: Removal::Drop,
-        save_masks: None,
-        save_masked: None,
-        writes: Vec::new(),
-        checkpoint: None,
-        seed: 0,
+        ..Job::new(input, choice)
     }
 }
 

@@ -10,7 +10,6 @@ use super::*;
 use crate::onnx::proto::type_proto::Value;
 use crate::pipeline::Choice;
 use crate::progress::Silent;
-use crate::rewrite::{Removal, Residual};
 use crate::sizes::Sizes;
 use crate::verify::{
     NamedTensors, OrtRuntime, Runtime, RuntimeError, Session, SessionOptions, TensorInfo,
@@ -73,27 +72,7 @@ impl Session for FaultySession {
 }
 
 fn job(input: &Path) -> Job {
-    Job {
-        input: input.to_owned(),
-        output: None,
-        form: None,
-        dry_run: false,
-        source: None,
-        choice: Choice::Nothing,
-        sizes: Sizes::default(),
-        keep: Vec::new(),
-        round_to: 1,
-        residual: Residual::Coupled,
-        normalise: false,
-        budget: Default::default(),
-        inference_mode: false,
-        removal: Removal::Drop,
-        save_masks: None,
-        save_masked: None,
-        writes: Vec::new(),
-        checkpoint: None,
-        seed: 0,
-    }
+    Job::new(input.to_owned(), Choice::Nothing)
 }
 
 fn verdict(input: &Path, sizes: Sizes, wrong: fn(usize, usize) -> bool) -> Verification {
