@@ -6,7 +6,7 @@
 //! the operators in [`ops`], [`engine`] runs it forward and back, [`training`] has losses and
 //! optimisers, [`subsidiary`] learns which
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
-//! in a runtime, [`report`] says so, [`check`] validates files. [`data`] supplies the images,
+//! in a runtime, [`report`] says so, [`screen`] lays out what people read, [`check`] validates files. [`data`] supplies the images,
 //! [`synthesis`] makes some where there are none;
 //! [`printable`] makes text safe to print; [`forms`] are what a network can be written as, [`qonnx`] writes QONNX files as
 //! standard ONNX for runtimes, [`runnable`] what else a runtime lacks; [`sizes`] fills free
@@ -75,6 +75,7 @@ pub mod recognize;
 pub mod report;
 pub mod rewrite;
 pub mod runnable;
+pub mod screen;
 pub mod sizes;
 pub mod subsidiary;
 pub mod synthesis;

@@ -2,7 +2,7 @@
 
 /// Receives progress. Every method may be called from the thread that runs the job.
 pub trait Observer: Sync {
-    /// A phase of `total` steps begins.
+    /// A phase of `total` steps begins; 0: of which nobody knows how long it is.
     fn begin(&self, what: &str, total: u64);
     /// `done` more steps of the phase are done.
     fn advance(&self, done: u64);
@@ -16,6 +16,23 @@ pub trait Observer: Sync {
     fn warn(&self, text: &str);
     /// Whether to stop as soon as possible.
     fn cancelled(&self) -> bool;
+}
+
+/// A phase of unknown length, which ends with this value.
+pub struct Phase<'a>(&'a dyn Observer);
+
+impl<'a> Phase<'a> {
+    /// Begins it.
+    pub fn begin(observer: &'a dyn Observer, what: &str) -> Self {
+        observer.begin(what, 0);
+        Self(observer)
+    }
+}
+
+impl Drop for Phase<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 /// An observer that looks away.

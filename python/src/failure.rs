@@ -29,7 +29,7 @@ impl Answer {
         match outcome {
             Ok(outcome) => Self {
                 code: outcome.code,
-                text: outcome.text,
+                text: outcome.text(),
                 failures: outcome.failures,
                 ..Self::default()
             },

@@ -8,6 +8,7 @@ mod convert;
 mod form;
 mod learning_data;
 mod limits;
+mod messages;
 mod method;
 mod run;
 mod shape;
@@ -30,6 +31,7 @@ pub use convert::ConvertArgs;
 pub use form::FormName;
 pub use learning_data::{LearningDataArgs, SYNTHETIC};
 pub use limits::LimitArgs;
+pub use messages::MessageArgs;
 pub use method::Method;
 pub use run::RunArgs;
 pub use shape::ShapeArgs;
@@ -74,6 +76,10 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Ways of choosing filters side by side, over seeds: one table; resumable
     Compare(Box<CompareArgs>),
+    /// Print completions for a shell, to be put where it looks for them
+    Completions(CompletionsArgs),
+    /// Write manual pages of all commands into a folder
+    Man(ManArgs),
     /// Run a model for another process: how this program runs what may crash a runtime
     #[command(hide = true)]
     Worker(RuntimeArgs),
@@ -91,7 +97,7 @@ impl Cli {
             Some(Command::Train(a)) => Some(&a.runtime),
             Some(Command::Compare(a)) => Some(&a.runtime),
             Some(Command::Worker(a)) => Some(a),
-            Some(Command::Inspect(_)) => None,
+            Some(Command::Inspect(_) | Command::Completions(_) | Command::Man(_)) => None,
         }
     }
 
@@ -105,15 +111,23 @@ impl Cli {
         }
     }
 
-    /// Whether progress is not to be shown.
-    pub fn quiet(&self) -> bool {
+    /// What it is to say.
+    pub fn messages(&self) -> MessageArgs {
         match &self.command {
-            None => self.prune.run.quiet,
-            Some(Command::Train(a)) => a.run.quiet,
-            Some(Command::Compare(a)) => a.quiet,
-            Some(Command::Check(a)) => a.quiet,
-            Some(Command::Convert(a)) => a.quiet,
-            Some(_) => false,
+            None => self.prune.run.messages.clone(),
+            Some(Command::Train(a)) => a.run.messages.clone(),
+            Some(Command::Compare(a)) => a.messages.clone(),
+            Some(Command::Check(a)) => a.messages.clone(),
+            Some(Command::Convert(a)) => a.messages.clone(),
+            Some(Command::Eval(a)) => a.messages.clone(),
+            Some(Command::Verify(a)) => a.messages.clone(),
+            Some(Command::Inspect(a)) => MessageArgs {
+                markdown: a.markdown,
+                ..MessageArgs::default()
+            },
+            Some(Command::Completions(_) | Command::Man(_) | Command::Worker(_)) => {
+                MessageArgs::default()
+            }
         }
     }
 }
@@ -126,8 +140,25 @@ pub struct InspectArgs {
     #[command(flatten)]
     pub shape: ShapeArgs,
     /// Print JSON instead of a table
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
+    /// Print Markdown, to be pasted into an issue
+    #[arg(long, help_heading = "Output")]
+    pub markdown: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The folder
+    pub folder: PathBuf,
 }
 
 /// Arguments of `eval`.
@@ -154,8 +185,10 @@ pub struct EvalArgs {
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Latency")]
     pub warm_up: usize,
     /// Print JSON instead of text
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
+    #[command(flatten)]
+    pub messages: MessageArgs,
 }
 
 /// Where images come from and how pixels become the model's input.
@@ -205,6 +238,7 @@ pub enum ChannelOrder {
     /// Blue, green, red
     Bgr,
     /// One channel of luma
+    #[value(alias = "grey")]
     Gray,
 }
 
@@ -225,7 +259,7 @@ pub struct RuntimeArgs {
     /// Who runs and verifies: ort fails if ONNX Runtime is not found; auto falls back to tract
     #[arg(long, value_enum, default_value_t)]
     pub runtime: RuntimeChoice,
-    /// ONNX Runtime's shared library [default: searched, see README]
+    /// ONNX Runtime's shared library [default: searched, see docs/commands.md]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
     #[command(flatten)]
@@ -309,7 +343,7 @@ pub struct PruneArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
     pub method: Method,
     /// Share of all binary filters (or of --cost) to prune, more in layers that miss them less; for
-    /// rules: of each layer's filters
+    /// rules: of each layer's filters [default: 0.5, and less where that costs more than --max-drop]
     #[arg(long, value_name = "F", help_heading = "Choosing filters", value_parser = parse_share)]
     pub ratio: Option<f64>,
     /// Percentage points of accuracy on the validation images (without labels: of agreement with the
@@ -325,7 +359,8 @@ pub struct PruneArgs {
         conflicts_with = "ratio"
     )]
     pub like: Option<PathBuf>,
-    /// Never cut this layer's filters, not even dead ones (repeatable)
+    /// Never cut this layer's filters, not even dead ones; * and ? stand for any characters
+    /// (repeatable)
     #[arg(long, value_name = "NAME", help_heading = "Choosing filters")]
     pub keep: Vec<String>,
     /// Keep a multiple of this many filters in each layer
@@ -335,10 +370,10 @@ pub struct PruneArgs {
     #[arg(long, value_name = "FILE", help_heading = "Choosing filters", conflicts_with_all = ["method", "ratio", "like", "folder"])]
     pub masks: Option<PathBuf>,
     /// Write the masks; -: to standard output, the table then goes to standard error
-    #[arg(long, value_name = "FILE", help_heading = "Choosing filters")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub save_masks: Option<PathBuf>,
     /// Write the masked model, which the pruned one must equal; -: to standard output
-    #[arg(long, value_name = "FILE", help_heading = "Choosing filters")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub save_masked: Option<PathBuf>,
     /// What a pruned filter leaves behind
     #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
@@ -349,14 +384,15 @@ pub struct PruneArgs {
 
     /// Write binary layers in integer form: ±1 weights, thresholds in front of binarisers; as
     /// --to integer, and goes with other forms
-    #[arg(long, help_heading = "Choosing filters")]
+    #[arg(long, visible_alias = "normalize", help_heading = "Output")]
     pub normalise: bool,
 
-    /// Weight of the regulariser: larger prunes more
+    /// Weight of the regulariser, which decides by itself how many filters go: larger prunes more; 0.4
+    /// is a beginning [default: --ratio decides]
     #[arg(
         long,
         value_name = "A",
-        help_heading = "Training",
+        help_heading = "Choosing filters",
         conflicts_with = "ratio"
     )]
     pub alpha: Option<f32>,

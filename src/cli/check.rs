@@ -6,6 +6,7 @@ use crate::check::{self, Baseline, CheckOptions, FileReport};
 use crate::error::Error;
 use crate::onnx::write_atomically;
 use crate::output;
+use crate::screen::Screen;
 use crate::verify::Runtime;
 use rayon::prelude::*;
 
@@ -62,8 +63,9 @@ pub fn run(args: &CheckArgs, host: &Host<'_>) -> Printed {
         false => String::new(),
     };
     if !args.json {
-        let text = check::render(&reports) + &annotations;
-        return concluded(text, code, on_stdout, written);
+        let mut screen = check::render(&reports);
+        screen.add_verbatim(annotations);
+        return concluded(screen, code, on_stdout, written);
     }
     // The runner reads both streams; this one leaves the JSON to be parsed.
     eprint!("{annotations}");
@@ -74,7 +76,8 @@ pub fn run(args: &CheckArgs, host: &Host<'_>) -> Printed {
         "passed": reports.iter().filter(|r| r.passed).count(),
         "models": reports,
     });
-    concluded(json(Path::new("--json"), &value)?, code, false, written)
+    let json = Screen::verbatim(json(Path::new("--json"), &value)?);
+    concluded(json, code, false, written)
 }
 
 /// Writes the files that were asked for.

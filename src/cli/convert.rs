@@ -3,7 +3,6 @@
 use crate::error::Error;
 use crate::output::Target;
 use crate::pipeline::{self, Budget, Choice, Job};
-use crate::printable::printable;
 use crate::report;
 
 use super::Printed;
@@ -43,10 +42,10 @@ pub fn run(args: &ConvertArgs, host: &Host<'_>) -> Printed {
     let about = |e: Error| e.about(&args.input);
     let report = pipeline::run(&job, open, host.observer).map_err(about)?;
     let reported = write_report(args.report.as_deref(), &report);
-    let mut text = report::render(&report);
+    let mut screen = report::render(&report);
     let mut failures = Vec::new();
-    text += &match &report.output {
-        Some(file) => format!("{:<20}{}\n", "written", printable(&file.path)),
+    let written = match &report.output {
+        Some(file) => file.path.clone(),
         None => {
             failures.push(format!(
                 "{}: written in {} form, the model computes something else; {} was not written",
@@ -54,11 +53,12 @@ pub fn run(args: &ConvertArgs, host: &Host<'_>) -> Printed {
                 args.to.0.name(),
                 args.output.display()
             ));
-            format!("{:<20}nothing\n", "written")
+            "nothing".to_owned()
         }
     };
+    screen.figure("written", written);
     let outcome = Outcome {
-        text,
+        screen,
         on_stderr: on_stdout,
         failures,
         code: u8::from(!report.passed()),

@@ -50,6 +50,8 @@ fn table_of(command: &str) -> Table {
         "train" => TRAIN,
         "compare" => COMPARE,
         "inspect" => INSPECT,
+        "completions" => COMPLETIONS,
+        "man" => MAN,
         _ => &[],
     }
 }
@@ -84,6 +86,14 @@ const RUNTIME: Group = &[
     ("timeout", limits),
     ("memory", limits),
     ("in_process", always),
+];
+
+/// What a command says.
+const MESSAGES: Group = &[
+    ("quiet", always),
+    ("verbose", always),
+    ("log_file", always),
+    ("markdown", not_json),
 ];
 
 const MAIN: Table = &[
@@ -144,8 +154,8 @@ const MAIN: Table = &[
         ("to", always),
         ("dry_run", always),
         ("in_place", written),
-        ("quiet", always),
     ],
+    MESSAGES,
 ];
 
 const TRAIN: Table = &[
@@ -169,7 +179,8 @@ const TRAIN: Table = &[
         ("every", every),
     ],
     RUNTIME,
-    &[("report", always), ("in_place", always), ("quiet", always)],
+    &[("report", always), ("in_place", always)],
+    MESSAGES,
 ];
 
 const COMPARE: Table = &[
@@ -205,7 +216,8 @@ const COMPARE: Table = &[
         ("every", every),
     ],
     RUNTIME,
-    &[("report", always), ("quiet", always)],
+    &[("report", always)],
+    MESSAGES,
 ];
 
 const EVAL: Table = &[
@@ -221,6 +233,7 @@ const EVAL: Table = &[
         ("warm_up", always),
         ("json", always),
     ],
+    MESSAGES,
 ];
 
 const VERIFY: Table = &[
@@ -235,6 +248,7 @@ const VERIFY: Table = &[
         ("seed", random_inputs),
         ("json", always),
     ],
+    MESSAGES,
 ];
 
 const CONVERT: Table = &[
@@ -247,8 +261,8 @@ const CONVERT: Table = &[
         ("report", always),
         ("in_place", always),
         ("seed", random_inputs),
-        ("quiet", always),
     ],
+    MESSAGES,
 ];
 
 const CHECK: Table = &[
@@ -262,10 +276,17 @@ const CHECK: Table = &[
     SIZES,
     &[("seed", always)],
     RUNTIME,
-    &[("quiet", always)],
+    MESSAGES,
 ];
 
-const INSPECT: Table = &[&[("model", always), ("json", always)], SIZES];
+const INSPECT: Table = &[
+    &[("model", always), ("json", always), ("markdown", not_json)],
+    SIZES,
+];
+
+const COMPLETIONS: Table = &[&[("shell", always)]];
+
+const MAN: Table = &[&[("folder", always)]];
 
 impl Given<'_> {
     /// Whether the user gave it.
@@ -308,6 +329,10 @@ fn unless(fine: bool, why: &str) -> Option<String> {
 
 fn always(_: &Given<'_>) -> Option<String> {
     None
+}
+
+fn not_json(g: &Given<'_>) -> Option<String> {
+    unless(!g.has("json"), "--json prints JSON")
 }
 
 fn data(g: &Given<'_>) -> Option<String> {

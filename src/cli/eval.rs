@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::onnx::{Model, to_bytes};
 use crate::pipeline::{self, View};
+use crate::progress::Phase;
 use crate::report::{Evaluation, LatencyEntry};
 use crate::runnable::runnable;
 use crate::verify::{
@@ -36,6 +37,7 @@ pub fn run(args: &EvalArgs, host: &Host<'_>) -> Printed {
             "has no labels; accuracy needs a folder per class, or `y` in the .npz",
         )
     })?;
+    let _measuring = Phase::begin(host.observer, "measuring");
     let found = measure(
         args,
         &runtime,
@@ -46,7 +48,7 @@ pub fn run(args: &EvalArgs, host: &Host<'_>) -> Printed {
     )
     .map_err(|e| e.about(&args.model))?;
     match args.json {
-        true => Ok(Outcome::new(json(&args.model, &found)?, 0)),
+        true => Ok(Outcome::verbatim(json(&args.model, &found)?, 0)),
         false => Ok(Outcome::new(found.render(), 0)),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 use crate::progress::Observer;
+use crate::screen::Screen;
 
 /// How the tool is installed, where it is not a program of its own.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +39,8 @@ impl Host<'_> {
 /// What a command has to say at its end.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Its result as text, or as JSON where that was asked for.
-    pub text: String,
+    /// Its result, or JSON where that was asked for.
+    pub screen: Screen,
     /// Whether standard output holds one of its files, so that the text belongs elsewhere.
     pub on_stderr: bool,
     /// Why the code is not 0, one line each.
@@ -49,13 +50,23 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// A text and an exit code.
-    pub fn new(text: String, code: u8) -> Self {
+    /// A result and an exit code.
+    pub fn new(screen: Screen, code: u8) -> Self {
         Self {
-            text,
+            screen,
             code,
             ..Self::default()
         }
+    }
+
+    /// A program's text as the result, and an exit code.
+    pub(super) fn verbatim(text: String, code: u8) -> Self {
+        Self::new(Screen::verbatim(text), code)
+    }
+
+    /// The result as text without colour, in lines as long as they are.
+    pub fn text(&self) -> String {
+        self.screen.to_string()
     }
 
     /// Adds what could not be written: an error, unless the command had failed before.

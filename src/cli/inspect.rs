@@ -23,7 +23,7 @@ pub fn run(args: &InspectArgs) -> Printed {
         model.warnings,
     );
     match args.json {
-        true => Ok(Outcome::new(json(&args.model, &found)?, 0)),
+        true => Ok(Outcome::verbatim(json(&args.model, &found)?, 0)),
         false => Ok(Outcome::new(found.render(), 0)),
     }
 }

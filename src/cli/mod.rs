@@ -15,8 +15,10 @@ mod isolate;
 mod options;
 mod progress;
 mod prune;
+mod reference;
 mod shared;
 mod targets;
+mod tips;
 mod train;
 mod verify;
 
@@ -28,12 +30,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 use crate::onnx::write_atomically;
-use crate::printable::{printable_line, printable_lines};
+use crate::printable::printable_line;
+use crate::screen::{Layout, Role};
 use crate::verify::prepare_this_process;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command};
-use progress::Terminal;
+use progress::{Log, Terminal};
 
 pub use config::config_names;
 pub use host::{Host, Installation, Outcome};
@@ -50,10 +53,11 @@ pub fn main() -> ExitCode {
 /// Runs a command line, the program's name first, and returns the exit code. Ends the process on a
 /// second Ctrl-C, and where the arguments are wrong or ask for help.
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &Installation) -> u8 {
-    let parsed = match parse(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = match parse(arguments.clone()) {
         Ok(parsed) => parsed,
         Err(Refusal::Arguments(e)) => e.exit(),
-        Err(Refusal::File(e)) => return print(Err(e)),
+        Err(Refusal::File(e)) => return Reader::default().print(Err(e)),
     };
     let cli = &parsed.cli;
     if let Some(Command::Worker(a)) = &cli.command {
@@ -67,6 +71,18 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &I
     {
         eprintln!("warning: ONNX Runtime's telemetry cannot be turned off: {e}");
     }
+    let messages = cli.messages();
+    let mut reader = Reader {
+        markdown: messages.markdown,
+        log: None,
+    };
+    if let Some(path) = &messages.log_file {
+        let typed: Vec<_> = arguments.iter().map(|a| a.to_string_lossy()).collect();
+        match Log::open(path, &typed.join(" ")) {
+            Ok(log) => reader.log = Some(log),
+            Err(e) => return reader.print(Err(e)),
+        }
+    }
     let stop = Arc::new(AtomicBool::new(false));
     // The first Ctrl-C (or SIGTERM, SIGHUP) stops cleanly, a second one at once.
     let flag = Arc::clone(&stop);
@@ -79,12 +95,15 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &I
     if let Err(e) = ctrlc::set_handler(handler) {
         eprintln!("warning: Ctrl-C cannot be caught: {e}");
     }
+    let terminal = Terminal::new(&messages, reader.log.clone(), Arc::clone(&stop));
     let host = Host {
-        observer: &Terminal::new(cli.quiet(), Arc::clone(&stop)),
+        observer: &terminal,
         stop,
         installation,
     };
-    print(run(&parsed, &host))
+    let outcome = run(&parsed, &host);
+    drop(terminal);
+    reader.print(outcome)
 }
 
 /// Runs a command within a program that goes on: prints nothing, and never ends the process. Asked
@@ -101,7 +120,7 @@ pub fn call(
 ) -> Result<Outcome, Error> {
     match parse(arguments) {
         Ok(parsed) => run(&parsed, host),
-        Err(Refusal::Arguments(e)) if !e.use_stderr() => Ok(Outcome::new(e.to_string(), 0)),
+        Err(Refusal::Arguments(e)) if !e.use_stderr() => Ok(Outcome::verbatim(e.to_string(), 0)),
         Err(Refusal::Arguments(e)) => Err(Error::Usage(first_paragraph(&e.to_string()))),
         Err(Refusal::File(e)) => Err(e),
     }
@@ -127,7 +146,12 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusa
         let matches = Cli::command().try_get_matches_from(arguments)?;
         Ok((Cli::from_arg_matches(&matches)?, matches))
     };
-    let (mut cli, mut matches) = read(&arguments).map_err(Refusal::Arguments)?;
+    let first = arguments.get(1).map(|a| a.to_string_lossy());
+    if let Some(why) = first.and_then(|typed| tips::misspelt_command(&typed)) {
+        return Err(Refusal::File(Error::Usage(why)));
+    }
+    let (mut cli, mut matches) =
+        read(&arguments).map_err(|e| Refusal::Arguments(tips::with_tip(e)))?;
     let added = config::arguments(&matches).map_err(Refusal::File)?;
     if !added.is_empty() {
         // Behind the names of program and command.
@@ -149,26 +173,53 @@ fn first_paragraph(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// Prints how a command went; the exit code.
-fn print(outcome: Printed) -> u8 {
-    let outcome = outcome.unwrap_or_else(|e| Outcome::default().and(Err(e)));
-    let text = printable_lines(&outcome.text);
-    let printed = match outcome.on_stderr {
-        true => std::io::stderr().write_all(text.as_bytes()),
-        false => std::io::stdout()
-            .write_all(text.as_bytes())
-            .and_then(|()| std::io::stdout().flush()),
-    };
-    for failure in &outcome.failures {
-        eprintln!("onnx-bnnprune: {}", printable_line(failure));
-    }
-    match printed {
-        // A closed pipe (`| head`) is not an error.
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("onnx-bnnprune: the output cannot be written: {e}");
-            outcome.code.max(2)
+/// Who reads how a command went.
+#[derive(Default)]
+struct Reader {
+    markdown: bool,
+    log: Option<Log>,
+}
+
+impl Reader {
+    /// Prints how a command went; the exit code.
+    fn print(&self, outcome: Printed) -> u8 {
+        let outcome = outcome.unwrap_or_else(|e| Outcome::default().and(Err(e)));
+        let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+        let errors = Layout::of_stderr(&stderr);
+        let layout = match outcome.on_stderr {
+            true => errors,
+            false => Layout::of_stdout(&stdout, &stderr),
+        };
+        let text = match self.markdown {
+            true => outcome.screen.markdown(),
+            false => outcome.screen.lay_out(&layout),
+        };
+        let printed = match outcome.on_stderr {
+            true => stderr.lock().write_all(text.as_bytes()),
+            false => stdout
+                .lock()
+                .write_all(text.as_bytes())
+                .and_then(|()| stdout.lock().flush()),
+        };
+        if let Some(log) = &self.log {
+            log.add_result(&outcome.text());
         }
-        _ => outcome.code,
+        for failure in &outcome.failures {
+            let failure = printable_line(failure);
+            eprint!("{}", errors.remark(Role::Bad, "onnx-bnnprune", &failure));
+            self.log.iter().for_each(|log| log.add("error", &failure));
+        }
+        if let Some(log) = &self.log {
+            log.add("exit code", &outcome.code.to_string());
+        }
+        match printed {
+            // A closed pipe (`| head`) is not an error.
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+                eprintln!("onnx-bnnprune: the output cannot be written: {e}");
+                outcome.code.max(2)
+            }
+            _ => outcome.code,
+        }
     }
 }
 
@@ -184,6 +235,8 @@ fn run(parsed: &Parsed, host: &Host<'_>) -> Printed {
         Some(Command::Convert(a)) => convert::run(a, host),
         Some(Command::Train(a)) => train::run(a, host),
         Some(Command::Compare(a)) => compare::run(a, host),
+        Some(Command::Completions(a)) => reference::completions(a),
+        Some(Command::Man(a)) => reference::man(a),
         Some(Command::Worker(_)) => Ok(Outcome::default()),
         None => prune::run(&cli.prune, host),
     };

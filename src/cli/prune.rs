@@ -6,7 +6,6 @@ use crate::checkpoint::{self, Plan};
 use crate::error::Error;
 use crate::output::Target;
 use crate::pipeline::{self, Choice, Job, Tuning};
-use crate::printable::printable;
 use crate::report;
 use crate::rewrite::{FilterMasks, Removal, Residual};
 use crate::subsidiary::{Amount, Options, Selector};
@@ -66,11 +65,14 @@ fn run_in(
     {
         observer.warn(&e.to_string());
     }
-    let mut text = report::render(&report);
+    let mut screen = report::render(&report);
+    if args.run.messages.verbose {
+        report.details.iter().for_each(|d| screen.item(d.as_str()));
+    }
     let mut failures = Vec::new();
-    text += &match (passed, &report.output) {
-        (true, Some(file)) => format!("{:<20}{}\n", "written", printable(&file.path)),
-        (true, None) => format!("{:<20}nothing (--dry-run): this is the plan\n", "written"),
+    let written = match (passed, &report.output) {
+        (true, Some(file)) => file.path.clone(),
+        (true, None) => "nothing (--dry-run): this is the plan".to_owned(),
         (false, _) => {
             let why = match verified {
                 true => too_costly(input, &report, job.checkpoint.as_ref()),
@@ -80,12 +82,13 @@ fn run_in(
                 ),
             };
             failures.push(format!("{why}; {} was not written", output.display()));
-            format!("{:<20}nothing\n", "written")
+            "nothing".to_owned()
         }
     };
+    screen.figure("written", written);
     // A report that cannot be written takes nothing else with it.
     let outcome = Outcome {
-        text,
+        screen,
         on_stderr: on_stdout,
         failures,
         code: u8::from(!passed),
@@ -255,7 +258,6 @@ fn tuning(args: &PruneArgs, method: Method) -> Result<Tuning, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::args::RunArgs;
     use crate::cli::host::Installation;
     use crate::onnx::proto::ModelProto;
     use crate::progress::Silent;
@@ -319,10 +321,6 @@ mod tests {
             input: Some(root.join("fixtures/digits_vgg.onnx")),
             output: Some(out.clone()),
             masks: Some(masks),
-            run: RunArgs {
-                quiet: true,
-                ..RunArgs::default()
-            },
             ..PruneArgs::default()
         };
         let open = |wrong: bool| -> Result<Box<dyn Runtime>, RuntimeError> {
@@ -339,12 +337,12 @@ mod tests {
             installation: &Installation::default(),
         };
         let wrong = run_in(&args, &host, || open(true)).unwrap();
-        assert_eq!(wrong.code, 1, "{}", wrong.text);
-        assert!(wrong.text.contains("FAILED"), "{}", wrong.text);
+        assert_eq!(wrong.code, 1, "{}", wrong.text());
+        assert!(wrong.text().contains("FAILED"), "{}", wrong.text());
         assert!(wrong.failures[0].contains("was not written"));
         assert!(!out.exists());
         let right = run_in(&args, &host, || open(false)).unwrap();
-        assert_eq!(right.code, 0, "{}", right.text);
+        assert_eq!(right.code, 0, "{}", right.text());
         assert!(out.exists());
     }
 }

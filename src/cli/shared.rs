@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::onnx::write_atomically;
 use crate::pipeline::DataSource;
 use crate::printable::printable_json;
+use crate::screen::Screen;
 use crate::subsidiary::{Decay, MainOptimizer};
 use crate::verify::{
     NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions, TensorInfo,
@@ -193,17 +194,17 @@ pub fn write_report(path: Option<&Path>, report: &impl serde::Serialize) -> Resu
     }
 }
 
-/// What a job says at its end. Where one of its files went to standard output, its text goes
-/// elsewhere. What it could not write is said after the text.
+/// What a job says at its end. Where one of its files went to standard output, its result
+/// goes elsewhere. What it could not write is said after that.
 pub fn concluded(
-    text: String,
+    screen: Screen,
     code: u8,
     on_stdout: bool,
     written: Result<(), Error>,
 ) -> Result<Outcome, Error> {
     let outcome = Outcome {
         on_stderr: on_stdout,
-        ..Outcome::new(text, code)
+        ..Outcome::new(screen, code)
     };
     Ok(outcome.and(written))
 }

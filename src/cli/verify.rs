@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::onnx::Model;
 use crate::pipeline::{self, View};
+use crate::progress::Phase;
 use crate::report;
 use crate::runnable::runnable;
 use crate::verify::{
@@ -51,6 +52,7 @@ pub fn run(args: &VerifyArgs, host: &Host<'_>) -> Printed {
         let lowered = lowered.map_err(|e| Error::from(e).about(&model.path))?;
         Ok(lowered.model.into_owned())
     };
+    let _comparing = Phase::begin(host.observer, "comparing");
     let compared = verify::verify(
         &runtime,
         &lowered(&reference)?,
@@ -83,7 +85,7 @@ pub fn run(args: &VerifyArgs, host: &Host<'_>) -> Printed {
     };
     let code = u8::from(!found.passed);
     match args.json {
-        true => Ok(Outcome::new(json(&args.candidate, &found)?, code)),
+        true => Ok(Outcome::verbatim(json(&args.candidate, &found)?, code)),
         false => Ok(Outcome::new(report::render_verification(&found), code)),
     }
 }

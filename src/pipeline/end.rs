@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::onnx::Model;
 use crate::onnx::proto::{ModelProto, TensorProto};
 use crate::onnx::provenance::stamp;
-use crate::progress::Observer;
+use crate::progress::{Observer, Phase};
 use crate::qonnx;
 use crate::report::{AccuracyReport, BudgetReport, NormalisedReport, Report};
 use crate::rewrite::{self, ChannelMaps, EliminateOptions, Eliminated, FilterMasks};
@@ -51,6 +51,7 @@ impl End<'_> {
             observer,
         } = *self;
         let about = |e: Error| e.about(&job.input);
+        let _verifying = Phase::begin(observer, "verifying");
         // In the integer form first: masks and constants then meet integers.
         let normal = match job.normalise {
             true => Some(normal::form(job, retrained, proof)?),
@@ -82,6 +83,10 @@ impl End<'_> {
         summary.details.extend(eliminated.changes.iter().cloned());
 
         let (mut shaped, mut lost) = (None, None);
+        observer.detail(match job.choice {
+            Choice::Form => "original against the form written",
+            _ => "masked against pruned model",
+        });
         // Whatever the runtime refuses was made of the input.
         let mut verification = match job.choice {
             Choice::Form => {
@@ -107,9 +112,11 @@ impl End<'_> {
         }
         let passed = verification.passed;
         if passed && shaped.is_none() {
+            observer.detail("the form written");
             (shaped, lost) = written::shape(job, &model.proto, &eliminated.model, proof)?;
         }
         let result = shaped.as_ref().map_or(&eliminated.model, |s| &s.model);
+        observer.detail("pruned against original model");
         let agreement = proof.agreement_with(original, result).map_err(about)?;
         let mut accuracy = proof
             .accuracy(original, masked, result, summary.after_masking())
@@ -117,6 +124,7 @@ impl End<'_> {
         if let (Choice::Masks(_), Some(accuracy)) = (&job.choice, &mut accuracy) {
             accuracy.after_masking = Some(accuracy.masked);
         }
+        observer.detail("latency");
         let latency = proof.latency(original, result).map_err(about)?;
 
         let budget = self.budget(summary, accuracy.as_ref(), agreement);

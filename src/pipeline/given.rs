@@ -1,6 +1,9 @@
 //! Layers that the user names, in masks files and by `--keep`: do they fit the model?
 
+use std::collections::HashSet;
 use std::path::Path;
+
+use glob::Pattern;
 
 use super::{Choice, Job, View};
 use crate::error::Error;
@@ -12,23 +15,47 @@ fn unread(view: &View<'_>) -> Vec<Unread> {
     recognize::unread(&view.graph, &view.facts, &view.layers)
 }
 
-/// Checks every layer that the job names, before any work; the masks to apply, if it gives some.
-pub(super) fn check(job: &Job, view: &View<'_>) -> Result<Option<FilterMasks>, Error> {
+/// The layers that the job keeps as they are: those that `--keep` names, or that its patterns match.
+///
+/// # Errors
+/// For a name or a pattern of no layer.
+pub(super) fn kept(job: &Job, view: &View<'_>) -> Result<Vec<String>, Error> {
+    let layers = view.layers.iter().map(|l| l.name.clone());
+    // Nothing is taken from what is not read.
+    let names: Vec<String> = layers
+        .chain(unread(view).into_iter().map(|u| u.name))
+        .collect();
+    let mut kept: Vec<String> = Vec::new();
     for name in &job.keep {
-        // Nothing is taken from what is not read.
-        if unread(view).iter().any(|u| &u.name == name) {
+        let refused = |why: String| {
+            Error::unsuitable(
+                &job.input,
+                format!("--keep {name}: {why}; `onnx-bnnprune inspect` lists them"),
+            )
+        };
+        if names.contains(name) {
+            kept.push(name.clone());
             continue;
         }
-        if view.analysis.filters(name).is_none() {
-            return Err(Error::unsuitable(
-                &job.input,
-                format!(
-                    "--keep {name}: there is no such layer{}; `onnx-bnnprune inspect` lists them",
-                    view.analysis.did_you_mean(name)
-                ),
-            ));
+        if !name.contains(['*', '?', '[']) {
+            let near = view.analysis.did_you_mean(name);
+            return Err(refused(format!("there is no such layer{near}")));
+        }
+        let pattern = Pattern::new(name)
+            .map_err(|e| refused(format!("is no pattern of layers' names: {e}")))?;
+        let before = kept.len();
+        kept.extend(names.iter().filter(|n| pattern.matches(n)).cloned());
+        if kept.len() == before {
+            return Err(refused("no layer's name is like that".to_owned()));
         }
     }
+    let mut seen = HashSet::new();
+    kept.retain(|name| seen.insert(name.clone()));
+    Ok(kept)
+}
+
+/// Checks every layer of the job's masks, before any work; the masks to apply, if it gives some.
+pub(super) fn check(job: &Job, view: &View<'_>) -> Result<Option<FilterMasks>, Error> {
     let fit = |path: &Path, masks: &FilterMasks| {
         for layer in masks.layers.keys() {
             if view.analysis.filters(layer).is_none()

@@ -39,7 +39,7 @@ use crate::forms;
 use crate::network::{Network, write_back};
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
-use crate::progress::Observer;
+use crate::progress::{Observer, Phase};
 use crate::report::Report;
 use crate::rewrite::{self, FilterMasks, Residual};
 use crate::runnable::needs_single;
@@ -113,6 +113,10 @@ fn through(
         false => View::lean(&job.input, original)?,
     };
     rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
+    let job = &Job {
+        keep: given::kept(job, &view)?,
+        ..job.clone()
+    };
     let given = given::check(job, &view)?;
     if job.learns() {
         types::check_learning(&job.input, &view)?;
@@ -133,6 +137,7 @@ fn through(
         None => None,
     };
     // Only now, so that a wrong path is not reported as a missing runtime; but before training.
+    let trying = Phase::begin(observer, "trying the model out");
     let runtime = open()?;
     let mut summary = Summary {
         channels: images.as_ref().map(|i| i.preprocess.channels),
@@ -165,6 +170,7 @@ fn through(
         let (_, found) = rehearsal::run(job, &model, original, None, &proof)?;
         rehearsal::accept(job, &found)?;
     }
+    drop(trying);
     if job.dry_run {
         let parts = (&model, original);
         let given = (given, images.as_ref());
@@ -273,6 +279,7 @@ fn network(
         path: job.input.clone(),
         source,
     })?;
+    let _checking = Phase::begin(observer, "looking at the images");
     subsidiary::sanity::check(&network, images, observer).map_err(|e| e.at(&job.source_path()))?;
     Ok(network)
 }

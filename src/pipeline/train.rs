@@ -16,7 +16,7 @@ use crate::onnx::proto::ModelProto;
 use crate::onnx::provenance::stamp;
 use crate::onnx::{Model, Written};
 use crate::output::Target;
-use crate::progress::Observer;
+use crate::progress::{Observer, Phase};
 use crate::qonnx;
 use crate::report::{TrainAccuracy, TrainReport};
 use crate::rewrite;
@@ -121,7 +121,9 @@ fn through(
     let runtime = open()?;
     let about = |e: Error| e.about(&job.input);
     // Before training: that the runtime refuses the model must show now.
+    let measuring = Phase::begin(observer, "measuring the network as it is");
     let before = accuracy(&*runtime, &model.proto, &images, observer).map_err(about)?;
+    drop(measuring);
     let mut network =
         Network::import(&view.graph, &view.facts, &view.layers).map_err(|source| {
             Error::Import {
@@ -174,10 +176,12 @@ fn through(
         )
     };
     let plan = job.checkpoint.as_ref();
+    let measuring = Phase::begin(observer, "measuring the trained network");
     let (after, agreement, written) = finish().map_err(|e| {
         let e = e.about(&job.input).unless_stopped(observer.cancelled());
         kept::trained(e, plan, &job.output, (&model, &proto))
     })?;
+    drop(measuring);
     Ok(TrainReport {
         tool: "onnx-bnnprune".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

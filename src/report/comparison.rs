@@ -1,10 +1,9 @@
 //! What `compare` says: each run, and means over seeds.
 
-use comfy_table::{Cell, CellAlignment};
 use serde::{Deserialize, Serialize};
 
-use super::table::ruled;
 use super::text::percent;
+use crate::screen::{Column, Role, Screen, Table, Text};
 
 /// A comparison as JSON; keys are a contract.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -68,17 +67,17 @@ fn shown(values: &[f64]) -> String {
 }
 
 impl ComparisonReport {
-    /// As text: a line for each method and share, means over seeds with their standard errors.
-    pub fn render(&self) -> String {
-        let mut table = ruled(&[
-            "method",
-            "filters gone",
-            "masked",
-            "retrained",
-            "- unpruned",
-            "MACs left",
-            "bytes left",
-            "time",
+    /// For people: a line for each method and share, means over seeds with their standard errors.
+    pub fn render(&self) -> Screen {
+        let mut table = Table::ruled([
+            Column::text("method"),
+            Column::number("filters gone"),
+            Column::number("masked").leaves(3),
+            Column::number("retrained"),
+            Column::number("- unpruned"),
+            Column::number("MACs left").leaves(2),
+            Column::number("bytes left").leaves(1),
+            Column::number("time").leaves(0),
         ]);
         let mut kinds: Vec<(&str, f64)> = Vec::new();
         for row in &self.rows {
@@ -87,50 +86,45 @@ impl ComparisonReport {
                 kinds.push(kind);
             }
         }
-        for (method, ratio) in kinds {
-            let of_kind = |r: &&ComparisonRow| r.method == method && r.ratio == ratio;
-            let rows: Vec<&ComparisonRow> = self.rows.iter().filter(of_kind).collect();
-            let each = |of: fn(&ComparisonRow) -> f64| rows.iter().map(|r| of(r)).collect();
-            let values: [Vec<f64>; 5] = [
-                each(|r| r.pruned_ratio),
-                each(|r| r.accuracy_after),
-                each(|r| r.macs_left),
-                each(|r| r.bytes_left),
-                each(|r| r.seconds),
-            ];
-            let masked: Vec<f64> = rows
-                .iter()
-                .filter_map(|r| r.accuracy_after_masking)
-                .collect();
-            let against: Vec<f64> = rows
-                .iter()
-                .filter_map(|r| self.against_unpruned(r))
-                .collect();
-            let against = match mean(&against) {
-                _ if against.is_empty() || method == UNPRUNED => String::new(),
-                (mean, Some(error)) => format!("{:+.2} ± {:.2}", 100.0 * mean, 100.0 * error),
-                (mean, None) => format!("{:+.2}", 100.0 * mean),
-            };
-            let [gone, after, macs, bytes, seconds] = values;
-            let cells = [
-                percent(mean(&gone).0),
-                shown(&masked),
-                shown(&after),
-                against,
-                percent(mean(&macs).0),
-                percent(mean(&bytes).0),
-                format!("{:.0} s", mean(&seconds).0),
-            ];
-            let cells = cells
-                .into_iter()
-                .map(|c| Cell::new(c).set_alignment(CellAlignment::Right));
-            table.add_row(std::iter::once(Cell::new(method)).chain(cells));
+        for kind in kinds {
+            table.row(self.line(kind));
         }
         let before = self.rows.first().map_or(0.0, |r| r.accuracy_before);
-        format!(
-            "{table}\n\nthe model as it came: {}; masked: right after the last mask, retrained: at the end\n",
+        let mut screen = Screen::default();
+        screen.table(table);
+        screen.blank();
+        screen.line(format!(
+            "the model as it came: {}; masked: right after the last mask, retrained: at the end",
             percent(before)
-        )
+        ));
+        screen
+    }
+
+    /// A method at a share, over all seeds.
+    fn line(&self, (method, ratio): (&str, f64)) -> [Text; 8] {
+        let of_kind = |r: &&ComparisonRow| r.method == method && r.ratio == ratio;
+        let rows: Vec<&ComparisonRow> = self.rows.iter().filter(of_kind).collect();
+        let each =
+            |of: fn(&ComparisonRow) -> f64| -> Vec<f64> { rows.iter().map(|r| of(r)).collect() };
+        let mean_of = |of: fn(&ComparisonRow) -> f64| mean(&each(of)).0;
+        let masked = rows.iter().filter_map(|r| r.accuracy_after_masking);
+        let against = rows.iter().filter_map(|r| self.against_unpruned(r));
+        let against: Vec<f64> = against.collect();
+        let against = match mean(&against) {
+            _ if against.is_empty() || method == UNPRUNED => String::new(),
+            (mean, Some(error)) => format!("{:+.2} ± {:.2}", 100.0 * mean, 100.0 * error),
+            (mean, None) => format!("{:+.2}", 100.0 * mean),
+        };
+        [
+            method.into(),
+            percent(mean_of(|r| r.pruned_ratio)).into(),
+            shown(&masked.collect::<Vec<_>>()).into(),
+            Text::of(Role::Strong, shown(&each(|r| r.accuracy_after))),
+            against.into(),
+            percent(mean_of(|r| r.macs_left)).into(),
+            percent(mean_of(|r| r.bytes_left)).into(),
+            format!("{:.0} s", mean_of(|r| r.seconds)).into(),
+        ]
     }
 
     /// By how much a run is better than the unpruned network retrained alike with its seed.
@@ -171,7 +165,7 @@ mod tests {
             ],
             ..ComparisonReport::default()
         };
-        let text = report.render();
+        let text = report.render().to_string();
         assert!(text.contains("62.00 ± 2.00 %"), "{text}");
         assert!(text.contains("-9.00 ± 1.00"), "{text}");
         assert!(text.contains("as it came: 70.00 %"), "{text}");

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::text::{figure, grouped, percent};
+use super::text::{grouped, percent};
+use crate::screen::Screen;
 use crate::verify::{Confusion, Latency};
 
 /// Mistakes that the text lists.
@@ -109,10 +110,10 @@ impl Evaluation {
         self
     }
 
-    /// As text for a terminal.
-    pub fn render(&self) -> String {
-        let mut text = String::new();
-        let mut line = |name: &str, value: String| text += &figure(name, &value);
+    /// For people.
+    pub fn render(&self) -> Screen {
+        let mut screen = Screen::default();
+        let mut line = |name: &'static str, value: String| screen.figure(name, value);
         line(
             "accuracy",
             format!(
@@ -177,6 +178,6 @@ impl Evaluation {
             "runtime",
             format!("{} {}", self.runtime, self.runtime_version),
         );
-        text
+        screen
     }
 }

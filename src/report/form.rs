@@ -1,14 +1,14 @@
-//! The form that a model was written in, for the terminal.
+//! The form that a model was written in, for people.
 
 use super::schema::FormReport;
+use crate::screen::Screen;
 
 /// What is in the form, and what is not, a line each.
-pub(super) fn lines(form: &FormReport) -> Vec<(&'static str, String)> {
-    let left = form.left.iter();
-    let left = left.map(|(name, why)| ("", format!("{name} is as it was: {why}")));
-    std::iter::once(("form", form_line(form)))
-        .chain(left)
-        .collect()
+pub(super) fn show(form: &FormReport, screen: &mut Screen) {
+    screen.figure("form", form_line(form));
+    for (name, why) in &form.left {
+        screen.figure("", format!("{name} is as it was: {why}"));
+    }
 }
 
 /// The form written, and whether it computes the same.

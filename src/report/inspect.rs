@@ -1,22 +1,13 @@
 //! What `inspect` says of a model.
 
-use std::collections::HashMap;
-
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::graph::{Facts, Graph};
 use crate::onnx::type_name;
-use crate::printable::printable;
 use crate::recognize::{self, Form, LatentScale, Layer, Unread};
 use crate::rewrite::{Analysis, LayerCost, cost};
 
 use super::bits::BitsReport;
-use super::costs;
-use super::text::shortened;
-
-/// Longest name in the table; the JSON has all of it.
-pub(super) const LONGEST_NAME: usize = 200;
 
 /// A model's layers and groups (`inspect --json`; keys are a contract).
 #[derive(Debug, Clone, Serialize)]
@@ -153,115 +144,6 @@ impl Inspection {
                 bits: costs.bits.into(),
             },
         }
-    }
-
-    /// As text for a terminal.
-    pub fn render(&self) -> String {
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Disabled)
-            .set_header([
-                "layer",
-                "op",
-                "filters",
-                "inputs",
-                "kernel",
-                "weights",
-                "scale",
-                "binarizer",
-                "0 →",
-                "group",
-                "prunable",
-            ]);
-        let mut group: HashMap<&str, String> = HashMap::new();
-        for g in &self.groups {
-            group.extend(
-                g.layers
-                    .iter()
-                    .map(|layer| (layer.as_str(), g.id.to_string())),
-            );
-        }
-        let count = |n: usize| match n {
-            0 => "?".to_owned(),
-            n => n.to_string(),
-        };
-        for l in &self.layers {
-            let kernel = l.kernel.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let group = group.get(l.name.as_str());
-            table.add_row([
-                shortened(&printable(&l.name), LONGEST_NAME),
-                printable(&l.op).into_owned(),
-                count(l.filters),
-                count(l.inputs),
-                kernel.join("×"),
-                match (l.binary, &l.element) {
-                    (true, _) => format!("±1, {}", l.weights),
-                    (false, Some(kind)) if kind != "float" => format!("{} ({kind})", l.weights),
-                    (false, _) => l.weights.to_owned(),
-                },
-                l.scale.unwrap_or("").to_owned(),
-                l.binarizer.unwrap_or("").to_owned(),
-                l.zero
-                    .map_or(String::new(), |z| format!("{z:+}").replace("+0", "0")),
-                group.cloned().unwrap_or_default(),
-                if l.prunable { "yes" } else { "no" }.to_owned(),
-            ]);
-        }
-        for column in [2, 3, 9] {
-            if let Some(c) = table.column_mut(column) {
-                c.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        let binary: Vec<_> = self.layers.iter().filter(|l| l.binary).collect();
-        let filters: usize = binary.iter().map(|l| l.filters).sum();
-        let prunable: usize = binary
-            .iter()
-            .filter(|l| l.prunable)
-            .map(|l| l.filters)
-            .sum();
-        let producer = match self.producer.as_str() {
-            "" => String::new(),
-            p => format!(", written by {}", printable(p)),
-        };
-        let mut text = format!(
-            "{}  (opset {}, exporter: {}{producer})\n\n{table}\n",
-            printable(&self.model),
-            self.opset,
-            self.dialect
-        );
-        text += &format!(
-            "\n{} binary layers with {filters} filters, {prunable} of them prunable.\n",
-            binary.len()
-        );
-        text += &costs::table(self);
-        let coupled: Vec<_> = self.groups.iter().filter(|g| g.layers.len() > 1).collect();
-        if !coupled.is_empty() {
-            text += "\nFilters that can only be cut together:\n";
-            for g in coupled {
-                text += &format!(
-                    "  group {}: {} channels of {}\n",
-                    g.id,
-                    g.channels,
-                    printable(&g.layers.join(", "))
-                );
-            }
-        }
-        let blocked: Vec<_> = self
-            .layers
-            .iter()
-            .filter_map(|l| l.reason.as_ref().map(|r| (&l.name, r)))
-            .collect();
-        if !blocked.is_empty() {
-            text += "\nNot prunable:\n";
-            for (name, reason) in blocked {
-                text += &format!("  {}: {}\n", printable(name), printable(reason));
-            }
-        }
-        for w in &self.warnings {
-            text += &format!("\nwarning: {}\n", printable(w));
-        }
-        text
     }
 }
 

@@ -2,10 +2,11 @@
 
 mod bits;
 mod comparison;
-mod costs;
 mod evaluation;
+mod figures;
 mod form;
 mod inspect;
+mod inspected;
 mod plan;
 mod schema;
 mod table;
@@ -23,7 +24,6 @@ pub use schema::{
     NormalisedReport, Report, Totals,
 };
 pub use table::render;
-pub(crate) use table::ruled;
 pub(crate) use text::{bytes, grouped, short};
 pub use training::{TrainAccuracy, TrainReport};
 pub use verification::render_verification;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{grouped, percent};
 use super::{Report, Totals};
+use crate::screen::Screen;
 
 /// The plan of a job that was not done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,20 +72,18 @@ pub struct StagePlan {
     pub kept: usize,
 }
 
-/// The lines of a plan under the table.
-pub(super) fn lines(report: &Report, plan: &PlanReport) -> Vec<(&'static str, String)> {
-    let mut lines = Vec::new();
+/// Adds the lines of a plan under the table.
+pub(super) fn show(report: &Report, plan: &PlanReport, screen: &mut Screen) {
     if let Some(learning) = &plan.learning {
-        lines.extend(learning.lines(&report.totals));
+        learning.show(&report.totals, screen);
     }
     for group in &plan.groups {
-        lines.push(("cut together", group.join(", ")));
+        screen.figure("cut together", group.join(", "));
     }
-    lines
 }
 
 impl LearningPlan {
-    fn lines(&self, totals: &Totals) -> Vec<(&'static str, String)> {
+    fn show(&self, totals: &Totals, screen: &mut Screen) {
         let count = |n: usize| grouped(n as u64);
         let label = match self.figures {
             Figures::Most => "can be pruned",
@@ -109,42 +108,33 @@ impl LearningPlan {
             most("disk", self.cache_disk_mb),
         ];
         let room: Vec<String> = room.into_iter().flatten().collect();
-        let mut lines = vec![
-            (label, what),
-            (
-                "images",
-                format!(
-                    "{} to learn from, {} to validate on",
-                    count(self.images),
-                    count(self.validation_images)
-                ),
-            ),
-            (
-                "learning",
-                format!(
-                    "{} stages of {} epochs of a mask and {} of retraining, then {} of all layers",
-                    self.stages.len(),
-                    self.mask_epochs,
-                    self.main_epochs,
-                    self.final_epochs
-                ),
-            ),
-            (
-                "steps",
-                format!("{} of {} images", count(self.steps), self.batch_size),
-            ),
-        ];
+        screen.figure(label, what);
+        let images = format!(
+            "{} to learn from, {} to validate on",
+            count(self.images),
+            count(self.validation_images)
+        );
+        screen.figure("images", images);
+        let learning = format!(
+            "{} stages of {} epochs of a mask and {} of retraining, then {} of all layers",
+            self.stages.len(),
+            self.mask_epochs,
+            self.main_epochs,
+            self.final_epochs
+        );
+        screen.figure("learning", learning);
+        let steps = format!("{} of {} images", count(self.steps), self.batch_size);
+        screen.figure("steps", steps);
         if let Some(seconds) = self.seconds {
-            lines.push(("estimated time", about(seconds)));
+            screen.figure("estimated time", about(seconds));
         }
         if !room.is_empty() {
             let text = format!(
                 "up to {} for activations of frozen layers",
                 room.join(" and ")
             );
-            lines.push(("room", text));
+            screen.figure("room", text);
         }
-        lines
     }
 }
 

@@ -1,14 +1,8 @@
-//! Numbers as people read them, and lines that are safe to print.
+//! Numbers as people read them.
 
-use crate::printable::printable;
+use crate::screen::{Role, Text};
 
-/// Columns that a label takes.
-const LABEL_WIDTH: usize = 20;
-
-/// A line of label and value for a terminal.
-pub(crate) fn figure(label: &str, value: &str) -> String {
-    format!("{label:<LABEL_WIDTH$}{}\n", printable(value))
-}
+pub(super) use crate::screen::shortened;
 
 /// `1234567` as `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
@@ -52,31 +46,31 @@ pub(super) fn change(before: u64, after: u64, write: fn(u64) -> String) -> Strin
     }
 }
 
+/// [`change`], with what there is now in colour where it is another.
+pub(super) fn changed(before: u64, after: u64, write: fn(u64) -> String) -> Text {
+    if before == after {
+        return write(before).into();
+    }
+    Text::from(format!("{} → ", write(before))).and(Role::Good, write(after))
+}
+
+/// [`changed`], and by how much.
+pub(super) fn saved(before: u64, after: u64, write: fn(u64) -> String) -> Text {
+    changed(before, after, write).and_plain(saving(before, after))
+}
+
 /// A fraction as per cent: `98.50 %`.
 pub(super) fn percent(fraction: f64) -> String {
     format!("{:.2} %", fraction * 100.0)
 }
 
 /// The reduction from `before` to `after`: `-43.2 %`; nothing where there is none.
-pub(super) fn saving(before: u64, after: u64) -> String {
+fn saving(before: u64, after: u64) -> String {
     if before == 0 || before == after {
         return String::new();
     }
     let ratio = after as f64 / before as f64 - 1.0;
     format!(" ({:+.1} %)", ratio * 100.0)
-}
-
-/// `text` cut to `width` characters in the middle: both ends of a node's name tell it apart.
-pub(super) fn shortened(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width || width < 3 {
-        return text.to_owned();
-    }
-    let head = (width - 1) / 2;
-    let tail = width - 1 - head;
-    let start: String = text.chars().take(head).collect();
-    let end: String = text.chars().skip(length - tail).collect();
-    format!("{start}…{end}")
 }
 
 #[cfg(test)]
@@ -98,16 +92,5 @@ mod tests {
         assert_eq!(percent(0.985), "98.50 %");
         assert_eq!(saving(200, 113), " (-43.5 %)");
         assert_eq!(saving(0, 0), "");
-    }
-
-    #[test]
-    fn names_keep_both_ends() {
-        assert_eq!(shortened("/4/Conv", 10), "/4/Conv");
-        let cut = shortened("/features/layer1/layer1.0/conv1/Conv", 15);
-        assert_eq!(cut.chars().count(), 15);
-        assert!(
-            cut.starts_with("/featur") && cut.ends_with("v1/Conv"),
-            "{cut}"
-        );
     }
 }

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::FileReport;
-use super::text::{figure, percent};
+use super::text::percent;
 use crate::pipeline::DataSource;
-use crate::printable::printable;
+use crate::screen::{Role, Screen, Text};
 use crate::subsidiary::{EpochReport, TrainOptions};
 
 /// Everything a training run says of itself (keys are stable).
@@ -58,33 +58,28 @@ pub struct TrainAccuracy {
 }
 
 impl TrainReport {
-    /// As text for a terminal.
-    pub fn render(&self) -> String {
-        let mut text = String::new();
-        let mut line = |label: &str, value: String| text += &figure(label, &value);
+    /// For people.
+    pub fn render(&self) -> Screen {
+        let mut screen = Screen::default();
         if let Some(a) = &self.accuracy {
-            let (before, after) = (percent(a.before), percent(a.after));
-            line("accuracy", format!("before {before}, after {after}"));
-            line(
-                "measured on",
-                format!("{} images of {}", a.samples, a.source),
-            );
+            let before = Text::from(format!("before {}, after ", percent(a.before)));
+            screen.figure("accuracy", before.and(Role::Strong, percent(a.after)));
+            let measured = format!("{} images of {}", a.samples, a.source);
+            screen.figure("measured on", measured);
             let runtime = format!("{} {}", self.runtime, self.runtime_version);
-            line("measured in", runtime);
+            screen.figure("measured in", runtime);
         }
         if let Some(last) = self.epochs.last() {
             let count = self.epochs.len();
-            line(
-                "epochs",
-                format!("{count}, loss {:.4} in the last", last.loss),
-            );
+            let text = format!("{count}, loss {:.4} in the last", last.loss);
+            screen.figure("epochs", text);
         }
-        line("flipped weights", percent(self.flipped_weights));
-        line("time", format!("{:.1} s", self.seconds));
-        line("written", self.output.path.clone());
+        screen.figure("flipped weights", percent(self.flipped_weights));
+        screen.figure("time", format!("{:.1} s", self.seconds));
+        screen.figure("written", self.output.path.as_str());
         for note in &self.notes {
-            text += &format!("note: {}\n", printable(note));
+            screen.note(note.as_str());
         }
-        text
+        screen
     }
 }

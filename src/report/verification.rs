@@ -1,79 +1,66 @@
-//! What a comparison found, for the terminal.
+//! What a verification found, for people.
 
-use super::text::{figure, grouped, percent};
+use super::text::{grouped, percent};
+use crate::screen::{Role, Screen, Text};
 use crate::verify::{OutputStats, Verification};
 
-/// What a verification found, for the terminal: a line each.
-pub fn render_verification(found: &Verification) -> String {
-    let figures = lines(found, "").into_iter();
-    figures
-        .map(|(label, value)| figure(label, &value))
-        .collect()
+/// What a verification found: a line each.
+pub fn render_verification(found: &Verification) -> Screen {
+    let mut screen = Screen::default();
+    show(found, "", &mut screen);
+    screen
 }
 
-/// The lines; `models` begins what is said of their agreement.
-pub(super) fn lines(found: &Verification, models: &str) -> Vec<(&'static str, String)> {
+/// Adds the lines; `models` begins what is said of their agreement.
+pub(super) fn show(found: &Verification, models: &str, screen: &mut Screen) {
     let verdict = match found.passed {
-        true => "passed: the models agree",
-        false => "FAILED: the models differ",
+        true => Text::of(Role::Good, "passed").and_plain(": the models agree"),
+        false => Text::of(Role::Bad, "FAILED").and_plain(": the models differ"),
     };
+    let runtime = format!(
+        " in {} {} on {} samples",
+        found.runtime,
+        found.runtime_version,
+        grouped(found.samples as u64)
+    );
+    screen.figure("verification", verdict.and_plain(runtime));
     let ties = match found.ties {
         0 => String::new(),
         1 => " (1 sample explained by a tie)".to_owned(),
         n => format!(" ({n} samples explained by ties)"),
     };
-    let mut lines = vec![
-        (
-            "verification",
-            format!(
-                "{verdict} in {} {} on {} samples",
-                found.runtime,
-                found.runtime_version,
-                grouped(found.samples as u64)
-            ),
+    let difference = match found.non_finite_differs {
+        true => format!(
+            "NaN or infinity against another value; {:.2e} elsewhere{ties}",
+            found.max_abs_diff
         ),
-        (
-            "largest difference",
-            match found.non_finite_differs {
-                true => format!(
-                    "NaN or infinity against another value; {:.2e} elsewhere{ties}",
-                    found.max_abs_diff
-                ),
-                false => format!("{:.2e}{ties}", found.max_abs_diff),
-            },
-        ),
-    ];
-    lines.extend(output_lines(&found.outputs));
+        false => format!("{:.2e}{ties}", found.max_abs_diff),
+    };
+    screen.figure("largest difference", difference);
+    // Each output by itself, where there are several.
+    let several = found.outputs.iter().filter(|_| found.outputs.len() > 1);
+    several.for_each(|output| screen.figure("", of_output(output)));
     if let Some(agreement) = found.top1_agreement {
-        lines.push(("top-1 agreement", format!("{models}{}", percent(agreement))));
+        screen.figure("top-1 agreement", format!("{models}{}", percent(agreement)));
     }
     if found.not_compared > 0 {
         let count = grouped(found.not_compared as u64);
-        lines.push((
-            "not compared",
-            format!("{count} samples on which the reference gives no finite number"),
-        ));
+        let text = format!("{count} samples on which the reference gives no finite number");
+        screen.figure("not compared", text);
     }
     for note in &found.tie_notes {
-        lines.push(("", note.clone()));
+        screen.figure("", note.as_str());
     }
     for failure in &found.failures {
-        lines.push(("", failure.clone()));
+        screen.figure("", failure.as_str());
     }
-    lines
 }
 
-/// Each output by itself, where there are several.
-fn output_lines(outputs: &[OutputStats]) -> Vec<(&'static str, String)> {
-    let several = if outputs.len() > 1 { outputs } else { &[] };
-    let line = |o: &OutputStats| {
-        let text = format!(
-            "'{}' differs by at most {:.2e} (mean {:.2e}, values up to {:.2e}), on {} samples beyond the tolerance",
-            o.name, o.max_abs_diff, o.mean_abs_diff, o.max_abs, o.beyond
-        );
-        ("", text)
-    };
-    several.iter().map(line).collect()
+fn of_output(o: &OutputStats) -> String {
+    format!(
+        "'{}' differs by at most {:.2e} (mean {:.2e}, values up to {:.2e}), on {} samples beyond the tolerance",
+        o.name, o.max_abs_diff, o.mean_abs_diff, o.max_abs, o.beyond
+    )
 }
 
 #[cfg(test)]
@@ -87,7 +74,7 @@ mod tests {
             non_finite_differs: true,
             ..Verification::default()
         };
-        let text = render_verification(&found);
+        let text = render_verification(&found).to_string();
         assert!(
             text.contains("largest difference  NaN or infinity against another value"),
             "{text}"

@@ -112,7 +112,9 @@ pub fn learn(
         let place = (index, units.len());
         let mut done = stage::run(&mut trainer, &units, layers, place, goal)?;
         done.report.sensitivity = share.map(|(_, cost)| cost);
+        let line = done.report.line();
         trainer.finish_stage(done)?;
+        observer.note(&format!("layer {}/{}  {line}", index + 1, units.len()));
     }
     if !units.is_empty() && !trainer.run.finished {
         loop {

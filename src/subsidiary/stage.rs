@@ -45,6 +45,29 @@ pub struct StageReport {
     pub warnings: Vec<String>,
 }
 
+impl StageReport {
+    /// What it came to, in a line.
+    pub(super) fn line(&self) -> String {
+        let name = self.layers.join(", ");
+        let filters = match self.kept == self.filters {
+            true => format!("all {} filters stay", self.filters),
+            false => format!("{} → {} filters", self.filters, self.kept),
+        };
+        let mut said = Vec::new();
+        if let Some(masked) = self.after_masking.filter(|_| self.kept < self.filters) {
+            said.push(format!("{:.1} % masked", 100.0 * masked));
+        }
+        if let Some(retrained) = self.after_retraining {
+            said.push(format!("{:.1} % retrained", 100.0 * retrained));
+        }
+        let accuracy = match said.is_empty() {
+            true => String::new(),
+            false => format!("; accuracy {}", said.join(", ")),
+        };
+        format!("{name}  {filters}{accuracy}")
+    }
+}
+
 /// One epoch of mask training.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct MaskEpoch {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    CheckpointArgs, LearningDataArgs, Method, RuntimeArgs, ShapeArgs, TuningArgs, parse_share,
+    CheckpointArgs, LearningDataArgs, MessageArgs, Method, RuntimeArgs, ShapeArgs, TuningArgs,
+    parse_share,
 };
 
 /// Arguments of `compare`.
@@ -41,13 +42,13 @@ pub struct CompareArgs {
     /// Runs of each with seeds 0, 1, …
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u64).range(1..1000), help_heading = "Choosing filters")]
     pub seeds: u64,
-    /// Never prune this layer's filters (repeatable)
+    /// Never prune this layer's filters; * and ? stand for any characters (repeatable)
     #[arg(long, value_name = "NAME", help_heading = "Choosing filters")]
     pub keep: Vec<String>,
     #[command(flatten)]
     pub tuning: TuningArgs,
     /// Threads [default: all cores]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", help_heading = "Speed and memory")]
     pub threads: Option<usize>,
     #[command(flatten)]
     pub checkpoint: CheckpointArgs,
@@ -56,7 +57,6 @@ pub struct CompareArgs {
     /// Write all runs as JSON; -: to standard output, the table then goes to standard error
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     pub report: Option<PathBuf>,
-    /// No progress bars
-    #[arg(long, short, help_heading = "Output")]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub messages: MessageArgs,
 }

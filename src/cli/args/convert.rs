@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DataArgs, FormName, RuntimeArgs, ShapeArgs};
+use super::{DataArgs, FormName, MessageArgs, RuntimeArgs, ShapeArgs};
 
 /// Arguments of `convert`.
 #[derive(Debug, Args)]
@@ -32,9 +32,8 @@ pub struct ConvertArgs {
     #[arg(long, help_heading = "Output")]
     pub in_place: bool,
     /// Seed of the random inputs used without --data
-    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Output")]
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Data")]
     pub seed: u64,
-    /// No progress bar
-    #[arg(long, short, help_heading = "Output")]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub messages: MessageArgs,
 }

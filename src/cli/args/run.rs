@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::MessageArgs;
+
 /// How a run is done, and what it says of itself.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
@@ -11,7 +13,7 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Training")]
     pub seed: u64,
     /// Threads [default: all cores]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", help_heading = "Speed and memory")]
     pub threads: Option<usize>,
     /// Write the report as JSON; -: to standard output, the text then goes to standard error
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
@@ -19,7 +21,6 @@ pub struct RunArgs {
     /// Allow OUT to be the same file as IN
     #[arg(long, help_heading = "Output")]
     pub in_place: bool,
-    /// No progress bars
-    #[arg(long, short, help_heading = "Output")]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub messages: MessageArgs,
 }

@@ -35,10 +35,16 @@ pub struct TrainArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Training")]
     pub lr_schedule: ScheduleName,
     /// Optimiser
-    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    #[arg(
+        long,
+        alias = "optimiser",
+        value_enum,
+        default_value_t,
+        help_heading = "Training"
+    )]
     pub optimizer: OptimizerName,
     /// Numbers with which binary layers compute gradients
-    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    #[arg(long, value_enum, default_value_t, help_heading = "Speed and memory")]
     pub gradients: PrecisionName,
     /// Images per step
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_count, help_heading = "Training")]

@@ -12,7 +12,7 @@ use crate::cli::shared::{decay, optimizer, precision};
 /// How masks and weights are learned, however filters are chosen.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TuningArgs {
-    /// What --ratio is a share of, and what the regulariser weighs filters by
+    /// What --ratio is a share of, and what the regulariser weighs filters by [default: filters]
     #[arg(
         long,
         value_name = "COST",
@@ -24,48 +24,56 @@ pub struct TuningArgs {
     #[arg(long, value_name = "F", help_heading = "Choosing filters")]
     pub max_share: Option<f64>,
     /// Share of the loss that compares with the original's outputs, the rest with the labels
+    /// [default: 0.5]
     #[arg(long, value_name = "S", help_heading = "Training")]
     pub distill: Option<f32>,
-    /// Epochs of mask training per layer
+    /// Epochs of mask training per layer [default: so many that there are 240 steps, 1 to 20]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub mask_epochs: Option<usize>,
-    /// Epochs of retraining per layer
+    /// Epochs of retraining per layer [default: so many that there are 240 steps, 1 to 20]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub main_epochs: Option<usize>,
-    /// Epochs of retraining the whole network at the end
+    /// Epochs of retraining the whole network at the end [default: so many that there are 2,000 steps, at
+    /// most 150; 1,500 where an epoch has 100 and more]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub final_epochs: Option<usize>,
-    /// Learning rate of the masks
+    /// Learning rate of the masks [default: 0.001]
     #[arg(long, value_name = "R", help_heading = "Training")]
     pub mask_lr: Option<f32>,
-    /// Learning rate of retraining
+    /// Learning rate of retraining [default: 0.001]
     #[arg(long, value_name = "R", help_heading = "Training")]
     pub main_lr: Option<f32>,
     /// Optimiser of retraining
-    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    #[arg(
+        long,
+        alias = "optimiser",
+        value_enum,
+        default_value_t,
+        help_heading = "Training"
+    )]
     pub optimizer: OptimizerName,
     /// Decay of the learning rate over a stage
     #[arg(long, value_enum, default_value_t, help_heading = "Training")]
     pub lr_schedule: ScheduleName,
     /// Numbers with which binary layers compute gradients
-    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    #[arg(long, value_enum, default_value_t, help_heading = "Speed and memory")]
     pub gradients: PrecisionName,
-    /// Images per step
+    /// Images per step [default: 64, from 12,800 training images on 128]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
     /// Memory for activations of frozen layers, which are then computed only once; where images are
     /// varied at random, only with --views [default: a quarter of what is available, 256 to 768]
-    #[arg(long, value_name = "MIB", help_heading = "Training")]
+    #[arg(long, value_name = "MIB", help_heading = "Speed and memory")]
     pub cache_mb: Option<usize>,
     /// Room for them in temporary files, beyond --cache-mb; 0: none [default: 8192]
-    #[arg(long, value_name = "MIB", help_heading = "Training")]
+    #[arg(long, value_name = "MIB", help_heading = "Speed and memory")]
     pub cache_disk_mb: Option<usize>,
     /// Where these files are [default: the system's folder for temporary files]
-    #[arg(long, value_name = "DIR", help_heading = "Training")]
+    #[arg(long, value_name = "DIR", help_heading = "Speed and memory")]
     pub cache_dir: Option<PathBuf>,
     /// Vary each image (--flip, --crop-padding) in only so many ways, epoch by epoch in turn [default:
     /// in a new way each epoch]
-    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Speed and memory")]
     pub views: Option<usize>,
 }
 

@@ -1,0 +1,67 @@
+//! The file of `--log-file`: every message with the time of day.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use humantime::format_rfc3339_seconds;
+
+use crate::error::Error;
+use crate::printable::printable_line;
+
+/// What every log begins with.
+const BEGINNING: &str = "onnx-bnnprune log";
+
+/// A log that lines are added to. What cannot be written is lost: the run matters more.
+#[derive(Clone, Debug)]
+pub struct Log(Arc<Mutex<File>>);
+
+impl Log {
+    /// Opens a log, an earlier run's too; `line` is what was typed.
+    ///
+    /// # Errors
+    /// If the file is something else, which is left as it is, or cannot be written.
+    pub fn open(path: &Path, line: &str) -> Result<Self, Error> {
+        let unwritable = |e: io::Error| Error::unsuitable(path, format!("cannot be written: {e}"));
+        let exists = path.is_file() && path.metadata().is_ok_and(|m| m.len() > 0);
+        if exists && !is_log(path).map_err(unwritable)? {
+            let why =
+                "is no log of this tool; --log-file adds to a log or makes one: name another file";
+            return Err(Error::unsuitable(path, why));
+        }
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        let log = Self(Arc::new(Mutex::new(file.map_err(unwritable)?)));
+        if !exists {
+            log.write(&format!("{BEGINNING}\n"));
+        }
+        log.add("command", line);
+        Ok(log)
+    }
+
+    /// Adds a message.
+    pub fn add(&self, kind: &str, text: &str) {
+        let now = format_rfc3339_seconds(SystemTime::now());
+        self.write(&format!("{now} {kind}: {}\n", printable_line(text)));
+    }
+
+    /// Adds a result, whose lines stay lines.
+    pub fn add_result(&self, text: &str) {
+        self.write(text);
+    }
+
+    fn write(&self, text: &str) {
+        if let Ok(mut file) = self.0.lock() {
+            // See above.
+            let _ = file.write_all(text.as_bytes());
+        }
+    }
+}
+
+fn is_log(path: &Path) -> io::Result<bool> {
+    let mut first = Vec::new();
+    let mut file = io::Read::take(BufReader::new(File::open(path)?), 64);
+    file.read_until(b'\n', &mut first)?;
+    Ok(first.starts_with(BEGINNING.as_bytes()))
+}
