@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Path = Union[str, "os.PathLike[str]"]
 
-_OWN = frozenset({"data", "val", "json", "quiet"})
+_OWN = frozenset({"data", "val", "json", "quiet", "verbose", "log_file", "markdown"})
 # Files that a call writes besides a model's.
 _WRITTEN = (
     "report",

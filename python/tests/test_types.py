@@ -11,7 +11,7 @@ from onnx_bnnprune import _native, _options
 ROOT = Path(__file__).resolve().parents[2]
 
 # What a function gives in other ways than as options.
-GIVEN = {"data", "val", "json", "quiet"}
+GIVEN = {"data", "val", "json", "quiet", "verbose", "log_file", "markdown"}
 PARAMETERS = {"convert": {"to"}}
 
 
