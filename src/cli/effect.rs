@@ -141,6 +141,7 @@ const MAIN: Table = &[
         // What is written.
         ("inference_mode", always),
         ("report", always),
+        ("html", always),
         ("to", always),
         ("dry_run", always),
         ("in_place", written),
@@ -205,7 +206,7 @@ const COMPARE: Table = &[
         ("every", every),
     ],
     RUNTIME,
-    &[("report", always), ("quiet", always)],
+    &[("report", always), ("html", always), ("quiet", always)],
 ];
 
 const EVAL: Table = &[

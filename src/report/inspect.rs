@@ -20,6 +20,7 @@ pub(super) const LONGEST_NAME: usize = 200;
 
 /// A model's layers and groups (`inspect --json`; keys are a contract).
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Inspection {
     /// The file.
     pub model: String,
@@ -42,6 +43,7 @@ pub struct Inspection {
 
 /// Sums over an inspected model's layers, for one sample.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InspectionTotals {
     /// Multiply-accumulates.
     pub macs: u64,
@@ -53,6 +55,7 @@ pub struct InspectionTotals {
 
 /// A layer in an [`Inspection`].
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LayerEntry {
     /// What masks files and reports call it.
     pub name: String,
@@ -98,6 +101,7 @@ pub struct LayerEntry {
 
 /// A group in an [`Inspection`].
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupEntry {
     /// Number within the model.
     pub id: usize,

@@ -53,7 +53,7 @@ pub(super) fn change(before: u64, after: u64, write: fn(u64) -> String) -> Strin
 }
 
 /// A fraction as per cent: `98.50 %`.
-pub(super) fn percent(fraction: f64) -> String {
+pub(crate) fn percent(fraction: f64) -> String {
     format!("{:.2} %", fraction * 100.0)
 }
 

@@ -17,6 +17,7 @@ mod library;
 mod near;
 mod ort;
 mod pairing;
+mod predictions;
 mod probe;
 mod repeat;
 mod rounding;
@@ -46,6 +47,7 @@ pub use kept_channels::KeptChannels;
 pub use latency::{Latency, LatencyOptions, latencies, latency_ms};
 pub use library::find as find_ort_library;
 pub use near::Tie;
+pub use predictions::Predictions;
 pub use ort::OrtRuntime;
 pub use runtime::{
     NamedTensors, Optimization, Runtime, RuntimeError, Session, SessionOptions, TensorInfo,
