@@ -75,7 +75,11 @@ mod tests {
     fn parts_add_up_to_the_time_that_passed() {
         let begun = Instant::now();
         let mut watch = Stopwatch::default();
-        for (phase, stage) in [("mask", Some(0)), ("retraining", Some(0)), ("mask", Some(0))] {
+        for (phase, stage) in [
+            ("mask", Some(0)),
+            ("retraining", Some(0)),
+            ("mask", Some(0)),
+        ] {
             std::thread::sleep(std::time::Duration::from_millis(2));
             watch.lap(phase, stage);
         }

@@ -318,6 +318,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let (masks, out) = (dir.path().join("m.json"), dir.path().join("o.onnx"));
+        let page = dir.path().join("p.html");
         let pruned: Vec<usize> = (0..20).collect();
         let text = serde_json::json!({"format": "onnx-bnnprune-masks/1",
             "layers": {"/conv2/Conv": {"filters": 48, "pruned": pruned}}});
@@ -326,6 +327,7 @@ mod tests {
             input: Some(root.join("fixtures/digits_vgg.onnx")),
             output: Some(out.clone()),
             masks: Some(masks),
+            html: Some(page.clone()),
             run: RunArgs {
                 quiet: true,
                 ..RunArgs::default()
@@ -350,8 +352,13 @@ mod tests {
         assert!(wrong.text.contains("FAILED"), "{}", wrong.text);
         assert!(wrong.failures[0].contains("was not written"));
         assert!(!out.exists());
+        // That is what a page has to say first.
+        let text = std::fs::read_to_string(&page).unwrap();
+        assert!(text.contains("Not written.") && text.contains("failed verification"));
         let right = run_in(&args, &[], &host, || open(false)).unwrap();
         assert_eq!(right.code, 0, "{}", right.text);
         assert!(out.exists());
+        let text = std::fs::read_to_string(&page).unwrap();
+        assert!(!text.contains("Not written."));
     }
 }

@@ -137,7 +137,12 @@ fn encoded(pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>, PageEr
     encoder.set_color(png::ColorType::Indexed);
     encoder.set_depth(png::BitDepth::Four);
     encoder.set_compression(png::Compression::High);
-    encoder.set_palette(PALETTE.iter().flat_map(|c| [c[0], c[1], c[2]]).collect::<Vec<u8>>());
+    encoder.set_palette(
+        PALETTE
+            .iter()
+            .flat_map(|c| [c[0], c[1], c[2]])
+            .collect::<Vec<u8>>(),
+    );
     encoder.set_trns(PALETTE.iter().map(|c| c[3]).collect::<Vec<u8>>());
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&packed)?;
@@ -168,7 +173,12 @@ mod tests {
         for pixel in image.pixels().filter(|p| p.0[3] > 0) {
             *counts.entry(pixel.0).or_insert(0) += 1;
         }
-        let expected = [(PALETTE[1], 2), (PALETTE[2], 1), (PALETTE[3], 2), (PALETTE[4], 2)];
+        let expected = [
+            (PALETTE[1], 2),
+            (PALETTE[2], 1),
+            (PALETTE[3], 2),
+            (PALETTE[4], 2),
+        ];
         assert_eq!(counts, expected.into());
         // The first filter's first weights stand in the corner.
         assert_eq!(image.get_pixel(0, 0).0, PALETTE[1]);

@@ -15,7 +15,9 @@ pub(super) fn of_report(report: &Report) -> (Verdict, String) {
     );
     if let Some(plan) = &report.plan {
         let words = match plan.learning.as_ref().map(|l| l.figures) {
-            Some(Figures::Most) => format!("At most {of} would be removed; nothing was trained or written."),
+            Some(Figures::Most) => {
+                format!("At most {of} would be removed; nothing was trained or written.")
+            }
             _ => format!("{of} would be removed; nothing was trained or written."),
         };
         return (Verdict::Planned, words);

@@ -167,3 +167,6 @@ fn render(
     // Names come from strangers: what cannot be seen shows as an escape, as it does on a terminal.
     Ok(printable_lines(&page.render()?))
 }
+
+#[cfg(test)]
+mod tests;

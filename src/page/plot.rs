@@ -18,6 +18,10 @@ const SERIES: [(RGBColor, &str); 7] = [
 const GRID: RGBColor = RGBColor(213, 219, 225);
 const TEXT: RGBColor = RGBColor(87, 96, 106);
 const FONT: &str = "sans-serif";
+/// The size of a plot that has the whole width: on narrow screens it is moved to and fro.
+pub(super) const WIDE: (u32, u32) = (760, 280);
+/// The size of one of two side by side.
+pub(super) const SMALL: (u32, u32) = (400, 230);
 
 /// What tells a curve from others, beside its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +167,12 @@ impl Plot<'_> {
         let marks = |size: u32, each: u32| usize::try_from((size / each).clamp(3, 10)).unwrap_or(5);
         let (columns, rows) = (marks(self.size.0, 70), marks(self.size.1, 45));
         let step = |(low, high): (f64, f64), n: usize| (high - low) / n as f64;
-        let style = (FONT, 12).into_font().color(&TEXT);
+        let columns = match self.x.1 {
+            // Between whole numbers there is nothing to mark.
+            Scale::Whole => columns.min((x.1 - x.0) as usize).max(1),
+            Scale::Share | Scale::Number => columns,
+        };
+        let style = (FONT, 13).into_font().color(&TEXT);
         chart
             .configure_mesh()
             .max_light_lines(0)
@@ -215,10 +224,11 @@ impl Plot<'_> {
     fn framed(&self, svg: &str) -> String {
         let inner = svg.split_once('>').map_or("", |(_, rest)| rest);
         let (width, height) = self.size;
+        let wide = if self.size == WIDE { " large" } else { "" };
         let label = askama::filters::escape(self.label, askama::filters::Html);
         let label = label.map_or(String::new(), |l| l.to_string());
         format!(
-            r#"<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{inner}"#
+            r#"<svg class="plot{wide}" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{inner}"#
         )
     }
 }
@@ -293,7 +303,11 @@ mod tests {
 
     #[test]
     fn a_plot_is_an_element_of_its_own() {
-        let curve = Curve::new("x", (0, Mark::Line), [(1.0, 0.5), (2.0, f64::NAN), (3.0, 0.25)]);
+        let curve = Curve::new(
+            "x",
+            (0, Mark::Line),
+            [(1.0, 0.5), (2.0, f64::NAN), (3.0, 0.25)],
+        );
         assert_eq!(curve.points.len(), 2);
         let svg = plot(&[curve]);
         assert!(svg.starts_with("<svg class=\"plot\"") && svg.trim_end().ends_with("</svg>"));

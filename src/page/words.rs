@@ -15,11 +15,20 @@ pub(super) fn change(before: u64, after: u64, write: fn(u64) -> String) -> Strin
     }
 }
 
-/// By how much it became less, in per cent: `-60.4 %`; nothing where it did not change.
+/// By how much it became less, in per cent: `−60.4 %`; nothing where it did not change.
 pub(super) fn saving(before: u64, after: u64) -> String {
     match before == 0 || before == after {
         true => String::new(),
-        false => format!("{:+.1} %", 100.0 * (after as f64 / before as f64 - 1.0)),
+        false => signed(100.0 * (after as f64 / before as f64 - 1.0), 1) + " %",
+    }
+}
+
+/// A number with its sign, a proper minus; no sign where it shows as nothing.
+pub(super) fn signed(number: f64, decimals: usize) -> String {
+    let text = format!("{number:+.decimals$}");
+    match text.chars().all(|c| !c.is_ascii_digit() || c == '0') {
+        true => text.replace(['+', '-'], ""),
+        false => text.replace('-', "−"),
     }
 }
 
@@ -62,7 +71,9 @@ mod tests {
     fn numbers() {
         assert_eq!(change(5, 5, grouped), "5");
         assert_eq!(change(5_000, 4, grouped), "5,000 → 4");
-        assert_eq!(saving(200, 113), "-43.5 %");
+        assert_eq!(saving(200, 113), "−43.5 %");
+        assert_eq!(signed(-0.001, 2), "0.00");
+        assert_eq!(signed(1.5, 2), "+1.50");
         assert_eq!(saving(0, 0), "");
         assert_eq!(left(200, 50), "25.0");
         assert_eq!(left(0, 50), "100.0");

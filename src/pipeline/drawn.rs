@@ -49,7 +49,13 @@ fn signs(layer: &Layer, room: usize) -> FilterSigns {
         shown,
         kernel,
         signs: filters
-            .flat_map(|filter| filter.iter().take(shown * area).map(sign).collect::<Vec<_>>())
+            .flat_map(|filter| {
+                filter
+                    .iter()
+                    .take(shown * area)
+                    .map(sign)
+                    .collect::<Vec<_>>()
+            })
             .collect(),
     }
 }
@@ -57,13 +63,20 @@ fn signs(layer: &Layer, room: usize) -> FilterSigns {
 fn operators(before: &View<'_>, after: &View<'_>) -> Vec<(String, usize, usize)> {
     let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for &node in before.graph.order() {
-        counts.entry(before.graph.node(node).full_op()).or_default().0 += 1;
+        counts
+            .entry(before.graph.node(node).full_op())
+            .or_default()
+            .0 += 1;
     }
     for &node in after.graph.order() {
-        counts.entry(after.graph.node(node).full_op()).or_default().1 += 1;
+        counts
+            .entry(after.graph.node(node).full_op())
+            .or_default()
+            .1 += 1;
     }
     let rows = counts.into_iter();
-    rows.map(|(op, (before, after))| (op, before, after)).collect()
+    rows.map(|(op, (before, after))| (op, before, after))
+        .collect()
 }
 
 /// Layers and joins in the order of execution. What has one source is folded up into that.
@@ -91,7 +104,9 @@ fn way(view: &View<'_>) -> Vec<GraphItem> {
     for &node in graph.order() {
         let mut sources = Vec::new();
         for tensor in graph.inputs_of(node).into_iter().flatten() {
-            let source = from.get(&tensor.0).filter(|_| facts.constant(tensor).is_none());
+            let source = from
+                .get(&tensor.0)
+                .filter(|_| facts.constant(tensor).is_none());
             sources.extend(source.copied());
         }
         sources.sort_unstable();
@@ -170,13 +185,21 @@ mod tests {
         assert_eq!((conv1.filters, conv1.inputs, conv1.shown), (40, 16, 16));
         assert_eq!(conv1.signs.len(), 40 * 16 * 9);
         assert!(conv1.signs.iter().all(|s| s.abs() == 1));
-        assert!(found.operators.iter().any(|(op, n, _)| op == "Conv" && *n == 4));
+        assert!(
+            found
+                .operators
+                .iter()
+                .any(|(op, n, _)| op == "Conv" && *n == 4)
+        );
     }
 
     #[test]
     fn a_residual_network_joins_its_streams() {
         let found = of("digits_resnet.onnx");
-        let joins = found.graph.iter().filter(|i| matches!(&i.place, GraphPlace::Join(op) if op == "Add"));
+        let joins = found
+            .graph
+            .iter()
+            .filter(|i| matches!(&i.place, GraphPlace::Join(op) if op == "Add"));
         let joins: Vec<_> = joins.collect();
         assert!(!joins.is_empty());
         assert!(joins.iter().all(|j| j.sources.len() == 2), "{joins:?}");
@@ -186,7 +209,9 @@ mod tests {
     fn large_layers_show_their_first_channels() {
         let found = of("digits_vgg.onnx");
         assert_eq!(found.filters.len(), 3);
-        let model = Model::load("fixtures/digits_vgg.onnx".as_ref()).unwrap().proto;
+        let model = Model::load("fixtures/digits_vgg.onnx".as_ref())
+            .unwrap()
+            .proto;
         let view = View::lean("m".as_ref(), &model).unwrap();
         let layer = view.layers.iter().find(|l| l.is_binary()).unwrap();
         let few = signs(layer, 40 * 9 * 3 + 5);

@@ -173,10 +173,7 @@ impl Summary {
         put("residual", as_written(&job.residual));
         put("round_to", as_written(&job.round_to));
         put("removal", as_written(&job.removal));
-        put(
-            "threads",
-            as_written(&rayon::current_num_threads()),
-        );
+        put("threads", as_written(&rayon::current_num_threads()));
         if let Some(options) = options {
             put("training", as_written(options));
         }

@@ -100,9 +100,8 @@ impl ComparisonReport {
     fn mean_of(&self, (method, ratio): (&str, f64)) -> MethodMeans {
         let of_kind = |r: &&ComparisonRow| r.method == method && r.ratio == ratio;
         let rows: Vec<&ComparisonRow> = self.rows.iter().filter(of_kind).collect();
-        let each = |of: fn(&ComparisonRow) -> f64| -> Vec<f64> {
-            rows.iter().map(|r| of(r)).collect()
-        };
+        let each =
+            |of: fn(&ComparisonRow) -> f64| -> Vec<f64> { rows.iter().map(|r| of(r)).collect() };
         let some = |values: Vec<f64>| (!values.is_empty()).then(|| mean(&values));
         let masked = rows.iter().filter_map(|r| r.accuracy_after_masking);
         let against = rows.iter().filter_map(|r| self.against_unpruned(r));

@@ -6,6 +6,8 @@ mod costs;
 mod evaluation;
 mod form;
 mod inspect;
+#[cfg(test)]
+mod json_schema;
 mod pictures;
 mod plan;
 mod run;

@@ -30,7 +30,10 @@ impl RunReport {
         let now: DateTime<Utc> = SystemTime::now().into();
         let what = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
         let system = System::new_with_specifics(what);
-        let brand = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
+        let brand = system
+            .cpus()
+            .first()
+            .map(|cpu| cpu.brand().trim().to_owned());
         let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
         Self {
             command: Vec::new(),
@@ -51,7 +54,10 @@ mod tests {
     #[test]
     fn a_run_has_a_time_and_a_machine() {
         let run = RunReport::beginning();
-        assert!(DateTime::parse_from_rfc3339(&run.started).is_ok(), "{run:?}");
+        assert!(
+            DateTime::parse_from_rfc3339(&run.started).is_ok(),
+            "{run:?}"
+        );
         assert!(run.cores > 0 && !run.processor.is_empty() && !run.system.is_empty());
     }
 }

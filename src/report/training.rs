@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::{FileReport, RunReport};
 use super::text::{figure, percent};
+use super::{FileReport, RunReport};
 use crate::pipeline::DataSource;
 use crate::printable::printable;
 use crate::subsidiary::{EpochReport, TrainOptions};

@@ -105,12 +105,12 @@ pub fn learn(
     let epochs = (mask_epochs + options.main_epochs) * units.len() + options.final_epochs;
     let steps = (trainer.steps_per_epoch() * epochs) as u64;
     observer.begin("learning", steps.saturating_sub(trainer.run.steps));
-    trainer.clock.lap("preparing", None);
+    trainer.clock.lap("preparing to learn", None);
     let shares = match options.selector.shared() {
         Some(ratio) => allocate(&mut trainer, &units, &costs, ratio)?,
         None => Vec::new(),
     };
-    trainer.clock.lap("sharing out", None);
+    trainer.clock.lap("sharing filters out", None);
     trainer.weights = match options.cost {
         Cost::Filters => vec![1.0; units.len()],
         Cost::Macs | Cost::Bytes => costs.weights(&units),

@@ -78,7 +78,7 @@ pub(super) fn run(
     let seed = trainer.seed_of(index as u64);
     let label = format!("layer {}/{count}", index + 1);
     let (m, mut span) = trainer.enter(unit, seed)?;
-    trainer.clock.lap("frozen layers", Some(index));
+    trainer.clock.lap("computing frozen layers", Some(index));
     let keep = match trainer.stage().keep.clone() {
         Some(keep) => keep,
         None => {

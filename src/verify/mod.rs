@@ -47,8 +47,8 @@ pub use kept_channels::KeptChannels;
 pub use latency::{Latency, LatencyOptions, latencies, latency_ms};
 pub use library::find as find_ort_library;
 pub use near::Tie;
-pub use predictions::Predictions;
 pub use ort::OrtRuntime;
+pub use predictions::Predictions;
 pub use runtime::{
     NamedTensors, Optimization, Runtime, RuntimeError, Session, SessionOptions, TensorInfo,
 };

@@ -62,7 +62,11 @@ impl Predictions {
 fn five(values: impl Iterator<Item = f32>) -> [u32; 5] {
     let mut found = [(f32::NEG_INFINITY, NONE); 5];
     for (class, value) in values.enumerate() {
-        let value = if value.is_nan() { f32::NEG_INFINITY } else { value };
+        let value = if value.is_nan() {
+            f32::NEG_INFINITY
+        } else {
+            value
+        };
         let place = found
             .iter()
             .position(|&(other, of)| of == NONE || value > other);

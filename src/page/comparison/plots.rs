@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use crate::page::plot::{Curve, Mark, Plot, Scale, legend};
+use crate::page::plot::{Curve, Mark, Plot, SMALL, Scale, legend};
 use crate::page::{PageError, Section};
 use crate::report::{ComparisonReport, MethodMeans};
 
@@ -39,13 +39,21 @@ fn body(report: &ComparisonReport) -> Result<Option<String>, PageError> {
     }
     type X = fn(&MethodMeans) -> f64;
     let axes: [(&'static str, &'static str, X); 3] = [
-        ("filters removed", "Accuracy against the share of binary filters removed", |m| m.gone),
-        ("MACs removed", "Accuracy against the share of multiply-accumulates removed", |m| {
-            1.0 - m.macs_left
-        }),
-        ("bytes removed", "Accuracy against the share of bytes of weights removed", |m| {
-            1.0 - m.bytes_left
-        }),
+        (
+            "filters removed",
+            "Accuracy against the share of binary filters removed",
+            |m| m.gone,
+        ),
+        (
+            "MACs removed",
+            "Accuracy against the share of multiply-accumulates removed",
+            |m| 1.0 - m.macs_left,
+        ),
+        (
+            "bytes removed",
+            "Accuracy against the share of bytes of weights removed",
+            |m| 1.0 - m.bytes_left,
+        ),
     ];
     let mut plots = Vec::new();
     let mut shown = Vec::new();
@@ -53,7 +61,7 @@ fn body(report: &ComparisonReport) -> Result<Option<String>, PageError> {
         let curves = curves(&means, of);
         let svg = Plot {
             label,
-            size: (340, 250),
+            size: SMALL,
             x: (x, Scale::Share),
             y: ("", Scale::Share),
             curves: &curves,

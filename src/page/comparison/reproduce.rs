@@ -8,7 +8,7 @@ use crate::report::ComparisonReport;
 
 pub(super) const SECTION: Section<ComparisonReport> = Section {
     id: "reproduce",
-    title: "The same again",
+    title: "Reproduce",
     body,
 };
 
@@ -18,7 +18,7 @@ pub(super) const SECTION: Section<ComparisonReport> = Section {
     source = r#"{%- if !command.is_empty() %}
 <pre tabindex="0"><code>{{ command }}</code></pre>
 {%- endif %}
-<div class="scroll" role="region" aria-labelledby="reproduce-title" tabindex="0">
+<div class="scroll" role="group" aria-label="Files and machine" tabindex="0">
 <table><thead><tr><th scope="col">What</th><th scope="col">Value</th></tr></thead><tbody>
 {%- for (name, value) in facts %}
 <tr><th scope="row" class="nw">{{ name }}</th><td class="name">{{ value }}</td></tr>
@@ -32,7 +32,10 @@ struct Reproduce {
 }
 
 fn body(report: &ComparisonReport) -> Result<Option<String>, PageError> {
-    let mut facts = vec![("Model", report.model.clone()), ("Images", report.data.clone())];
+    let mut facts = vec![
+        ("Model", report.model.clone()),
+        ("Images", report.data.clone()),
+    ];
     facts.extend(machine(&report.run, &report.version));
     let reproduce = Reproduce {
         command: command(&report.run.command),

@@ -22,7 +22,7 @@ struct Row<'a> {
     ext = "html",
     source = r#"<details>
 <summary>{{ rows.len() }} runs</summary>
-<div class="scroll" role="region" aria-labelledby="runs-title" tabindex="0">
+<div class="scroll" role="group" aria-label="Table of runs" tabindex="0">
 <table>
 <thead><tr><th scope="col">Method</th><th scope="col" class="n">Asked for</th><th scope="col" class="n">Seed</th><th scope="col" class="n">Filters removed</th><th scope="col" class="n">Accuracy</th><th scope="col" class="n">Like the original</th><th scope="col" class="n">MACs left</th><th scope="col" class="n">Bytes left</th><th scope="col" class="n">Time</th></tr></thead>
 <tbody>

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use crate::page::words::time;
+use crate::page::words::{signed, time};
 use crate::page::{PageError, Section};
 use crate::report::{ComparisonReport, MethodMeans, percent};
 
@@ -26,9 +26,9 @@ struct Row<'a> {
 #[derive(Template)]
 #[template(
     ext = "html",
-    source = r#"<div class="scroll" role="region" aria-labelledby="table-title" tabindex="0">
+    source = r#"<div class="scroll" role="group" aria-label="Table of means" tabindex="0">
 <table>
-<caption>± is the standard error of the mean. Masked: right after the last mask. Against unpruned: points of accuracy more or less than the unpruned network retrained alike with the same seed.</caption>
+<caption><span>± is the standard error of the mean. Masked: right after the last mask. Against unpruned: points of accuracy more or less than the unpruned network retrained alike with the same seed.</span></caption>
 <thead><tr><th scope="col">Method</th><th scope="col" class="n">Filters removed</th><th scope="col" class="n">Masked</th><th scope="col" class="n">Retrained</th><th scope="col" class="n">Against unpruned</th><th scope="col" class="n">MACs left</th><th scope="col" class="n">Bytes left</th><th scope="col" class="n">Time</th></tr></thead>
 <tbody>
 {%- for row in rows %}
@@ -56,8 +56,8 @@ fn body(report: &ComparisonReport) -> Result<Option<String>, PageError> {
             masked: m.masked.map_or_else(|| "–".to_owned(), with_error),
             after: with_error(m.accuracy),
             against: match m.against {
-                Some((mean, Some(e))) => format!("{:+.2} ± {:.2}", 100.0 * mean, 100.0 * e),
-                Some((mean, None)) => format!("{:+.2}", 100.0 * mean),
+                Some((mean, Some(e))) => format!("{} ± {:.2}", signed(100.0 * mean, 2), 100.0 * e),
+                Some((mean, None)) => signed(100.0 * mean, 2),
                 None => "–".to_owned(),
             },
             macs: percent(m.macs_left),

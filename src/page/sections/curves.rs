@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use crate::page::plot::{Curve, Mark, Plot, Scale, legend};
+use crate::page::plot::{Curve, Mark, Plot, SMALL, Scale, WIDE, legend};
 use crate::page::{PageError, Section};
 use crate::report::Report;
 use crate::subsidiary::{EpochReport, StageReport};
@@ -15,7 +15,6 @@ pub(super) const SECTION: Section<Report> = Section {
 
 /// Up to so many stages their curves are open.
 const FEW: usize = 8;
-const SMALL: (u32, u32) = (340, 210);
 
 struct Stage {
     number: usize,
@@ -34,7 +33,7 @@ struct Stage {
 <li>{{ key|safe }}{{ name }}</li>
 {%- endfor %}
 </ul>
-{{ overall|safe }}
+<div class="scroll" role="group" aria-label="Loss over the whole run" tabindex="0">{{ overall|safe }}</div>
 <figcaption>Loss of each epoch over the whole run; a new stage begins at each vertical line. Losses of different phases are not of the same network.</figcaption>
 </figure>
 {%- endif %}
@@ -98,7 +97,11 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
     let (all, breaks) = overall(report);
     let level = report.accuracy.as_ref().map(|a| a.before);
     let restarts = restarts(last);
-    let last_loss = [Curve::new(WHOLE, (2, Mark::Line), numbered(last, 0, |e| Some(f64::from(e.loss))))];
+    let last_loss = [Curve::new(
+        WHOLE,
+        (2, Mark::Line),
+        numbered(last, 0, |e| Some(f64::from(e.loss))),
+    )];
     let last_shares = [
         Curve::new(
             "training images",
@@ -127,13 +130,18 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
             number,
             name: stage.layers.join(", "),
             loss: small("Loss of stage", number, Scale::Number, &losses)?,
-            shares: small("Accuracy and share kept in stage", number, Scale::Share, &shares)?,
+            shares: small(
+                "Accuracy and share kept in stage",
+                number,
+                Scale::Share,
+                &shares,
+            )?,
         });
     }
     let curves = Curves {
         overall: Plot {
             label: "Loss of each epoch over the whole run",
-            size: (720, 260),
+            size: WIDE,
             x: ("epoch of the run", Scale::Whole),
             y: ("", Scale::Number),
             curves: &all,
@@ -142,8 +150,20 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
         }
         .svg()?,
         loss_legend: legend(&all),
-        last_loss: last_plot("Loss at the end", Scale::Number, &last_loss, &restarts, None)?,
-        last_shares: last_plot("Accuracy at the end", Scale::Share, &last_shares, &restarts, level)?,
+        last_loss: last_plot(
+            "Loss at the end",
+            Scale::Number,
+            &last_loss,
+            &restarts,
+            None,
+        )?,
+        last_shares: last_plot(
+            "Accuracy at the end",
+            Scale::Share,
+            &last_shares,
+            &restarts,
+            level,
+        )?,
         last_legend,
         restarts: !restarts.is_empty(),
         level: level.is_some(),
@@ -191,13 +211,33 @@ fn of_stage(stage: &StageReport) -> ([Curve; 2], [Curve; 3]) {
     let m = mask.len();
     (
         [
-            Curve::new(MASK, (1, Mark::Line), numbered(mask, 0, |e| Some(f64::from(e.loss)))),
-            Curve::new(RETRAINING, (0, Mark::Line), numbered(main, m, |e| Some(f64::from(e.loss)))),
+            Curve::new(
+                MASK,
+                (1, Mark::Line),
+                numbered(mask, 0, |e| Some(f64::from(e.loss))),
+            ),
+            Curve::new(
+                RETRAINING,
+                (0, Mark::Line),
+                numbered(main, m, |e| Some(f64::from(e.loss))),
+            ),
         ],
         [
-            Curve::new(MASK, (1, Mark::Line), numbered(mask, 0, |e| e.training_accuracy)),
-            Curve::new(RETRAINING, (0, Mark::Line), numbered(main, m, |e| e.training_accuracy)),
-            Curve::new("share of filters kept", (6, Mark::Dashes), numbered(mask, 0, |e| Some(e.kept))),
+            Curve::new(
+                MASK,
+                (1, Mark::Line),
+                numbered(mask, 0, |e| e.training_accuracy),
+            ),
+            Curve::new(
+                RETRAINING,
+                (0, Mark::Line),
+                numbered(main, m, |e| e.training_accuracy),
+            ),
+            Curve::new(
+                "share of filters kept",
+                (6, Mark::Dashes),
+                numbered(mask, 0, |e| Some(e.kept)),
+            ),
         ],
     )
 }

@@ -57,12 +57,7 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
             },
             bar: Some(left(t.filters as u64, t.kept as u64)),
         },
-        sized(
-            "Multiply-accumulates",
-            t.macs_before,
-            t.macs_after,
-            short,
-        ),
+        sized("Multiply-accumulates", t.macs_before, t.macs_after, short),
         sized("Bytes of weights", t.bytes_before, t.bytes_after, bytes),
     ];
     if let Some(output) = &report.output {

@@ -9,7 +9,7 @@ use crate::report::{FilterSigns, LayerReport, Report};
 
 pub(super) const SECTION: Section<Report> = Section {
     id: "filters",
-    title: "The filters",
+    title: "Filters",
     body,
 };
 

@@ -8,7 +8,7 @@ use crate::report::{GraphItem, GraphPlace, LayerReport, Report, grouped};
 
 pub(super) const SECTION: Section<Report> = Section {
     id: "graph",
-    title: "The network",
+    title: "Network",
     body,
 };
 
@@ -43,7 +43,7 @@ struct Row<'a> {
 {%- if !operators.is_empty() %}
 <details>
 <summary>Operators before and after</summary>
-<div class="scroll" role="region" aria-label="Operators before and after" tabindex="0">
+<div class="scroll" role="group" aria-label="Operators before and after" tabindex="0">
 <table><thead><tr><th scope="col">Operator</th><th scope="col" class="n">Nodes</th></tr></thead><tbody>
 {%- for (op, nodes) in operators %}
 <tr><th scope="row" class="name">{{ op }}</th><td class="n">{{ nodes }}</td></tr>
@@ -71,7 +71,8 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
             GraphPlace::Layer(index) => report.layers.get(index),
             _ => None,
         };
-        let share = |part: usize, of: usize| format!("{:.1}", 100.0 * part as f64 / of.max(1) as f64);
+        let share =
+            |part: usize, of: usize| format!("{:.1}", 100.0 * part as f64 / of.max(1) as f64);
         Row {
             classes: classes(items, at, layer),
             lanes: cells.get(at).cloned().unwrap_or_default(),
@@ -122,7 +123,9 @@ fn classes(items: &[GraphItem], at: usize, layer: Option<&LayerReport>) -> Strin
         // It does not read what stands above it.
         classes += " apart";
     }
-    let read = items.get(at + 1).is_some_and(|next| next.sources.contains(&at));
+    let read = items
+        .get(at + 1)
+        .is_some_and(|next| next.sources.contains(&at));
     if !read {
         classes += " last";
     }
@@ -236,7 +239,13 @@ mod tests {
     #[test]
     fn streams_around_layers_share_a_lane_one_after_the_other() {
         // 0 → 1 → 2(+0) → 3 → 4(+2)
-        let lanes = Lanes::of(&[item(&[]), item(&[0]), item(&[0, 1]), item(&[2]), item(&[2, 3])]);
+        let lanes = Lanes::of(&[
+            item(&[]),
+            item(&[0]),
+            item(&[0, 1]),
+            item(&[2]),
+            item(&[2, 3]),
+        ]);
         let column: Vec<&str> = lanes.cells.iter().map(|row| row[0]).collect();
         let expected = ["leave turn", "pass", "both turn", "pass", "reach turn"];
         assert_eq!(column, expected);
@@ -244,7 +253,13 @@ mod tests {
 
     #[test]
     fn streams_side_by_side_have_a_lane_each() {
-        let lanes = Lanes::of(&[item(&[]), item(&[0]), item(&[1]), item(&[0, 2]), item(&[1, 3])]);
+        let lanes = Lanes::of(&[
+            item(&[]),
+            item(&[0]),
+            item(&[1]),
+            item(&[0, 2]),
+            item(&[1, 3]),
+        ]);
         assert_eq!(lanes.cells[0].len(), 2);
         assert_eq!(lanes.cells[2], ["pass", "pass"]);
         assert!(!lanes.hidden);

@@ -23,17 +23,17 @@ struct Row<'a> {
 #[derive(Template)]
 #[template(
     ext = "html",
-    source = r#"<div class="scroll" role="region" aria-labelledby="layers-title" tabindex="0">
+    source = r#"<div class="scroll" role="group" aria-label="Table of layers" tabindex="0">
 <table>
-<caption>Every layer with weights, in the order in which they run. MACs: multiply-accumulates of one image; bytes: as the file stores the weights.</caption>
-<thead><tr><th scope="col">Layer</th><th scope="col">Kind</th><th scope="col" class="n">Filters</th><th scope="col">Left</th><th scope="col" class="n">MACs</th><th scope="col" class="n">Bytes</th>{% if reasons %}<th scope="col">Why not more</th>{% endif %}</tr></thead>
+<caption><span>Every layer with weights, in the order in which they run. MACs: multiply-accumulates of one image; bytes: as the file stores the weights.</span></caption>
+<thead><tr><th scope="col">Layer</th><th scope="col">Kind</th><th scope="col" class="n">Filters</th><th scope="col">Share left</th><th scope="col" class="n">MACs</th><th scope="col" class="n">Bytes</th>{% if reasons %}<th scope="col">Why not more</th>{% endif %}</tr></thead>
 <tbody>
 {%- for row in rows %}
 <tr><th scope="row" class="name">{{ row.layer.name }}</th><td>{{ row.layer.kind }}</td><td class="n">{{ row.filters }}</td><td class="wide"><span class="bar" role="img" aria-label="{{ row.left }} % of its filters are left"><span style="width:{{ row.left }}%"></span></span></td><td class="n">{{ row.macs }}</td><td class="n">{{ row.bytes }}</td>
-{%- if reasons %}<td>{% if row.layer.masked_but_kept > 0 %}{{ row.layer.masked_but_kept }} masked but kept. {% endif %}{% if let Some(reason) = row.layer.reason %}{{ reason }}{% endif %}</td>{% endif %}</tr>
+{%- if reasons %}<td class="words">{% if row.layer.masked_but_kept > 0 %}{{ row.layer.masked_but_kept }} masked but kept. {% endif %}{% if let Some(reason) = row.layer.reason %}{{ reason }}{% endif %}</td>{% endif %}</tr>
 {%- endfor %}
 </tbody>
-<tfoot><tr><th scope="row">Total</th><td>binary filters</td><td class="n">{{ filters }}</td><td></td><td class="n">{{ macs }}</td><td class="n">{{ bytes }}</td>{% if reasons %}<td></td>{% endif %}</tr></tfoot>
+<tfoot><tr><th scope="row">Total</th><td>binary</td><td class="n">{{ filters }}</td><td></td><td class="n">{{ macs }}</td><td class="n">{{ bytes }}</td>{% if reasons %}<td></td>{% endif %}</tr></tfoot>
 </table>
 </div>"#
 )]

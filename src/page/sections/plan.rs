@@ -8,7 +8,7 @@ use crate::report::{Figures, LearningPlan, Report};
 
 pub(super) const SECTION: Section<Report> = Section {
     id: "plan",
-    title: "The plan",
+    title: "Plan",
     body,
 };
 
@@ -25,8 +25,8 @@ pub(super) const SECTION: Section<Report> = Section {
 <div><dt>Estimated time</dt><dd class="big">about {{ seconds|time }}</dd></div>
 {%- endif %}
 </dl>
-<h3 id="plan-stages">Stages</h3>
-<div class="scroll" role="region" aria-labelledby="plan-stages" tabindex="0">
+<h3>Stages</h3>
+<div class="scroll" role="group" aria-label="Stages planned" tabindex="0">
 <table><thead><tr><th scope="col">Layers</th><th scope="col" class="n">Filters</th><th scope="col" class="n">Would stay</th></tr></thead><tbody>
 {%- for stage in l.stages %}
 <tr><th scope="row" class="name">{{ stage.layers.join(", ") }}</th><td class="n">{{ stage.filters|count }}</td><td class="n">{{ stage.kept|count }}</td></tr>
@@ -72,7 +72,9 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
     }
     let figures = match learning.map(|l| l.figures).unwrap_or_default() {
         Figures::Most => "At most so many filters would go: how many, learning will show.",
-        Figures::Total => "So many would go in all: which layers lose more of them and which less, learning will show.",
+        Figures::Total => {
+            "So many would go in all: which layers lose more of them and which less, learning will show."
+        }
         Figures::Exact => "So many would go in each layer.",
     };
     let groups = &plan.groups;

@@ -2,14 +2,14 @@
 
 use askama::Template;
 
-use crate::page::words::{change, count, saving};
+use crate::page::words::{change, count, saving, shares, signed};
 use crate::page::{PageError, Section};
 use crate::report::{Report, bytes, grouped, percent, short};
 use crate::verify::Verification;
 
 pub(super) const SECTION: Section<Report> = Section {
     id: "proof",
-    title: "Before, after, and the proof",
+    title: "Proof",
     body,
 };
 
@@ -22,7 +22,7 @@ struct Row {
 #[derive(Template)]
 #[template(
     ext = "html",
-    source = r#"<div class="scroll" role="region" aria-labelledby="proof-title" tabindex="0">
+    source = r#"<div class="scroll" role="group" aria-label="Before and after" tabindex="0">
 <table>
 <thead><tr><th scope="col">Of the whole model</th><th scope="col" class="n">Before → after</th><th scope="col" class="n">Change</th></tr></thead>
 <tbody>
@@ -35,7 +35,7 @@ struct Row {
 {%- if !found.is_empty() %}
 <h3>Verification</h3>
 <p>{{ verdict }}</p>
-<div class="scroll" role="region" aria-label="Verification" tabindex="0">
+<div class="scroll" role="group" aria-label="Verification" tabindex="0">
 <table><thead><tr><th scope="col">What was found</th><th scope="col">Value</th></tr></thead><tbody>
 {%- for (name, value) in found %}
 <tr><th scope="row">{{ name }}</th><td>{{ value }}</td></tr>
@@ -73,7 +73,10 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
     let proof = Proof {
         rows: rows(report),
         verdict,
-        found: report.verification.as_ref().map_or(Vec::new(), |v| found(report, v)),
+        found: report
+            .verification
+            .as_ref()
+            .map_or(Vec::new(), |v| found(report, v)),
         details: report.details.get(..MOST).unwrap_or(&report.details),
     };
     Ok(Some(proof.render()?))
@@ -89,7 +92,12 @@ fn rows(report: &Report) -> Vec<Row> {
     let mut rows = vec![
         row("Binary filters", t.filters as u64, t.kept as u64, grouped),
         row("Multiply-accumulates", t.macs_before, t.macs_after, short),
-        row("Binary operations", t.binary_ops_before, t.binary_ops_after, short),
+        row(
+            "Binary operations",
+            t.binary_ops_before,
+            t.binary_ops_after,
+            short,
+        ),
         row(
             "Bit operations",
             t.bits_before.operations,
@@ -106,7 +114,12 @@ fn rows(report: &Report) -> Vec<Row> {
         ),
     ];
     if let Some(output) = &report.output {
-        rows.push(row("Bytes of the file", report.input.bytes, output.bytes, bytes));
+        rows.push(row(
+            "Bytes of the file",
+            report.input.bytes,
+            output.bytes,
+            bytes,
+        ));
     }
     if let Some(l) = &report.latency_ms {
         rows.push(Row {
@@ -117,21 +130,21 @@ fn rows(report: &Report) -> Vec<Row> {
             },
             saving: match l.before == l.after {
                 true => String::new(),
-                false => format!("{:+.1} %", 100.0 * (l.ratio - 1.0)),
+                false => signed(100.0 * (l.ratio - 1.0), 1) + " %",
             },
         });
     }
     if let Some(a) = &report.accuracy {
-        let points = |before: f64, after: f64| format!("{:+.2} points", 100.0 * (after - before));
+        let points = |before: f64, after: f64| signed(100.0 * (after - before), 2) + " points";
         rows.push(Row {
             name: "Accuracy (top-1)",
-            change: crate::page::words::shares(a.before, a.after),
+            change: shares(a.before, a.after),
             saving: points(a.before, a.after),
         });
         if let (Some(before), Some(after)) = (a.top5_before, a.top5_after) {
             rows.push(Row {
                 name: "Accuracy (top-5)",
-                change: crate::page::words::shares(before, after),
+                change: shares(before, after),
                 saving: points(before, after),
             });
         }
@@ -143,7 +156,10 @@ fn found(report: &Report, v: &Verification) -> Vec<(&'static str, String)> {
     let mut found = vec![
         ("Runtime", format!("{} {}", v.runtime, v.runtime_version)),
         ("Samples", count(v.samples)),
-        ("Largest difference of an output", format!("{:.2e}", v.max_abs_diff)),
+        (
+            "Largest difference of an output",
+            format!("{:.2e}", v.max_abs_diff),
+        ),
     ];
     if v.ties > 0 {
         found.push(("Samples explained by ties", count(v.ties)));
@@ -159,10 +175,16 @@ fn found(report: &Report, v: &Verification) -> Vec<(&'static str, String)> {
         found.push(("Same top-1 class as the original", percent(agreement)));
     }
     if let Some(a) = &report.accuracy {
-        found.push(("Images that accuracy was measured on", format!("{} of {}", count(a.samples), a.source)));
+        found.push((
+            "Images that accuracy was measured on",
+            format!("{} of {}", count(a.samples), a.source),
+        ));
     }
     if let Some(form) = &report.form {
-        found.push(("Form written", format!("{} ({} layers)", form.name, form.layers.len())));
+        found.push((
+            "Form written",
+            format!("{} ({} layers)", form.name, form.layers.len()),
+        ));
         for (name, why) in &form.left {
             found.push(("Not in that form", format!("{name}: {why}")));
         }

@@ -8,7 +8,7 @@ use crate::report::{FileReport, Report, RunReport};
 
 pub(super) const SECTION: Section<Report> = Section {
     id: "reproduce",
-    title: "The same again",
+    title: "Reproduce",
     body,
 };
 
@@ -20,7 +20,7 @@ pub(super) const SECTION: Section<Report> = Section {
 <pre tabindex="0"><code>{{ command }}</code></pre>
 {%- endif %}
 <h3>Files and machine</h3>
-<div class="scroll" role="region" aria-label="Files and machine" tabindex="0">
+<div class="scroll" role="group" aria-label="Files and machine" tabindex="0">
 <table><thead><tr><th scope="col">What</th><th scope="col">Value</th></tr></thead><tbody>
 {%- for (name, value) in facts %}
 <tr><th scope="row" class="nw">{{ name }}</th><td class="name">{{ value }}</td></tr>
@@ -30,7 +30,7 @@ pub(super) const SECTION: Section<Report> = Section {
 {%- if !settings.is_empty() %}
 <details>
 <summary>All settings</summary>
-<div class="scroll" role="region" aria-label="All settings" tabindex="0">
+<div class="scroll" role="group" aria-label="All settings" tabindex="0">
 <table><thead><tr><th scope="col">Setting</th><th scope="col">Value</th></tr></thead><tbody>
 {%- for (name, value) in settings %}
 <tr><th scope="row" class="name">{{ name }}</th><td class="name">{{ value }}</td></tr>
@@ -79,7 +79,10 @@ pub(in crate::page) fn machine(run: &RunReport, version: &str) -> Vec<(&'static 
     let mut facts = vec![("Version", version.to_owned())];
     if !run.started.is_empty() {
         facts.push(("Begun", run.started.clone()));
-        facts.push(("Processor", format!("{}, {} threads", run.processor, count(run.cores))));
+        facts.push((
+            "Processor",
+            format!("{}, {} threads", run.processor, count(run.cores)),
+        ));
         facts.push(("System", run.system.clone()));
     }
     facts
@@ -119,6 +122,9 @@ mod tests {
     fn a_command_is_quoted_where_a_shell_needs_it() {
         let words = ["onnx-bnnprune", "a b.onnx", "it's", "--ratio=0.3", "", "$x"];
         let line = command(&words.map(str::to_owned));
-        assert_eq!(line, r"onnx-bnnprune 'a b.onnx' 'it'\''s' --ratio=0.3 '' '$x'");
+        assert_eq!(
+            line,
+            r"onnx-bnnprune 'a b.onnx' 'it'\''s' --ratio=0.3 '' '$x'"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use crate::page::plot::{Curve, Mark, Plot, Scale, legend};
+use crate::page::plot::{Curve, Mark, Plot, Scale, WIDE, legend};
 use crate::page::words::{count, maybe, points};
 use crate::page::{PageError, Section};
 use crate::report::{BudgetReport, Report, percent};
@@ -10,7 +10,7 @@ use crate::subsidiary::StageReport;
 
 pub(super) const SECTION: Section<Report> = Section {
     id: "stages",
-    title: "Stage by stage",
+    title: "Stages",
     body,
 };
 
@@ -39,13 +39,13 @@ struct Try {
 <li>{{ key|safe }}{{ name }}</li>
 {%- endfor %}
 </ul>
-{{ plot|safe }}
+<div class="scroll" role="group" aria-label="Accuracy after each stage" tabindex="0">{{ plot|safe }}</div>
 <figcaption>Accuracy on validation images after each stage, by the native network on at most 2,000 of them.{% if level %} The thin broken line is the model as it came.{% endif %}</figcaption>
 </figure>
 {%- endif %}
 <details{% if open %} open{% endif %}>
 <summary>Figures of each stage</summary>
-<div class="scroll" role="region" aria-label="Figures of each stage" tabindex="0">
+<div class="scroll" role="group" aria-label="Figures of each stage" tabindex="0">
 <table>
 <thead><tr><th scope="col" class="n">Stage</th><th scope="col">Layers</th><th scope="col" class="n">Filters kept</th><th scope="col" class="n">Sensitivity</th><th scope="col" class="n">After the mask</th><th scope="col" class="n">Random masks</th><th scope="col" class="n">Retrained</th><th scope="col" class="n">Weights flipped</th></tr></thead>
 <tbody>
@@ -61,9 +61,9 @@ struct Try {
 <h3>Budget</h3>
 <p>{{ verdict }}</p>
 {%- if tries.len() > 1 %}
-<div class="scroll" role="region" aria-label="Attempts" tabindex="0">
+<div class="scroll" role="group" aria-label="Attempts" tabindex="0">
 <table>
-<caption>The networks that learning ended in, filters given back (or the network retrained) in between.</caption>
+<caption><span>The networks that learning ended in, filters given back (or the network retrained) in between.</span></caption>
 <thead><tr><th scope="col" class="n">Attempt</th><th scope="col" class="n">Filters masked</th><th scope="col" class="n">Loss of {{ budget.measure }}</th></tr></thead>
 <tbody>
 {%- for t in tries %}
@@ -97,7 +97,7 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
     let level = report.accuracy.as_ref().map(|a| a.before);
     let plot = Plot {
         label: "Accuracy after each stage; the table below has the figures",
-        size: (720, 260),
+        size: WIDE,
         x: ("stage", Scale::Whole),
         y: ("", Scale::Share),
         curves: &curves,

@@ -9,7 +9,7 @@ use crate::stopwatch::Lap;
 
 pub(super) const SECTION: Section<Report> = Section {
     id: "time",
-    title: "Where the time went",
+    title: "Time",
     body,
 };
 
@@ -29,9 +29,10 @@ struct Stage {
 #[derive(Template)]
 #[template(
     ext = "html",
-    source = r#"<div class="scroll" role="region" aria-labelledby="time-title" tabindex="0">
+    source = r#"<p>Where the {{ total }} went.</p>
+<div class="scroll" role="group" aria-label="Table of times" tabindex="0">
 <table>
-<thead><tr><th scope="col">Phase</th><th scope="col" class="n">Time</th><th scope="col" class="n">Share</th><th scope="col"><span class="soft">of {{ total }}</span></th></tr></thead>
+<thead><tr><th scope="col">Phase</th><th scope="col" class="n">Time</th><th scope="col" class="n">Share</th><td></td></tr></thead>
 <tbody>
 {%- for row in rows %}
 <tr><th scope="row">{{ row.name }}</th><td class="n">{{ row.time }}</td><td class="n">{{ row.share }}</td><td class="wide"><span class="bar" aria-hidden="true"><span style="width:{{ row.width }}%"></span></span></td></tr>
@@ -42,7 +43,7 @@ struct Stage {
 {%- if !stages.is_empty() %}
 <details>
 <summary>Time of each stage</summary>
-<div class="scroll" role="region" aria-label="Time of each stage" tabindex="0">
+<div class="scroll" role="group" aria-label="Time of each stage" tabindex="0">
 <table>
 <thead><tr><th scope="col" class="n">Stage</th><th scope="col">Layers</th>{% for phase in phases %}<th scope="col" class="n">{{ phase }}</th>{% endfor %}</tr></thead>
 <tbody>
@@ -87,11 +88,15 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
         .map(|(name, _)| *name)
         .filter(|name| laps.iter().any(|l| l.phase == *name && l.stage.is_some()))
         .collect();
-    let stages = report.stages.iter().enumerate().map(|(index, stage)| Stage {
-        number: index + 1,
-        name: stage.layers.join(", "),
-        times: within.iter().map(|name| of(laps, name, index)).collect(),
-    });
+    let stages = report
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(index, stage)| Stage {
+            number: index + 1,
+            name: stage.layers.join(", "),
+            times: within.iter().map(|name| of(laps, name, index)).collect(),
+        });
     let times = Times {
         total: time(all),
         rows: rows.collect(),
