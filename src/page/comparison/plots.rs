@@ -20,7 +20,7 @@ pub(super) const SECTION: Section<ComparisonReport> = Section {
 <li>{{ key|safe }}{{ name }}</li>
 {%- endfor %}
 </ul>
-<div class="charts">
+<div class="charts three">
 {%- for (plot, caption) in plots %}
 <figure>{{ plot|safe }}<figcaption>{{ caption }}</figcaption></figure>
 {%- endfor %}

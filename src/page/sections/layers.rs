@@ -29,7 +29,7 @@ struct Row<'a> {
 <thead><tr><th scope="col">Layer</th><th scope="col">Kind</th><th scope="col" class="n">Filters</th><th scope="col">Share left</th><th scope="col" class="n">MACs</th><th scope="col" class="n">Bytes</th>{% if reasons %}<th scope="col">Why not more</th>{% endif %}</tr></thead>
 <tbody>
 {%- for row in rows %}
-<tr><th scope="row" class="name">{{ row.layer.name }}</th><td>{{ row.layer.kind }}</td><td class="n">{{ row.filters }}</td><td class="wide"><span class="bar" role="img" aria-label="{{ row.left }} % of its filters are left"><span style="width:{{ row.left }}%"></span></span></td><td class="n">{{ row.macs }}</td><td class="n">{{ row.bytes }}</td>
+<tr><th scope="row" class="name">{{ row.layer.name }}</th><td class="nw">{{ row.layer.kind }}</td><td class="n">{{ row.filters }}</td><td class="wide"><span class="bar" role="img" aria-label="{{ row.left }} % of its filters are left"><span style="width:{{ row.left }}%"></span></span></td><td class="n">{{ row.macs }}</td><td class="n">{{ row.bytes }}</td>
 {%- if reasons %}<td class="words">{% if row.layer.masked_but_kept > 0 %}{{ row.layer.masked_but_kept }} masked but kept. {% endif %}{% if let Some(reason) = row.layer.reason %}{{ reason }}{% endif %}</td>{% endif %}</tr>
 {%- endfor %}
 </tbody>
