@@ -18,6 +18,7 @@ use crate::data::{Images, epoch_order};
 use crate::engine::{Mode, Plan, Wanted, Weights};
 use crate::network::{Network, ParamId};
 use crate::ops::ParamKind;
+use crate::progress::Silent;
 use crate::training::{Optimizer, Schedule, Update};
 
 /// Times that the accuracy is taken while the whole network is retrained.
@@ -179,8 +180,11 @@ impl Trainer<'_> {
         let due = training.epochs.is_multiple_of(every) || training.epochs == epochs;
         let accuracy = match whole && due && self.images.val_set().labels.is_some() {
             true => {
-                self.reestimate(span)?;
-                self.accuracy()?
+                // Whoever stops the run now stops it at the next batch, where it is saved.
+                let observer = std::mem::replace(&mut self.observer, &Silent);
+                let found = self.reestimate(span).and_then(|()| self.accuracy());
+                self.observer = observer;
+                found?
             }
             false => None,
         };

@@ -57,8 +57,10 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
     };
     let mut layers = Vec::new();
     for of in &pictures.filters {
-        let layer = report.layers.iter().find(|l| l.name == of.layer);
-        layers.push(shown(of, layer)?);
+        // Which filters would go is not known before learning.
+        let known = report.layers.iter().filter(|_| !report.plans_learning());
+        let mut of_name = known.filter(|l| l.name == of.layer);
+        layers.push(shown(of, of_name.next())?);
     }
     let names = ["+1, kept", "−1, kept", "+1, removed", "−1, removed"];
     let colour = |c: &[u8; 4]| {
