@@ -49,7 +49,8 @@ fn large(count: usize) -> Report {
             .wrapping_add(1);
         if state >> 63 == 0 { 1 } else { -1 }
     };
-    let shown = (1 << 22) / count / (512 * 9);
+    // As many as `pipeline::drawn` lets through.
+    let shown = (1 << 21) / count / (512 * 9);
     let filters = (0..count).map(|i| FilterSigns {
         layer: name(i),
         filters: 512,

@@ -10,7 +10,7 @@ use crate::recognize::Layer;
 use crate::report::{FilterSigns, GraphItem, GraphPlace, Pictures};
 
 /// Weights in all pictures of filters, at most: beyond, each filter shows its first input channels.
-const MOST_WEIGHTS: usize = 1 << 22;
+const MOST_WEIGHTS: usize = 1 << 21;
 /// Operators that are named behind a place, at most.
 const MOST_NAMED: usize = 6;
 
