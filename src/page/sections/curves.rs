@@ -15,6 +15,8 @@ pub(super) const SECTION: Section<Report> = Section {
 
 /// Up to so many stages their curves are open.
 const FEW: usize = 8;
+/// Where stages begin is marked if they are no more than these.
+const MOST_MARKED: usize = 20;
 
 struct Stage {
     number: usize,
@@ -34,7 +36,7 @@ struct Stage {
 {%- endfor %}
 </ul>
 <div class="scroll" role="group" aria-label="Loss over the whole run" tabindex="0">{{ overall|safe }}</div>
-<figcaption>Loss of each epoch over the whole run; a new stage begins at each vertical line. Losses of different phases are not of the same network.</figcaption>
+<figcaption>Loss of each epoch over the whole run{% if marked %}; a new stage begins at each vertical line{% endif %}. Losses of different phases are not of the same network.</figcaption>
 </figure>
 {%- endif %}
 {%- if !last_loss.is_empty() %}
@@ -73,6 +75,7 @@ struct Stage {
 )]
 struct Curves {
     overall: String,
+    marked: bool,
     loss_legend: Vec<(String, String)>,
     last_loss: String,
     last_shares: String,
@@ -94,7 +97,10 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
     if last.is_empty() && !report.stages.iter().any(learned) {
         return Ok(None);
     }
-    let (all, breaks) = overall(report);
+    let (all, mut breaks) = overall(report);
+    if breaks.len() > MOST_MARKED {
+        breaks.clear();
+    }
     let level = report.accuracy.as_ref().map(|a| a.before);
     let restarts = restarts(last);
     let last_loss = [Curve::new(
@@ -149,6 +155,7 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
             level: None,
         }
         .svg()?,
+        marked: !breaks.is_empty(),
         loss_legend: legend(&all),
         last_loss: last_plot(
             "Loss at the end",
