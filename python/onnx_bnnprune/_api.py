@@ -135,12 +135,14 @@ def _pruned(
         learned = "data" in given and call.given("method") != "none"
         if ("masks" in given or learned) and not dry_run:
             masks_file = call.file("save_masks")
+        page = call.file("html")
         answer = call.run(progress)
         report = Report(_json(report_file))
         if answer["code"] != 0:
             raise _refused(answer, report)
         masks = None if masks_file is None else _json(masks_file)
         written = None if dry_run else path
+        report.html = call.page(page)
         return PruneResult(written, report, call.workspace, masks)
 
 
@@ -192,9 +194,11 @@ def compare(
         call.model(model)
         call.images(data, labels)
         call.images(val, name="val")
-        report = call.file("report")
+        report, page = call.file("report"), call.file("html")
         call.run(progress)
-        return Report(_json(report))
+        found = Report(_json(report))
+        found.html = call.page(page)
+        return found
 
 
 def evaluate(

@@ -24,6 +24,7 @@ _OWN = frozenset({"data", "val", "json", "quiet", "verbose", "log_file", "markdo
 # Files that a call writes besides a model's.
 _WRITTEN = (
     "report",
+    "html",
     "save_masks",
     "save_masked",
     "save_config",
@@ -80,8 +81,14 @@ class Call:
     def file(self, option: str) -> str:
         """The file that an option names, here if the caller does not care."""
         if self.given(option) is None:
-            self.options[option] = self.workspace.path(f"{option}.json")
+            name = "page.html" if option == "html" else f"{option}.json"
+            self.options[option] = self.workspace.path(name)
         return os.fsdecode(self.given(option))
+
+    def page(self, path: str) -> str:
+        """The page that was written to ``path``, without what only this call knows."""
+        with open(path, encoding="utf-8") as file:
+            return self.workspace.without_own_files(file.read())
 
     def names(self) -> set[str]:
         """The names of all options that are given, here or in ``config``."""

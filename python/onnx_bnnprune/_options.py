@@ -97,6 +97,7 @@ class Elimination(Shape, Runtime, total=False):
     seed: int
     threads: int
     report: _Path
+    html: _Path
     in_place: bool
     save_masked: _Path
 
@@ -157,6 +158,7 @@ class Compare(Shape, LearningImages, Tuning, Runtime, Checkpoint, total=False):
     keep: Union[str, Sequence[str]]
     threads: int
     report: _Path
+    html: _Path
 
 
 class Evaluate(Shape, Images, Runtime, total=False):

@@ -21,6 +21,9 @@ _ROWS = ("layers", "rows", "models", "classes", "epochs")
 class Report(dict[str, Any]):
     """A report as the command writes it as JSON: a dict."""
 
+    #: The same as a page for a browser (``--html``), where there is one.
+    html: Optional[str] = None
+
     def to_pandas(self) -> pandas.DataFrame:
         """Its table: a row a layer (of ``compare``: a run, of ``check``: a model)."""
         try:
@@ -31,6 +34,8 @@ class Report(dict[str, Any]):
         return pandas.DataFrame(rows) if rows is not None else pandas.json_normalize(dict(self))
 
     def _repr_html_(self) -> str:
+        if self.html is not None:
+            return framed(self.html)
         rows = next((self[key] for key in _ROWS if isinstance(self.get(key), list)), None)
         if not rows:
             return table(("", ""), ((key, self[key]) for key in self))
@@ -103,20 +108,7 @@ class PruneResult(ModelResult):
         return f"<PruneResult: {gone} of {totals['filters']} binary filters pruned>"
 
     def _repr_html_(self) -> str:
-        columns = ("layer", "kind", "filters", "kept", "MACs before", "after", "bytes before", "after")
-        keys = (
-            "name",
-            "kind",
-            "filters",
-            "kept",
-            "macs_before",
-            "macs_after",
-            "bytes_before",
-            "bytes_after",
-        )
-        layers = self.report["layers"]
-        rows = ([layer[key] for key in keys] for layer in layers)
-        return f"<p>{html.escape(self._sentence())}</p>" + table(columns, rows)
+        return f"<p>{html.escape(self._sentence())}</p>" + self.report._repr_html_()
 
     def _sentence(self) -> str:
         said = repr(self)[1:-1].partition(": ")[2]
@@ -136,6 +128,14 @@ class TrainResult(ModelResult):
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
+
+
+def framed(page: str) -> str:
+    """A page within another one: neither's styles touch the other's."""
+    return (
+        f'<iframe srcdoc="{html.escape(page)}" sandbox="" title="Report of onnx-bnnprune" '
+        'style="width: 100%; height: 40rem; border: 1px solid #8888; border-radius: 4px"></iframe>'
+    )
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

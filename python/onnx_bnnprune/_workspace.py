@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -42,6 +43,13 @@ class Workspace:
             label = name.partition(".")[0]
             message = message.replace(os.path.join(self.inputs, name), label)
         return message
+
+    def without_own_files(self, text: str) -> str:
+        """``text`` without options that name files here, and with the other ones by their names."""
+        folder = re.escape(self.folder)
+        text = re.sub(rf" --[a-z-]+={folder}[/\\](?!inputs)[^\s<]*", "", text)
+        text = re.sub(rf"{folder}[/\\]inputs[/\\](\w+)\.\w+", r"\1", text)
+        return text.replace(self.folder + os.sep, "")
 
     def holds(self, path: str) -> bool:
         """Whether a file is one of the inputs."""

@@ -112,6 +112,7 @@ def test_outputs(vgg, tmp_path):
     for options in (
         {"output": missing},
         {"report": missing},
+        {"html": missing},
         {"save_masked": missing},
         {"save_config": missing},
         {"config": {"report": str(missing)}},
@@ -128,6 +129,7 @@ def test_standard_output_is_not_a_functions(vgg, train_path, capfd):
     for options in (
         {"output": "-"},
         {"report": "-"},
+        {"html": "-"},
         {"save_masks": "-"},
         {"save_masked": "-"},
         {"save_config": "-"},

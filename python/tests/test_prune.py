@@ -1,7 +1,10 @@
 """``prune``, ``eliminate``, ``apply_masks``: what they return, and that it is what the command gives."""
 
+import html
 import json
 import logging
+import os
+from html.parser import HTMLParser
 
 import numpy as np
 import onnx
@@ -128,8 +131,8 @@ def test_a_result_is_a_model_a_report_masks_and_a_table(pruned, vgg, digits, tmp
     assert accuracy > 0.9
 
     shown = pruned._repr_html_()
-    assert shown.count("<tr>") == len(pruned.report["layers"]) + 1
     assert "verification passed in ONNX Runtime" in shown
+    assert html.unescape(shown.split('srcdoc="')[1].split('"')[0]) == pruned.report.html
 
 
 def test_text_in_html_is_escaped(vgg, tmp_path):
@@ -138,8 +141,28 @@ def test_text_in_html_is_escaped(vgg, tmp_path):
         if node.name == "/conv2/Conv":
             node.name = "<script>alert(1)</script>"
     result = bnn.eliminate(model)
-    for shown in (result._repr_html_(), result.report._repr_html_()):
-        assert "&lt;script&gt;" in shown and "<script>" not in shown
+    for shown in (result._repr_html_(), result.report._repr_html_(), result.report.html):
+        assert "<script>" not in shown
+    assert "&lt;script&gt;" in result.report.html
+    result.report.html = None
+    assert "&lt;script&gt;" in result.report._repr_html_()
+    assert "<script>" not in result.report._repr_html_()
+
+
+def test_a_page_is_whole_and_names_no_file_of_the_call(vgg, tmp_path):
+    page = tmp_path / "page.html"
+    with open(vgg, "rb") as file:
+        result = bnn.eliminate(file.read(), html=page)
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert result.report.html.rstrip().endswith("</html>")
+    own = os.path.basename(result._workspace.folder)
+    assert own not in result.report.html
+    assert f"onnx-bnnprune --html={page} -- model model.onnx" in result.report.html
+    tags = set()
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, _: tags.add(tag)
+    parser.feed(result.report.html)
+    assert {"main", "table", "img", "h1"} <= tags and "script" not in tags
 
 
 def test_masks_come_back_as_they_went(pruned, vgg, by_command):

@@ -30,6 +30,7 @@ impl Severity {
 
 /// One thing that is wrong, with its remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// How bad it is.
     #[serde(skip)]

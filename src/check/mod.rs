@@ -16,6 +16,7 @@ mod render;
 mod rules;
 mod shapes;
 mod stages;
+mod summary;
 
 pub use baseline::{Baseline, BaselineError, Pin};
 pub use files::{find, key};
@@ -24,3 +25,4 @@ pub use github::annotations;
 pub use junit::{JunitError, junit};
 pub use render::render;
 pub use stages::{CheckOptions, FileReport, LayerSummary, ModelSummary, check_file, survives};
+pub use summary::CheckReport;

@@ -30,6 +30,7 @@ pub struct CheckOptions {
 
 /// What was found in one file (`check --json`; keys are a contract).
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileReport {
     /// The file, with `/` between the parts of its path.
     pub path: String,
@@ -50,6 +51,7 @@ pub struct FileReport {
 
 /// What a model holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ModelSummary {
     /// IR version.
     pub ir: i64,
@@ -66,6 +68,7 @@ pub struct ModelSummary {
 
 /// A model's layers with weights.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LayerSummary {
     /// The exporter, as far as it shows.
     pub dialect: &'static str,

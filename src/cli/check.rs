@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::check::{self, Baseline, CheckOptions, FileReport};
+use crate::check::{self, Baseline, CheckOptions, CheckReport, FileReport};
 use crate::error::Error;
 use crate::onnx::write_atomically;
 use crate::output;
@@ -69,13 +69,13 @@ pub fn run(args: &CheckArgs, host: &Host<'_>) -> Printed {
     }
     // The runner reads both streams; this one leaves the JSON to be parsed.
     eprint!("{annotations}");
-    let value = serde_json::json!({
-        "runtime": runtime.name(),
-        "runtime_version": runtime.version(),
-        "checked": reports.len(),
-        "passed": reports.iter().filter(|r| r.passed).count(),
-        "models": reports,
-    });
+    let value = CheckReport {
+        runtime: runtime.name().to_owned(),
+        runtime_version: runtime.version().to_owned(),
+        checked: reports.len(),
+        passed: reports.iter().filter(|r| r.passed).count(),
+        models: reports,
+    };
     let json = Screen::verbatim(json(Path::new("--json"), &value)?);
     concluded(json, code, false, written)
 }

@@ -1,7 +1,10 @@
 //! `compare`: from arguments to a comparison, and from its outcome to a table.
 
+use std::ffi::OsString;
+
 use crate::checkpoint::Plan;
 use crate::error::Error;
+use crate::page;
 use crate::pipeline::{self, Budget, Cell, Choice, Comparison, Job};
 use crate::subsidiary::{Amount, RULES, Rule, Selector};
 
@@ -9,11 +12,11 @@ use super::Printed;
 use super::args::{CompareArgs, Method};
 use super::host::Host;
 use super::isolate::tried;
-use super::shared::{concluded, write_report};
+use super::shared::{concluded, words, write_page, write_report};
 use super::targets::{self, Targets};
 
 /// Compares ways of choosing filters.
-pub fn run(args: &CompareArgs, host: &Host<'_>) -> Printed {
+pub fn run(args: &CompareArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let data = &args.images;
     let writes = targets::check(&Targets {
         input: &args.input,
@@ -26,7 +29,10 @@ pub fn run(args: &CompareArgs, host: &Host<'_>) -> Printed {
             ("--preprocessor", data.data.preprocessor.as_deref()),
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
-        writes: vec![("--report", args.report.as_deref())],
+        writes: vec![
+            ("--report", args.report.as_deref()),
+            ("--html", args.html.as_deref()),
+        ],
         checkpoint: args.checkpoint.folder.as_deref(),
     })?;
     let on_stdout = targets::on_stdout(&writes);
@@ -55,9 +61,12 @@ pub fn run(args: &CompareArgs, host: &Host<'_>) -> Printed {
         let (sizes, source) = (&comparison.job.sizes, comparison.job.source.as_ref());
         tried(&args.runtime, host, &args.input, sizes, source)
     };
-    let report =
+    let mut report =
         pipeline::compare(&comparison, open, observer).map_err(|e| e.about(&args.input))?;
+    report.run.command = words(line);
     let reported = write_report(args.report.as_deref(), &report);
+    let paged = write_page(args.html.as_deref(), || page::of_comparison(&report));
+    let reported = reported.and(paged);
     if let Some(plan) = comparison.folder.as_ref().filter(|_| reported.is_ok())
         && let Err(e) = pipeline::forget(&plan.folder)
     {

@@ -1,5 +1,7 @@
 //! `convert`: the main job with nothing pruned.
 
+use std::ffi::OsString;
+
 use crate::error::Error;
 use crate::output::Target;
 use crate::pipeline::{self, Budget, Choice, Job};
@@ -9,11 +11,11 @@ use super::Printed;
 use super::args::ConvertArgs;
 use super::host::{Host, Outcome};
 use super::isolate::tried;
-use super::shared::{source_of, write_report};
+use super::shared::{source_of, words, write_report};
 use super::targets::{self, Targets};
 
 /// Writes a model in another form.
-pub fn run(args: &ConvertArgs, host: &Host<'_>) -> Printed {
+pub fn run(args: &ConvertArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let data = &args.data;
     let writes = targets::check(&Targets {
         input: &args.input,
@@ -40,7 +42,8 @@ pub fn run(args: &ConvertArgs, host: &Host<'_>) -> Printed {
         )
     };
     let about = |e: Error| e.about(&args.input);
-    let report = pipeline::run(&job, open, host.observer).map_err(about)?;
+    let mut report = pipeline::run(&job, open, host.observer).map_err(about)?;
+    report.run.command = words(line);
     let reported = write_report(args.report.as_deref(), &report);
     let mut screen = report::render(&report);
     let mut failures = Vec::new();

@@ -151,6 +151,7 @@ const MAIN: Table = &[
         // What is written.
         ("inference_mode", always),
         ("report", always),
+        ("html", always),
         ("to", always),
         ("dry_run", always),
         ("in_place", written),
@@ -216,7 +217,7 @@ const COMPARE: Table = &[
         ("every", every),
     ],
     RUNTIME,
-    &[("report", always)],
+    &[("report", always), ("html", always)],
     MESSAGES,
 ];
 

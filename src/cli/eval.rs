@@ -106,6 +106,7 @@ fn measure(
         runtime_version: runtime.version().to_owned(),
         threads: args.threads,
         accuracy: accuracy.fraction,
+        top5: accuracy.top5,
         samples: labels.len(),
         latency_ms: times.median,
         latency: LatencyEntry {

@@ -130,6 +130,8 @@ pub fn call(
 struct Parsed {
     cli: Cli,
     matches: ArgMatches,
+    /// As typed.
+    line: Vec<OsString>,
 }
 
 /// Why there is none.
@@ -142,6 +144,7 @@ enum Refusal {
 
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusal> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let line = arguments.clone();
     let read = |arguments: &[OsString]| {
         let matches = Cli::command().try_get_matches_from(arguments)?;
         Ok((Cli::from_arg_matches(&matches)?, matches))
@@ -163,7 +166,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusa
             Refusal::File(Error::Usage(format!("{}: {why}", config::files(&matches))))
         })?;
     }
-    Ok(Parsed { cli, matches })
+    Ok(Parsed { cli, matches, line })
 }
 
 /// What is wrong with arguments, without the usage that follows it.
@@ -225,20 +228,20 @@ impl Reader {
 
 /// Runs the command that was asked for.
 fn run(parsed: &Parsed, host: &Host<'_>) -> Printed {
-    let cli = &parsed.cli;
+    let (cli, line) = (&parsed.cli, &parsed.line);
     effect::check(&parsed.matches)?;
     let command = || match &cli.command {
         Some(Command::Inspect(a)) => unless_stopped(host, inspect::run(a)),
         Some(Command::Eval(a)) => unless_stopped(host, eval::run(a, host)),
         Some(Command::Verify(a)) => unless_stopped(host, verify::run(a, host)),
         Some(Command::Check(a)) => unless_stopped(host, check::run(a, host)),
-        Some(Command::Convert(a)) => convert::run(a, host),
-        Some(Command::Train(a)) => train::run(a, host),
-        Some(Command::Compare(a)) => compare::run(a, host),
+        Some(Command::Convert(a)) => convert::run(a, line, host),
+        Some(Command::Train(a)) => train::run(a, line, host),
+        Some(Command::Compare(a)) => compare::run(a, line, host),
         Some(Command::Completions(a)) => reference::completions(a),
         Some(Command::Man(a)) => reference::man(a),
         Some(Command::Worker(_)) => Ok(Outcome::default()),
-        None => prune::run(&cli.prune, host),
+        None => prune::run(&cli.prune, line, host),
     };
     let outcome = host::with_threads(cli.threads(), command)?;
     let saved = match config::to_save(&parsed.matches) {

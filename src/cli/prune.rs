@@ -1,10 +1,12 @@
 //! The main job: from arguments to a [`Job`], and from its outcome to text.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use crate::checkpoint::{self, Plan};
 use crate::error::Error;
 use crate::output::Target;
+use crate::page;
 use crate::pipeline::{self, Choice, Job, Tuning};
 use crate::report;
 use crate::rewrite::{FilterMasks, Removal, Residual};
@@ -15,11 +17,11 @@ use super::Printed;
 use super::args::{Method, PruneArgs, RemovalName, ResidualName};
 use super::host::{Host, Outcome};
 use super::isolate::tried;
-use super::shared::write_report;
+use super::shared::{words, write_page, write_report};
 use super::targets::{self, Targets};
 
 /// Prunes a model.
-pub fn run(args: &PruneArgs, host: &Host<'_>) -> Printed {
+pub fn run(args: &PruneArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let input = args.input.clone().unwrap_or_default();
     if let Some(other) = args.others.first() {
         return Err(Error::Usage(unexpected(&input, other)));
@@ -35,12 +37,13 @@ pub fn run(args: &PruneArgs, host: &Host<'_>) -> Printed {
             source.as_ref(),
         )
     };
-    run_in(args, host, open).map_err(|e| e.about(&input))
+    run_in(args, line, host, open).map_err(|e| e.about(&input))
 }
 
 /// The main job, verified in the runtime that `open` gives.
 fn run_in(
     args: &PruneArgs,
+    line: &[OsString],
     host: &Host<'_>,
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
 ) -> Printed {
@@ -53,14 +56,16 @@ fn run_in(
     let observer = host.observer;
     let on_stdout = targets::on_stdout(&writes);
     let job = job(args, input, output, writes)?;
-    let report = pipeline::run(&job, open, observer)?;
+    let mut report = pipeline::run(&job, open, observer)?;
+    report.run.command = words(line);
     let reported = write_report(args.run.report.as_deref(), &report);
+    let paged = write_page(args.html.as_deref(), || page::of_report(&report));
     let verified = report.passed() || report.plans_learning();
     let passed = verified && report.within_budget();
     if let Some(plan) = job
         .checkpoint
         .as_ref()
-        .filter(|_| passed && reported.is_ok())
+        .filter(|_| passed && reported.is_ok() && paged.is_ok())
         && let Err(e) = checkpoint::remove(&plan.folder)
     {
         observer.warn(&e.to_string());
@@ -93,7 +98,7 @@ fn run_in(
         failures,
         code: u8::from(!passed),
     };
-    Ok(outcome.and(reported))
+    Ok(outcome.and(reported).and(paged))
 }
 
 /// Why a network is worse than its budget allows, and what to do.
@@ -163,6 +168,7 @@ fn targets_of<'a>(args: &'a PruneArgs, input: &'a Path, output: &'a Path) -> Tar
         ],
         writes: vec![
             ("--report", args.run.report.as_deref()),
+            ("--html", args.html.as_deref()),
             ("--save-config", args.config.save_config.as_deref()),
             ("--save-masks", args.save_masks.as_deref()),
             ("--save-masked", args.save_masked.as_deref()),
@@ -201,6 +207,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path, writes: Vec<Target>) -> Re
         inference_mode: args.inference_mode,
         save_masks: args.save_masks.clone(),
         save_masked: args.save_masked.clone(),
+        pictures: args.html.is_some(),
         writes,
         checkpoint: args.checkpoint.folder.as_ref().map(|folder| Plan {
             folder: folder.clone(),
@@ -313,6 +320,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let (masks, out) = (dir.path().join("m.json"), dir.path().join("o.onnx"));
+        let page = dir.path().join("p.html");
         let pruned: Vec<usize> = (0..20).collect();
         let text = serde_json::json!({"format": "onnx-bnnprune-masks/1",
             "layers": {"/conv2/Conv": {"filters": 48, "pruned": pruned}}});
@@ -321,6 +329,7 @@ mod tests {
             input: Some(root.join("fixtures/digits_vgg.onnx")),
             output: Some(out.clone()),
             masks: Some(masks),
+            html: Some(page.clone()),
             ..PruneArgs::default()
         };
         let open = |wrong: bool| -> Result<Box<dyn Runtime>, RuntimeError> {
@@ -336,13 +345,18 @@ mod tests {
             stop: Arc::default(),
             installation: &Installation::default(),
         };
-        let wrong = run_in(&args, &host, || open(true)).unwrap();
+        let wrong = run_in(&args, &[], &host, || open(true)).unwrap();
         assert_eq!(wrong.code, 1, "{}", wrong.text());
         assert!(wrong.text().contains("FAILED"), "{}", wrong.text());
         assert!(wrong.failures[0].contains("was not written"));
         assert!(!out.exists());
-        let right = run_in(&args, &host, || open(false)).unwrap();
+        // That is what a page has to say first.
+        let text = std::fs::read_to_string(&page).unwrap();
+        assert!(text.contains("Not written.") && text.contains("failed verification"));
+        let right = run_in(&args, &[], &host, || open(false)).unwrap();
         assert_eq!(right.code, 0, "{}", right.text());
         assert!(out.exists());
+        let text = std::fs::read_to_string(&page).unwrap();
+        assert!(!text.contains("Not written."));
     }
 }

@@ -1,5 +1,6 @@
 //! What several commands need: images, a runtime, JSON.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use crate::data::{Augment, Dataset, Images};
 use crate::engine::Precision;
 use crate::error::Error;
 use crate::onnx::write_atomically;
+use crate::page::PageError;
 use crate::pipeline::DataSource;
 use crate::printable::printable_json;
 use crate::screen::Screen;
@@ -192,6 +194,30 @@ pub fn write_report(path: Option<&Path>, report: &impl serde::Serialize) -> Resu
         Some(path) => Ok(write_atomically(path, json(path, report)?.as_bytes())?),
         None => Ok(()),
     }
+}
+
+/// Writes a page about a report to `path`, if there is one.
+pub fn write_page(
+    path: Option<&Path>,
+    page: impl FnOnce() -> Result<String, PageError>,
+) -> Result<(), Error> {
+    let Some(path) = path else {
+        return Ok(());
+    };
+    let page = page().map_err(|e| Error::unsuitable(path, e.to_string()))?;
+    Ok(write_atomically(path, page.as_bytes())?)
+}
+
+/// A command line as reports hold it.
+pub fn words(line: &[OsString]) -> Vec<String> {
+    let words = line.iter().enumerate();
+    words
+        .map(|(place, word)| match place {
+            // Not where the program is installed.
+            0 => "onnx-bnnprune".to_owned(),
+            _ => word.to_string_lossy().into_owned(),
+        })
+        .collect()
 }
 
 /// What a job says at its end. Where one of its files went to standard output, its result

@@ -1,5 +1,7 @@
 //! `train`: from arguments to a job, and from its report to text.
 
+use std::ffi::OsString;
+
 use crate::checkpoint::{self, Plan};
 use crate::error::Error;
 use crate::pipeline::{self, TrainJob};
@@ -9,11 +11,11 @@ use super::Printed;
 use super::args::TrainArgs;
 use super::host::Host;
 use super::isolate::tried;
-use super::shared::{concluded, decay, optimizer, precision, write_report};
+use super::shared::{concluded, decay, optimizer, precision, words, write_report};
 use super::targets::{self, Targets};
 
 /// Trains a network as it is.
-pub fn run(args: &TrainArgs, host: &Host<'_>) -> Printed {
+pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let data = &args.images;
     let writes = targets::check(&Targets {
         input: &args.input,
@@ -64,7 +66,8 @@ pub fn run(args: &TrainArgs, host: &Host<'_>) -> Printed {
             Some(&job.source),
         )
     };
-    let report = pipeline::train(&job, open, observer).map_err(|e| e.about(&args.input))?;
+    let mut report = pipeline::train(&job, open, observer).map_err(|e| e.about(&args.input))?;
+    report.run.command = words(line);
     let reported = write_report(args.run.report.as_deref(), &report);
     if let Some(plan) = job.checkpoint.as_ref().filter(|_| reported.is_ok())
         && let Err(e) = checkpoint::remove(&plan.folder)

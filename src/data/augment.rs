@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What may be varied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Augment {
     /// Mirror left to right with probability 1/2.
     pub flip: bool,

@@ -9,6 +9,7 @@ use super::DataError;
 
 /// Height and width in pixels, written `HxW`, or `N` for a square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Size {
     /// Rows.
     pub height: u32,
@@ -42,6 +43,7 @@ impl FromStr for Size {
 
 /// Which colour channels the model reads, and in which order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Channels {
     /// Red, green, blue.

@@ -10,6 +10,7 @@ use crate::network::{Network, ParamId};
 
 /// With which numbers binary layers compute gradients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// In single precision: the reference.

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::onnx::Model;
 use crate::output;
 use crate::progress::Observer;
-use crate::report::{AccuracyReport, ComparisonReport, ComparisonRow, Report};
+use crate::report::{AccuracyReport, ComparisonReport, ComparisonRow, Report, RunReport};
 use crate::subsidiary::Selector;
 use crate::verify::{Runtime, RuntimeError};
 
@@ -65,6 +65,7 @@ pub fn compare(
     mut open: impl FnMut() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
 ) -> Result<ComparisonReport, Error> {
+    let run_report = RunReport::beginning();
     let identity = identity(comparison)?;
     let mut kept = match &comparison.folder {
         Some(plan) => kept(&plan.folder, &identity)?,
@@ -107,6 +108,7 @@ pub fn compare(
         model: comparison.job.input.display().to_string(),
         data: comparison.job.source_path().display().to_string(),
         rows,
+        run: run_report,
     })
 }
 

@@ -82,6 +82,7 @@ impl End<'_> {
             .collect();
         summary.details.extend(eliminated.changes.iter().cloned());
 
+        summary.clock.lap("removing filters", None);
         let (mut shaped, mut lost) = (None, None);
         observer.detail(match job.choice {
             Choice::Form => "original against the form written",
@@ -116,6 +117,7 @@ impl End<'_> {
             (shaped, lost) = written::shape(job, &model.proto, &eliminated.model, proof)?;
         }
         let result = shaped.as_ref().map_or(&eliminated.model, |s| &s.model);
+        summary.clock.lap("verifying", None);
         observer.detail("pruned against original model");
         let agreement = proof.agreement_with(original, result).map_err(about)?;
         let mut accuracy = proof
@@ -124,8 +126,10 @@ impl End<'_> {
         if let (Choice::Masks(_), Some(accuracy)) = (&job.choice, &mut accuracy) {
             accuracy.after_masking = Some(accuracy.masked);
         }
+        summary.clock.lap("measuring accuracy", None);
         observer.detail("latency");
         let latency = proof.latency(original, result).map_err(about)?;
+        summary.clock.lap("measuring latency", None);
 
         let budget = self.budget(summary, accuracy.as_ref(), agreement);
         let within = budget.as_ref().is_none_or(|b| b.met);

@@ -53,6 +53,7 @@ pub(super) fn of(
         checkpoint: _,
         // A run that was too costly is not learned again to accept it.
         budget: _,
+        pictures: _,
     } = job;
     let mut run = Run::on(model, images)?;
     run.put_selector(&options.selector);

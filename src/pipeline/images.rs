@@ -23,6 +23,7 @@ const MOST_BYTES: usize = 4 << 30;
 
 /// Where images come from and how pixels become the model's input.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DataSource {
     /// Training images; what stands for them where they are made.
     pub data: PathBuf,

@@ -47,6 +47,8 @@ pub struct Job {
     pub save_masks: Option<PathBuf>,
     /// Where to write the masked model.
     pub save_masked: Option<PathBuf>,
+    /// Keep pictures for a page about the run ([`crate::report::Pictures`]).
+    pub pictures: bool,
     /// Everything that is written, also by the caller (its report): checked before any work.
     pub writes: Vec<Target>,
     /// Where learning is saved, and continued from; nowhere if nothing is learned. What is there
@@ -76,6 +78,7 @@ impl Job {
             inference_mode: false,
             save_masks: None,
             save_masked: None,
+            pictures: false,
             writes: Vec::new(),
             checkpoint: None,
             seed: 0,

@@ -1,6 +1,7 @@
 //! The main job, end to end: import, recognise, learn, remove, verify, write, report.
 
 mod compare;
+mod drawn;
 mod dry_run;
 mod end;
 mod fit;
@@ -40,9 +41,10 @@ use crate::network::{Network, write_back};
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::progress::{Observer, Phase};
-use crate::report::Report;
+use crate::report::{Report, RunReport};
 use crate::rewrite::{self, FilterMasks, Residual};
 use crate::runnable::needs_single;
+use crate::stopwatch::Stopwatch;
 use crate::subsidiary::{self, Control, Learned, Options, Selector};
 use crate::verify::{Runtime, RuntimeError};
 
@@ -82,6 +84,7 @@ fn through(
     observer: &dyn Observer,
 ) -> Result<Report, Error> {
     let start = Instant::now();
+    let (clock, run) = (Stopwatch::default(), RunReport::beginning());
     let mut model = Model::load(&job.input)?;
     sizes::fill(&mut model, &job.sizes, job.source.as_ref())?;
     let model = model;
@@ -142,9 +145,12 @@ fn through(
     let mut summary = Summary {
         channels: images.as_ref().map(|i| i.preprocess.channels),
         scale: images.as_ref().map(|i| i.preprocess.scale),
+        clock,
+        run,
         ..Summary::default()
     };
 
+    summary.clock.lap("reading model and images", None);
     if images.is_some() {
         summary.notes.extend(view.first_of_several_outputs());
     }
@@ -169,6 +175,7 @@ fn through(
         learnable(&job.input, &view)?;
         let (_, found) = rehearsal::run(job, &model, original, None, &proof)?;
         rehearsal::accept(job, &found)?;
+        summary.clock.lap("trying the runtime out", None);
     }
     drop(trying);
     if job.dry_run {
@@ -205,6 +212,8 @@ fn through(
             .notes
             .extend(kept::note(job, (&model, learned), masks.as_ref()));
     }
+    summary.clock.lap("writing", None);
+    report.timings = summary.clock.take();
     report.seconds = start.elapsed().as_secs_f64();
     report.peak_memory_bytes = memory::peak_memory();
     Ok(report)
@@ -234,6 +243,8 @@ fn choose(
                 summary.notes.push(note.to_owned());
             }
             let masks = learned.masks.clone();
+            let laps = learned.laps.clone();
+            summary.clock.lap_before("checking the images", laps);
             summary.learned = Some((learned, options));
             Ok((Some(model), Some(masks)))
         }

@@ -16,8 +16,8 @@ use crate::report::{AccuracyReport, LatencyReport};
 use crate::rewrite::Eliminated;
 use crate::runnable::runnable;
 use crate::verify::{
-    self, BatchedSession, KeptChannels, LatencyOptions, Optimization, Runtime, RuntimeError,
-    Samples, SessionOptions, Verification, VerifyOptions,
+    self, BatchedSession, KeptChannels, LatencyOptions, Optimization, Predictions, Runtime,
+    RuntimeError, Samples, SessionOptions, Verification, VerifyOptions,
 };
 
 /// Random inputs compared where there are no images.
@@ -38,7 +38,7 @@ pub(super) struct Proof<'a> {
     most: usize,
     /// The classes that models have given the samples, by the models' sums: what is known is not run
     /// again.
-    seen: RefCell<HashMap<Sum, Vec<usize>>>,
+    seen: RefCell<HashMap<Sum, Predictions>>,
 }
 
 /// A model's SHA-256.
@@ -204,7 +204,7 @@ impl<'a> Proof<'a> {
     }
 
     /// The class that a model gives each sample.
-    fn predictions(&self, model: &ModelProto) -> Result<Vec<usize>, Error> {
+    fn predictions(&self, model: &ModelProto) -> Result<Predictions, Error> {
         self.check_cancelled()?;
         let key = sum(model);
         if let Some(known) = self.seen.borrow().get(&key) {
@@ -276,7 +276,8 @@ impl<'a> Proof<'a> {
         let known = self.seen.borrow().get(&sum(pruned)).cloned();
         if let Some(after) = known.filter(|known| !known.is_empty()) {
             let before = self.predictions(original)?;
-            let same = before.iter().zip(&after).filter(|(a, b)| a == b).count();
+            let both = before.first.iter().zip(&after.first);
+            let same = both.filter(|(a, b)| a == b).count();
             return Ok(Some(same as f64 / after.len() as f64));
         }
         let (mut first, mut second) = (self.load(original)?, self.load_pruned(pruned)?);
@@ -305,14 +306,18 @@ impl<'a> Proof<'a> {
         };
         let chosen = images.val_indices.iter().take(self.most);
         let truth: Vec<usize> = chosen.map(|&i| labels[i]).collect();
-        let of = |model: &ModelProto| -> Result<f64, Error> {
-            Ok(verify::Accuracy::of(self.predictions(model)?, &truth)?.fraction)
+        let of = |model: &ModelProto| -> Result<verify::Accuracy, Error> {
+            Ok(verify::Accuracy::of(self.predictions(model)?, &truth)?)
         };
+        let before = of(original)?;
+        let after = of(pruned).map_err(|e| self.of_pruned(e))?;
         Ok(Some(AccuracyReport {
-            before: of(original)?,
+            before: before.fraction,
             after_masking,
-            masked: of(masked)?,
-            after: of(pruned).map_err(|e| self.of_pruned(e))?,
+            masked: of(masked)?.fraction,
+            after: after.fraction,
+            top5_before: before.top5,
+            top5_after: after.top5,
             samples: truth.len(),
             source: images.val_source.clone(),
         }))

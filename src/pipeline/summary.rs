@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{Choice, DataSource, Job, View};
+use super::{Choice, DataSource, Job, View, drawn};
 use crate::data::Channels;
 use crate::error::Error;
 use crate::onnx::{Model, Written};
-use crate::report::{FileReport, LayerReport, Report, Totals};
+use crate::report::{FileReport, LayerReport, Report, RunReport, Totals};
 use crate::rewrite::{Eliminated, FilterMasks, LayerCost, cost};
+use crate::stopwatch::Stopwatch;
 use crate::subsidiary::{Excluded, Learned, Options};
 
 /// What the steps found, beside the models.
@@ -28,6 +31,10 @@ pub(super) struct Summary {
     pub channels: Option<Channels>,
     /// What masking did, for the JSON report.
     pub details: Vec<String>,
+    /// Where the time goes.
+    pub clock: Stopwatch,
+    /// Which run it is.
+    pub run: RunReport,
 }
 
 impl Summary {
@@ -120,9 +127,15 @@ impl Summary {
                 .learned
                 .as_ref()
                 .map_or(Vec::new(), |(l, _)| l.stages.clone()),
+            final_retraining: self
+                .learned
+                .as_ref()
+                .map_or(Vec::new(), |(l, _)| l.final_retraining.clone()),
             activation_cache: self.learned.as_ref().map(|(l, _)| l.cache),
             settings: self.settings(job),
             seed: job.seed,
+            run: self.run.clone(),
+            pictures: job.pictures.then(|| drawn::pictures(before, after)),
             notes: self.notes.clone(),
             details: self.details.clone(),
             warnings: self.warnings(model),
@@ -136,9 +149,9 @@ impl Summary {
         model.warnings.iter().cloned().chain(learning).collect()
     }
 
-    fn settings(&self, job: &Job) -> serde_json::Map<String, serde_json::Value> {
+    fn settings(&self, job: &Job) -> serde_json::Map<String, Value> {
         let mut map = serde_json::Map::new();
-        let mut put = |key: &str, value: serde_json::Result<serde_json::Value>| {
+        let mut put = |key: &str, value: serde_json::Result<Value>| {
             if let Ok(v) = value {
                 map.insert(key.to_owned(), v);
             }
@@ -151,21 +164,18 @@ impl Summary {
             (_, Some(options)) => options.selector.name(),
             (_, None) => "none",
         };
-        put("method", serde_json::to_value(method));
+        put("method", as_written(method));
         if let Choice::Masks(path) = &job.choice {
-            put("masks", serde_json::to_value(path));
+            put("masks", as_written(path));
         }
-        put("keep", serde_json::to_value(&job.keep));
-        put("normalise", serde_json::to_value(job.normalise));
-        put("residual", serde_json::to_value(job.residual));
-        put("round_to", serde_json::to_value(job.round_to));
-        put("removal", serde_json::to_value(job.removal));
-        put(
-            "threads",
-            serde_json::to_value(rayon::current_num_threads()),
-        );
+        put("keep", as_written(&job.keep));
+        put("normalise", as_written(&job.normalise));
+        put("residual", as_written(&job.residual));
+        put("round_to", as_written(&job.round_to));
+        put("removal", as_written(&job.removal));
+        put("threads", as_written(&rayon::current_num_threads()));
         if let Some(options) = options {
-            put("training", serde_json::to_value(options));
+            put("training", as_written(options));
         }
         if let Some(source) = &job.source {
             // The channel order as it was, also where the model's input decided it.
@@ -174,10 +184,16 @@ impl Summary {
                 scale: self.scale.or(source.scale),
                 ..source.clone()
             };
-            put("data", serde_json::to_value(source));
+            put("data", as_written(&source));
         }
         map
     }
+}
+
+/// A value with its numbers as they are written: 0.4 in single precision is 0.4, not
+/// 0.4000000059604645, which is what it becomes in double precision.
+fn as_written(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Value> {
+    serde_json::from_str(&serde_json::to_string(value)?)
 }
 
 /// Why no layer of so few filters can lose one, where that is so.

@@ -18,7 +18,7 @@ use crate::onnx::{Model, Written};
 use crate::output::Target;
 use crate::progress::{Observer, Phase};
 use crate::qonnx;
-use crate::report::{TrainAccuracy, TrainReport};
+use crate::report::{RunReport, TrainAccuracy, TrainReport};
 use crate::rewrite;
 use crate::runnable::runnable;
 use crate::sizes::Sizes;
@@ -78,6 +78,7 @@ fn through(
     observer: &dyn Observer,
 ) -> Result<TrainReport, Error> {
     let start = Instant::now();
+    let run = RunReport::beginning();
     if job.source.synthetic.is_some() {
         return Err(Error::Usage(
             "--data synthetic: images that are made have no labels, and training as it is needs them; give a folder per class".to_owned(),
@@ -205,6 +206,7 @@ fn through(
             scale: Some(images.preprocess.scale),
             ..job.source.clone()
         },
+        run,
         seconds: start.elapsed().as_secs_f64(),
     })
 }

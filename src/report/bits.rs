@@ -6,6 +6,7 @@ use crate::rewrite::BitCost;
 
 /// Cost of one sample in bits, as qonnx's `inference_cost` counts it: weights that are 0 cost nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct BitsReport {
     /// Bit operations (BOPs): multiply-accumulates times the bits of a weight times the bits of what

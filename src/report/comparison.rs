@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::RunReport;
 use super::text::percent;
 use crate::screen::{Column, Role, Screen, Table, Text};
 
 /// A comparison as JSON; keys are a contract.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ComparisonReport {
     /// Always `onnx-bnnprune`.
     pub tool: String,
@@ -18,10 +20,13 @@ pub struct ComparisonReport {
     pub data: String,
     /// Each run, in order.
     pub rows: Vec<ComparisonRow>,
+    /// Which run it was: command, time, machine.
+    pub run: RunReport,
 }
 
 /// One run. Shares and accuracies are fractions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ComparisonRow {
     /// How filters were chosen; `unpruned`: none were, and the network was retrained alike.
     pub method: String,
@@ -57,16 +62,60 @@ fn mean(values: &[f64]) -> (f64, Option<f64>) {
     (mean, error)
 }
 
-/// In per cent.
-fn shown(values: &[f64]) -> String {
-    match mean(values) {
-        _ if values.is_empty() => String::new(),
-        (mean, Some(error)) => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * error),
-        (mean, None) => percent(mean),
-    }
+/// A method at a share: means over seeds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MethodMeans {
+    /// How filters were chosen.
+    pub method: String,
+    /// Share of binary filters that are gone.
+    pub gone: f64,
+    /// Accuracy right after the last mask, with its standard error where there are several seeds.
+    pub masked: Option<(f64, Option<f64>)>,
+    /// Accuracy at the end, likewise.
+    pub accuracy: (f64, Option<f64>),
+    /// By how much that is better than the unpruned network retrained alike with the same seed.
+    pub against: Option<(f64, Option<f64>)>,
+    /// Share of multiply-accumulates that are left.
+    pub macs_left: f64,
+    /// Share of bytes of weights that are left.
+    pub bytes_left: f64,
+    /// Time of a run.
+    pub seconds: f64,
 }
 
 impl ComparisonReport {
+    /// Each method at each share, in the order of the first runs.
+    pub fn means(&self) -> Vec<MethodMeans> {
+        let mut kinds: Vec<(&str, f64)> = Vec::new();
+        for row in &self.rows {
+            let kind = (row.method.as_str(), row.ratio);
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        kinds.into_iter().map(|kind| self.mean_of(kind)).collect()
+    }
+
+    fn mean_of(&self, (method, ratio): (&str, f64)) -> MethodMeans {
+        let of_kind = |r: &&ComparisonRow| r.method == method && r.ratio == ratio;
+        let rows: Vec<&ComparisonRow> = self.rows.iter().filter(of_kind).collect();
+        let each =
+            |of: fn(&ComparisonRow) -> f64| -> Vec<f64> { rows.iter().map(|r| of(r)).collect() };
+        let some = |values: Vec<f64>| (!values.is_empty()).then(|| mean(&values));
+        let masked = rows.iter().filter_map(|r| r.accuracy_after_masking);
+        let against = rows.iter().filter_map(|r| self.against_unpruned(r));
+        MethodMeans {
+            method: method.to_owned(),
+            gone: mean(&each(|r| r.pruned_ratio)).0,
+            masked: some(masked.collect()),
+            accuracy: mean(&each(|r| r.accuracy_after)),
+            against: some(against.collect()).filter(|_| method != UNPRUNED),
+            macs_left: mean(&each(|r| r.macs_left)).0,
+            bytes_left: mean(&each(|r| r.bytes_left)).0,
+            seconds: mean(&each(|r| r.seconds)).0,
+        }
+    }
+
     /// For people: a line for each method and share, means over seeds with their standard errors.
     pub fn render(&self) -> Screen {
         let mut table = Table::ruled([
@@ -79,15 +128,8 @@ impl ComparisonReport {
             Column::number("bytes left").leaves(1),
             Column::number("time").leaves(0),
         ]);
-        let mut kinds: Vec<(&str, f64)> = Vec::new();
-        for row in &self.rows {
-            let kind = (row.method.as_str(), row.ratio);
-            if !kinds.contains(&kind) {
-                kinds.push(kind);
-            }
-        }
-        for kind in kinds {
-            table.row(self.line(kind));
+        for means in self.means() {
+            table.row(line(&means));
         }
         let before = self.rows.first().map_or(0.0, |r| r.accuracy_before);
         let mut screen = Screen::default();
@@ -100,39 +142,39 @@ impl ComparisonReport {
         screen
     }
 
-    /// A method at a share, over all seeds.
-    fn line(&self, (method, ratio): (&str, f64)) -> [Text; 8] {
-        let of_kind = |r: &&ComparisonRow| r.method == method && r.ratio == ratio;
-        let rows: Vec<&ComparisonRow> = self.rows.iter().filter(of_kind).collect();
-        let each =
-            |of: fn(&ComparisonRow) -> f64| -> Vec<f64> { rows.iter().map(|r| of(r)).collect() };
-        let mean_of = |of: fn(&ComparisonRow) -> f64| mean(&each(of)).0;
-        let masked = rows.iter().filter_map(|r| r.accuracy_after_masking);
-        let against = rows.iter().filter_map(|r| self.against_unpruned(r));
-        let against: Vec<f64> = against.collect();
-        let against = match mean(&against) {
-            _ if against.is_empty() || method == UNPRUNED => String::new(),
-            (mean, Some(error)) => format!("{:+.2} ± {:.2}", 100.0 * mean, 100.0 * error),
-            (mean, None) => format!("{:+.2}", 100.0 * mean),
-        };
-        [
-            method.into(),
-            percent(mean_of(|r| r.pruned_ratio)).into(),
-            shown(&masked.collect::<Vec<_>>()).into(),
-            Text::of(Role::Strong, shown(&each(|r| r.accuracy_after))),
-            against.into(),
-            percent(mean_of(|r| r.macs_left)).into(),
-            percent(mean_of(|r| r.bytes_left)).into(),
-            format!("{:.0} s", mean_of(|r| r.seconds)).into(),
-        ]
-    }
-
     /// By how much a run is better than the unpruned network retrained alike with its seed.
     fn against_unpruned(&self, row: &ComparisonRow) -> Option<f64> {
         let alike = |r: &&ComparisonRow| r.method == UNPRUNED && r.seed == row.seed;
         let unpruned = self.rows.iter().find(alike)?;
         Some(row.accuracy_after - unpruned.accuracy_after)
     }
+}
+
+/// A mean in per cent.
+fn shown((mean, error): (f64, Option<f64>)) -> String {
+    match error {
+        Some(error) => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * error),
+        None => percent(mean),
+    }
+}
+
+/// A method at a share, over all seeds.
+fn line(m: &MethodMeans) -> [Text; 8] {
+    let against = match m.against {
+        None => String::new(),
+        Some((mean, Some(error))) => format!("{:+.2} ± {:.2}", 100.0 * mean, 100.0 * error),
+        Some((mean, None)) => format!("{:+.2}", 100.0 * mean),
+    };
+    [
+        m.method.as_str().into(),
+        percent(m.gone).into(),
+        m.masked.map_or(String::new(), shown).into(),
+        Text::of(Role::Strong, shown(m.accuracy)),
+        against.into(),
+        percent(m.macs_left).into(),
+        percent(m.bytes_left).into(),
+        format!("{:.0} s", m.seconds).into(),
+    ]
 }
 
 /// The method of the unpruned network.

@@ -13,6 +13,7 @@ const MATRIX: usize = 256;
 
 /// Accuracy and latency of a model (`eval --json`; keys are a contract).
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Evaluation {
     /// The file.
     pub model: String,
@@ -26,6 +27,9 @@ pub struct Evaluation {
     pub threads: Option<usize>,
     /// Top-1, 0..1.
     pub accuracy: f64,
+    /// Share of images whose class is among the five most probable ones, 0..1; absent with fewer than
+    /// ten classes.
+    pub top5: Option<f64>,
     /// Labelled images.
     pub samples: usize,
     /// Median of one run, in milliseconds.
@@ -42,6 +46,7 @@ pub struct Evaluation {
 
 /// Times of runs, in milliseconds.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LatencyEntry {
     /// Images a run.
     pub batch: usize,
@@ -56,6 +61,7 @@ pub struct LatencyEntry {
 
 /// One class.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ClassEntry {
     /// Its name, or its index where the data has no names.
     pub class: String,
@@ -67,6 +73,7 @@ pub struct ClassEntry {
 
 /// Images of one class taken for another.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConfusedEntry {
     /// What they are.
     pub class: String,

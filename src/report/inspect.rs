@@ -11,6 +11,7 @@ use super::bits::BitsReport;
 
 /// A model's layers and groups (`inspect --json`; keys are a contract).
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Inspection {
     /// The file.
     pub model: String,
@@ -33,6 +34,7 @@ pub struct Inspection {
 
 /// Sums over an inspected model's layers, for one sample.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InspectionTotals {
     /// Multiply-accumulates.
     pub macs: u64,
@@ -44,6 +46,7 @@ pub struct InspectionTotals {
 
 /// A layer in an [`Inspection`].
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LayerEntry {
     /// What masks files and reports call it.
     pub name: String,
@@ -89,6 +92,7 @@ pub struct LayerEntry {
 
 /// A group in an [`Inspection`].
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupEntry {
     /// Number within the model.
     pub id: usize,

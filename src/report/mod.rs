@@ -7,7 +7,11 @@ mod figures;
 mod form;
 mod inspect;
 mod inspected;
+#[cfg(test)]
+mod json_schema;
+mod pictures;
 mod plan;
+mod run;
 mod schema;
 mod table;
 mod text;
@@ -15,15 +19,17 @@ mod training;
 mod verification;
 
 pub use bits::BitsReport;
-pub use comparison::{ComparisonReport, ComparisonRow};
+pub use comparison::{ComparisonReport, ComparisonRow, MethodMeans};
 pub use evaluation::{ClassEntry, ConfusedEntry, Evaluation, LatencyEntry};
 pub use inspect::{GroupEntry, Inspection, InspectionTotals, LayerEntry};
+pub use pictures::{FilterSigns, GraphItem, GraphPlace, Pictures};
 pub use plan::{Figures, LearningPlan, PlanReport, StagePlan};
+pub use run::RunReport;
 pub use schema::{
     AccuracyReport, BudgetReport, FileReport, FormReport, LatencyReport, LayerReport,
     NormalisedReport, Report, Totals,
 };
 pub use table::render;
-pub(crate) use text::{bytes, grouped, short};
+pub(crate) use text::{bytes, grouped, percent, short};
 pub use training::{TrainAccuracy, TrainReport};
 pub use verification::render_verification;

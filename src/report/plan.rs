@@ -8,6 +8,7 @@ use crate::screen::Screen;
 
 /// The plan of a job that was not done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PlanReport {
     /// Layers whose filters can only be cut together, where they are several.
@@ -19,6 +20,7 @@ pub struct PlanReport {
 
 /// The plan of learning.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LearningPlan {
     /// What the figures of the layers are: [`Figures::Most`] and so on.
@@ -49,6 +51,7 @@ pub struct LearningPlan {
 
 /// What is known of the number of filters that will go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Figures {
     /// No more than these: how many, learning will show.
@@ -62,6 +65,7 @@ pub enum Figures {
 
 /// A stage of learning.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct StagePlan {
     /// The binary layers that get one mask.

@@ -3,12 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::bits::BitsReport;
+use super::pictures::Pictures;
 use super::plan::PlanReport;
-use crate::subsidiary::{Attempt, CacheUse, StageReport};
+use super::run::RunReport;
+use crate::stopwatch::Lap;
+use crate::subsidiary::{Attempt, CacheUse, EpochReport, StageReport};
 use crate::verify::Verification;
 
 /// Everything a run says of itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Report {
     /// Always `onnx-bnnprune`.
@@ -25,6 +29,9 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
     /// What happened in each stage of learning, bottom-up; empty without training.
     pub stages: Vec<StageReport>,
+    /// Each epoch in which the whole masked network was retrained at the end; where filters were given
+    /// back in between, those of all attempts in order.
+    pub final_retraining: Vec<EpochReport>,
     /// Sums over the layers.
     pub totals: Totals,
     /// Top-1 accuracy in the runtime; absent without labelled data.
@@ -48,6 +55,10 @@ pub struct Report {
     pub seed: u64,
     /// Wall-clock time of the run.
     pub seconds: f64,
+    /// Where that time went, in order.
+    pub timings: Vec<Lap>,
+    /// Which run it was: command, time, machine.
+    pub run: RunReport,
     /// The most memory that the process held, its runtime included; absent where that is not known.
     pub peak_memory_bytes: Option<u64>,
     /// What kept activations of frozen layers took of that, and of the disk; absent without
@@ -59,11 +70,15 @@ pub struct Report {
     pub details: Vec<String>,
     /// What looks wrong, one line each.
     pub warnings: Vec<String>,
+    /// What the page shows beside all this, where one was asked for.
+    #[serde(skip)]
+    pub pictures: Option<Pictures>,
 }
 
 /// What `--normalise` did. The comparison is of the model before (but retrained) and behind it:
 /// samples may differ by ties, which the integer form settles.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct NormalisedReport {
     /// Binary layers with a threshold in front of their binariser.
@@ -81,6 +96,7 @@ pub struct NormalisedReport {
 
 /// The form that a model was written in (`--to`), and what proves that it computes the same.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FormReport {
     /// `onnx`, `qonnx`, `integer` or `packed`.
@@ -106,6 +122,7 @@ impl FormReport {
 
 /// A model file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FileReport {
     /// As the user named it.
@@ -143,6 +160,7 @@ impl Report {
 
 /// One layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LayerReport {
     /// The node's name, or its first output where it has none of its own.
@@ -181,6 +199,7 @@ pub struct LayerReport {
 
 /// Sums. Filters are binary filters; the rest is of the whole model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Totals {
     /// Binary filters before.
@@ -244,6 +263,7 @@ impl Totals {
 
 /// Top-1 accuracy, as fractions; measured in the runtime on all `samples` but for `after_masking`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct AccuracyReport {
     /// Of the input model.
@@ -257,6 +277,11 @@ pub struct AccuracyReport {
     pub masked: f64,
     /// Of the output model.
     pub after: f64,
+    /// Share of images whose class is among the five most probable ones, of the input model; absent
+    /// with fewer than ten classes.
+    pub top5_before: Option<f64>,
+    /// The same of the output model.
+    pub top5_after: Option<f64>,
     /// Number of images.
     pub samples: usize,
     /// Where the images came from.
@@ -265,6 +290,7 @@ pub struct AccuracyReport {
 
 /// What pruning may cost (`--max-drop`), and cost. Fractions: 0.01 is one percentage point.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct BudgetReport {
     /// `accuracy`, or `agreement` with the original where there are no labels.
@@ -281,6 +307,7 @@ pub struct BudgetReport {
 
 /// Median milliseconds of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LatencyReport {
     /// Of the input model.

@@ -145,6 +145,8 @@ mod tests {
                 after_masking: Some(0.55),
                 masked: 0.6702,
                 after: 0.6702,
+                top5_before: None,
+                top5_after: None,
                 samples: 10_000,
                 source: "cifar/test".into(),
             }),

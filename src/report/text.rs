@@ -60,7 +60,7 @@ pub(super) fn saved(before: u64, after: u64, write: fn(u64) -> String) -> Text {
 }
 
 /// A fraction as per cent: `98.50 %`.
-pub(super) fn percent(fraction: f64) -> String {
+pub(crate) fn percent(fraction: f64) -> String {
     format!("{:.2} %", fraction * 100.0)
 }
 

@@ -2,14 +2,15 @@
 
 use serde::Serialize;
 
-use super::FileReport;
 use super::text::percent;
+use super::{FileReport, RunReport};
 use crate::pipeline::DataSource;
 use crate::screen::{Role, Screen, Text};
 use crate::subsidiary::{EpochReport, TrainOptions};
 
 /// Everything a training run says of itself (keys are stable).
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TrainReport {
     /// Always `onnx-bnnprune`.
     pub tool: String,
@@ -38,6 +39,8 @@ pub struct TrainReport {
     pub options: TrainOptions,
     /// The images and their preprocessing.
     pub data: DataSource,
+    /// Which run it was: command, time, machine.
+    pub run: RunReport,
     /// Wall-clock time of this process.
     pub seconds: f64,
     /// What the user should know, one line each.
@@ -46,6 +49,7 @@ pub struct TrainReport {
 
 /// Top-1 accuracy, as fractions, in the runtime.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TrainAccuracy {
     /// Of the input model.
     pub before: f64,

@@ -35,6 +35,7 @@ const MORE_RETRAINING: usize = 1;
 
 /// A network whose masks are all fixed, as it came out of retraining.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attempt {
     /// Binary filters that are masked.
     pub pruned: usize,

@@ -85,6 +85,7 @@ pub enum Amount {
 
 /// Optimiser of the retraining phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum MainOptimizer {
     /// Adam.
@@ -95,6 +96,7 @@ pub enum MainOptimizer {
 
 /// How the learning rate falls within a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Decay {
     /// Exponentially to a thousandth (section 4 of the paper).

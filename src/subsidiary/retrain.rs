@@ -15,6 +15,7 @@ use crate::progress::Observer;
 
 /// Options of training a network as it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TrainOptions {
     /// Passes over the training images.
     pub epochs: usize,
@@ -53,14 +54,17 @@ impl TrainOptions {
     }
 }
 
-/// One epoch of training the whole network.
+/// One epoch of training weights.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EpochReport {
     /// Mean loss.
     pub loss: f32,
     /// Native accuracy after it, by running statistics, on at most [`JUDGE_IMAGES`] validation
-    /// images; `None` without labels.
+    /// images; `None` without labels, and in epochs after which it was not taken.
     pub accuracy: Option<f64>,
+    /// Accuracy on the training images as they passed by; `None` without labels.
+    pub training_accuracy: Option<f64>,
     /// The learning rate at its end.
     pub learning_rate: f32,
 }
@@ -103,11 +107,7 @@ pub fn retrain(
         let whole = trainer.whole();
         (flipped_weights, _) = trainer.retrain_watched(&whole, epochs, |trainer, training| {
             trainer.reestimate(&whole)?;
-            let report = EpochReport {
-                loss: training.loss,
-                accuracy: trainer.accuracy()?,
-                learning_rate: training.optimizer.learning_rate(),
-            };
+            let report = training.report(trainer.accuracy()?);
             trainer.run.whole.push(report);
             observer.note(&report.line(training.epochs, epochs));
             Ok(())

@@ -6,6 +6,7 @@ use super::allocation::allocate;
 use super::cost::{Cost, Costs};
 use super::error::TrainError;
 use super::prefix::CacheUse;
+use super::retrain::EpochReport;
 use super::shrinking::Channels;
 use super::stage::{self, StageReport};
 use super::trainer::Trainer;
@@ -17,6 +18,7 @@ use crate::network::Network;
 use crate::progress::Observer;
 use crate::recognize::Layer;
 use crate::rewrite::{Analysis, FilterMasks, LayerCost};
+use crate::stopwatch::Lap;
 
 /// What a run of the schedule found. The network it was given is retrained in place.
 #[derive(Debug)]
@@ -34,6 +36,11 @@ pub struct Learned {
     pub resumed: bool,
     /// What was kept of frozen layers, since then.
     pub cache: CacheUse,
+    /// Each epoch in which the whole masked network was retrained; where filters were given back in
+    /// between, those of all attempts in order.
+    pub final_retraining: Vec<EpochReport>,
+    /// Where the time went, since then.
+    pub laps: Vec<Lap>,
 }
 
 /// How a run is watched, stopped and kept.
@@ -98,10 +105,12 @@ pub fn learn(
     let epochs = (mask_epochs + options.main_epochs) * units.len() + options.final_epochs;
     let steps = (trainer.steps_per_epoch() * epochs) as u64;
     observer.begin("learning", steps.saturating_sub(trainer.run.steps));
+    trainer.clock.lap("preparing to learn", None);
     let shares = match options.selector.shared() {
         Some(ratio) => allocate(&mut trainer, &units, &costs, ratio)?,
         None => Vec::new(),
     };
+    trainer.clock.lap("sharing filters out", None);
     trainer.weights = match options.cost {
         Cost::Filters => vec![1.0; units.len()],
         Cost::Macs | Cost::Bytes => costs.weights(&units),
@@ -133,6 +142,7 @@ pub fn learn(
     trainer.finish()?;
     release_memory();
     observer.end();
+    trainer.clock.lap("retraining the whole network", None);
     let cache = trainer.caching.most();
     let mut stages = Vec::new();
     let mut masks = FilterMasks::default();
@@ -149,6 +159,8 @@ pub fn learn(
         stages,
         resumed,
         cache,
+        final_retraining: std::mem::take(&mut trainer.run.whole),
+        laps: trainer.clock.take(),
     })
 }
 

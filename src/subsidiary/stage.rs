@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
+use super::retrain::EpochReport;
 use super::state::Done;
 use super::trainer::{Span, Trainer};
 use super::training::Phase;
@@ -17,6 +18,7 @@ const MANY_FLIPS: f64 = 0.2;
 
 /// What happened in a stage.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StageReport {
     /// The binary layers masked.
     pub layers: Vec<String>,
@@ -29,6 +31,8 @@ pub struct StageReport {
     pub sensitivity: Option<f64>,
     /// Per mask epoch: share kept, share of M that changed sign, share of M at ±1.
     pub mask_epochs: Vec<MaskEpoch>,
+    /// Each epoch of retraining; where more filters were kept in between, all of them in order.
+    pub retraining: Vec<EpochReport>,
     /// Native accuracy right after masking, before retraining; this and the next two on at most
     /// [`JUDGE_IMAGES`](super::JUDGE_IMAGES) validation images.
     pub after_masking: Option<f64>,
@@ -70,6 +74,7 @@ impl StageReport {
 
 /// One epoch of mask training.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MaskEpoch {
     /// Share of filters kept.
     pub kept: f64,
@@ -79,6 +84,8 @@ pub struct MaskEpoch {
     pub at_bounds: f64,
     /// Mean loss, regulariser included.
     pub loss: f32,
+    /// Accuracy on the training images as they passed by; absent without labels.
+    pub training_accuracy: Option<f64>,
 }
 
 /// Runs the stage of `unit`, `place` = (which, of how many), or the rest of it; which filters stay,
@@ -94,6 +101,7 @@ pub(super) fn run(
     let seed = trainer.seed_of(index as u64);
     let label = format!("layer {}/{count}", index + 1);
     let (m, mut span) = trainer.enter(unit, seed)?;
+    trainer.clock.lap("computing frozen layers", Some(index));
     let keep = match trainer.stage().keep.clone() {
         Some(keep) => keep,
         None => {
@@ -103,6 +111,7 @@ pub(super) fn run(
             keep
         }
     };
+    trainer.clock.lap("choosing filters", Some(index));
     let mut report = match trainer.stage().report.clone() {
         Some(report) => report,
         None => {
@@ -113,6 +122,7 @@ pub(super) fn run(
         }
     };
     trainer.shrink()?;
+    trainer.clock.lap("judging the mask", Some(index));
     // There is nothing to retrain around; the end retrains everything.
     let whole = goal == Some(unit.filters);
     loop {
@@ -133,7 +143,9 @@ pub(super) fn run(
         trainer.save(Some(&span), None)?;
     }
     report.after_retraining = trainer.accuracy()?;
+    trainer.clock.lap("retraining", Some(index));
     let stage = std::mem::take(trainer.stage());
+    report.retraining = stage.retraining;
     let keep = stage.keep.unwrap_or(keep);
     report.kept = keep.iter().filter(|&&k| k).count();
     Ok(Done {
@@ -239,6 +251,7 @@ fn train_mask(
             flips: share(after.iter().zip(before).filter(|(a, b)| a != b).count()),
             at_bounds,
             loss,
+            training_accuracy: training.accuracy,
         };
         trainer
             .observer

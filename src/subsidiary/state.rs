@@ -47,7 +47,7 @@ pub(super) struct Run {
     pub(super) ratio: Option<f64>,
     /// The networks that retraining ended in, filters given back in between.
     pub(super) attempts: Vec<Attempt>,
-    /// The epochs in which the whole network was trained.
+    /// The epochs in which the whole network was trained, that of all attempts.
     pub(super) whole: Vec<EpochReport>,
     /// Stages whose filters could be taken out of the network that learns.
     pub(super) shrunk: usize,
@@ -90,6 +90,8 @@ pub(super) struct Stage {
     pub(super) mask: Option<ParamId>,
     /// The epochs of mask training that are done.
     pub(super) mask_epochs: Vec<MaskEpoch>,
+    /// The epochs of retraining that are done.
+    pub(super) retraining: Vec<EpochReport>,
     /// What M kept at the start of the epoch of mask training under way.
     pub(super) signs_before: Vec<bool>,
     /// Which filters stay, once that is decided.
@@ -115,10 +117,14 @@ pub(super) struct Training {
     pub(super) epochs: usize,
     /// Mean loss of the last one.
     pub(super) loss: f32,
-    /// Of the epoch under way: batches done, their losses times their images, and their images.
+    /// Accuracy on its images as they passed by; absent without labels.
+    pub(super) accuracy: Option<f64>,
+    /// Of the epoch under way: batches done, their losses times their images, their images, and how
+    /// many of these were recognised.
     pub(super) batches: usize,
     pub(super) sum: f64,
     pub(super) count: usize,
+    pub(super) right: usize,
 }
 
 impl Training {
@@ -130,9 +136,11 @@ impl Training {
             signs_before: Vec::new(),
             epochs: 0,
             loss: 0.0,
+            accuracy: None,
             batches: 0,
             sum: 0.0,
             count: 0,
+            right: 0,
         }
     }
 

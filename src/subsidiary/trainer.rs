@@ -21,6 +21,7 @@ use crate::engine::{Boundary, Inference, Loss};
 use crate::graph::NodeId;
 use crate::network::{EditError, Network, ParamId, StepId};
 use crate::progress::Observer;
+use crate::stopwatch::Stopwatch;
 use crate::training::loss::{cross_entropy, distillation};
 use crate::training::restore_norms;
 
@@ -64,6 +65,8 @@ pub(super) struct Trainer<'a> {
     pub(super) whole: Option<Whole>,
     /// Stages whose filters were taken out of the network that learns.
     pub(super) shrunk: usize,
+    /// Where the time goes.
+    pub(super) clock: Stopwatch,
     /// What is yet to be taken up of the checkpoint that the run goes on from.
     pub(super) resumed: Resumed,
 }
@@ -97,6 +100,7 @@ impl<'a> Trainer<'a> {
             channels: None,
             whole: None,
             shrunk: 0,
+            clock: Stopwatch::default(),
             resumed: Resumed::default(),
         };
         trainer.restore_norms()?;

@@ -2,20 +2,27 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::{ArrayD, Axis};
 
 use super::average::Average;
 use super::error::TrainError;
+use super::retrain::EpochReport;
+use super::sanity::predictions;
 use super::state::Training;
 use super::teacher::Sample;
 use super::trainer::{Span, Trainer, loss};
 use super::{Decay, MainOptimizer, mask};
-use crate::data::epoch_order;
+use crate::data::{Images, epoch_order};
 use crate::engine::{Mode, Plan, Wanted, Weights};
 use crate::network::{Network, ParamId};
 use crate::ops::ParamKind;
+use crate::progress::Silent;
 use crate::training::{Optimizer, Schedule, Update};
+
+/// Times that the accuracy is taken while the whole network is retrained.
+const CURVE_POINTS: usize = 8;
 
 /// What the epochs of a phase have in common.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +107,10 @@ impl Trainer<'_> {
             }
             let Sample { boundary, taught } = self.sample(phase.span, indices, true)?;
             let on = (self.images, options, self.temperature);
+            let right = AtomicUsize::new(0);
             let loss = |logits: &ArrayD<f32>, rows: Range<usize>| {
+                let found = recognised(self.images, logits, &indices[rows.clone()]);
+                right.fetch_add(found, Ordering::Relaxed);
                 let taught = taught.as_ref().map(|t| rows_of(t, &rows));
                 loss(on, logits, &indices[rows], taught.as_ref())
             };
@@ -133,11 +143,12 @@ impl Trainer<'_> {
             }
             training.sum += f64::from(loss) * indices.len() as f64;
             training.count += indices.len();
+            training.right += right.into_inner();
             self.run.steps += 1;
             self.observer.advance(1);
         }
         self.run.epoch += 1;
-        Ok(training.end_epoch())
+        Ok(training.end_epoch(self.images.train.labels.is_some()))
     }
 
     /// Phase 2 of a stage, or the rest of it: retrains the main network from the span's first step
@@ -152,8 +163,37 @@ impl Trainer<'_> {
         self.retrain_watched(span, epochs, |trainer, training| {
             let detail = format!("{label}, retraining: loss {:.3}", training.loss);
             trainer.observer.detail(&detail);
-            Ok(())
+            trainer.note_epoch(span, training, epochs)
         })
+    }
+
+    /// Keeps an epoch's figures. Within a stage the accuracy is taken once, at its end; while the whole
+    /// network is retrained, now and then.
+    fn note_epoch(
+        &mut self,
+        span: &Span,
+        training: &Training,
+        epochs: usize,
+    ) -> Result<(), TrainError> {
+        let every = epochs.div_ceil(CURVE_POINTS).max(1);
+        let whole = self.run.stage.is_none();
+        let due = training.epochs.is_multiple_of(every) || training.epochs == epochs;
+        let accuracy = match whole && due && self.images.val_set().labels.is_some() {
+            true => {
+                // Whoever stops the run now stops it at the next batch, where it is saved.
+                let observer = std::mem::replace(&mut self.observer, &Silent);
+                let found = self.reestimate(span).and_then(|()| self.accuracy());
+                self.observer = observer;
+                found?
+            }
+            false => None,
+        };
+        let report = training.report(accuracy);
+        match &mut self.run.stage {
+            Some(stage) => stage.retraining.push(report),
+            None => self.run.whole.push(report),
+        }
+        Ok(())
     }
 
     /// [`Trainer::retrain`] that calls `after_epoch` after each epoch.
@@ -235,12 +275,35 @@ fn rows_of(x: &ArrayD<f32>, rows: &Range<usize>) -> ArrayD<f32> {
     x.slice_axis(Axis(0), rows.clone().into()).to_owned()
 }
 
+/// How many of some training images are recognised; 0 without labels.
+fn recognised(images: &Images, logits: &ArrayD<f32>, indices: &[usize]) -> usize {
+    let Some(labels) = &images.train.labels else {
+        return 0;
+    };
+    let found = predictions(logits);
+    let both = found.iter().zip(indices);
+    both.filter(|(class, i)| labels.get(**i) == Some(*class))
+        .count()
+}
+
 impl Training {
     /// Ends an epoch; its mean loss.
-    fn end_epoch(&mut self) -> f32 {
+    fn end_epoch(&mut self, labelled: bool) -> f32 {
         self.loss = (self.sum / self.count.max(1) as f64) as f32;
+        let share = self.right as f64 / self.count.max(1) as f64;
+        self.accuracy = (labelled && self.count > 0).then_some(share);
         self.epochs += 1;
-        (self.batches, self.sum, self.count) = (0, 0.0, 0);
+        (self.batches, self.sum, self.count, self.right) = (0, 0.0, 0, 0);
         self.loss
+    }
+
+    /// The last epoch's figures, with an accuracy on validation images.
+    pub(super) fn report(&self, accuracy: Option<f64>) -> EpochReport {
+        EpochReport {
+            loss: self.loss,
+            accuracy,
+            training_accuracy: self.accuracy,
+            learning_rate: self.optimizer.learning_rate(),
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! Top-1 accuracy of a model in a runtime.
+//! Top-1 and top-5 accuracy of a model in a runtime.
 
 use super::batched::BatchedSession;
-use super::compare::top1;
+use super::predictions::Predictions;
 use super::runtime::RuntimeError;
 use super::samples::Samples;
 
@@ -10,6 +10,8 @@ use super::samples::Samples;
 pub struct Accuracy {
     /// Share of correct predictions, 0..1.
     pub fraction: f64,
+    /// Share of samples whose class is among the five most probable ones; absent with fewer than ten classes.
+    pub top5: Option<f64>,
     /// The predicted class of each sample.
     pub predictions: Vec<usize>,
 }
@@ -33,7 +35,7 @@ pub fn output_classes(
     }
 }
 
-/// The most probable class of every sample, `batch` at a time.
+/// The most probable classes of every sample, `batch` at a time.
 ///
 /// # Errors
 /// If the model can't be run or its first output is not `[N, K]` (or `[N, K, 1, 1]`).
@@ -41,27 +43,24 @@ pub fn predict(
     session: &mut BatchedSession,
     samples: &Samples<'_>,
     batch: usize,
-) -> Result<Vec<usize>, RuntimeError> {
+) -> Result<Predictions, RuntimeError> {
     let batch = batch.max(1);
-    let mut predictions = Vec::with_capacity(samples.len());
+    let mut predictions = Predictions::default();
     for start in (0..samples.len()).step_by(batch) {
         let range = start..samples.len().min(start.saturating_add(batch));
         let inputs = samples.batch(session.inputs(), range.clone())?;
         let outputs = session.run(&inputs)?;
-        let found = outputs
-            .first()
-            .map_or(Vec::new(), |(_, output)| top1(output.view()));
-        if found.len() != range.len() {
+        let mut first = outputs.first().into_iter();
+        if !first.any(|(_, output)| predictions.add(output.view(), range.len())) {
             return Err(RuntimeError::Interface(
                 "the model's first output is not [N, classes]: it has no accuracy".into(),
             ));
         }
-        predictions.extend(found);
     }
     Ok(predictions)
 }
 
-/// Top-1 accuracy on `samples`, whose classes are `labels`.
+/// Accuracy on `samples`, whose classes are `labels`.
 ///
 /// # Errors
 /// As [`predict`]; and if there are no samples, or not one label for each.
@@ -80,13 +79,14 @@ impl Accuracy {
     ///
     /// # Errors
     /// If there are none, or not one label for each.
-    pub fn of(predictions: Vec<usize>, labels: &[usize]) -> Result<Self, RuntimeError> {
+    pub fn of(predictions: Predictions, labels: &[usize]) -> Result<Self, RuntimeError> {
         labelled(predictions.len(), labels)?;
-        let both = predictions.iter().zip(labels);
+        let both = predictions.first.iter().zip(labels);
         let correct = both.filter(|(a, b)| a == b).count();
         Ok(Self {
             fraction: correct as f64 / labels.len() as f64,
-            predictions,
+            top5: predictions.top5(labels),
+            predictions: predictions.first,
         })
     }
 }

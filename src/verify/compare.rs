@@ -4,6 +4,7 @@ use ndarray::{ArrayD, ArrayViewD, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::batched::BatchedSession;
+use super::predictions::Predictions;
 use super::runtime::{NamedTensors, RuntimeError};
 use super::samples::Samples;
 
@@ -28,6 +29,7 @@ impl Default for Tolerance {
 
 /// How far one output lies apart, over all samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OutputStats {
     /// Name in the graph.
     pub name: String,
@@ -59,9 +61,9 @@ pub struct Comparison {
     pub non_finite_differs: bool,
     /// Each output by itself, in graph order.
     pub outputs: Vec<OutputStats>,
-    /// The class that the reference, and the candidate, gives each sample; empty where a sample has
+    /// The classes that the reference, and the candidate, gives each sample; empty where a sample has
     /// none or several.
-    pub predictions: [Vec<usize>; 2],
+    pub predictions: [Predictions; 2],
 }
 
 /// Adds up a [`Comparison`] batch by batch.
@@ -217,14 +219,12 @@ impl Tally {
 
     fn add_top1(&mut self, a: &ArrayD<f32>, b: &ArrayD<f32>) {
         let samples = a.shape().first().copied().unwrap_or(0);
-        let (a, b) = (top1(a.view()), top1(b.view()));
-        self.top1_total += a.len();
-        self.top1_equal += a.iter().zip(&b).filter(|(a, b)| a == b).count();
-        if a.len() == samples {
-            let [of_a, of_b] = &mut self.found.predictions;
-            of_a.extend(a);
-            of_b.extend(b);
-        }
+        let (first, second) = (top1(a.view()), top1(b.view()));
+        self.top1_total += first.len();
+        self.top1_equal += first.iter().zip(&second).filter(|(a, b)| a == b).count();
+        let [of_a, of_b] = &mut self.found.predictions;
+        of_a.add(a.view(), samples);
+        of_b.add(b.view(), samples);
     }
 }
 

@@ -32,6 +32,7 @@ impl Default for LatencyOptions {
 
 /// How the times of a model's runs are distributed, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Latency {
     /// Half of the runs took no longer.
     pub median: f64,

@@ -17,6 +17,7 @@ mod library;
 mod near;
 mod ort;
 mod pairing;
+mod predictions;
 mod probe;
 mod repeat;
 mod rounding;
@@ -47,6 +48,7 @@ pub use latency::{Latency, LatencyOptions, latencies, latency_ms};
 pub use library::find as find_ort_library;
 pub use near::Tie;
 pub use ort::OrtRuntime;
+pub use predictions::Predictions;
 pub use runtime::{
     NamedTensors, Optimization, Runtime, RuntimeError, Session, SessionOptions, TensorInfo,
 };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::batched::BatchedSession;
 use super::compare::{OutputStats, Tolerance, compare};
 use super::kept_channels::KeptChannels;
+use super::predictions::Predictions;
 use super::repeat::Repeat;
 use super::runtime::{Runtime, RuntimeError, SessionOptions, TensorInfo};
 use super::samples::Samples;
@@ -17,6 +18,7 @@ const DESCRIBED: usize = 3;
 
 /// Whether the candidate computes what the reference computes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Verification {
     /// The runtime's name.
@@ -46,7 +48,7 @@ pub struct Verification {
     pub failures: Vec<String>,
     /// See [`Comparison::predictions`](super::Comparison::predictions).
     #[serde(skip)]
-    pub predictions: [Vec<usize>; 2],
+    pub predictions: [Predictions; 2],
 }
 
 /// How models are compared.

@@ -99,6 +99,8 @@ impl Run {
             "seconds",
             "latency_ms",
             "peak_memory_bytes",
+            "run",
+            "timings",
             "activation_cache",
         ] {
             assert!(fields.remove(time).is_some(), "{time}");

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::{fixture, json, network, refused, tool};
+use crate::page::Page;
 
 fn compare(dir: &Path, options: &[&str]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_onnx-bnnprune"));
@@ -17,6 +18,8 @@ fn compare(dir: &Path, options: &[&str]) -> Command {
         .arg(fixture("digits_test.npz"))
         .arg("--report")
         .arg(dir.join("report.json"))
+        .arg("--html")
+        .arg(dir.join("page.html"))
         .args([
             "--mask-epochs",
             "1",
@@ -65,6 +68,19 @@ fn each_method_is_held_against_the_unpruned_network_retrained_alike() {
         }
         assert!(row["accuracy_after"].as_f64().unwrap() > 0.5, "{row}");
     }
+    let page = Page::read(&dir.path().join("page.html"));
+    page.loads_nothing();
+    assert_eq!(page.sections(), ["plots", "table", "runs", "reproduce"]);
+    assert_eq!(page.select("#plots svg[role=img]").len(), 3);
+    let legend = page.texts("#plots .legend li");
+    assert_eq!(legend, ["unpruned", "subsidiary", "random", "magnitude"]);
+    let accuracy = |row: &serde_json::Value| {
+        format!("{:.2} %", 100.0 * row["accuracy_after"].as_f64().unwrap())
+    };
+    let shown = page.texts("#table tbody td:nth-child(4)");
+    assert_eq!(shown, rows.iter().map(accuracy).collect::<Vec<_>>());
+    assert_eq!(page.select("#runs tbody tr").len(), 4);
+    assert!(page.texts("#reproduce code")[0].contains("compare"));
 }
 
 #[cfg(unix)]

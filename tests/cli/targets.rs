@@ -24,8 +24,15 @@ fn copy() -> tempfile::TempDir {
 fn no_target_is_another_target_or_an_input() {
     let dir = copy();
     let absolute = dir.path().join("r.json").display().to_string();
-    let cases: [(&[&str], [&str; 2]); 9] = [
+    let cases: [(&[&str], [&str; 2]); 13] = [
         (&["--report", "in.onnx"], ["--report", "IN"]),
+        (&["--html", "in.onnx"], ["--html", "IN"]),
+        (&["--html", "out.onnx"], ["--html", "OUT"]),
+        (&["--report", "r", "--html", "./r"], ["--html", "--report"]),
+        (
+            &["--masks", "m.json", "--html", "m.json"],
+            ["--html", "--masks"],
+        ),
         (&["--save-masks", "./in.onnx"], ["--save-masks", "IN"]),
         (
             &["--save-masked", "in.onnx", "--in-place"],
@@ -78,7 +85,7 @@ fn a_link_to_the_input_is_the_input() {
 fn a_target_must_be_a_file_in_a_folder_that_exists() {
     let dir = copy();
     std::fs::create_dir(dir.path().join("folder")).unwrap();
-    for option in ["--report", "--save-masks", "--save-masked"] {
+    for option in ["--report", "--html", "--save-masks", "--save-masked"] {
         let mut c = job(dir.path(), &[option, "folder"]);
         refused(&mut c, 2, &["folder", "is a folder"]);
         let mut c = job(dir.path(), &[option, "absent/file"]);

@@ -1,6 +1,8 @@
 //! What the black-box tests share.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod schema;
+
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -108,9 +110,11 @@ pub fn max_abs_diff(a: &ndarray::ArrayD<f32>, b: &ndarray::ArrayD<f32>) -> f32 {
     a.iter().zip(b).fold(0.0, |m, (a, b)| m.max((a - b).abs()))
 }
 
-/// A JSON file.
+/// A JSON file; a report is held against the schema.
 pub fn json(path: &Path) -> serde_json::Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    let json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    schema::check_file(&json);
+    json
 }
 
 /// Writes a masks file.

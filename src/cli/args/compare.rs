@@ -57,6 +57,10 @@ pub struct CompareArgs {
     /// Write all runs as JSON; -: to standard output, the table then goes to standard error
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     pub report: Option<PathBuf>,
+    /// Write the table, with curves, as a page for a browser, in one file; -: to standard output, the
+    /// table then goes to standard error
+    #[arg(long, value_name = "FILE.html", help_heading = "Output")]
+    pub html: Option<PathBuf>,
     #[command(flatten)]
     pub messages: MessageArgs,
 }

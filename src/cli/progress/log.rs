@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use humantime::format_rfc3339_seconds;
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::error::Error;
 use crate::printable::printable_line;
@@ -42,7 +42,8 @@ impl Log {
 
     /// Adds a message.
     pub fn add(&self, kind: &str, text: &str) {
-        let now = format_rfc3339_seconds(SystemTime::now());
+        let now = DateTime::<Utc>::from(SystemTime::now());
+        let now = now.to_rfc3339_opts(SecondsFormat::Secs, true);
         self.write(&format!("{now} {kind}: {}\n", printable_line(text)));
     }
 

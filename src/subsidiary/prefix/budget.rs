@@ -12,6 +12,7 @@ use crate::subsidiary::Options;
 
 /// What activations of frozen layers took that were kept: the most that they did at a time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CacheUse {
     /// In memory.
     pub memory_bytes: u64,

@@ -1,0 +1,172 @@
+//! Reports as pages: one file of HTML that loads nothing.
+//!
+//! A page is a shell (`templates/page.html`, `templates/style.css`) around sections. Each section is a
+//! file in [`sections`] (of a report) or [`comparison`], with a template that escapes whatever it is
+//! given, and a line in the table there. Curves are drawn by [`plot`], filters by [`bits`].
+
+mod bits;
+mod comparison;
+mod headline;
+mod plot;
+mod sections;
+mod words;
+
+use askama::Template;
+use thiserror::Error;
+
+use crate::printable::printable_lines;
+use crate::report::{ComparisonReport, Report, RunReport};
+
+/// Why there is no page.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PageError {
+    /// A template failed.
+    #[error("a part of the page cannot be written: {0}")]
+    Template(#[from] askama::Error),
+    /// A curve could not be drawn.
+    #[error("a curve cannot be drawn: {0}")]
+    Plot(String),
+    /// A picture could not be encoded.
+    #[error("a picture cannot be encoded: {0}")]
+    Picture(#[from] png::EncodingError),
+}
+
+/// What becomes of a section's part of `T`: its body, or nothing where it has nothing to show.
+type Body<T> = fn(&T) -> Result<Option<String>, PageError>;
+
+/// A section of a page about a `T`.
+struct Section<T> {
+    /// Its anchor.
+    id: &'static str,
+    /// Its heading.
+    title: &'static str,
+    body: Body<T>,
+}
+
+/// A section that has something to show.
+struct Shown {
+    id: &'static str,
+    title: &'static str,
+    body: String,
+}
+
+/// How a page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// What was promised was done.
+    Done,
+    /// It was not, and nothing was written.
+    Failed,
+    /// It was only planned.
+    Planned,
+}
+
+impl Verdict {
+    fn class(self) -> &'static str {
+        match self {
+            Self::Done => "good",
+            Self::Failed => "bad",
+            Self::Planned => "plan",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Done => "Done.",
+            Self::Failed => "Not written.",
+            Self::Planned => "A plan.",
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Page<'a> {
+    kind: &'a str,
+    title: &'a str,
+    verdict: Verdict,
+    headline: &'a str,
+    meta: Vec<(&'static str, String)>,
+    sections: Vec<Shown>,
+    version: &'a str,
+    style: &'static str,
+    plot_style: String,
+}
+
+/// The page of a run.
+///
+/// # Errors
+/// If a part of it cannot be written.
+pub fn of_report(report: &Report) -> Result<String, PageError> {
+    let (verdict, headline) = headline::of_report(report);
+    render(
+        "onnx-bnnprune report",
+        &report.input.path,
+        (verdict, &headline),
+        (&report.run, &report.version),
+        shown(sections::ALL, report)?,
+    )
+}
+
+/// The page of a comparison.
+///
+/// # Errors
+/// If a part of it cannot be written.
+pub fn of_comparison(report: &ComparisonReport) -> Result<String, PageError> {
+    let headline = headline::of_comparison(report);
+    render(
+        "onnx-bnnprune comparison",
+        &report.model,
+        (Verdict::Done, &headline),
+        (&report.run, &report.version),
+        shown(comparison::ALL, report)?,
+    )
+}
+
+fn shown<T>(all: &[Section<T>], of: &T) -> Result<Vec<Shown>, PageError> {
+    let mut shown = Vec::new();
+    for section in all {
+        if let Some(body) = (section.body)(of)? {
+            shown.push(Shown {
+                id: section.id,
+                title: section.title,
+                body,
+            });
+        }
+    }
+    Ok(shown)
+}
+
+fn render(
+    kind: &str,
+    model: &str,
+    (verdict, headline): (Verdict, &str),
+    (run, version): (&RunReport, &str),
+    sections: Vec<Shown>,
+) -> Result<String, PageError> {
+    let path = std::path::Path::new(model);
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    let title = name.as_deref().unwrap_or(model);
+    let meta = [
+        ("Model", model.to_owned()),
+        ("Begun", run.started.replace('T', " ").replace('Z', " UTC")),
+        ("Version", version.to_owned()),
+    ];
+    let page = Page {
+        kind,
+        title,
+        verdict,
+        headline,
+        meta: meta.into_iter().filter(|(_, v)| !v.is_empty()).collect(),
+        sections,
+        version,
+        style: include_str!("../../templates/style.css"),
+        plot_style: plot::style(),
+    };
+    // Names come from strangers: what cannot be seen shows as an escape, as it does on a terminal.
+    Ok(printable_lines(&page.render()?))
+}
+
+#[cfg(test)]
+mod tests;

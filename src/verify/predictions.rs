@@ -1,0 +1,111 @@
+//! What a classifier says of samples: the most probable class, and the five most probable ones.
+
+use ndarray::ArrayViewD;
+
+use super::compare::top1;
+
+/// With fewer classes than these, that the right one is among five says nothing.
+const LEAST_CLASSES: usize = 10;
+/// A place of the five that no class takes.
+const NONE: u32 = u32::MAX;
+
+/// The classes that a model gives samples, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Predictions {
+    /// The most probable class of each sample; the first of equals.
+    pub first: Vec<usize>,
+    /// The five most probable classes of each sample, the most probable first.
+    five: Vec<[u32; 5]>,
+    /// Classes that the model tells apart.
+    classes: usize,
+}
+
+impl Predictions {
+    /// Adds a batch's output `[N, K]` (or `[N, K, 1, 1]`); whether it is one. Others are left out.
+    pub(super) fn add(&mut self, output: ArrayViewD<'_, f32>, samples: usize) -> bool {
+        let first = top1(output.view());
+        if first.len() != samples {
+            return false;
+        }
+        self.classes = output.shape().get(1).copied().unwrap_or(0);
+        self.first.extend(first);
+        if self.classes >= LEAST_CLASSES {
+            let rows = output.outer_iter();
+            self.five.extend(rows.map(|row| five(row.iter().copied())));
+        }
+        true
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.first.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// Share of samples whose label is among the five most probable classes; `None` where the model
+    /// tells fewer than ten classes apart, or there is not one label for each sample.
+    pub fn top5(&self, labels: &[usize]) -> Option<f64> {
+        if self.five.is_empty() || self.five.len() != labels.len() {
+            return None;
+        }
+        let both = self.five.iter().zip(labels);
+        let among = both.filter(|(five, label)| five.iter().any(|&c| c as usize == **label));
+        Some(among.count() as f64 / labels.len() as f64)
+    }
+}
+
+/// The places of the five largest values, the first of equals first; NaN counts as smallest.
+fn five(values: impl Iterator<Item = f32>) -> [u32; 5] {
+    let mut found = [(f32::NEG_INFINITY, NONE); 5];
+    for (class, value) in values.enumerate() {
+        let value = if value.is_nan() {
+            f32::NEG_INFINITY
+        } else {
+            value
+        };
+        let place = found
+            .iter()
+            .position(|&(other, of)| of == NONE || value > other);
+        if let Some(place) = place {
+            found[place..].rotate_right(1);
+            found[place] = (value, u32::try_from(class).unwrap_or(NONE));
+        }
+    }
+    found.map(|(_, class)| class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array2;
+
+    #[test]
+    fn the_five_largest_in_their_order() {
+        let found = five([0.5, 3.0, f32::NAN, 3.0, -1.0, 9.0, 0.0].into_iter());
+        assert_eq!(found, [5, 1, 3, 0, 6]);
+        assert_eq!(five([1.0, f32::NAN].into_iter()), [0, 1, NONE, NONE, NONE]);
+    }
+
+    #[test]
+    fn a_label_among_five_counts_from_ten_classes_on() {
+        // Sample s gives class k the value -|k - s|: near classes are probable.
+        let near = |classes| {
+            let at = |(s, k): (usize, usize)| -(s.abs_diff(k) as f32);
+            Array2::from_shape_fn((3, classes), at).into_dyn()
+        };
+        let mut many = Predictions::default();
+        assert!(many.add(near(12).view(), 3));
+        // Of 0: 0 to 4; of 1: 0 to 4 (3 is as near as none below); of 2: 0 to 4.
+        assert_eq!(many.top5(&[0, 4, 5]), Some(2.0 / 3.0));
+        assert_eq!(many.first, [0, 1, 2]);
+        assert_eq!(many.top5(&[0]), None);
+        let mut few = Predictions::default();
+        assert!(few.add(near(9).view(), 3));
+        assert_eq!(few.top5(&[0, 0, 0]), None);
+        assert!(!few.add(ndarray::arr1(&[1.0f32]).into_dyn().view(), 1));
+    }
+}
