@@ -87,7 +87,8 @@ fn training(c: &mut Criterion) {
     let labels = digits.labels.as_ref().expect("labelled digits");
     let chosen: Vec<usize> = (0..BATCH).collect();
     let labels = &labels[..BATCH];
-    let start = Boundary::start(&network, digits.batch(&chosen, &gray())).expect("digits fit");
+    let start = Boundary::start(&network, digits.batch(&chosen, &gray()).expect("in memory"))
+        .expect("digits fit");
     let from = network.step_of(unit.first).expect("the unit's layer");
     let boundary = Inference::new(Cow::Borrowed(&network), StepId(0)..from)
         .run(&start)

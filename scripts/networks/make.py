@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The paper's networks for CIFAR-10 with random weights, to be trained by `onnx-bnnprune train`.
+"""The paper's networks for CIFAR-10 and ImageNet with random weights, to be trained by `onnx-bnnprune train`.
 
 Binarised NIN, VGG-11 and ResNet-18 (Bi-Real form: a shortcut around every binary convolution), at
 any width. First and last layers are in float. Binary weights are computed in the graph from
@@ -16,7 +16,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-CLASSES = 10
 OPSET = 17
 IR_VERSION = 8
 
@@ -24,7 +23,8 @@ IR_VERSION = 8
 class Builder:
     """Adds layers one behind another; `at` is the tensor that the next one reads."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, classes: int, side: int):
+        self.classes, self.side = classes, side
         self.random = np.random.default_rng(seed)
         self.nodes, self.initializers = [], []
         self.at, self.channels = "image", 3
@@ -81,14 +81,14 @@ class Builder:
         """Global average pooling and a fully connected layer in float."""
         self.apply("GlobalAveragePool", "pool/GlobalAveragePool")
         self.apply("Flatten", "flatten/Flatten")
-        weight = self.weights("classifier.weight", (CLASSES, self.channels))
-        bias = self.constant("classifier.bias", np.zeros(CLASSES))
+        weight = self.weights("classifier.weight", (self.classes, self.channels))
+        bias = self.constant("classifier.bias", np.zeros(self.classes))
         self.apply("Gemm", "classifier/Gemm", weight, bias, transB=1)
 
     def model(self, name: str) -> onnx.ModelProto:
         self.nodes[-1].output[0] = "logits"
-        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, 32, 32])
-        logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])
+        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, self.side, self.side])
+        logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", self.classes])
         graph = helper.make_graph(self.nodes, name, [image], [logits], self.initializers)
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opsets, producer_name="scripts/networks")
@@ -115,7 +115,7 @@ def nin(net: Builder, width) -> None:
         net.binary_conv(f"block{index}", width(filters), kernel)
         net.apply("Relu", f"block{index}/Relu")
     net.norm("norm")
-    net.conv("classifier", CLASSES, 1)
+    net.conv("classifier", net.classes, 1)
     net.apply("GlobalAveragePool", "pool/GlobalAveragePool")
     net.apply("Flatten", "flatten/Flatten")
 
@@ -139,6 +139,19 @@ def resnet18(net: Builder, width) -> None:
     """ResNet-18 with a shortcut around every binary convolution (Liu et al., Bi-Real Net, 2018)."""
     net.conv("stem", width(64), 3, bias=False)
     net.norm("stem/norm")
+    bi_real_stages(net, width)
+
+
+def resnet18_imagenet(net: Builder, width) -> None:
+    """The same with the stem for ImageNet: 7x7 with stride 2, and pooling behind it."""
+    net.conv("stem", width(64), 7, 2, bias=False)
+    net.norm("stem/norm")
+    net.pool("MaxPool", "stem", 3, 2, 1)
+    bi_real_stages(net, width)
+
+
+def bi_real_stages(net: Builder, width) -> None:
+    """Four stages of four binary convolutions, and the classifier."""
     for stage, filters in enumerate([64, 128, 256, 512], 1):
         for index in range(1, 5):
             name = f"stage{stage}/conv{index}"
@@ -158,17 +171,21 @@ def resnet18(net: Builder, width) -> None:
     net.classify()
 
 
-NETWORKS = {"nin": nin, "vgg11": vgg11, "resnet18": resnet18}
+NETWORKS = {"nin": nin, "vgg11": vgg11, "resnet18": resnet18, "resnet18_imagenet": resnet18_imagenet}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("--width", type=float, default=1.0, help="factor on all widths")
+    parser.add_argument("--classes", type=int, help="10, or 1000 for ImageNet")
+    parser.add_argument("--side", type=int, help="of an image: 32, or 224 for ImageNet")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights")
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
-    net = Builder(args.seed)
+    large = args.network.endswith("imagenet")
+    classes, side = args.classes or (1000 if large else 10), args.side or (224 if large else 32)
+    net = Builder(args.seed, classes, side)
     NETWORKS[args.network](net, lambda filters: max(1, round(filters * args.width)))
     onnx.save(net.model(args.network), args.output)
 

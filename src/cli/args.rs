@@ -195,7 +195,8 @@ pub struct EvalArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// Images: a folder per class (PNG, JPEG), or .npz with `x` and `y`; `synthetic` for learning without: made from the network itself
+    /// Images: a folder per class (PNG, JPEG), tar shards, a .npz with `x` and `y`, CIFAR's binary files or
+    /// IDX; `synthetic` for learning without: made from the network itself
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Class names in the order of the model's outputs, one a line [default: sorted folder names]
@@ -228,6 +229,13 @@ pub struct DataArgs {
     /// Crop the centre of this size, after resizing
     #[arg(long, value_parser = parse_size, value_name = "SIZE")]
     pub crop: Option<Size>,
+    /// Memory for decoded images; sets that take more stay in their files and are decoded each time
+    /// [default: a quarter of what is available, at most 16384]
+    #[arg(long, value_name = "MIB")]
+    pub images_mb: Option<usize>,
+    /// Leave images out that cannot be read, and say which
+    #[arg(long)]
+    pub skip_bad: bool,
 }
 
 /// Order of an image's channels.

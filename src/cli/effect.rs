@@ -77,6 +77,8 @@ const IMAGES: Group = &[
     ("resize", data),
     ("crop", data),
     ("preprocessor", data),
+    ("images_mb", data),
+    ("skip_bad", data),
 ];
 
 /// Who runs models.
@@ -110,6 +112,8 @@ const MAIN: Table = &[
     &[
         ("flip", learning),
         ("crop_padding", learning),
+        ("random_crop", learning),
+        ("colour_jitter", learning),
         // Which filters go.
         ("method", method),
         ("ratio", learning),
@@ -167,6 +171,8 @@ const TRAIN: Table = &[
     &[
         ("flip", data),
         ("crop_padding", data),
+        ("random_crop", data),
+        ("colour_jitter", data),
         ("epochs", always),
         ("lr", always),
         ("warm_up", warm_up),
@@ -192,6 +198,8 @@ const COMPARE: Table = &[
     &[
         ("flip", data),
         ("crop_padding", data),
+        ("random_crop", data),
+        ("colour_jitter", data),
         ("methods", always),
         ("ratios", always),
         ("seeds", always),
@@ -310,7 +318,9 @@ impl Given<'_> {
     }
 
     fn varied(&self) -> bool {
-        self.has("flip") || self.number("crop_padding").is_some_and(|n| n > 0.0)
+        let some = ["flip", "random_crop", "colour_jitter"];
+        some.iter().any(|name| self.has(name))
+            || self.number("crop_padding").is_some_and(|n| n > 0.0)
     }
 }
 
@@ -476,7 +486,10 @@ fn compared_cache(g: &Given<'_>) -> Option<String> {
 }
 
 fn compared_views(g: &Given<'_>) -> Option<String> {
-    unless(g.varied(), "images vary only with --flip or --crop-padding")
+    unless(
+        g.varied(),
+        "images vary only with --flip, --crop-padding, --random-crop or --colour-jitter",
+    )
 }
 
 fn cache_dir(g: &Given<'_>) -> Option<String> {
@@ -489,7 +502,12 @@ fn cache_dir(g: &Given<'_>) -> Option<String> {
 }
 
 fn views(g: &Given<'_>) -> Option<String> {
-    retraining(g).or_else(|| unless(g.varied(), "images vary only with --flip or --crop-padding"))
+    retraining(g).or_else(|| {
+        unless(
+            g.varied(),
+            "images vary only with --flip, --crop-padding, --random-crop or --colour-jitter",
+        )
+    })
 }
 
 fn every(g: &Given<'_>) -> Option<String> {

@@ -43,6 +43,8 @@ pub fn source_of(args: &DataArgs) -> Option<DataSource> {
         resize: args.resize,
         crop: args.crop,
         augment: Augment::default(),
+        images_mb: args.images_mb,
+        skip_bad: args.skip_bad,
     })
 }
 

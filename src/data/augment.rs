@@ -5,14 +5,23 @@ use ndarray_rand::rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
+pub(super) use super::variation::{Colours, Cut};
+
 /// What may be varied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Augment {
     /// Mirror left to right with probability 1/2.
     pub flip: bool,
     /// Pad with this many black pixels on each side and cut the original size out at random.
     pub crop_padding: usize,
+    /// Cut out a part of random size and shape, of at least this share of the image's area, and make it the
+    /// network's size (0 < share < 1); of an image in a file, the part is cut before anything is resized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random_crop: Option<f32>,
+    /// Multiply brightness, contrast and saturation by numbers from 1 - this to 1 + this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colour_jitter: Option<f32>,
 }
 
 impl Augment {
@@ -33,6 +42,14 @@ pub struct Augmentation {
     pub epoch: u64,
 }
 
+/// All that is done to one image.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Varied {
+    pub cut: Option<Cut>,
+    pub shift: Shift,
+    pub colours: Option<Colours>,
+}
+
 /// The variation of one image: output pixel (y, x) is stored pixel (y + dy, x' + dx) with x'
 /// mirrored where `flip`, and black outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +60,27 @@ pub(super) struct Shift {
 }
 
 impl Augmentation {
-    /// The variation of image `index`.
+    /// What is done to image `index`.
+    pub(super) fn of(&self, index: usize) -> Varied {
+        // Streams of their own: an image is moved alike whatever else is done to it.
+        let rng = |purpose: u64| {
+            let parts = [self.seed, self.epoch, index as u64, purpose];
+            ChaCha12Rng::seed_from_u64(mix(&parts))
+        };
+        Varied {
+            cut: self
+                .augment
+                .random_crop
+                .map(|least| Cut::random(least, &mut rng(1))),
+            shift: self.shift(index),
+            colours: self
+                .augment
+                .colour_jitter
+                .map(|s| Colours::random(s, &mut rng(2))),
+        }
+    }
+
+    /// How image `index` is moved.
     pub(super) fn shift(&self, index: usize) -> Shift {
         let mut rng = ChaCha12Rng::seed_from_u64(mix(&[self.seed, self.epoch, index as u64]));
         let flip = self.augment.flip && rng.random_bool(0.5);
@@ -102,6 +139,7 @@ mod tests {
         let augmentation = of(Augment {
             flip: true,
             crop_padding: 2,
+            ..Augment::default()
         });
         let shifts: Vec<Shift> = (0..400).map(|i| augmentation.shift(i)).collect();
         for offset in -2..=2 {

@@ -1,6 +1,7 @@
 //! Decoded images in memory, and batches of them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ndarray::{Array3, Array4, ArrayD, ArrayView3, Axis, IxDyn};
 use ndarray_rand::rand::SeedableRng;
@@ -8,8 +9,9 @@ use ndarray_rand::rand::seq::SliceRandom;
 use rand_chacha::ChaCha12Rng;
 use rayon::prelude::*;
 
-use super::augment::{Augmentation, Shift, mix};
-use super::{Layout, Preprocess};
+use super::augment::{Augmentation, Shift, Varied, mix};
+use super::reading::sum;
+use super::{DataError, Layout, Preprocess, Streamed};
 
 /// The images of a data set, `[N, C, H, W]`.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub enum Pixels {
     U8(Array4<u8>),
     /// Values that are the model's input already; only the layout of a batch is applied.
     F32(Array4<f32>),
+    /// 8-bit pixels that stay in their files: sets that memory has no room for.
+    Streamed(Arc<Streamed>),
 }
 
 /// Images with or without labels.
@@ -31,6 +35,8 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// Where the images came from.
     pub source: PathBuf,
+    /// Images that were left out, and why: a line each.
+    pub skipped: Vec<String>,
 }
 
 /// Indices of a data set in two disjoint parts, each in ascending order.
@@ -48,6 +54,7 @@ impl Dataset {
         match &self.images {
             Pixels::U8(images) => images.len_of(Axis(0)),
             Pixels::F32(images) => images.len_of(Axis(0)),
+            Pixels::Streamed(files) => files.len(),
         }
     }
 
@@ -61,6 +68,7 @@ impl Dataset {
         let (_, c, h, w) = match &self.images {
             Pixels::U8(images) => images.dim(),
             Pixels::F32(images) => images.dim(),
+            Pixels::Streamed(files) => return files.image_shape(),
         };
         [c, h, w]
     }
@@ -78,13 +86,19 @@ impl Dataset {
 
     /// The images `indices`, preprocessed, in `pre.layout`.
     ///
+    /// # Errors
+    /// If one that stays in its file cannot be read any more.
+    ///
     /// # Panics
     /// If an index is not below [`len`](Self::len).
-    pub fn batch(&self, indices: &[usize], pre: &Preprocess) -> ArrayD<f32> {
+    pub fn batch(&self, indices: &[usize], pre: &Preprocess) -> Result<ArrayD<f32>, DataError> {
         self.build(indices, pre, None)
     }
 
     /// As [`batch`](Self::batch), each image varied by `augmentation`.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch).
     ///
     /// # Panics
     /// If an index is not below [`len`](Self::len).
@@ -93,7 +107,7 @@ impl Dataset {
         indices: &[usize],
         pre: &Preprocess,
         augmentation: &Augmentation,
-    ) -> ArrayD<f32> {
+    ) -> Result<ArrayD<f32>, DataError> {
         self.build(indices, pre, Some(augmentation))
     }
 
@@ -102,21 +116,22 @@ impl Dataset {
         indices: &[usize],
         pre: &Preprocess,
         augmentation: Option<&Augmentation>,
-    ) -> ArrayD<f32> {
+    ) -> Result<ArrayD<f32>, DataError> {
         let [c, h, w] = self.image_shape();
         let tables: Vec<[f32; 256]> = (0..c).map(|channel| pre.table(channel)).collect();
-        let image = |index: usize| -> Array3<f32> {
-            let shift = augmentation.map_or(Shift::default(), |a| a.shift(index));
-            match &self.images {
-                Pixels::U8(images) => {
-                    let pixels = shifted(images.index_axis(Axis(0), index), shift);
-                    Array3::from_shape_fn((c, h, w), |(channel, y, x)| {
-                        let stored = pre.stored_channel(channel, c);
-                        tables[channel][usize::from(pixels[[stored, y, x]])]
-                    })
+        let value = |pixels: &Array3<u8>, (channel, y, x): (usize, usize, usize)| {
+            let stored = pre.stored_channel(channel, c);
+            tables[channel][usize::from(pixels[[stored, y, x]])]
+        };
+        let image = |index: usize| -> Result<Array3<f32>, DataError> {
+            let varied = augmentation.map_or(Varied::default(), |a| a.of(index));
+            Ok(match &self.images {
+                Pixels::F32(images) => shifted(images.index_axis(Axis(0), index), varied.shift),
+                Pixels::U8(_) | Pixels::Streamed(_) => {
+                    let pixels = self.pixels(index, &varied)?;
+                    Array3::from_shape_fn((c, h, w), |at| value(&pixels, at))
                 }
-                Pixels::F32(images) => shifted(images.index_axis(Axis(0), index), shift),
-            }
+            })
         };
         let shape: Vec<usize> = match pre.layout {
             Layout::Nchw => vec![indices.len(), c, h, w],
@@ -128,8 +143,8 @@ impl Dataset {
             .axis_iter_mut(Axis(0))
             .into_par_iter()
             .zip(indices.par_iter())
-            .for_each(|(mut out, &index)| {
-                let image = image(index);
+            .try_for_each(|(mut out, &index)| {
+                let image = image(index)?;
                 let image = match pre.layout {
                     Layout::Nhwc => image.permuted_axes([1, 2, 0]),
                     Layout::Nchw | Layout::Flat => image,
@@ -138,8 +153,81 @@ impl Dataset {
                 for (out, value) in out.iter_mut().zip(image.iter()) {
                     *out = *value;
                 }
-            });
-        batch
+                Ok(())
+            })?;
+        Ok(batch)
+    }
+
+    /// An image's pixels, varied: a part of it enlarged, then mirrored and moved, then its colours.
+    fn pixels(&self, index: usize, varied: &Varied) -> Result<Array3<u8>, DataError> {
+        let shape = self.image_shape();
+        let pixels = match &self.images {
+            Pixels::Streamed(files) => files.image(index, varied.cut)?,
+            Pixels::U8(images) => {
+                let image = images.index_axis(Axis(0), index);
+                match varied.cut {
+                    Some(cut) => cut.of_planes(image),
+                    None => image.to_owned(),
+                }
+            }
+            Pixels::F32(_) => Array3::zeros(shape),
+        };
+        let mut pixels = match varied.shift == Shift::default() {
+            true => pixels,
+            false => shifted(pixels.view(), varied.shift),
+        };
+        if let Some(colours) = &varied.colours {
+            colours.apply(&mut pixels);
+        }
+        Ok(pixels)
+    }
+
+    /// Some of the images by themselves, in memory.
+    ///
+    /// # Errors
+    /// If one cannot be read any more.
+    pub fn select(&self, indices: &[usize]) -> Result<Self, DataError> {
+        let images = match &self.images {
+            Pixels::U8(all) => Pixels::U8(all.select(Axis(0), indices)),
+            Pixels::F32(all) => Pixels::F32(all.select(Axis(0), indices)),
+            Pixels::Streamed(files) => {
+                let [c, h, w] = files.image_shape();
+                let mut some = Array4::zeros((indices.len(), c, h, w));
+                let rows = some.axis_iter_mut(Axis(0)).into_par_iter();
+                rows.zip(indices.par_iter())
+                    .try_for_each(|(mut row, &index)| {
+                        row.assign(&files.image(index, None)?);
+                        Ok::<_, DataError>(())
+                    })?;
+                Pixels::U8(some)
+            }
+        };
+        let of = |labels: &Vec<usize>| -> Vec<usize> {
+            let label = |&i: &usize| labels.get(i).copied().unwrap_or_default();
+            indices.iter().map(label).collect()
+        };
+        Ok(Self {
+            images,
+            labels: self.labels.as_ref().map(of),
+            classes: self.classes.clone(),
+            source: self.source.clone(),
+            skipped: Vec::new(),
+        })
+    }
+
+    /// A number for each image, the same for the same pixels.
+    pub fn sums(&self) -> Vec<u64> {
+        match &self.images {
+            Pixels::U8(all) => {
+                let images = all.axis_iter(Axis(0)).into_par_iter();
+                images.map(|i| sum(i, |v| [v])).collect()
+            }
+            Pixels::F32(all) => {
+                let images = all.axis_iter(Axis(0)).into_par_iter();
+                images.map(|i| sum(i, f32::to_le_bytes)).collect()
+            }
+            Pixels::Streamed(files) => files.sums().to_vec(),
+        }
     }
 
     /// Splits off about `fraction` of the images (of each class, where labelled) for validation.
@@ -218,6 +306,7 @@ mod tests {
             labels: None,
             classes: Vec::new(),
             source: "test".into(),
+            skipped: Vec::new(),
         }
     }
 
@@ -231,7 +320,7 @@ mod tests {
     #[test]
     fn layouts_and_channel_orders() {
         let data = numbered(3);
-        let nchw = data.batch(&[2, 0], &raw());
+        let nchw = data.batch(&[2, 0], &raw()).unwrap();
         assert_eq!(nchw.shape(), [2, 3, 2, 4]);
         assert_eq!(nchw[[0, 1, 1, 2]], 116.0);
         assert_eq!(nchw[[1, 1, 1, 2]], 16.0);
@@ -240,13 +329,19 @@ mod tests {
             channels,
             ..raw()
         };
-        let nhwc = data.batch(&[2], &with(Layout::Nhwc, Channels::Rgb));
+        let nhwc = data
+            .batch(&[2], &with(Layout::Nhwc, Channels::Rgb))
+            .unwrap();
         assert_eq!(nhwc.shape(), [1, 2, 4, 3]);
         assert_eq!(nhwc[[0, 1, 2, 1]], 116.0);
-        let flat = data.batch(&[0], &with(Layout::Flat, Channels::Rgb));
+        let flat = data
+            .batch(&[0], &with(Layout::Flat, Channels::Rgb))
+            .unwrap();
         assert_eq!(flat.shape(), [1, 24]);
         assert_eq!(flat[[0, 8 + 4 + 2]], 16.0);
-        let bgr = data.batch(&[0], &with(Layout::Nchw, Channels::Bgr));
+        let bgr = data
+            .batch(&[0], &with(Layout::Nchw, Channels::Bgr))
+            .unwrap();
         assert_eq!(bgr[[0, 0, 0, 0]], 20.0);
         assert_eq!(bgr[[0, 2, 0, 0]], 0.0);
     }
@@ -255,7 +350,12 @@ mod tests {
     fn float_images_are_used_as_they_are() {
         let mut data = numbered(1);
         data.images = Pixels::F32(Array4::from_elem((1, 3, 2, 4), -0.75));
-        assert!(data.batch(&[0], &raw()).iter().all(|&v| v == -0.75));
+        assert!(
+            data.batch(&[0], &raw())
+                .unwrap()
+                .iter()
+                .all(|&v| v == -0.75)
+        );
     }
 
     #[test]
@@ -294,12 +394,15 @@ mod tests {
             augment: Augment {
                 flip: true,
                 crop_padding: 1,
+                ..Augment::default()
             },
             seed: 3,
             epoch: 1,
         };
-        let all = data.augmented_batch(&[0, 1, 2, 3, 4], &raw(), &augmentation);
-        let alone = data.augmented_batch(&[3], &raw(), &augmentation);
+        let all = data
+            .augmented_batch(&[0, 1, 2, 3, 4], &raw(), &augmentation)
+            .unwrap();
+        let alone = data.augmented_batch(&[3], &raw(), &augmentation).unwrap();
         assert_eq!(all.index_axis(Axis(0), 3), alone.index_axis(Axis(0), 0));
     }
 

@@ -18,7 +18,7 @@ pub enum DataError {
     },
     /// The path exists but is neither a folder nor a known file type.
     #[error(
-        "{path}: not a data set: expected a folder of PNG or JPEG images (one folder per class) or a .npz file",
+        "{path}: not a data set: expected a folder of PNG or JPEG images (one folder per class), a .npz file, .tar shards, CIFAR's binary files or MNIST's (IDX)",
         path = .path.display()
     )]
     UnknownFormat {
@@ -93,6 +93,29 @@ pub enum DataError {
         /// Bytes allowed.
         limit: u64,
     },
+    /// Several images that are not what they should be.
+    #[error("{path}: {count} of {all} images cannot be used: {named}; remove them, or --skip-bad leaves them out", path = .path.display())]
+    Several {
+        /// The data set.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// Of how many.
+        all: usize,
+        /// Each with its path and what is wrong with it, as far as there are not too many.
+        named: String,
+    },
+    /// An archive of images that is not what its name says.
+    #[error("{path}: {reason}", path = .path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// The user wants to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// Preprocessing options that do not fit the images.
     #[error("{0}")]
     Preprocess(String),
@@ -111,8 +134,10 @@ impl DataError {
             | Self::Image { path, .. }
             | Self::ImageSize { path, .. }
             | Self::Npz { path, .. }
-            | Self::TooLarge { path, .. } => Some(path),
-            Self::Preprocess(_) => None,
+            | Self::TooLarge { path, .. }
+            | Self::Several { path, .. }
+            | Self::Archive { path, .. } => Some(path),
+            Self::Preprocess(_) | Self::Interrupted => None,
         }
     }
 }

@@ -2,117 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ndarray::Array4;
-use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
-use super::load::{MAX_DATASET_BYTES, Progress};
-use super::{DataError, Dataset, LoadOptions, Pixels, Preprocess, Size, classes, decode};
+use super::catalogue::{Catalogue, Item};
+use super::{DataError, classes, decode};
 
 /// Entries of a folder looked at to see whether it holds images.
 const MOST_ENTRIES: usize = 1000;
 
-/// The image files of a folder in a fixed order.
-struct Listing {
-    files: Vec<PathBuf>,
-    /// Class of each file; `None` for a flat folder.
-    labels: Option<Vec<usize>>,
-    classes: Vec<String>,
-}
-
-/// Loads the images under `root`. See [`super::load()`].
-pub(super) fn load(
-    root: &Path,
-    options: &LoadOptions,
-    progress: &Progress<'_>,
-) -> Result<Dataset, DataError> {
-    let listing = list(root, options.classes.as_deref())?;
-    let channels = options.preprocess.channels;
-    if let Some(model) = options.channels
-        && model != channels.count()
-    {
-        return Err(DataError::Preprocess(format!(
-            "--channels: images are read as {} channel(s), the model's input has {model}; {}",
-            channels.count(),
-            match model {
-                1 => "use --channels gray",
-                3 => "use --channels rgb or bgr",
-                _ => "give the data as .npz",
-            }
-        )));
-    }
-    let images = decode_all(root, &listing.files, options, progress)?;
-    Ok(Dataset {
-        images: Pixels::U8(images),
-        labels: listing.labels,
-        classes: listing.classes,
-        source: root.to_owned(),
-    })
-}
-
-fn decode_all(
-    root: &Path,
-    files: &[PathBuf],
-    options: &LoadOptions,
-    progress: &Progress<'_>,
-) -> Result<Array4<u8>, DataError> {
-    let pre = &options.preprocess;
-    let Some(first) = files.first() else {
-        return Err(DataError::NoImages {
-            path: root.to_owned(),
-        });
-    };
-    // Every image must have the model's size, or where that is free the first image's.
-    let expected = match options.size {
-        Some(size) => size,
-        None => decode::size_of(&decode::decode(first, pre)?),
-    };
-    let (h, w) = (expected.height as usize, expected.width as usize);
-    let c = pre.channels.count();
-    let needed = files.len() as u128 * c as u128 * h as u128 * w as u128;
-    if needed > u128::from(MAX_DATASET_BYTES) {
-        return Err(DataError::TooLarge {
-            path: root.to_owned(),
-            needed,
-            limit: MAX_DATASET_BYTES,
-        });
-    }
-    let mut images = Array4::<u8>::zeros((files.len(), c, h, w));
-    let done = AtomicUsize::new(0);
-    let error = images
-        .outer_iter_mut()
-        .into_par_iter()
-        .zip(files.par_iter())
-        // The first error in the order of the files, whichever thread met it.
-        .find_map_first(|(mut out, path)| {
-            let image = match decode::decode(path, pre) {
-                Ok(image) => image,
-                Err(error) => return Some(error),
-            };
-            let found = decode::size_of(&image);
-            if found != expected {
-                return Some(DataError::ImageSize {
-                    path: path.clone(),
-                    found,
-                    expected,
-                });
-            }
-            if let Some(planes) = out.as_slice_mut() {
-                decode::write_planes(image, pre.channels, planes);
-            }
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
-            None
-        });
-    match error {
-        Some(error) => Err(error),
-        None => Ok(images),
-    }
-}
-
 /// Lists the images under `root`, sorted by class, then by path.
-fn list(root: &Path, class_file: Option<&Path>) -> Result<Listing, DataError> {
+///
+/// # Errors
+/// If there are none, or they are no classes.
+pub(super) fn list(root: &Path, class_file: Option<&Path>) -> Result<Catalogue, DataError> {
     let mut flat = Vec::new();
     let mut by_class: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let walk = WalkDir::new(root).follow_links(true).sort_by_file_name();
@@ -147,10 +50,10 @@ fn list(root: &Path, class_file: Option<&Path>) -> Result<Listing, DataError> {
                 path: root.to_owned(),
             });
         }
-        return Ok(Listing {
-            files: flat,
-            labels: None,
-            classes: Vec::new(),
+        return Ok(Catalogue {
+            root: root.to_owned(),
+            items: flat.into_iter().map(Item::File).collect(),
+            ..Catalogue::default()
         });
     }
     if let Some(path) = flat.into_iter().next() {
@@ -169,17 +72,19 @@ fn list(root: &Path, class_file: Option<&Path>) -> Result<Listing, DataError> {
             names
         }
     };
-    let (mut files, mut labels) = (Vec::new(), Vec::new());
+    let (mut items, mut labels) = (Vec::new(), Vec::new());
     for (label, class) in classes.iter().enumerate() {
         for path in by_class.remove(class).unwrap_or_default() {
-            files.push(path);
+            items.push(Item::File(path));
             labels.push(label);
         }
     }
-    Ok(Listing {
-        files,
+    Ok(Catalogue {
+        root: root.to_owned(),
+        items,
         labels: Some(labels),
         classes,
+        archives: Vec::new(),
     })
 }
 
@@ -202,24 +107,6 @@ pub fn holds_image(folder: &Path) -> bool {
     };
     let mut entries = entries.take(MOST_ENTRIES).filter_map(Result::ok);
     entries.any(|entry| decode::is_supported(&entry.path()) && entry.path().is_file())
-}
-
-/// Height and width of the first image of the classes that are listed.
-///
-/// # Errors
-/// If there is none, or it cannot be decoded.
-pub(super) fn first_size(
-    root: &Path,
-    class_file: Option<&Path>,
-) -> Result<Option<Size>, DataError> {
-    let Some(first) = list(root, class_file)?.files.into_iter().next() else {
-        return Ok(None);
-    };
-    let image = decode::decode(&first, &Preprocess::default())?;
-    Ok(Some(Size {
-        height: image.height(),
-        width: image.width(),
-    }))
 }
 
 /// The classes of `--classes`, checked against the folders.
@@ -285,8 +172,9 @@ fn walk_error(root: &Path, error: walkdir::Error) -> DataError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Channels, Preprocess, load};
+    use crate::data::{Channels, LoadOptions, Pixels, Preprocess, load};
     use image::{ImageBuffer, Rgb};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn save(path: &Path, side: u32, value: u8) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -318,6 +206,7 @@ mod tests {
         let data = load(dir.path(), &options(4), &|done, all| {
             assert_eq!(all, 6);
             last.fetch_max(done, Ordering::Relaxed);
+            true
         })
         .unwrap();
         assert_eq!(last.into_inner(), 6);
@@ -344,7 +233,7 @@ mod tests {
                 classes: Some(file.clone()),
                 ..options(4)
             };
-            load(&root, &options, &|_, _| {})
+            load(&root, &options, &|_, _| true)
         };
         let data = with("dog\nbird\ncat\n").unwrap();
         assert_eq!(data.labels, Some(vec![0, 2]));
@@ -366,7 +255,7 @@ mod tests {
             channels: Some(1),
             ..LoadOptions::default()
         };
-        let data = load(dir.path(), &gray, &|_, _| {}).unwrap();
+        let data = load(dir.path(), &gray, &|_, _| true).unwrap();
         assert_eq!((data.len(), data.labels.as_ref()), (2, None));
         assert_eq!(data.image_shape(), [1, 8, 8]);
     }
@@ -375,7 +264,11 @@ mod tests {
     fn mistakes_name_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        let error = |root: &Path| load(root, &options(4), &|_, _| {}).unwrap_err().to_string();
+        let error = |root: &Path| {
+            load(root, &options(4), &|_, _| true)
+                .unwrap_err()
+                .to_string()
+        };
         assert!(error(&root.join("absent")).contains("absent: cannot be read"));
         assert!(error(root).contains("no PNG or JPEG image"));
         save(&root.join("a/1.png"), 4, 1);
@@ -396,7 +289,7 @@ mod tests {
             ..options(4)
         };
         std::fs::remove_file(root.join("a/odd.bmp")).unwrap();
-        let message = load(root, &one, &|_, _| {}).unwrap_err().to_string();
+        let message = load(root, &one, &|_, _| true).unwrap_err().to_string();
         assert!(message.contains("use --channels gray"), "{message}");
     }
 }

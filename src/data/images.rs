@@ -24,4 +24,10 @@ impl Images {
     pub fn val_set(&self) -> &Dataset {
         self.val.as_ref().unwrap_or(&self.train)
     }
+
+    /// Images that were left out, and why.
+    pub fn skipped(&self) -> Vec<String> {
+        let val = self.val.iter().flat_map(|set| &set.skipped);
+        self.train.skipped.iter().chain(val).cloned().collect()
+    }
 }

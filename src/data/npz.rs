@@ -21,6 +21,8 @@ use crate::files;
 
 /// Longest `.npy` header accepted: numpy writes 128 bytes for an array without fields.
 const MAX_HEADER: usize = 1024;
+/// As much of an array as is read for its header alone.
+const MOST_HEADER: u64 = 1024;
 /// Largest class index accepted; one more is the number of classes.
 const MAX_CLASS: u64 = 1 << 24;
 /// Names of arrays that a message lists.
@@ -99,6 +101,7 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataEr
         labels,
         classes,
         source: path.to_owned(),
+        skipped: Vec::new(),
     };
     if let (Some(labels), false) = (&data.labels, data.classes.is_empty())
         && let Some(label) = labels.iter().find(|&&label| label >= data.classes.len())
@@ -109,6 +112,28 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataEr
         )));
     }
     Ok(data)
+}
+
+/// Height and width of the images in an archive, before they are read; `None` if that does not show.
+pub(super) fn first_size(path: &Path) -> Option<Size> {
+    let mut archive = ZipArchive::new(BufReader::new(files::open(path).ok()?)).ok()?;
+    let name = ["x.npy", "x"]
+        .into_iter()
+        .find(|n| archive.index_for_name(n).is_some())?;
+    let mut start = Vec::new();
+    let entry = archive.by_name(name).ok()?;
+    entry.take(MOST_HEADER).read_to_end(&mut start).ok()?;
+    let shape = Header::from_reader(&mut start.as_slice()).ok()?.shape;
+    let (height, width) = match shape[..] {
+        [_, h, w] => (h, w),
+        [_, 1 | 3, h, w] => (h, w),
+        [_, h, w, 1 | 3] => (h, w),
+        _ => return None,
+    };
+    Some(Size {
+        height: u32::try_from(height).ok()?,
+        width: u32::try_from(width).ok()?,
+    })
 }
 
 /// An array in an archive: what its header says, which is what the archive says.

@@ -2,12 +2,10 @@
 
 use std::time::Instant;
 
-use ndarray::Axis;
-
 use super::rehearsal::{self, Prepared};
 use super::summary::Summary;
 use super::{Choice, Job, NO_DATA, Proof, View, fit, network, options};
-use crate::data::{Dataset, Images, Pixels};
+use crate::data::Images;
 use crate::error::Error;
 use crate::network::Network;
 use crate::onnx::Model;
@@ -156,7 +154,7 @@ fn seconds(
         seed: options.seed,
     };
     let mut of_steps = |steps: usize| -> Option<(f64, usize)> {
-        let images = few(images, batch.saturating_mul(steps));
+        let images = few(images, batch.saturating_mul(steps)).ok()?;
         let control = Control {
             observer: &Silent,
             checkpoint: None,
@@ -185,30 +183,18 @@ fn seconds(
 }
 
 /// The first training images, one of which also validates.
-fn few(images: &Images, count: usize) -> Images {
+fn few(images: &Images, count: usize) -> Result<Images, Error> {
     let chosen = images.train_indices.get(..count);
     let chosen = chosen.unwrap_or(&images.train_indices);
-    let set = &images.train;
-    let train = Dataset {
-        images: match &set.images {
-            Pixels::U8(all) => Pixels::U8(all.select(Axis(0), chosen)),
-            Pixels::F32(all) => Pixels::F32(all.select(Axis(0), chosen)),
-        },
-        labels: set.labels.as_ref().map(|labels| {
-            let of = |&i: &usize| labels.get(i).copied().unwrap_or_default();
-            chosen.iter().map(of).collect()
-        }),
-        classes: set.classes.clone(),
-        source: set.source.clone(),
-    };
-    Images {
+    let train = images.train.select(chosen)?;
+    Ok(Images {
         train_indices: (0..chosen.len()).collect(),
         train,
         val: None,
         val_indices: vec![0],
         preprocess: images.preprocess.clone(),
         val_source: String::new(),
-    }
+    })
 }
 
 /// Share of the operations in the layers from a unit's first on.

@@ -1,13 +1,10 @@
 //! Do images, labels and options fit the model and each other?
 
 use std::collections::{BTreeSet, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 
-use ndarray::{ArrayView3, Axis};
-
 use super::DataSource;
-use crate::data::{Channels, Dataset, Images, Pixels, Preprocess};
+use crate::data::{Channels, Dataset, Images, Pixels, Preprocess, holds_arrays};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::onnx::proto::tensor_proto::DataType;
@@ -86,7 +83,7 @@ pub(super) fn effect(sets: &[(&Path, &Dataset)], source: &DataSource) -> Result<
         return Ok(());
     };
     let made = |path: &Path| source.synthetic.is_some() && path == source.data;
-    let archive = (sets.iter()).all(|(path, _)| path.is_file() || made(path));
+    let archive = (sets.iter()).all(|(path, _)| holds_arrays(path) || made(path));
     let values = sets
         .iter()
         .all(|(_, set)| matches!(set.images, Pixels::F32(_)));
@@ -139,7 +136,22 @@ pub(super) fn bytes(path: &Path, element: Element, set: &Dataset) -> Result<(), 
 /// Random variation that the images' size does not allow.
 pub(super) fn variation(source: &DataSource, set: &Dataset) -> Result<(), Error> {
     let [_, h, w] = set.image_shape();
-    let padding = source.augment.crop_padding;
+    let varied = source.augment;
+    let colours = [
+        ("--random-crop", varied.random_crop.is_some()),
+        ("--colour-jitter", varied.colour_jitter.is_some()),
+    ];
+    if let Some((option, _)) = colours.iter().find(|(_, given)| *given)
+        && matches!(set.images, Pixels::F32(_))
+    {
+        return Err(Error::unsuitable(
+            &source.data,
+            format!(
+                "x holds floats, of which {option} does not know what they show: leave it out, or save uint8 pixels"
+            ),
+        ));
+    }
+    let padding = varied.crop_padding;
     if padding >= h.min(w) {
         return Err(Error::Usage(format!(
             "--crop-padding {padding}: images of {h}x{w} would be moved out of sight; give less than {}",
@@ -290,8 +302,8 @@ pub(super) fn apart(
     set: &Dataset,
     observer: &dyn Observer,
 ) -> Result<(), Error> {
-    let known: HashSet<u64> = sums(train).into_iter().collect();
-    let found = sums(set);
+    let known: HashSet<u64> = train.sums().into_iter().collect();
+    let found = set.sums();
     let shared = found.iter().filter(|sum| known.contains(sum)).count();
     let share = shared as f64 / found.len().max(1) as f64;
     let what = format!(
@@ -314,23 +326,6 @@ pub(super) fn apart(
         ));
     }
     Ok(())
-}
-
-/// A number for each image, the same for the same pixels.
-fn sums(set: &Dataset) -> Vec<u64> {
-    fn sum<T: Copy, B: Into<u64>>(image: ArrayView3<'_, T>, bits: impl Fn(T) -> B) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        image.shape().hash(&mut hasher);
-        image.iter().for_each(|&v| hasher.write_u64(bits(v).into()));
-        hasher.finish()
-    }
-    match &set.images {
-        Pixels::U8(all) => all.axis_iter(Axis(0)).map(|i| sum(i, |v| v)).collect(),
-        Pixels::F32(all) => all
-            .axis_iter(Axis(0))
-            .map(|i| sum(i, f32::to_bits))
-            .collect(),
-    }
 }
 
 /// Pixels of 8 bits, as they are.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::fit::Element;
-use super::{View, fit};
+use super::{View, fit, memory};
 use crate::data::{
     self, Augment, Channels, DataError, Dataset, Images, Layout, LoadOptions, Preprocess, Size,
 };
@@ -49,6 +49,12 @@ pub struct DataSource {
     pub crop: Option<Size>,
     /// Random variation of training images.
     pub augment: Augment,
+    /// Memory for decoded images in MiB, beyond which they stay in their files; `None`: a quarter of what
+    /// is available, at most 16 GiB.
+    #[serde(skip)]
+    pub images_mb: Option<usize>,
+    /// Images that cannot be read are left out.
+    pub skip_bad: bool,
 }
 
 /// What a model takes: channels, and size where fixed.
@@ -137,7 +143,7 @@ pub fn load(
     let reader = Reader::new(model, view, source, observer)?;
     let train = match source.synthetic {
         Some(count) => reader.make(view, count, seed)?,
-        None => reader.read(&source.data)?,
+        None => reader.read_to_learn_from(source)?,
     };
     fit::variation(source, &train)?;
     let all: Vec<usize> = (0..train.len()).collect();
@@ -277,6 +283,12 @@ impl<'a> Reader<'a> {
                 channels: form.channels,
                 size: form.size,
                 classes: source.classes.clone(),
+                memory: match source.images_mb {
+                    Some(mib) => (mib as u64).saturating_mul(1 << 20),
+                    None => memory::image_bytes(),
+                },
+                streams: false,
+                skip_bad: source.skip_bad,
             },
             observer,
         })
@@ -342,8 +354,35 @@ impl<'a> Reader<'a> {
         Ok(made)
     }
 
+    /// The training images; a random part is cut out of each as it is in its file.
+    fn read_to_learn_from(&self, source: &DataSource) -> Result<Dataset, Error> {
+        let options = LoadOptions {
+            streams: source.augment.random_crop.is_some(),
+            ..self.options.clone()
+        };
+        self.read_with(&source.data, &options)
+    }
+
     fn read(&self, path: &Path) -> Result<Dataset, Error> {
-        let set = read_with_progress(path, &self.options, self.observer)?;
+        self.read_with(path, &self.options)
+    }
+
+    fn read_with(&self, path: &Path, options: &LoadOptions) -> Result<Dataset, Error> {
+        let set = match read_with_progress(path, options, self.observer) {
+            Err(DataError::Interrupted) => return Err(Error::Interrupted),
+            read => read?,
+        };
+        if let Some(first) = set.skipped.first() {
+            self.observer.warn(&format!(
+                "{}: {} images left out (--skip-bad): {first}{}",
+                path.display(),
+                set.skipped.len(),
+                match set.skipped.len() {
+                    1 => "",
+                    _ => ", and others; the report names them",
+                }
+            ));
+        }
         fit::classes(self.model, path, &set, self.outputs)?;
         fit::bytes(path, self.element, &set)?;
         self.options.preprocess.check(set.image_shape()[0])?;
@@ -396,6 +435,7 @@ fn read_with_progress(
         }
         let before = shown.fetch_max(done, Ordering::Relaxed);
         observer.advance(done.saturating_sub(before) as u64);
+        !observer.cancelled()
     };
     let set = data::load(path, options, &progress);
     observer.end();

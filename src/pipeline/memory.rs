@@ -17,6 +17,19 @@ fn peak_of(status: &str) -> Option<u64> {
 /// How many MiB a cache may take on this machine: a quarter of what is available, from 256 to 768;
 /// `otherwise` where that is not known (beside Linux).
 pub(super) fn cache_mb(otherwise: usize) -> usize {
+    let (meminfo, limits) = read_figures();
+    let most = meminfo.and_then(|text| cache_of(&text, limits));
+    most.unwrap_or(otherwise)
+}
+
+/// Memory that is available, in bytes.
+fn available() -> Option<u64> {
+    let (meminfo, limits) = read_figures();
+    available_of(&meminfo?, limits)
+}
+
+/// What the kernel says, and a container's limits.
+fn read_figures() -> (Option<String>, [Option<u64>; 2]) {
     let read = |path| std::fs::read_to_string(path).ok();
     let meminfo = read("/proc/meminfo");
     // A container's limit, which the machine's figures do not show: cgroups version 2, and 1.
@@ -25,15 +38,25 @@ pub(super) fn cache_mb(otherwise: usize) -> usize {
         "/sys/fs/cgroup/memory/memory.limit_in_bytes",
     ];
     let limits = limits.map(|path| read(path).and_then(|text| text.trim().parse().ok()));
-    let most = meminfo.and_then(|text| cache_of(&text, limits));
-    most.unwrap_or(otherwise)
+    (meminfo, limits)
+}
+
+fn available_of(meminfo: &str, limits: [Option<u64>; 2]) -> Option<u64> {
+    let available = bytes_of(meminfo, "MemAvailable:")?;
+    Some(limits.into_iter().flatten().fold(available, u64::min))
 }
 
 fn cache_of(meminfo: &str, limits: [Option<u64>; 2]) -> Option<usize> {
-    let available = bytes_of(meminfo, "MemAvailable:")?;
-    let available = limits.into_iter().flatten().fold(available, u64::min);
+    let available = available_of(meminfo, limits)?;
     let mib = (available / (4 << 20)).clamp(*CACHE_MIB.start(), *CACHE_MIB.end());
     usize::try_from(mib).ok()
+}
+
+/// How many bytes decoded images may take on this machine: a quarter of what is available, at most
+/// 16 GiB, which is also what is said where that is not known.
+pub(super) fn image_bytes() -> u64 {
+    let most = 16 << 30;
+    available().map_or(most, |bytes| (bytes / 4).min(most))
 }
 
 /// A figure of the kernel's, in bytes.

@@ -147,6 +147,7 @@ fn through(
         scale: images.as_ref().map(|i| i.preprocess.scale),
         clock,
         run,
+        skipped: images.as_ref().map_or_else(Vec::new, Images::skipped),
         ..Summary::default()
     };
 

@@ -23,6 +23,8 @@ pub(super) struct Summary {
     pub learned: Option<(Learned, Options)>,
     /// How it would be learned and which layers would be left alone, where it is only planned.
     pub planned: Option<(Options, Vec<Excluded>)>,
+    /// Images that were left out, and why.
+    pub skipped: Vec<String>,
     /// What the user should know.
     pub notes: Vec<String>,
     /// The factor on pixels as it was.
@@ -136,6 +138,7 @@ impl Summary {
             seed: job.seed,
             run: self.run.clone(),
             pictures: job.pictures.then(|| drawn::pictures(before, after)),
+            skipped_images: self.skipped.clone(),
             notes: self.notes.clone(),
             details: self.details.clone(),
             warnings: self.warnings(model),

@@ -64,6 +64,8 @@ pub struct Report {
     /// What kept activations of frozen layers took of that, and of the disk; absent without
     /// training.
     pub activation_cache: Option<CacheUse>,
+    /// Images that could not be read and were left out (`--skip-bad`), each with what is wrong with it.
+    pub skipped_images: Vec<String>,
     /// What the user should know, one line each.
     pub notes: Vec<String>,
     /// What masking changed in the model, one line each.

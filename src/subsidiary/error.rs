@@ -5,6 +5,7 @@ use std::path::Path;
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
 use crate::engine::RunError;
 use crate::error::Error;
 use crate::network::EditError;
@@ -23,6 +24,9 @@ pub enum TrainError {
     /// A BatchNormalization that the file's form hides cannot be put back.
     #[error("{0}")]
     Restore(#[from] RestoreError),
+    /// An image can no longer be read.
+    #[error("{0}")]
+    Data(#[from] DataError),
     /// The loss is no longer a number.
     #[error("training diverged (the loss is {0}); a smaller --main-lr or --mask-lr may help")]
     Diverged(f32),
@@ -43,6 +47,7 @@ impl TrainError {
         match self {
             Self::Interrupted => Error::Interrupted,
             Self::Checkpoint(e) => Error::Checkpoint(e),
+            Self::Data(e) => e.into(),
             other => Error::unsuitable(path, other.to_string()),
         }
     }

@@ -78,7 +78,7 @@ pub(super) fn logits_of(
         if observer.cancelled() {
             return Err(TrainError::Interrupted);
         }
-        let x = inference.start(set.batch(chunk, preprocess))?;
+        let x = inference.start(set.batch(chunk, preprocess)?)?;
         let logits = inference.logits(&x)?;
         shape = logits.shape().to_vec();
         rows.extend(logits.iter());

@@ -2,7 +2,7 @@
 
 use ndarray::{Array4, Axis};
 
-use crate::data::{Channels, Dataset, Pixels, Preprocess};
+use crate::data::{Channels, DataError, Dataset, Pixels, Preprocess};
 
 /// Mean and standard deviation that networks are trained with, for pixels scaled to 0..1.
 struct Statistics {
@@ -75,7 +75,7 @@ pub(super) struct Reading {
 pub(super) fn others(pre: &Preprocess, set: &Dataset) -> Vec<Reading> {
     let channels = set.image_shape()[0];
     match &set.images {
-        Pixels::U8(_) => of_pixels(pre, channels),
+        Pixels::U8(_) | Pixels::Streamed(_) => of_pixels(pre, channels),
         Pixels::F32(values) => of_values(pre, channels, values),
     }
 }
@@ -191,26 +191,21 @@ fn of_values(pre: &Preprocess, channels: usize, values: &Array4<f32>) -> Vec<Rea
 }
 
 /// Some images of a set, with their values changed.
-pub(super) fn some(set: &Dataset, indices: &[usize], values: Option<&[(f32, f32)]>) -> Dataset {
-    let images = match &set.images {
-        Pixels::U8(all) => Pixels::U8(all.select(Axis(0), indices)),
-        Pixels::F32(all) => {
-            let mut some = all.select(Axis(0), indices);
-            for (c, mut plane) in some.axis_iter_mut(Axis(1)).enumerate() {
-                let change = values.and_then(|v| v.get(c).or(v.first()));
-                if let Some(&(factor, shift)) = change {
-                    plane.mapv_inplace(|v| v * factor + shift);
-                }
+pub(super) fn some(
+    set: &Dataset,
+    indices: &[usize],
+    values: Option<&[(f32, f32)]>,
+) -> Result<Dataset, DataError> {
+    let mut some = set.select(indices)?;
+    if let Pixels::F32(all) = &mut some.images {
+        for (c, mut plane) in all.axis_iter_mut(Axis(1)).enumerate() {
+            let change = values.and_then(|v| v.get(c).or(v.first()));
+            if let Some(&(factor, shift)) = change {
+                plane.mapv_inplace(|v| v * factor + shift);
             }
-            Pixels::F32(some)
         }
-    };
-    Dataset {
-        images,
-        labels: None,
-        classes: Vec::new(),
-        source: set.source.clone(),
     }
+    Ok(some)
 }
 
 fn list(values: &[f32]) -> String {
@@ -228,6 +223,7 @@ mod tests {
             labels: None,
             classes: Vec::new(),
             source: "d".into(),
+            skipped: Vec::new(),
         }
     }
 
@@ -270,7 +266,10 @@ mod tests {
         let values = set(Pixels::F32(Array4::from_elem((2, 3, 1, 1), 255.0)));
         let all = others(&Preprocess::default(), &values);
         let imagenet = all.iter().find(|r| r.advice.contains("ImageNet")).unwrap();
-        let Pixels::F32(changed) = some(&values, &[1], imagenet.values.as_deref()).images else {
+        let Pixels::F32(changed) = some(&values, &[1], imagenet.values.as_deref())
+            .unwrap()
+            .images
+        else {
             panic!("no floats")
         };
         for (c, (mean, std)) in [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]

@@ -91,7 +91,7 @@ fn better_reading(
     let right = |reading: &Reading, places: &[usize]| -> Result<f64, TrainError> {
         let indices: Vec<usize> = places.iter().map(|&p| chosen[p]).collect();
         let truth: Vec<usize> = places.iter().map(|&p| truth[p]).collect();
-        let some = readings::some(set, &indices, reading.values.as_deref());
+        let some = readings::some(set, &indices, reading.values.as_deref())?;
         let all: Vec<usize> = (0..indices.len()).collect();
         let logits = logits_of(network, &some, &all, &reading.preprocess, observer)?;
         Ok(agreement(&predictions(&logits), &truth))

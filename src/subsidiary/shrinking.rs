@@ -155,7 +155,7 @@ impl Trainer<'_> {
     /// does.
     fn agree(&self, small: &Network) -> Result<bool, TrainError> {
         let chosen = spread(&self.images.train_indices, COMPARED);
-        let x = self.images.train.batch(&chosen, &self.images.preprocess);
+        let x = self.images.train.batch(&chosen, &self.images.preprocess)?;
         let now = predictions(&Inference::of(self.network).infer(x.clone())?);
         // One that cannot be run is none.
         let Ok(then) = Inference::of(small).infer(x) else {

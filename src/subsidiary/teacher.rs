@@ -62,7 +62,7 @@ impl Trainer<'_> {
         augmented: bool,
     ) -> Result<Sample, TrainError> {
         if let Some(Teacher::Asked(original)) = &self.teacher {
-            let x = self.input(indices, augmented);
+            let x = self.input(indices, augmented)?;
             let taught = original.logits(&original.start(x.clone())?)?;
             let boundary = match self.kept(span, indices, augmented) {
                 Some(boundary) => boundary,

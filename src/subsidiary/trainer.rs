@@ -16,7 +16,7 @@ use super::state::Run;
 use super::teacher::Teacher;
 use super::{Control, MaskGroup, Options, temperature};
 use crate::checkpoint::Checkpoint;
-use crate::data::{Augmentation, Images};
+use crate::data::{Augmentation, DataError, Images};
 use crate::engine::{Boundary, Inference, Loss};
 use crate::graph::NodeId;
 use crate::network::{EditError, Network, ParamId, StepId};
@@ -115,7 +115,7 @@ impl<'a> Trainer<'a> {
         let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
         let mut starts = Vec::new();
         for indices in chosen.chunks(EVAL_BATCH) {
-            let x = self.images.train.batch(indices, &self.images.preprocess);
+            let x = self.images.train.batch(indices, &self.images.preprocess)?;
             starts.push(Boundary::start(self.network, x)?);
         }
         restore_norms(self.network, starts)?;
@@ -192,7 +192,7 @@ impl<'a> Trainer<'a> {
             let mut cache = PrefixCache::new(all.len());
             for chunk in all.chunks(EVAL_BATCH) {
                 self.check_cancelled()?;
-                let boundary = self.prefix(&span, self.varied(chunk, view))?;
+                let boundary = self.prefix(&span, self.varied(chunk, view)?)?;
                 let values: Vec<_> = boundary.values.into_iter().map(|(_, x)| x).collect();
                 if let Err(why) = cache.push(&values, &mut budget) {
                     self.caching.declined(&why, self.options, self.observer);
@@ -238,7 +238,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Boundary, TrainError> {
         match self.kept(span, indices, augmented) {
             Some(boundary) => Ok(boundary),
-            None => self.prefix(span, self.input(indices, augmented)),
+            None => self.prefix(span, self.input(indices, augmented)?),
         }
     }
 
@@ -260,15 +260,19 @@ impl<'a> Trainer<'a> {
     }
 
     /// The network's input for training images.
-    pub(super) fn input(&self, indices: &[usize], augmented: bool) -> ArrayD<f32> {
-        match augmented {
+    pub(super) fn input(
+        &self,
+        indices: &[usize],
+        augmented: bool,
+    ) -> Result<ArrayD<f32>, TrainError> {
+        Ok(match augmented {
             false => self.images.train.batch(indices, &self.images.preprocess),
             true => self.varied(indices, self.view()),
-        }
+        }?)
     }
 
     /// Training images in one view; as they are where nothing is varied.
-    fn varied(&self, indices: &[usize], view: u64) -> ArrayD<f32> {
+    fn varied(&self, indices: &[usize], view: u64) -> Result<ArrayD<f32>, DataError> {
         let (set, pre) = (&self.images.train, &self.images.preprocess);
         let augmentation = Augmentation {
             augment: self.options.augment,

@@ -82,6 +82,7 @@ pub fn synthesise(
         labels: None,
         classes: Vec::new(),
         source: "synthetic".into(),
+        skipped: Vec::new(),
     })
 }
 
@@ -111,7 +112,7 @@ mod tests {
     /// takes for the class that they are to be of.
     fn judged(network: &Network, set: &Dataset, pre: &Preprocess) -> (f64, usize) {
         let all: Vec<usize> = (0..set.len()).collect();
-        let x = set.batch(&all, pre);
+        let x = set.batch(&all, pre).unwrap();
         let logits = Inference::of(network).infer(x.clone()).unwrap();
         let best = |row: ndarray::ArrayViewD<'_, f32>| {
             let scores = row.iter().enumerate();

@@ -66,7 +66,9 @@ impl Samples<'_> {
             } => {
                 let input = image_input(inputs)?;
                 let indices = indices.get(range).unwrap_or_default();
-                let batch = data.batch(indices, preprocess);
+                let batch = data
+                    .batch(indices, preprocess)
+                    .map_err(|e| RuntimeError::Interface(e.to_string()))?;
                 check_shape(input, &batch)?;
                 Ok(vec![(input.name.clone(), batch)])
             }

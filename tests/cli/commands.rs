@@ -248,6 +248,8 @@ fn images_to_measure_on_are_read_once_and_all_of_them_are_used() {
         resize: None,
         crop: None,
         augment: Augment::default(),
+        images_mb: None,
+        skip_bad: false,
     };
     let reads = Reads::default();
     let images = load_all_images(&path, &view, &source, &reads).unwrap();

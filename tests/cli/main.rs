@@ -18,6 +18,7 @@ mod forms;
 mod free_sizes;
 mod hostile;
 mod hostile_folder;
+mod image_sources;
 mod inference_mode;
 mod isolation;
 mod main_job;

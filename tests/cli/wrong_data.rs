@@ -22,7 +22,7 @@ fn digits() -> (Array4<u8>, Vec<usize>) {
     let set = crate::common::test_digits();
     match set.images {
         Pixels::U8(images) => (images, set.labels.unwrap()),
-        Pixels::F32(_) => panic!("not 8-bit"),
+        _ => panic!("not 8-bit"),
     }
 }
 

@@ -79,7 +79,7 @@ pub fn test_digits() -> Dataset {
         channels: Some(1),
         ..LoadOptions::default()
     };
-    load(&fixture("digits_test.npz"), &options, &|_, _| {}).unwrap()
+    load(&fixture("digits_test.npz"), &options, &|_, _| true).unwrap()
 }
 
 /// The digits' preprocessing: the tool's defaults.

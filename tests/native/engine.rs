@@ -12,7 +12,7 @@ use onnx_bnnprune::pipeline::View;
 fn native_logits_equal_those_of_onnx_runtime_on_every_fixture() {
     let data = test_digits();
     let all: Vec<usize> = (0..data.len()).collect();
-    let batch = data.batch(&all, &gray());
+    let batch = data.batch(&all, &gray()).unwrap();
     let mut paths: Vec<_> = crate::common::NETWORKS.map(network).to_vec();
     paths.push(crate::common::fixture("digits_float.onnx"));
     for path in paths {
@@ -31,7 +31,7 @@ fn native_logits_equal_those_of_onnx_runtime_on_every_fixture() {
 #[test]
 fn inference_on_integers_is_exact() {
     let data = test_digits();
-    let batch = data.batch(&(0..64).collect::<Vec<_>>(), &gray());
+    let batch = data.batch(&(0..64).collect::<Vec<_>>(), &gray()).unwrap();
     for path in crate::common::NETWORKS.map(network) {
         let model = Model::load(&path).unwrap();
         let view = View::new(&path, &model.proto).unwrap();

@@ -34,11 +34,12 @@ fn options() -> LoadOptions {
         channels: Some(1),
         size: Some("8".parse().unwrap()),
         classes: None,
+        ..LoadOptions::default()
     }
 }
 
 fn digits(name: &str) -> Dataset {
-    load(&fixture(name), &options(), &|_, _| {}).unwrap()
+    load(&fixture(name), &options(), &|_, _| true).unwrap()
 }
 
 fn runtime() -> OrtRuntime {
@@ -102,8 +103,8 @@ fn the_folder_holds_the_same_images_as_the_archive() {
             .position(|&l| l == class)
             .unwrap();
         assert_eq!(
-            archive.batch(&[first], &pre),
-            folder.batch(&[in_folder], &pre)
+            archive.batch(&[first], &pre).unwrap(),
+            folder.batch(&[in_folder], &pre).unwrap()
         );
     }
 }

@@ -33,6 +33,13 @@ pub struct LearningDataArgs {
     /// Flip training images left-right at random
     #[arg(long)]
     pub flip: bool,
+    /// Cut a random part of at least this share of its area out of each training image, as it is in its
+    /// file, and resize it; 0.08 is usual for ImageNet
+    #[arg(long, value_name = "SHARE", value_parser = parse_part)]
+    pub random_crop: Option<f32>,
+    /// Multiply brightness, contrast and saturation of training images by numbers from 1 - S to 1 + S
+    #[arg(long, alias = "color-jitter", value_name = "S", value_parser = parse_part)]
+    pub colour_jitter: Option<f32>,
     /// Pad training images by N pixels and crop at random
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub crop_padding: usize,
@@ -59,7 +66,16 @@ impl LearningDataArgs {
         source.augment = Augment {
             flip: self.flip,
             crop_padding: self.crop_padding,
+            random_crop: self.random_crop,
+            colour_jitter: self.colour_jitter,
         };
         Ok(Some(source))
+    }
+}
+
+fn parse_part(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err("must be a number above 0 and below 1".to_owned()),
     }
 }

@@ -71,7 +71,7 @@ pub struct TuningArgs {
     /// Where these files are [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR", help_heading = "Speed and memory")]
     pub cache_dir: Option<PathBuf>,
-    /// Vary each image (--flip, --crop-padding) in only so many ways, epoch by epoch in turn [default:
+    /// Vary each image (--flip, --crop-padding and so on) in only so many ways, epoch by epoch in turn [default:
     /// in a new way each epoch]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Speed and memory")]
     pub views: Option<usize>,

@@ -30,14 +30,14 @@ fn layouts_follow_the_model() {
         npz.add_array("x", &x).unwrap();
         npz.add_array("y", &Array1::from(vec![1i64, 0])).unwrap();
     });
-    let data = load(&path, &options(3), &|_, _| {}).unwrap();
+    let data = load(&path, &options(3), &|_, _| true).unwrap();
     assert_eq!(data.image_shape(), [3, 4, 5]);
     assert_eq!(data.labels, Some(vec![1, 0]));
     let Pixels::U8(images) = &data.images else {
         panic!("not 8-bit")
     };
     assert_eq!(images[[1, 2, 3, 4]], x[[1, 3, 4, 2]]);
-    let error = load(&path, &options(1), &|_, _| {})
+    let error = load(&path, &options(1), &|_, _| true)
         .unwrap_err()
         .to_string();
     assert!(error.contains("1 channel(s)"), "{error}");
@@ -45,7 +45,7 @@ fn layouts_follow_the_model() {
         npz.add_array("x", &Array3::<f64>::from_elem((2, 4, 5), 0.25))
             .unwrap();
     });
-    let data = load(&path, &options(1), &|_, _| {}).unwrap();
+    let data = load(&path, &options(1), &|_, _| true).unwrap();
     assert!(matches!(data.images, Pixels::F32(_)));
     assert_eq!((data.image_shape(), data.labels.clone()), ([1, 4, 5], None));
 }
@@ -60,7 +60,7 @@ fn compressed_archives_are_read() {
     zip.start_file("x.npy", options_zip).unwrap();
     Array3::<u8>::zeros((3, 8, 8)).write_npy(&mut zip).unwrap();
     zip.finish().unwrap();
-    assert_eq!(load(&path, &options(1), &|_, _| {}).unwrap().len(), 3);
+    assert_eq!(load(&path, &options(1), &|_, _| true).unwrap().len(), 3);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn lying_headers_are_refused_before_memory_is_taken() {
         .unwrap();
         zip.write_all(&npy).unwrap();
         zip.finish().unwrap();
-        let error = load(&path, &options(1), &|_, _| {})
+        let error = load(&path, &options(1), &|_, _| true)
             .unwrap_err()
             .to_string();
         assert!(error.contains("d.npz") && !error.contains('\n'), "{error}");
@@ -103,10 +103,10 @@ fn bad_labels_are_refused() {
             npz.add_array("x", &Array3::<u8>::zeros((2, 4, 4))).unwrap();
             npz.add_array("y", &Array1::from(y)).unwrap();
         });
-        assert!(load(&path, &options(1), &|_, _| {}).is_err());
+        assert!(load(&path, &options(1), &|_, _| true).is_err());
     }
     std::fs::write(&path, b"PK\x03\x04 not an archive").unwrap();
-    assert!(load(&path, &options(1), &|_, _| {}).is_err());
+    assert!(load(&path, &options(1), &|_, _| true).is_err());
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn pixels_that_are_no_numbers_are_named() {
         let mut x = Array3::<f32>::zeros((5, 4, 4));
         x[[3, 1, 2]] = value;
         write(&path, |npz| npz.add_array("x", &x).unwrap());
-        let error = load(&path, &options(1), &|_, _| {})
+        let error = load(&path, &options(1), &|_, _| true)
             .unwrap_err()
             .to_string();
         assert!(
@@ -128,7 +128,7 @@ fn pixels_that_are_no_numbers_are_named() {
     // What a double holds and a float does not.
     let x = Array3::<f64>::from_elem((1, 4, 4), 1e300);
     write(&path, |npz| npz.add_array("x", &x).unwrap());
-    let error = load(&path, &options(1), &|_, _| {})
+    let error = load(&path, &options(1), &|_, _| true)
         .unwrap_err()
         .to_string();
     assert!(error.contains("x[0, 0, 0]"), "{error}");
@@ -145,7 +145,7 @@ fn flat_images_take_the_models_shape_where_there_is_one() {
             size: Some(size.parse().unwrap()),
             ..options(channels)
         };
-        load(&path, &options, &|_, _| {})
+        load(&path, &options, &|_, _| true)
     };
     let data = with(1, "3x4").unwrap();
     let Pixels::U8(images) = &data.images else {
@@ -191,7 +191,7 @@ fn labels_of_other_types_say_what_to_save() {
         ("<f8", 8, "astype"),
     ] {
         with_labels(&path, descr, 2, width);
-        let error = load(&path, &options(1), &|_, _| {})
+        let error = load(&path, &options(1), &|_, _| true)
             .unwrap_err()
             .to_string();
         assert!(error.contains("y") && error.contains(word), "{error}");

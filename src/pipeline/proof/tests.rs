@@ -219,6 +219,8 @@ fn each_model_sees_each_image_once() {
         resize: None,
         crop: None,
         augment: Default::default(),
+        images_mb: None,
+        skip_bad: false,
     };
     for (choice, models) in [(Choice::Masks(masks), 3), (Choice::Nothing, 2)] {
         let job = Job {

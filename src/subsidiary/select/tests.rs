@@ -60,6 +60,7 @@ fn images() -> Images {
             labels: Some((0..IMAGES).map(|i| i % 3).collect()),
             classes: Vec::new(),
             source: "d".into(),
+            skipped: Vec::new(),
         },
         train_indices: (0..IMAGES).collect(),
         val: None,

@@ -1,0 +1,279 @@
+//! Every image of a catalogue once: is it good, what does it hold, and is there room to keep it?
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use image::DynamicImage;
+use ndarray::{Array4, ArrayView3};
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use super::catalogue::Catalogue;
+use super::load::Progress;
+use super::streamed::Streamed;
+use super::{DataError, Dataset, LoadOptions, Pixels, Preprocess, Size, decode};
+
+/// Bad files that an error names.
+const NAMED: usize = 20;
+
+/// Reads all images of a catalogue.
+///
+/// # Errors
+/// Every reason for which the images can't be what the model takes: all bad files by name, as far as
+/// there are not too many.
+pub(super) fn read(
+    mut catalogue: Catalogue,
+    options: &LoadOptions,
+    progress: &Progress<'_>,
+) -> Result<Dataset, DataError> {
+    fits_channels(options)?;
+    let size = first_size(&catalogue, options)?;
+    let shape = [
+        options.preprocess.channels.count(),
+        size.height as usize,
+        size.width as usize,
+    ];
+    let bytes = shape.iter().map(|&n| n as u128).product::<u128>();
+    let needed = bytes * catalogue.items.len() as u128;
+    let streams = options.streams || needed > u128::from(options.memory);
+    let mut images = match streams {
+        true => None,
+        false => {
+            let [c, h, w] = shape;
+            Some(Array4::<u8>::zeros((catalogue.items.len(), c, h, w)))
+        }
+    };
+    let (sums, bad) = read_each(&catalogue, options, size, images.as_mut(), progress)?;
+    let skipped = leave_out(&mut catalogue, bad, options)?;
+    let stays = |i: &usize| {
+        skipped
+            .binary_search_by_key(i, |(place, _)| *place)
+            .is_err()
+    };
+    let kept: Vec<usize> = (0..sums.len()).filter(stays).collect();
+    let skipped: Vec<String> = skipped.into_iter().map(|(_, why)| why).collect();
+    let labels = catalogue.labels.take();
+    let classes = std::mem::take(&mut catalogue.classes);
+    let source = catalogue.root.clone();
+    let images = match images {
+        Some(all) if skipped.is_empty() => Pixels::U8(all),
+        Some(all) => Pixels::U8(all.select(ndarray::Axis(0), &kept)),
+        None => Pixels::Streamed(Arc::new(Streamed {
+            catalogue,
+            preprocess: options.preprocess.clone(),
+            size,
+            sums: kept.iter().filter_map(|&i| sums.get(i).copied()).collect(),
+        })),
+    };
+    Ok(Dataset {
+        images,
+        labels,
+        classes,
+        source,
+        skipped,
+    })
+}
+
+/// A sum for each image, and what is wrong with which.
+type Read = (Vec<u64>, Vec<(usize, DataError)>);
+
+/// Decodes each image, into `images` where there is room; their sums, and what is wrong with which.
+fn read_each(
+    catalogue: &Catalogue,
+    options: &LoadOptions,
+    size: Size,
+    images: Option<&mut Array4<u8>>,
+    progress: &Progress<'_>,
+) -> Result<Read, DataError> {
+    let all = catalogue.items.len();
+    let done = AtomicUsize::new(0);
+    // Whether an image is good; no answer at all once the user wants to stop.
+    let one = |index: usize, out: &mut [u8]| -> Result<Result<u64, DataError>, DataError> {
+        let found = into_planes(catalogue, index, options, size, out);
+        match progress(done.fetch_add(1, Ordering::Relaxed) + 1, all) {
+            true => Ok(found),
+            false => Err(DataError::Interrupted),
+        }
+    };
+    let values = options.preprocess.channels.count() * size.height as usize * size.width as usize;
+    let found: Result<Vec<Result<u64, DataError>>, DataError> = match images {
+        Some(images) => {
+            let rows = images.as_slice_mut().unwrap_or_default();
+            let rows = rows.par_chunks_mut(values.max(1)).enumerate();
+            rows.map(|(index, out)| one(index, out)).collect()
+        }
+        None => (0..all)
+            .into_par_iter()
+            .map_init(|| vec![0; values], |out, index| one(index, out))
+            .collect(),
+    };
+    let mut sums = Vec::with_capacity(all);
+    let mut bad = Vec::new();
+    for (index, found) in found?.into_iter().enumerate() {
+        match found {
+            Ok(sum) => sums.push(sum),
+            Err(e) => {
+                sums.push(0);
+                bad.push((index, e));
+            }
+        }
+    }
+    Ok((sums, bad))
+}
+
+/// Decodes an image into `out`, `[C, H, W]`; the sum of its pixels.
+fn into_planes(
+    catalogue: &Catalogue,
+    index: usize,
+    options: &LoadOptions,
+    size: Size,
+    out: &mut [u8],
+) -> Result<u64, DataError> {
+    let pre = &options.preprocess;
+    let image = fitted(catalogue, index, pre)?;
+    let found = decode::size_of(&image);
+    if found != size {
+        return Err(DataError::ImageSize {
+            path: catalogue.path(index),
+            found,
+            expected: size,
+        });
+    }
+    decode::write_planes(image, pre.channels, out);
+    let shape = (
+        pre.channels.count(),
+        size.height as usize,
+        size.width as usize,
+    );
+    let view = ArrayView3::from_shape(shape, &*out);
+    Ok(view.map_or(0, |image| sum(image, |v| [v])))
+}
+
+/// An image resized and cropped.
+fn fitted(
+    catalogue: &Catalogue,
+    index: usize,
+    pre: &Preprocess,
+) -> Result<DynamicImage, DataError> {
+    let image = catalogue.image(index)?;
+    decode::fitted(image, pre).map_err(|reason| DataError::Image {
+        path: catalogue.path(index),
+        reason,
+    })
+}
+
+/// A number for an image, the same for the same pixels.
+///
+/// The first eight bytes of a SHA-256: checkpoints hold it, so it must not depend on a library's version.
+pub(super) fn sum<T: Copy, const N: usize>(
+    image: ArrayView3<'_, T>,
+    bytes: impl Fn(T) -> [u8; N],
+) -> u64 {
+    let mut hasher = Sha256::new();
+    for &side in image.shape() {
+        hasher.update((side as u64).to_le_bytes());
+    }
+    let values: Vec<u8> = image.iter().flat_map(|&v| bytes(v)).collect();
+    hasher.update(&values);
+    let mut first = [0; 8];
+    first.copy_from_slice(&hasher.finalize()[..8]);
+    u64::from_le_bytes(first)
+}
+
+/// Takes bad images out of the catalogue, if that is wanted: which, and why.
+fn leave_out(
+    catalogue: &mut Catalogue,
+    bad: Vec<(usize, DataError)>,
+    options: &LoadOptions,
+) -> Result<Vec<(usize, String)>, DataError> {
+    if bad.is_empty() {
+        return Ok(Vec::new());
+    }
+    if bad.len() == catalogue.items.len() || !options.skip_bad {
+        return Err(all_of(bad, catalogue));
+    }
+    let places: Vec<usize> = bad.iter().map(|(index, _)| *index).collect();
+    catalogue.leave_out(&places);
+    let said = bad.into_iter().map(|(index, e)| (index, e.to_string()));
+    Ok(said.collect())
+}
+
+/// One error of several.
+fn all_of(bad: Vec<(usize, DataError)>, catalogue: &Catalogue) -> DataError {
+    let count = bad.len();
+    let mut errors = bad.into_iter().map(|(_, e)| e);
+    match (errors.next(), count) {
+        (Some(only), 1) => only,
+        // With one remedy for all.
+        (Some(size @ DataError::ImageSize { .. }), n) if n == catalogue.items.len() => size,
+        (first, _) => {
+            let named: Vec<String> = first
+                .into_iter()
+                .chain(errors)
+                .take(NAMED)
+                .map(|e| e.to_string())
+                .collect();
+            let others = match count - named.len() {
+                0 => String::new(),
+                n => format!(" | and {n} others"),
+            };
+            DataError::Several {
+                path: catalogue.root.clone(),
+                count,
+                all: catalogue.items.len(),
+                named: named.join(" | ") + &others,
+            }
+        }
+    }
+}
+
+/// The size that every image must have: the model's, or where that is free the first good image's.
+fn first_size(catalogue: &Catalogue, options: &LoadOptions) -> Result<Size, DataError> {
+    if catalogue.items.is_empty() {
+        return Err(DataError::NoImages {
+            path: catalogue.root.clone(),
+        });
+    }
+    if let Some(size) = options.size {
+        return Ok(size);
+    }
+    let size_of = |index| -> Result<Size, DataError> {
+        let image = fitted(catalogue, index, &options.preprocess)?;
+        Ok(decode::size_of(&image))
+    };
+    let mut indices = 0..catalogue.items.len();
+    match options.skip_bad {
+        true => indices
+            .find_map(|i| size_of(i).ok())
+            .map_or_else(|| size_of(0), Ok),
+        false => size_of(0),
+    }
+}
+
+/// Height and width of the first image, as it is stored.
+///
+/// # Errors
+/// If it cannot be decoded.
+pub(super) fn first_stored_size(catalogue: &Catalogue) -> Result<Option<Size>, DataError> {
+    match catalogue.items.is_empty() {
+        true => Ok(None),
+        false => Ok(Some(decode::size_of(&catalogue.image(0)?))),
+    }
+}
+
+/// Images as they are decoded must have the channels that the model takes.
+fn fits_channels(options: &LoadOptions) -> Result<(), DataError> {
+    let channels = options.preprocess.channels;
+    let Some(model) = options.channels.filter(|&model| model != channels.count()) else {
+        return Ok(());
+    };
+    Err(DataError::Preprocess(format!(
+        "--channels: images are read as {} channel(s), the model's input has {model}; {}",
+        channels.count(),
+        match model {
+            1 => "use --channels gray",
+            3 => "use --channels rgb or bgr",
+            _ => "give the data as .npz",
+        }
+    )))
+}
