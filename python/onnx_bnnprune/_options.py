@@ -34,6 +34,8 @@ class Images(TypedDict, total=False):
     channels: Literal["rgb", "bgr", "gray"]
     resize: _Size
     crop: _Size
+    images_mb: int
+    skip_bad: bool
 
 
 class LearningImages(Images, total=False):
@@ -43,6 +45,8 @@ class LearningImages(Images, total=False):
     val_split: float
     flip: bool
     crop_padding: int
+    random_crop: float
+    colour_jitter: float
 
 
 class Runtime(TypedDict, total=False):
