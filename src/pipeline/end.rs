@@ -56,7 +56,8 @@ impl End<'_> {
             true => Some(normal::form(job, retrained, proof)?),
             false => None,
         };
-        if let (Choice::Form, Some((_, found))) = (&job.choice, &normal) {
+        let alone = job.form.is_none_or(|form| form.is_integer_alone());
+        if let (Choice::Form, Some((_, found)), true) = (&job.choice, &normal, alone) {
             normal::some(job, found)?;
         }
         let retrained = normal.as_ref().map_or(retrained, |(model, _)| model);
