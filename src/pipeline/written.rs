@@ -26,6 +26,14 @@ pub(super) struct Written {
     pub report: FormReport,
 }
 
+impl Written {
+    /// Whether it gives the bits of the model that it was made of, at each level of optimisation.
+    pub(super) fn is_equal(&self) -> bool {
+        let differences = &self.report.max_abs_diff;
+        !differences.is_empty() && differences.values().all(|&d| d == 0.0)
+    }
+}
+
 /// What becomes of a model that is written.
 pub(super) enum Formed {
     /// No form was asked for, and it came in none.

@@ -2,9 +2,9 @@
 
 use std::ffi::CStr;
 
-use bnn_kernels::binary::bits::{Bits, bytes_of};
+use bnn_kernels::binary::bits::{Bits, Packing, bytes_of, interleave};
 
-use crate::runtime::{Attributes, Error, Tensor};
+use crate::runtime::{Attributes, Context, Error, Tensor};
 
 /// Most channels and filters.
 const MOST_CHANNELS: usize = 1 << 20;
@@ -113,4 +113,32 @@ pub fn bits_dims(
         planes(channels, innermost)?;
     }
     Ok([batch, height, width])
+}
+
+/// Writes signs `[N, H, W, ⌈C/8⌉]` as an output. Where some are 0, `zeros` are the floats `[N, C, H, W]` that they are the
+/// signs of, and what these were compared with.
+pub fn put_signs(
+    node: &Context,
+    index: usize,
+    [n, h, w, c]: [usize; 4],
+    signs: &[u8],
+    zeros: Option<(&[f32], &[f32])>,
+) -> Result<(), Error> {
+    let bytes = bytes_of(c);
+    let Some((floats, thresholds)) = zeros else {
+        let out = node.output(index, &[n, h, w, bytes])?;
+        // Nobody may want it.
+        if !out.is_empty() {
+            out.copy_from_slice(signs);
+        }
+        return Ok(());
+    };
+    let mut nonzero = vec![0; signs.len()];
+    let packing = Packing::nonzero(floats, [n, c, h * w], thresholds, &mut nonzero);
+    node.parallel(packing.tasks(), |task| packing.run(task))?;
+    let out = node.output(index, &[n, h, w, 2 * bytes])?;
+    if !out.is_empty() {
+        out.copy_from_slice(&interleave(signs, &nonzero, bytes));
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use bnn_kernels::binary::bits::{Affine, BitConv, BitGeometry, Floats, Job, bytes_of, interleave};
+use bnn_kernels::binary::bits::{Affine, BitConv, BitGeometry, Floats, Job, bytes_of};
 
 use super::checks;
 use crate::definition::{Kernel, Operator, Port};
@@ -119,7 +119,6 @@ impl Operator for Layer {
     }
 
     fn inputs(&self) -> &'static [Port] {
-        let (bits, floats) = const { (Port::of(Element::U8), Port::of(Element::F32)) };
         match (self.signs, self.matmul) {
             (true, _) => {
                 const {
@@ -131,7 +130,6 @@ impl Operator for Layer {
                 }
             }
             (false, true) => {
-                let _ = (bits, floats);
                 const {
                     &[
                         Port::of(Element::U8),
@@ -287,22 +285,21 @@ impl Kernel for Binary {
                     }
                     return Ok(());
                 }
-                let room = if with_signs { job.sign_bytes() } else { 0 };
-                let (mut signs, mut nonzero) = (vec![0; room], vec![0; room]);
-                let mut to = Floats::new(affine, residual.map(|r| r.data), y);
+                let mut signs = vec![0; if with_signs { job.sign_bytes() } else { 0 }];
+                let mut to = Floats::new(affine, residual.map(|r| r.data), &mut *y);
                 if with_signs {
-                    to = to.with_signs(&mut signs, &mut nonzero);
+                    to = to.with_signs(&mut signs);
                 }
                 node.parallel(job.float_tasks(), |task| job.floats(task, &to))?;
-                if with_signs {
-                    match to.has_zeros() {
-                        false => node.output(1, &[n, oh, ow, bytes])?.copy_from_slice(&signs),
-                        true => node
-                            .output(1, &[n, oh, ow, 2 * bytes])?
-                            .copy_from_slice(&interleave(&signs, &nonzero, bytes)),
+                let zeros = to.has_zeros();
+                drop(to);
+                match with_signs {
+                    false => Ok(()),
+                    true => {
+                        let shape = [n, oh, ow, g.filters];
+                        checks::put_signs(node, 1, shape, &signs, zeros.then_some((&*y, &[0.0])))
                     }
                 }
-                Ok(())
             }
         }
     }

@@ -1,7 +1,8 @@
 //! `Pack`: from floats to bits.
 
-use bnn_kernels::binary::bits::{Packing, bytes_of, interleave};
+use bnn_kernels::binary::bits::{Packing, bytes_of};
 
+use super::checks;
 use crate::definition::{Kernel, Operator, Port};
 use crate::runtime::{Attributes as _, Context, Element, Error, Info, ShapeContext};
 
@@ -77,16 +78,11 @@ impl Kernel for Packer {
         }
         let (bytes, plane) = (bytes_of(c), h * w);
         let mut signs = vec![0; n * plane * bytes];
-        let mut nonzero = vec![0; n * plane * bytes];
         let thresholds = (&self.thresholds[..], self.at);
-        let packing = Packing::new(x.data, [n, c, plane], thresholds, &mut signs, &mut nonzero);
+        let packing = Packing::signs(x.data, [n, c, plane], thresholds, &mut signs);
         node.parallel(packing.tasks(), |task| packing.run(task))?;
-        match packing.has_zeros() {
-            false => node.output(0, &[n, h, w, bytes])?.copy_from_slice(&signs),
-            true => node
-                .output(0, &[n, h, w, 2 * bytes])?
-                .copy_from_slice(&interleave(&signs, &nonzero, bytes)),
-        }
-        Ok(())
+        let zeros = packing.has_zeros();
+        let floats = (x.data, &self.thresholds[..]);
+        checks::put_signs(node, 0, [n, h, w, c], &signs, zeros.then_some(floats))
     }
 }

@@ -1,7 +1,8 @@
 //! A node, when shapes are inferred.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ort_sys::{ONNXTensorElementDataType, OrtOpAttrType, OrtShapeInferContext};
 
@@ -13,6 +14,13 @@ const MOST_INTS: usize = 1 << 10;
 
 /// Dimensions, `None` where they are not known.
 pub type Dims = Vec<Option<usize>>;
+
+/// A name that no other dimension has.
+fn unknown() -> CString {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    CString::new(format!("onnx_bnnprune_ops_{count}")).unwrap_or_default()
+}
 
 /// A node whose outputs' shapes are asked for.
 pub struct ShapeContext {
@@ -49,7 +57,29 @@ impl ShapeContext {
         (!dims.is_empty()).then(|| dims.iter().map(|&d| usize::try_from(d).ok()).collect())
     }
 
-    /// Says type and dimensions of an output.
+    /// The name of an input's first dimension, the batch, where it has one.
+    fn batch_name(&self) -> Option<CString> {
+        let table = self.api.table();
+        let (mut info, mut rank) = (ptr::null_mut(), 0);
+        // SAFETY: as in `input`; names are the description's, end in a zero, and are copied.
+        unsafe {
+            let get = table.ShapeInferContext_GetInputTypeShape;
+            self.api.check(get(self.context, 0, &mut info)).ok()?;
+            if info.is_null() {
+                return None;
+            }
+            self.api
+                .check((table.GetDimensionsCount)(info, &mut rank))
+                .ok()?;
+            let mut names = vec![ptr::null::<c_char>(); rank];
+            let get = table.GetSymbolicDimensions;
+            self.api.check(get(info, names.as_mut_ptr(), rank)).ok()?;
+            let first = names.first().filter(|name| !name.is_null())?;
+            Some(CStr::from_ptr(*first).to_owned()).filter(|name| !name.is_empty())
+        }
+    }
+
+    /// Says type and dimensions of an output. A first dimension that is not known is the batch of the first input.
     ///
     /// # Errors
     /// If the runtime does not take them.
@@ -62,6 +92,14 @@ impl ShapeContext {
         };
         let known = |d: &Option<usize>| d.and_then(|d| i64::try_from(d).ok()).unwrap_or(-1);
         let sizes: Vec<i64> = dims.iter().map(known).collect();
+        // A size that is neither known nor named would be taken for the number -1, and two of one name for the same.
+        let names: Vec<CString> = (dims.iter().enumerate())
+            .map(|(i, d)| match (i, d) {
+                (_, Some(_)) => CString::default(),
+                (0, None) => self.batch_name().unwrap_or_else(unknown),
+                _ => unknown(),
+            })
+            .collect();
         let mut info = ptr::null_mut();
         // SAFETY: the description is made and released here; the runtime copies what it is handed.
         unsafe {
@@ -72,7 +110,7 @@ impl ShapeContext {
                     .check((table.SetTensorElementType)(info, element))?;
                 let set = table.SetDimensions;
                 self.api.check(set(info, sizes.as_ptr(), sizes.len()))?;
-                let mut names = vec![c"".as_ptr(); sizes.len()];
+                let mut names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
                 let set = table.SetSymbolicDimensions;
                 self.api.check(set(info, names.as_mut_ptr(), names.len()))?;
                 let set = table.ShapeInferContext_SetOutputTypeShape;

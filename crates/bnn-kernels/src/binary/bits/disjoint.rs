@@ -46,3 +46,50 @@ impl<'a, T> Disjoint<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at), count) }
     }
 }
+
+impl<T: Copy> Disjoint<'_, T> {
+    /// Elements from `at` on, every `step`th, `count` of them.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    ///
+    /// # Safety
+    /// As for [`Disjoint::slice`].
+    #[inline(always)]
+    pub unsafe fn strided(&self, at: usize, step: usize, count: usize) -> Strided<'_, T> {
+        let last = step.checked_mul(count.saturating_sub(1));
+        let last = last.and_then(|n| n.checked_add(at));
+        assert!(
+            count == 0 || last.is_some_and(|last| last < self.len),
+            "part of an output"
+        );
+        // SAFETY: within the slice, if there is any element.
+        let start = unsafe { self.start.add(at.min(self.len)) };
+        Strided {
+            start,
+            step,
+            count,
+            slice: PhantomData,
+        }
+    }
+}
+
+/// Every so many elements of a slice.
+#[derive(Debug)]
+pub(super) struct Strided<'a, T> {
+    start: *mut T,
+    step: usize,
+    count: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+impl<T: Copy> Strided<'_, T> {
+    /// Writes the elements, as many as there are.
+    #[inline(always)]
+    pub fn put(self, values: &[T]) {
+        for (i, value) in values.iter().enumerate().take(self.count) {
+            // SAFETY: `strided` checked the last one, and promised that they are nobody else's.
+            unsafe { self.start.add(i * self.step).write(*value) };
+        }
+    }
+}

@@ -55,7 +55,7 @@ pub struct Floats<'a> {
     affine: &'a Affine,
     residual: Option<&'a [f32]>,
     y: Disjoint<'a, f32>,
-    signs: Option<[Disjoint<'a, u8>; 2]>,
+    signs: Option<Disjoint<'a, u8>>,
     zeros: AtomicBool,
 }
 
@@ -71,9 +71,9 @@ impl<'a> Floats<'a> {
         }
     }
 
-    /// And their signs, as [`Bits`] of one plane; and, in the second, what would be the other plane.
-    pub fn with_signs(mut self, signs: &'a mut [u8], nonzero: &'a mut [u8]) -> Self {
-        self.signs = Some([signs, nonzero].map(Disjoint::new));
+    /// And their signs, as [`Bits`] of one plane. The other one, if there are zeros, is to be packed of the floats.
+    pub fn with_signs(mut self, signs: &'a mut [u8]) -> Self {
+        self.signs = Some(Disjoint::new(signs));
         self
     }
 
@@ -213,7 +213,11 @@ impl<'a> Job<'a> {
                         let place = (first + at + r) * bytes + byte;
                         // SAFETY: these filters of this pixel are this task's alone.
                         let out = unsafe { to.out.slice(place, count) };
-                        out.copy_from_slice(&sign.to_le_bytes()[..count]);
+                        match out {
+                            [low, high] => [*low, *high] = sign.to_le_bytes(),
+                            [low] => *low = sign as u8,
+                            _ => {}
+                        }
                     }
                 }
             }
@@ -256,11 +260,8 @@ impl<'a> Job<'a> {
         assert_eq!(to.y.len(), len, "floats");
         assert!(to.residual.is_none_or(|r| r.len() == len), "what is added");
         assert!(to.affine.fits(self.filters()), "numbers of filters");
-        let signs = to.signs.iter().flatten();
-        assert!(
-            signs.into_iter().all(|s| s.len() == self.sign_bytes()),
-            "signs"
-        );
+        let signs = to.signs.as_ref();
+        assert!(signs.is_none_or(|s| s.len() == self.sign_bytes()), "signs");
         match self.filters_in_lanes() {
             true => self.floats_by_filters(task, to),
             false => self.floats_by_pixels(task, to),
@@ -271,7 +272,7 @@ impl<'a> Job<'a> {
     fn floats_by_pixels(&self, task: usize, to: &Floats<'_>) {
         let cut = self.cut(true);
         let (strips, blocks) = self.task(task, &cut);
-        let (words, plane) = (self.conv.words, self.plane());
+        let (words, plane, bytes) = (self.conv.words, self.plane(), bytes_of(self.filters()));
         let in_image = plane.div_ceil(STRIP);
         let filters = blocks.start * LANES..(blocks.end * LANES).min(self.filters());
         let mut windows = Windows::default();
@@ -289,21 +290,19 @@ impl<'a> Job<'a> {
                 let rows = LANES.min(windows.whole.len() - at);
                 let place = group * LANES * words;
                 let turn = |from: &[u32], to: &mut [u32]| {
-                    let from = &from[at * words..];
-                    transpose_words([rows, words], (from, words), (&mut to[place..], LANES));
+                    turned([rows, words], &from[at * words..], &mut to[place..]);
                 };
                 turn(&windows.rows, &mut lanes);
                 let tiles = at / ROWS..(at + rows).div_ceil(ROWS);
-                *all = windows.all[tiles.clone()].iter().all(|&all| all);
+                *all = windows.all[tiles].iter().all(|&all| all);
                 if !*all {
-                    // A tile that is whole has no mask.
-                    for t in tiles.filter(|&t| windows.all[t]) {
-                        windows.mask[t * ROWS * words..][..ROWS * words].fill(u32::MAX);
-                    }
                     turn(&windows.mask, &mut mask);
                 }
             }
             windows.whole.resize(STRIP, 0);
+            let Some((whole, _)) = windows.whole.split_first_chunk::<STRIP>() else {
+                continue;
+            };
             for f in filters.clone().step_by(ROWS) {
                 let count = ROWS.min(filters.end - f);
                 let mut sums = [[0; STRIP]; ROWS];
@@ -323,83 +322,27 @@ impl<'a> Job<'a> {
                     let mut counts = [[0; LANES]; ROWS];
                     tile.differing(self.level, &mut counts);
                     for (sums, counts) in sums.iter_mut().zip(&counts) {
-                        sums[at..at + LANES].copy_from_slice(counts);
+                        if let Some((to, _)) = sums[at..].split_first_chunk_mut() {
+                            *to = *counts;
+                        }
                     }
                 }
-                wide(|| {
-                    self.floats_of_rows(f, count, &sums, &windows.whole, image, &some, to);
-                });
+                let at = (image * self.filters() + f) * plane + some.start;
+                let place = (image * plane + some.start) * bytes + f / PER_BYTE;
+                let rows = Rows {
+                    f,
+                    count,
+                    pixels: some.len(),
+                    plane,
+                    at,
+                    place,
+                    bytes,
+                };
+                wide(
+                    #[inline(always)]
+                    || rows.put(&sums, whole, to),
+                );
             }
-        }
-    }
-
-    /// From counts of some filters at the pixels of a strip to the output.
-    #[inline(always)]
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "inlined into the one loop that calls it"
-    )]
-    fn floats_of_rows(
-        &self,
-        f: usize,
-        count: usize,
-        counts: &[[i32; STRIP]; ROWS],
-        whole: &[i32],
-        image: usize,
-        pixels: &Range<usize>,
-        to: &Floats<'_>,
-    ) {
-        let (plane, bytes) = (self.plane(), bytes_of(self.filters()));
-        let (mut plus, mut nonzero) = ([0u8; STRIP], [0u8; STRIP]);
-        for (r, counts) in counts.iter().enumerate().take(count) {
-            let mut y = [0.0f32; STRIP];
-            for ((y, count), whole) in y.iter_mut().zip(counts).zip(whole) {
-                *y = (whole - 2 * count) as f32;
-            }
-            let number = |of: &Option<Vec<f32>>| of.as_ref().map(|v| v[f + r]);
-            if let Some(d) = number(&to.affine.divisor) {
-                y.iter_mut().for_each(|y| *y /= d);
-            }
-            if let Some(b) = number(&to.affine.bias) {
-                y.iter_mut().for_each(|y| *y += b);
-            }
-            if let Some(m) = number(&to.affine.factor) {
-                y.iter_mut().for_each(|y| *y *= m);
-            }
-            if let Some(b) = number(&to.affine.shift) {
-                y.iter_mut().for_each(|y| *y += b);
-            }
-            let at = (image * self.filters() + f + r) * plane + pixels.start;
-            if let Some(residual) = to.residual {
-                let residual = &residual[at..at + pixels.len()];
-                y.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
-            }
-            // SAFETY: these filters at these pixels are this task's alone.
-            let out = unsafe { to.y.slice(at, pixels.len()) };
-            out.copy_from_slice(&y[..pixels.len()]);
-            if to.signs.is_some() {
-                for ((plus, nonzero), y) in plus.iter_mut().zip(&mut nonzero).zip(&y) {
-                    *plus |= u8::from(*y > 0.0) << r;
-                    *nonzero |= u8::from(*y != 0.0) << r;
-                }
-            }
-        }
-        let Some([signs, others]) = &to.signs else {
-            return;
-        };
-        let known = u8::MAX >> (ROWS - count);
-        let mut zeros = false;
-        for (p, (plus, nonzero)) in plus.iter().zip(&nonzero).enumerate().take(pixels.len()) {
-            let place = (image * plane + pixels.start + p) * bytes + f / PER_BYTE;
-            // SAFETY: as above; eight filters are a byte.
-            unsafe {
-                signs.slice(place, 1)[0] = *plus;
-                others.slice(place, 1)[0] = *nonzero;
-            }
-            zeros |= *nonzero != known;
-        }
-        if zeros {
-            to.zeros.store(true, Ordering::Relaxed);
         }
     }
 
@@ -445,7 +388,7 @@ impl<'a> Job<'a> {
         each(numbers(&affine.bias), |y, n| *y += n);
         each(numbers(&affine.factor), |y, n| *y *= n);
         each(numbers(&affine.shift), |y, n| *y += n);
-        let (mut plus, mut nonzero) = (0u16, 0u16);
+        let (mut plus, mut zeros) = (0u16, false);
         for (l, y) in y.iter_mut().enumerate().take(f.len()) {
             let at = (image * filters + f.start + l) * plane + p;
             if let Some(residual) = to.residual {
@@ -454,25 +397,119 @@ impl<'a> Job<'a> {
             // SAFETY: these filters of this pixel are this task's alone.
             unsafe { to.y.slice(at, 1)[0] = *y };
             plus |= u16::from(*y > 0.0) << l;
-            nonzero |= u16::from(*y != 0.0) << l;
+            zeros |= *y == 0.0;
         }
-        let Some([signs, others]) = &to.signs else {
+        let Some(signs) = &to.signs else {
             return;
         };
         let bytes = bytes_of(filters);
         let byte = f.start / PER_BYTE;
         let count = (bytes - byte).min(2);
         // SAFETY: as above; blocks are two bytes.
-        unsafe {
-            let place = pixel * bytes + byte;
-            signs
-                .slice(place, count)
-                .copy_from_slice(&plus.to_le_bytes()[..count]);
-            others
-                .slice(place, count)
-                .copy_from_slice(&nonzero.to_le_bytes()[..count]);
+        let out = unsafe { signs.slice(pixel * bytes + byte, count) };
+        out.copy_from_slice(&plus.to_le_bytes()[..count]);
+        if zeros {
+            to.zeros.store(true, Ordering::Relaxed);
         }
-        if nonzero != u16::MAX >> (LANES - f.len()) {
+    }
+}
+
+/// Rows of words as lanes.
+fn turned([rows, words]: [usize; 2], from: &[u32], to: &mut [u32]) {
+    if words >= 8 {
+        return transpose_words([rows, words], (from, words), (to, LANES));
+    }
+    for (r, from) in from.chunks_exact(words).enumerate().take(rows) {
+        for (k, &word) in from.iter().enumerate() {
+            to[k * LANES + r] = word;
+        }
+    }
+}
+
+/// Some filters at the pixels of a strip, and where they go.
+struct Rows {
+    /// The first filter.
+    f: usize,
+    /// How many.
+    count: usize,
+    pixels: usize,
+    /// From one filter to the next in the output.
+    plane: usize,
+    /// The first filter's first pixel in the output.
+    at: usize,
+    /// Its signs' byte.
+    place: usize,
+    /// From one pixel's signs to the next one's.
+    bytes: usize,
+}
+
+impl Rows {
+    /// From counts to the output. Loops are of constant length, and over one operation each, to become vectors.
+    #[inline(always)]
+    fn put(&self, counts: &[[i32; STRIP]; ROWS], whole: &[i32; STRIP], to: &Floats<'_>) {
+        let (mut plus, mut zeros) = ([0i32; STRIP], [0i32; STRIP]);
+        let known = self.pixels == STRIP;
+        for r in 0..self.count {
+            let counts = &counts[r];
+            // What is left out changes nothing: x / 1, x + -0, x · 1.
+            let number = |of: &Option<Vec<f32>>, idle| of.as_ref().map_or(idle, |v| v[self.f + r]);
+            let divisor = number(&to.affine.divisor, 1.0);
+            let bias = number(&to.affine.bias, -0.0);
+            let factor = number(&to.affine.factor, 1.0);
+            let shift = number(&to.affine.shift, -0.0);
+            let at = self.at + r * self.plane;
+            let mut y = [0.0f32; STRIP];
+            match to.residual {
+                None => {
+                    for i in 0..STRIP {
+                        let sum = (whole[i] - 2 * counts[i]) as f32;
+                        y[i] = (sum / divisor + bias) * factor + shift;
+                    }
+                }
+                Some(residual) => {
+                    let residual = &residual[at..at + self.pixels];
+                    let mut padded = [0.0; STRIP];
+                    let residual = match <&[f32; STRIP]>::try_from(residual) {
+                        Ok(residual) => residual,
+                        Err(_) => {
+                            padded[..self.pixels].copy_from_slice(residual);
+                            &padded
+                        }
+                    };
+                    for i in 0..STRIP {
+                        let sum = (whole[i] - 2 * counts[i]) as f32;
+                        y[i] = ((sum / divisor + bias) * factor + shift) + residual[i];
+                    }
+                }
+            }
+            // SAFETY: these filters at these pixels are this task's alone.
+            let out = unsafe { to.y.slice(at, self.pixels) };
+            match <&mut [f32; STRIP]>::try_from(&mut *out) {
+                Ok(out) => *out = y,
+                Err(_) => out.copy_from_slice(&y[..self.pixels]),
+            }
+            if to.signs.is_some() {
+                let bit = 1 << r;
+                for i in 0..STRIP {
+                    plus[i] |= if y[i] > 0.0 { bit } else { 0 };
+                }
+                for i in 0..STRIP {
+                    zeros[i] |= if y[i] == 0.0 { 1 } else { 0 };
+                }
+            }
+        }
+        let Some(signs) = &to.signs else {
+            return;
+        };
+        // SAFETY: as above; eight filters are a byte.
+        let out = unsafe { signs.strided(self.place, self.bytes, self.pixels) };
+        out.put(&plus.map(|p| p as u8));
+        let mut any = 0;
+        match known {
+            true => zeros.iter().for_each(|z| any |= z),
+            false => zeros[..self.pixels].iter().for_each(|z| any |= z),
+        }
+        if any != 0 {
             to.zeros.store(true, Ordering::Relaxed);
         }
     }

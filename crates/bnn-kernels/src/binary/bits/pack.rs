@@ -1,5 +1,6 @@
 //! From floats to bits and back.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::disjoint::Disjoint;
@@ -20,38 +21,78 @@ pub struct Packing<'a> {
     channels: usize,
     plane: usize,
     thresholds: &'a [f32],
-    at: i8,
-    out: [Disjoint<'a, u8>; 2],
+    what: What,
+    out: Disjoint<'a, u8>,
     zeros: AtomicBool,
 }
 
+/// What becomes a 1.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    /// What is above the threshold, or at it.
+    NotBelow,
+    /// What is above it.
+    Above,
+    /// What is above it; what is at it, is noted.
+    AboveOrZero,
+    /// What is not at it.
+    NotAt,
+}
+
 impl<'a> Packing<'a> {
-    /// Of `x` `[N, C, plane]` with one threshold, or one for each channel, to `[N, plane, ⌈C/8⌉]` bytes of signs, and as
-    /// many that say what is not 0. What is no number counts as below its threshold.
+    /// The signs of `x` `[N, C, plane]` minus one threshold, or one for each channel, as `[N, plane, ⌈C/8⌉]` bytes; `at`
+    /// is the sign of what is equal. If that is 0, and [`Packing::has_zeros`] then says so, the other plane is that of
+    /// [`Packing::nonzero`]. What is no number counts as below its threshold.
     ///
     /// # Panics
     /// If sizes do not fit.
-    pub fn new(
+    pub fn signs(
+        x: &'a [f32],
+        shape: [usize; 3],
+        (thresholds, at): (&'a [f32], i8),
+        out: &'a mut [u8],
+    ) -> Self {
+        let what = match at {
+            1.. => What::NotBelow,
+            0 => What::AboveOrZero,
+            ..0 => What::Above,
+        };
+        Self::new(x, shape, thresholds, what, out)
+    }
+
+    /// What is not equal to its threshold.
+    ///
+    /// # Panics
+    /// As [`Packing::signs`].
+    pub fn nonzero(
+        x: &'a [f32],
+        shape: [usize; 3],
+        thresholds: &'a [f32],
+        out: &'a mut [u8],
+    ) -> Self {
+        Self::new(x, shape, thresholds, What::NotAt, out)
+    }
+
+    fn new(
         x: &'a [f32],
         [batch, channels, plane]: [usize; 3],
-        (thresholds, at): (&'a [f32], i8),
-        signs: &'a mut [u8],
-        nonzero: &'a mut [u8],
+        thresholds: &'a [f32],
+        what: What,
+        out: &'a mut [u8],
     ) -> Self {
         assert_eq!(x.len(), batch * channels * plane, "size of a tensor");
         assert!(
             thresholds.len() == 1 || thresholds.len() == channels,
             "thresholds"
         );
-        let bytes = batch * plane * bytes_of(channels);
-        assert!(signs.len() == bytes && nonzero.len() == bytes, "signs");
+        assert_eq!(out.len(), batch * plane * bytes_of(channels), "signs");
         Self {
             x,
             channels,
             plane,
             thresholds,
-            at,
-            out: [signs, nonzero].map(Disjoint::new),
+            what,
+            out: Disjoint::new(out),
             zeros: AtomicBool::new(false),
         }
     }
@@ -71,7 +112,7 @@ impl<'a> Packing<'a> {
         self.strips().div_ceil(self.together())
     }
 
-    /// Whether any is 0.
+    /// Whether any sign is 0.
     pub fn has_zeros(&self) -> bool {
         self.zeros.load(Ordering::Relaxed)
     }
@@ -79,69 +120,83 @@ impl<'a> Packing<'a> {
     /// Packs a task's pixels. Each task is to be computed by one thread; any number of tasks at once.
     pub fn run(&self, task: usize) {
         let from = task * self.together();
+        let strips = from..(from + self.together()).min(self.strips());
+        wide(
+            #[inline(always)]
+            || self.some(strips),
+        );
+    }
+
+    #[inline(always)]
+    fn some(&self, strips: Range<usize>) {
         let in_image = self.plane.div_ceil(STRIP);
-        for strip in from..(from + self.together()).min(self.strips()) {
-            let (image, first) = (strip / in_image, strip % in_image * STRIP);
-            wide(|| self.strip(image, first, STRIP.min(self.plane - first)));
+        let (mut from, bytes) = (strips.start, bytes_of(self.channels));
+        while from < strips.end {
+            let (image, first) = (from / in_image, from % in_image);
+            let to = strips.end.min(from - first + in_image);
+            // Eight planes at a time, each read on and on.
+            for byte in 0..bytes {
+                for strip in first..first + (to - from) {
+                    let at = [image, strip * STRIP, byte];
+                    // Constants make loops of vectors.
+                    match self.what {
+                        What::NotBelow => self.strip(at, |x, t| x >= t, false),
+                        What::Above => self.strip(at, |x, t| x > t, false),
+                        What::AboveOrZero => self.strip(at, |x, t| x > t, true),
+                        What::NotAt => self.strip(at, |x, t| x != t, false),
+                    }
+                }
+            }
+            from = to;
         }
     }
 
     #[inline(always)]
-    fn strip(&self, image: usize, first: usize, count: usize) {
+    fn strip(
+        &self,
+        [image, first, byte]: [usize; 3],
+        is_one: impl Fn(f32, f32) -> bool,
+        note_zeros: bool,
+    ) {
         let bytes = bytes_of(self.channels);
-        for byte in 0..bytes {
-            let (mut plus, mut nonzero) = ([0u8; STRIP], [0u8; STRIP]);
-            let channels = byte * PER_BYTE..(byte * PER_BYTE + PER_BYTE).min(self.channels);
-            for (bit, c) in channels.clone().enumerate() {
-                let t = match self.thresholds {
-                    [one] => *one,
-                    each => each[c],
-                };
-                let x = &self.x[(image * self.channels + c) * self.plane + first..][..count];
-                let mut whole = [0.0; STRIP];
-                let x = match <&[f32; STRIP]>::try_from(x) {
-                    Ok(x) => x,
-                    Err(_) => {
-                        whole[..count].copy_from_slice(x);
-                        &whole
-                    }
-                };
-                match self.at {
-                    1.. => {
-                        for (plus, x) in plus.iter_mut().zip(x) {
-                            *plus |= u8::from(*x >= t) << bit;
-                        }
-                    }
-                    ..0 => {
-                        for (plus, x) in plus.iter_mut().zip(x) {
-                            *plus |= u8::from(*x > t) << bit;
-                        }
-                    }
-                    0 => {
-                        for ((plus, nonzero), x) in plus.iter_mut().zip(&mut nonzero).zip(x) {
-                            *plus |= u8::from(*x > t) << bit;
-                            *nonzero |= u8::from(*x != t) << bit;
-                        }
-                    }
+        let count = STRIP.min(self.plane - first);
+        // As wide as what is compared.
+        let (mut ones, mut zeros) = ([0i32; STRIP], [0i32; STRIP]);
+        let channels = byte * PER_BYTE..(byte * PER_BYTE + PER_BYTE).min(self.channels);
+        for (bit, c) in channels.enumerate() {
+            let t = match self.thresholds {
+                [one] => *one,
+                each => each[c],
+            };
+            let x = &self.x[(image * self.channels + c) * self.plane + first..][..count];
+            let mut padded = [f32::NAN; STRIP];
+            let x = match <&[f32; STRIP]>::try_from(x) {
+                Ok(x) => x,
+                Err(_) => {
+                    padded[..count].copy_from_slice(x);
+                    &padded
+                }
+            };
+            let bit = 1 << bit;
+            for i in 0..STRIP {
+                ones[i] |= if is_one(x[i], t) { bit } else { 0 };
+            }
+            if note_zeros {
+                for i in 0..STRIP {
+                    zeros[i] |= if x[i] == t { 1 } else { 0 };
                 }
             }
-            let known = u8::MAX >> (PER_BYTE - channels.len());
-            if self.at != 0 {
-                nonzero = [known; STRIP];
-            }
-            let mut zeros = false;
-            for (p, (plus, nonzero)) in plus.iter().zip(&nonzero).enumerate().take(count) {
-                let place = (image * self.plane + first + p) * bytes + byte;
-                // SAFETY: these channels of this pixel are this task's alone.
-                unsafe {
-                    self.out[0].slice(place, 1)[0] = *plus;
-                    self.out[1].slice(place, 1)[0] = *nonzero;
-                }
-                zeros |= *nonzero != known;
-            }
-            if zeros {
-                self.zeros.store(true, Ordering::Relaxed);
-            }
+        }
+        let mut narrow = [0u8; STRIP];
+        for i in 0..STRIP {
+            narrow[i] = ones[i] as u8;
+        }
+        let place = (image * self.plane + first) * bytes + byte;
+        // SAFETY: these channels of these pixels are this task's alone.
+        let out = unsafe { self.out.strided(place, bytes, count) };
+        out.put(&narrow);
+        if zeros.iter().fold(0, |all, zero| all | zero) != 0 {
+            self.zeros.store(true, Ordering::Relaxed);
         }
     }
 }

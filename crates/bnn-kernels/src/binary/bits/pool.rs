@@ -35,6 +35,9 @@ impl BitPool {
             turned.is_none_or(|t| t.len() == bytes),
             "what is turned around"
         );
+        if x.planes == 1 {
+            return self.of_signs(x, [height, width], turned.unwrap_or_default(), out);
+        }
         for (i, out) in out.chunks_exact_mut(pixel).enumerate() {
             let (image, at) = (i / (height * width), i % (height * width));
             let image = &x.bytes[image * x.image()..][..x.image()];
@@ -58,6 +61,49 @@ impl BitPool {
             }
             for (n, s) in nonzero.iter().zip(signs) {
                 *s &= n;
+            }
+        }
+    }
+
+    /// Of one plane: rows first, which are long.
+    fn of_signs(&self, x: &Bits<'_>, [height, width]: [usize; 2], turned: &[u8], out: &mut [u8]) {
+        let bytes = bytes_of(x.channels);
+        let line = x.width * bytes;
+        let columns: Vec<(usize, usize)> = (0..width)
+            .flat_map(|o| {
+                self.inside(1, o, x.width)
+                    .map(move |at| (o * bytes, at * bytes))
+            })
+            .collect();
+        let mut tallest = vec![0; line];
+        for (i, out) in out.chunks_exact_mut(width * bytes).enumerate() {
+            let image = &x.bytes[i / height * x.image()..][..x.image()];
+            tallest.fill(0);
+            for y in self.inside(0, i % height, x.height) {
+                let row = &image[y * line..][..line];
+                tallest.iter_mut().zip(row).for_each(|(t, r)| *t |= r);
+            }
+            out.fill(0);
+            for &(to, from) in &columns {
+                let (to, from) = (&mut out[to..][..bytes], &tallest[from..][..bytes]);
+                match (to.as_chunks_mut::<8>(), from.as_chunks::<8>()) {
+                    ((to, []), (from, [])) => {
+                        for (to, from) in to.iter_mut().zip(from) {
+                            *to =
+                                (u64::from_ne_bytes(*to) | u64::from_ne_bytes(*from)).to_ne_bytes();
+                        }
+                    }
+                    ((to, rest), (from, others)) => {
+                        let all = to.as_flattened_mut().iter_mut().chain(rest);
+                        let from = from.as_flattened().iter().chain(others);
+                        all.zip(from).for_each(|(t, f)| *t |= f);
+                    }
+                }
+            }
+            if !turned.is_empty() {
+                for out in out.chunks_exact_mut(bytes) {
+                    out.iter_mut().zip(turned).for_each(|(o, t)| *o ^= t);
+                }
             }
         }
     }
