@@ -84,6 +84,12 @@ fn lost(form: &dyn OutputForm, why: &FormError) -> String {
 /// [`Error::Usage`] with the reason.
 pub(super) fn idle(job: &Job, model: &ModelProto) -> Result<(), Error> {
     let input = job.input.display();
+    if forms::has_operators(model) {
+        return Err(Error::unsuitable(
+            &job.input,
+            "its binary layers are operators already (--to ops), which nothing is pruned from or written anew: give the model that it was made of".to_owned(),
+        ));
+    }
     if let Some(form) = job.form
         && let Some(why) = form.idle(model)
     {

@@ -24,6 +24,7 @@ mod main_job;
 mod masks;
 mod memory;
 mod messages;
+mod ops;
 mod outputs;
 mod printing;
 mod rules;

@@ -50,7 +50,7 @@ impl Chain {
             let Some(out) = graph.output_of(n, 0) else {
                 break;
             };
-            let number = |of: Option<TensorId>| per_channel(graph, facts, of, t, filters);
+            let number = |of: Option<TensorId>| per_channel(facts, of, t, filters);
             let same = facts.same_shape(t, out) && is_float32(facts, out);
             if claimed.contains(&n) || !same {
                 break;

@@ -140,7 +140,6 @@ pub(super) fn bytes(weights: &ArrayD<f32>) -> Option<ArrayD<u8>> {
 
 /// A constant as one value for each channel (axis 1) of a tensor.
 pub(super) fn per_channel(
-    graph: &Graph<'_>,
     facts: &Facts,
     constant: Option<TensorId>,
     of: TensorId,
@@ -149,7 +148,6 @@ pub(super) fn per_channel(
     let rank = facts.shape(of)?.len();
     let constant = constant?;
     let value = facts.constant(constant)?.as_f32()?;
-    let _ = graph;
     if value.ndim() > rank {
         return None;
     }

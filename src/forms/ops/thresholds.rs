@@ -57,7 +57,7 @@ impl Comparison {
             if !facts.same_shape(x, b.input) {
                 return None;
             }
-            let values = per_channel(graph, facts, Some(c), b.input, channels)?;
+            let values = per_channel(facts, Some(c), b.input, channels)?;
             let thresholds: Vec<f32> = values.iter().map(|v| turn * v).collect();
             let known = thresholds.iter().all(|t| !t.is_nan());
             known.then_some(Self { x, thresholds, at })
@@ -121,7 +121,7 @@ impl OfSums {
         let direction = match turned {
             None => vec![1.0; filters],
             Some((by, of)) => {
-                let by = per_channel(graph, facts, by, of, filters)?;
+                let by = per_channel(facts, by, of, filters)?;
                 by.iter().all(|d| d.abs() == 1.0).then_some(by)?
             }
         };
