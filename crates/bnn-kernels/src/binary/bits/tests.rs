@@ -278,3 +278,58 @@ fn sizes_that_make_no_sense_are_refused() {
     assert_eq!(g.out_size([usize::MAX, 5]), None);
     assert_eq!(g.out_size([3, 5]), Some([1, 3]));
 }
+
+/// What ThreadSanitizer is to look at.
+#[test]
+fn tasks_run_on_many_threads_at_once() {
+    let g = BitGeometry {
+        channels: 40,
+        filters: 50,
+        kernel: [3, 3],
+        stride: [1, 1],
+        dilation: [1, 1],
+        pads: [1; 4],
+    };
+    // So many that there are several tasks; less under Miri.
+    let (batch, side) = if cfg!(miri) { (1, 4) } else { (16, 40) };
+    let mut numbers = Numbers(1);
+    let x = numbers.signs(batch * g.channels * side * side, 9);
+    let weight = numbers.signs(g.filters * g.channels * 9, 0);
+    let (bytes, planes) = packed(&x, [batch, g.channels, side * side], (&[0.0], 0));
+    let bits = Bits {
+        bytes: &bytes,
+        batch,
+        height: side,
+        width: side,
+        channels: g.channels,
+        planes,
+    };
+    let conv = BitConv::new(g, &weight_bits(&weight, &g)).expect("sizes fit");
+    let job = Job::new(&conv, bits).expect("channels fit");
+    let affine = Affine::default();
+    let run = |threads: usize| {
+        let mut signs = vec![0xAA; job.sign_bytes()];
+        let mut y = vec![f32::NAN; job.floats_len()];
+        let mut of_floats = vec![0xAA; job.sign_bytes()];
+        let mut of_input = vec![0xAA; bytes.len() / planes];
+        let to = job.signs_to(&vec![2; g.filters], &mut signs);
+        let floats = Floats::new(&affine, None, &mut y).with_signs(&mut of_floats);
+        let shape = [batch, g.channels, side * side];
+        let packing = Packing::signs(&x, shape, (&[0.0], 0), &mut of_input);
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let (job, to, floats, packing) = (&job, &to, &floats, &packing);
+                scope.spawn(move || {
+                    let mine = |tasks| (thread..tasks).step_by(threads);
+                    mine(job.sign_tasks()).for_each(|task| job.signs(task, to));
+                    mine(job.float_tasks()).for_each(|task| job.floats(task, floats));
+                    mine(packing.tasks()).for_each(|task| packing.run(task));
+                });
+            }
+        });
+        assert!(packing.has_zeros());
+        (signs, y, of_floats, of_input)
+    };
+    assert!(cfg!(miri) || job.sign_tasks() > 3 && job.float_tasks() > 3);
+    assert_eq!(run(1), run(4));
+}
