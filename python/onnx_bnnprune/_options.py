@@ -13,7 +13,7 @@ _Size = Union[int, str, tuple[int, int]]
 _Number = Union[float, str]
 
 # What a network can be written as.
-Form = Literal["onnx", "qonnx", "integer", "packed"]
+Form = Literal["onnx", "qonnx", "integer", "packed", "ops"]
 
 
 class Shape(TypedDict, total=False):
@@ -54,6 +54,7 @@ class Runtime(TypedDict, total=False):
 
     runtime: Literal["ort", "tract", "auto"]
     ort_lib: _Path
+    ops_library: _Path
     timeout: float
     memory: int
     in_process: bool

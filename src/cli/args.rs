@@ -270,6 +270,9 @@ pub struct RuntimeArgs {
     /// ONNX Runtime's shared library [default: searched, see docs/commands.md]
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
+    /// The library with the operators of --to ops [default: beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub ops_library: Option<PathBuf>,
     #[command(flatten)]
     pub limits: LimitArgs,
 }

@@ -85,6 +85,7 @@ const IMAGES: Group = &[
 const RUNTIME: Group = &[
     ("runtime", always),
     ("ort_lib", ort_lib),
+    ("ops_library", ort_lib),
     ("timeout", limits),
     ("memory", limits),
     ("in_process", always),

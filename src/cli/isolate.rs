@@ -10,7 +10,8 @@ use crate::onnx::Model;
 use crate::pipeline::{self, DataSource};
 use crate::sizes::Sizes;
 use crate::verify::{
-    Isolated, OrtRuntime, Program, Runtime, RuntimeError, find_ort_library, serve,
+    Isolated, OrtRuntime, Program, Runtime, RuntimeError, find_operator_library, find_ort_library,
+    name_operator_library, serve,
 };
 
 use super::args::{RuntimeArgs, RuntimeChoice};
@@ -61,6 +62,9 @@ fn worker(
             if library.is_absolute() {
                 arguments.extend(["--ort-lib".into(), library.into()]);
             }
+            if let Some(operators) = operators(args)? {
+                arguments.extend(["--ops-library".into(), operators.into()]);
+            }
             name
         }
     };
@@ -78,8 +82,24 @@ pub fn library(args: &RuntimeArgs, host: &Host<'_>) -> Result<PathBuf, RuntimeEr
     find_ort_library(args.ort_lib.as_deref(), host.installation.ort.as_deref())
 }
 
+/// The library of operators, if there is one: only models that have them need it.
+///
+/// # Errors
+/// If one that was named is no file.
+pub fn operators(args: &RuntimeArgs) -> Result<Option<PathBuf>, RuntimeError> {
+    match find_operator_library(args.ops_library.as_deref()) {
+        Ok(path) => Ok(Some(path)),
+        Err(e) if args.ops_library.is_some() => Err(e),
+        Err(_) => Ok(None),
+    }
+}
+
 /// A worker: runs the models that it is given on stdin.
 pub fn work(args: &RuntimeArgs) -> std::io::Result<()> {
+    args.ops_library
+        .iter()
+        .cloned()
+        .for_each(name_operator_library);
     let open = || -> Result<Box<dyn Runtime>, RuntimeError> {
         match (args.runtime, &args.ort_lib) {
             (RuntimeChoice::Tract, _) => tract(),

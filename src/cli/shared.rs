@@ -16,14 +16,14 @@ use crate::screen::Screen;
 use crate::subsidiary::{Decay, MainOptimizer};
 use crate::verify::{
     NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions, TensorInfo,
-    Trial,
+    Trial, name_operator_library,
 };
 
 use super::args::{
     DataArgs, OptimizerName, PrecisionName, RuntimeArgs, RuntimeChoice, ScheduleName,
 };
 use super::host::{Host, Outcome};
-use super::isolate::library;
+use super::isolate::{library, operators};
 
 /// Samples a run in `eval` and `verify`.
 pub const BATCH: usize = 64;
@@ -62,6 +62,7 @@ pub fn samples(images: &Images) -> Samples<'_> {
 pub fn runtime(args: &RuntimeArgs, host: &Host<'_>) -> Result<Box<dyn Runtime>, RuntimeError> {
     let ort = || -> Result<Box<dyn Runtime>, RuntimeError> {
         let library = library(args, host)?;
+        operators(args)?.into_iter().for_each(name_operator_library);
         Ok(Box::new(match library.is_absolute() {
             true => OrtRuntime::new(Some(&library))?,
             // A bare name is for the system's loader.

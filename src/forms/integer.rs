@@ -26,6 +26,10 @@ impl OutputForm for Integer {
         true
     }
 
+    fn is_integer_alone(&self) -> bool {
+        true
+    }
+
     fn write(&self, model: &ModelProto, computed: &Computed) -> Result<Shaped, FormError> {
         match Standard.idle(model) {
             // It was brought into the form before it was cut.

@@ -7,6 +7,7 @@
 
 mod bits;
 mod integer;
+mod ops;
 mod packed;
 mod quantised;
 mod standard;
@@ -25,15 +26,17 @@ use crate::qonnx::LowerError;
 use crate::recognize::Layer;
 
 pub use bits::{Bits, LEAST_WEIGHTS};
+pub use ops::{DOMAIN as OPS_DOMAIN, has_operators};
 pub use packed::{computed_weights, pack};
 pub use unpacked::{is_packed, packed_layers, unpack};
 
 /// Every form, in the order of `--help`.
-pub const FORMS: [&dyn OutputForm; 4] = [
+pub const FORMS: [&dyn OutputForm; 5] = [
     &standard::Standard,
     &quantised::Quantised,
     &integer::Integer,
     &packed::Packed,
+    &ops::Ops,
 ];
 
 /// Values of weights that a file computes, by the names of their tensors, as the runtime computes
@@ -58,6 +61,11 @@ pub trait OutputForm: Debug + Sync {
 
     /// Whether binary layers are in the integer form ([`crate::normalise`]) before anything is cut.
     fn is_integer(&self) -> bool {
+        false
+    }
+
+    /// Whether the integer form is all that there is to it.
+    fn is_integer_alone(&self) -> bool {
         false
     }
 

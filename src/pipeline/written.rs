@@ -26,6 +26,14 @@ pub(super) struct Written {
     pub report: FormReport,
 }
 
+impl Written {
+    /// Whether it gives the bits of the model that it was made of, at each level of optimisation.
+    pub(super) fn is_equal(&self) -> bool {
+        let differences = &self.report.max_abs_diff;
+        !differences.is_empty() && differences.values().all(|&d| d == 0.0)
+    }
+}
+
 /// What becomes of a model that is written.
 pub(super) enum Formed {
     /// No form was asked for, and it came in none.
@@ -76,6 +84,12 @@ fn lost(form: &dyn OutputForm, why: &FormError) -> String {
 /// [`Error::Usage`] with the reason.
 pub(super) fn idle(job: &Job, model: &ModelProto) -> Result<(), Error> {
     let input = job.input.display();
+    if forms::has_operators(model) {
+        return Err(Error::unsuitable(
+            &job.input,
+            "its binary layers are operators already (--to ops), which nothing is pruned from or written anew: give the model that it was made of".to_owned(),
+        ));
+    }
     if let Some(form) = job.form
         && let Some(why) = form.idle(model)
     {

@@ -15,6 +15,7 @@ mod kept_channels;
 mod latency;
 mod library;
 mod near;
+mod operators;
 mod ort;
 mod pairing;
 mod predictions;
@@ -47,6 +48,7 @@ pub use kept_channels::KeptChannels;
 pub use latency::{Latency, LatencyOptions, latencies, latency_ms};
 pub use library::find as find_ort_library;
 pub use near::Tie;
+pub use operators::{find_operator_library, name_operator_library};
 pub use ort::OrtRuntime;
 pub use predictions::Predictions;
 pub use runtime::{

@@ -11,6 +11,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::library;
+use super::operators::{find_operator_library, needs_operators};
 use super::runtime::{
     NamedTensors, Optimization, Runtime, RuntimeError, Session, SessionOptions, TensorInfo,
     first_line,
@@ -113,9 +114,17 @@ impl OrtRuntime {
         model: &[u8],
         options: &SessionOptions,
     ) -> Result<ort::session::Session, RuntimeError> {
-        build(&self.loaded.environment, model, options, None).map_err(|reason| RuntimeError::Load {
-            runtime: NAME,
-            reason,
+        let built = build(&self.loaded.environment, model, options, None);
+        built.map_err(|reason| {
+            match needs_operators(model) {
+                // That is why.
+                true => find_operator_library(None).err(),
+                false => None,
+            }
+            .unwrap_or(RuntimeError::Load {
+                runtime: NAME,
+                reason,
+            })
         })
     }
 }
@@ -216,6 +225,11 @@ fn build(
         builder = builder
             .with_intra_threads(options.threads)
             .map_err(first_line)?;
+    }
+    if needs_operators(model)
+        && let Ok(library) = find_operator_library(None)
+    {
+        builder = builder.with_operator_library(library).map_err(first_line)?;
     }
     if let Some(path) = optimized {
         builder = builder

@@ -25,6 +25,7 @@ mod main_job;
 mod masks;
 mod memory;
 mod messages;
+mod ops;
 mod outputs;
 mod page;
 mod printing;

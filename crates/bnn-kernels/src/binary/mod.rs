@@ -12,6 +12,7 @@
 //! Which geometries there is a path for, [`supports`] says of the output; gradients say so by an `Option`
 //! or a `bool`. For all others [`crate::float`] computes the same.
 
+pub mod bits;
 mod codes;
 mod forward;
 mod input_gradient;
