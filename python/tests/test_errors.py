@@ -220,6 +220,6 @@ def test_temporary_files_are_gone(vgg, digits, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
     result = bnn.eliminate(open(vgg, "rb").read(), digits)
     (folder,) = tmp_path.iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "report.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "page.html", "report.json"]
     del result
     assert not list(tmp_path.iterdir())
