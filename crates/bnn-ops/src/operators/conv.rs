@@ -292,7 +292,6 @@ impl Kernel for Binary {
                 }
                 node.parallel(job.float_tasks(), |task| job.floats(task, &to))?;
                 let zeros = to.has_zeros();
-                drop(to);
                 match with_signs {
                     false => Ok(()),
                     true => {

@@ -46,8 +46,7 @@ impl BitGeometry {
                 && pads < MOST_SIDE
                 && most.iter().all(|n| n.is_some_and(|n| n < MOST_SIDE))
         });
-        filters >= 1
-            && filters < MOST_SIDE
+        (1..MOST_SIDE).contains(&filters)
             && products.is_some_and(|n| (1..=MOST_PRODUCTS).contains(&n))
             && sides == [true; 2]
     }

@@ -17,6 +17,7 @@ mod avx2;
 mod avx512;
 mod convolution;
 mod disjoint;
+mod floats;
 mod job;
 mod level;
 #[cfg(target_arch = "aarch64")]
@@ -30,7 +31,8 @@ mod tile;
 mod windows;
 
 pub use convolution::{Affine, BitConv, BitGeometry};
-pub use job::{Floats, Job, Signs};
+pub use floats::Floats;
+pub use job::{Job, Signs};
 pub use level::Level;
 pub use pack::{Packing, unpack};
 pub use pool::BitPool;

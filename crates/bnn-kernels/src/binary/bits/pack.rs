@@ -152,6 +152,10 @@ impl<'a> Packing<'a> {
     }
 
     #[inline(always)]
+    #[allow(
+        clippy::needless_range_loop,
+        reason = "several arrays at the same place"
+    )]
     fn strip(
         &self,
         [image, first, byte]: [usize; 3],
