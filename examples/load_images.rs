@@ -12,16 +12,16 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use onnx_bnnprune::data::{
-    Augment, Augmentation, LoadOptions, Preprocess, epoch_order, load,
-};
+use onnx_bnnprune::data::{Augment, Augmentation, LoadOptions, Preprocess, epoch_order, load};
 
 /// Images a batch.
 const BATCH: usize = 64;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let folder = arguments.next().ok_or("usage: load_images FOLDER [IMAGES]")?;
+    let folder = arguments
+        .next()
+        .ok_or("usage: load_images FOLDER [IMAGES]")?;
     let most: usize = arguments.next().map_or(Ok(usize::MAX), |n| n.parse())?;
     let preprocess = Preprocess {
         crop: Some("224".parse()?),
@@ -36,7 +36,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let set = load(Path::new(&folder), &options, &|_, _| true)?;
     let first = set.len() as f64 / began.elapsed().as_secs_f64();
-    println!("each image looked at once: {} at {first:.0} a second", set.len());
+    println!(
+        "each image looked at once: {} at {first:.0} a second",
+        set.len()
+    );
     let augmentation = Augmentation {
         augment: Augment {
             flip: true,
@@ -56,6 +59,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         sum += x.first().copied().unwrap_or_default();
     }
     let rate = order.len() as f64 / began.elapsed().as_secs_f64();
-    println!("decoded and varied: {} at {rate:.0} a second ({sum:.3})", order.len());
+    println!(
+        "decoded and varied: {} at {rate:.0} a second ({sum:.3})",
+        order.len()
+    );
     Ok(())
 }
