@@ -88,15 +88,22 @@ pub(super) fn list(root: &Path, class_file: Option<&Path>) -> Result<Catalogue, 
     })
 }
 
-/// The image files under a folder, or the data set's one file: what [`super::load()`] reads.
+/// The files of images under a folder, or the data set's one file: what [`super::load()`] reads.
 pub fn image_files(root: &Path) -> impl Iterator<Item = PathBuf> {
     let visible = |entry: &DirEntry| entry.depth() == 0 || !is_hidden(entry);
     let walk = WalkDir::new(root).follow_links(true).into_iter();
     walk.filter_entry(visible)
         .filter_map(Result::ok)
         .filter(|entry| entry.file_type().is_file())
-        .filter(|entry| entry.depth() == 0 || decode::is_supported(entry.path()))
+        .filter(|entry| entry.depth() == 0 || holds_data(entry.path()))
         .map(DirEntry::into_path)
+}
+
+/// Whether the name says that this is an image, or a file of several.
+fn holds_data(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let archive = [".tar", ".bin", "-ubyte", "-ubyte.gz"];
+    decode::is_supported(path) || archive.iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a folder holds an image file itself, as far as its first entries show; what lies deeper
