@@ -326,7 +326,7 @@ impl Given<'_> {
 }
 
 /// The option as a user types it.
-fn option_of(name: &str) -> String {
+pub(super) fn option_of(name: &str) -> String {
     match name {
         "folder" => "--checkpoint".to_owned(),
         "every" => "--checkpoint-every".to_owned(),

@@ -24,12 +24,14 @@ mod verify;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 use crate::onnx::write_atomically;
+use crate::output::FileId;
 use crate::printable::printable_line;
 use crate::screen::{Layout, Role};
 use crate::verify::prepare_this_process;
@@ -77,6 +79,9 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &I
         log: None,
     };
     if let Some(path) = &messages.log_file {
+        if let Err(e) = log_is_its_own(&parsed.matches, path) {
+            return reader.print(Err(e));
+        }
         let typed: Vec<_> = arguments.iter().map(|a| a.to_string_lossy()).collect();
         match Log::open(path, &typed.join(" ")) {
             Ok(log) => reader.log = Some(log),
@@ -176,6 +181,37 @@ fn first_paragraph(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
+/// Checks that no file that is written is the log as well.
+fn log_is_its_own(matches: &ArgMatches, log: &Path) -> Result<(), Error> {
+    let matches = matches.subcommand().map_or(matches, |(_, m)| m);
+    let id = FileId::of_output(log);
+    for name in WRITTEN {
+        let Ok(Some(path)) = matches.try_get_one::<PathBuf>(name) else {
+            continue;
+        };
+        if id.is_some() && FileId::of_output(path) == id {
+            return Err(Error::Usage(format!(
+                "{} is both the log and {}; name another file",
+                path.display(),
+                effect::option_of(name)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Arguments that name a file that is written.
+const WRITTEN: [&str; 8] = [
+    "output",
+    "report",
+    "html",
+    "save_masks",
+    "save_masked",
+    "save_config",
+    "junit",
+    "write_baseline",
+];
+
 /// Who reads how a command went.
 #[derive(Default)]
 struct Reader {
@@ -209,7 +245,9 @@ impl Reader {
         }
         for failure in &outcome.failures {
             let failure = printable_line(failure);
-            eprint!("{}", errors.remark(Role::Bad, "onnx-bnnprune", &failure));
+            let line = errors.remark(Role::Bad, "onnx-bnnprune", &failure);
+            // The exit code says it too, to whoever has closed the pipe.
+            let _ = stderr.lock().write_all(line.as_bytes());
             self.log.iter().for_each(|log| log.add("error", &failure));
         }
         if let Some(log) = &self.log {

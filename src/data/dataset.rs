@@ -63,6 +63,15 @@ impl Dataset {
         self.len() == 0
     }
 
+    /// Bytes of pixels that are held in memory.
+    pub fn bytes(&self) -> u64 {
+        match &self.images {
+            Pixels::U8(images) => images.len() as u64,
+            Pixels::F32(images) => 4 * images.len() as u64,
+            Pixels::Streamed(_) => 0,
+        }
+    }
+
     /// `[C, H, W]` of every image.
     pub fn image_shape(&self) -> [usize; 3] {
         let (_, c, h, w) = match &self.images {

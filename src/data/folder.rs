@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use super::catalogue::{Catalogue, Item};
-use super::{DataError, classes, decode};
+use super::{DataError, classes, decode, rows};
 
 /// Entries of a folder looked at to see whether it holds images.
 const MOST_ENTRIES: usize = 1000;
@@ -30,13 +30,8 @@ pub(super) fn list(root: &Path, class_file: Option<&Path>) -> Result<Catalogue, 
             }
             continue;
         }
-        if decode::is_other_image(entry.path()) {
-            return Err(DataError::Image {
-                path: entry.into_path(),
-                reason: "only PNG and JPEG images are read; convert or remove it".into(),
-            });
-        }
-        if !decode::is_supported(entry.path()) {
+        // Images of other kinds too: they are found to be none that is read, by name.
+        if !decode::is_supported(entry.path()) && !decode::is_other_image(entry.path()) {
             continue;
         }
         match class {
@@ -92,16 +87,19 @@ pub(super) fn list(root: &Path, class_file: Option<&Path>) -> Result<Catalogue, 
 pub fn image_files(root: &Path) -> impl Iterator<Item = PathBuf> {
     let visible = |entry: &DirEntry| entry.depth() == 0 || !is_hidden(entry);
     let walk = WalkDir::new(root).follow_links(true).into_iter();
+    let beside = rows::beside(root).into_iter();
     walk.filter_entry(visible)
         .filter_map(Result::ok)
         .filter(|entry| entry.file_type().is_file())
         .filter(|entry| entry.depth() == 0 || holds_data(entry.path()))
         .map(DirEntry::into_path)
+        .chain(beside)
 }
 
 /// Whether the name says that this is an image, or a file of several.
 fn holds_data(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_lowercase();
     let archive = [".tar", ".bin", "-ubyte", "-ubyte.gz"];
     decode::is_supported(path) || archive.iter().any(|end| name.ends_with(end))
 }
@@ -290,7 +288,7 @@ mod tests {
         save(&root.join("stray.png"), 4, 1);
         assert!(error(root).contains("stray.png: image beside class folders"));
         std::fs::rename(root.join("stray.png"), root.join("a/odd.bmp")).unwrap();
-        assert!(error(root).contains("odd.bmp: only PNG and JPEG"));
+        assert!(error(root).contains("odd.bmp: neither a PNG nor a JPEG"));
         let one = LoadOptions {
             channels: Some(1),
             ..options(4)

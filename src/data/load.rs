@@ -124,13 +124,17 @@ pub fn load(
 }
 
 /// Height and width of the first image at `path`, as it is stored, of those classes that the file
-/// `classes` lists, where there is one; `None` if that does not show: reading the images will say why.
+/// `classes` lists, where there is one; with `skip_bad` the first that can be decoded; `None` if that does not show: reading the images will say why.
 ///
 /// # Errors
 /// If there is no data set, or its first image cannot be decoded.
-pub fn first_size(path: &Path, classes: Option<&Path>) -> Result<Option<Size>, DataError> {
+pub fn first_size(
+    path: &Path,
+    classes: Option<&Path>,
+    skip_bad: bool,
+) -> Result<Option<Size>, DataError> {
     match Format::detect(path)?.list {
-        Some(list) => reading::first_stored_size(&list(path, classes)?),
+        Some(list) => reading::first_stored_size(&list(path, classes)?, skip_bad),
         None => Ok(npz::first_size(path)),
     }
 }

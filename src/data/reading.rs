@@ -57,7 +57,7 @@ pub(super) fn read(
     let source = catalogue.root.clone();
     let images = match images {
         Some(all) if skipped.is_empty() => Pixels::U8(all),
-        Some(all) => Pixels::U8(all.select(ndarray::Axis(0), &kept)),
+        Some(all) => Pixels::U8(only(all, &kept)),
         None => Pixels::Streamed(Arc::new(Streamed {
             catalogue,
             preprocess: options.preprocess.clone(),
@@ -72,6 +72,18 @@ pub(super) fn read(
         source,
         skipped,
     })
+}
+
+/// Some of the images, in ascending order, in the memory of all.
+fn only(images: Array4<u8>, kept: &[usize]) -> Array4<u8> {
+    let (_, c, h, w) = images.dim();
+    let row = c * h * w;
+    let (mut values, _) = images.into_raw_vec_and_offset();
+    for (to, &from) in kept.iter().enumerate() {
+        values.copy_within(from * row..(from + 1) * row, to * row);
+    }
+    values.truncate(kept.len() * row);
+    Array4::from_shape_vec((kept.len(), c, h, w), values).unwrap_or_default()
 }
 
 /// A sum for each image, and what is wrong with which.
@@ -189,7 +201,9 @@ fn leave_out(
     if bad.is_empty() {
         return Ok(Vec::new());
     }
-    if bad.len() == catalogue.items.len() || !options.skip_bad {
+    // An image of another size can be read: what is wrong may as well be the size.
+    let sized = |(_, e): &(usize, DataError)| matches!(e, DataError::ImageSize { .. });
+    if bad.len() == catalogue.items.len() || !options.skip_bad || bad.iter().any(sized) {
         return Err(all_of(bad, catalogue));
     }
     let places: Vec<usize> = bad.iter().map(|(index, _)| *index).collect();
@@ -250,14 +264,20 @@ fn first_size(catalogue: &Catalogue, options: &LoadOptions) -> Result<Size, Data
     }
 }
 
-/// Height and width of the first image, as it is stored.
+/// Height and width of the first image, or the first that can be decoded, as it is stored.
 ///
 /// # Errors
 /// If it cannot be decoded.
-pub(super) fn first_stored_size(catalogue: &Catalogue) -> Result<Option<Size>, DataError> {
-    match catalogue.items.is_empty() {
-        true => Ok(None),
-        false => Ok(Some(decode::size_of(&catalogue.image(0)?))),
+pub(super) fn first_stored_size(
+    catalogue: &Catalogue,
+    skip_bad: bool,
+) -> Result<Option<Size>, DataError> {
+    let size_of = |index| Ok(decode::size_of(&catalogue.image(index)?));
+    let all = 0..catalogue.items.len();
+    match (skip_bad, all.len()) {
+        (_, 0) => Ok(None),
+        (true, _) => Ok(all.filter_map(|i| size_of(i).ok()).next()),
+        (false, _) => size_of(0).map(Some),
     }
 }
 

@@ -32,6 +32,9 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> DataError {
     }
 }
 
+/// Batches that a folder may have.
+const MOST_BATCHES: usize = 1000;
+
 /// CIFAR's binary files: `data_batch_1.bin` and so on (or `train.bin`) of a folder, or one file.
 pub(super) mod cifar {
     use super::*;
@@ -42,8 +45,8 @@ pub(super) mod cifar {
             let bin = path.extension().is_some_and(|e| e == "bin");
             return Vec::from_iter(bin.then(|| path.to_owned()));
         }
-        let batches = (1..).map(|i| path.join(format!("data_batch_{i}.bin")));
-        let mut found: Vec<PathBuf> = batches.take_while(|p| p.is_file()).collect();
+        let batches = (1..=MOST_BATCHES).map(|i| path.join(format!("data_batch_{i}.bin")));
+        let mut found: Vec<PathBuf> = batches.filter(|p| p.is_file()).collect();
         found.extend(Some(path.join("train.bin")).filter(|p| p.is_file()));
         found
     }
@@ -55,13 +58,26 @@ pub(super) mod cifar {
             ..Catalogue::default()
         };
         let mut labels = Vec::new();
-        for (archive, path) in (0..).zip(files_at(root)) {
+        let files = files_at(root);
+        if let (true, Some(last)) = (root.is_dir(), last_batch(&files))
+            && let Some(missing) = (1..last)
+                .map(|i| root.join(format!("data_batch_{i}.bin")))
+                .find(|p| !p.is_file())
+        {
+            return Err(fail(
+                &missing,
+                "is missing, and a later batch is there; copy it again",
+            ));
+        }
+        for (archive, path) in (0..).zip(files) {
             let size = std::fs::metadata(&path).map_err(io(&path))?.len();
             // One label an image, or CIFAR-100's two, of which the second is the finer.
-            let extra = [1, 2]
+            let mut fits = [1, 2]
                 .into_iter()
-                .find(|extra| size % (PIXELS + extra) == 0);
-            let extra = extra.filter(|_| size > 0 && size <= MOST).ok_or_else(|| {
+                .filter(|extra| size % (PIXELS + extra) == 0);
+            let (extra, other) = (fits.next(), fits.next());
+            let known = size > 0 && size <= MOST && other.is_none();
+            let extra = extra.filter(|_| known).ok_or_else(|| {
                 fail(&path, format!("has {size} bytes, which are no rows of CIFAR's binary version (3,073 or 3,074 each)"))
             })?;
             let bytes = files::read(&path, MOST).map_err(io(&path))?;
@@ -85,6 +101,15 @@ pub(super) mod cifar {
             None => names(root),
         };
         bounded(&mut catalogue, labels)
+    }
+
+    /// The number of the last batch among the files.
+    fn last_batch(files: &[PathBuf]) -> Option<usize> {
+        let numbers = files.iter().filter_map(|path| {
+            let name = path.file_stem()?.to_str()?;
+            name.strip_prefix("data_batch_")?.parse().ok()
+        });
+        numbers.max()
     }
 
     /// The names that come with the files.
@@ -132,7 +157,8 @@ pub(super) mod idx {
         let images = read(&path)?;
         let [count, height, width] = header(&path, &images, 3)?;
         let area = u64::from(height) * u64::from(width);
-        if images.len() as u64 != 16 + u64::from(count) * area {
+        let all = u64::from(count).checked_mul(area);
+        if all.and_then(|n| n.checked_add(16)) != Some(images.len() as u64) {
             return Err(fail(
                 &path,
                 format!(
@@ -178,7 +204,7 @@ pub(super) mod idx {
     }
 
     /// The labels beside a file of images, packed or not.
-    fn labels_of(images: &Path) -> Option<PathBuf> {
+    pub fn labels_of(images: &Path) -> Option<PathBuf> {
         let name = images.file_name()?.to_str()?;
         let name = name.replace("images", "labels").replace("idx3", "idx1");
         let plain = name.trim_end_matches(".gz");
@@ -241,4 +267,16 @@ fn bounded(catalogue: &mut Catalogue, labels: Vec<usize>) -> Result<Catalogue, D
     let mut catalogue = std::mem::take(catalogue);
     catalogue.labels = Some(labels);
     Ok(catalogue)
+}
+
+/// What is read beside a file that is named: labels, and the names of classes.
+pub(super) fn beside(path: &Path) -> Vec<PathBuf> {
+    let folder = match path.is_dir() {
+        true => path,
+        false => path.parent().unwrap_or(path),
+    };
+    let names = ["batches.meta.txt", "fine_label_names.txt"];
+    let names = names.map(|name| folder.join(name)).into_iter();
+    let labels = idx::images_at(path).and_then(|images| idx::labels_of(&images));
+    names.filter(|p| p.is_file()).chain(labels).collect()
 }

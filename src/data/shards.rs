@@ -2,7 +2,7 @@
 //!
 //! An image's class is the number in a file of its name ending in `.cls`, else the folder that it lies in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ const MAX_CLASS: u64 = 256;
 /// Largest class index accepted; one more is the number of classes.
 const MOST_CLASSES: usize = 1 << 24;
 
-/// Whether these are shards: a `.tar` file, or a folder that holds such and no folders of classes.
+/// Whether these are shards: a `.tar` file, or a folder that holds such.
 pub(super) fn is_of(path: &Path) -> bool {
     match path.is_dir() {
         true => !shards(path).is_empty(),
@@ -41,6 +41,18 @@ fn shards(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// A class folder or an image beside shards.
+fn other_images(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.find(|path| {
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        !hidden && (path.is_dir() || decode::is_supported(path))
+    })
+}
+
 /// A member that is an image.
 struct Member {
     item: Item,
@@ -59,6 +71,17 @@ pub(super) fn list(root: &Path, class_file: Option<&Path>) -> Result<Catalogue, 
         true => shards(root),
         false => vec![root.to_owned()],
     };
+    if root.is_dir()
+        && let Some(other) = other_images(root)
+    {
+        return Err(DataError::Archive {
+            path: root.to_owned(),
+            reason: format!(
+                "holds .tar shards, and {} as well: which of them are the images? Give a folder of the ones",
+                other.display()
+            ),
+        });
+    }
     let (mut members, mut numbers) = (Vec::new(), HashMap::new());
     for (archive, path) in (0..).zip(&paths) {
         read(path, archive, &mut members, &mut numbers)?;
@@ -149,12 +172,14 @@ fn read(
         path: path.to_owned(),
         reason,
     };
+    let mut keys: HashSet<(u32, String)> = HashSet::new();
     let file = files::open(path).map_err(io)?;
     let mut tar = Tar::new(BufReader::new(file));
     let entries = tar.entries_with_seek();
     for entry in entries.map_err(|e| fail(format!("not a tar archive: {e}")))? {
         let mut entry = entry.map_err(|e| fail(format!("not a tar archive, or cut off: {e}")))?;
-        if entry.header().entry_type() != EntryType::Regular {
+        let kind = entry.header().entry_type();
+        if kind.is_dir() || kind.is_pax_global_extensions() {
             continue;
         }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -171,13 +196,18 @@ fn read(
             format!("{}/{stem}", folder.as_deref().unwrap_or("")),
         );
         let member = Path::new(&base);
-        if decode::is_other_image(member) {
-            return Err(DataError::Image {
-                path: path.join(&name),
-                reason: "only PNG and JPEG images are read; convert or remove it".into(),
-            });
+        let is_image = decode::is_supported(member) || decode::is_other_image(member);
+        if kind != EntryType::Regular && (is_image || base.ends_with(".cls")) {
+            return Err(fail(format!(
+                "{name}: is a link, or stored in pieces; make the archive of plain files (tar --hard-dereference --dereference)"
+            )));
         }
-        if decode::is_supported(member) {
+        if is_image {
+            if !keys.insert(key.clone()) {
+                return Err(fail(format!(
+                    "{name}: is a second image of that name; a sample has one image"
+                )));
+            }
             members.push(Member {
                 item: Item::Part {
                     archive,

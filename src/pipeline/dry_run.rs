@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::rehearsal::{self, Prepared};
 use super::summary::Summary;
 use super::{Choice, Job, NO_DATA, Proof, View, fit, network, options};
-use crate::data::Images;
+use crate::data::{Images, Pixels};
 use crate::error::Error;
 use crate::network::Network;
 use crate::onnx::Model;
@@ -186,12 +186,16 @@ fn seconds(
 fn few(images: &Images, count: usize) -> Result<Images, Error> {
     let chosen = images.train_indices.get(..count);
     let chosen = chosen.unwrap_or(&images.train_indices);
-    let train = images.train.select(chosen)?;
+    // Images in files stay there: decoding them is part of the time.
+    let (train, indices) = match images.train.images {
+        Pixels::Streamed(_) => (images.train.clone(), chosen.to_vec()),
+        _ => (images.train.select(chosen)?, (0..chosen.len()).collect()),
+    };
     Ok(Images {
-        train_indices: (0..chosen.len()).collect(),
+        val_indices: indices.first().copied().into_iter().collect(),
+        train_indices: indices,
         train,
         val: None,
-        val_indices: vec![0],
         preprocess: images.preprocess.clone(),
         val_source: String::new(),
     })

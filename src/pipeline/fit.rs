@@ -95,11 +95,16 @@ pub(super) fn effect(sets: &[(&Path, &Dataset)], source: &DataSource) -> Result<
         ("--channels", source.channels.is_some() && !gray, values),
         ("--resize", source.resize.is_some(), archive),
         ("--crop", source.crop.is_some(), archive),
+        ("--skip-bad", source.skip_bad, archive),
+        ("--images-mb", source.images_mb.is_some(), archive),
     ];
     if let Some((option, ..)) = given.iter().find(|(_, given, idle)| *given && *idle) {
         return Err(Error::unsuitable(
             path,
             match option {
+                &"--skip-bad" | &"--images-mb" => format!(
+                    "{option} is for images in files; an archive of arrays is read as a whole: leave it out"
+                ),
                 &"--resize" | &"--crop" => format!(
                     "{option} is for image files; arrays are taken in their size: leave it out, or save x in the model's size"
                 ),
@@ -148,6 +153,17 @@ pub(super) fn variation(source: &DataSource, set: &Dataset) -> Result<(), Error>
             &source.data,
             format!(
                 "x holds floats, of which {option} does not know what they show: leave it out, or save uint8 pixels"
+            ),
+        ));
+    }
+    let channels = set.image_shape()[0];
+    if let Some((option, _)) = colours.iter().find(|(_, given)| *given)
+        && ![1, 3].contains(&channels)
+    {
+        return Err(Error::unsuitable(
+            &source.data,
+            format!(
+                "has {channels} channels: {option} is for images of one or three; leave it out"
             ),
         ));
     }

@@ -140,12 +140,15 @@ pub fn load(
     if let Some(val) = source.val.as_ref().filter(|_| learns) {
         fit::not_the_same(&source.data, val)?;
     }
-    let reader = Reader::new(model, view, source, observer)?;
+    let mut reader = Reader::new(model, view, source, observer)?;
     let train = match source.synthetic {
         Some(count) => reader.make(view, count, seed)?,
         None => reader.read_to_learn_from(source)?,
     };
     fit::variation(source, &train)?;
+    // One limit for all.
+    let memory = &mut reader.options.memory;
+    *memory = memory.saturating_sub(train.bytes());
     let all: Vec<usize> = (0..train.len()).collect();
     let (val, train_indices, val_indices, val_source) = match &source.val {
         Some(path) => {

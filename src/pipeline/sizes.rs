@@ -32,7 +32,7 @@ pub fn fill(model: &mut Model, sizes: &Sizes, source: Option<&DataSource>) -> Re
     let size = match source.crop.or(source.resize) {
         Some(size) => Some(size),
         None if source.synthetic.is_some() => None,
-        None => data::first_size(&source.data, source.classes.as_deref())?,
+        None => data::first_size(&source.data, source.classes.as_deref(), source.skip_bad)?,
     };
     if let Some(size) = size {
         model.size_images(size.height as usize, size.width as usize);

@@ -64,10 +64,11 @@ fn of_table(table: &Table) -> String {
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if r"\`*_{}[]<>#|~&@".contains(c) {
+        if r"\`*_{}[]<>#|~&@$:".contains(c) {
             out.push('\\');
         }
         out.push(c);
     }
-    out
+    // An address becomes a link without any markup.
+    out.replace("www.", r"www\.")
 }

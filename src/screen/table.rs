@@ -2,6 +2,8 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, presets};
 
+use textwrap::core::display_width;
+
 use super::text::{Role, Text};
 
 /// A column: its heading, and how it gives way where there is no room.
@@ -115,7 +117,7 @@ impl Table {
         let column = *shown.iter().find(shrinking)?;
         let least = self.columns.get(column)?.least?;
         let lengths = self.rows.iter().filter_map(|row| row.get(column));
-        let longest = lengths.map(|cell| cell.plain().chars().count()).max()?;
+        let longest = lengths.map(|cell| display_width(&cell.plain())).max()?;
         let to = longest.checked_sub(excess).filter(|&to| to >= least);
         let to = match excess {
             usize::MAX => least,
@@ -155,7 +157,7 @@ impl Table {
             }
         }
         let lines: Vec<String> = table.lines().collect();
-        let ends = lines.iter().map(|line| line.trim_end().chars().count());
+        let ends = lines.iter().map(|line| display_width(line.trim_end()));
         Drawn {
             // Spaces behind the last column may stick out.
             width: ends.max().unwrap_or(0),
@@ -170,9 +172,13 @@ impl Table {
         let mut rows = drawn.rows.iter();
         let heading = usize::from(self.ruled);
         for (place, line) in drawn.lines.iter().enumerate() {
-            let line: String = line.chars().take(drawn.width).collect();
-            let line = line.trim_end();
             let rule = line.starts_with(['─', '═']);
+            // Rules are as long as what is between them.
+            let line = match rule {
+                true => line.chars().take(drawn.width).collect(),
+                false => line.trim_end().to_owned(),
+            };
+            let line = line.as_str();
             out += &match (rule, place == heading) {
                 (true, _) => Role::Dim.paint(line, colour),
                 (_, true) => Role::Strong.paint(line, colour),
@@ -223,21 +229,33 @@ fn paint_cells(line: &str, cells: &[Text], colour: bool) -> String {
 
 fn shorter(cell: Text, to: usize) -> Text {
     let plain = cell.plain();
-    match plain.chars().count() > to {
+    match display_width(&plain) > to {
         true => shortened(&plain, to).into(),
         false => cell,
     }
 }
 
-/// `text` cut to `width` characters in the middle: both ends of a node's name tell it apart.
+/// `text` cut to `width` columns in the middle: both ends of a node's name tell it apart.
 pub(crate) fn shortened(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width || width < 3 {
+    if display_width(text) <= width || width < 3 {
         return text.to_owned();
     }
     let head = (width - 1) / 2;
-    let tail = width - 1 - head;
-    let start: String = text.chars().take(head).collect();
-    let end: String = text.chars().skip(length - tail).collect();
-    format!("{start}…{end}")
+    let start = within(text.chars(), head);
+    let end = within(text.chars().rev(), width - 1 - head);
+    format!("{start}…{}", end.chars().rev().collect::<String>())
+}
+
+/// As many of the characters as take no more than so many columns.
+fn within(characters: impl Iterator<Item = char>, columns: usize) -> String {
+    let mut taken = String::new();
+    for c in characters {
+        let mut longer = taken.clone();
+        longer.push(c);
+        if display_width(&longer) > columns {
+            break;
+        }
+        taken = longer;
+    }
+    taken
 }

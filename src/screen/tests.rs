@@ -96,7 +96,7 @@ fn markdown_holds_all_columns_and_no_markup_of_strangers() {
         "{text}"
     );
     assert!(text.contains("a layer \\| with a pipe"), "{text}");
-    assert!(text.contains("- verification: passed"), "{text}");
+    assert!(text.contains("- verification: passed\\: the"), "{text}");
 }
 
 #[test]
@@ -107,5 +107,34 @@ fn names_keep_both_ends() {
     assert!(
         cut.starts_with("/featur") && cut.ends_with("v1/Conv"),
         "{cut}"
+    );
+}
+
+#[test]
+fn wide_characters_take_two_columns() {
+    let cut = shortened("/卷积/卷积/卷积/卷积/Conv", 13);
+    assert!(textwrap::core::display_width(&cut) <= 13, "{cut}");
+    assert!(cut.starts_with("/卷积") && cut.ends_with("/Conv"), "{cut}");
+    let mut table = Table::ruled([Column::text("layer").shrinks_to(10), Column::number("n")]);
+    table.row(["卷积".repeat(40).as_str().into(), "7".into()]);
+    let mut screen = Screen::default();
+    screen.table(table);
+    let text = screen.lay_out(&Layout {
+        width: Some(50),
+        colour: false,
+    });
+    for line in text.lines() {
+        assert!(textwrap::core::display_width(line) <= 50, "{line}");
+    }
+}
+
+#[test]
+fn addresses_are_no_links_in_markdown() {
+    let mut screen = Screen::default();
+    screen.line("https://a.example and www.b.example cost $5$");
+    let text = screen.markdown();
+    assert!(
+        text.contains(r"https\://") && text.contains(r"www\.") && text.contains(r"\$5\$"),
+        "{text}"
     );
 }

@@ -238,6 +238,17 @@ fn a_log_takes_the_place_of_nothing_else() {
 }
 
 #[test]
+fn a_log_is_no_other_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let same = dir.path().join("same.json");
+    let mut run = tool();
+    run.arg(network("vgg")).arg(dir.path().join("out.onnx"));
+    run.arg("--log-file").arg(&same).arg("--report").arg(&same);
+    crate::common::refused(&mut run, 2, &["is both the log and --report"]);
+    assert!(!same.exists());
+}
+
+#[test]
 fn markdown_is_a_table_that_can_be_pasted() {
     let mut run = tool();
     let compare = [

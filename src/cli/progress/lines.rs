@@ -1,5 +1,6 @@
 //! Progress where stderr is no terminal: a line now and then, so that a CI job is not silent.
 
+use std::io::{Write as _, stderr};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -47,7 +48,8 @@ impl Lines {
         let print = move || {
             while ended.recv_timeout(LOOKS) == Err(RecvTimeoutError::Timeout) {
                 if let Some(line) = lock(&seen).as_mut().and_then(|phase| phase.line(&pace)) {
-                    eprintln!("{line}");
+                    // Nobody may read it any more.
+                    let _ = writeln!(stderr().lock(), "{line}");
                 }
             }
         };

@@ -5,7 +5,7 @@ mod log;
 mod pace;
 
 use std::fmt::Write;
-use std::io::{IsTerminal as _, stderr};
+use std::io::{IsTerminal as _, Write as _, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -71,7 +71,10 @@ impl Terminal {
 
     /// Prints above the bar.
     fn print(&self, text: &str) {
-        self.bar().suspend(|| eprint!("{text}"));
+        // A pipe that nobody reads any more is no reason to stop.
+        let _ = self
+            .bar()
+            .suspend(|| stderr().lock().write_all(text.as_bytes()));
     }
 
     fn log(&self, kind: &str, text: &str) {

@@ -24,6 +24,8 @@ pub(super) struct Packed {
     pub channels: usize,
     /// `[C, H, W]` of what was made a row, where it was.
     pub flat: Option<[usize; 3]>,
+    /// Whether some may be 0.
+    pub zeros: bool,
 }
 
 /// Finds and makes bits.
@@ -130,12 +132,14 @@ impl<'a, 'm> Bits<'a, 'm> {
                 let attributes = pool_attributes(graph, n)?;
                 let packed = self.packed(input).filter(|p| p.flat.is_none())?;
                 let name = self.fresh(t);
-                let (channels, from) = (packed.channels, vec![packed.name]);
+                let (channels, zeros) = (packed.channels, packed.zeros);
+                let from = vec![packed.name];
                 self.pool(n, attributes, (from, channels), &name);
                 Some(Packed {
                     name,
                     channels,
                     flat: None,
+                    zeros,
                 })
             }
             _ => None,
@@ -185,17 +189,21 @@ impl<'a, 'm> Bits<'a, 'm> {
         }
         let compared = Comparison::of(graph, facts, b, channels)?;
         let sums = OfSums::of(graph, facts, &compared, &self.layers);
-        let packed = |name| {
+        let packed = |name, zeros| {
             Some(Packed {
                 name,
                 channels,
                 flat: None,
+                zeros,
             })
         };
         if let Some(sums) = sums
+            && self
+                .input_of(sums.layer)
+                .is_ok_and(|input| !(sums.by_parity && input.zeros))
             && let Some(name) = self.thresholds(t, &sums)
         {
-            return packed(name);
+            return packed(name, false);
         }
         if !is_float32(facts, compared.x) {
             return None;
@@ -209,7 +217,7 @@ impl<'a, 'm> Bits<'a, 'm> {
         {
             let name = self.fresh(t);
             let name = self.signs.entry(layer).or_insert(name);
-            return packed(name.clone());
+            return packed(name.clone(), true);
         }
         let name = self.fresh(t);
         let values = Tensor::F32(Array1::from(compared.thresholds).into_dyn());
@@ -220,7 +228,7 @@ impl<'a, 'm> Bits<'a, 'm> {
         let at = number("at", i64::from(compared.at));
         let made = node("Pack", inputs, vec![name.clone()], vec![at]);
         self.nodes.push((graph.producer(t)?, made));
-        packed(name)
+        packed(name, compared.at == 0)
     }
 
     /// The signs of a layer's sums minus thresholds, as the binarised tensor `t`.

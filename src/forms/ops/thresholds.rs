@@ -81,6 +81,9 @@ pub(super) struct OfSums {
     pub pool: Option<NodeId>,
     /// -1 where the sign is turned around behind the pooling; where there is none, the filter is.
     pub direction: Vec<f32>,
+    /// No sum is equal to a threshold that makes 0 of it only because sums of so many ±1 are all even or all odd:
+    /// with a 0 among them that is not so.
+    pub by_parity: bool,
 }
 
 impl OfSums {
@@ -129,6 +132,7 @@ impl OfSums {
             .ok()
             .filter(|&k| k < 1 << 24)?;
         let mut thresholds = Vec::with_capacity(filters);
+        let mut by_parity = false;
         for (f, d) in direction.iter().enumerate() {
             let given = match compared.thresholds[..] {
                 [one] => f64::from(one),
@@ -136,10 +140,12 @@ impl OfSums {
             };
             let given = given.clamp(f64::from(-most - 1), f64::from(most + 1));
             let whole = given.fract() == 0.0 && given.abs() <= f64::from(most);
-            let reached =
-                whole && (binary.is_padded() || (given as i64 - i64::from(most)) % 2 == 0);
-            if reached && compared.at == 0 {
-                return None;
+            if whole && compared.at == 0 {
+                let even = (given as i64 - i64::from(most)) % 2 == 0;
+                if binary.is_padded() || even {
+                    return None;
+                }
+                by_parity = true;
             }
             // The least sum that gives a 1, where larger ones do; else the least that does not.
             let closed = compared.at > 0;
@@ -158,6 +164,7 @@ impl OfSums {
             thresholds,
             pool,
             direction,
+            by_parity,
         })
     }
 }

@@ -61,11 +61,17 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
         let text = "No binary filter was removed: the table of layers says of each why.";
         add("warned", "Warning:", text.to_owned());
     }
-    for warning in report.warnings.iter().take(MOST) {
-        add("warned", "Warning:", warning.clone());
-    }
-    for note in report.notes.iter().take(MOST) {
-        add("noted", "Note:", note.clone());
+    for (class, word, said) in [
+        ("warned", "Warning:", &report.warnings),
+        ("noted", "Note:", &report.notes),
+    ] {
+        for line in said.iter().take(MOST) {
+            add(class, word, line.clone());
+        }
+        if said.len() > MOST {
+            let more = format!("{} more are in the JSON report.", said.len() - MOST);
+            add(class, word, more);
+        }
     }
     match lines.is_empty() {
         true => Ok(None),

@@ -156,9 +156,15 @@ impl Lanes {
     fn of(items: &[GraphItem]) -> Self {
         // A stream goes from a place to the last one that reads it from afar.
         let mut streams: Vec<(usize, usize, Vec<usize>)> = Vec::new();
-        for from in 0..items.len() {
-            let reads = |&to: &usize| to > from + 1 && items[to].sources.contains(&from);
-            let readers: Vec<usize> = (0..items.len()).filter(reads).collect();
+        let mut readers_of: Vec<Vec<usize>> = vec![Vec::new(); items.len()];
+        for (to, item) in items.iter().enumerate() {
+            for &from in &item.sources {
+                if let Some(readers) = readers_of.get_mut(from).filter(|_| to > from + 1) {
+                    readers.push(to);
+                }
+            }
+        }
+        for (from, readers) in readers_of.into_iter().enumerate() {
             if let Some(&last) = readers.last() {
                 streams.push((from, last, readers));
             }

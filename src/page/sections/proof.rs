@@ -44,7 +44,7 @@ struct Row {
 </div>
 {%- endif %}
 {%- if !details.is_empty() %}
-<details><summary>What changed in the model ({{ details.len() }} lines)</summary>
+<details><summary>What changed in the model ({{ all }} lines{% if all > details.len() %}, of which the first {{ details.len() }} stand here{% endif %})</summary>
 <ul>
 {%- for line in details %}
 <li>{{ line }}</li>
@@ -57,6 +57,7 @@ struct Proof<'a> {
     verdict: &'static str,
     found: Vec<(&'static str, String)>,
     details: &'a [String],
+    all: usize,
 }
 
 /// Of many lines, so many are shown.
@@ -78,6 +79,7 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
             .as_ref()
             .map_or(Vec::new(), |v| found(report, v)),
         details: report.details.get(..MOST).unwrap_or(&report.details),
+        all: report.details.len(),
     };
     Ok(Some(proof.render()?))
 }
