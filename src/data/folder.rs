@@ -287,7 +287,8 @@ mod tests {
         std::fs::remove_dir(root.join("b")).unwrap();
         save(&root.join("stray.png"), 4, 1);
         assert!(error(root).contains("stray.png: image beside class folders"));
-        std::fs::rename(root.join("stray.png"), root.join("a/odd.bmp")).unwrap();
+        std::fs::remove_file(root.join("stray.png")).unwrap();
+        std::fs::write(root.join("a/odd.bmp"), "BM, and what a bitmap holds").unwrap();
         assert!(error(root).contains("odd.bmp: neither a PNG nor a JPEG"));
         let one = LoadOptions {
             channels: Some(1),
