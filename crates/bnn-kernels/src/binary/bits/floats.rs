@@ -34,7 +34,7 @@ impl<'a> Floats<'a> {
         }
     }
 
-    /// And their signs, as [`Bits`] of one plane. The other one, if there are zeros, is to be packed of the floats.
+    /// And their signs, as [`Bits`](super::Bits) of one plane. The other one, if there are zeros, is to be packed of the floats.
     pub fn with_signs(mut self, signs: &'a mut [u8]) -> Self {
         self.signs = Some(Disjoint::new(signs));
         self

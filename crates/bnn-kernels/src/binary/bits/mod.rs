@@ -9,7 +9,7 @@
 //! counted; both cost a third operand, and only where they are.
 //!
 //! Unlike the rest of this crate, nothing here starts threads: a convolution is a number of tasks
-//! ([`Job::tasks`]), to be run in any order, on whatever threads the caller has.
+//! ([`Job::sign_tasks`], [`Job::float_tasks`]), to be run in any order, on whatever threads the caller has.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
