@@ -2,13 +2,18 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::protocol::{Answer, Payload, Request, receive, send, shapes, tensors};
 use crate::verify::runtime::{NamedTensors, Runtime, RuntimeError, Session, SessionOptions};
 
 /// How long the runtime's own clearing up may take once nobody waits for this process any more.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a runtime may take to be loaded before this process ends all the same.
+const LOADING: Duration = Duration::from_secs(5);
+/// How long ONNX Runtime's threads take to start: with 1.32 a quarter of the processes crashed that loaded it
+/// and ended at once, none after a tenth of a second.
+const SETTLING: Duration = Duration::from_millis(250);
 
 /// A worker's whole life: says whether it has the runtime that `open` gives, then answers requests
 /// that come on `input` with answers on `output`.
@@ -24,6 +29,7 @@ pub fn serve(
     mut output: impl Write,
 ) -> io::Result<()> {
     let (sender, requests) = mpsc::channel();
+    let (opened, open_since) = mpsc::channel::<Instant>();
     std::thread::spawn(move || {
         let mut input = BufReader::new(input);
         while let Ok(Some(request)) = receive::<Request>(&mut input, u64::MAX) {
@@ -31,10 +37,18 @@ pub fn serve(
                 break;
             }
         }
+        // A process that ends while the runtime is loaded, or soon after, crashes.
+        if let Ok(since) = open_since.recv_timeout(LOADING) {
+            std::thread::sleep(SETTLING.saturating_sub(since.elapsed()));
+        }
         end();
     });
     let runtime = match open() {
-        Ok(runtime) => runtime,
+        Ok(runtime) => {
+            // Nobody may wait for it.
+            let _ = opened.send(Instant::now());
+            runtime
+        }
         Err(e) => return send(&mut output, &failed(e), &Payload::NONE),
     };
     let ready = Answer::Ready {
