@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use image::{DynamicImage, GrayImage, RgbImage};
 
-use super::{DataError, decode};
+use super::augment::Cut;
+use super::{DataError, Preprocess, Size, decode};
 use crate::files;
 
 /// Longest image file read into memory.
@@ -106,6 +107,46 @@ impl Catalogue {
         })
     }
 
+    /// An image resized and cropped.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image), and if it is smaller than what is to be cut out.
+    pub fn fitted(&self, index: usize, pre: &Preprocess) -> Result<DynamicImage, DataError> {
+        let image = self.image(index)?;
+        decode::fitted(image, pre).map_err(|reason| DataError::Image {
+            path: self.path(index),
+            reason,
+        })
+    }
+
+    /// Writes an image's pixels into `out`, `[C, H, W]`, red first: resized and cropped as all are, or a part of
+    /// it, enlarged.
+    ///
+    /// # Errors
+    /// As [`fitted`](Self::fitted), and if it is of another size then.
+    pub fn planes(
+        &self,
+        index: usize,
+        cut: Option<Cut>,
+        (pre, size): (&Preprocess, Size),
+        out: &mut [u8],
+    ) -> Result<(), DataError> {
+        let image = match cut {
+            Some(cut) => cut.of_image(self.image(index)?, size),
+            None => self.fitted(index, pre)?,
+        };
+        let found = decode::size_of(&image);
+        if found != size {
+            return Err(DataError::ImageSize {
+                path: self.path(index),
+                found,
+                expected: size,
+            });
+        }
+        decode::write_planes(image, pre.channels, out);
+        Ok(())
+    }
+
     /// The bytes of an image's file.
     ///
     /// # Errors
@@ -156,21 +197,14 @@ impl Catalogue {
         }
     }
 
-    /// Leaves images out, whose places are given in ascending order.
-    pub fn leave_out(&mut self, places: &[usize]) {
-        let stays = |index: &usize| places.binary_search(index).is_err();
-        let kept: Vec<usize> = (0..self.items.len()).filter(stays).collect();
-        let items = std::mem::take(&mut self.items);
-        let items = items.into_iter().enumerate();
-        self.items = items
-            .filter(|(i, _)| stays(i))
-            .map(|(_, item)| item)
-            .collect();
+    /// Leaves out all images but these, whose places are in ascending order.
+    pub fn keep(&mut self, kept: &[usize]) {
+        let stays = |place: usize| kept.binary_search(&place).is_ok();
+        let mut place = 0..;
+        self.items.retain(|_| place.next().is_some_and(stays));
         if let Some(labels) = &mut self.labels {
-            *labels = kept
-                .iter()
-                .filter_map(|&i| labels.get(i).copied())
-                .collect();
+            let mut place = 0..;
+            labels.retain(|_| place.next().is_some_and(stays));
         }
     }
 }

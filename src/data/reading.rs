@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use image::DynamicImage;
 use ndarray::{Array4, ArrayView3};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -11,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::catalogue::Catalogue;
 use super::load::Progress;
 use super::streamed::Streamed;
-use super::{DataError, Dataset, LoadOptions, Pixels, Preprocess, Size, decode};
+use super::{DataError, Dataset, LoadOptions, Pixels, Size, decode};
 
 /// Bad files that an error names.
 const NAMED: usize = 20;
@@ -34,24 +33,26 @@ pub(super) fn read(
         size.width as usize,
     ];
     let bytes = shape.iter().map(|&n| n as u128).product::<u128>();
-    let needed = bytes * catalogue.items.len() as u128;
+    let all = catalogue.items.len();
+    let needed = bytes * all as u128;
     let streams = options.streams || needed > u128::from(options.memory);
     let mut images = match streams {
         true => None,
         false => {
             let [c, h, w] = shape;
-            Some(Array4::<u8>::zeros((catalogue.items.len(), c, h, w)))
+            Some(Array4::<u8>::zeros((all, c, h, w)))
         }
     };
     let (sums, bad) = read_each(&catalogue, options, size, images.as_mut(), progress)?;
-    let skipped = leave_out(&mut catalogue, bad, options)?;
+    let skipped = skippable(bad, &catalogue, options)?;
     let stays = |i: &usize| {
         skipped
             .binary_search_by_key(i, |(place, _)| *place)
             .is_err()
     };
-    let kept: Vec<usize> = (0..sums.len()).filter(stays).collect();
+    let kept: Vec<usize> = (0..all).filter(stays).collect();
     let skipped: Vec<String> = skipped.into_iter().map(|(_, why)| why).collect();
+    catalogue.keep(&kept);
     let labels = catalogue.labels.take();
     let classes = std::mem::take(&mut catalogue.classes);
     let source = catalogue.root.clone();
@@ -62,7 +63,7 @@ pub(super) fn read(
             catalogue,
             preprocess: options.preprocess.clone(),
             size,
-            sums: kept.iter().filter_map(|&i| sums.get(i).copied()).collect(),
+            sums,
         })),
     };
     Ok(Dataset {
@@ -86,10 +87,10 @@ fn only(images: Array4<u8>, kept: &[usize]) -> Array4<u8> {
     Array4::from_shape_vec((kept.len(), c, h, w), values).unwrap_or_default()
 }
 
-/// A sum for each image, and what is wrong with which.
+/// Of images that stay in their files, the sums of the good ones; and what is wrong with which.
 type Read = (Vec<u64>, Vec<(usize, DataError)>);
 
-/// Decodes each image, into `images` where there is room; their sums, and what is wrong with which.
+/// Decodes each image, into `images` where there is room.
 fn read_each(
     catalogue: &Catalogue,
     options: &LoadOptions,
@@ -97,81 +98,51 @@ fn read_each(
     images: Option<&mut Array4<u8>>,
     progress: &Progress<'_>,
 ) -> Result<Read, DataError> {
+    let pre = &options.preprocess;
     let all = catalogue.items.len();
     let done = AtomicUsize::new(0);
     // Whether an image is good; no answer at all once the user wants to stop.
-    let one = |index: usize, out: &mut [u8]| -> Result<Result<u64, DataError>, DataError> {
-        let found = into_planes(catalogue, index, options, size, out);
+    let one = |index: usize, out: &mut [u8]| -> Result<Result<(), DataError>, DataError> {
+        let found = catalogue.planes(index, None, (pre, size), out);
         match progress(done.fetch_add(1, Ordering::Relaxed) + 1, all) {
             true => Ok(found),
             false => Err(DataError::Interrupted),
         }
     };
-    let values = options.preprocess.channels.count() * size.height as usize * size.width as usize;
-    let found: Result<Vec<Result<u64, DataError>>, DataError> = match images {
-        Some(images) => {
-            let rows = images.as_slice_mut().unwrap_or_default();
-            let rows = rows.par_chunks_mut(values.max(1)).enumerate();
-            rows.map(|(index, out)| one(index, out)).collect()
-        }
-        None => (0..all)
-            .into_par_iter()
-            .map_init(|| vec![0; values], |out, index| one(index, out))
-            .collect(),
-    };
-    let mut sums = Vec::with_capacity(all);
-    let mut bad = Vec::new();
-    for (index, found) in found?.into_iter().enumerate() {
-        match found {
-            Ok(sum) => sums.push(sum),
-            Err(e) => {
-                sums.push(0);
-                bad.push((index, e));
-            }
-        }
-    }
-    Ok((sums, bad))
-}
-
-/// Decodes an image into `out`, `[C, H, W]`; the sum of its pixels.
-fn into_planes(
-    catalogue: &Catalogue,
-    index: usize,
-    options: &LoadOptions,
-    size: Size,
-    out: &mut [u8],
-) -> Result<u64, DataError> {
-    let pre = &options.preprocess;
-    let image = fitted(catalogue, index, pre)?;
-    let found = decode::size_of(&image);
-    if found != size {
-        return Err(DataError::ImageSize {
-            path: catalogue.path(index),
-            found,
-            expected: size,
-        });
-    }
-    decode::write_planes(image, pre.channels, out);
     let shape = (
         pre.channels.count(),
         size.height as usize,
         size.width as usize,
     );
-    let view = ArrayView3::from_shape(shape, &*out);
-    Ok(view.map_or(0, |image| sum(image, |v| [v])))
-}
-
-/// An image resized and cropped.
-fn fitted(
-    catalogue: &Catalogue,
-    index: usize,
-    pre: &Preprocess,
-) -> Result<DynamicImage, DataError> {
-    let image = catalogue.image(index)?;
-    decode::fitted(image, pre).map_err(|reason| DataError::Image {
-        path: catalogue.path(index),
-        reason,
-    })
+    let values = shape.0 * shape.1 * shape.2;
+    let sum_of = |planes: &[u8]| {
+        let image = ArrayView3::from_shape(shape, planes);
+        image.map_or(0, |image| sum(image, |v| [v]))
+    };
+    // Those in memory are summed when somebody asks.
+    let found: Result<Vec<Result<Option<u64>, DataError>>, DataError> = match images {
+        Some(images) => {
+            let rows = images.as_slice_mut().unwrap_or_default();
+            let rows = rows.par_chunks_mut(values.max(1)).enumerate();
+            rows.map(|(index, out)| Ok(one(index, out)?.map(|()| None)))
+                .collect()
+        }
+        None => (0..all)
+            .into_par_iter()
+            .map_init(
+                || vec![0; values],
+                |out, index| Ok(one(index, out)?.map(|()| Some(sum_of(out)))),
+            )
+            .collect(),
+    };
+    let (mut sums, mut bad) = (Vec::new(), Vec::new());
+    for (index, found) in found?.into_iter().enumerate() {
+        match found {
+            Ok(sum) => sums.extend(sum),
+            Err(e) => bad.push((index, e)),
+        }
+    }
+    Ok((sums, bad))
 }
 
 /// A number for an image, the same for the same pixels.
@@ -192,10 +163,10 @@ pub(super) fn sum<T: Copy, const N: usize>(
     u64::from_le_bytes(first)
 }
 
-/// Takes bad images out of the catalogue, if that is wanted: which, and why.
-fn leave_out(
-    catalogue: &mut Catalogue,
+/// The bad images, if they may be left out: which, and why.
+fn skippable(
     bad: Vec<(usize, DataError)>,
+    catalogue: &Catalogue,
     options: &LoadOptions,
 ) -> Result<Vec<(usize, String)>, DataError> {
     if bad.is_empty() {
@@ -206,8 +177,6 @@ fn leave_out(
     if bad.len() == catalogue.items.len() || !options.skip_bad || bad.iter().any(sized) {
         return Err(all_of(bad, catalogue));
     }
-    let places: Vec<usize> = bad.iter().map(|(index, _)| *index).collect();
-    catalogue.leave_out(&places);
     let said = bad.into_iter().map(|(index, e)| (index, e.to_string()));
     Ok(said.collect())
 }
@@ -252,7 +221,7 @@ fn first_size(catalogue: &Catalogue, options: &LoadOptions) -> Result<Size, Data
         return Ok(size);
     }
     let size_of = |index| -> Result<Size, DataError> {
-        let image = fitted(catalogue, index, &options.preprocess)?;
+        let image = catalogue.fitted(index, &options.preprocess)?;
         Ok(decode::size_of(&image))
     };
     let mut indices = 0..catalogue.items.len();

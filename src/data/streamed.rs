@@ -1,12 +1,10 @@
 //! Images that stay in their files, and are decoded each time that they are wanted.
 
-use image::DynamicImage;
-use image::imageops::FilterType;
 use ndarray::Array3;
 
 use super::augment::Cut;
 use super::catalogue::Catalogue;
-use super::{DataError, Preprocess, Size, decode};
+use super::{DataError, Preprocess, Size};
 
 /// Images of one size in files.
 #[derive(Debug)]
@@ -47,36 +45,11 @@ impl Streamed {
     /// # Errors
     /// If its file has turned bad since it was first read.
     pub(super) fn image(&self, index: usize, cut: Option<Cut>) -> Result<Array3<u8>, DataError> {
-        let path = || self.catalogue.path(index);
-        let fail = |reason| DataError::Image {
-            path: path(),
-            reason,
-        };
-        let image = self.catalogue.image(index)?;
-        let image = match cut {
-            Some(cut) => part(image, cut, self.size),
-            None => decode::fitted(image, &self.preprocess).map_err(fail)?,
-        };
-        let found = decode::size_of(&image);
-        if found != self.size {
-            return Err(DataError::ImageSize {
-                path: path(),
-                found,
-                expected: self.size,
-            });
-        }
         let mut planes = Array3::zeros(self.image_shape());
         if let Some(out) = planes.as_slice_mut() {
-            decode::write_planes(image, self.preprocess.channels, out);
+            let how = (&self.preprocess, self.size);
+            self.catalogue.planes(index, cut, how, out)?;
         }
         Ok(planes)
     }
-}
-
-/// A part of an image, made the size that is wanted.
-pub(super) fn part(image: DynamicImage, cut: Cut, size: Size) -> DynamicImage {
-    let (height, width) = (image.height(), image.width());
-    let [top, left, h, w] = cut.place(height, width);
-    let image = image.crop_imm(left, top, w, h);
-    image.resize_exact(size.width, size.height, FilterType::Triangle)
 }

@@ -1,11 +1,12 @@
 //! Random parts of images, and random colours.
 
+use image::imageops::FilterType;
 use image::{DynamicImage, RgbImage};
 use ndarray::{Array3, ArrayView3};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha12Rng;
 
-use super::{Channels, Size, decode, streamed};
+use super::{Channels, Size, decode};
 
 /// Width over height of a part, at most, and its inverse at least (as in the training of most networks for
 /// ImageNet).
@@ -63,6 +64,13 @@ impl Cut {
         ]
     }
 
+    /// The part of an image, made the size that is wanted.
+    pub(super) fn of_image(self, image: DynamicImage, size: Size) -> DynamicImage {
+        let [top, left, h, w] = self.place(image.height(), image.width());
+        let part = image.crop_imm(left, top, w, h);
+        part.resize_exact(size.width, size.height, FilterType::Triangle)
+    }
+
     /// The part of an image `[C, H, W]` with one or three channels, made that image's size.
     pub(super) fn of_planes(self, image: ArrayView3<'_, u8>) -> Array3<u8> {
         let (c, h, w) = image.dim();
@@ -74,7 +82,7 @@ impl Cut {
             image::Rgb([at(0), at(1), at(2)])
         };
         let whole = DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, pixel));
-        let part = streamed::part(whole, self, Size { height, width });
+        let part = self.of_image(whole, Size { height, width });
         let mut planes = Array3::zeros((3, h, w));
         if let Some(out) = planes.as_slice_mut() {
             decode::write_planes(part, Channels::Rgb, out);
