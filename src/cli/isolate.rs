@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crate::check;
 use crate::onnx::Model;
@@ -107,15 +106,8 @@ pub fn work(args: &RuntimeArgs) -> std::io::Result<()> {
             (_, None) => Ok(Box::new(OrtRuntime::of_system()?)),
         }
     };
-    let start = Instant::now();
-    let served = serve(open, std::io::stdin(), std::io::stdout().lock());
-    std::thread::sleep(LEAST_LIFE.saturating_sub(start.elapsed()));
-    served
+    serve(open, std::io::stdin(), std::io::stdout().lock())
 }
-
-/// A process that ends while ONNX Runtime still starts its threads crashes: with 1.32 a quarter of
-/// those that loaded it and ended at once, none after a tenth of a second.
-const LEAST_LIFE: Duration = Duration::from_millis(250);
 
 /// The runtime that the arguments ask for, after `model` has been tried in it, at the sizes that are
 /// given or those of the images: a model that crashes it must not do so after hours of training. That

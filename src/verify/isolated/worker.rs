@@ -39,14 +39,17 @@ pub fn serve(
         }
         // A process that ends while the runtime is loaded, or soon after, crashes.
         if let Ok(since) = open_since.recv_timeout(LOADING) {
-            std::thread::sleep(SETTLING.saturating_sub(since.elapsed()));
+            drop(Settling(since));
         }
         end();
     });
+    // It may have been loaded and refused.
+    let mut settling = Settling(Instant::now());
     let runtime = match open() {
         Ok(runtime) => {
+            settling.0 = Instant::now();
             // Nobody may wait for it.
-            let _ = opened.send(Instant::now());
+            let _ = opened.send(settling.0);
             runtime
         }
         Err(e) => return send(&mut output, &failed(e), &Payload::NONE),
@@ -68,6 +71,15 @@ pub fn serve(
         send(&mut output, &answer, &Payload::Tensors(&outputs))?;
     }
     Ok(())
+}
+
+/// A runtime that was loaded at that time. Whoever lets go of it, to end, waits until its threads have started.
+struct Settling(Instant);
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        std::thread::sleep(SETTLING.saturating_sub(self.0.elapsed()));
+    }
 }
 
 /// Ends this process, even if a runtime that is busy keeps it from ending in good order.
