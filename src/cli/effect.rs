@@ -81,6 +81,14 @@ const IMAGES: Group = &[
     ("skip_bad", data),
 ];
 
+/// How images to learn from vary, in commands that do nothing but learn.
+const VARIED: Group = &[
+    ("flip", data),
+    ("crop_padding", data),
+    ("random_crop", data),
+    ("colour_jitter", data),
+];
+
 /// Who runs models.
 const RUNTIME: Group = &[
     ("runtime", always),
@@ -169,11 +177,8 @@ const TRAIN: Table = &[
     SIZES,
     LEARNED_FROM,
     IMAGES,
+    VARIED,
     &[
-        ("flip", data),
-        ("crop_padding", data),
-        ("random_crop", data),
-        ("colour_jitter", data),
         ("epochs", always),
         ("lr", always),
         ("warm_up", warm_up),
@@ -196,11 +201,8 @@ const COMPARE: Table = &[
     SIZES,
     LEARNED_FROM,
     IMAGES,
+    VARIED,
     &[
-        ("flip", data),
-        ("crop_padding", data),
-        ("random_crop", data),
-        ("colour_jitter", data),
         ("methods", always),
         ("ratios", always),
         ("seeds", always),
