@@ -9,10 +9,9 @@ scripts/python_environment.sh python-venv python/tests/requirements.txt > /dev/n
 python3 scripts/setup_onnxruntime.py
 export ORT_DYLIB_PATH="$PWD/.onnxruntime"
 export BNN_KERNELS_POISON=1
-cargo test --release --workspace "$@"
+cargo test --workspace "$@"
 # The library of operators, which the tests above built beside themselves.
-for library in "${CARGO_TARGET_DIR:-$PWD/target}"/release/deps/{lib,}onnx_bnnprune_ops.{so,dylib,dll}; do
+for library in "${CARGO_TARGET_DIR:-$PWD/target}"/debug/deps/{lib,}onnx_bnnprune_ops.{so,dylib,dll}; do
     if [ -f "$library" ]; then export ONNX_BNNPRUNE_OPS="$library"; fi
 done
-# Without tract, which takes most of a build: Rust's tests have it, and Cargo would build it anew for this crate alone.
-scripts/test_python.sh --no-default-features
+scripts/test_python.sh

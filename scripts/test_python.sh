@@ -1,17 +1,29 @@
 #!/usr/bin/env bash
-# Builds the extension module and runs the tests of the Python package, which take ONNX Runtime from PyPI.
-# Arguments are maturin's, such as --no-default-features.
+# Runs the tests of the Python package, which take ONNX Runtime from PyPI. The extension module is the one that
+# `cargo test` builds, so that it is not compiled anew with other features of what it depends on; wheels are made by
+# scripts/wheel.sh. Arguments are those of pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="$(scripts/python_environment.sh python-venv python/tests/requirements.txt)"
-python="$(cd "$(dirname "$python")" && pwd)/$(basename "$python")"
-export VIRTUAL_ENV="$(dirname "$(dirname "$python")")"
-PIP_QUIET=1 "$python" -m maturin develop --release --quiet "$@"
+cargo test --quiet --workspace --test extension_module > /dev/null
+built="${CARGO_TARGET_DIR:-target}/debug"
+for library in "$built"/deps/{lib,}_native.{so,dylib,dll}; do
+    if [ -f "$library" ]; then
+        case "$library" in
+            *.dll) module=_native.pyd ;;
+            *) module=_native.abi3.so ;;
+        esac
+        # Under another name first: a process may have the old one loaded.
+        cp "$library" "python/onnx_bnnprune/.$module.new"
+        mv "python/onnx_bnnprune/.$module.new" "python/onnx_bnnprune/$module"
+    fi
+done
+export PYTHONPATH="$PWD/python${PYTHONPATH:+:$PYTHONPATH}"
 # The library that comes with the package is found, not the one that Rust's tests were given.
 unset ORT_DYLIB_PATH
-command="${CARGO_TARGET_DIR:-target}/release/onnx-bnnprune"
+command="$built/onnx-bnnprune"
 if [ -x "$command" ]; then
     ONNX_BNNPRUNE_COMMAND="$(cd "$(dirname "$command")" && pwd)/onnx-bnnprune"
     export ONNX_BNNPRUNE_COMMAND
 fi
-exec "$python" -m pytest -q
+exec "$python" -m pytest -q "$@"
