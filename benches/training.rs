@@ -25,7 +25,7 @@ use onnx_bnnprune::rewrite::Residual;
 use onnx_bnnprune::subsidiary::mask::{self, Regularizer};
 use onnx_bnnprune::subsidiary::{MaskGroup, mask_groups};
 use onnx_bnnprune::training::loss::cross_entropy;
-use onnx_bnnprune::training::{Optimizer, Schedule, Update};
+use onnx_bnnprune::training::{Adam, Optimizer, Schedule};
 
 const BATCH: usize = 64;
 
@@ -100,7 +100,7 @@ fn training(c: &mut Criterion) {
     let wanted = Wanted::of(&network, [m]);
     let main = Wanted::of(&network, network.main_params(from..network.end()));
     for (name, gradients) in [("", Precision::F32), (", 8 bits", Precision::Int8)] {
-        let mut adam = Optimizer::new(Update::ADAM, 1e-3, Schedule::Constant);
+        let mut adam = Optimizer::new(&Adam, 1e-3, Schedule::Constant);
         let mode = Mode {
             batch_statistics_from: None,
             wanted: wanted.clone(),
@@ -121,7 +121,7 @@ fn training(c: &mut Criterion) {
                 );
             })
         });
-        let mut adam = Optimizer::new(Update::ADAM, 1e-3, Schedule::Constant);
+        let mut adam = Optimizer::new(&Adam, 1e-3, Schedule::Constant);
         let mode = Mode {
             batch_statistics_from: Some(from),
             wanted: main.clone(),

@@ -25,7 +25,7 @@ use onnx_bnnprune::pipeline::View;
 use onnx_bnnprune::rewrite::Residual;
 use onnx_bnnprune::subsidiary::mask_groups;
 use onnx_bnnprune::training::loss::cross_entropy;
-use onnx_bnnprune::training::{Optimizer, Schedule, Update};
+use onnx_bnnprune::training::{Adam, Optimizer, Schedule};
 
 #[derive(Parser)]
 struct Args {
@@ -137,7 +137,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         ..Mode::default()
     };
     let plan = Plan::new(&network, boundary.step..network.end(), mode);
-    let mut adam = Optimizer::new(Update::ADAM, 1e-4, Schedule::Constant);
+    let mut adam = Optimizer::new(&Adam, 1e-4, Schedule::Constant);
     let mut weights = Arc::new(Weights::new(&network));
     // As the runtimes do: what depends on the weights alone is made once, with the first run.
     let inference = Inference::new(Cow::Owned(network.clone()), network.all());

@@ -10,6 +10,7 @@ mod learning_data;
 mod limits;
 mod messages;
 mod method;
+mod optimizer;
 mod run;
 mod shape;
 mod train;
@@ -33,6 +34,7 @@ pub use learning_data::{LearningDataArgs, SYNTHETIC};
 pub use limits::LimitArgs;
 pub use messages::MessageArgs;
 pub use method::Method;
+pub use optimizer::OptimizerName;
 pub use run::RunArgs;
 pub use shape::ShapeArgs;
 pub use train::TrainArgs;
@@ -430,16 +432,6 @@ pub struct PruneArgs {
     /// Only plan: what can be pruned, and what learning would take; trains nothing, writes no model
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
-}
-
-/// Values of `--optimizer`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum OptimizerName {
-    /// Adam
-    #[default]
-    Adam,
-    /// Stochastic gradient descent with momentum 0.9
-    Sgd,
 }
 
 /// Values of `--lr-schedule`.

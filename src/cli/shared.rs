@@ -13,15 +13,13 @@ use crate::page::PageError;
 use crate::pipeline::DataSource;
 use crate::printable::printable_json;
 use crate::screen::Screen;
-use crate::subsidiary::{Decay, MainOptimizer};
+use crate::subsidiary::Decay;
 use crate::verify::{
     NamedTensors, OrtRuntime, Runtime, RuntimeError, Samples, Session, SessionOptions, TensorInfo,
     Trial, name_operator_library,
 };
 
-use super::args::{
-    DataArgs, OptimizerName, PrecisionName, RuntimeArgs, RuntimeChoice, ScheduleName,
-};
+use super::args::{DataArgs, PrecisionName, RuntimeArgs, RuntimeChoice, ScheduleName};
 use super::host::{Host, Outcome};
 use super::isolate::{library, operators};
 
@@ -62,7 +60,9 @@ pub fn samples(images: &Images) -> Samples<'_> {
 pub fn runtime(args: &RuntimeArgs, host: &Host<'_>) -> Result<Box<dyn Runtime>, RuntimeError> {
     let ort = || -> Result<Box<dyn Runtime>, RuntimeError> {
         let library = library(args, host)?;
-        operators(args)?.into_iter().for_each(name_operator_library);
+        operators(args)?
+            .into_iter()
+            .for_each(name_operator_library);
         Ok(Box::new(match library.is_absolute() {
             true => OrtRuntime::new(Some(&library))?,
             // A bare name is for the system's loader.
@@ -163,14 +163,6 @@ impl Session for InterruptibleSession {
             true => Err(RuntimeError::Interface("interrupted".to_owned())),
             false => self.0.time(inputs, warm_up, runs),
         }
-    }
-}
-
-/// The optimiser of that name.
-pub fn optimizer(name: OptimizerName) -> MainOptimizer {
-    match name {
-        OptimizerName::Adam => MainOptimizer::Adam,
-        OptimizerName::Sgd => MainOptimizer::Sgd,
     }
 }
 

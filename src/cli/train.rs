@@ -11,7 +11,7 @@ use super::Printed;
 use super::args::TrainArgs;
 use super::host::Host;
 use super::isolate::tried;
-use super::shared::{concluded, decay, optimizer, precision, words, write_report};
+use super::shared::{concluded, decay, precision, words, write_report};
 use super::targets::{self, Targets};
 
 /// Trains a network as it is.
@@ -45,7 +45,7 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
             lr: args.lr,
             warm_up: args.warm_up,
             lr_schedule: decay(args.lr_schedule),
-            optimizer: optimizer(args.optimizer),
+            optimizer: args.optimizer.0,
             gradients: precision(args.gradients),
             batch_size: args.batch_size,
             seed: args.run.seed,

@@ -10,7 +10,8 @@ use crate::forms::OutputForm;
 use crate::output::Target;
 use crate::rewrite::{Removal, Residual};
 use crate::sizes::Sizes;
-use crate::subsidiary::{Cost, Decay, MainOptimizer, Options, Selector};
+use crate::subsidiary::{Cost, Decay, Options, Selector};
+use crate::training::OptimizerRule;
 
 /// The main job.
 #[derive(Debug, Clone)]
@@ -175,7 +176,7 @@ pub struct Tuning {
     /// See [`Options::main_lr`].
     pub main_lr: Option<f32>,
     /// See [`Options::optimizer`].
-    pub optimizer: Option<MainOptimizer>,
+    pub optimizer: Option<&'static dyn OptimizerRule>,
     /// See [`Options::decay`].
     pub decay: Option<Decay>,
     /// See [`Options::gradients`].

@@ -39,7 +39,7 @@ pub use cost::{Cost, most_that_can_go};
 pub use error::TrainError;
 pub use evaluate::JUDGE_IMAGES;
 pub use mask_groups::{Excluded, MaskGroup, mask_groups};
-pub use options::{Amount, Decay, MainOptimizer, Options, Selector};
+pub use options::{Amount, Decay, Options, Selector};
 pub use outlook::{Outlook, outlook};
 pub use prefix::CacheUse;
 pub use retrain::{EpochReport, Retrained, TrainOptions, native_predictions, retrain};

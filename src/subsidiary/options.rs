@@ -10,6 +10,7 @@ use super::select::Rule;
 use crate::data::Augment;
 use crate::engine::Precision;
 use crate::rewrite::{FilterMasks, Removal, Residual};
+use crate::training::{Adam, OptimizerRule};
 
 /// How filters are chosen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,17 +84,6 @@ pub enum Amount {
     },
 }
 
-/// Optimiser of the retraining phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum MainOptimizer {
-    /// Adam.
-    Adam,
-    /// Stochastic gradient descent with momentum 0.9.
-    Sgd,
-}
-
 /// How the learning rate falls within a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -153,7 +143,7 @@ pub struct Options {
     #[serde(skip)]
     pub warm_up: usize,
     /// Optimiser of retraining.
-    pub optimizer: MainOptimizer,
+    pub optimizer: &'static dyn OptimizerRule,
     /// Decay of both learning rates over a phase.
     pub decay: Decay,
     /// With which numbers binary layers compute gradients.
@@ -235,7 +225,7 @@ impl Options {
             mask_lr: 1e-3,
             main_lr: 1e-3,
             warm_up: 0,
-            optimizer: MainOptimizer::Adam,
+            optimizer: &Adam,
             decay: Decay::Cosine,
             gradients: Precision::F32,
             batch_size,

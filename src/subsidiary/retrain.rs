@@ -7,11 +7,12 @@ use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::sanity::{predictions, spread};
 use super::trainer::Trainer;
-use super::{Control, Decay, JUDGE_IMAGES, MainOptimizer, Options};
+use super::{Control, Decay, JUDGE_IMAGES, Options};
 use crate::data::{Augment, Images};
 use crate::engine::Precision;
 use crate::network::Network;
 use crate::progress::Observer;
+use crate::training::OptimizerRule;
 
 /// Options of training a network as it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,7 +27,8 @@ pub struct TrainOptions {
     /// How the rate falls then.
     pub lr_schedule: Decay,
     /// Optimiser.
-    pub optimizer: MainOptimizer,
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub optimizer: &'static dyn OptimizerRule,
     /// With which numbers binary layers compute gradients.
     pub gradients: Precision,
     /// Images per step.

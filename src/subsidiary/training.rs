@@ -13,13 +13,13 @@ use super::sanity::predictions;
 use super::state::Training;
 use super::teacher::Sample;
 use super::trainer::{Span, Trainer, loss};
-use super::{Decay, MainOptimizer, mask};
+use super::{Decay, mask};
 use crate::data::{Images, epoch_order};
 use crate::engine::{Mode, Plan, Wanted, Weights};
 use crate::network::{Network, ParamId};
 use crate::ops::ParamKind;
 use crate::progress::Silent;
-use crate::training::{Optimizer, Schedule, Update};
+use crate::training::{Adam, Optimizer, Schedule};
 
 /// Times that the accuracy is taken while the whole network is retrained.
 const CURVE_POINTS: usize = 8;
@@ -77,7 +77,7 @@ impl Trainer<'_> {
         }
         let options = self.options();
         let schedule = self.schedule(options.mask_epochs);
-        let optimizer = Optimizer::new(Update::ADAM, options.mask_lr, schedule);
+        let optimizer = Optimizer::new(&Adam, options.mask_lr, schedule);
         Ok(Training::new(vec![m], optimizer))
     }
 
@@ -226,13 +226,10 @@ impl Trainer<'_> {
     /// The training of the main network at its start.
     fn main_training(&self, span: &Span, epochs: usize) -> Training {
         let options = self.options();
-        let rule = match options.optimizer {
-            MainOptimizer::Adam => Update::ADAM,
-            MainOptimizer::Sgd => Update::Sgd { momentum: 0.9 },
-        };
         let warm_up = self.steps_per_epoch() * options.warm_up;
-        let optimizer =
-            Optimizer::new(rule, options.main_lr, self.schedule(epochs)).with_warm_up(warm_up);
+        let schedule = self.schedule(epochs);
+        let optimizer = Optimizer::new(options.optimizer, options.main_lr, schedule);
+        let optimizer = optimizer.with_warm_up(warm_up);
         Training {
             average: Some(Average::new(self.steps_per_epoch() * epochs)),
             signs_before: self.latent_signs(span),

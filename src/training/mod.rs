@@ -6,5 +6,5 @@ mod running_statistics;
 #[cfg(test)]
 mod tests;
 
-pub use optimizer::{Optimizer, Schedule, Update};
+pub use optimizer::{Adam, OPTIMIZERS, Optimizer, OptimizerRule, Schedule, Sgd, Step};
 pub use running_statistics::{RestoreError, reestimate_running_statistics, restore_norms};

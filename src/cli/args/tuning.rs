@@ -7,7 +7,7 @@ use crate::pipeline::Tuning;
 use clap::Args;
 
 use super::{CostName, OptimizerName, PrecisionName, ScheduleName, parse_count};
-use crate::cli::shared::{decay, optimizer, precision};
+use crate::cli::shared::{decay, precision};
 
 /// How masks and weights are learned, however filters are chosen.
 #[derive(Debug, Clone, Default, Args)]
@@ -108,7 +108,7 @@ impl TuningArgs {
             final_epochs: self.final_epochs,
             mask_lr: self.mask_lr,
             main_lr: self.main_lr,
-            optimizer: Some(optimizer(self.optimizer)),
+            optimizer: Some(self.optimizer.0),
             decay: Some(decay(self.lr_schedule)),
             gradients: Some(precision(self.gradients)),
             batch_size: self.batch_size,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ndarray::ArrayD;
 
 use super::loss::cross_entropy;
-use super::{Optimizer, Schedule, Update, reestimate_running_statistics, restore_norms};
+use super::{Adam, Optimizer, Schedule, reestimate_running_statistics, restore_norms};
 use crate::engine::{Boundary, Gradients, Inference, Mode, Plan, RunError, Trace, Wanted, Weights};
 use crate::graph::{Facts, Graph, NodeId};
 use crate::network::testing::ModelBuilder;
@@ -367,7 +367,7 @@ fn one_and_two_threads_give_the_same_bits() {
         pool.build().unwrap().install(|| {
             let mut n = import(&model());
             let wanted = Wanted::of(&n, n.main_params(n.all()));
-            let mut adam = Optimizer::new(Update::ADAM, 1e-2, Schedule::Constant);
+            let mut adam = Optimizer::new(&Adam, 1e-2, Schedule::Constant);
             for _ in 0..3 {
                 let grads = gradients(&n, &wanted, Some(StepId(0)), 200);
                 adam.step(&mut n, &grads);
@@ -389,7 +389,7 @@ fn one_and_two_threads_give_the_same_bits() {
 fn training_lowers_the_loss() {
     let mut n = import(&model());
     let wanted = Wanted::of(&n, n.main_params(n.all()));
-    let mut adam = Optimizer::new(Update::ADAM, 1e-2, Schedule::Constant);
+    let mut adam = Optimizer::new(&Adam, 1e-2, Schedule::Constant);
     let labels = [0, 1, 2, 0, 1, 2, 0, 1];
     let mut losses = Vec::new();
     for _ in 0..60 {
