@@ -1,6 +1,7 @@
 //! Optimisers: one file each, and one line each in [`OPTIMIZERS`].
 
 mod adam;
+mod bop;
 mod schedule;
 mod sgd;
 
@@ -20,7 +21,7 @@ pub use schedule::Schedule;
 pub use sgd::Sgd;
 
 /// Every rule that turns gradients into steps, in the order in which the command line lists them.
-pub const OPTIMIZERS: &[&dyn OptimizerRule] = &[&Adam, &Sgd];
+pub const OPTIMIZERS: &[&dyn OptimizerRule] = &[&Adam, &Sgd, &bop::Bop];
 
 /// A rule that turns gradients into steps.
 pub trait OptimizerRule: Sync {
