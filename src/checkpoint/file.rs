@@ -77,7 +77,7 @@ pub(super) fn decode<T: DeserializeOwned>(
 }
 
 /// What differs between the checkpoint's run and this one, a phrase each.
-fn differences(then: &Identity, now: &Identity) -> Vec<String> {
+pub fn differences(then: &Identity, now: &Identity) -> Vec<String> {
     let mut names: Vec<&String> = then.keys().chain(now.keys()).collect();
     names.sort_unstable();
     names.dedup();

@@ -13,6 +13,7 @@ mod file;
 mod folder;
 
 pub use error::CheckpointError;
+pub use file::differences;
 pub use folder::Folder;
 use folder::LOCK;
 

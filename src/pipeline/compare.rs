@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::summary::hex;
-use super::{Budget, Choice, Job, Tuning, run};
-use crate::checkpoint::Plan;
+use super::{Budget, Choice, Job, Tuning, View, images, run, sizes};
+use crate::checkpoint::{self, Identity, Plan};
 use crate::error::Error;
+use crate::forms;
 use crate::onnx::Model;
 use crate::output;
 use crate::progress::Observer;
@@ -52,7 +52,7 @@ pub struct Comparison {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
     /// Of which comparison they are.
-    identity: String,
+    identity: Identity,
     rows: Vec<ComparisonRow>,
 }
 
@@ -66,12 +66,10 @@ pub fn compare(
     observer: &dyn Observer,
 ) -> Result<ComparisonReport, Error> {
     let run_report = RunReport::beginning();
-    let identity = identity(comparison)?;
     let mut kept = match &comparison.folder {
-        Some(plan) => kept(&plan.folder, &identity)?,
+        Some(plan) => kept(&plan.folder, identity(comparison, observer)?)?,
         None => Kept::default(),
     };
-    kept.identity = identity;
     let all = comparison.cells.len();
     for (i, cell) in comparison.cells.iter().enumerate() {
         if kept.rows.iter().any(|row| is_of(row, cell)) {
@@ -96,7 +94,7 @@ pub fn compare(
         kept.rows.push(row(cell, &report));
         if let Some(plan) = &comparison.folder {
             let folder = plan.folder.join(UNDER_WAY);
-            crate::checkpoint::remove(&folder)?;
+            checkpoint::remove(&folder)?;
             save(&plan.folder, &kept)?;
         }
     }
@@ -161,24 +159,22 @@ fn row(cell: &Cell, report: &Report) -> ComparisonRow {
     }
 }
 
-/// Of which comparison rows are: the model, and whatever shapes a run but for what the cells say.
-fn identity(comparison: &Comparison) -> Result<String, Error> {
-    let model = Model::load(&comparison.job.input)?;
-    let Comparison { job, tuning, .. } = comparison;
-    // Paths and numbers, as they are shown.
-    let shaping = (
-        &job.source,
-        &job.sizes,
-        &job.keep,
-        job.residual,
-        job.normalise,
-    );
-    let version = env!("CARGO_PKG_VERSION");
-    let shaping = format!(
-        "{version} {shaping:?} {} {:?} {tuning:?}",
-        job.round_to, job.removal
-    );
-    Ok(hex(&[&model.bytes[..], shaping.as_bytes()].concat()))
+/// Of which comparison rows are: the model, the images by what they show, and whatever else shapes a run but for
+/// what the cells say.
+fn identity(comparison: &Comparison, observer: &dyn Observer) -> Result<Identity, Error> {
+    let job = &comparison.job;
+    let mut model = Model::load(&job.input)?;
+    sizes::fill(&mut model, &job.sizes, job.source.as_ref())?;
+    let opened =
+        forms::unpack(&model.proto).map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
+    let view = View::new(&job.input, &opened)?;
+    let source = job
+        .source
+        .as_ref()
+        .ok_or_else(|| Error::Usage("compare needs --data: images to learn from".to_owned()))?;
+    let how = (job.seed, true);
+    let images = images::load(&job.input, &view, source, how, observer)?;
+    super::identity::of_comparison(comparison, &model, &images)
 }
 
 /// Removes what is kept of a comparison that is done.
@@ -186,7 +182,7 @@ fn identity(comparison: &Comparison) -> Result<String, Error> {
 /// # Errors
 /// What the system said.
 pub fn forget(folder: &Path) -> Result<(), Error> {
-    crate::checkpoint::remove(&folder.join(UNDER_WAY))?;
+    checkpoint::remove(&folder.join(UNDER_WAY))?;
     let path = folder.join(ROWS);
     match fs::remove_file(&path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -196,25 +192,28 @@ pub fn forget(folder: &Path) -> Result<(), Error> {
     }
 }
 
-fn kept(folder: &Path, identity: &str) -> Result<Kept, Error> {
+fn kept(folder: &Path, identity: Identity) -> Result<Kept, Error> {
     let path = folder.join(ROWS);
     let unreadable = |why: String| Error::unsuitable(&path, why);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             fs::create_dir_all(folder).map_err(|e| Error::unsuitable(folder, e.to_string()))?;
-            return Ok(Kept::default());
+            return Ok(Kept {
+                identity,
+                rows: Vec::new(),
+            });
         }
         Err(e) => return Err(unreadable(e.to_string())),
     };
     let kept: Kept = serde_json::from_str(&text)
-        .map_err(|e| unreadable(format!("is not what this tool keeps there: {e}")))?;
-    match kept.identity == identity {
-        true => Ok(kept),
-        false => Err(unreadable(
-            "is of a comparison of another model, or with other data or options; give another folder, or remove it"
-                .to_owned(),
-        )),
+        .map_err(|e| unreadable(format!("is not what this version keeps there: {e}")))?;
+    match &checkpoint::differences(&kept.identity, &identity)[..] {
+        [] => Ok(kept),
+        differences => Err(unreadable(format!(
+            "is of another comparison: {}; give another folder, or remove it",
+            differences.join("; ")
+        ))),
     }
 }
 

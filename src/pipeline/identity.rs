@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::summary::hex;
-use super::{DataSource, Job, TrainJob};
+use super::{Comparison, DataSource, Job, TrainJob};
 use crate::checkpoint::Identity;
 use crate::data::{Dataset, Images, Pixels, Preprocess};
 use crate::error::Error;
@@ -96,6 +96,35 @@ pub(super) fn of_training(
         run.put_value(&option(&name), &value);
     }
     run.put_data(Some(source), &images.preprocess);
+    Ok(run.0)
+}
+
+/// The identity of a comparison: all that shapes its runs, but for what its cells say.
+///
+/// # Errors
+/// If external data of the model can no longer be read.
+pub(super) fn of_comparison(
+    comparison: &Comparison,
+    model: &Model,
+    images: &Images,
+) -> Result<Identity, Error> {
+    let Comparison {
+        job,
+        tuning,
+        cells: _,
+        folder: _,
+    } = comparison;
+    let mut run = Run::on(model, images)?;
+    run.put("the command", "compare");
+    for (name, value) in fields(&tuning.options(images, job)) {
+        match name.as_str() {
+            // Those of the cells.
+            "selector" | "seed" => {}
+            "decay" => run.put_value("--lr-schedule", &value),
+            name => run.put_value(&option(name), &value),
+        }
+    }
+    run.put_data(job.source.as_ref(), &images.preprocess);
     Ok(run.0)
 }
 

@@ -8,14 +8,19 @@ use crate::common::{fixture, json, network, refused, tool};
 use crate::page::Page;
 
 fn compare(dir: &Path, options: &[&str]) -> Command {
+    let [data, val] = ["digits_train.npz", "digits_test.npz"].map(fixture);
+    compare_on(dir, [data.as_ref(), val.as_ref()], options)
+}
+
+fn compare_on(dir: &Path, [data, val]: [&Path; 2], options: &[&str]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_onnx-bnnprune"));
     c.current_dir(env!("CARGO_MANIFEST_DIR"))
         .arg("compare")
         .arg(network("vgg"))
         .arg("--data")
-        .arg(fixture("digits_train.npz"))
+        .arg(data)
         .arg("--val")
-        .arg(fixture("digits_test.npz"))
+        .arg(val)
         .arg("--report")
         .arg(dir.join("report.json"))
         .arg("--html")
@@ -111,8 +116,25 @@ fn an_interrupted_comparison_goes_on_where_it_was() {
     let other = compare(dir.path(), &[&options[..], &["--main-lr", "0.01"]].concat())
         .output()
         .unwrap();
-    assert_eq!(other.status.code(), Some(2));
-    let done = compare(dir.path(), &options).output().unwrap();
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert_eq!(other.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("--main-lr") && said.contains("0.01 now"),
+        "{said}"
+    );
+    // The images count, not what they are called.
+    let [data, val] = ["digits_train.npz", "digits_test.npz"].map(fixture);
+    let exchanged = compare_on(dir.path(), [val.as_ref(), data.as_ref()], &options)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&exchanged.stderr);
+    assert_eq!(exchanged.status.code(), Some(2), "{said}");
+    assert!(said.contains("the images (SHA-256)"), "{said}");
+    let moved = dir.path().join("moved.npz");
+    std::fs::copy(&data, &moved).unwrap();
+    let done = compare_on(dir.path(), [&moved, val.as_ref()], &options)
+        .output()
+        .unwrap();
     let errors = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{errors}");
     assert!(
