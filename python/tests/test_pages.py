@@ -1,0 +1,57 @@
+"""The pages in ``docs/`` and the README: what stands there in Python runs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx_bnnprune as bnn
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIXTURES = ROOT / "fixtures"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LIBRARY = os.environ.get("ONNX_BNNPRUNE_OPS")
+
+
+def blocks(page, kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
+WITH_TORCH = [page for page in PAGES if blocks(page, "python,torch")]
+
+
+def test_pages_have_python():
+    assert {page.name for page in WITH_PYTHON} >= {"README.md", "start.md", "deployment.md"}
+    assert {page.name for page in WITH_TORCH} >= {"pytorch.md"}
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.stem)
+def test_python_on_the_page_runs(page, tmp_path):
+    text = "\n".join(blocks(page, "python"))
+    # What stands for files of the reader's own.
+    (tmp_path / "fixtures").symlink_to(FIXTURES)
+    (tmp_path / "in.onnx").symlink_to(FIXTURES / "digits_vgg.onnx")
+    (tmp_path / "images").symlink_to(FIXTURES / "digits_png")
+    own = [f"import numpy as np\nbatch = np.load({str(FIXTURES / 'digits_test.npz')!r})['x'][:4].astype(np.float32)"]
+    if "net.packed.onnx" in text:
+        bnn.convert(FIXTURES / "digits_vgg.onnx", "packed").save(tmp_path / "net.packed.onnx")
+        own.append("batch = batch.reshape(4, 1, 8, 8)")
+    if "net.ops.onnx" in text:
+        if not LIBRARY:
+            pytest.skip("scripts/test.sh names the library of operators, which Rust's tests build")
+        bnn.convert(FIXTURES / "digits_vgg.onnx", "ops", ops_library=LIBRARY).save(tmp_path / "net.ops.onnx")
+    script = tmp_path / "page.py"
+    script.write_text("\n".join([*own, text]), "utf-8")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("page", WITH_TORCH, ids=lambda page: page.stem)
+def test_what_needs_pytorch_is_python_and_calls_what_there_is(page):
+    text = "\n".join(blocks(page, "python,torch"))
+    compile(text, page.name, "exec")
+    called = re.findall(r"onnx_bnnprune\.(\w+)\(", text)
+    assert all(hasattr(bnn, name) for name in called), called
