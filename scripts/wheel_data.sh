@@ -8,5 +8,5 @@ trap 'rm -rf "$tree"' EXIT
 "$1" -m pip install --quiet --disable-pip-version-check --no-deps --target "$tree" "$2"
 # The extension module alone: the package needs others.
 export PYTHONPATH="$tree/onnx_bnnprune"
-command='import sys, _native; sys.exit(_native.main(["onnx-bnnprune", *sys.argv[1:]], (None, None)))'
+command='import sys, _native; sys.exit(_native.main(["onnx-bnnprune", *sys.argv[1:]], (None, None, None)))'
 "$1" scripts/wheel_data.py "$2" "$1" -c "$command"

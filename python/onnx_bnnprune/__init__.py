@@ -34,6 +34,7 @@ from ._errors import (
     UsageError,
     VerificationFailed,
 )
+from ._installation import ops_library
 from ._native import __version__
 from ._results import ModelResult, PruneResult, Report, TrainResult
 
@@ -62,6 +63,7 @@ __all__ = [
     "eliminate",
     "evaluate",
     "inspect",
+    "ops_library",
     "prune",
     "train",
     "verify",

@@ -4,7 +4,7 @@ from typing import Any, Callable, Optional, Sequence, TypedDict, Union
 __version__: str
 
 _Path = Union[str, "PathLike[str]"]
-_Around = tuple[Optional[tuple[str, list[str]]], Optional[str]]
+_Around = tuple[Optional[tuple[str, list[str]]], Optional[str], Optional[str]]
 _Event = dict[str, Any]
 
 class Answer(TypedDict):

@@ -17,14 +17,23 @@ use pyo3::prelude::*;
 
 use failure::{Answer, panicked};
 
-/// A program and the arguments that make it a worker, and the folder of ONNX Runtime's library.
-type Around = (Option<(PathBuf, Vec<OsString>)>, Option<PathBuf>);
+/// A program and the arguments that make it a worker, the folder of ONNX Runtime's library, and the
+/// library of operators on bits.
+type Around = (
+    Option<(PathBuf, Vec<OsString>)>,
+    Option<PathBuf>,
+    Option<PathBuf>,
+);
 
 /// An option: name, whether a value follows, whether it may be repeated, what parts its values, help.
 type OptionRow = (String, bool, bool, Option<char>, String);
 
-fn installation((worker, ort): Around) -> Installation {
-    Installation { worker, ort }
+fn installation((worker, ort, operators): Around) -> Installation {
+    Installation {
+        worker,
+        ort,
+        operators,
+    }
 }
 
 /// Runs a command and returns how it went. `events` is called now and then, in this thread, with a

@@ -1,6 +1,7 @@
 """Networks in the form ``ops``: the library under stress, and the example."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,34 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = os.environ.get("ONNX_BNNPRUNE_OPS")
+
+
+def test_the_library_that_is_named_is_the_one_that_sessions_load(monkeypatch, tmp_path):
+    named = tmp_path / "library.so"
+    named.touch()
+    monkeypatch.setenv("ONNX_BNNPRUNE_OPS", str(named))
+    assert bnn.ops_library() == str(named)
+    named.unlink()
+    with pytest.raises(bnn.RuntimeMissingError, match="ONNX_BNNPRUNE_OPS"):
+        bnn.ops_library()
+
+
+@pytest.mark.skipif(not LIBRARY, reason="scripts/test.sh names the library, which Rust's tests build")
+def test_the_library_of_the_package_is_found(monkeypatch, vgg):
+    package = Path(bnn.__file__).parent
+    monkeypatch.delenv("ONNX_BNNPRUNE_OPS")
+    with pytest.raises(bnn.RuntimeMissingError):
+        bnn.convert(vgg, "ops")
+    suffix = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
+    along = package / (("" if sys.platform == "win32" else "lib") + "onnx_bnnprune_ops" + suffix)
+    shutil.copy(LIBRARY, along)
+    try:
+        assert bnn.ops_library() == str(along)
+        for in_process in (False, True):
+            converted = bnn.convert(vgg, "ops", in_process=in_process)
+            assert converted.report["verification"]["passed"]
+    finally:
+        along.unlink()
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ pub struct Installation {
     pub worker: Option<(PathBuf, Vec<OsString>)>,
     /// The folder in which ONNX Runtime's library came along with the tool.
     pub ort: Option<PathBuf>,
+    /// The library of operators on bits that came along with the tool.
+    pub operators: Option<PathBuf>,
 }
 
 /// Who has a command run.

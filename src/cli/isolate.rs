@@ -61,7 +61,7 @@ fn worker(
             if library.is_absolute() {
                 arguments.extend(["--ort-lib".into(), library.into()]);
             }
-            if let Some(operators) = operators(args)? {
+            if let Some(operators) = operators(args, host)? {
                 arguments.extend(["--ops-library".into(), operators.into()]);
             }
             name
@@ -85,8 +85,9 @@ pub fn library(args: &RuntimeArgs, host: &Host<'_>) -> Result<PathBuf, RuntimeEr
 ///
 /// # Errors
 /// If one that was named is no file.
-pub fn operators(args: &RuntimeArgs) -> Result<Option<PathBuf>, RuntimeError> {
-    match find_operator_library(args.ops_library.as_deref()) {
+pub fn operators(args: &RuntimeArgs, host: &Host<'_>) -> Result<Option<PathBuf>, RuntimeError> {
+    let along = host.installation.operators.as_deref();
+    match find_operator_library(args.ops_library.as_deref(), along) {
         Ok(path) => Ok(Some(path)),
         Err(e) if args.ops_library.is_some() => Err(e),
         Err(_) => Ok(None),

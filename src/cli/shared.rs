@@ -60,7 +60,7 @@ pub fn samples(images: &Images) -> Samples<'_> {
 pub fn runtime(args: &RuntimeArgs, host: &Host<'_>) -> Result<Box<dyn Runtime>, RuntimeError> {
     let ort = || -> Result<Box<dyn Runtime>, RuntimeError> {
         let library = library(args, host)?;
-        operators(args)?
+        operators(args, host)?
             .into_iter()
             .for_each(name_operator_library);
         Ok(Box::new(match library.is_absolute() {

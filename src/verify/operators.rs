@@ -23,11 +23,15 @@ pub fn name_operator_library(path: PathBuf) {
 }
 
 /// The library of operators: `explicit` (`--ops-library`), else the one named for this process, else the
-/// environment variable `ONNX_BNNPRUNE_OPS`, else beside the executable.
+/// environment variable `ONNX_BNNPRUNE_OPS`, else the one that came `along` with the tool, else beside the
+/// executable.
 ///
 /// # Errors
 /// [`RuntimeError::Missing`] with what to do: where one that was named is no file, or none is found.
-pub fn find_operator_library(explicit: Option<&Path>) -> Result<PathBuf, RuntimeError> {
+pub fn find_operator_library(
+    explicit: Option<&Path>,
+    along: Option<&Path>,
+) -> Result<PathBuf, RuntimeError> {
     use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
     let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
     let named = match (explicit, NAMED.get(), variable) {
@@ -45,6 +49,9 @@ pub fn find_operator_library(explicit: Option<&Path>) -> Result<PathBuf, Runtime
                 path.display()
             ))),
         };
+    }
+    if let Some(path) = along.filter(|path| path.is_file()) {
+        return Ok(path.to_owned());
     }
     let name = format!("{DLL_PREFIX}onnx_bnnprune_ops{DLL_SUFFIX}");
     let executable = std::env::current_exe().ok();

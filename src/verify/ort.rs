@@ -118,7 +118,7 @@ impl OrtRuntime {
         built.map_err(|reason| {
             match needs_operators(model) {
                 // That is why.
-                true => find_operator_library(None).err(),
+                true => find_operator_library(None, None).err(),
                 false => None,
             }
             .unwrap_or(RuntimeError::Load {
@@ -227,7 +227,7 @@ fn build(
             .map_err(first_line)?;
     }
     if needs_operators(model)
-        && let Ok(library) = find_operator_library(None)
+        && let Ok(library) = find_operator_library(None, None)
     {
         builder = builder.with_operator_library(library).map_err(first_line)?;
     }
