@@ -160,6 +160,7 @@ class Compare(Shape, LearningImages, Tuning, Runtime, Checkpoint, total=False):
     methods: Sequence[str]
     ratios: Sequence[float]
     seeds: int
+    only: str
     keep: Union[str, Sequence[str]]
     threads: int
     report: _Path
