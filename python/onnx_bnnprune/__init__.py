@@ -36,6 +36,7 @@ from ._errors import (
 )
 from ._native import __version__
 from ._results import ModelResult, PruneResult, Report, TrainResult
+from ._sweep import SweepResult, sweep
 
 __all__ = [
     "BnnpruneError",
@@ -51,6 +52,7 @@ __all__ = [
     "PruneResult",
     "Report",
     "RuntimeMissingError",
+    "SweepResult",
     "TrainResult",
     "UsageError",
     "VerificationFailed",
@@ -63,6 +65,7 @@ __all__ = [
     "evaluate",
     "inspect",
     "prune",
+    "sweep",
     "train",
     "verify",
 ]

@@ -167,6 +167,14 @@ class Compare(Shape, LearningImages, Tuning, Runtime, Checkpoint, total=False):
     html: _Path
 
 
+class Sweep(Shape, LearningImages, Tuning, Runtime, total=False):
+    """Options of ``sweep``."""
+
+    checkpoint_every: float
+    keep: Union[str, Sequence[str]]
+    threads: int
+
+
 class Evaluate(Shape, Images, Runtime, total=False):
     """Options of ``evaluate``."""
 
