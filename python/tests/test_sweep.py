@@ -258,6 +258,7 @@ def test_a_row_that_is_kept_is_not_computed_again(tmp_path):
 
 
 def test_two_nodes_one_of_which_is_killed(vgg, train_path, tmp_path):
+    import psutil
     from ray.cluster_utils import Cluster
 
     ray.shutdown()
@@ -270,13 +271,23 @@ def test_two_nodes_one_of_which_is_killed(vgg, train_path, tmp_path):
         path = folder / "cells" / f"{cell.name}.json"
         return json.loads(path.read_text())["node"] if path.exists() else None
 
+    def end(node):
+        # As a machine does: all of it at once.
+        (raylet,) = node.all_processes["raylet"]
+        processes = psutil.Process(raylet.process.pid).children(recursive=True)
+        for process in processes:
+            process.suspend()
+        cluster.remove_node(node, allow_graceful=False)
+        for process in processes:
+            process.kill()
+
     def kill(phase, done, total, detail):
         under_way = os.listdir(folder / "running")
         done_by = [node_of(cell) for cell in cells if str(cell) == detail]
         # The head has just ended a run and not begun another: what is under way is the other's.
         if not killed and done >= 3 and len(under_way) == 1 and done_by != [second.node_id]:
             if second.node_id in map(node_of, cells):
-                cluster.remove_node(second, allow_graceful=False)
+                end(second)
                 killed.extend(cell for cell in cells if cell.name in under_way)
 
     # Sooner than usual a node that says nothing is a dead one.
