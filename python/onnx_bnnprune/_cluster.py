@@ -77,7 +77,7 @@ class Cluster:
         if not nodes:
             wanted = {"CPU": needs.num_cpus, **needs.resources}
             warnings.warn(
-                f"no node has {wanted}: tasks wait until one comes", BnnpruneWarning, stacklevel=4
+                f"no node has {wanted}: tasks wait until one comes", BnnpruneWarning, stacklevel=3
             )
         token = os.path.join(job.folder, f".{uuid.uuid4().hex}")
         with open(token, "w", encoding="utf-8") as file:

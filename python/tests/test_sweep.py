@@ -8,6 +8,9 @@ import time
 import numpy as np
 import onnx_bnnprune as bnn
 import pytest
+
+# Before Ray is imported: tests report nothing to anybody.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 from conftest import FIXTURES
 from onnx_bnnprune import _cell, _cluster
