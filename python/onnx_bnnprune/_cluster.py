@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 import uuid
 import warnings
 from dataclasses import dataclass
@@ -12,9 +13,14 @@ from typing import Any, Generator, Mapping, NamedTuple, Optional, Sequence
 
 from . import _cell
 from ._cell import Cell
-from ._errors import BnnpruneError, BnnpruneWarning, UsageError
+from ._errors import BnnpruneError, BnnpruneWarning, CheckpointError, UsageError
 from ._native import __version__
 from ._sweep_folder import Folder, Inputs
+
+# What is said of a checkpoint that another process has locked.
+_IN_USE = "another run uses this folder"
+# Seconds for which a lock may outlive a node that has died, on a file system of a network.
+_PATIENCE = 180.0
 
 # A row and its warnings, or why there is none.
 Outcome = tuple[Optional[dict[str, Any]], list[str], Optional[BaseException]]
@@ -183,11 +189,19 @@ def _not_shared(path: str) -> str:
 def _run(job: Job, cell: Cell) -> tuple[dict[str, Any], list[str]]:
     """The task: a row, which the folder keeps before anybody is told."""
     folder = Folder(job.folder)
-    # The node may have died with nothing but its answer lost.
-    kept = folder.row(cell)
-    if kept is not None:
-        return kept
     options = {**job.options, "checkpoint": folder.checkpoint(cell)}
-    row, warned = _cell.run(cell, *job.inputs, options)
-    folder.keep(cell, row, warned, imported().get_runtime_context().get_node_id())
-    return row, warned
+    until = time.monotonic() + _PATIENCE
+    while True:
+        # The node may have died with nothing but its answer lost.
+        kept = folder.row(cell)
+        if kept is not None:
+            return kept
+        try:
+            row, warned = _cell.run(cell, *job.inputs, options)
+        except CheckpointError as error:
+            if _IN_USE not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(1)
+        else:
+            folder.keep(cell, row, warned, imported().get_runtime_context().get_node_id())
+            return row, warned

@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import sys
+import threading
 import time
 
 import numpy as np
@@ -15,6 +17,9 @@ import ray
 from conftest import FIXTURES
 from onnx_bnnprune import _cell, _cluster
 from onnx_bnnprune._sweep_folder import Folder, Inputs
+
+# A file can be locked as the tool locks it.
+unix = pytest.mark.skipif(sys.platform == "win32", reason="the system has no such locks")
 
 QUICK = {"mask_epochs": 1, "main_epochs": 0, "final_epochs": 1, "batch_size": 256}
 
@@ -181,7 +186,7 @@ def test_options_are_refused_before_anything_runs(vgg, train_path, tmp_path, opt
 
 
 def test_without_ray(vgg, train_path, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match="pip install ray"):
         bnn.sweep(vgg, train_path, folder=tmp_path / "sweep")
 
@@ -258,6 +263,26 @@ def test_a_row_that_is_kept_is_not_computed_again(tmp_path):
     # Its node died before it could tell.
     job = _cluster.Job(folder.path, Inputs("nowhere.onnx", "nowhere.npz", None), {})
     assert _cluster._run(job, cell) == (row, ["a warning"])
+
+
+@unix
+def test_a_lock_that_outlives_a_node_is_waited_for(here, vgg, train_path, tmp_path):
+    import fcntl
+
+    lock = tmp_path / "running" / "unpruned-0.0-0" / "run" / "lock"
+    lock.parent.mkdir(parents=True)
+    heard = []
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        timer = threading.Timer(8, fcntl.flock, (file, fcntl.LOCK_UN))
+
+        def hear(phase, done, total, detail):
+            heard.append((done, timer.is_alive()))
+
+        timer.start()
+        found = bnn.sweep(vgg, train_path, "random", 0.2, 1, folder=tmp_path, progress=hear, **QUICK)
+        timer.join()
+    assert len(found.report["rows"]) == 2 and (2, True) not in heard
 
 
 def test_two_nodes_one_of_which_is_killed(vgg, train_path, tmp_path):
