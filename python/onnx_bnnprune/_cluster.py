@@ -9,7 +9,7 @@ import time
 import uuid
 import warnings
 from dataclasses import dataclass
-from typing import Any, Generator, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
 
 from . import _cell
 from ._cell import Cell
@@ -121,10 +121,10 @@ class Cluster:
             return None
         return found
 
-    def outcomes(
-        self, job: Job, cells: Sequence[Cell], needs: Needs
-    ) -> Generator[tuple[Cell, Outcome], None, None]:
-        """Runs the cells; how each went, as they end. Whoever stops asking stops them."""
+    def run(
+        self, job: Job, cells: Sequence[Cell], needs: Needs, tell: Callable[[Cell, Outcome], None]
+    ) -> None:
+        """Runs the cells, and tells of each when it has ended. What ``tell`` raises stops them."""
         task = self._ray.remote(_run)
         waiting = {
             task.options(
@@ -142,7 +142,7 @@ class Cluster:
                 done, _ = self._ray.wait(list(waiting), num_returns=1)
                 for ref in done:
                     cell = waiting.pop(ref)
-                    yield cell, self._outcome(ref, needs)
+                    tell(cell, self._outcome(ref, needs))
         finally:
             for ref in waiting:
                 self._ray.cancel(ref)

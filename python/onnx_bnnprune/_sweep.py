@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import os
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
 from . import _cell, _native
 from ._arguments import arguments
 from ._cell import UNPRUNED, Cell
-from ._cluster import Cluster, Job, Needs, imported
+from ._cluster import Cluster, Job, Needs, Outcome, imported
 from ._errors import BnnpruneError, BnnpruneWarning
 from ._progress import Listener, Progress
 from ._results import Report, framed, table
@@ -169,6 +168,17 @@ def sweep(
     failed: dict[Cell, BaseException] = {}
     listener = Listener(progress)
     started = _now()
+
+    def tell(cell: Cell, outcome: Outcome) -> None:
+        row, texts, error = outcome
+        if row is not None:
+            table_of[cell] = row
+        elif error is not None:
+            failed[cell] = error
+        for text in texts:
+            warned.setdefault(text, cell)
+        listener([_event("detail", str(cell), 0), _event("advance", "", 1)])
+
     try:
         listener([_event("begin", "sweeping", len(cells)), _event("advance", "", len(done))])
         left = [cell for cell in cells if cell not in done]
@@ -177,15 +187,10 @@ def sweep(
             needs = Needs(num_cpus, dict(resources or {}), max_retries)
             with Cluster(address) as cluster:
                 cluster.check(job, needs)
-                with contextlib.closing(cluster.outcomes(job, left, needs)) as outcomes:
-                    for cell, (row, texts, error) in outcomes:
-                        if row is not None:
-                            table_of[cell] = row
-                        elif error is not None:
-                            failed[cell] = error
-                        for text in texts:
-                            warned.setdefault(text, cell)
-                        listener([_event("detail", str(cell), 0), _event("advance", "", 1)])
+                cluster.run(job, left, needs, tell)
+    except KeyboardInterrupt:
+        told = f"interrupted; the same call goes on from what {place.path} keeps"
+        raise KeyboardInterrupt(told) from None
     finally:
         listener.close()
     for text, cell in warned.items():
