@@ -37,6 +37,7 @@ from ._errors import (
 from ._installation import ops_library
 from ._native import __version__
 from ._results import ModelResult, PruneResult, Report, TrainResult
+from ._sweep import SweepResult, sweep
 
 __all__ = [
     "BnnpruneError",
@@ -52,6 +53,7 @@ __all__ = [
     "PruneResult",
     "Report",
     "RuntimeMissingError",
+    "SweepResult",
     "TrainResult",
     "UsageError",
     "VerificationFailed",
@@ -65,6 +67,7 @@ __all__ = [
     "inspect",
     "ops_library",
     "prune",
+    "sweep",
     "train",
     "verify",
 ]

@@ -160,10 +160,19 @@ class Compare(Shape, LearningImages, Tuning, Runtime, Checkpoint, total=False):
     methods: Sequence[str]
     ratios: Sequence[float]
     seeds: int
+    only: str
     keep: Union[str, Sequence[str]]
     threads: int
     report: _Path
     html: _Path
+
+
+class Sweep(Shape, LearningImages, Tuning, Runtime, total=False):
+    """Options of ``sweep``."""
+
+    checkpoint_every: float
+    keep: Union[str, Sequence[str]]
+    threads: int
 
 
 class Evaluate(Shape, Images, Runtime, total=False):

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 
 use onnx_bnnprune::cli::{self, Installation};
 use onnx_bnnprune::onnx::Model;
+use onnx_bnnprune::page;
+use onnx_bnnprune::report::ComparisonReport;
 use pyo3::prelude::*;
 
 use failure::{Answer, panicked};
@@ -88,6 +90,16 @@ fn copy_model(py: Python<'_>, source: PathBuf, target: PathBuf) -> Answer {
         .map_or_else(|panic| panicked(&panic), Answer::of_nothing)
 }
 
+/// The page of a comparison, whose report is given as JSON; nothing where it is none.
+#[pyfunction]
+fn comparison_page(report: &str) -> Option<String> {
+    let render = || {
+        let report: ComparisonReport = serde_json::from_str(report).ok()?;
+        page::of_comparison(&report).ok()
+    };
+    catch_unwind(render).unwrap_or_default()
+}
+
 /// Fails as a defect of the tool would, for tests of what Python sees then.
 #[pyfunction]
 fn panic(py: Python<'_>) -> PyResult<Answer> {
@@ -102,5 +114,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(options, m)?)?;
     m.add_function(wrap_pyfunction!(config_names, m)?)?;
     m.add_function(wrap_pyfunction!(copy_model, m)?)?;
+    m.add_function(wrap_pyfunction!(comparison_page, m)?)?;
     m.add_function(wrap_pyfunction!(panic, m)?)
 }

@@ -6,7 +6,7 @@ import typing
 from pathlib import Path
 
 import pytest
-from onnx_bnnprune import _native, _options
+from onnx_bnnprune import _native, _options, _sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +38,12 @@ def test_options_are_those_of_the_command(command, types):
 def test_options_of_parts_of_the_main_job_are_some_of_its_options(types):
     names = {row[0].replace("-", "_") for row in _native.options()}
     assert set(typing.get_type_hints(types)) < names
+
+
+def test_options_of_sweeps_are_those_of_compare_but_for_what_a_sweep_decides():
+    names = {row[0].replace("-", "_") for row in _native.options("compare")}
+    assert set(typing.get_type_hints(_options.Sweep)) == names - _sweep._OWN
+    assert _sweep._OWN < names
 
 
 def mypy(*arguments):

@@ -75,45 +75,62 @@ pub fn run(args: &CompareArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     concluded(report.render(), 0, on_stdout, reported)
 }
 
-/// Every run: the unpruned network first, then each method at each share, seed by seed.
+/// Every run: the unpruned network first, then each method at each share, seed by seed; or only the
+/// one that was asked for.
 fn cells(args: &CompareArgs) -> Result<Vec<Cell>, Error> {
+    if let Some(one) = args.only {
+        let cell = match one.method {
+            Some(method) => cell(method, one.ratio, one.seed)?,
+            None => unpruned(one.seed),
+        };
+        return Ok(vec![cell]);
+    }
     let mut cells = Vec::new();
     for seed in 0..args.seeds {
-        cells.push(Cell {
-            method: "unpruned".to_owned(),
-            ratio: 0.0,
-            seed,
-            selector: Selector::Rule {
-                rule: RULES[0],
-                // All stages retrain, all filters in place.
-                amount: Amount::Ratio(0.0),
-            },
-        });
+        cells.push(unpruned(seed));
         for &ratio in &args.ratios {
             for &method in &args.methods {
-                let selector = match method {
-                    Method::Subsidiary => Selector::Subsidiary {
-                        ratio: Some(ratio),
-                        gives_back: false,
-                    },
-                    Method::Rule(chosen) => rule(chosen, ratio),
-                    Method::None => {
-                        return Err(Error::Usage(
-                            "--methods none: the unpruned network is always compared with"
-                                .to_owned(),
-                        ));
-                    }
-                };
-                cells.push(Cell {
-                    method: selector.name().to_owned(),
-                    ratio,
-                    seed,
-                    selector,
-                });
+                cells.push(cell(method, ratio, seed)?);
             }
         }
     }
     Ok(cells)
+}
+
+/// The run of the unpruned network, retrained alike.
+fn unpruned(seed: u64) -> Cell {
+    Cell {
+        method: "unpruned".to_owned(),
+        ratio: 0.0,
+        seed,
+        selector: Selector::Rule {
+            rule: RULES[0],
+            // All stages retrain, all filters in place.
+            amount: Amount::Ratio(0.0),
+        },
+    }
+}
+
+/// The run of a method.
+fn cell(method: Method, ratio: f64, seed: u64) -> Result<Cell, Error> {
+    let selector = match method {
+        Method::Subsidiary => Selector::Subsidiary {
+            ratio: Some(ratio),
+            gives_back: false,
+        },
+        Method::Rule(chosen) => rule(chosen, ratio),
+        Method::None => {
+            return Err(Error::Usage(
+                "--methods none: the unpruned network is always compared with".to_owned(),
+            ));
+        }
+    };
+    Ok(Cell {
+        method: selector.name().to_owned(),
+        ratio,
+        seed,
+        selector,
+    })
 }
 
 /// A rule that prunes as many filters of each layer as a learned mask.

@@ -206,6 +206,7 @@ const COMPARE: Table = &[
         ("methods", always),
         ("ratios", always),
         ("seeds", always),
+        ("only", always),
         ("keep", always),
         ("cost", always),
         ("max_share", always),

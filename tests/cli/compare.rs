@@ -157,4 +157,15 @@ fn what_makes_no_comparison_is_refused() {
     c.arg(fixture("digits_train.npz"))
         .args(["--methods", "none"]);
     refused(&mut c, 2, &["the unpruned network is always compared with"]);
+    for (options, why) in [
+        (&["--only", "random:0.3"][..], "METHOD:SHARE:SEED"),
+        (&["--only", "best:0.3:0"][..], "METHOD:SHARE:SEED"),
+        (&["--only", "unpruned:0.3:0"][..], "unpruned:0:SEED"),
+        (&["--only", "random:0.3:0", "--seeds", "2"][..], "--seeds"),
+    ] {
+        let mut c = tool();
+        c.arg("compare").arg(network("vgg")).arg("--data");
+        c.arg(fixture("digits_train.npz")).args(options);
+        refused(&mut c, 2, &[why]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
 use super::{
     CheckpointArgs, LearningDataArgs, MessageArgs, Method, RuntimeArgs, ShapeArgs, TuningArgs,
@@ -42,6 +42,15 @@ pub struct CompareArgs {
     /// Runs of each with seeds 0, 1, …
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u64).range(1..1000), help_heading = "Choosing filters")]
     pub seeds: u64,
+    /// Only this run, such as random:0.3:0 or unpruned:0:2: a part of a larger comparison
+    #[arg(
+        long,
+        value_name = "METHOD:F:SEED",
+        value_parser = parse_run,
+        conflicts_with_all = ["methods", "ratios", "seeds"],
+        help_heading = "Choosing filters"
+    )]
+    pub only: Option<OneRun>,
     /// Never prune this layer's filters; * and ? stand for any characters (repeatable)
     #[arg(long, value_name = "NAME", help_heading = "Choosing filters")]
     pub keep: Vec<String>,
@@ -63,4 +72,34 @@ pub struct CompareArgs {
     pub html: Option<PathBuf>,
     #[command(flatten)]
     pub messages: MessageArgs,
+}
+
+/// One run of a comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct OneRun {
+    /// How filters are chosen; `None`: none are.
+    pub method: Option<Method>,
+    /// The share of filters that goes.
+    pub ratio: f64,
+    /// The seed.
+    pub seed: u64,
+}
+
+fn parse_run(text: &str) -> Result<OneRun, String> {
+    let parsed = text.split_once(':').and_then(|(method, rest)| {
+        let (ratio, seed) = rest.split_once(':')?;
+        let method = match method {
+            "unpruned" => None,
+            name => Some(Method::from_str(name, false).ok()?),
+        };
+        let run = OneRun {
+            method,
+            ratio: parse_share(ratio).ok()?,
+            seed: seed.parse().ok()?,
+        };
+        (run.method.is_some() || run.ratio == 0.0).then_some(run)
+    });
+    parsed.ok_or_else(|| {
+        "must be METHOD:SHARE:SEED, such as random:0.3:0, or unpruned:0:SEED".to_owned()
+    })
 }
