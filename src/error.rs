@@ -139,6 +139,7 @@ impl Error {
         match self {
             missing @ Self::Runtime(RuntimeError::Missing(_)) => missing,
             verdict @ Self::Runtime(RuntimeError::Candidate(_)) => verdict,
+            Self::Runtime(RuntimeError::Images(e)) => Self::Data(e),
             Self::Runtime(source) => Self::Refused {
                 path: model.to_owned(),
                 source,

@@ -148,7 +148,9 @@ impl<'a> Proof<'a> {
     /// An error that the pruned model met in the runtime, as a failed verification.
     fn of_pruned(&self, e: Error) -> Error {
         match e {
-            Error::Runtime(e) if !matches!(e, RuntimeError::Missing(_)) => {
+            Error::Runtime(e)
+                if !matches!(e, RuntimeError::Missing(_) | RuntimeError::Images(_)) =>
+            {
                 self.refused(&e.to_string())
             }
             other => other,

@@ -6,6 +6,7 @@ use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
 use super::trial::Trial;
+use crate::data::DataError;
 
 /// Tensors by name, in the order of the model's interface.
 pub type NamedTensors = Vec<(String, ArrayD<f32>)>;
@@ -45,6 +46,9 @@ pub enum RuntimeError {
     /// The model's inputs or outputs are not what the caller needs.
     #[error("{0}")]
     Interface(String),
+    /// The images that it was to run on cannot be read any more; no model is to blame.
+    #[error(transparent)]
+    Images(#[from] DataError),
     /// In a comparison: the candidate cannot be loaded or run where the reference can, or has
     /// other inputs or outputs. A verdict on the candidate, not a fault of the input (exit code 1).
     #[error("the candidate does not compute what the reference computes: {0}")]
@@ -55,7 +59,7 @@ impl RuntimeError {
     /// The same error as a verdict on a comparison's candidate.
     pub(super) fn of_candidate(self) -> Self {
         match self {
-            missing @ Self::Missing(_) => missing,
+            blameless @ (Self::Missing(_) | Self::Images(_)) => blameless,
             verdict @ Self::Candidate(_) => verdict,
             other => Self::Candidate(other.to_string()),
         }

@@ -66,9 +66,7 @@ impl Samples<'_> {
             } => {
                 let input = image_input(inputs)?;
                 let indices = indices.get(range).unwrap_or_default();
-                let batch = data
-                    .batch(indices, preprocess)
-                    .map_err(|e| RuntimeError::Interface(e.to_string()))?;
+                let batch = data.batch(indices, preprocess)?;
                 check_shape(input, &batch)?;
                 Ok(vec![(input.name.clone(), batch)])
             }

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use onnx_bnnprune::data::{Channels, Dataset, LoadOptions, Preprocess, load};
+use onnx_bnnprune::error::Error;
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::verify::{
-    BatchedSession, KeptChannels, OrtRuntime, Runtime, Samples, SessionOptions, VerifyOptions,
-    accuracy, output_classes, verify,
+    BatchedSession, KeptChannels, OrtRuntime, Runtime, RuntimeError, Samples, SessionOptions,
+    VerifyOptions, accuracy, output_classes, verify,
 };
 use prost::Message;
 
@@ -154,4 +155,36 @@ fn a_scaled_layer_fails_and_an_equal_model_passes() {
             assert!(!found.passed, "{name}, {layer}: {found:?}");
         }
     }
+}
+
+#[test]
+fn an_image_that_is_gone_is_no_fault_of_a_model() {
+    let dir = tempfile::tempdir().unwrap();
+    for (class, image) in [("3", "01"), ("3", "11"), ("4", "00"), ("4", "01")] {
+        let of_class = fixture("digits_png").join(class);
+        let mut images = std::fs::read_dir(of_class).unwrap();
+        let from = images.next().unwrap().unwrap().path();
+        std::fs::create_dir_all(dir.path().join(class)).unwrap();
+        std::fs::copy(from, dir.path().join(class).join(format!("{image}.png"))).unwrap();
+    }
+    let streams = LoadOptions {
+        streams: true,
+        ..options()
+    };
+    let data = load(dir.path(), &streams, &|_, _| true).unwrap();
+    std::fs::remove_file(dir.path().join("4/01.png")).unwrap();
+    let samples = Samples::Images {
+        data: &data,
+        indices: &[0, 1, 2, 3],
+        preprocess: &streams.preprocess,
+    };
+    let good = model("digits_vgg");
+    let options = VerifyOptions::in_batches_of(2);
+    let map = KeptChannels::default();
+    let failed = verify(&runtime(), &good, &good, &map, &samples, &options).unwrap_err();
+    assert!(matches!(failed, RuntimeError::Images(_)), "{failed}");
+    let said = Error::from(failed).about(Path::new("model.onnx"));
+    assert!(said.to_string().contains("4/01.png"), "{said}");
+    assert!(!said.to_string().contains("model.onnx"), "{said}");
+    assert_eq!(said.exit_code(), 2);
 }
