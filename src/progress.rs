@@ -1,5 +1,7 @@
 //! How a long job tells its caller where it is, and how the caller stops it.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 /// Receives progress. Every method may be called from the thread that runs the job.
 pub trait Observer: Sync {
     /// A phase of `total` steps begins; 0: of which nobody knows how long it is.
@@ -32,6 +34,67 @@ impl<'a> Phase<'a> {
 impl Drop for Phase<'_> {
     fn drop(&mut self) {
         self.0.end();
+    }
+}
+
+/// Passes everything on, a warning only once, and keeps the warnings.
+pub struct Heard<'a> {
+    observer: &'a dyn Observer,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl<'a> Heard<'a> {
+    /// Nothing is heard yet.
+    pub fn new(observer: &'a dyn Observer) -> Self {
+        Self {
+            observer,
+            warnings: Mutex::default(),
+        }
+    }
+
+    /// The warnings so far, and behind them those of `others` that are not among them.
+    pub fn warnings_and(&self, others: Vec<String>) -> Vec<String> {
+        let mut all = self.kept().clone();
+        for other in others {
+            if !all.contains(&other) {
+                all.push(other);
+            }
+        }
+        all
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<String>> {
+        // A list of texts is whole whenever a thread ends.
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Heard<'_> {
+    fn begin(&self, what: &str, total: u64) {
+        self.observer.begin(what, total);
+    }
+    fn advance(&self, done: u64) {
+        self.observer.advance(done);
+    }
+    fn detail(&self, text: &str) {
+        self.observer.detail(text);
+    }
+    fn end(&self) {
+        self.observer.end();
+    }
+    fn note(&self, text: &str) {
+        self.observer.note(text);
+    }
+    fn warn(&self, text: &str) {
+        let mut kept = self.kept();
+        if !kept.iter().any(|said| said == text) {
+            kept.push(text.to_owned());
+            drop(kept);
+            self.observer.warn(text);
+        }
+    }
+    fn cancelled(&self) -> bool {
+        self.observer.cancelled()
     }
 }
 

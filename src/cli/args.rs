@@ -198,7 +198,7 @@ pub struct EvalArgs {
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
     /// Images: a folder per class (PNG, JPEG), tar shards, a .npz with `x` and `y`, CIFAR's binary files or
-    /// IDX; `synthetic` for learning without: made from the network itself
+    /// IDX; `synthetic`, to learn from: made from the network itself
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Class names in the order of the model's outputs, one a line [default: sorted folder names]

@@ -4,19 +4,20 @@ use std::ffi::OsString;
 
 use crate::error::Error;
 use crate::output::Target;
-use crate::pipeline::{self, Budget, Choice, Job};
+use crate::pipeline::{self, Budget, Choice, DataSource, Job};
 use crate::report;
 
 use super::Printed;
 use super::args::ConvertArgs;
 use super::host::{Host, Outcome};
 use super::isolate::tried;
-use super::shared::{source_of, words, write_report};
+use super::shared::{measured_on, words, write_report};
 use super::targets::{self, Targets};
 
 /// Writes a model in another form.
 pub fn run(args: &ConvertArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let data = &args.data;
+    let source = measured_on(data)?;
     let writes = targets::check(&Targets {
         input: &args.input,
         output: Some(&args.output),
@@ -31,7 +32,7 @@ pub fn run(args: &ConvertArgs, line: &[OsString], host: &Host<'_>) -> Printed {
         checkpoint: None,
     })?;
     let on_stdout = targets::on_stdout(&writes);
-    let job = job(args, writes);
+    let job = job(args, source, writes);
     let open = || {
         tried(
             &args.runtime,
@@ -69,11 +70,11 @@ pub fn run(args: &ConvertArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     Ok(outcome.and(reported))
 }
 
-fn job(args: &ConvertArgs, writes: Vec<Target>) -> Job {
+fn job(args: &ConvertArgs, source: Option<DataSource>, writes: Vec<Target>) -> Job {
     Job {
         output: Some(args.output.clone()),
         form: Some(args.to.0),
-        source: source_of(&args.data),
+        source,
         sizes: args.shape.sizes(),
         normalise: args.to.0.is_integer(),
         budget: Budget::Unlimited,

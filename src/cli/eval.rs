@@ -16,11 +16,11 @@ use super::Printed;
 use super::args::EvalArgs;
 use super::host::{Host, Outcome};
 use super::isolate::isolated;
-use super::shared::{BATCH, Interruptible, json, samples, source_of};
+use super::shared::{BATCH, Interruptible, json, measured_on, samples};
 
 /// Measures accuracy and latency.
 pub fn run(args: &EvalArgs, host: &Host<'_>) -> Printed {
-    let source = source_of(&args.data)
+    let source = measured_on(&args.data)?
         .ok_or_else(|| Error::Usage("eval needs --data: labelled images".to_owned()))?;
     let mut model = Model::load(&args.model)?;
     pipeline::fill_sizes(&mut model, &args.shape.sizes(), Some(&source))?;

@@ -72,6 +72,10 @@ fn run_in(
     }
     let mut screen = report::render(&report);
     if args.run.messages.verbose {
+        if !report.details.is_empty() {
+            screen.blank();
+            screen.line("what was changed:");
+        }
         report.details.iter().for_each(|d| screen.item(d.as_str()));
     }
     let mut failures = Vec::new();
@@ -178,12 +182,17 @@ fn targets_of<'a>(args: &'a PruneArgs, input: &'a Path, output: &'a Path) -> Tar
 }
 
 fn job(args: &PruneArgs, input: &Path, output: &Path, writes: Vec<Target>) -> Result<Job, Error> {
-    let source = args.images.source()?;
+    let mut source = args.images.source()?;
     let choice = match (&args.masks, args.method) {
         (Some(path), _) => Choice::Masks(path.clone()),
         (None, Method::None) => Choice::Nothing,
         (None, method) => Choice::Learn(Box::new(tuning(args, method)?)),
     };
+    let learns = matches!(choice, Choice::Learn(_));
+    if let Some(source) = source.as_mut().filter(|_| !learns) {
+        // Nothing has to be kept from learning.
+        source.val_split = args.images.val_split;
+    }
     Ok(Job {
         input: input.to_owned(),
         output: Some(output.to_owned()),

@@ -17,6 +17,9 @@ pub fn completions(args: &CompletionsArgs) -> Printed {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut text);
     let text = String::from_utf8_lossy(&text).into_owned();
+    // clap_complete takes the dash in the name for a step to a subcommand, in some places: the script would then look
+    // for what it never sets.
+    let text = text.replace("onnx__subcmd__bnnprune", "onnx__bnnprune");
     Ok(Outcome::verbatim(text, 0))
 }
 

@@ -19,7 +19,7 @@ use crate::verify::{
     Trial, name_operator_library,
 };
 
-use super::args::{DataArgs, PrecisionName, RuntimeArgs, RuntimeChoice, ScheduleName};
+use super::args::{DataArgs, PrecisionName, RuntimeArgs, RuntimeChoice, SYNTHETIC, ScheduleName};
 use super::host::{Host, Outcome};
 use super::isolate::{library, operators};
 
@@ -32,7 +32,7 @@ pub fn source_of(args: &DataArgs) -> Option<DataSource> {
         data: args.data.clone()?,
         synthetic: None,
         val: None,
-        val_split: 0.1,
+        val_split: None,
         classes: args.classes.clone(),
         scale: args.scale,
         mean: args.mean.clone(),
@@ -44,6 +44,23 @@ pub fn source_of(args: &DataArgs) -> Option<DataSource> {
         images_mb: args.images_mb,
         skip_bad: args.skip_bad,
     })
+}
+
+/// The images that arguments of a command which learns nothing name.
+///
+/// # Errors
+/// If they are to be made.
+pub fn measured_on(args: &DataArgs) -> Result<Option<DataSource>, Error> {
+    let source = source_of(args);
+    match source
+        .as_ref()
+        .is_some_and(|s| s.data == Path::new(SYNTHETIC))
+    {
+        true => Err(Error::Usage(format!(
+            "--data {SYNTHETIC}: images are made to learn from, and nothing is learned here; give real ones (a folder of that name is ./{SYNTHETIC})"
+        ))),
+        false => Ok(source),
+    }
 }
 
 /// The validation images.

@@ -16,7 +16,7 @@ use super::Printed;
 use super::args::VerifyArgs;
 use super::host::{Host, Outcome};
 use super::isolate::isolated;
-use super::shared::{BATCH, Interruptible, json, samples, source_of};
+use super::shared::{BATCH, Interruptible, json, measured_on, samples};
 
 /// Random samples that are compared without --data.
 const RANDOM_SAMPLES: usize = 256;
@@ -25,7 +25,7 @@ const RANDOM_SAMPLES: usize = 256;
 pub fn run(args: &VerifyArgs, host: &Host<'_>) -> Printed {
     let mut reference = Model::load(&args.reference)?;
     let mut candidate = Model::load(&args.candidate)?;
-    let source = source_of(&args.data);
+    let source = measured_on(&args.data)?;
     for model in [&mut reference, &mut candidate] {
         pipeline::fill_sizes(model, &args.shape.sizes(), source.as_ref())?;
     }

@@ -169,7 +169,7 @@ impl Plot<'_> {
         let step = |(low, high): (f64, f64), n: usize| (high - low) / n as f64;
         let columns = match self.x.1 {
             // Between whole numbers there is nothing to mark.
-            Scale::Whole => columns.min((x.1 - x.0) as usize).max(1),
+            Scale::Whole => columns.min((x.1 - x.0) as usize + 1),
             Scale::Share | Scale::Number => columns,
         };
         let style = (FONT, 13).into_font().color(&TEXT);

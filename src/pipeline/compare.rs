@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::forms;
 use crate::onnx::Model;
 use crate::output;
-use crate::progress::Observer;
+use crate::progress::{Heard, Observer};
 use crate::report::{AccuracyReport, ComparisonReport, ComparisonRow, Report, RunReport};
 use crate::subsidiary::Selector;
 use crate::verify::{Runtime, RuntimeError};
@@ -65,6 +65,8 @@ pub fn compare(
     mut open: impl FnMut() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
 ) -> Result<ComparisonReport, Error> {
+    let heard = Heard::new(observer);
+    let observer: &dyn Observer = &heard;
     let run_report = RunReport::beginning();
     let mut kept = match &comparison.folder {
         Some(plan) => kept(&plan.folder, identity(comparison, observer)?)?,
@@ -106,6 +108,7 @@ pub fn compare(
         model: comparison.job.input.display().to_string(),
         data: comparison.job.source_path().display().to_string(),
         rows,
+        warnings: heard.warnings_and(Vec::new()),
         run: run_report,
     })
 }
@@ -182,7 +185,10 @@ fn identity(comparison: &Comparison, observer: &dyn Observer) -> Result<Identity
 /// # Errors
 /// What the system said.
 pub fn forget(folder: &Path) -> Result<(), Error> {
-    checkpoint::remove(&folder.join(UNDER_WAY))?;
+    let under_way = folder.join(UNDER_WAY);
+    checkpoint::remove(&under_way)?;
+    // Whatever else is in there is not of this comparison.
+    let _ = fs::remove_dir(&under_way);
     let path = folder.join(ROWS);
     match fs::remove_file(&path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

@@ -119,6 +119,7 @@ fn learning(images: &Images, options: &Options, outlook: &Outlook) -> LearningPl
                 kept,
             })
             .collect(),
+        cost: options.cost.name().to_owned(),
         images: count,
         validation_images: images.val_indices.len(),
         mask_epochs,

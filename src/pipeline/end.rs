@@ -306,17 +306,22 @@ fn other_than_trained(report: &Report) -> Option<String> {
     })
 }
 
-/// What a run without a budget has to say loudly.
+/// What a run that has no budget has to say loudly.
 fn unlimited(job: &Job, report: &Report) -> Option<String> {
     let accuracy = report.accuracy.as_ref()?;
     let lost = accuracy.before - accuracy.after;
     let usual = Budget::Usual.learning(true)?;
-    (job.budget == Budget::Unlimited && lost > usual).then(|| {
-        format!(
-            "accuracy fell by {:.2} points, and --max-drop none lets that pass",
-            100.0 * lost
-        )
-    })
+    if lost <= usual {
+        return None;
+    }
+    let fell = format!("accuracy fell by {:.2} points", 100.0 * lost);
+    match (job.budget, &job.choice) {
+        (Budget::Unlimited, _) => Some(format!("{fell}, and --max-drop none lets that pass")),
+        (Budget::Usual, Choice::Masks(_)) => Some(format!(
+            "{fell}: --masks takes filters out and retrains nothing; the masks of a run that retrained belong to the network that it wrote (--max-drop refuses what lost too much)"
+        )),
+        _ => None,
+    }
 }
 
 /// Elements of a model's initializers.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::summary::hex;
-use super::{Comparison, DataSource, Job, TrainJob};
+use super::{Comparison, DataSource, Job, TrainJob, VAL_SPLIT};
 use crate::checkpoint::Identity;
 use crate::data::{Dataset, Images, Pixels, Preprocess};
 use crate::error::Error;
@@ -190,7 +190,8 @@ impl Run {
         }
         let Some(source) = source else { return };
         if source.val.is_none() {
-            self.put("--val-split", &source.val_split.to_string());
+            let share = source.val_split.unwrap_or(VAL_SPLIT);
+            self.put("--val-split", &share.to_string());
         }
         for (name, value) in fields(&source.augment) {
             self.put_value(&option(&name), &value);

@@ -16,6 +16,8 @@ use crate::progress::Observer;
 use crate::synthesis::{Request, synthesise};
 use crate::training::RestoreError;
 
+/// Share of the images that is kept from learning to validate on, unless told otherwise.
+pub const VAL_SPLIT: f64 = 0.1;
 /// Values of an image that is made, at most: a network's activations are many times that.
 const MOST_VALUES: usize = 1 << 21;
 /// Bytes of all images that are made, at most.
@@ -31,8 +33,8 @@ pub struct DataSource {
     pub synthetic: Option<usize>,
     /// Validation images; `None`: split off the training images.
     pub val: Option<PathBuf>,
-    /// Share of the training images to split off.
-    pub val_split: f64,
+    /// Share of the training images to split off; `None`: all, where nothing is learned.
+    pub val_split: Option<f64>,
     /// Class names in the order of the outputs.
     pub classes: Option<PathBuf>,
     /// Factor on pixels; `None`: 1/255, or 1 for models that take bytes.
@@ -161,14 +163,27 @@ pub fn load(
             let indices = (0..set.len()).collect();
             (Some(set), all, indices, path.display().to_string())
         }
+        // Where nothing is learned, nothing has to be kept from learning.
+        None if !learns && source.val_split.is_none() => {
+            fit::effect(&[(&source.data, &train)], source)?;
+            let words = match source.synthetic {
+                Some(_) => "images made from the network itself".to_owned(),
+                None => source.data.display().to_string(),
+            };
+            (None, all.clone(), all, words)
+        }
         None => {
             fit::effect(&[(&source.data, &train)], source)?;
-            let split = train.split(source.val_split, seed);
-            let share = source.val_split * 100.0;
+            let share = source.val_split.unwrap_or(VAL_SPLIT);
+            let split = train.split(share, seed);
             let words = match source.synthetic {
-                Some(_) => format!("{share:.0} % of images made from the network itself"),
+                Some(_) => format!(
+                    "{:.0} % of images made from the network itself",
+                    100.0 * share
+                ),
                 None => format!(
-                    "{share:.0} % of {}, split off by seed {seed}; the original may have been trained on them",
+                    "{:.0} % of {}, split off by seed {seed}; the original may have been trained on them",
+                    100.0 * share,
                     source.data.display()
                 ),
             };

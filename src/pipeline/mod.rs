@@ -23,7 +23,7 @@ mod view;
 mod written;
 
 pub use compare::{Cell, Comparison, compare, forget};
-pub use images::{DataSource, load as load_images, load_all as load_all_images};
+pub use images::{DataSource, VAL_SPLIT, load as load_images, load_all as load_all_images};
 pub use job::{Budget, Choice, Job, Tuning};
 pub use sizes::fill as fill_sizes;
 pub use train::{TrainJob, train};
@@ -40,7 +40,7 @@ use crate::forms;
 use crate::network::{Network, write_back};
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
-use crate::progress::{Observer, Phase};
+use crate::progress::{Heard, Observer, Phase};
 use crate::report::{Report, RunReport};
 use crate::rewrite::{self, FilterMasks, Residual};
 use crate::runnable::needs_single;
@@ -83,6 +83,8 @@ fn through(
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
 ) -> Result<Report, Error> {
+    let heard = Heard::new(observer);
+    let observer: &dyn Observer = &heard;
     let start = Instant::now();
     let (clock, run) = (Stopwatch::default(), RunReport::beginning());
     let mut model = Model::load(&job.input)?;
@@ -184,6 +186,7 @@ fn through(
         let given = (given, images.as_ref());
         let planned = dry_run::plan(job, parts, &view, given, (&proof, observer), summary);
         let mut report = planned.map_err(|e| e.unless_stopped(observer.cancelled()))?;
+        report.warnings = heard.warnings_and(report.warnings);
         report.seconds = start.elapsed().as_secs_f64();
         report.peak_memory_bytes = memory::peak_memory();
         return Ok(report);
@@ -213,6 +216,7 @@ fn through(
             .notes
             .extend(kept::note(job, (&model, learned), masks.as_ref()));
     }
+    report.warnings = heard.warnings_and(report.warnings);
     summary.clock.lap("writing", None);
     report.timings = summary.clock.take();
     report.seconds = start.elapsed().as_secs_f64();

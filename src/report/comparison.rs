@@ -20,6 +20,8 @@ pub struct ComparisonReport {
     pub data: String,
     /// Each run, in order.
     pub rows: Vec<ComparisonRow>,
+    /// What looked wrong; of a comparison that was continued, in its last part.
+    pub warnings: Vec<String>,
     /// Which run it was: command, time, machine.
     pub run: RunReport,
 }
@@ -139,6 +141,9 @@ impl ComparisonReport {
             "the model as it came: {}; masked: right after the last mask, retrained: at the end",
             percent(before)
         ));
+        for warning in &self.warnings {
+            screen.warning(warning.as_str());
+        }
         screen
     }
 

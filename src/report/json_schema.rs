@@ -36,7 +36,8 @@ fn keys(of: &Value, at: &str, into: &mut Vec<String>) {
     let Some(map) = of.as_object() else { return };
     for (name, value) in map {
         let here = format!("{at}/{name}");
-        if name == "properties" || name == "$defs" {
+        // Types are named in the schema alone, not in reports.
+        if name == "properties" {
             let names = value.as_object().into_iter().flat_map(|m| m.keys());
             into.extend(names.map(|key| format!("{here}/{key}")));
         }

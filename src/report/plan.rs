@@ -27,6 +27,8 @@ pub struct LearningPlan {
     pub figures: Figures,
     /// Stages in their order.
     pub stages: Vec<StagePlan>,
+    /// What a share of filters is a share of, as `--cost` has it: `filters`, `macs` or `bytes`.
+    pub cost: String,
     /// Images to learn from.
     pub images: usize,
     /// Images to judge by.
@@ -100,7 +102,9 @@ impl LearningPlan {
             percent(totals.pruned_ratio)
         );
         let what = match self.figures {
-            Figures::Most => format!("at most {what}: how many, learning will show"),
+            Figures::Most => {
+                format!("at most {what}: how many, and of which layers more, learning will show")
+            }
             Figures::Total => {
                 format!("{what}: more where they are missed less, learning will show")
             }
@@ -113,6 +117,18 @@ impl LearningPlan {
         ];
         let room: Vec<String> = room.into_iter().flatten().collect();
         screen.figure(label, what);
+        if self.figures != Figures::Exact {
+            let same =
+                "the same share of each layer; learning takes more where filters are missed less";
+            let text = match self.cost.as_str() {
+                "macs" => {
+                    format!("{same}, and less in all, until the share of the operations is reached")
+                }
+                "bytes" => format!("{same}, until the share of the bytes is reached"),
+                _ => same.to_owned(),
+            };
+            screen.figure("the table shows", text);
+        }
         let images = format!(
             "{} to learn from, {} to validate on",
             count(self.images),

@@ -22,6 +22,17 @@ pub enum Cost {
     Bytes,
 }
 
+impl Cost {
+    /// Its name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Filters => "filters",
+            Self::Macs => "macs",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
 /// What one layer costs: proportional to the filters that are left of it, and to the channels that it
 /// reads.
 #[derive(Debug, Clone)]

@@ -36,6 +36,8 @@ const SAME: f64 = 0.015;
 const TOO_UNSURE: f64 = 0.1;
 /// Above this one it is worth a warning.
 const UNSURE: f64 = 0.03;
+/// What is left of the agreement with the original where a network is pruned as far as is usual.
+const USUAL_AGREEMENT: f64 = 0.9;
 /// Unlabelled images of which this share is of one class are all of that class.
 const ALMOST_ALL: f64 = 0.95;
 /// So are those in a folder beside other ones, of which this share is.
@@ -57,6 +59,14 @@ pub fn check(
     let set = images.val_set();
     let Some(labels) = &set.labels else {
         several_answers(network, images, observer)?;
+        let count = images.val_indices.len();
+        let error = uncertainty(USUAL_AGREEMENT, count);
+        if error > UNSURE {
+            observer.warn(&format!(
+                "{count} validation images tell the agreement with the original to ± {:.0} percentage points only (95 % interval); smaller losses do not show: give more with --val, or a larger --val-split",
+                error * 100.0
+            ));
+        }
         return Ok(None);
     };
     let chosen = spread(&images.val_indices, IMAGES);
@@ -124,7 +134,7 @@ fn better_reading(
 }
 
 /// Half the width of the 95 % interval (Wilson's) of an accuracy measured on so many images.
-fn uncertainty(accuracy: f64, images: usize) -> f64 {
+pub(super) fn uncertainty(accuracy: f64, images: usize) -> f64 {
     let (n, z2) = (images.max(1) as f64, 1.96f64.powi(2));
     let spread = accuracy * (1.0 - accuracy) / n + z2 / (4.0 * n * n);
     (z2 * spread).sqrt() / (1.0 + z2 / n)

@@ -145,11 +145,12 @@ pub fn learn(
     trainer.clock.lap("retraining the whole network", None);
     let cache = trainer.caching.most();
     let mut stages = Vec::new();
+    let judged = trainer.images.val_indices.len();
     let mut masks = FilterMasks::default();
     for (unit, done) in units.iter().zip(std::mem::take(&mut trainer.run.done)) {
         prune(&mut masks, unit, &done.keep, analysis);
         let mut report = done.report;
-        report.warnings = stage::warnings(&report, options.main_epochs);
+        report.warnings = stage::warnings(&report, options.main_epochs, judged);
         stages.push(report);
     }
     Ok(Learned {

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
+use super::evaluate::JUDGE_IMAGES;
 use super::retrain::EpochReport;
+use super::sanity::uncertainty;
 use super::state::Done;
 use super::trainer::{Span, Trainer};
 use super::training::Phase;
@@ -261,12 +263,13 @@ fn train_mask(
     Ok(())
 }
 
-/// What looks wrong in a stage.
-pub(super) fn warnings(report: &StageReport, main_epochs: usize) -> Vec<String> {
+/// What looks wrong in a stage that was judged on validation images, so many of which there are.
+pub(super) fn warnings(report: &StageReport, main_epochs: usize, images: usize) -> Vec<String> {
     let name = report.layers.join(", ");
     let mut warnings = Vec::new();
     if let (Some(learned), Some(random)) = (report.after_masking, report.random_after_masking)
-        && learned < random
+        // On so few images a smaller difference is none.
+        && random - learned > uncertainty(random, images.min(JUDGE_IMAGES))
     {
         warnings.push(format!(
             "{name}: right after masking, random masks of the same size do better ({:.1} % against {:.1} %); more mask epochs or data may help",

@@ -55,10 +55,10 @@ pub fn find_operator_library(
     }
     let name = format!("{DLL_PREFIX}onnx_bnnprune_ops{DLL_SUFFIX}");
     let executable = std::env::current_exe().ok();
-    let beside = executable.and_then(|path| Some(path.parent()?.join(name)));
+    let beside = executable.and_then(|path| Some(path.parent()?.join(&name)));
     beside.filter(|path| path.is_file()).ok_or_else(|| {
         RuntimeError::Missing(format!(
-            "the library of the operators {OPS_DOMAIN} was not found; {REMEDY}"
+            "the library of operators on bits ({name}) was not found; {REMEDY}"
         ))
     })
 }

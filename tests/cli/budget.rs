@@ -151,7 +151,23 @@ fn given_masks_have_a_budget_only_if_asked() {
     };
     refused(&mut with(&["--max-drop", "1"]), 1, &["accuracy falls by"]);
     assert!(!dir.path().join("out.onnx").exists());
-    with(&[]).assert().success();
+    let loud = predicate::str::contains("--masks takes filters out and retrains nothing");
+    with(&["--report"])
+        .arg(dir.path().join("report.json"))
+        .assert()
+        .success()
+        .stdout(loud);
+    // Nothing has to be kept from learning, so all images tell.
+    let report = json(&dir.path().join("report.json"));
+    assert_eq!(report["accuracy"]["samples"], 450);
+    let warnings = report["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    with(&["--val-split", "0.2", "--report"])
+        .arg(dir.path().join("report.json"))
+        .assert()
+        .success();
+    let report = json(&dir.path().join("report.json"));
+    assert_eq!(report["accuracy"]["samples"], 90);
 }
 
 #[test]

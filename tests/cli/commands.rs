@@ -239,7 +239,7 @@ fn images_to_measure_on_are_read_once_and_all_of_them_are_used() {
         synthetic: None,
         data: fixture("digits_png"),
         val: None,
-        val_split: 0.1,
+        val_split: Some(0.1),
         classes: None,
         scale: None,
         mean: Vec::new(),

@@ -499,6 +499,29 @@ fn a_plan_in_figures() {
 }
 
 #[test]
+fn the_report_says_what_was_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("r.json");
+    let mut run = tool();
+    run.args([network("vgg"), dir.path().join("o.onnx")])
+        .arg("--data")
+        .arg(fixture("digits_png"))
+        .args(["--val-split", "0.5", "--dry-run", "--report"])
+        .arg(&report);
+    let done = run.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    let warnings = json(&report)["warnings"].clone();
+    let text = warnings[0].as_str().expect("a warning");
+    assert!(text.contains("smaller losses do not show"), "{warnings}");
+    assert_eq!(
+        said.matches("smaller losses do not show").count(),
+        1,
+        "{said}"
+    );
+}
+
+#[test]
 fn a_dry_run_of_masks_says_what_would_go_and_tries_it() {
     let dir = tempfile::tempdir().unwrap();
     let (out, report) = (dir.path().join("o.onnx"), dir.path().join("r.json"));

@@ -345,6 +345,15 @@ fn shells_and_man_learn_every_command() {
         for word in ["compare", "max-drop", "log-file"] {
             assert!(text.contains(word), "{shell}: {word}");
         }
+        if shell == "bash" {
+            // Each state that the script sets is one that it completes in.
+            let set = text.split("cmd=\"").skip(1);
+            let states: Vec<&str> = set.filter_map(|rest| rest.split('"').next()).collect();
+            assert!(states.len() > 10, "{states:?}");
+            for state in states.into_iter().filter(|state| !state.is_empty()) {
+                assert!(text.contains(&format!("{state})")), "{state}");
+            }
+        }
     }
     let dir = tempfile::tempdir().unwrap();
     tool().arg("man").arg(dir.path()).assert().success();

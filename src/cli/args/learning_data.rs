@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::data::Augment;
 use crate::error::Error;
-use crate::pipeline::DataSource;
+use crate::pipeline::{DataSource, VAL_SPLIT};
 use clap::Args;
 
 use super::{DataArgs, parse_share};
@@ -27,9 +27,10 @@ pub struct LearningDataArgs {
     /// Validation images [default: split off --data]
     #[arg(long, value_name = "PATH")]
     pub val: Option<PathBuf>,
-    /// Share of --data used for validation when there is no --val
-    #[arg(long, default_value_t = 0.1, value_name = "F", value_parser = parse_share)]
-    pub val_split: f64,
+    /// Share of --data used for validation when there is no --val [default: 0.1; all where nothing is
+    /// learned]
+    #[arg(long, value_name = "F", value_parser = parse_share)]
+    pub val_split: Option<f64>,
     /// Flip training images left-right at random
     #[arg(long)]
     pub flip: bool,
@@ -62,7 +63,7 @@ impl LearningDataArgs {
             source.synthetic = Some(count as usize);
         }
         source.val.clone_from(&self.val);
-        source.val_split = self.val_split;
+        source.val_split = Some(self.val_split.unwrap_or(VAL_SPLIT));
         source.augment = Augment {
             flip: self.flip,
             crop_padding: self.crop_padding,

@@ -1,5 +1,6 @@
 //! The sections of a comparison's page, a file each.
 
+mod attention;
 mod plots;
 mod reproduce;
 mod runs;
@@ -10,6 +11,7 @@ use crate::report::ComparisonReport;
 
 /// All of them, in their order.
 pub(super) const ALL: &[Section<ComparisonReport>] = &[
+    attention::SECTION,
     plots::SECTION,
     table::SECTION,
     runs::SECTION,

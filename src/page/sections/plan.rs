@@ -71,7 +71,9 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
         return Ok(None);
     }
     let figures = match learning.map(|l| l.figures).unwrap_or_default() {
-        Figures::Most => "At most so many filters would go: how many, learning will show.",
+        Figures::Most => {
+            "At most so many filters would go in all, and here the same share of each layer: how many, and of which layers more, learning will show."
+        }
         Figures::Total => {
             "So many would go in all: which layers lose more of them and which less, learning will show."
         }

@@ -210,7 +210,7 @@ fn each_model_sees_each_image_once() {
         data: digits.clone(),
         synthetic: None,
         val: Some(digits),
-        val_split: 0.1,
+        val_split: None,
         classes: None,
         scale: None,
         mean: Vec::new(),
