@@ -166,6 +166,9 @@ fn what_makes_no_comparison_is_refused() {
         let mut c = tool();
         c.arg("compare").arg(network("vgg")).arg("--data");
         c.arg(fixture("digits_train.npz")).args(options);
-        refused(&mut c, 2, &[why]);
+        let done = c.output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(2), "{said}");
+        assert!(said.contains(why), "{said}");
     }
 }
