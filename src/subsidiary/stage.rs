@@ -36,7 +36,7 @@ pub struct StageReport {
     /// Each epoch of retraining; where more filters were kept in between, all of them in order.
     pub retraining: Vec<EpochReport>,
     /// Native accuracy right after masking, before retraining; this and the next two on at most
-    /// [`JUDGE_IMAGES`](super::JUDGE_IMAGES) validation images.
+    /// [`JUDGE_IMAGES`] validation images.
     pub after_masking: Option<f64>,
     /// The same for random masks of the same size (mean of three).
     pub random_after_masking: Option<f64>,
