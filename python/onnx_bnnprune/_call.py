@@ -101,7 +101,7 @@ class Call:
 
     def flag(self, option: str) -> bool:
         """Whether an option without a value is given, here or in ``config``."""
-        return bool(self.options.get(option)) or self.config.get(option) in (True, "true")
+        return bool(self.options.get(option, self.config.get(option) in (True, "true")))
 
     def savable(self, **images: Optional[Data]) -> None:
         """Refuses ``save_config`` where values lie in memory: no file could name them."""
@@ -127,7 +127,7 @@ class Call:
             # Heeded when the library is loaded; a process of its own gets it anyway.
             os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         line = ["onnx-bnnprune", *([self.command] if self.command else [])]
-        line += arguments(self.function, self.command, self.options, _OWN) + self.arguments
+        line += arguments(self.function, self.command, self._against_config(), _OWN) + self.arguments
         listener = Listener(progress)
         try:
             answer = _native.call([*line, "--", *self.files], around(), listener)
@@ -151,6 +151,14 @@ class Call:
             self.config = _configured(spooled)
             self.options["config"] = self._written("config.toml", toml(spooled))
         self.options = self._in_files(self.options)
+
+    def _against_config(self) -> dict[str, Any]:
+        """The options, with what is False here and true in ``config`` left out of that."""
+        off = [name for name, value in self.options.items() if value is False and self.config.get(name) in (True, "true")]
+        if not off:
+            return self.options
+        unset = self.options.get("unset", ())
+        return {**self.options, "unset": [*([unset] if isinstance(unset, str) else unset), *off]}
 
     def _in_files(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """``options`` with paths of what can only be given as files."""

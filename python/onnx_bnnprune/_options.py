@@ -78,7 +78,7 @@ class Tuning(TypedDict, total=False):
     final_epochs: int
     mask_lr: float
     main_lr: float
-    optimizer: Literal["adam", "sgd"]
+    optimizer: Literal["adam", "sgd", "bop"]
     lr_schedule: Literal["cosine", "exponential", "constant"]
     gradients: Literal["f32", "int8"]
     batch_size: int
@@ -93,6 +93,7 @@ class Elimination(Shape, Runtime, total=False):
 
     config: Union[_Path, Mapping[str, Any]]
     save_config: _Path
+    unset: Union[str, Sequence[str]]
     keep: Union[str, Sequence[str]]
     round_to: int
     residual: Literal["coupled", "scatter"]

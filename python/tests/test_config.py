@@ -122,6 +122,18 @@ def test_what_is_asked_for_in_a_config(vgg, train_path, tmp_path, in_file):
         bnn.eliminate(vgg, config=config(masks="masks.json"))
 
 
+@pytest.mark.parametrize("in_file", [False, True])
+def test_false_overrules_a_config(vgg, train_path, tmp_path, in_file):
+    options = {"dry_run": True, "seed": 3}
+    path = tmp_path / "run.toml"
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items()))
+    config = path if in_file else options
+    pruned = bnn.eliminate(vgg, config=config, dry_run=False)
+    assert pruned.to_bytes() == bnn.eliminate(vgg, seed=3).to_bytes()
+    assert pruned.report["seed"] == 3
+    assert bnn.eliminate(vgg, config=config, unset="seed", dry_run=False).report["seed"] == 0
+
+
 def test_what_lies_in_memory_is_not_saved(vgg, train_path, digits, tmp_path):
     saved = tmp_path / "run.toml"
     saved.write_text("seed = 1\n")

@@ -19,7 +19,7 @@ use super::options::is_given;
 /// Longest file that is read.
 const MAX_FILE: u64 = 1 << 20;
 /// Options that a file does not hold.
-const NOT_IN_FILES: [&str; 4] = ["config", "save-config", "help", "version"];
+const NOT_IN_FILES: [&str; 5] = ["config", "save-config", "unset", "help", "version"];
 
 /// The arguments that the files named in `matches` stand for.
 ///
@@ -30,7 +30,19 @@ pub fn arguments(matches: &ArgMatches) -> Result<Vec<OsString>, Error> {
     let mut found = Vec::new();
     let mut named = given.path("preprocessor");
     if let Some(path) = given.path("config") {
-        let table = read(&path)?;
+        let mut table = read(&path)?;
+        for name in given.texts("unset") {
+            let same = |key: &String| key.replace('_', "-") == name.replace('_', "-");
+            let Some(key) = table.keys().find(|key| same(key)).cloned() else {
+                let names = table.keys().map(String::as_str);
+                return Err(Error::Usage(format!(
+                    "--unset {name}: {} has no such option{}",
+                    path.display(),
+                    did_you_mean(&name, names)
+                )));
+            };
+            table.remove(&key);
+        }
         for (key, value) in &table {
             let arg = given.option(&path, key)?;
             let arguments = written(&path, key, arg, value)?;
@@ -139,6 +151,11 @@ impl<'m> Given<'m> {
         self.matches.try_get_one::<PathBuf>(id).ok()?.cloned()
     }
 
+    fn texts(&self, id: &str) -> Vec<String> {
+        let found = self.matches.try_get_many::<String>(id).ok().flatten();
+        found.into_iter().flatten().cloned().collect()
+    }
+
     /// The option that a key of a file names, with dashes or underscores.
     fn option(&self, path: &Path, key: &str) -> Result<&Arg, Error> {
         let name = key.replace('_', "-");
@@ -146,7 +163,11 @@ impl<'m> Given<'m> {
             let longs = self.command.get_arguments();
             longs.filter(|arg| arg.get_long().is_some_and(|l| !NOT_IN_FILES.contains(&l)))
         };
-        let found = options().find(|arg| arg.get_long() == Some(&name));
+        let is_called = |arg: &&Arg| {
+            let aliases = arg.get_all_aliases().unwrap_or_default();
+            arg.get_long() == Some(&name) || aliases.contains(&name.as_str())
+        };
+        let found = options().find(is_called);
         found.ok_or_else(|| {
             let near = did_you_mean(&name, options().filter_map(Arg::get_long));
             Error::unsuitable(path, format!("there is no option '{key}'{near}"))

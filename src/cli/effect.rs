@@ -114,6 +114,8 @@ const MAIN: Table = &[
         ("others", always),
         ("config", always),
         ("save_config", always),
+        // Never without --config.
+        ("unset", always),
     ],
     SIZES,
     LEARNED_FROM,

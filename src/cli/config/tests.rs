@@ -216,3 +216,22 @@ fn names_and_values_of_a_file() {
         expected.map(|(name, value)| (name.to_owned(), value.map(str::to_owned)))
     );
 }
+
+#[test]
+fn an_option_of_a_file_is_left_out() {
+    let text = "dry_run = true\nseed = 7\n";
+    let with = |name: &str| in_file(text, &[MODELS[0], MODELS[1], "--unset", name]);
+    assert_eq!(with("dry-run").unwrap(), ["--seed=7"]);
+    assert_eq!(with("dry_run").unwrap(), ["--seed=7"]);
+    let refused = with("dry-rum").unwrap_err();
+    assert!(
+        refused.contains("--unset dry-rum") && refused.contains("did you mean"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn other_spellings_are_known_in_files_too() {
+    let found = in_file("normalize = true\noptimiser = 'sgd'\n", &MODELS);
+    assert_eq!(found.unwrap(), ["--normalise", "--optimizer=sgd"]);
+}
