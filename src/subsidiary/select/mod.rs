@@ -7,6 +7,7 @@
 
 mod bn_scale;
 mod data;
+mod fisher;
 mod hamming;
 mod magnitude;
 mod random;
@@ -33,6 +34,7 @@ pub const RULES: &[&dyn Rule] = &[
     &hamming::Hamming,
     &reconstruction::Reconstruction,
     &taylor::Taylor,
+    &fisher::Fisher,
 ];
 
 /// A way to choose filters without learning a mask.

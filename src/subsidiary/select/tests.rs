@@ -133,7 +133,7 @@ fn order(scores: &[f64]) -> Vec<usize> {
 
 #[test]
 fn every_rule_has_a_name_and_a_line_of_its_own() {
-    let promised = "random magnitude bn-scale sign-balance hamming reconstruction taylor";
+    let promised = "random magnitude bn-scale sign-balance hamming reconstruction taylor fisher";
     assert!(promised.split(' ').all(|name| rule(name).is_some()));
     for r in RULES {
         assert!(!r.about().is_empty());
@@ -379,13 +379,15 @@ fn the_gradient_of_the_gate_is_that_of_the_loss() {
 
 #[test]
 fn a_gate_that_moves_nothing_scores_nothing() {
-    let found = scores("taylor", 1, |network| {
-        set(network, "fc.w", |w| {
-            [3, 8, 13].iter().for_each(|&i| w[i] = 0.0)
+    for rule in ["taylor", "fisher"] {
+        let found = scores(rule, 1, |network| {
+            set(network, "fc.w", |w| {
+                [3, 8, 13].iter().for_each(|&i| w[i] = 0.0)
+            });
         });
-    });
-    assert_eq!(found[3], 0.0);
-    assert!([0, 1, 2, 4].iter().all(|&f| found[f] > 0.0), "{found:?}");
+        assert_eq!(found[3], 0.0);
+        assert!([0, 1, 2, 4].iter().all(|&f| found[f] > 0.0), "{found:?}");
+    }
 }
 
 #[test]
@@ -403,7 +405,15 @@ fn a_mask_on_a_flattened_tensor_is_read_by_all_its_elements() {
             set(network, "bn1.b", |b| b[3] = 0.0);
         };
         let found = asked(&model, 0, prepare, |c| rule.scores(c).unwrap());
-        if ["bn-scale", "sign-balance", "reconstruction", "taylor"].contains(&rule.name()) {
+        if [
+            "bn-scale",
+            "sign-balance",
+            "reconstruction",
+            "taylor",
+            "fisher",
+        ]
+        .contains(&rule.name())
+        {
             assert_eq!((order(&found)[0], found[3]), (3, 0.0), "{}", rule.name());
         }
     }
