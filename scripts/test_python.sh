@@ -18,7 +18,11 @@ for library in "$built"/deps/{lib,}_native.{so,dylib,dll}; do
         mv "python/onnx_bnnprune/.$module.new" "python/onnx_bnnprune/$module"
     fi
 done
-export PYTHONPATH="$PWD/python${PYTHONPATH:+:$PYTHONPATH}"
+# The package is imported from the clone, also where Python is told not to heed PYTHONPATH.
+"$python" - "$PWD/python" << 'PYTHON'
+import pathlib, sys, sysconfig
+pathlib.Path(sysconfig.get_paths()["purelib"], "onnx_bnnprune.pth").write_text(sys.argv[1] + "\n")
+PYTHON
 # The library that comes with the package is found, not the one that Rust's tests were given.
 unset ORT_DYLIB_PATH
 command="$built/onnx-bnnprune"

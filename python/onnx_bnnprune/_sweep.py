@@ -195,7 +195,7 @@ def sweep(
         listener.close()
     for text, cell in warned.items():
         warnings.warn(f"{cell}: {text}", BnnpruneWarning, stacklevel=2)
-    report = _report(inputs, [table_of[cell] for cell in cells if cell in table_of], started)
+    report = _report(inputs, [table_of[cell] for cell in cells if cell in table_of], list(warned), started)
     if failed:
         raise _failure(failed, len(cells), report)
     return SweepResult(report, place.path)
@@ -226,7 +226,9 @@ def _now() -> str:
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _report(inputs: Inputs, table_rows: list[dict[str, Any]], started: str) -> Report:
+def _report(
+    inputs: Inputs, table_rows: list[dict[str, Any]], warned: list[str], started: str
+) -> Report:
     """What ``compare`` would have reported; the machine is the caller's."""
     report = Report(
         tool="onnx-bnnprune",
@@ -234,6 +236,7 @@ def _report(inputs: Inputs, table_rows: list[dict[str, Any]], started: str) -> R
         model=inputs.model,
         data=inputs.data,
         rows=table_rows,
+        warnings=warned,
         run={
             "command": [],
             "started": started,
