@@ -14,4 +14,8 @@ cargo test --workspace "$@"
 for library in "${CARGO_TARGET_DIR:-$PWD/target}"/debug/deps/{lib,}onnx_bnnprune_ops.{so,dylib,dll}; do
     if [ -f "$library" ]; then export ONNX_BNNPRUNE_OPS="$library"; fi
 done
-scripts/test_python.sh
+features=()
+for argument in "$@"; do
+    case "$argument" in --no-default-features | --features=* | --all-features) features+=("$argument") ;; esac
+done
+CARGO_FEATURES="${features[*]:-}" scripts/test_python.sh

@@ -5,7 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="$(scripts/python_environment.sh python-venv python/tests/requirements.txt)"
-cargo test --quiet --workspace --test extension_module > /dev/null
+# The features of Rust's tests, where these ran before; nothing is built anew then.
+# shellcheck disable=SC2086
+cargo test --quiet --workspace --bins --test extension_module ${CARGO_FEATURES:-} > /dev/null
 built="${CARGO_TARGET_DIR:-target}/debug"
 for library in "$built"/deps/{lib,}_native.{so,dylib,dll}; do
     if [ -f "$library" ]; then

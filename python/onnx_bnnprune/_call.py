@@ -44,7 +44,7 @@ class Call:
         self.options = {name: value for name, value in options.items() if value is not None}
         # Before anything is written.
         arguments(function, command, self.options, _OWN)
-        self.config = _configured(self.options.get("config"))
+        self.config = self._configured(self.options.get("config"))
         for option in _WRITTEN:
             _no_stream(option, self.given(option))
         self.arguments: list[str] = []
@@ -127,7 +127,7 @@ class Call:
             # Heeded when the library is loaded; a process of its own gets it anyway.
             os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         line = ["onnx-bnnprune", *([self.command] if self.command else [])]
-        line += arguments(self.function, self.command, self._against_config(), _OWN) + self.arguments
+        line += arguments(self.function, self.command, self.options, _OWN) + self.arguments
         listener = Listener(progress)
         try:
             answer = _native.call([*line, "--", *self.files], around(), listener)
@@ -148,17 +148,19 @@ class Call:
         config = self.options.get("config")
         if isinstance(config, Mapping):
             spooled = self._in_files(config)
-            self.config = _configured(spooled)
+            self.config = self._configured(spooled)
             self.options["config"] = self._written("config.toml", toml(spooled))
         self.options = self._in_files(self.options)
 
-    def _against_config(self) -> dict[str, Any]:
-        """The options, with what is False here and true in ``config`` left out of that."""
-        off = [name for name, value in self.options.items() if value is False and self.config.get(name) in (True, "true")]
-        if not off:
-            return self.options
-        unset = self.options.get("unset", ())
-        return {**self.options, "unset": [*([unset] if isinstance(unset, str) else unset), *off]}
+    def _configured(self, config: Any) -> dict[str, Any]:
+        """What counts of ``config``: without what ``unset`` names, or what is False here and true there."""
+        held = _configured(config)
+        given = self.options.get("unset", ())
+        unset = [given] if isinstance(given, str) else list(given)
+        unset += [name for name, value in self.options.items() if value is False and held.get(name) in (True, "true")]
+        if unset:
+            self.options["unset"] = list(dict.fromkeys(name.replace("-", "_") for name in unset))
+        return {name: value for name, value in held.items() if name not in self.options.get("unset", ())}
 
     def _in_files(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """``options`` with paths of what can only be given as files."""

@@ -45,10 +45,12 @@ def plan(methods: Iterable[str], ratios: Iterable[float], seeds: Iterable[int]) 
     """Every run in the order of ``compare``: for each seed the unpruned network, then each method at
     each share."""
     methods, ratios = list(methods), [float(ratio) for ratio in ratios]
+    if UNPRUNED in methods:
+        raise UsageError(f"methods: {UNPRUNED} is always compared with; leave it out")
     cells = []
     for seed in map(int, seeds):
-        if seed < 0:
-            raise UsageError(f"seeds: {seed} is below 0")
+        if not 0 <= seed < 2**64:
+            raise UsageError(f"seeds: {seed} is not from 0 to 2^64 - 1")
         cells.append(Cell(UNPRUNED, 0.0, seed))
         cells += [Cell(method, ratio, seed) for ratio in ratios for method in methods]
     if not cells:

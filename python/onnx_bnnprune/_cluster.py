@@ -63,7 +63,11 @@ class Cluster:
     def __init__(self, address: Optional[str]) -> None:
         self._ray = imported()
         self._own = not self._ray.is_initialized()
+        # Without a word of where, Ray would join whatever cluster this machine ran last.
+        nowhere = address is None and not os.environ.get("RAY_ADDRESS")
+        self._alone = self._own and nowhere
         if self._own:
+            address = "local" if nowhere else address
             self._ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
         elif address is not None:
             raise UsageError(
@@ -82,6 +86,11 @@ class Cluster:
         nodes = [node for node in self._ray.nodes() if node["Alive"] and needs.met(node)]
         if not nodes:
             wanted = {"CPU": needs.num_cpus, **needs.resources}
+            if self._alone:
+                raise UsageError(
+                    f"this machine has not {wanted} for a task; ask for less (num_cpus, resources), or "
+                    "name a cluster (address)"
+                )
             warnings.warn(
                 f"no node has {wanted}: tasks wait until one comes", BnnpruneWarning, stacklevel=3
             )

@@ -157,13 +157,14 @@ def sweep(
     """
     imported()
     given = _options(dict(options), num_cpus)
-    seeds = range(seeds) if isinstance(seeds, int) else seeds
+    seeds = range(int(seeds)) if isinstance(seeds, numbers.Integral) else seeds
     cells = _cell.plan(_several(methods), _several(ratios), seeds)
     _cell.check(cells, data, val, given)
-    place = Folder(os.fspath(folder))
+    place = Folder(os.fsdecode(folder))
     inputs = place.claim(model, data, labels, val, given)
     done = {cell: kept for cell in cells if (kept := place.row(cell)) is not None}
     table_of = {cell: row for cell, (row, _) in done.items()}
+    kept_warnings = [text for _, texts in done.values() for text in texts]
     warned: dict[str, Cell] = {}
     failed: dict[Cell, BaseException] = {}
     listener = Listener(progress)
@@ -195,7 +196,7 @@ def sweep(
         listener.close()
     for text, cell in warned.items():
         warnings.warn(f"{cell}: {text}", BnnpruneWarning, stacklevel=2)
-    report = _report(inputs, [table_of[cell] for cell in cells if cell in table_of], list(warned), started)
+    report = _report(inputs, [table_of[cell] for cell in cells if cell in table_of], list(dict.fromkeys([*kept_warnings, *warned])), started)
     if failed:
         raise _failure(failed, len(cells), report)
     return SweepResult(report, place.path)
@@ -214,7 +215,7 @@ def _options(options: dict[str, Any], num_cpus: float) -> dict[str, Any]:
 
 
 def _several(values: Any) -> Any:
-    return [values] if isinstance(values, (str, float, int)) else values
+    return [values] if isinstance(values, (str, numbers.Real)) else values
 
 
 def _event(kind: str, text: str, steps: int) -> dict[str, Any]:
@@ -253,12 +254,13 @@ def _report(
 def _failure(failed: Mapping[Cell, BaseException], count: int, report: Report) -> BaseException:
     """The first failure, and how many there are."""
     cell, error = next(iter(failed.items()))
-    if not isinstance(error, BnnpruneError):
-        return error
-    message = f"{cell}: {error}"
+    message = f"{cell}: {error if isinstance(error, BnnpruneError) else repr(error)}"
     if len(failed) > 1:
         message = f"{len(failed)} of {count} runs failed; {message}"
-    told = type(error)(message, file=error.file, exit_code=error.exit_code, report=report)
+    if isinstance(error, BnnpruneError):
+        told = type(error)(message, file=error.file, exit_code=error.exit_code, report=report)
+    else:
+        told = BnnpruneError(message, report=report)
     told.__cause__ = error
     return told
 

@@ -132,6 +132,14 @@ def test_false_overrules_a_config(vgg, train_path, tmp_path, in_file):
     assert pruned.to_bytes() == bnn.eliminate(vgg, seed=3).to_bytes()
     assert pruned.report["seed"] == 3
     assert bnn.eliminate(vgg, config=config, unset="seed", dry_run=False).report["seed"] == 0
+    assert bnn.eliminate(vgg, config=config, unset=["dry-run", "dry_run"]).to_bytes() == pruned.to_bytes()
+
+
+def test_files_that_are_unset_are_neither_written_nor_read(vgg, tmp_path):
+    stale = tmp_path / "report.json"
+    stale.write_text("{}")
+    result = bnn.eliminate(vgg, config={"report": str(stale), "seed": 5}, unset="report")
+    assert result.report["seed"] == 5 and stale.read_text() == "{}"
 
 
 def test_what_lies_in_memory_is_not_saved(vgg, train_path, digits, tmp_path):

@@ -68,7 +68,7 @@ pub fn run(args: &CompareArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let paged = write_page(args.html.as_deref(), || page::of_comparison(&report));
     let reported = reported.and(paged);
     if let Some(plan) = comparison.folder.as_ref().filter(|_| reported.is_ok())
-        && let Err(e) = pipeline::forget(&plan.folder)
+        && let Err(e) = pipeline::forget(&comparison, &plan.folder)
     {
         observer.warn(&e.to_string());
     }

@@ -4,6 +4,7 @@
 mod preprocessor;
 pub use preprocessor::file_of as preprocessor_file;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -31,8 +32,10 @@ pub fn arguments(matches: &ArgMatches) -> Result<Vec<OsString>, Error> {
     let mut named = given.path("preprocessor");
     if let Some(path) = given.path("config") {
         let mut table = read(&path)?;
-        for name in given.texts("unset") {
-            let same = |key: &String| key.replace('_', "-") == name.replace('_', "-");
+        let unset = given.texts("unset");
+        let unset: BTreeSet<String> = unset.iter().map(|name| name.replace('_', "-")).collect();
+        for name in unset {
+            let same = |key: &String| key.replace('_', "-") == name;
             let Some(key) = table.keys().find(|key| same(key)).cloned() else {
                 let names = table.keys().map(String::as_str);
                 return Err(Error::Usage(format!(

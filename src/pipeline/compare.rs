@@ -180,11 +180,18 @@ fn identity(comparison: &Comparison, observer: &dyn Observer) -> Result<Identity
     super::identity::of_comparison(comparison, &model, &images)
 }
 
-/// Removes what is kept of a comparison that is done.
+/// Removes what is kept of a comparison that is done; rows of other runs than its own, of a larger comparison, stay
+/// with all that is kept of that.
 ///
 /// # Errors
 /// What the system said.
-pub fn forget(folder: &Path) -> Result<(), Error> {
+pub fn forget(comparison: &Comparison, folder: &Path) -> Result<(), Error> {
+    let own = |row: &ComparisonRow| comparison.cells.iter().any(|cell| is_of(row, cell));
+    let text = fs::read_to_string(folder.join(ROWS)).unwrap_or_default();
+    let kept: Option<Kept> = serde_json::from_str(&text).ok();
+    if kept.is_some_and(|kept| !kept.rows.iter().all(own)) {
+        return Ok(());
+    }
     let under_way = folder.join(UNDER_WAY);
     checkpoint::remove(&under_way)?;
     // Whatever else is in there is not of this comparison.
@@ -227,4 +234,46 @@ fn save(folder: &Path, kept: &Kept) -> Result<(), Error> {
     let path: PathBuf = folder.join(ROWS);
     let text = serde_json::to_string_pretty(kept).unwrap_or_default();
     output::write(&path, text.as_bytes()).map_err(|e| Error::unsuitable(&path, e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subsidiary::{Amount, RULES};
+
+    #[test]
+    fn rows_of_other_runs_are_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let comparison = Comparison {
+            job: Job::new(PathBuf::from("in.onnx"), Choice::Nothing),
+            tuning: Tuning::default(),
+            cells: vec![Cell {
+                method: "random".to_owned(),
+                ratio: 0.3,
+                seed: 1,
+                selector: Selector::Rule {
+                    rule: RULES[0],
+                    amount: Amount::Shared(0.3),
+                },
+            }],
+            folder: None,
+        };
+        let row = |seed: u64| ComparisonRow {
+            method: "random".to_owned(),
+            ratio: 0.3,
+            seed,
+            ..ComparisonRow::default()
+        };
+        let mut kept = Kept {
+            rows: vec![row(1), row(2)],
+            ..Kept::default()
+        };
+        save(dir.path(), &kept).unwrap();
+        forget(&comparison, dir.path()).unwrap();
+        assert!(dir.path().join(ROWS).exists());
+        kept.rows.truncate(1);
+        save(dir.path(), &kept).unwrap();
+        forget(&comparison, dir.path()).unwrap();
+        assert!(!dir.path().join(ROWS).exists());
+    }
 }

@@ -223,6 +223,11 @@ fn an_option_of_a_file_is_left_out() {
     let with = |name: &str| in_file(text, &[MODELS[0], MODELS[1], "--unset", name]);
     assert_eq!(with("dry-run").unwrap(), ["--seed=7"]);
     assert_eq!(with("dry_run").unwrap(), ["--seed=7"]);
+    let twice = ["--unset", "seed", "--unset=seed"];
+    assert_eq!(
+        in_file(text, &[&MODELS[..], &twice].concat()).unwrap(),
+        ["--dry-run"]
+    );
     let refused = with("dry-rum").unwrap_err();
     assert!(
         refused.contains("--unset dry-rum") && refused.contains("did you mean"),

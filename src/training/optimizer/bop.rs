@@ -17,7 +17,7 @@ const EPSILON: f32 = 1e-12;
 /// The optimiser of Helwegen et al., *Latent weights do not exist* (2019), with the gradients' mean measured in
 /// their root mean square, as in Suarez-Ramirez et al., *A Bop and beyond* (2021): a binary weight turns when the
 /// running mean of its gradients is against it and above a threshold. The learning rate is how fast the mean
-/// forgets. What is not binary is left to Adam.
+/// forgets. A latent of 0, a weight that a ternary file leaves out, stays. What is not binary is left to Adam.
 #[derive(Debug)]
 pub struct Bop;
 
@@ -54,7 +54,7 @@ impl OptimizerRule for Bop {
                 *m += rate * (g - *m);
                 *v += SQUARES * (g * g - *v);
                 let evidence = *m / ((*v / seen).sqrt() + EPSILON);
-                let turns = evidence * x.signum() > THRESHOLD;
+                let turns = *x != 0.0 && evidence * x.signum() > THRESHOLD;
                 *x = (if turns { -*x } else { *x }).clamp(-limit, limit);
             }
         });
@@ -86,5 +86,6 @@ mod tests {
         // 1 - 0.999^n reaches 0.067 at the 70th step.
         assert_eq!(turned, Some(70));
         assert_eq!(x, [-0.3, -0.3, 0.3, 0.0]);
+        assert!(x[3].is_sign_positive());
     }
 }
