@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import numbers
 import os
 import platform
 import warnings
@@ -157,7 +158,7 @@ def sweep(
     """
     imported()
     given = _options(dict(options), num_cpus)
-    seeds = range(int(seeds)) if isinstance(seeds, numbers.Integral) else seeds
+    seeds = range(int(seeds)) if isinstance(seeds, (int, numbers.Integral)) else seeds
     cells = _cell.plan(_several(methods), _several(ratios), seeds)
     _cell.check(cells, data, val, given)
     place = Folder(os.fsdecode(folder))
