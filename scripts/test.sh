@@ -9,6 +9,8 @@ scripts/python_environment.sh python-venv python/tests/requirements.txt > /dev/n
 python3 scripts/setup_onnxruntime.py
 export ORT_DYLIB_PATH="$PWD/.onnxruntime"
 export BNN_KERNELS_POISON=1
+# Built once, not again and again: in fewer and larger parts.
+export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
 cargo test --workspace "$@"
 # The library of operators, which the tests above built beside themselves.
 for library in "${CARGO_TARGET_DIR:-$PWD/target}"/debug/deps/{lib,}onnx_bnnprune_ops.{so,dylib,dll}; do
