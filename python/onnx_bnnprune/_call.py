@@ -154,7 +154,7 @@ class Call:
 
     def _configured(self, config: Any) -> dict[str, Any]:
         """What counts of ``config``: without what ``unset`` names, or what is False here and true there."""
-        held = _configured(config)
+        held = _held(config)
         given = self.options.get("unset", ())
         unset = [given] if isinstance(given, str) else list(given)
         unset += [name for name, value in self.options.items() if value is False and held.get(name) in (True, "true")]
@@ -226,7 +226,7 @@ class Call:
             self.workspace.close()
 
 
-def _configured(config: Any) -> dict[str, Any]:
+def _held(config: Any) -> dict[str, Any]:
     """What ``config`` holds, a file's values as texts."""
     if config is None:
         return {}

@@ -34,10 +34,14 @@ class Needs:
     resources: Mapping[str, float]
     max_retries: int
 
+    @property
+    def wanted(self) -> dict[str, float]:
+        """What a task takes, by Ray's names."""
+        return {"CPU": self.num_cpus, **self.resources}
+
     def met(self, node: Mapping[str, Any]) -> bool:
         """Whether the node is large enough."""
-        wanted = {"CPU": self.num_cpus, **self.resources}
-        return all(node["Resources"].get(name, 0) >= most for name, most in wanted.items())
+        return all(node["Resources"].get(name, 0) >= most for name, most in self.wanted.items())
 
 
 class Job(NamedTuple):
@@ -85,14 +89,13 @@ class Cluster:
         """Makes sure that every node that may get a task has this package, and sees the same files."""
         nodes = [node for node in self._ray.nodes() if node["Alive"] and needs.met(node)]
         if not nodes:
-            wanted = {"CPU": needs.num_cpus, **needs.resources}
             if self._alone:
                 raise UsageError(
-                    f"this machine has not {wanted} for a task; ask for less (num_cpus, resources), or "
+                    f"this machine has not {needs.wanted} for a task; ask for less (num_cpus, resources), or "
                     "name a cluster (address)"
                 )
             warnings.warn(
-                f"no node has {wanted}: tasks wait until one comes", BnnpruneWarning, stacklevel=3
+                f"no node has {needs.wanted}: tasks wait until one comes", BnnpruneWarning, stacklevel=3
             )
         token = os.path.join(job.folder, f".{uuid.uuid4().hex}")
         with open(token, "w", encoding="utf-8") as file:

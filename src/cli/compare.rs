@@ -6,6 +6,7 @@ use crate::checkpoint::Plan;
 use crate::error::Error;
 use crate::page;
 use crate::pipeline::{self, Budget, Cell, Choice, Comparison, Job};
+use crate::report::UNPRUNED;
 use crate::subsidiary::{Amount, RULES, Rule, Selector};
 
 use super::Printed;
@@ -100,7 +101,7 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>, Error> {
 /// The run of the unpruned network, retrained alike.
 fn unpruned(seed: u64) -> Cell {
     Cell {
-        method: "unpruned".to_owned(),
+        method: UNPRUNED.to_owned(),
         ratio: 0.0,
         seed,
         selector: Selector::Rule {

@@ -8,6 +8,7 @@ mod bits;
 mod comparison;
 mod headline;
 mod plot;
+mod said;
 mod sections;
 mod words;
 

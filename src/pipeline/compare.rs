@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Choice, Job, Tuning, View, images, run, sizes};
+use super::{Budget, Choice, Job, Tuning, View, images, run, sizes, written};
 use crate::checkpoint::{self, Identity, Plan};
 use crate::error::Error;
 use crate::forms;
@@ -168,8 +168,8 @@ fn identity(comparison: &Comparison, observer: &dyn Observer) -> Result<Identity
     let job = &comparison.job;
     let mut model = Model::load(&job.input)?;
     sizes::fill(&mut model, &job.sizes, job.source.as_ref())?;
-    let opened =
-        forms::unpack(&model.proto).map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
+    let opened = forms::unpack(&model.proto);
+    let opened = opened.map_err(|e| written::form_error(&job.input, e))?;
     let view = View::new(&job.input, &opened)?;
     let source = job
         .source

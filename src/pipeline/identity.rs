@@ -56,13 +56,7 @@ pub(super) fn of(
     } = job;
     let mut run = Run::on(model, images)?;
     run.put_selector(&options.selector);
-    for (name, value) in fields(options) {
-        match name.as_str() {
-            "selector" => {}
-            "decay" => run.put_value("--lr-schedule", &value),
-            name => run.put_value(&option(name), &value),
-        }
-    }
+    run.put_options(options);
     run.put("--to", form.map_or("none", |form| form.name()));
     run.put("--normalise", &normalise.to_string());
     run.put("--inference-mode", &inference_mode.to_string());
@@ -116,14 +110,9 @@ pub(super) fn of_comparison(
     } = comparison;
     let mut run = Run::on(model, images)?;
     run.put("the command", "compare");
-    for (name, value) in fields(&tuning.options(images, job)) {
-        match name.as_str() {
-            // Those of the cells.
-            "selector" | "seed" => {}
-            "decay" => run.put_value("--lr-schedule", &value),
-            name => run.put_value(&option(name), &value),
-        }
-    }
+    run.put_options(&tuning.options(images, job));
+    // Each cell has its own.
+    run.0.remove("--seed");
     run.put_data(job.source.as_ref(), &images.preprocess);
     Ok(run.0)
 }
@@ -149,6 +138,17 @@ impl Run {
             Value::Null => {}
             Value::String(text) => self.put(name, text),
             other => self.put(name, &other.to_string()),
+        }
+    }
+
+    /// All options but the selector, whose parts are named one by one.
+    fn put_options(&mut self, options: &Options) {
+        for (name, value) in fields(options) {
+            match name.as_str() {
+                "selector" => {}
+                "decay" => self.put_value("--lr-schedule", &value),
+                name => self.put_value(&option(name), &value),
+            }
         }
     }
 

@@ -183,7 +183,7 @@ fn line(m: &MethodMeans) -> [Text; 8] {
 }
 
 /// The method of the unpruned network.
-const UNPRUNED: &str = "unpruned";
+pub const UNPRUNED: &str = "unpruned";
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@ mod training;
 mod verification;
 
 pub use bits::BitsReport;
-pub use comparison::{ComparisonReport, ComparisonRow, MethodMeans};
+pub use comparison::{ComparisonReport, ComparisonRow, MethodMeans, UNPRUNED};
 pub use evaluation::{ClassEntry, ConfusedEntry, Evaluation, LatencyEntry};
 pub use inspect::{GroupEntry, Inspection, InspectionTotals, LayerEntry};
 pub use pictures::{FilterSigns, GraphItem, GraphPlace, Pictures};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::report::UNPRUNED;
 use clap::{Args, ValueEnum as _};
 
 use super::{
@@ -89,7 +90,7 @@ fn parse_run(text: &str) -> Result<OneRun, String> {
     let parsed = text.split_once(':').and_then(|(method, rest)| {
         let (ratio, seed) = rest.split_once(':')?;
         let method = match method {
-            "unpruned" => None,
+            UNPRUNED => None,
             name => Some(Method::from_str(name, false).ok()?),
         };
         let run = OneRun {

@@ -1,7 +1,6 @@
 //! What the user should know, with what to do about it.
 
-use askama::Template;
-
+use crate::page::said::{self, Line};
 use crate::page::words::points;
 use crate::page::{PageError, Section};
 use crate::report::Report;
@@ -11,28 +10,6 @@ pub(super) const SECTION: Section<Report> = Section {
     title: "What to know",
     body,
 };
-
-struct Line {
-    class: &'static str,
-    word: &'static str,
-    text: String,
-}
-
-#[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<ul class="said">
-{%- for line in lines %}
-<li class="{{ line.class }}"><b>{{ line.word }}</b> {{ line.text }}</li>
-{%- endfor %}
-</ul>"#
-)]
-struct Attention {
-    lines: Vec<Line>,
-}
-
-/// Of many, so many are listed.
-const MOST: usize = 200;
 
 fn body(report: &Report) -> Result<Option<String>, PageError> {
     let mut lines = Vec::new();
@@ -61,20 +38,7 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
         let text = "No binary filter was removed: the table of layers says of each why.";
         add("warned", "Warning:", text.to_owned());
     }
-    for (class, word, said) in [
-        ("warned", "Warning:", &report.warnings),
-        ("noted", "Note:", &report.notes),
-    ] {
-        for line in said.iter().take(MOST) {
-            add(class, word, line.clone());
-        }
-        if said.len() > MOST {
-            let more = format!("{} more are in the JSON report.", said.len() - MOST);
-            add(class, word, more);
-        }
-    }
-    match lines.is_empty() {
-        true => Ok(None),
-        false => Ok(Some(Attention { lines }.render()?)),
-    }
+    lines.extend(said::each("warned", "Warning:", &report.warnings));
+    lines.extend(said::each("noted", "Note:", &report.notes));
+    said::list(lines)
 }

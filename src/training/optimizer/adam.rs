@@ -33,9 +33,7 @@ impl OptimizerRule for Adam {
 
     fn step(&self, step: Step, values: &mut [f32], gradients: &[f32], moments: &mut [Vec<f32>]) {
         let [first, second] = moments else { return };
-        let Step {
-            rate, count, limit, ..
-        } = step;
+        let (limit, Step { rate, count, .. }) = (step.limit(), step);
         let correction = |beta: f32| 1.0 - f64::from(beta).powi(count);
         let step = (f64::from(rate) / correction(BETA_1)) as f32;
         let root = correction(BETA_2).sqrt() as f32;
@@ -69,7 +67,6 @@ mod tests {
             kind: ParamKind::Latent,
             rate: 0.01,
             count: 1,
-            limit: f32::INFINITY,
         };
         Adam.step(step, &mut x, &[1e-3, -50.0], &mut moments);
         assert!((x[0] + 0.01).abs() < 1e-5 && (x[1] - 0.01).abs() < 1e-5);

@@ -42,7 +42,7 @@ impl OptimizerRule for Bop {
             return Adam.step(step, values, gradients, moments);
         }
         let [mean, squares] = moments else { return };
-        let (rate, limit) = (step.rate.min(1.0), step.limit);
+        let (rate, limit) = (step.rate.min(1.0), step.limit());
         let seen = (1.0 - f64::from(1.0 - SQUARES).powi(step.count)) as f32;
         let parts = values
             .par_chunks_mut(CHUNK)
@@ -74,7 +74,6 @@ mod tests {
                 kind: ParamKind::Latent,
                 rate: 1e-3,
                 count,
-                limit: 1.0,
             };
             // Against the first, for the second, now this way and now that for the third.
             let noise = if count % 2 == 0 { 5.0 } else { -5.0 };

@@ -48,8 +48,16 @@ pub struct Step {
     pub rate: f32,
     /// How many steps the parameter has taken, this one included.
     pub count: i32,
+}
+
+impl Step {
     /// Values have to stay within plus and minus this.
-    pub limit: f32,
+    pub fn limit(self) -> f32 {
+        match self.kind.is_clipped() {
+            true => 1.0,
+            false => f32::INFINITY,
+        }
+    }
 }
 
 /// The rule of that name, if there is one.
@@ -150,10 +158,6 @@ impl Optimizer {
                 kind,
                 rate,
                 count: kept.count,
-                limit: match kind.is_clipped() {
-                    true => 1.0,
-                    false => f32::INFINITY,
-                },
             };
             let mut values = network.values_mut(p);
             let values = values.as_slice_mut().expect("values are row-major");
@@ -172,12 +176,7 @@ mod tests {
         let mut moments = vec![vec![0.0; 2]; rule.kept(kind)];
         for count in 1..=400 {
             let gradient = x.map(|x: f32| 2.0 * (x - 3.0));
-            let step = Step {
-                kind,
-                rate,
-                count,
-                limit: f32::INFINITY,
-            };
+            let step = Step { kind, rate, count };
             rule.step(step, &mut x, &gradient, &mut moments);
         }
         x.iter().fold(0f32, |m, x| m.max((x - 3.0).abs()))

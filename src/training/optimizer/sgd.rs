@@ -29,7 +29,7 @@ impl OptimizerRule for Sgd {
 
     fn step(&self, step: Step, values: &mut [f32], gradients: &[f32], moments: &mut [Vec<f32>]) {
         let [velocity] = moments else { return };
-        let Step { rate, limit, .. } = step;
+        let (rate, limit) = (step.rate, step.limit());
         let parts = values
             .par_chunks_mut(CHUNK)
             .zip(gradients.par_chunks(CHUNK))
