@@ -136,3 +136,11 @@ class TwoBits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.round(torch.clamp(x, 0, 1) * 3) / 3
+
+
+class SignAndAbs(nn.Module):
+    """QKeras' binary: +1 at 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        s = torch.sign(x)
+        return s + (1 - s.abs())

@@ -189,6 +189,8 @@ def rows() -> dict:
         "ternary_weights": row(ternary_weights(), "sign", 0, None, 0),
         "dropout": row(dropout(), "sign", 0, exporters=("train",), prunable=False, declined="--inference-mode"),
         "stem_relu": row(stem_relu(), "sign", 0, exporters=("script",)),
+        # At the end, where it changes no other row's random numbers.
+        "sign_and_abs": row(plain(act(acts.SignAndAbs)), "decided", 1),
     }
     # What folding by an exporter changes.
     for name in ("relu_sign", "round_01"):

@@ -10,6 +10,7 @@
 //! [`BINARIZERS`]; a weight form is one in [`latent`].
 
 mod compare;
+mod decided;
 mod detach;
 mod dialect;
 mod latent;
@@ -194,6 +195,7 @@ const BINARIZERS: &[Matcher] = &[
     round::matches,
     quant::matches,
     detach::matches,
+    decided::matches,
 ];
 
 /// The binariser that writes `t`, if one does.

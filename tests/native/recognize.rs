@@ -159,6 +159,64 @@ fn a_second_sign_needs_a_shift_below_one() {
     assert_eq!(twice(1.5)["binary"], false);
 }
 
+/// Whatever is computed from decisions about the same data is computed here too.
+#[test]
+fn what_follows_from_one_decision_is_read_by_value() {
+    let number = |b: &mut Builder, x: f32| b.weight(&[], vec![x]);
+    let abs_added = |after: f32| {
+        after_sign(move |b, sign| {
+            let abs = b.node("Abs", &[sign], vec![]);
+            let one = number(b, after);
+            let rest = b.node("Sub", &[&one, &abs], vec![]);
+            b.node("Add", &[sign, &rest], vec![])
+        })
+    };
+    assert_signed(&abs_added(1.0), "decided");
+    assert_eq!(abs_added(1.0)["zero"], 1);
+    // 1.5, 0.5 and -0.5 are three values.
+    assert_eq!(abs_added(1.5)["binary"], false);
+    let equal_added = |x: &'static str| {
+        after_sign(move |b, sign| {
+            let zero = number(b, 0.0);
+            let other = match x {
+                "x" => x.to_owned(),
+                op => b.node(op, &["x"], vec![]),
+            };
+            let is_zero = b.node("Equal", &[&other, &zero], vec![]);
+            let as_number = b.node("Cast", &[&is_zero], vec![("to", Attr::Int(1))]);
+            b.node("Sub", &[sign, &as_number], vec![])
+        })
+    };
+    assert_signed(&equal_added("x"), "decided");
+    assert_eq!(equal_added("x")["zero"], -1);
+    // Of other data.
+    assert_eq!(equal_added("Tanh")["binary"], false);
+    let clipped = |at: f32| {
+        after_sign(move |b, sign| {
+            let (two, shift) = (number(b, 2.0), number(b, at));
+            let (low, high) = (number(b, -1.0), number(b, 1.0));
+            let double = b.node("Mul", &[sign, &two], vec![]);
+            let sum = b.node("Add", &[&double, &shift], vec![]);
+            b.node("Clip", &[&sum, &low, &high], vec![])
+        })
+    };
+    for (at, zero) in [(1.0, 1), (-1.0, -1), (0.0, 0)] {
+        assert_signed(&clipped(at), "decided");
+        assert_eq!(clipped(at)["zero"], zero);
+    }
+    assert_eq!(clipped(0.5)["binary"], false);
+    let threshold = inspected(|b| {
+        let c = number(b, 0.25);
+        let (low, high) = (number(b, -1.0), number(b, 1.0));
+        let above = b.node("Greater", &["x", &c], vec![]);
+        let below = b.node("Less", &["x", &c], vec![]);
+        let high = b.node("Where", &[&above, &high, &low], vec![]);
+        b.node("Where", &[&below, &low, &high], vec![])
+    });
+    assert_signed(&threshold, "decided");
+    assert_eq!(threshold["zero"], -1);
+}
+
 #[test]
 fn what_may_stand_between_binariser_and_layer() {
     let padded = |value: f32| {
