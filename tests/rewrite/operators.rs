@@ -3,7 +3,7 @@
 //! gone.
 
 use crate::graphs::around::{
-    Attributes, around, goes, goes_at, goes_nearly, ints, left, one, values,
+    Attributes, around, declined, goes, goes_at, goes_nearly, ints, left, one, values,
 };
 use crate::graphs::{Attr, Builder};
 use onnx_bnnprune::onnx::Tensor;
@@ -280,6 +280,27 @@ fn instances_are_normalised_channel_by_channel() {
     });
     let [drop, fold] = left(&model, &a, &[1, 2, 6], 1e-5);
     assert_eq!((drop, fold), (vec![0, 3, 4, 5, 7], vec![0, 3, 4, 5, 7]));
+}
+
+#[test]
+fn running_sums_along_rows_and_columns() {
+    for (axis, exclusive) in [(2, 0), (3, 1), (-1, 0)] {
+        let (model, a) = around(17, 128, |b, x| {
+            let axis = b.ints(&[axis]);
+            let how = vec![
+                ("exclusive", Attr::Int(exclusive)),
+                ("reverse", Attr::Int(1)),
+            ];
+            b.node("CumSum", &[x, &axis], how)
+        });
+        let [drop, fold] = left(&model, &a, &[1, 2, 6], 0.0);
+        assert_eq!((drop.len(), fold.len()), (5, 5));
+    }
+    let why = declined(128, |b, x| {
+        let axis = b.ints(&[0]);
+        b.node("CumSum", &[x, &axis], vec![])
+    });
+    assert!(why.contains("adds up the samples of a batch"), "{why}");
 }
 
 #[test]

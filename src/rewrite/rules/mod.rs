@@ -83,6 +83,7 @@ const TABLE: &[(Rule, &[&str])] = &[
             "ReduceLogSumExp",
         ],
     ),
+    (reduce::running_sum, &["CumSum"]),
     (resize::resize, &["Resize", "Upsample"]),
     (resize::expand, &["Expand"]),
     (

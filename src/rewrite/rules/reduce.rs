@@ -1,7 +1,8 @@
-//! Reductions, and global pooling.
+//! Reductions, running sums, and global pooling.
 
 use super::{Behaviour, Context, Outcome, Output, Total};
 use crate::graph::normalize_axis;
+use crate::onnx::Tensor;
 use crate::operators::{Kind, Pool, Reduction, Smoothness};
 use crate::rewrite::state::{Known, State, ULP};
 
@@ -49,6 +50,23 @@ pub(super) fn reduce(ctx: &Context<'_, '_>) -> Outcome {
         output.axis -= axes.iter().filter(|&&a| a < x.axis).count();
     }
     Ok(Some(Behaviour::of(output)))
+}
+
+/// `CumSum` along another axis: a constant that is not 0 becomes another value at each place.
+pub(super) fn running_sum(ctx: &Context<'_, '_>) -> Outcome {
+    let (x, shape) = ctx.data()?;
+    let axis = ctx.constant(1).and_then(Tensor::to_ints);
+    let axis = match axis.as_deref() {
+        Some(&[axis]) => {
+            normalize_axis(axis, shape.len()).ok_or("has an axis outside its input")?
+        }
+        _ => return Err("has an axis that is not a constant".to_owned()),
+    };
+    match axis {
+        _ if axis == x.axis => Err("mixes channels and has no columns to cut".to_owned()),
+        0 => Err("adds up the samples of a batch".to_owned()),
+        _ => Ok(Some(Behaviour::channelwise(x, |s| s.beside(0.0)))),
+    }
 }
 
 /// `ReduceSum` over channels, and perhaps other axes: the output has none.

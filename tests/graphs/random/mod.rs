@@ -82,6 +82,7 @@ const STEPS: &[(usize, Step)] = &[
     (1, Random::positive),
     (1, Random::tile),
     (1, Random::reduce),
+    (1, Random::running_sum),
     (1, Random::expand),
     (2, Random::dense),
     (1, Random::matmul),

@@ -49,6 +49,19 @@ impl Random {
         })
     }
 
+    /// Along rows or columns, from either end.
+    pub(super) fn running_sum(&mut self, t: &T) -> Option<T> {
+        let t = self.small(t);
+        let axis = self.roll(2) as i64 - 2;
+        let axis = self.b.ints(&[axis]);
+        let how = ["exclusive", "reverse"].map(|how| (how, Attr::Int(self.roll(2) as i64)));
+        let name = self.b.node("CumSum", &[&t.name, &axis], how.into());
+        Some(T {
+            size: t.size * t.side as f64,
+            ..scaled(&t, name, 0.0, 0)
+        })
+    }
+
     /// One position becomes many.
     pub(super) fn expand(&mut self, t: &T) -> Option<T> {
         (t.side == 1).then_some(())?;
