@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Runs the tests of crates/bnn-kernels, the one place with `unsafe`, under tools that see what a test does
-# not: reads and writes beyond a buffer, of memory never written, undefined behaviour.
+# not: reads and writes beyond a buffer, of memory never written, undefined behaviour, races of threads.
 #
 #   scripts/sanitize.sh                 all of them that this machine has
 #   scripts/sanitize.sh address         AddressSanitizer: the vector instructions of this processor
+#   scripts/sanitize.sh thread          ThreadSanitizer: the same, on several threads (builds Rust's library too)
 #   scripts/sanitize.sh miri            Miri: the portable kernels and all that surrounds the tiles
 #   scripts/sanitize.sh valgrind        memcheck, which needs no nightly Rust; up to AVX2
 #
-# The first two need nightly Rust: rustup toolchain install nightly --component miri,rust-src
+# The first three need nightly Rust: rustup toolchain install nightly --component miri,rust-src
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,6 +26,11 @@ missing() {
         libraries=$(rustc +nightly --print sysroot)/lib/rustlib/$host/lib
         compgen -G "$libraries/*rt*asan*" >/dev/null || echo "nightly Rust for $host has no AddressSanitizer"
         ;;
+    thread)
+        nightly || { echo "no nightly Rust (rustup toolchain install nightly)" && return; }
+        [ -d "$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library" ] ||
+            echo "no source of Rust's library (rustup component add rust-src --toolchain nightly)"
+        ;;
     miri)
         cargo +nightly miri -V >/dev/null 2>&1 || echo "no Miri (rustup component add miri rust-src --toolchain nightly)"
         ;;
@@ -32,7 +38,7 @@ missing() {
         command -v valgrind >/dev/null || echo "no valgrind"
         ;;
     *)
-        echo "usage: scripts/sanitize.sh [address|miri|valgrind]..." >&2
+        echo "usage: scripts/sanitize.sh [address|thread|miri|valgrind]..." >&2
         exit 2
         ;;
     esac
@@ -44,6 +50,12 @@ run() {
         # A target is named so that build scripts and macros, which are for the host, are left alone.
         RUSTFLAGS="-Zsanitizer=address ${RUSTFLAGS:-}" \
             cargo +nightly test --release --target "$host" "${tests[@]}"
+        ;;
+    thread)
+        # Rust's own library is built with it too: what that synchronises would else be taken for races.
+        RUSTFLAGS="-Zsanitizer=thread ${RUSTFLAGS:-}" TSAN_OPTIONS="halt_on_error=1 ${TSAN_OPTIONS:-}" \
+            RAYON_NUM_THREADS=4 \
+            cargo +nightly test --release -Zbuild-std --target "$host" "${tests[@]}"
         ;;
     miri)
         # rayon's queues (crossbeam-epoch) make pointers of integers, are undefined in the older model
@@ -70,7 +82,7 @@ if [ $# -gt 0 ]; then
     exit
 fi
 ran=0
-for tool in address miri valgrind; do
+for tool in address thread miri valgrind; do
     why=$(missing "$tool")
     if [ -n "$why" ]; then
         echo "$tool: left out, $why" >&2
