@@ -1,14 +1,16 @@
 //! `--to ops`: binary layers as operators, which a library computes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array4, ArrayD};
 use onnx_bnnprune::forms::OPS_DOMAIN;
 use onnx_bnnprune::onnx::proto::{AttributeProto, ModelProto};
-use onnx_bnnprune::onnx::{Model, to_bytes};
+use onnx_bnnprune::onnx::{Model, save, to_bytes};
 use onnx_bnnprune::verify::{Optimization, Runtime as _, SessionOptions, name_operator_library};
 
 use crate::common::{NETWORKS, fixture, json, network, quick_rule, refused, runtime, tool};
+use crate::graphs::{Attr, Builder};
 
 /// The library, which Cargo builds beside the tests.
 fn library() -> PathBuf {
@@ -66,6 +68,66 @@ fn outputs_are_those_of_the_integer_form_to_the_bit_at_any_batch_and_level() {
                 let [a, b] = [&ops, &integer].map(|m| outputs(m, images, level).unwrap());
                 assert_eq!(a, b, "{} {level:?}", network.display());
             }
+        }
+    }
+}
+
+/// Sums that may be equal to their thresholds, of activations that may be 0, with pooling on either side of a sign: whole
+/// numbers as thresholds, as networks for FPGAs have them.
+#[test]
+fn what_is_equal_to_a_threshold_is_0_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    for (padded, shift) in [(0, 0.0), (1, 0.0), (0, 1.0), (1, 0.5)] {
+        let mut b = Builder::new(&[3, 9, 9]);
+        let mut signs = 0u32;
+        let mut weights = |b: &mut Builder, shape: [usize; 4]| {
+            let all = (0..shape.iter().product()).map(|_| {
+                signs = signs.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if signs >> 31 == 0 { 1.0 } else { -1.0 }
+            });
+            let all = all.collect();
+            b.weight(&shape, all)
+        };
+        let mut layer = |b: &mut Builder, x: &str, [from, to]: [usize; 2], pooled: bool| {
+            let w = weights(b, [to, from, 3, 3]);
+            let pads = vec![("pads", Attr::Ints(vec![padded; 4]))];
+            let mut y = b.node("Conv", &[x, &w], pads);
+            b.graph.node.last_mut().unwrap().name = Some(format!("conv{from}"));
+            let pool = vec![("kernel_shape", Attr::Ints(vec![2, 2]))];
+            if pooled {
+                y = b.node("MaxPool", &[&y], pool);
+                let turned = (0..to).map(|c| if c % 3 == 0 { -1.0 } else { 1.0 });
+                let turned = b.weight(&[1, to, 1, 1], turned.collect());
+                y = b.node("Mul", &[&y, &turned], vec![]);
+            }
+            let limits = (0..to).map(|c| (c % 5) as f32 - 2.0 + shift);
+            let limits = b.weight(&[1, to, 1, 1], limits.collect());
+            let y = b.node("Sub", &[&y, &limits], vec![]);
+            b.node("Sign", &[&y], vec![])
+        };
+        let x = b.node("Sign", &["x"], vec![]);
+        let x = layer(&mut b, &x, [3, 11], false);
+        let x = layer(&mut b, &x, [11, 9], true);
+        let x = layer(&mut b, &x, [9, 10], false);
+        let y = b.node("GlobalAveragePool", &[&x], vec![]);
+        let y = b.node("Flatten", &[&y], vec![]);
+        let path = dir.path().join("ties.onnx");
+        save(&b.model(&[&y]), &path).unwrap();
+        let ops = converted(dir.path(), &path, "ops");
+        let integer = bytes(&converted(dir.path(), &path, "integer"));
+        let model = Model::load(&ops).unwrap().proto;
+        let nodes = &model.graph.as_ref().unwrap().node;
+        let names: BTreeSet<&str> = nodes.iter().map(|n| n.name()).collect();
+        assert_eq!(names.len(), nodes.len(), "{names:?}");
+        let with_at = nodes.iter().filter(|n| {
+            n.op_type() == "BinaryConvSign" && n.attribute.iter().any(|a| a.name() == "at")
+        });
+        assert_eq!(with_at.count() > 0, shift != 0.5, "{padded} {shift}");
+        assert!(nodes.iter().all(|n| n.op_type() != "Conv"), "{names:?}");
+        let ops = bytes(&ops);
+        for level in [Optimization::Off, Optimization::All] {
+            let [a, b] = [&ops, &integer].map(|m| outputs(m, 7, level).unwrap());
+            assert_eq!(a, b, "{padded} {shift} {level:?}");
         }
     }
 }

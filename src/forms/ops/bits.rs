@@ -6,7 +6,7 @@ use ndarray::Array1;
 
 use super::chain::Chain;
 use super::layer::{Binary, bytes};
-use super::thresholds::{Comparison, OfSums};
+use super::thresholds::{Comparison, OfSums, Ties};
 use super::written::{ints, node, number};
 use crate::forms::is_float32;
 use crate::graph::edit::Editor;
@@ -198,13 +198,27 @@ impl<'a, 'm> Bits<'a, 'm> {
             })
         };
         if let Some(sums) = sums
-            && self
-                .input_of(sums.layer)
-                .is_ok_and(|input| !(sums.by_parity && input.zeros))
-            && let Some(name) = self.thresholds(t, &sums)
+            && let Ok(input) = self.input_of(sums.layer)
         {
-            return packed(name, false);
+            let zeros = match sums.ties {
+                Ties::None => false,
+                Ties::WithZeros => input.zeros,
+                Ties::Some => true,
+            };
+            if let Some(name) = self.thresholds(t, &sums, zeros) {
+                return packed(name, zeros);
+            }
         }
+        // What runs inside of a layer's operator is not written.
+        let inside = compared.x != b.input && self.chains.iter().any(|c| c.result == b.input);
+        let compared = match inside {
+            true => Comparison {
+                x: b.input,
+                thresholds: vec![0.0],
+                ..compared
+            },
+            false => compared,
+        };
         if !is_float32(facts, compared.x) {
             return None;
         }
@@ -231,8 +245,9 @@ impl<'a, 'm> Bits<'a, 'm> {
         packed(name, compared.at == 0)
     }
 
-    /// The signs of a layer's sums minus thresholds, as the binarised tensor `t`.
-    fn thresholds(&mut self, t: TensorId, sums: &OfSums) -> Option<String> {
+    /// The signs of a layer's sums minus thresholds, as the binarised tensor `t`; of what is equal, 0 if there may be
+    /// `zeros`.
+    fn thresholds(&mut self, t: TensorId, sums: &OfSums, zeros: bool) -> Option<String> {
         let graph = self.graph;
         let at = graph.producer(t)?;
         let attributes = match sums.pool {
@@ -248,11 +263,18 @@ impl<'a, 'm> Bits<'a, 'm> {
             None => name.clone(),
             Some(_) => self.editor.fresh_name(&format!("{name}.unpooled")),
         };
-        let values = Tensor::I32(Array1::from(sums.thresholds.clone()).into_dyn());
+        let values = match zeros {
+            true => sums.doubled.clone(),
+            false => sums.thresholds.clone(),
+        };
+        let values = Tensor::I32(Array1::from(values).into_dyn());
         let values = self
             .editor
             .add_initializer(&format!("{name}.thresholds"), &values);
-        let made = self.layer(sums.layer, true, &input, values, vec![first.clone()])?;
+        let mut made = self.layer(sums.layer, true, &input, values, vec![first.clone()])?;
+        if zeros {
+            made.attribute.push(number("at", 0));
+        }
         let channels = self.layers.get(sums.layer)?.layer.filters;
         self.nodes.push((at, made));
         if let Some(attributes) = attributes {

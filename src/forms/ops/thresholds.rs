@@ -70,6 +70,17 @@ impl Comparison {
     }
 }
 
+/// Whether a sum may be equal to its threshold and become 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ties {
+    /// No.
+    None,
+    /// Only if an activation is 0: sums of so many ±1 are all even or all odd, and the thresholds are not.
+    WithZeros,
+    /// Yes.
+    Some,
+}
+
 /// Thresholds of a layer's sums.
 #[derive(Debug)]
 pub(super) struct OfSums {
@@ -77,18 +88,18 @@ pub(super) struct OfSums {
     pub layer: usize,
     /// A sum not below it gives a 1.
     pub thresholds: Vec<i32>,
+    /// Twice what sums are compared with, where what is equal becomes 0; else odd, so that nothing is equal.
+    pub doubled: Vec<i32>,
     /// The pooling of what is compared, if there is one.
     pub pool: Option<NodeId>,
     /// -1 where the sign is turned around behind the pooling; where there is none, the filter is.
     pub direction: Vec<f32>,
-    /// No sum is equal to a threshold that makes 0 of it only because sums of so many ±1 are all even or all odd:
-    /// with a 0 among them that is not so.
-    pub by_parity: bool,
+    /// Whether a sum may be equal to a threshold that makes 0 of it.
+    pub ties: Ties,
 }
 
 impl OfSums {
-    /// Follows a comparison back to a layer's sums; `None` if something else is compared, or if a sum may be equal
-    /// to a threshold that makes 0 of it.
+    /// Follows a comparison back to a layer's sums; `None` if something else is compared.
     pub fn of(
         graph: &Graph<'_>,
         facts: &Facts,
@@ -132,7 +143,8 @@ impl OfSums {
             .ok()
             .filter(|&k| k < 1 << 24)?;
         let mut thresholds = Vec::with_capacity(filters);
-        let mut by_parity = false;
+        let mut doubled = Vec::with_capacity(filters);
+        let mut ties = Ties::None;
         for (f, d) in direction.iter().enumerate() {
             let given = match compared.thresholds[..] {
                 [one] => f64::from(one),
@@ -142,10 +154,11 @@ impl OfSums {
             let whole = given.fract() == 0.0 && given.abs() <= f64::from(most);
             if whole && compared.at == 0 {
                 let even = (given as i64 - i64::from(most)) % 2 == 0;
-                if binary.is_padded() || even {
-                    return None;
-                }
-                by_parity = true;
+                ties = match ties {
+                    Ties::None if !even && !binary.is_padded() => Ties::WithZeros,
+                    Ties::WithZeros if !even && !binary.is_padded() => Ties::WithZeros,
+                    _ => Ties::Some,
+                };
             }
             // The least sum that gives a 1, where larger ones do; else the least that does not.
             let closed = compared.at > 0;
@@ -158,13 +171,19 @@ impl OfSums {
                 (true, false) => (-given).ceil(),
             };
             thresholds.push(least as i32);
+            let twice = match whole {
+                true => 2.0 * given,
+                false => 2.0 * given.floor() + 1.0,
+            };
+            doubled.push(if turned { -twice } else { twice } as i32);
         }
         Some(Self {
             layer,
             thresholds,
+            doubled,
             pool,
             direction,
-            by_parity,
+            ties,
         })
     }
 }

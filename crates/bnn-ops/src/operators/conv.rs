@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use bnn_kernels::binary::bits::{Affine, BitConv, BitGeometry, Floats, Job, bytes_of};
+use bnn_kernels::binary::bits::{Affine, BitConv, BitGeometry, Floats, Job, bytes_of, interleave};
 
 use super::checks;
 use crate::definition::{Kernel, Operator, Port};
@@ -171,8 +171,9 @@ impl Operator for Layer {
         let g = self.geometry(node, &weights)?;
         let [oh, ow] = self.out_size(&g, [h, w])?;
         if self.signs {
-            let dims = vec![n, oh, ow, Some(bytes_of(g.filters))];
-            return node.set_output(0, Element::U8, &dims);
+            // Whether something is 0 depends on the data.
+            let innermost = (!ternary(node)?).then_some(bytes_of(g.filters));
+            return node.set_output(0, Element::U8, &vec![n, oh, ow, innermost]);
         }
         node.set_output(
             0,
@@ -196,7 +197,10 @@ impl Operator for Layer {
                         g.filters
                     )));
                 }
-                What::Signs(thresholds.to_vec())
+                match ternary(node)? {
+                    false => What::Signs(thresholds.to_vec()),
+                    true => What::Ternary(Ternary::new(&g, &thresholds)),
+                }
             }
             false => {
                 let numbers = node.constant::<f32>(2, "scales")?;
@@ -232,10 +236,67 @@ fn affine(numbers: &[f32], filters: usize) -> Affine {
     }
 }
 
+/// Whether what is equal to its threshold becomes 0, by the attribute `at`.
+fn ternary(node: &impl Attributes) -> Result<bool, Error> {
+    match node.int(c"at") {
+        None | Some(1) => Ok(false),
+        Some(0) => Ok(true),
+        Some(other) => Err(Error(format!("at {other}: is not 0 or 1"))),
+    }
+}
+
+/// Thresholds of sums whose double may be equal to them, which makes 0 of it.
+struct Ternary {
+    /// The least sum that is above.
+    above: Vec<i32>,
+    /// The least sum that is not below.
+    not_below: Vec<i32>,
+    /// Whether one may be equal where all activations are ±1.
+    ties: bool,
+}
+
+impl Ternary {
+    fn new(g: &BitGeometry, doubled: &[i32]) -> Self {
+        let half = |t: &i32| t.div_euclid(2);
+        let products = g.kernel[0] * g.kernel[1] * g.channels;
+        // Sums of so many ±1 are all even, or all odd; those at a padded border are not of so many.
+        let padded = g.pads.iter().any(|&p| p > 0);
+        let reached = |t: &i32| {
+            let parity = (half(t).rem_euclid(2) == 0) == products.is_multiple_of(2);
+            t.rem_euclid(2) == 0 && (padded || parity)
+        };
+        Self {
+            // Thresholds end far within what a sum can be.
+            above: doubled.iter().map(|t| half(t).saturating_add(1)).collect(),
+            not_below: doubled.iter().map(|t| half(t) + t.rem_euclid(2)).collect(),
+            ties: doubled.iter().any(reached),
+        }
+    }
+}
+
 /// What becomes of sums.
 enum What {
     Signs(Vec<i32>),
+    Ternary(Ternary),
     Floats(Affine),
+}
+
+/// Of sums above their thresholds, and of those not below, which are not equal: that replaces the latter. Whether any is.
+fn not_zero(above: &[u8], not_below: &mut [u8], channels: usize) -> bool {
+    let bytes = bytes_of(channels);
+    let mut zeros = false;
+    let pixels = above
+        .chunks_exact(bytes)
+        .zip(not_below.chunks_exact_mut(bytes));
+    for (above, not_below) in pixels {
+        for (k, (above, to)) in above.iter().zip(not_below).enumerate() {
+            let channels = (channels - 8 * k).min(8);
+            let all = u8::MAX >> (8 - channels);
+            *to = (above | !*to) & all;
+            zeros |= *to != all;
+        }
+    }
+    zeros
 }
 
 struct Binary {
@@ -262,6 +323,38 @@ impl Kernel for Binary {
                 }
                 let to = job.signs_to(thresholds, out);
                 node.parallel(job.sign_tasks(), |task| job.signs(task, &to))
+            }
+            What::Ternary(thresholds) if bits.planes == 1 && !thresholds.ties => {
+                let out = node.output(0, &[n, oh, ow, bytes])?;
+                if out.is_empty() {
+                    return Ok(());
+                }
+                let to = job.signs_to(&thresholds.above, out);
+                node.parallel(job.sign_tasks(), |task| job.signs(task, &to))
+            }
+            What::Ternary(thresholds) => {
+                let size = n * oh * ow * bytes;
+                let (mut signs, mut nonzero) = (vec![0; size], vec![0; size]);
+                if size > 0 {
+                    for (limit, out) in [
+                        (&thresholds.above, &mut signs),
+                        (&thresholds.not_below, &mut nonzero),
+                    ] {
+                        let to = job.signs_to(limit, out);
+                        node.parallel(job.sign_tasks(), |task| job.signs(task, &to))?;
+                    }
+                }
+                let zeros = not_zero(&signs, &mut nonzero, g.filters);
+                let planes = if zeros { 2 } else { 1 };
+                let out = node.output(0, &[n, oh, ow, planes * bytes])?;
+                if out.is_empty() {
+                    return Ok(());
+                }
+                match zeros {
+                    true => out.copy_from_slice(&interleave(&signs, &nonzero, bytes)),
+                    false => out.copy_from_slice(&signs),
+                }
+                Ok(())
             }
             What::Floats(affine) => {
                 let residual = match self.layer.matmul {
