@@ -29,6 +29,9 @@ pub fn run(args: &VerifyArgs, host: &Host<'_>) -> Printed {
     for model in [&mut reference, &mut candidate] {
         pipeline::fill_sizes(model, &args.shape.sizes(), source.as_ref())?;
     }
+    for said in verify::share_names(&reference.proto, &mut candidate.proto) {
+        host.observer.note(&said);
+    }
     let view = View::new(&args.reference, &reference.proto)?;
     let runtime = Interruptible(isolated(&args.runtime, host)?, Arc::clone(&host.stop));
     let images = match source {

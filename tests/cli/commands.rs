@@ -1,6 +1,7 @@
 //! `inspect`, `eval`, `verify`, and being interrupted.
 
 use crate::common::{fixture, network, tool};
+use crate::graphs::Builder;
 use onnx_bnnprune::data::Augment;
 use onnx_bnnprune::onnx::{Model, Tensor, save};
 use onnx_bnnprune::pipeline::{DataSource, View, load_all_images};
@@ -133,6 +134,85 @@ fn eval_names_classes_and_says_how_latency_was_measured() {
     assert_eq!(json["classes"].as_array().unwrap().len(), 10);
     assert_eq!(json["classes"][3]["class"], "3");
     assert_eq!(run(&["--runs", "0"]).0, Some(2));
+}
+
+#[test]
+fn eval_says_when_images_are_not_read_as_the_model_was_trained_with_them() {
+    let warned = |args: &[&str]| {
+        let mut c = tool();
+        c.arg("eval").arg(network("vgg")).arg("--data");
+        c.arg(fixture("digits_test.npz"))
+            .args(["--runs", "1"])
+            .args(args);
+        let done = c.output().unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.success(), "{said}");
+        said
+    };
+    let right = warned(&[]);
+    assert!(!right.contains("warning"), "{right}");
+    let wrong = warned(&["--mean", "0.9", "--std", "0.05"]);
+    assert!(
+        wrong.contains("warning") && wrong.contains("neither --mean nor --std"),
+        "{wrong}"
+    );
+}
+
+/// Two exporters call things otherwise.
+#[test]
+fn verify_takes_other_names_by_place_and_another_order_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (dir.path().join("one.onnx"), dir.path().join("other.onnx"));
+    let write = |path: &std::path::Path, input: &str, outputs: [&str; 2], change: f32| {
+        let mut b = Builder::new(&[3]);
+        let c = b.weight(&[3], vec![0.5, -1.0, 2.0 + change]);
+        let mut model = {
+            let sum = b.node("Add", &["x", &c], vec![]);
+            let difference = b.node("Sub", &["x", &c], vec![]);
+            b.model(&[&sum, &difference])
+        };
+        let graph = model.graph.as_mut().unwrap();
+        graph.input[0].name = Some(input.to_owned());
+        for (node, output) in graph.node.iter_mut().zip(["sum", "difference"]) {
+            node.input[0] = input.to_owned();
+            let named = outputs[usize::from(output == "difference")];
+            node.output[0] = named.to_owned();
+        }
+        for (value, name) in graph.output.iter_mut().zip(outputs) {
+            value.name = Some(name.to_owned());
+        }
+        save(&model, path).unwrap();
+        model
+    };
+    let compared = || {
+        let done = tool().arg("verify").args([&one, &other]).output().unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
+        (done.status.code(), said)
+    };
+    write(&one, "x", ["sum", "difference"], 0.0);
+    write(&other, "images", ["out.0", "out.1"], 0.0);
+    let (code, said) = compared();
+    assert_eq!(code, Some(0), "{said}");
+    for words in [
+        "input 'x' is called 'images'",
+        "output 'difference' is called 'out.1'",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    // Other names do not hide another function.
+    write(&other, "images", ["out.0", "out.1"], 0.1);
+    assert_eq!(compared().0, Some(1));
+    let mut model = write(&other, "x", ["sum", "difference"], 0.0);
+    model.graph.as_mut().unwrap().output.reverse();
+    save(&model, &other).unwrap();
+    let (code, said) = compared();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("in another order"), "{said}");
+    // Which of these is which?
+    write(&other, "x", ["difference", "rest"], 0.0);
+    let (code, said) = compared();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("differ in their outputs"), "{said}");
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! Two models that call the same inputs and outputs otherwise, as two exporters do.
+
+use std::collections::HashSet;
+
+use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
+
+/// Gives `candidate` the names of `reference`'s inputs and outputs, where that says which is which: those of the
+/// same names in another order are put in order, and others are taken by their place. Returns what was done, a
+/// line each; what does not fit stays as it is, and is an error when the two are compared.
+pub fn share_names(reference: &ModelProto, candidate: &mut ModelProto) -> Vec<String> {
+    let (Some(of), Some(graph)) = (&reference.graph, &mut candidate.graph) else {
+        return Vec::new();
+    };
+    let mut said = Vec::new();
+    // Initializers may be listed as inputs too.
+    let held = |g: &GraphProto, name: &str| g.initializer.iter().any(|t| t.name() == name);
+    let fed = |g: &GraphProto| -> Vec<String> {
+        let inputs = g.input.iter().filter(|v| !held(g, v.name()));
+        inputs.map(|v| v.name().to_owned()).collect()
+    };
+    let names = |list: &[ValueInfoProto]| -> Vec<String> {
+        list.iter().map(|v| v.name().to_owned()).collect()
+    };
+    let (wanted, found) = (fed(of), fed(graph));
+    match matched(&wanted, &found, graph) {
+        Matched::Same | Matched::Not => {}
+        Matched::Reordered => {
+            order(&mut graph.input, &wanted);
+            said.push("the inputs are in another order: taken by name".to_owned());
+        }
+        Matched::ByPlace(pairs) => {
+            for (new, old) in pairs {
+                let inputs = graph.input.iter_mut().filter(|v| v.name() == old);
+                inputs.for_each(|v| v.name = Some(new.clone()));
+                graph.node.insert(0, identity(&new, &old));
+                said.push(format!(
+                    "input '{new}' is called '{old}' in the other model: taken by its place"
+                ));
+            }
+        }
+    }
+    let (wanted, found) = (names(&of.output), names(&graph.output));
+    match matched(&wanted, &found, graph) {
+        Matched::Same | Matched::Not => {}
+        Matched::Reordered => {
+            order(&mut graph.output, &wanted);
+            said.push("the outputs are in another order: taken by name".to_owned());
+        }
+        Matched::ByPlace(pairs) => {
+            for (new, old) in pairs {
+                let outputs = graph.output.iter_mut().filter(|v| v.name() == old);
+                outputs.for_each(|v| v.name = Some(new.clone()));
+                graph.node.push(identity(&old, &new));
+                said.push(format!(
+                    "output '{new}' is called '{old}' in the other model: taken by its place"
+                ));
+            }
+        }
+    }
+    said
+}
+
+enum Matched {
+    Same,
+    Reordered,
+    /// The names wanted, and those that stand in their places.
+    ByPlace(Vec<(String, String)>),
+    Not,
+}
+
+fn matched(wanted: &[String], found: &[String], graph: &GraphProto) -> Matched {
+    if wanted == found {
+        return Matched::Same;
+    }
+    let sets = [wanted, found].map(|names| names.iter().collect::<HashSet<_>>());
+    let [of_wanted, of_found] = &sets;
+    if wanted.len() != found.len() || of_wanted.len() != wanted.len() {
+        return Matched::Not;
+    }
+    if of_wanted == of_found {
+        return Matched::Reordered;
+    }
+    let pairs = wanted.iter().zip(found).filter(|(a, b)| a != b);
+    let pairs: Vec<(String, String)> = pairs.map(|(a, b)| (a.clone(), b.clone())).collect();
+    // A name that both have, at different places, says that places say nothing; and one that the graph uses for
+    // something else is taken.
+    let used = written(graph);
+    let clear = pairs.iter().all(|(a, b)| {
+        !of_found.contains(a) && !of_wanted.contains(b) && !used.contains(a.as_str())
+    });
+    match clear {
+        true => Matched::ByPlace(pairs),
+        false => Matched::Not,
+    }
+}
+
+/// Every name that a graph gives a tensor.
+fn written(graph: &GraphProto) -> HashSet<&str> {
+    let inputs = graph.input.iter().map(ValueInfoProto::name);
+    let held = graph.initializer.iter().map(|t| t.name());
+    let computed = graph.node.iter().flat_map(|n| &n.output);
+    inputs
+        .chain(held)
+        .chain(computed.map(String::as_str))
+        .collect()
+}
+
+/// Puts values in the order of these names; others stay behind them.
+fn order(values: &mut [ValueInfoProto], names: &[String]) {
+    let place = |v: &ValueInfoProto| {
+        let place = names.iter().position(|n| n == v.name());
+        place.unwrap_or(names.len())
+    };
+    values.sort_by_key(place);
+}
+
+fn identity(input: &str, output: &str) -> NodeProto {
+    NodeProto {
+        op_type: Some("Identity".to_owned()),
+        input: vec![input.to_owned()],
+        output: vec![output.to_owned()],
+        ..NodeProto::default()
+    }
+}
