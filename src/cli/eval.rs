@@ -37,6 +37,7 @@ pub fn run(args: &EvalArgs, host: &Host<'_>) -> Printed {
             "has no labels; accuracy needs a folder per class, or `y` in the .npz",
         )
     })?;
+    pipeline::doubt(&view, &images, host.observer);
     let _measuring = Phase::begin(host.observer, "measuring");
     let found = measure(
         args,

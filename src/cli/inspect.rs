@@ -1,7 +1,7 @@
 //! `inspect`.
 
 use crate::onnx::Model;
-use crate::pipeline::{View, fill_sizes};
+use crate::pipeline::{View, fill_sizes, why_not_learned};
 use crate::report::Inspection;
 
 use super::Printed;
@@ -14,13 +14,15 @@ pub fn run(args: &InspectArgs) -> Printed {
     let mut model = Model::load(&args.model)?;
     fill_sizes(&mut model, &args.shape.sizes(), None)?;
     let view = View::lean(&args.model, &model.proto)?;
+    let mut warnings = model.warnings;
+    warnings.extend(why_not_learned(&view));
     let found = Inspection::new(
         &args.model,
         &view.graph,
         &view.facts,
         &view.layers,
         &view.analysis,
-        model.warnings,
+        warnings,
     );
     match args.json {
         true => Ok(Outcome::verbatim(json(&args.model, &found)?, 0)),

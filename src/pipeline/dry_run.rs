@@ -50,7 +50,9 @@ pub(super) fn plan(
             fit::reachable(&job.input, &view.subject(&costs), &options)?;
             let copy = network(job, view, images, observer)?;
             let outlook = subsidiary::outlook(&view.graph, &view.layers, &view.analysis, &options);
-            plan.learning = Some(LearningPlan {
+            // Where no layer may lose a filter, nothing is learned.
+            let learns = !outlook.groups.is_empty();
+            plan.learning = learns.then(|| LearningPlan {
                 seconds: seconds(copy, view, images, &options, &outlook),
                 ..learning(images, &options, &outlook)
             });
@@ -63,7 +65,7 @@ pub(super) fn plan(
         _ => None,
     };
     let masks = learned.as_ref().map(|(_, o)| &o.masks).or(masks.as_ref());
-    let cut = match learned {
+    let cut = match plan.learning {
         // What learning leaves is not known, and so not verified.
         Some(_) => (
             rehearsal::prepare(job, model, original, masks, proof)?,

@@ -3,15 +3,17 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
-use super::DataSource;
+use super::{DataSource, View};
 use crate::data::{Channels, Dataset, Images, Pixels, Preprocess, holds_arrays};
 use crate::error::Error;
 use crate::graph::Graph;
+use crate::network::Network;
 use crate::onnx::proto::tensor_proto::DataType;
 use crate::onnx::proto::type_proto;
 use crate::output::FileId;
-use crate::progress::Observer;
-use crate::subsidiary::{self, Options, Subject};
+use crate::progress::{Observer, Phase};
+use crate::rewrite;
+use crate::subsidiary::{self, Options, Subject, TrainError};
 
 /// Above this share of validation images that are training images too, they prove nothing.
 const MOST_SHARED: f64 = 0.5;
@@ -51,6 +53,25 @@ pub(super) fn element(path: &Path, graph: &Graph<'_>) -> Result<Element, Error> 
                 other.as_str_name().to_lowercase()
             ),
         )),
+    }
+}
+
+/// Multiply-accumulates of one image above which nobody waits for [`doubt`]: those of ImageNet's networks.
+const MOST_MACS: u64 = 500_000_000;
+
+/// Warns where labelled images are probably not read as the model was trained with them, or are too few to say.
+/// Nothing is said of a model that has no native network, or whose images take long.
+pub fn doubt(view: &View<'_>, images: &Images, observer: &dyn Observer) {
+    let macs = rewrite::cost(&view.graph, &view.facts, &view.layers).macs;
+    if macs > MOST_MACS || images.val_set().labels.is_none() {
+        return;
+    }
+    let Ok(network) = Network::import(&view.graph, &view.facts, &view.layers) else {
+        return;
+    };
+    let _looking = Phase::begin(observer, "looking at the images");
+    if let Err(TrainError::Mismatch(said)) = subsidiary::sanity::check(&network, images, observer) {
+        observer.warn(&said);
     }
 }
 

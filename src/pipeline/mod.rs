@@ -23,10 +23,12 @@ mod view;
 mod written;
 
 pub use compare::{Cell, Comparison, compare, forget};
+pub use fit::doubt;
 pub use images::{DataSource, VAL_SPLIT, load as load_images, load_all as load_all_images};
 pub use job::{Budget, Choice, Job, Tuning};
 pub use sizes::fill as fill_sizes;
 pub use train::{TrainJob, train};
+pub use types::why_not_learned;
 pub use view::View;
 
 use std::borrow::Cow;

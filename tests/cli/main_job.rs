@@ -443,6 +443,20 @@ fn a_dry_run_writes_nothing() {
         assert!(text.contains(word), "{word}: {text}");
     }
     assert!(!text.contains("NOTHING"), "{text}");
+    // Where no filter may go, nothing would be learned.
+    let mut c = tool();
+    c.args([&network("vgg"), &out])
+        .args(["--dry-run", "--keep", "*", "--data"]);
+    let kept = c.arg(fixture("digits_train.npz")).output().unwrap();
+    let text = String::from_utf8(kept.stdout).unwrap();
+    assert!(
+        kept.status.success() && text.contains("kept (--keep)"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("estimated time") && !text.contains("stages"),
+        "{text}"
+    );
     let mut c = tool();
     c.args([&network("vgg"), &out]).arg("--dry-run");
     c.assert().success();

@@ -222,7 +222,10 @@ fn a_network_in_float16_or_float64_is_pruned_in_its_type() {
     for kind in [DataType::F16, DataType::F64] {
         let model = in_type(kind);
         let path = write(&model, dir.path(), "in.onnx");
-        assert_eq!(layer(&inspected(&path), "binary")["binary"], true);
+        let found = inspected(&path);
+        assert_eq!(layer(&found, "binary")["binary"], true);
+        let warning = found["warnings"][0].as_str().unwrap();
+        assert!(warning.contains(&kind.name()), "{warning}");
         let out = pruned(&path, dir.path());
         let graph = out.graph.unwrap();
         let found = |dims: [i64; 4]| -> Tensor {
