@@ -76,6 +76,7 @@ class Tuning(TypedDict, total=False):
     mask_epochs: int
     main_epochs: int
     final_epochs: int
+    mask_start: str
     mask_lr: float
     main_lr: float
     optimizer: Literal["adam", "sgd", "bop"]

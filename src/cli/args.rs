@@ -33,7 +33,7 @@ pub use form::FormName;
 pub use learning_data::{LearningDataArgs, SYNTHETIC};
 pub use limits::LimitArgs;
 pub use messages::MessageArgs;
-pub use method::Method;
+pub use method::{Method, RuleName};
 pub use optimizer::OptimizerName;
 pub use run::RunArgs;
 pub use shape::ShapeArgs;

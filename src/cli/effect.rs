@@ -146,6 +146,7 @@ const MAIN: Table = &[
         ("mask_epochs", by_masks),
         ("main_epochs", learning),
         ("final_epochs", learning),
+        ("mask_start", mask_lr),
         ("mask_lr", mask_lr),
         ("main_lr", retraining),
         ("optimizer", retraining),
@@ -216,6 +217,7 @@ const COMPARE: Table = &[
         ("mask_epochs", always),
         ("main_epochs", always),
         ("final_epochs", always),
+        ("mask_start", compared_masks),
         ("mask_lr", always),
         ("main_lr", always),
         ("optimizer", always),
@@ -485,6 +487,13 @@ fn cache(g: &Given<'_>) -> Option<String> {
 }
 
 fn compared_cache(g: &Given<'_>) -> Option<String> {
+/// Masks are learned in some run.
+fn compared_masks(g: &Given<'_>) -> Option<String> {
+    let listed = g.0.try_get_raw("methods").ok().flatten();
+    let learned = listed.is_none_or(|mut methods| methods.any(|m| m == "subsidiary"));
+    unless(learned, "no method among --methods learns masks")
+}
+
     unless(
         !g.varied() || g.has("views"),
         "images that vary in a new way each epoch leave nothing to keep; give --views as well",

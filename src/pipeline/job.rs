@@ -10,7 +10,7 @@ use crate::forms::OutputForm;
 use crate::output::Target;
 use crate::rewrite::{Removal, Residual};
 use crate::sizes::Sizes;
-use crate::subsidiary::{Cost, Decay, Options, Selector};
+use crate::subsidiary::{Cost, Decay, Options, Rule, Selector};
 use crate::training::OptimizerRule;
 
 /// The main job.
@@ -171,6 +171,8 @@ pub struct Tuning {
     pub main_epochs: Option<usize>,
     /// See [`Options::final_epochs`].
     pub final_epochs: Option<usize>,
+    /// See [`Options::mask_start`].
+    pub mask_start: Option<&'static dyn Rule>,
     /// See [`Options::mask_lr`].
     pub mask_lr: Option<f32>,
     /// See [`Options::main_lr`].
@@ -222,6 +224,7 @@ impl Tuning {
             cache_disk_mb,
             views
         );
+        o.mask_start = self.mask_start;
         o.cache_dir.clone_from(&self.cache_dir);
         o.keep.clone_from(&job.keep);
         o.round_to = job.round_to;

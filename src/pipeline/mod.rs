@@ -274,11 +274,15 @@ fn options(job: &Job, tuning: &Tuning, images: &Images) -> Result<Options, Error
             job.source_path().display()
         )));
     }
-    if let (Some(Selector::Rule { rule, .. }), Residual::Scatter) = (&tuning.selector, job.residual)
+    let rule = match &tuning.selector {
+        Some(Selector::Rule { rule, .. }) => Some(("--method", *rule)),
+        _ => tuning.mask_start.map(|rule| ("--mask-start", rule)),
+    };
+    if let (Some((option, rule)), Residual::Scatter) = (rule, job.residual)
         && rule.looks_at_outputs()
     {
         return Err(Error::Usage(format!(
-            "--method {} looks at what layers read, and with --residual scatter several layers write that; leave --residual out",
+            "{option} {} looks at what layers read, and with --residual scatter several layers write that; leave --residual out",
             rule.name()
         )));
     }

@@ -17,6 +17,20 @@ pub fn initial(filters: usize, seed: u64) -> ArrayD<f32> {
     ArrayD::from_shape_fn(IxDyn(&[filters]), |_| rng.random_range(-INITIAL..=INITIAL))
 }
 
+/// M of a stage before training where it starts at scores: `[filters]`, evenly from -`most` for the lowest to
+/// `most` for the highest, which are within ±1; among equals the lower index is higher.
+pub fn ranked(scores: &[f64], most: f32) -> ArrayD<f32> {
+    let most = most.clamp(INITIAL, 1.0);
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a)));
+    let last = scores.len().saturating_sub(1).max(1) as f32;
+    let mut m = Array1::zeros(scores.len());
+    for (place, index) in order.into_iter().enumerate() {
+        m[index] = most * (2.0 * place as f32 / last - 1.0);
+    }
+    m.into_dyn()
+}
+
 /// Which filters M keeps: m = 1 where M ≥ 0.
 pub fn kept(m: &ArrayD<f32>) -> Vec<bool> {
     m.iter().map(|&v| v >= 0.0).collect()
@@ -135,6 +149,15 @@ mod tests {
 
     fn array(v: &[f32]) -> ArrayD<f32> {
         Array1::from(v.to_vec()).into_dyn()
+    }
+
+    #[test]
+    fn m_starts_at_ranks() {
+        let m = ranked(&[3.0, f64::NEG_INFINITY, 3.0, 7.0, 5.0], 0.1);
+        let of: Vec<f32> = m.iter().map(|v| (v * 100.0).round()).collect();
+        assert_eq!(of, [0.0, -10.0, -5.0, 10.0, 5.0]);
+        assert_eq!(ranked(&[1.0], 9.0).len(), 1);
+        assert!(ranked(&[1.0, 2.0], 9.0).iter().all(|v| v.abs() <= 1.0));
     }
 
     #[test]

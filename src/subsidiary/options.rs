@@ -135,6 +135,8 @@ pub struct Options {
     /// Epochs in which the whole masked network is retrained once all masks are fixed. Beyond the
     /// paper, whose lower layers stay as they are: it wins back accuracy that small data cost.
     pub final_epochs: usize,
+    /// Whose ranks M starts at; `None`: at random, next to 0, as in the paper.
+    pub mask_start: Option<&'static dyn Rule>,
     /// Learning rate of the mask parameters.
     pub mask_lr: f32,
     /// Learning rate of retraining.
@@ -222,6 +224,7 @@ impl Options {
                 true => Self::FEWER_FINAL_STEPS.div_ceil(steps).max(1),
                 false => Self::FINAL_STEPS.div_ceil(steps).clamp(1, 150),
             },
+            mask_start: None,
             mask_lr: 1e-3,
             main_lr: 1e-3,
             warm_up: 0,

@@ -15,6 +15,8 @@ use crate::recognize::Layer;
 
 /// Random masks of the same size that a learned one is compared with.
 const RANDOM_DRAWS: u64 = 3;
+/// How far from 0 a mask that starts at ranks does so, in what it can move while it is trained.
+const START_WAY: f32 = 0.25;
 /// Above this share of flipped weights in one retraining phase, something is off.
 const MANY_FLIPS: f64 = 0.2;
 
@@ -172,7 +174,7 @@ fn choose(
     let options = trainer.options();
     Ok(match &options.selector {
         Selector::Subsidiary { .. } => {
-            train_mask(trainer, unit, (m, goal), span, label)?;
+            train_mask(trainer, (unit, layers), (m, goal, seed), span, label)?;
             trainer.stage().scores = trainer.param(m).iter().copied().collect();
             mask::decide(trainer.param(m), options.bounds(goal))
         }
@@ -222,8 +224,8 @@ fn judge(
 /// they compete for staying.
 fn train_mask(
     trainer: &mut Trainer<'_>,
-    unit: &MaskGroup,
-    (m, goal): (ParamId, Option<usize>),
+    (unit, layers): (&MaskGroup, &[Layer]),
+    (m, goal, seed): (ParamId, Option<usize>, u64),
     span: &Span,
     label: &str,
 ) -> Result<(), TrainError> {
@@ -237,7 +239,18 @@ fn train_mask(
     };
     let regularizer = mask::Regularizer::new(alpha, &costs);
     let phase = Phase::of_mask(span, &regularizer, goal);
-    let mut training = trainer.mask_training(m, goal)?;
+    let mut training = match trainer.saved_mask_training(m)? {
+        Some(training) => training,
+        None => {
+            if let Some(rule) = trainer.options().mask_start {
+                let way = trainer.options().mask_lr * trainer.steps_per_mask() as f32;
+                let mut context = RuleContext::new(trainer, (unit, layers), (m, seed), span);
+                let start = mask::ranked(&rule.scores(&mut context)?, START_WAY * way);
+                trainer.network.values_mut(m).assign(&start);
+            }
+            trainer.mask_training(m, goal)
+        }
+    };
     while training.epochs < trainer.options().mask_epochs {
         if training.at_start_of_epoch() {
             trainer.stage().signs_before = mask::kept(trainer.param(m));

@@ -141,6 +141,12 @@ impl<'a> Trainer<'a> {
         images.div_ceil(self.options.batch_size.max(1))
     }
 
+    /// Steps in which a mask is trained.
+    pub(super) fn steps_per_mask(&self) -> usize {
+        self.steps_per_epoch()
+            .saturating_mul(self.options.mask_epochs)
+    }
+
     /// The whole network.
     pub(super) fn whole(&self) -> Span {
         Span {

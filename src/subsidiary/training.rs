@@ -63,22 +63,23 @@ impl<'a> Phase<'a> {
 }
 
 impl Trainer<'_> {
-    /// The training of a mask, from its start or from where it was saved.
-    pub(super) fn mask_training(
+    /// The training of a mask from where it was saved, if it was.
+    pub(super) fn saved_mask_training(
         &mut self,
         m: ParamId,
-        keep: Option<usize>,
-    ) -> Result<Training, TrainError> {
-        if let Some(training) = self.take_up(&[m])? {
-            return Ok(training);
-        }
+    ) -> Result<Option<Training>, TrainError> {
+        self.take_up(&[m])
+    }
+
+    /// The training of a mask from where it stands now.
+    pub(super) fn mask_training(&mut self, m: ParamId, keep: Option<usize>) -> Training {
         if let Some(keep) = keep {
             centre(self.network, m, keep);
         }
         let options = self.options();
         let schedule = self.schedule(options.mask_epochs);
         let optimizer = Optimizer::new(&Adam, options.mask_lr, schedule);
-        Ok(Training::new(vec![m], optimizer))
+        Training::new(vec![m], optimizer)
     }
 
     /// One epoch of training, or the rest of it; the mean loss.

@@ -1,4 +1,4 @@
-//! Values of `--method`: the paper's, none, and those of the table of rules.
+//! Values of `--method`: the paper's, none, and those of the table of rules; and of `--mask-start`: rules.
 
 use std::sync::LazyLock;
 
@@ -39,5 +39,22 @@ impl ValueEnum for Method {
             Self::None => ("none", "Learn nothing: lossless elimination only"),
         };
         Some(PossibleValue::new(name).help(help))
+    }
+}
+
+/// A rule.
+#[derive(Debug, Clone, Copy)]
+pub struct RuleName(pub &'static dyn Rule);
+
+static ALL_RULES: LazyLock<Vec<RuleName>> =
+    LazyLock::new(|| RULES.iter().copied().map(RuleName).collect());
+
+impl ValueEnum for RuleName {
+    fn value_variants<'a>() -> &'a [Self] {
+        &ALL_RULES
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.name()).help(self.0.about()))
     }
 }

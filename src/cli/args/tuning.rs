@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::pipeline::Tuning;
 use clap::Args;
 
-use super::{CostName, OptimizerName, PrecisionName, ScheduleName, parse_count};
+use super::{CostName, OptimizerName, PrecisionName, RuleName, ScheduleName, parse_count};
 use crate::cli::shared::{decay, precision};
 
 /// How masks and weights are learned, however filters are chosen.
@@ -37,6 +37,15 @@ pub struct TuningArgs {
     /// most 150; 1,500 where an epoch has 100 and more]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub final_epochs: Option<usize>,
+    /// A rule at whose ranks masks start, for learning to go on from [default: at random, next to 0, as in
+    /// the paper]
+    #[arg(
+        long,
+        value_name = "RULE",
+        value_enum,
+        help_heading = "Choosing filters"
+    )]
+    pub mask_start: Option<RuleName>,
     /// Learning rate of the masks [default: 0.001]
     #[arg(long, value_name = "R", help_heading = "Training")]
     pub mask_lr: Option<f32>,
@@ -106,6 +115,7 @@ impl TuningArgs {
             mask_epochs: self.mask_epochs,
             main_epochs: self.main_epochs,
             final_epochs: self.final_epochs,
+            mask_start: self.mask_start.map(|rule| rule.0),
             mask_lr: self.mask_lr,
             main_lr: self.main_lr,
             optimizer: Some(self.optimizer.0),

@@ -124,6 +124,16 @@ fn options_that_would_do_nothing_are_refused() {
             "--distill",
             "retrain nothing",
         ),
+        (
+            "a b --data d --method random --ratio 0.2 --mask-start magnitude",
+            "--mask-start",
+            "a rule learns no masks",
+        ),
+        (
+            "compare a --data d --methods random --mask-start magnitude",
+            "--mask-start",
+            "--methods",
+        ),
         ("verify a b --data d --seed 3", "--seed", "--data"),
         (
             "convert a b --to packed --data d --seed 3",
