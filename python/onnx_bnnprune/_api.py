@@ -175,9 +175,11 @@ def train(
         path = call.output(output)
         call.images(data, labels)
         call.images(val, name="val")
-        report = call.file("report")
+        report, page = call.file("report"), call.file("html")
         call.run(progress)
-        return TrainResult(path, Report(_json(report)), call.workspace)
+        found = Report(_json(report))
+        found.html = call.page(page)
+        return TrainResult(path, found, call.workspace)
 
 
 def compare(
@@ -269,9 +271,10 @@ def convert(
         call.model(model)
         path = call.output(output)
         call.images(data)
-        report = call.file("report")
+        report, page = call.file("report"), call.file("html")
         answer = call.run(progress)
         found = Report(_json(report))
+        found.html = call.page(page)
         if answer["code"] != 0:
             raise _refused(answer, found)
         return ModelResult(path, found, call.workspace)

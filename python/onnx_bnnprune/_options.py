@@ -137,6 +137,7 @@ class Convert(Shape, Images, Runtime, total=False):
 
     seed: int
     report: _Path
+    html: _Path
     in_place: bool
 
 
@@ -147,12 +148,13 @@ class Train(Shape, LearningImages, Runtime, Checkpoint, total=False):
     lr: float
     warm_up: int
     lr_schedule: Literal["cosine", "exponential", "constant"]
-    optimizer: Literal["adam", "sgd"]
+    optimizer: Literal["adam", "sgd", "bop"]
     gradients: Literal["f32", "int8"]
     batch_size: int
     seed: int
     threads: int
     report: _Path
+    html: _Path
     in_place: bool
 
 

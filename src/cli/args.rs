@@ -413,11 +413,6 @@ pub struct PruneArgs {
     pub tuning: TuningArgs,
     #[command(flatten)]
     pub run: RunArgs,
-    /// Write the report as a page for a browser, in one file; -: to standard output, the text then
-    /// goes to standard error
-    #[arg(long, value_name = "FILE.html", help_heading = "Output")]
-    pub html: Option<PathBuf>,
-
     #[command(flatten)]
     pub checkpoint: CheckpointArgs,
 

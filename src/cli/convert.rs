@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use crate::error::Error;
 use crate::output::Target;
+use crate::page;
 use crate::pipeline::{self, Budget, Choice, DataSource, Job};
 use crate::report;
 
@@ -11,13 +12,17 @@ use super::Printed;
 use super::args::ConvertArgs;
 use super::host::{Host, Outcome};
 use super::isolate::tried;
-use super::shared::{measured_on, words, write_report};
+use super::shared::{also_written, measured_on, words, write_page, write_report};
 use super::targets::{self, Targets};
 
 /// Writes a model in another form.
 pub fn run(args: &ConvertArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let data = &args.data;
     let source = measured_on(data)?;
+    let beside = vec![
+        ("--report", args.report.as_deref()),
+        ("--html", args.html.as_deref()),
+    ];
     let writes = targets::check(&Targets {
         input: &args.input,
         output: Some(&args.output),
@@ -28,7 +33,7 @@ pub fn run(args: &ConvertArgs, line: &[OsString], host: &Host<'_>) -> Printed {
             ("--preprocessor", data.preprocessor.as_deref()),
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
-        writes: vec![("--report", args.report.as_deref())],
+        writes: beside.clone(),
         checkpoint: None,
     })?;
     let on_stdout = targets::on_stdout(&writes);
@@ -46,6 +51,7 @@ pub fn run(args: &ConvertArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let mut report = pipeline::run(&job, open, host.observer).map_err(about)?;
     report.run.command = words(line);
     let reported = write_report(args.report.as_deref(), &report);
+    let paged = write_page(args.html.as_deref(), || page::of_report(&report));
     let mut screen = report::render(&report);
     let mut failures = Vec::new();
     let written = match &report.output {
@@ -61,13 +67,14 @@ pub fn run(args: &ConvertArgs, line: &[OsString], host: &Host<'_>) -> Printed {
         }
     };
     screen.figure("written", written);
+    also_written(&mut screen, &beside);
     let outcome = Outcome {
         screen,
         on_stderr: on_stdout,
         failures,
         code: u8::from(!report.passed()),
     };
-    Ok(outcome.and(reported))
+    Ok(outcome.and(reported).and(paged))
 }
 
 fn job(args: &ConvertArgs, source: Option<DataSource>, writes: Vec<Target>) -> Job {
@@ -78,6 +85,7 @@ fn job(args: &ConvertArgs, source: Option<DataSource>, writes: Vec<Target>) -> J
         sizes: args.shape.sizes(),
         normalise: args.to.0.is_integer(),
         budget: Budget::Unlimited,
+        pictures: args.html.is_some(),
         writes,
         seed: args.seed,
         ..Job::new(args.input.clone(), Choice::Form)

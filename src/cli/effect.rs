@@ -195,7 +195,7 @@ const TRAIN: Table = &[
         ("every", every),
     ],
     RUNTIME,
-    &[("report", always), ("in_place", always)],
+    &[("report", always), ("html", always), ("in_place", always)],
     MESSAGES,
 ];
 
@@ -276,6 +276,7 @@ const CONVERT: Table = &[
     RUNTIME,
     &[
         ("report", always),
+        ("html", always),
         ("in_place", always),
         ("seed", random_inputs),
     ],
@@ -486,7 +487,6 @@ fn cache(g: &Given<'_>) -> Option<String> {
     })
 }
 
-fn compared_cache(g: &Given<'_>) -> Option<String> {
 /// Masks are learned in some run.
 fn compared_masks(g: &Given<'_>) -> Option<String> {
     let listed = g.0.try_get_raw("methods").ok().flatten();
@@ -494,6 +494,7 @@ fn compared_masks(g: &Given<'_>) -> Option<String> {
     unless(learned, "no method among --methods learns masks")
 }
 
+fn compared_cache(g: &Given<'_>) -> Option<String> {
     unless(
         !g.varied() || g.has("views"),
         "images that vary in a new way each epoch leave nothing to keep; give --views as well",

@@ -17,7 +17,7 @@ use super::Printed;
 use super::args::{Method, PruneArgs, RemovalName, ResidualName};
 use super::host::{Host, Outcome};
 use super::isolate::tried;
-use super::shared::{words, write_page, write_report};
+use super::shared::{also_written, words, write_page, write_report};
 use super::targets::{self, Targets};
 
 /// Prunes a model.
@@ -59,7 +59,7 @@ fn run_in(
     let mut report = pipeline::run(&job, open, observer)?;
     report.run.command = words(line);
     let reported = write_report(args.run.report.as_deref(), &report);
-    let paged = write_page(args.html.as_deref(), || page::of_report(&report));
+    let paged = write_page(args.run.html.as_deref(), || page::of_report(&report));
     let verified = report.passed() || report.plans_learning();
     let passed = verified && report.within_budget();
     if let Some(plan) = job
@@ -95,6 +95,7 @@ fn run_in(
         }
     };
     screen.figure("written", written);
+    also_written(&mut screen, &targets_of(args, input, output).writes);
     // A report that cannot be written takes nothing else with it.
     let outcome = Outcome {
         screen,
@@ -172,7 +173,7 @@ fn targets_of<'a>(args: &'a PruneArgs, input: &'a Path, output: &'a Path) -> Tar
         ],
         writes: vec![
             ("--report", args.run.report.as_deref()),
-            ("--html", args.html.as_deref()),
+            ("--html", args.run.html.as_deref()),
             ("--save-config", args.config.save_config.as_deref()),
             ("--save-masks", args.save_masks.as_deref()),
             ("--save-masked", args.save_masked.as_deref()),
@@ -216,7 +217,7 @@ fn job(args: &PruneArgs, input: &Path, output: &Path, writes: Vec<Target>) -> Re
         inference_mode: args.inference_mode,
         save_masks: args.save_masks.clone(),
         save_masked: args.save_masked.clone(),
-        pictures: args.html.is_some(),
+        pictures: args.run.html.is_some(),
         writes,
         checkpoint: args.checkpoint.folder.as_ref().map(|folder| Plan {
             folder: folder.clone(),
@@ -274,6 +275,7 @@ fn tuning(args: &PruneArgs, method: Method) -> Result<Tuning, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::RunArgs;
     use crate::cli::host::Installation;
     use crate::onnx::proto::ModelProto;
     use crate::progress::Silent;
@@ -338,7 +340,10 @@ mod tests {
             input: Some(root.join("fixtures/digits_vgg.onnx")),
             output: Some(out.clone()),
             masks: Some(masks),
-            html: Some(page.clone()),
+            run: RunArgs {
+                html: Some(page.clone()),
+                ..RunArgs::default()
+            },
             ..PruneArgs::default()
         };
         let open = |wrong: bool| -> Result<Box<dyn Runtime>, RuntimeError> {

@@ -22,6 +22,7 @@ use crate::verify::{
 use super::args::{DataArgs, PrecisionName, RuntimeArgs, RuntimeChoice, SYNTHETIC, ScheduleName};
 use super::host::{Host, Outcome};
 use super::isolate::{library, operators};
+use super::targets::Named;
 
 /// Samples a run in `eval` and `verify`.
 pub const BATCH: usize = 64;
@@ -230,6 +231,15 @@ pub fn words(line: &[OsString]) -> Vec<String> {
             _ => word.to_string_lossy().into_owned(),
         })
         .collect()
+}
+
+/// Adds the files that a job wrote beside OUT to the figure `written` above.
+pub fn also_written(screen: &mut Screen, writes: &[Named<'_>]) {
+    for (option, path) in writes {
+        if let Some(path) = path.filter(|path| path.is_file()) {
+            screen.figure("", format!("{} ({option})", path.display()));
+        }
+    }
 }
 
 /// What a job says at its end. Where one of its files went to standard output, its result

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::output::{self, FileId, Place, Target, folder_of};
 
 /// A path with the name of its argument, if it was given.
-type Named<'a> = (&'static str, Option<&'a Path>);
+pub type Named<'a> = (&'static str, Option<&'a Path>);
 
 /// The files that a job reads and writes.
 pub struct Targets<'a> {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use crate::checkpoint::{self, Plan};
 use crate::error::Error;
+use crate::page;
 use crate::pipeline::{self, TrainJob};
 use crate::subsidiary::TrainOptions;
 
@@ -11,12 +12,16 @@ use super::Printed;
 use super::args::TrainArgs;
 use super::host::Host;
 use super::isolate::tried;
-use super::shared::{concluded, decay, precision, words, write_report};
+use super::shared::{also_written, concluded, decay, precision, words, write_page, write_report};
 use super::targets::{self, Targets};
 
 /// Trains a network as it is.
 pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let data = &args.images;
+    let beside = vec![
+        ("--report", args.run.report.as_deref()),
+        ("--html", args.run.html.as_deref()),
+    ];
     let writes = targets::check(&Targets {
         input: &args.input,
         output: Some(&args.output),
@@ -28,7 +33,7 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
             ("--preprocessor", data.data.preprocessor.as_deref()),
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
-        writes: vec![("--report", args.run.report.as_deref())],
+        writes: beside.clone(),
         checkpoint: args.checkpoint.folder.as_deref(),
     })?;
     let on_stdout = targets::on_stdout(&writes);
@@ -69,10 +74,16 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let mut report = pipeline::train(&job, open, observer).map_err(|e| e.about(&args.input))?;
     report.run.command = words(line);
     let reported = write_report(args.run.report.as_deref(), &report);
-    if let Some(plan) = job.checkpoint.as_ref().filter(|_| reported.is_ok())
+    let paged = write_page(args.run.html.as_deref(), || page::of_training(&report));
+    if let Some(plan) = job
+        .checkpoint
+        .as_ref()
+        .filter(|_| reported.is_ok() && paged.is_ok())
         && let Err(e) = checkpoint::remove(&plan.folder)
     {
         observer.warn(&e.to_string());
     }
-    concluded(report.render(), 0, on_stdout, reported)
+    let mut screen = report.render();
+    also_written(&mut screen, &beside);
+    concluded(screen, 0, on_stdout, reported.and(paged))
 }

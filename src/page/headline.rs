@@ -2,7 +2,7 @@
 
 use super::Verdict;
 use super::words::{count, points, shares};
-use crate::report::{ComparisonReport, Figures, Report, percent};
+use crate::report::{ComparisonReport, Figures, Report, TrainReport, percent};
 
 /// Of a run.
 pub(super) fn of_report(report: &Report) -> (Verdict, String) {
@@ -95,6 +95,26 @@ pub(super) fn of_comparison(report: &ComparisonReport) -> String {
             percent(best.accuracy.0),
             percent(best.gone),
             best.method
+        );
+    }
+    words + "."
+}
+
+/// Of a training run.
+pub(super) fn of_training(report: &TrainReport) -> String {
+    let epochs = report.epochs.len();
+    let mut words = format!(
+        "Trained for {} {}",
+        count(epochs),
+        if epochs == 1 { "epoch" } else { "epochs" }
+    );
+    if let Some(a) = &report.accuracy {
+        words += &format!(
+            "; accuracy {} on {} images in {} {}",
+            shares(a.before, a.after),
+            count(a.samples),
+            report.runtime,
+            report.runtime_version
         );
     }
     words + "."

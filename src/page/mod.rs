@@ -1,22 +1,25 @@
 //! Reports as pages: one file of HTML that loads nothing.
 //!
 //! A page is a shell (`templates/page.html`, `templates/style.css`) around sections. Each section is a
-//! file in [`sections`] (of a report) or [`comparison`], with a template that escapes whatever it is
+//! file in [`sections`] (of a report), [`comparison`] or [`training`], with a template that escapes whatever it is
 //! given, and a line in the table there. Curves are drawn by [`plot`], filters by [`bits`].
 
 mod bits;
+mod cards;
 mod comparison;
 mod headline;
 mod plot;
+mod reproduce;
 mod said;
 mod sections;
+mod training;
 mod words;
 
 use askama::Template;
 use thiserror::Error;
 
 use crate::printable::printable_lines;
-use crate::report::{ComparisonReport, Report, RunReport};
+use crate::report::{ComparisonReport, Report, RunReport, TrainReport};
 
 /// Why there is no page.
 #[derive(Debug, Error)]
@@ -122,6 +125,21 @@ pub fn of_comparison(report: &ComparisonReport) -> Result<String, PageError> {
         (Verdict::Done, &headline),
         (&report.run, &report.version),
         shown(comparison::ALL, report)?,
+    )
+}
+
+/// The page of a training run.
+///
+/// # Errors
+/// If a part of it cannot be written.
+pub fn of_training(report: &TrainReport) -> Result<String, PageError> {
+    let headline = headline::of_training(report);
+    render(
+        "onnx-bnnprune training",
+        &report.input.path,
+        (Verdict::Done, &headline),
+        (&report.run, &report.version),
+        shown(training::ALL, report)?,
     )
 }
 

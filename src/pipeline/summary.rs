@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -11,7 +10,7 @@ use super::{Choice, DataSource, Job, View, drawn};
 use crate::data::Channels;
 use crate::error::Error;
 use crate::onnx::{Model, Written};
-use crate::report::{FileReport, LayerReport, Report, RunReport, Totals};
+use crate::report::{FileReport, LayerReport, Report, RunReport, Totals, as_written};
 use crate::rewrite::{Eliminated, FilterMasks, LayerCost, cost};
 use crate::stopwatch::Stopwatch;
 use crate::subsidiary::{Excluded, Learned, Options};
@@ -191,12 +190,6 @@ impl Summary {
         }
         map
     }
-}
-
-/// A value with its numbers as they are written: 0.4 in single precision is 0.4, not
-/// 0.4000000059604645, which is what it becomes in double precision.
-fn as_written(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Value> {
-    serde_json::from_str(&serde_json::to_string(value)?)
 }
 
 /// Why no layer of so few filters can lose one, where that is so.

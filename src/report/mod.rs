@@ -30,6 +30,6 @@ pub use schema::{
     NormalisedReport, Report, Totals,
 };
 pub use table::render;
-pub(crate) use text::{bytes, grouped, percent, short};
+pub(crate) use text::{as_written, bytes, grouped, percent, short};
 pub use training::{TrainAccuracy, TrainReport};
 pub use verification::render_verification;

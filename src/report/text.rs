@@ -1,5 +1,8 @@
 //! Numbers as people read them.
 
+use serde::Serialize;
+use serde_json::Value;
+
 use crate::screen::{Role, Text};
 
 pub(super) use crate::screen::shortened;
@@ -93,4 +96,13 @@ mod tests {
         assert_eq!(saving(200, 113), " (-43.5 %)");
         assert_eq!(saving(0, 0), "");
     }
+}
+
+/// A value as JSON with its numbers as they are written: 0.4 in single precision is 0.4, not
+/// 0.4000000059604645, which is what it becomes in double precision.
+///
+/// # Errors
+/// If it has no form in JSON.
+pub(crate) fn as_written(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Value> {
+    serde_json::from_str(&serde_json::to_string(value)?)
 }

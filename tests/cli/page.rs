@@ -252,6 +252,47 @@ fn a_plan_and_a_network_that_lost_too_much_have_pages_too() {
 }
 
 #[test]
+fn training_and_conversion_have_pages_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let mut train = tool();
+    train.arg("train").arg(network("vgg")).arg(at("t.onnx"));
+    for (option, file) in [("--data", "digits_train.npz"), ("--val", "digits_test.npz")] {
+        train.arg(option).arg(fixture(file));
+    }
+    train.args(["--epochs", "2", "--lr", "1e-4", "--report"]);
+    train.arg(at("r.json")).arg("--html").arg(at("t.html"));
+    let done = train.assert().success().get_output().stdout.clone();
+    let said = String::from_utf8(done).unwrap();
+    for file in ["t.onnx", "r.json (--report)", "t.html (--html)"] {
+        assert!(said.contains(file), "{said}");
+    }
+    let (page, report) = (Page::read(&at("t.html")), json(&at("r.json")));
+    page.loads_nothing();
+    assert_eq!(
+        page.sections(),
+        ["figures", "curves", "reproduce"],
+        "{report}"
+    );
+    let after = percent(&report["accuracy"]["after"]);
+    let headline = &page.texts(".headline")[0];
+    assert!(
+        headline.contains("2 epochs") && headline.contains(&after),
+        "{headline}"
+    );
+    assert_eq!(page.select("#curves svg[role=img]").len(), 2);
+    assert!(page.texts("#reproduce code")[0].starts_with("onnx-bnnprune train"));
+    assert!(page.texts("#reproduce details")[0].contains("0.0001"));
+    let mut convert = tool();
+    convert.arg("convert").arg(network("vgg")).arg(at("p.onnx"));
+    convert.args(["--to", "packed", "-q", "--html"]);
+    convert.arg(at("p.html")).assert().success();
+    let page = Page::read(&at("p.html"));
+    page.loads_nothing();
+    assert!(page.texts(".headline")[0].contains("packed form"));
+}
+
+#[test]
 fn a_page_on_standard_output_is_alone_there() {
     let dir = tempfile::tempdir().unwrap();
     let done = tool()

@@ -18,6 +18,10 @@ pub struct RunArgs {
     /// Write the report as JSON; -: to standard output, the text then goes to standard error
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     pub report: Option<PathBuf>,
+    /// Write the report as a page for a browser, in one file; -: to standard output, the text then
+    /// goes to standard error
+    #[arg(long, value_name = "FILE.html", help_heading = "Output")]
+    pub html: Option<PathBuf>,
     /// Allow OUT to be the same file as IN
     #[arg(long, help_heading = "Output")]
     pub in_place: bool,

@@ -1,7 +1,6 @@
 //! The figures that matter, before and after.
 
-use askama::Template;
-
+use crate::page::cards::{self, Card};
 use crate::page::words::{change, count, left, maybe, saving, shares, time};
 use crate::page::{PageError, Section};
 use crate::report::{Report, bytes, grouped, percent, short};
@@ -11,29 +10,6 @@ pub(super) const SECTION: Section<Report> = Section {
     title: "At a glance",
     body,
 };
-
-struct Card {
-    name: &'static str,
-    value: String,
-    more: String,
-    /// Per cent that are left.
-    bar: Option<String>,
-}
-
-#[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<dl class="cards">
-{%- for card in cards %}
-<div><dt>{{ card.name }}</dt><dd><span class="big">{{ card.value }}</span>
-{%- if let Some(left) = card.bar %}<span class="bar" aria-hidden="true"><span style="width:{{ left }}%"></span></span>{% endif %}
-{%- if !card.more.is_empty() %}<div class="soft">{{ card.more }}</div>{% endif %}</dd></div>
-{%- endfor %}
-</dl>"#
-)]
-struct Figures {
-    cards: Vec<Card>,
-}
 
 fn body(report: &Report) -> Result<Option<String>, PageError> {
     let t = &report.totals;
@@ -109,5 +85,5 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
         }),
         bar: None,
     });
-    Ok(Some(Figures { cards }.render()?))
+    cards::shown(cards)
 }

@@ -15,8 +15,6 @@ mod time;
 use super::Section;
 use crate::report::Report;
 
-pub(super) use reproduce::{command, machine};
-
 /// All of them, in their order.
 pub(super) const ALL: &[Section<Report>] = &[
     figures::SECTION,
