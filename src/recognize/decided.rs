@@ -210,10 +210,7 @@ fn number(x: f32) -> Tensor {
 }
 
 /// A node's output in each of the three cases.
-fn computed(
-    node: &Node<'_>,
-    inputs: impl Fn(usize) -> Vec<Option<Tensor>>,
-) -> Option<[Tensor; 3]> {
+fn computed(node: &Node<'_>, inputs: impl Fn(usize) -> Vec<Option<Tensor>>) -> Option<[Tensor; 3]> {
     let of = |case| {
         let inputs = inputs(case);
         let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
