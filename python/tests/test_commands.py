@@ -44,13 +44,14 @@ def test_evaluate(vgg, test_path, command):
 
 def test_train(vgg, train_path, command, tmp_path):
     result = bnn.train(vgg, train_path, epochs=1, lr=1e-4, seed=5)
+    assert "Trained for 1 epoch" in result.report.html
     out = tmp_path / "trained.onnx"
     options = ["--epochs=1", "--lr=1e-4", "--seed=5", "--quiet"]
     command("train", vgg, out, "--data", train_path, *options)
     assert result.to_bytes() == out.read_bytes()
     assert len(result.report["epochs"]) == 1
     assert isinstance(result.model, onnx.ModelProto)
-    assert "<table>" in result._repr_html_()
+    assert "<iframe" in result._repr_html_()
 
 
 def test_compare(vgg, train_path):
@@ -91,6 +92,7 @@ def test_convert(vgg, test_path, command, tmp_path):
     assert result.to_bytes() == out.read_bytes()
     assert out.stat().st_size * 3 < os.path.getsize(vgg)
     assert result.report["form"]["name"] == "packed"
+    assert "packed form" in result.report.html
     assert bnn.verify(vgg, result.model, test_path)["passed"]
     with pytest.raises(bnn.BnnpruneError, match="qonnx"):
         bnn.convert(FIXTURES / "digits_float.onnx", "qonnx")
