@@ -3,7 +3,7 @@
 //! | nodes | at 0 |
 //! |---|---|
 //! | `s = Sign(x); s + (1 - Abs(s))` (QKeras) | +1 |
-//! | `Sign(x) + Cast(Equal(x, 0))` | +1 |
+//! | `Sign(x) - Cast(Equal(x, 0))` | -1 |
 //! | `Clip(Sign(x) · 2 + 1, -1, 1)`, and whatever else | what it computes |
 //!
 //! Below a threshold, at it, and above it all decisions are constants, so what follows from them is

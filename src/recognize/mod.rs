@@ -200,7 +200,10 @@ const BINARIZERS: &[Matcher] = &[
 
 /// The binariser that writes `t`, if one does.
 pub fn binarizer_of(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Binarizer> {
-    BINARIZERS.iter().find_map(|m| m(graph, facts, t))
+    let found = BINARIZERS.iter().find_map(|m| m(graph, facts, t))?;
+    // One that makes its input larger is more than a binariser.
+    let grows = facts.shape(found.input).is_some() && facts.shape(found.output).is_some();
+    (!grows || facts.same_shape(found.input, found.output)).then_some(found)
 }
 
 /// All layers of a model, in the order of execution.

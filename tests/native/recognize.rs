@@ -205,6 +205,16 @@ fn what_follows_from_one_decision_is_read_by_value() {
         assert_eq!(clipped(at)["zero"], zero);
     }
     assert_eq!(clipped(0.5)["binary"], false);
+    // One that makes its input larger is more than a binariser.
+    let grown = inspected(|b| {
+        let one = b.weight(&[1, 2, 4, 4], vec![1.0; 32]);
+        let mean = b.node("GlobalAveragePool", &["x"], vec![]);
+        let sign = b.node("Sign", &[&mean], vec![]);
+        let abs = b.node("Abs", &[&sign], vec![]);
+        let rest = b.node("Sub", &[&one, &abs], vec![]);
+        b.node("Add", &[&sign, &rest], vec![])
+    });
+    assert_eq!(grown["binary"], false, "{grown}");
     let threshold = inspected(|b| {
         let c = number(b, 0.25);
         let (low, high) = (number(b, -1.0), number(b, 1.0));
