@@ -26,11 +26,10 @@ pub fn run(args: &VerifyArgs, host: &Host<'_>) -> Printed {
     let mut reference = Model::load(&args.reference)?;
     let mut candidate = Model::load(&args.candidate)?;
     let source = measured_on(&args.data)?;
+    // Before sizes are given by name.
+    let matched = verify::share_names(&reference.proto, &mut candidate.proto);
     for model in [&mut reference, &mut candidate] {
         pipeline::fill_sizes(model, &args.shape.sizes(), source.as_ref())?;
-    }
-    for said in verify::share_names(&reference.proto, &mut candidate.proto) {
-        host.observer.note(&said);
     }
     let view = View::new(&args.reference, &reference.proto)?;
     let runtime = Interruptible(isolated(&args.runtime, host)?, Arc::clone(&host.stop));
@@ -70,7 +69,7 @@ pub fn run(args: &VerifyArgs, host: &Host<'_>) -> Printed {
             ..VerifyOptions::in_batches_of(BATCH)
         },
     );
-    let found = match compared {
+    let mut found = match compared {
         Ok(found) => found,
         Err(RuntimeError::Candidate(reason)) => {
             let why = format!("{}: {reason}", args.candidate.display());
@@ -86,6 +85,7 @@ pub fn run(args: &VerifyArgs, host: &Host<'_>) -> Printed {
         }
         Err(e) => return Err(Error::from(e).about(&args.reference)),
     };
+    found.notes = matched;
     let code = u8::from(!found.passed);
     match args.json {
         true => Ok(Outcome::verbatim(json(&args.candidate, &found)?, code)),

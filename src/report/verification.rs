@@ -54,6 +54,9 @@ pub(super) fn show(found: &Verification, models: &str, screen: &mut Screen) {
     for failure in &found.failures {
         screen.figure("", failure.as_str());
     }
+    for note in &found.notes {
+        screen.note(note.as_str());
+    }
 }
 
 fn of_output(o: &OutputStats) -> String {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::graph::edit::used_names;
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
 /// Gives `candidate` the names of `reference`'s inputs and outputs, where that says which is which: those of the
@@ -84,25 +85,25 @@ fn matched(wanted: &[String], found: &[String], graph: &GraphProto) -> Matched {
     let pairs: Vec<(String, String)> = pairs.map(|(a, b)| (a.clone(), b.clone())).collect();
     // A name that both have, at different places, says that places say nothing; and one that the graph uses for
     // something else is taken.
-    let used = written(graph);
-    let clear = pairs.iter().all(|(a, b)| {
-        !of_found.contains(a) && !of_wanted.contains(b) && !used.contains(a.as_str())
-    });
+    let used = taken(graph);
+    let clear = pairs
+        .iter()
+        .all(|(a, b)| !of_found.contains(a) && !of_wanted.contains(b) && !used.contains(a));
     match clear {
         true => Matched::ByPlace(pairs),
         false => Matched::Not,
     }
 }
 
-/// Every name that a graph gives a tensor.
-fn written(graph: &GraphProto) -> HashSet<&str> {
-    let inputs = graph.input.iter().map(ValueInfoProto::name);
-    let held = graph.initializer.iter().map(|t| t.name());
-    let computed = graph.node.iter().flat_map(|n| &n.output);
-    inputs
-        .chain(held)
-        .chain(computed.map(String::as_str))
-        .collect()
+/// Every name that a graph gives a tensor, or that is read in it or inside of its nodes.
+fn taken(graph: &GraphProto) -> HashSet<String> {
+    let mut names = used_names(graph);
+    names.extend(graph.input.iter().map(|v| v.name().to_owned()));
+    names.extend(graph.initializer.iter().map(|t| t.name().to_owned()));
+    let sparse = graph.sparse_initializer.iter();
+    names.extend(sparse.filter_map(|s| s.values.as_ref()?.name.clone()));
+    names.extend(graph.node.iter().flat_map(|n| n.output.iter().cloned()));
+    names
 }
 
 /// Puts values in the order of these names; others stay behind them.

@@ -46,6 +46,9 @@ pub struct Verification {
     pub passed: bool,
     /// Why it failed, a line each.
     pub failures: Vec<String>,
+    /// What a reader should know: which inputs and outputs were taken for each other.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// See [`Comparison::predictions`](super::Comparison::predictions).
     #[serde(skip)]
     pub predictions: [Predictions; 2],

@@ -186,8 +186,8 @@ fn verify_takes_other_names_by_place_and_another_order_by_name() {
     };
     let compared = || {
         let done = tool().arg("verify").args([&one, &other]).output().unwrap();
-        let said = String::from_utf8(done.stderr).unwrap();
-        (done.status.code(), said)
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(said).unwrap())
     };
     write(&one, "x", ["sum", "difference"], 0.0);
     write(&other, "images", ["out.0", "out.1"], 0.0);
