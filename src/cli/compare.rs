@@ -67,13 +67,15 @@ pub fn run(args: &CompareArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     report.run.command = words(line);
     let reported = write_report(args.report.as_deref(), &report);
     let paged = write_page(args.html.as_deref(), || page::of_comparison(&report));
-    let reported = reported.and(paged);
-    if let Some(plan) = comparison.folder.as_ref().filter(|_| reported.is_ok())
+    if let Some(plan) = comparison
+        .folder
+        .as_ref()
+        .filter(|_| reported.is_ok() && paged.is_ok())
         && let Err(e) = pipeline::forget(&comparison, &plan.folder)
     {
         observer.warn(&e.to_string());
     }
-    concluded(report.render(), 0, on_stdout, reported)
+    Ok(concluded(report.render(), 0, on_stdout, reported)?.and(paged))
 }
 
 /// Every run: the unpruned network first, then each method at each share, seed by seed; or only the

@@ -19,7 +19,7 @@ use super::targets::{self, Targets};
 pub fn run(args: &ConvertArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let data = &args.data;
     let source = measured_on(data)?;
-    let beside = vec![
+    let beside = [
         ("--report", args.report.as_deref()),
         ("--html", args.html.as_deref()),
     ];
@@ -33,7 +33,7 @@ pub fn run(args: &ConvertArgs, line: &[OsString], host: &Host<'_>) -> Printed {
             ("--preprocessor", data.preprocessor.as_deref()),
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
-        writes: beside.clone(),
+        writes: beside.to_vec(),
         checkpoint: None,
     })?;
     let on_stdout = targets::on_stdout(&writes);
@@ -67,7 +67,11 @@ pub fn run(args: &ConvertArgs, line: &[OsString], host: &Host<'_>) -> Printed {
         }
     };
     screen.figure("written", written);
-    also_written(&mut screen, &beside);
+    let [report_file, page_file] = beside;
+    also_written(
+        &mut screen,
+        &[(report_file, reported.is_ok()), (page_file, paged.is_ok())],
+    );
     let outcome = Outcome {
         screen,
         on_stderr: on_stdout,

@@ -146,7 +146,7 @@ const MAIN: Table = &[
         ("mask_epochs", by_masks),
         ("main_epochs", learning),
         ("final_epochs", learning),
-        ("mask_start", mask_lr),
+        ("mask_start", by_masks),
         ("mask_lr", mask_lr),
         ("main_lr", retraining),
         ("optimizer", retraining),

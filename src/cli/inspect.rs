@@ -1,7 +1,7 @@
 //! `inspect`.
 
 use crate::onnx::Model;
-use crate::pipeline::{View, fill_sizes, why_not_learned};
+use crate::pipeline::{View, fill_sizes, other_float_type};
 use crate::report::Inspection;
 
 use super::Printed;
@@ -15,7 +15,7 @@ pub fn run(args: &InspectArgs) -> Printed {
     fill_sizes(&mut model, &args.shape.sizes(), None)?;
     let view = View::lean(&args.model, &model.proto)?;
     let mut warnings = model.warnings;
-    warnings.extend(why_not_learned(&view));
+    warnings.extend(other_float_type(&view));
     let found = Inspection::new(
         &args.model,
         &view.graph,

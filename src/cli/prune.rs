@@ -95,7 +95,19 @@ fn run_in(
         }
     };
     screen.figure("written", written);
-    also_written(&mut screen, &targets_of(args, input, output).writes);
+    let masked = report.within_budget() && !args.dry_run;
+    let beside: Vec<_> = (targets_of(args, input, output).writes.into_iter())
+        .map(|file| {
+            let well = match file.0 {
+                "--report" => reported.is_ok(),
+                "--html" => paged.is_ok(),
+                "--save-config" => true,
+                _ => masked,
+            };
+            (file, well)
+        })
+        .collect();
+    also_written(&mut screen, &beside);
     // A report that cannot be written takes nothing else with it.
     let outcome = Outcome {
         screen,

@@ -233,10 +233,11 @@ pub fn words(line: &[OsString]) -> Vec<String> {
         .collect()
 }
 
-/// Adds the files that a job wrote beside OUT to the figure `written` above.
-pub fn also_written(screen: &mut Screen, writes: &[Named<'_>]) {
-    for (option, path) in writes {
-        if let Some(path) = path.filter(|path| path.is_file()) {
+/// Adds the files that a job wrote beside OUT to the figure `written` above: those that were asked for, where
+/// that went well.
+pub fn also_written(screen: &mut Screen, files: &[(Named<'_>, bool)]) {
+    for ((option, path), well) in files {
+        if let Some(path) = path.filter(|path| *well && *path != Path::new("-")) {
             screen.figure("", format!("{} ({option})", path.display()));
         }
     }

@@ -18,7 +18,7 @@ use super::targets::{self, Targets};
 /// Trains a network as it is.
 pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let data = &args.images;
-    let beside = vec![
+    let beside = [
         ("--report", args.run.report.as_deref()),
         ("--html", args.run.html.as_deref()),
     ];
@@ -33,7 +33,7 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
             ("--preprocessor", data.data.preprocessor.as_deref()),
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
-        writes: beside.clone(),
+        writes: beside.to_vec(),
         checkpoint: args.checkpoint.folder.as_deref(),
     })?;
     let on_stdout = targets::on_stdout(&writes);
@@ -84,6 +84,10 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
         observer.warn(&e.to_string());
     }
     let mut screen = report.render();
-    also_written(&mut screen, &beside);
-    concluded(screen, 0, on_stdout, reported.and(paged))
+    let [report_file, page_file] = beside;
+    also_written(
+        &mut screen,
+        &[(report_file, reported.is_ok()), (page_file, paged.is_ok())],
+    );
+    Ok(concluded(screen, 0, on_stdout, reported)?.and(paged))
 }

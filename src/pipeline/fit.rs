@@ -59,7 +59,7 @@ pub(super) fn element(path: &Path, graph: &Graph<'_>) -> Result<Element, Error> 
 /// Multiply-accumulates of one image above which nobody waits for [`doubt`]: those of ImageNet's networks.
 const MOST_MACS: u64 = 500_000_000;
 
-/// Warns where labelled images are probably not read as the model was trained with them, or are too few to say.
+/// Warns where labelled images are probably not read as the model was trained with them.
 /// Nothing is said of a model that has no native network, or whose images take long.
 pub fn doubt(view: &View<'_>, images: &Images, observer: &dyn Observer) {
     let macs = rewrite::cost(&view.graph, &view.facts, &view.layers).macs;
@@ -70,7 +70,7 @@ pub fn doubt(view: &View<'_>, images: &Images, observer: &dyn Observer) {
         return;
     };
     let _looking = Phase::begin(observer, "looking at the images");
-    if let Err(TrainError::Mismatch(said)) = subsidiary::sanity::check(&network, images, observer) {
+    if let Err(TrainError::Mismatch(said)) = subsidiary::sanity::fits(&network, images, observer) {
         observer.warn(&said);
     }
 }

@@ -6,9 +6,9 @@ use super::View;
 use crate::error::Error;
 use crate::onnx::{DataType, type_name};
 
-/// Why masks cannot be learned of a model, in one line: it computes in another float type than `float32`, in
-/// which learning computes and writes. `None` if they can.
-pub fn why_not_learned(view: &View<'_>) -> Option<String> {
+/// The other float type than `float32` that a model computes in, so that no masks can be learned of it, which
+/// computes and writes in that one: a line with the tensor and the remedy. `None` if there is no other.
+pub fn other_float_type(view: &View<'_>) -> Option<String> {
     let graph = &view.graph;
     let of_layers = view.layers.iter().map(|l| l.weight);
     let data = graph.inputs().iter().copied().chain(of_layers);
@@ -29,9 +29,9 @@ pub fn why_not_learned(view: &View<'_>) -> Option<String> {
 /// Refuses what masks cannot be learned of.
 ///
 /// # Errors
-/// [`why_not_learned`].
+/// [`other_float_type`].
 pub(super) fn check_learning(path: &Path, view: &View<'_>) -> Result<(), Error> {
-    match why_not_learned(view) {
+    match other_float_type(view) {
         Some(why) => Err(Error::unsuitable(path, why)),
         None => Ok(()),
     }

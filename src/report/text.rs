@@ -76,6 +76,15 @@ fn saving(before: u64, after: u64) -> String {
     format!(" ({:+.1} %)", ratio * 100.0)
 }
 
+/// A value as JSON with its numbers as they are written: 0.4 in single precision is 0.4, not
+/// 0.4000000059604645, which is what it becomes in double precision.
+///
+/// # Errors
+/// If it has no form in JSON.
+pub(crate) fn as_written(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Value> {
+    serde_json::from_str(&serde_json::to_string(value)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,13 +105,4 @@ mod tests {
         assert_eq!(saving(200, 113), " (-43.5 %)");
         assert_eq!(saving(0, 0), "");
     }
-}
-
-/// A value as JSON with its numbers as they are written: 0.4 in single precision is 0.4, not
-/// 0.4000000059604645, which is what it becomes in double precision.
-///
-/// # Errors
-/// If it has no form in JSON.
-pub(crate) fn as_written(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Value> {
-    serde_json::from_str(&serde_json::to_string(value)?)
 }

@@ -56,6 +56,22 @@ pub fn check(
     images: &Images,
     observer: &dyn Observer,
 ) -> Result<Option<f64>, TrainError> {
+    let accuracy = fits(network, images, observer)?;
+    if let Some(accuracy) = accuracy {
+        enough(accuracy, images.val_indices.len(), observer)?;
+    }
+    Ok(accuracy)
+}
+
+/// [`check`], but whether there are images enough to judge what pruning costs.
+///
+/// # Errors
+/// If the data do not fit, with the likely cause.
+pub fn fits(
+    network: &Network,
+    images: &Images,
+    observer: &dyn Observer,
+) -> Result<Option<f64>, TrainError> {
     let set = images.val_set();
     let Some(labels) = &set.labels else {
         several_answers(network, images, observer)?;
@@ -85,7 +101,6 @@ pub fn check(
         classes_of(&first),
         (&set.classes, floats),
     )?;
-    enough(accuracy, images.val_indices.len(), observer)?;
     Ok(Some(accuracy))
 }
 

@@ -71,7 +71,10 @@ fn body(report: &TrainReport) -> Result<Option<String>, PageError> {
         let level = report.accuracy.as_ref().map(|a| a.before);
         plots.push((
             plot("Accuracy, epoch by epoch", Scale::Share, &shares, level)?,
-            "Accuracy; the thin broken line is the model as it came",
+            match level {
+                Some(_) => "Accuracy; the thin broken line is the model as it came",
+                None => "Accuracy on training images",
+            },
         ));
     }
     let curves = Curves {

@@ -94,7 +94,7 @@ impl Consumer {
                 gram: Array2::zeros((filters, filters)),
             }),
             _ => Err(TrainError::Mismatch(format!(
-                "node '{}': what each channel contributes to its sums is not known; choose filters by another --method",
+                "node '{}': what each channel contributes to its sums is not known; take another rule",
                 step.name
             ))),
         }
