@@ -28,8 +28,11 @@ pub use images::{DataSource, VAL_SPLIT, load as load_images, load_all as load_al
 pub use job::{Budget, Choice, Job, Tuning};
 pub use sizes::fill as fill_sizes;
 pub use train::{TrainJob, train};
-pub use types::why_not_learned;
+pub use types::other_float_type;
 pub use view::View;
+
+pub use crate::output::Target;
+pub use crate::sizes::Sizes;
 
 use std::borrow::Cow;
 use std::path::Path;

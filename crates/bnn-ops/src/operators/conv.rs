@@ -266,8 +266,7 @@ impl Ternary {
             t.rem_euclid(2) == 0 && (padded || parity)
         };
         Self {
-            // Thresholds end far within what a sum can be.
-            above: doubled.iter().map(|t| half(t).saturating_add(1)).collect(),
+            above: doubled.iter().map(|t| half(t) + 1).collect(),
             not_below: doubled.iter().map(|t| half(t) + t.rem_euclid(2)).collect(),
             ties: doubled.iter().any(reached),
         }
@@ -281,7 +280,8 @@ enum What {
     Floats(Affine),
 }
 
-/// Of sums above their thresholds, and of those not below, which are not equal: that replaces the latter. Whether any is.
+/// Of which sums are above their thresholds, and which are not below: which are not equal, in place of the latter.
+/// Returns whether any is equal, and so 0.
 fn not_zero(above: &[u8], not_below: &mut [u8], channels: usize) -> bool {
     let bytes = bytes_of(channels);
     let mut zeros = false;
