@@ -8,6 +8,8 @@ python="$(scripts/python_environment.sh python-venv python/tests/requirements.tx
 # The features of Rust's tests, where these ran before; nothing is built anew then.
 # shellcheck disable=SC2086
 cargo test --quiet --workspace --bins --test extension_module ${CARGO_FEATURES:-} > /dev/null
+# shellcheck disable=SC2086
+cargo build --quiet --workspace --example operators ${CARGO_FEATURES:-}
 built="${CARGO_TARGET_DIR:-target}/debug"
 for library in "$built"/deps/{lib,}_native.{so,dylib,dll}; do
     if [ -f "$library" ]; then
@@ -32,4 +34,6 @@ if [ -x "$command" ]; then
     ONNX_BNNPRUNE_COMMAND="$(cd "$(dirname "$command")" && pwd)/onnx-bnnprune"
     export ONNX_BNNPRUNE_COMMAND
 fi
+ONNX_BNNPRUNE_EXAMPLES="$(cd "$built/examples" && pwd)"
+export ONNX_BNNPRUNE_EXAMPLES
 exec "$python" -m pytest -q "$@"

@@ -1,12 +1,15 @@
-"""Networks in the form ``ops``: the library under stress, and the example."""
+"""Networks in the form ``ops``: the library under stress, and the examples."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import onnx_bnnprune as bnn
+import onnxruntime
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -67,3 +70,20 @@ def test_the_example_runs(models):
     done = subprocess.run([sys.executable, script, models[0], LIBRARY], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("(1, 10)")
+
+
+@pytest.mark.skipif(not LIBRARY, reason="scripts/test.sh names the library, which Rust's tests build")
+def test_the_example_in_rust_gives_the_same(models):
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    runtime = next(path for path in folder.iterdir() if re.fullmatch(r"(lib)?onnxruntime\.(so.*|.*dylib|dll)", path.name))
+    example = Path(os.environ["ONNX_BNNPRUNE_EXAMPLES"], "operators" + (".exe" if os.name == "nt" else ""))
+    environment = {**os.environ, "ORT_DYLIB_PATH": str(runtime)}
+    done = subprocess.run([example, models[0], LIBRARY], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = [float(number) for number in re.findall(r"-?\d+\.\d+", done.stdout)]
+    options = onnxruntime.SessionOptions()
+    options.register_custom_ops_library(LIBRARY)
+    session = onnxruntime.InferenceSession(models[0], options)
+    value = session.get_inputs()[0]
+    x = numpy.zeros([1, *value.shape[1:]], numpy.float32)
+    assert found[:10] == pytest.approx(session.run(None, {value.name: x})[0].ravel(), abs=1e-5)
