@@ -6,6 +6,7 @@
 
 mod bits;
 mod cards;
+mod charts;
 mod comparison;
 mod headline;
 mod plot;

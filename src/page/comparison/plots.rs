@@ -1,9 +1,7 @@
 //! Accuracy against what is left.
 
-use askama::Template;
-
-use crate::page::plot::{Curve, Mark, Plot, SMALL, Scale, legend};
-use crate::page::{PageError, Section};
+use crate::page::plot::{Curve, Mark, Plot, SMALL, Scale};
+use crate::page::{PageError, Section, charts};
 use crate::report::{ComparisonReport, MethodMeans};
 
 pub(super) const SECTION: Section<ComparisonReport> = Section {
@@ -12,25 +10,8 @@ pub(super) const SECTION: Section<ComparisonReport> = Section {
     body,
 };
 
-#[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<ul class="legend">
-{%- for (key, name) in legend %}
-<li>{{ key|safe }}{{ name }}</li>
-{%- endfor %}
-</ul>
-<div class="charts three">
-{%- for (plot, caption) in plots %}
-<figure>{{ plot|safe }}<figcaption>{{ caption }}</figcaption></figure>
-{%- endfor %}
-</div>
-<p class="soft">Points are means over seeds, bars their standard errors where there are several; the thin broken line is the model as it came. Up and to the right is better: more removed, and more kept of the accuracy.</p>"#
-)]
-struct Plots {
-    legend: Vec<(String, String)>,
-    plots: Vec<(String, &'static str)>,
-}
+/// What is said of all plots.
+const NOTE: &str = "Points are means over seeds, bars their standard errors where there are several; the thin broken line is the model as it came. Up and to the right is better: more removed, and more kept of the accuracy.";
 
 fn body(report: &ComparisonReport) -> Result<Option<String>, PageError> {
     let means = report.means();
@@ -72,11 +53,7 @@ fn body(report: &ComparisonReport) -> Result<Option<String>, PageError> {
         plots.push((svg, label));
         shown = curves;
     }
-    let plots = Plots {
-        legend: legend(&shown),
-        plots,
-    };
-    Ok(Some(plots.render()?))
+    charts::shown(&shown, plots, NOTE)
 }
 
 /// A curve a method, its points from left to right.

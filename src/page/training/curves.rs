@@ -1,9 +1,7 @@
 //! Learning curves of a training run.
 
-use askama::Template;
-
-use crate::page::plot::{Curve, Mark, Plot, SMALL, Scale, legend};
-use crate::page::{PageError, Section};
+use crate::page::plot::{Curve, Mark, Plot, SMALL, Scale};
+use crate::page::{PageError, Section, charts};
 use crate::report::TrainReport;
 use crate::subsidiary::EpochReport;
 
@@ -12,25 +10,6 @@ pub(super) const SECTION: Section<TrainReport> = Section {
     title: "Learning curves",
     body,
 };
-
-#[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<ul class="legend">
-{%- for (key, name) in legend %}
-<li>{{ key|safe }}{{ name }}</li>
-{%- endfor %}
-</ul>
-<div class="charts">
-{%- for (plot, caption) in plots %}
-<figure>{{ plot|safe }}<figcaption>{{ caption }}</figcaption></figure>
-{%- endfor %}
-</div>"#
-)]
-struct Curves {
-    legend: Vec<(String, String)>,
-    plots: Vec<(String, &'static str)>,
-}
 
 fn body(report: &TrainReport) -> Result<Option<String>, PageError> {
     let points = |of: fn(&EpochReport) -> Option<f64>| -> Vec<(f64, f64)> {
@@ -77,9 +56,5 @@ fn body(report: &TrainReport) -> Result<Option<String>, PageError> {
             },
         ));
     }
-    let curves = Curves {
-        legend: legend(&shares),
-        plots,
-    };
-    Ok(Some(curves.render()?))
+    charts::shown(&shares, plots, "")
 }
