@@ -106,7 +106,11 @@ impl Scale {
             Self::Whole => format!("{value:.0}"),
             Self::Share if step < 0.01 => format!("{:.1} %", 100.0 * value),
             Self::Share => format!("{:.0} %", 100.0 * value),
-            Self::Number if step < 0.01 => format!("{value:.3}"),
+            // As many digits as tell one tick from the next.
+            Self::Number if step < 0.01 => {
+                let digits = (-step.log10()).ceil().clamp(3.0, 9.0) as usize;
+                format!("{value:.digits$}")
+            }
             Self::Number if step < 1.0 => format!("{value:.2}"),
             Self::Number => format!("{value:.0}"),
         }
@@ -324,5 +328,12 @@ mod tests {
         }
         assert_eq!(Scale::Whole.text(2.5, 0.5), "");
         assert_eq!(Scale::Share.text(0.125, 0.005), "12.5 %");
+    }
+
+    #[test]
+    fn ticks_of_small_steps_differ() {
+        let text = |value| Scale::Number.text(value, 0.0005);
+        assert_eq!([text(0.0005), text(0.001)], ["0.0005", "0.0010"]);
+        assert_eq!(Scale::Number.text(0.25, 0.05), "0.25");
     }
 }
