@@ -12,53 +12,59 @@ pub fn share_names(reference: &ModelProto, candidate: &mut ModelProto) -> Vec<St
     let (Some(of), Some(graph)) = (&reference.graph, &mut candidate.graph) else {
         return Vec::new();
     };
-    let mut said = Vec::new();
     // Initializers may be listed as inputs too.
     let held = |g: &GraphProto, name: &str| g.initializer.iter().any(|t| t.name() == name);
     let fed = |g: &GraphProto| -> Vec<String> {
         let inputs = g.input.iter().filter(|v| !held(g, v.name()));
         inputs.map(|v| v.name().to_owned()).collect()
     };
-    let names = |list: &[ValueInfoProto]| -> Vec<String> {
-        list.iter().map(|v| v.name().to_owned()).collect()
+    let given =
+        |g: &GraphProto| -> Vec<String> { g.output.iter().map(|v| v.name().to_owned()).collect() };
+    let inputs = Side {
+        name: "input",
+        values: |g| &mut g.input,
+        join: |g, new, old| g.node.insert(0, identity(new, old)),
     };
-    let (wanted, found) = (fed(of), fed(graph));
-    match matched(&wanted, &found, graph) {
-        Matched::Same | Matched::Not => {}
-        Matched::Reordered => {
-            order(&mut graph.input, &wanted);
-            said.push("the inputs are in another order: taken by name".to_owned());
-        }
-        Matched::ByPlace(pairs) => {
-            for (new, old) in pairs {
-                let inputs = graph.input.iter_mut().filter(|v| v.name() == old);
-                inputs.for_each(|v| v.name = Some(new.clone()));
-                graph.node.insert(0, identity(&new, &old));
-                said.push(format!(
-                    "input '{new}' is called '{old}' in the other model: taken by its place"
-                ));
-            }
-        }
-    }
-    let (wanted, found) = (names(&of.output), names(&graph.output));
-    match matched(&wanted, &found, graph) {
-        Matched::Same | Matched::Not => {}
-        Matched::Reordered => {
-            order(&mut graph.output, &wanted);
-            said.push("the outputs are in another order: taken by name".to_owned());
-        }
-        Matched::ByPlace(pairs) => {
-            for (new, old) in pairs {
-                let outputs = graph.output.iter_mut().filter(|v| v.name() == old);
-                outputs.for_each(|v| v.name = Some(new.clone()));
-                graph.node.push(identity(&old, &new));
-                said.push(format!(
-                    "output '{new}' is called '{old}' in the other model: taken by its place"
-                ));
-            }
-        }
-    }
+    let outputs = Side {
+        name: "output",
+        values: |g| &mut g.output,
+        join: |g, new, old| g.node.push(identity(old, new)),
+    };
+    let mut said = share(&inputs, [&fed(of), &fed(graph)], graph);
+    said.extend(share(&outputs, [&given(of), &given(graph)], graph));
     said
+}
+
+/// The inputs of a graph, or its outputs.
+struct Side {
+    name: &'static str,
+    values: fn(&mut GraphProto) -> &mut Vec<ValueInfoProto>,
+    /// Joins a value of the new name with the tensor of the old one.
+    join: fn(&mut GraphProto, &str, &str),
+}
+
+fn share(side: &Side, [wanted, found]: [&[String]; 2], graph: &mut GraphProto) -> Vec<String> {
+    let name = side.name;
+    match matched(wanted, found, graph) {
+        Matched::Same | Matched::Not => Vec::new(),
+        Matched::Reordered => {
+            order((side.values)(graph), wanted);
+            vec![format!("the {name}s are in another order: taken by name")]
+        }
+        Matched::ByPlace(pairs) => {
+            let mut said = Vec::new();
+            for (new, old) in pairs {
+                let values = (side.values)(graph).iter_mut();
+                let values = values.filter(|v| v.name() == old);
+                values.for_each(|v| v.name = Some(new.clone()));
+                (side.join)(graph, &new, &old);
+                said.push(format!(
+                    "{name} '{new}' is called '{old}' in the other model: taken by its place"
+                ));
+            }
+            said
+        }
+    }
 }
 
 enum Matched {

@@ -315,34 +315,26 @@ impl Kernel for Binary {
         let job = Job::new(&self.conv, bits).ok_or("its window does not fit into its input")?;
         let [oh, ow] = job.out_size();
         let (n, bytes) = (bits.batch, bytes_of(g.filters));
+        let signs_to = |thresholds: &[i32], out: &mut [u8]| {
+            let to = job.signs_to(thresholds, out);
+            node.parallel(job.sign_tasks(), |task| job.signs(task, &to))
+        };
+        let put_signs = |thresholds: &[i32]| {
+            let out = node.output(0, &[n, oh, ow, bytes])?;
+            match out.is_empty() {
+                true => Ok(()),
+                false => signs_to(thresholds, out),
+            }
+        };
         match &self.what {
-            What::Signs(thresholds) => {
-                let out = node.output(0, &[n, oh, ow, bytes])?;
-                if out.is_empty() {
-                    return Ok(());
-                }
-                let to = job.signs_to(thresholds, out);
-                node.parallel(job.sign_tasks(), |task| job.signs(task, &to))
-            }
-            What::Ternary(thresholds) if bits.planes == 1 && !thresholds.ties => {
-                let out = node.output(0, &[n, oh, ow, bytes])?;
-                if out.is_empty() {
-                    return Ok(());
-                }
-                let to = job.signs_to(&thresholds.above, out);
-                node.parallel(job.sign_tasks(), |task| job.signs(task, &to))
-            }
+            What::Signs(thresholds) => put_signs(thresholds),
+            What::Ternary(t) if bits.planes == 1 && !t.ties => put_signs(&t.above),
             What::Ternary(thresholds) => {
                 let size = n * oh * ow * bytes;
                 let (mut signs, mut nonzero) = (vec![0; size], vec![0; size]);
                 if size > 0 {
-                    for (limit, out) in [
-                        (&thresholds.above, &mut signs),
-                        (&thresholds.not_below, &mut nonzero),
-                    ] {
-                        let to = job.signs_to(limit, out);
-                        node.parallel(job.sign_tasks(), |task| job.signs(task, &to))?;
-                    }
+                    signs_to(&thresholds.above, &mut signs)?;
+                    signs_to(&thresholds.not_below, &mut nonzero)?;
                 }
                 let zeros = not_zero(&signs, &mut nonzero, g.filters);
                 let planes = if zeros { 2 } else { 1 };
