@@ -44,7 +44,7 @@ fn step(
         .expect("shapes that fit");
     let logits = trace.value(network.logits()).expect("logits");
     let loss = cross_entropy(logits, labels);
-    let mut gradients = plan.backward(network, &trace, loss.grad);
+    let mut gradients = plan.backward(network, trace, loss.grad).unwrap();
     if let Some((regularizer, m)) = regularizer {
         let mut extra = ArrayD::zeros(network.param(m).value.raw_dim());
         regularizer.add_gradient(&mut extra);

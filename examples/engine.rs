@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use ndarray::ArrayD;
+use onnx_bnnprune::distributed::Alone;
 use onnx_bnnprune::engine::{
     Boundary, Gradients, Inference, Mode, Plan, Precision, Wanted, Weights,
 };
@@ -178,7 +179,9 @@ fn step(
     labels: &[usize],
     optimizer: &mut Optimizer,
 ) -> Result<(f32, Gradients), Failure> {
-    let (value, gradients) = plan.gradients(network, weights, boundary, |logits, rows| {
+    let batch = plan.batch(network, labels.len(), &Alone);
+    let from = (&batch, boundary);
+    let (value, gradients) = plan.gradients(network, weights, from, |logits, rows| {
         cross_entropy(logits, &labels[rows])
     })?;
     optimizer.step(network, &gradients);

@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::check::{BaselineError, JunitError};
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
+use crate::distributed::Absent;
 use crate::graph::{FactsError, GraphError};
 use crate::onnx::{LoadError, SaveError};
 use crate::ops::ImportError;
@@ -108,6 +109,9 @@ pub enum Error {
         /// Where the learned network is, and how to go on.
         note: String,
     },
+    /// Another process of the run has failed.
+    #[error("{0}, which says why; nothing was written")]
+    Absent(#[from] Absent),
     /// Stopped by the user.
     #[error("interrupted; the output was not written")]
     Interrupted,
@@ -186,6 +190,7 @@ impl Error {
             | Self::Junit(_)
             | Self::Usage(_)
             | Self::Verification(_)
+            | Self::Absent(_)
             | Self::Interrupted
             | Self::Unsaved => None,
         }

@@ -56,6 +56,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod distributed;
 pub mod engine;
 pub mod error;
 mod files;

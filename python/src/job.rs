@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use onnx_bnnprune::cli::{self, Host, Installation, Outcome};
+use onnx_bnnprune::distributed::Alone;
 use onnx_bnnprune::error::Error;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
@@ -31,6 +32,7 @@ pub fn run(
             observer: relay,
             stop: Arc::clone(&relay.stop),
             installation: &installation,
+            group: &Alone,
         };
         cli::call(arguments, &host)
     })

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::distributed::Communicator;
 use crate::error::Error;
 use crate::progress::Observer;
 use crate::screen::Screen;
@@ -29,6 +30,8 @@ pub struct Host<'a> {
     pub stop: Arc<AtomicBool>,
     /// How the tool is installed.
     pub installation: &'a Installation,
+    /// The processes that learn together; [`Alone`](crate::distributed::Alone) where there is one.
+    pub group: &'a dyn Communicator,
 }
 
 impl Host<'_> {

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::distributed::Alone;
 use crate::error::Error;
 use crate::onnx::write_atomically;
 use crate::output::FileId;
@@ -105,6 +106,7 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &I
         observer: &terminal,
         stop,
         installation,
+        group: &Alone,
     };
     let outcome = run(&parsed, &host);
     drop(terminal);

@@ -10,7 +10,7 @@ use crate::subsidiary::TrainOptions;
 
 use super::Printed;
 use super::args::TrainArgs;
-use super::host::Host;
+use super::host::{Host, Outcome};
 use super::isolate::tried;
 use super::shared::{also_written, concluded, decay, precision, words, write_page, write_report};
 use super::targets::{self, Targets};
@@ -62,6 +62,10 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
         }),
     };
     let observer = host.observer;
+    if host.group.rank() > 0 {
+        pipeline::follow_training(&job, observer, host.group)?;
+        return Ok(Outcome::default());
+    }
     let open = || {
         tried(
             &args.runtime,
@@ -71,7 +75,8 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
             Some(&job.source),
         )
     };
-    let mut report = pipeline::train(&job, open, observer).map_err(|e| e.about(&args.input))?;
+    let mut report = pipeline::train_among(&job, open, observer, host.group)
+        .map_err(|e| e.about(&args.input))?;
     report.run.command = words(line);
     let reported = write_report(args.run.report.as_deref(), &report);
     let paged = write_page(args.run.html.as_deref(), || page::of_training(&report));

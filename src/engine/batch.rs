@@ -1,19 +1,15 @@
-//! Batches run in parts: what a part of some images computes stays in the cache on its way.
+//! How a batch is divided: into parts, whose sizes depend on the network alone, and those among the processes
+//! of a run.
 
 use std::ops::Range;
-use std::sync::Arc;
-
-use ndarray::ArrayD;
-use rayon::prelude::*;
 
 use super::boundary::Boundary;
-use super::error::RunError;
-use super::gradients::{Gradients, Loss};
 use super::plan::Plan;
-use super::weights::Weights;
+use crate::distributed::{Alone, Communicator};
 use crate::network::Network;
 
-/// How large a part is: a function of the sizes alone, so that sums have a fixed order.
+/// How large a part is: a function of the sizes alone, so that sums have a fixed order. What a part of some
+/// images computes stays in the cache on its way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PartSize {
     /// Elements at the boundary, about.
@@ -28,75 +24,80 @@ impl PartSize {
         elements: 1 << 19,
         images: 32,
     };
+    /// The same where all parts wait for each other's statistics, each with gradients of all weights.
+    const LOCKSTEP: Self = Self {
+        elements: 1 << 19,
+        images: 16,
+    };
     /// Of an inference.
     pub const INFERENCE: Self = Self {
         elements: 1 << 15,
         images: 64,
     };
 
-    /// The parts of a batch, by their rows.
-    pub fn parts(self, from: &Boundary) -> Vec<Range<usize>> {
-        let batch = from.batch();
-        let images = self.elements * batch / from.elements().max(1);
+    /// The parts of a batch of so many images, by their rows, each image having so many elements.
+    pub fn parts(self, batch: usize, elements: usize) -> Vec<Range<usize>> {
+        let images = self.elements / elements.max(1);
         let images = images.clamp(1, self.images);
         let part = |i: usize| i * images..((i + 1) * images).min(batch);
         (0..batch.div_ceil(images)).map(part).collect()
     }
 }
 
-impl Plan {
-    /// The mean loss of a batch, and its gradients with respect to the wanted parameters, where the
-    /// plan goes to the network's end. `loss` gives those of some samples, from their logits. Where no
-    /// BatchNormalization looks at the whole batch, it runs in parts.
-    ///
-    /// # Errors
-    /// If shapes do not fit, the boundary lacks a value, or the plan is of another network.
-    pub fn gradients(
-        &self,
-        network: &Network,
-        weights: &Arc<Weights>,
-        from: &Boundary,
-        loss: impl Fn(&ArrayD<f32>, Range<usize>) -> Loss + Sync,
-    ) -> Result<(f32, Gradients), RunError> {
-        let batch = from.batch();
-        let parts = PartSize::TRAINING.parts(from);
-        if self.mode.batch_statistics_from.is_some() || parts.len() <= 1 {
-            return self.of_part(network, weights, from, |logits| loss(logits, 0..batch));
+/// A batch in parts, of which a process has some.
+#[derive(Debug, Clone)]
+pub struct Batch<'c> {
+    /// Rows of each part.
+    pub(super) parts: Vec<Range<usize>>,
+    /// The parts of this process.
+    pub(super) mine: Range<usize>,
+    /// The processes.
+    pub(super) group: &'c dyn Communicator,
+}
+
+impl<'c> Batch<'c> {
+    /// A batch that this process has alone, as one part.
+    pub(super) fn whole(from: &Boundary) -> Batch<'static> {
+        Batch {
+            parts: std::iter::once(0..from.batch()).collect(),
+            mine: 0..1,
+            group: &Alone,
         }
-        let found: Vec<(f32, Gradients)> = parts
-            .into_par_iter()
-            .map(|rows| {
-                let share = rows.len() as f32 / batch as f32;
-                self.of_part(network, weights, &from.rows(rows.clone()), |logits| {
-                    let mut loss = loss(logits, rows);
-                    loss.value *= share;
-                    loss.grad *= share;
-                    loss
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        let mut total = (0.0, Gradients::default());
-        for (value, gradients) in found {
-            total.0 += value;
-            total.1.add_all(gradients);
-        }
-        Ok(total)
     }
 
-    fn of_part(
+    /// The rows of this process.
+    pub fn rows(&self) -> Range<usize> {
+        match self.parts.get(self.mine.clone()) {
+            Some([first, .., last]) => first.start..last.end,
+            Some([only]) => only.clone(),
+            _ => 0..0,
+        }
+    }
+
+    /// Images of the whole batch.
+    pub(super) fn images(&self) -> usize {
+        self.parts.last().map_or(0, |p| p.end)
+    }
+}
+
+impl Plan {
+    /// A batch of so many images for this plan, shared out over processes.
+    pub fn batch<'c>(
         &self,
         network: &Network,
-        weights: &Arc<Weights>,
-        from: &Boundary,
-        loss: impl FnOnce(&ArrayD<f32>) -> Loss,
-    ) -> Result<(f32, Gradients), RunError> {
-        let trace = self.forward(network, weights, from)?;
-        let logits = trace
-            .value(network.logits())
-            .ok_or_else(|| RunError::Missing {
-                node: "graph output".to_owned(),
-            })?;
-        let loss = loss(logits);
-        Ok((loss.value, self.backward(network, &trace, loss.grad)))
+        images: usize,
+        group: &'c dyn Communicator,
+    ) -> Batch<'c> {
+        let sizes = network.boundary(self.range.start).into_iter().map(|v| {
+            let sample = network.sample_shape(v);
+            sample.map_or(0, |s| s.iter().product::<usize>())
+        });
+        let size = match self.mode.batch_statistics_from {
+            Some(_) => PartSize::LOCKSTEP,
+            None => PartSize::TRAINING,
+        };
+        let parts = size.parts(images, sizes.sum());
+        let mine = group.share(parts.len());
+        Batch { parts, mine, group }
     }
 }

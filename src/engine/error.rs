@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::distributed::Absent;
+
 /// Why a run failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -33,6 +35,9 @@ pub enum RunError {
     /// The network has got other steps since the plan was made.
     #[error("the plan is of a network with other steps")]
     OtherNetwork,
+    /// Another process of the run has failed.
+    #[error(transparent)]
+    Absent(#[from] Absent),
 }
 
 fn shape_text(shape: &[usize]) -> String {

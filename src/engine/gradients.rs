@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::{ArrayD, Axis, concatenate};
+use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
-use crate::arrays::update;
-use crate::network::{Network, ParamId};
+use crate::arrays::{recycle_array, update};
+use crate::network::{BinaryId, Network, ParamId};
 
 /// With which numbers binary layers compute gradients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub enum Precision {
     Int8,
 }
 
-/// A loss of a batch, and its gradient.
+/// A loss of some samples, and its gradient.
 #[derive(Debug, Clone)]
 pub struct Loss {
     /// Its mean over the samples.
@@ -84,23 +84,48 @@ impl Gradients {
 
     /// Adds to the gradient of a parameter; both have its shape.
     pub fn add(&mut self, p: ParamId, grad: ArrayD<f32>) {
-        match self.by_param.get_mut(&p) {
-            Some(sum) => update(sum, &grad, |a, b| a + b),
-            None => {
-                self.by_param.insert(p, grad);
-            }
-        }
+        add_to(&mut self.by_param, p, grad);
+    }
+}
+
+/// What a backward pass finds a gradient of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Target {
+    /// A parameter.
+    Param(ParamId),
+    /// An effective weight.
+    Binary(BinaryId),
+}
+
+/// Gradients on some samples, before those of effective weights become those of latents and scales.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub by_target: BTreeMap<Target, ArrayD<f32>>,
+}
+
+impl Found {
+    /// Adds to a gradient; both have one shape.
+    pub fn add(&mut self, target: Target, grad: ArrayD<f32>) {
+        add_to(&mut self.by_target, target, grad);
     }
 
-    /// Adds those of the samples that follow.
-    pub(super) fn add_all(&mut self, others: Self) {
-        for (p, grad) in others.by_param {
-            self.add(p, grad);
+    /// With those of the samples that follow.
+    pub fn and(mut self, others: Self) -> Self {
+        for (target, grad) in others.by_target {
+            self.add(target, grad);
         }
-        self.input = match (self.input.take(), others.input) {
-            // Parts of one batch differ in their first axis alone.
-            (Some(a), Some(b)) => concatenate(Axis(0), &[a.view(), b.view()]).ok(),
-            (a, b) => a.or(b),
-        };
+        self
+    }
+}
+
+fn add_to<K: Ord>(sums: &mut BTreeMap<K, ArrayD<f32>>, key: K, grad: ArrayD<f32>) {
+    match sums.get_mut(&key) {
+        Some(sum) => {
+            update(sum, &grad, |a, b| a + b);
+            recycle_array(grad);
+        }
+        None => {
+            sums.insert(key, grad);
+        }
     }
 }

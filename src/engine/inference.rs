@@ -77,7 +77,8 @@ impl<'n> Inference<'n> {
             let trace = self.plan.forward(&self.network, &self.weights, from)?;
             Ok(trace.boundary())
         };
-        let parts = PartSize::INFERENCE.parts(from);
+        let elements = from.elements() / from.batch().max(1);
+        let parts = PartSize::INFERENCE.parts(from.batch(), elements);
         if parts.len() <= 1 {
             return pass(from);
         }

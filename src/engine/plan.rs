@@ -6,7 +6,7 @@ use super::gradients::{Precision, Wanted};
 use super::tasks::{self, StepGradients, Task};
 use super::weights::Weights;
 use crate::network::{Input, Network, ParamId, StepId, ValueId};
-use crate::ops::{Context, Role, Signs};
+use crate::ops::{Role, Signs};
 
 /// How a plan runs.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,9 @@ pub struct Mode {
 pub struct Plan {
     pub(super) range: Range<StepId>,
     pub(super) tasks: Vec<Planned>,
+    /// Tasks between which nothing is known of the whole batch; all but the first begin with one that
+    /// normalises by its statistics.
+    pub(super) stretches: Vec<Range<usize>>,
     pub(super) mode: Mode,
     /// Of the network's steps when the plan was made.
     pub(super) revision: u64,
@@ -76,6 +79,16 @@ impl Plan {
         let chains = self.tasks.iter().filter(|t| t.task.is_chain());
         chains.map(|t| t.task.steps().len()).collect()
     }
+}
+
+/// See [`Plan::stretches`].
+fn stretches(tasks: &[Planned]) -> Vec<Range<usize>> {
+    let starts = tasks.iter().enumerate();
+    let starts = starts.filter(|(_, t)| t.task.normalizer().is_some());
+    let mut bounds = vec![0];
+    bounds.extend(starts.map(|(i, _)| i));
+    bounds.push(tasks.len());
+    bounds.windows(2).map(|w| w[0]..w[1]).collect()
 }
 
 /// A plan in the making.
@@ -138,6 +151,11 @@ impl<'n> Planner<'n> {
         if let Some(chain) = self.elementwise_chain(at) {
             return Box::new(chain);
         }
+        if self.normalises_by_batch(at)
+            && let Some(chain) = self.normalizer(at)
+        {
+            return Box::new(chain);
+        }
         let operator = self.operator(at);
         let step = self.network.step(at);
         let Some(shape) = self.input_shape(at) else {
@@ -191,8 +209,10 @@ impl<'n> Planner<'n> {
                 free,
             }
         });
+        let tasks: Vec<Planned> = tasks.collect();
         Plan {
-            tasks: tasks.collect(),
+            stretches: stretches(&tasks),
+            tasks,
             range: self.range.clone(),
             revision: network.revision(),
             mode: self.mode,
@@ -252,9 +272,6 @@ impl<'n> Planner<'n> {
         }
         tasks::Operator {
             step: at,
-            context: Context {
-                batch_statistics: self.batch_statistics(at),
-            },
             gradients,
         }
     }
@@ -272,7 +289,27 @@ impl<'n> Planner<'n> {
 
     /// What a step is in a chain of elementwise steps on samples of that shape.
     fn link(&self, at: StepId, sample: &[usize]) -> Option<tasks::Link<'n>> {
-        tasks::Link::of(self.network, at, sample, self.batch_statistics(at))
+        tasks::Link::of(self.network, at, sample)
+    }
+
+    /// Whether a step normalises by the batch's statistics.
+    fn normalises_by_batch(&self, at: StepId) -> bool {
+        let role = self.network.step(at).op.traits(&[]).role;
+        matches!(role, Role::Normalization(_)) && self.batch_statistics(at)
+    }
+
+    /// Such a step alone.
+    fn normalizer(&mut self, at: StepId) -> Option<tasks::ElementwiseChain> {
+        let input = self.network.data_input(at)?;
+        let gradients = self.step_gradients(at);
+        self.kept[input.0] |= gradients.any();
+        Some(tasks::ElementwiseChain {
+            steps: vec![at],
+            input,
+            gradients: vec![gradients],
+            normalization: Some((0, true)),
+            codes: false,
+        })
     }
 
     /// Whether a chain begins with a step that reads a binary layer's sums as they are.

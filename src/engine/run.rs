@@ -1,30 +1,30 @@
-//! Running a plan: forward, and back.
+//! Running a plan over a batch as one part: forward, and back.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bnn_kernels::elementwise::ChannelStatistics;
 use ndarray::ArrayD;
 
+use super::batch::Batch;
 use super::boundary::Boundary;
 use super::error::RunError;
 use super::gradients::Gradients;
+use super::lockstep::{Part, Run, Statistics};
 use super::plan::Plan;
-use super::tasks::{Backward, Forward, Record};
 use super::value::Value;
 use super::weights::Weights;
-use crate::arrays::recycle_array;
-use crate::network::{BinaryId, Network, ParamId, StepId, ValueId};
-use crate::ops::Saved;
+use crate::network::{Network, StepId, ValueId};
 
 /// What a forward pass leaves behind.
 #[derive(Debug)]
 pub struct Trace {
-    pub(super) values: Vec<Option<Value>>,
+    part: Part,
     /// The weights that it ran with.
     weights: Arc<Weights>,
-    /// Of each task.
-    records: Vec<Record>,
+    batch: Batch<'static>,
+    statistics: Statistics,
+    /// The steps whose statistics these are.
+    normalizations: Vec<StepId>,
     /// Behind the last step that ran.
     end: StepId,
     boundary: Vec<ValueId>,
@@ -32,27 +32,31 @@ pub struct Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        self.values.drain(..).flatten().for_each(Value::recycle);
+        self.part
+            .values
+            .drain(..)
+            .flatten()
+            .for_each(Value::recycle);
     }
 }
 
 impl Trace {
     /// A value, if it was kept: the last step's output and everything that later steps read are.
     pub fn value(&self, v: ValueId) -> Option<&ArrayD<f32>> {
-        Some(self.values.get(v.0)?.as_ref()?.float())
+        Some(self.part.values.get(v.0)?.as_ref()?.float())
     }
 
     /// The statistics that BatchNormalizations measured on this batch.
     pub fn batch_statistics(&self) -> impl Iterator<Item = (StepId, &ChannelStatistics)> {
-        self.records.iter().filter_map(|r| match &r.saved {
-            Some((step, Saved::Statistics(s))) => Some((*step, s)),
-            _ => None,
-        })
+        self.normalizations
+            .iter()
+            .copied()
+            .zip(self.statistics.values())
     }
 
     /// Where the run ended, for another one to start from.
     pub fn boundary(&self) -> Boundary {
-        let held = |v: &ValueId| Some((*v, self.values.get(v.0)?.clone()?.settled()));
+        let held = |v: &ValueId| Some((*v, self.part.values.get(v.0)?.clone()?.settled()));
         Boundary {
             step: self.end,
             values: self.boundary.iter().filter_map(held).collect(),
@@ -72,28 +76,26 @@ impl Plan {
         weights: &Arc<Weights>,
         from: &Boundary,
     ) -> Result<Trace, RunError> {
-        if self.revision != network.revision() || from.step != self.range.start {
-            return Err(RunError::OtherNetwork);
-        }
-        let mut pass = Forward {
+        let batch = Batch::whole(from);
+        let run = Run {
+            plan: self,
             network,
             weights,
-            values: vec![None; network.value_count()],
+            batch: &batch,
         };
-        for (v, x) in &from.values {
-            pass.set(*v, x.clone());
-        }
-        let mut records = Vec::with_capacity(self.tasks.len());
-        for planned in &self.tasks {
-            records.push(planned.task.forward(&mut pass)?);
-            planned.free.iter().for_each(|&v| pass.free(v));
-        }
+        let mut parts = run.parts(from)?;
+        let statistics = run.forward(&mut parts)?;
+        let mut part = parts.pop().unwrap_or_default();
+        run.forward_last(&mut part, &statistics)?;
+        let normalizations = statistics.keys().filter_map(|&s| run.step(s)).collect();
         Ok(Trace {
-            values: pass.values,
+            part,
             weights: Arc::clone(weights),
-            records,
+            statistics,
+            normalizations,
             end: self.range.end,
             boundary: self.boundary.clone(),
+            batch,
         })
     }
 
@@ -102,56 +104,26 @@ impl Plan {
     ///
     /// The parameters must be those of the forward pass.
     ///
+    /// # Errors
+    /// None on a trace of this plan.
+    ///
     /// # Panics
     /// If `grad` has another shape than the logits.
-    pub fn backward(&self, network: &Network, trace: &Trace, grad: ArrayD<f32>) -> Gradients {
-        let mut pass = Backward {
-            network,
-            weights: &trace.weights,
-            precision: self.mode.gradients,
-            values: &trace.values,
-            flowing: vec![None; network.value_count()],
-            gradients: Gradients::default(),
-            binary: BTreeMap::new(),
-        };
-        let grad = grad.as_standard_layout().into_owned();
-        pass.add_to_value(network.logits(), grad);
-        for (planned, record) in self.tasks.iter().zip(&trace.records).rev() {
-            let grad = pass
-                .flowing
-                .get_mut(planned.output.0)
-                .and_then(Option::take);
-            match grad {
-                Some(grad) if planned.moves => planned.task.backward(&mut pass, record, grad),
-                Some(grad) => recycle_array(grad),
-                None => {}
-            }
-        }
-        if self.mode.input {
-            let input = pass.flowing.get_mut(network.input().0);
-            pass.gradients.set_input(input.and_then(Option::take));
-        }
-        for (b, grad) in std::mem::take(&mut pass.binary) {
-            self.add_binary(network, b, &grad, &mut pass.gradients);
-        }
-        pass.gradients
-    }
-
-    /// From the gradient of an effective weight to those of its latents and its scale.
-    fn add_binary(
+    pub fn backward(
         &self,
         network: &Network,
-        b: BinaryId,
-        grad: &ArrayD<f32>,
-        gradients: &mut Gradients,
-    ) {
-        let params: Vec<ParamId> = network.binary_params(b).collect();
-        let wanted = |k: usize| params.get(k).is_some_and(|p| self.mode.wanted.contains(*p));
-        let (latent, scale) = network.binary_backward(b, grad, wanted(0), wanted(1));
-        for (p, grad) in params.into_iter().zip([latent, scale]) {
-            if let Some(grad) = grad {
-                gradients.add(p, grad);
-            }
-        }
+        mut trace: Trace,
+        grad: ArrayD<f32>,
+    ) -> Result<Gradients, RunError> {
+        let mut part = std::mem::take(&mut trace.part);
+        let run = Run {
+            plan: self,
+            network,
+            weights: &trace.weights,
+            batch: &trace.batch,
+        };
+        let sums = run.back_last(&mut part, &trace.statistics, grad);
+        let parts = std::slice::from_mut(&mut part);
+        run.backward(parts, &trace.statistics, vec![sums])
     }
 }

@@ -7,7 +7,7 @@ use ndarray::ArrayD;
 use super::ParamKind;
 use super::broadcast::{Broadcast, sum_to};
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Elementwise, Monotone, Op, Params, Saved, ShapeError, Traits};
+use super::{Backward, Elementwise, Monotone, Op, Params, Saved, ShapeError, Traits};
 use crate::arrays::{map, update, zip};
 
 /// `x` where positive, else `slope · x`.
@@ -30,11 +30,7 @@ impl Op for Leaky {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let slope = self.slope;
         let y = match slope {
             0.0 => map(inputs[0], relu),
@@ -104,11 +100,7 @@ impl Op for PRelu {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let (x, slope) = (inputs[0], inputs[1]);
         let b = Broadcast::into(slope.shape(), x.shape())?;
         let y = b.zip(x, slope, leaky_relu);

@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use super::ParamKind;
 use super::broadcast::{Broadcast, common_shape, expand, sum_to};
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Monotone, Op, Params, Role, Saved, ShapeError, Traits};
+use super::{Backward, Monotone, Op, Params, Role, Saved, ShapeError, Traits};
 use crate::arrays::{copy, map};
 
 /// A binary elementwise operator.
@@ -58,11 +58,7 @@ impl Op for Arithmetic {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let (a, b) = (inputs[0], inputs[1]);
         let y = match self {
             Self::Add => combine(a, b, |a, b| a + b),

@@ -1,4 +1,4 @@
-//! `BatchNormalization`, by running statistics or by those of the batch.
+//! `BatchNormalization`, by running statistics; the engine normalises by those of a batch.
 
 use bnn_kernels::elementwise::{
     ChannelStatistics, ElementwiseChain, Normalization, Source, WantedGradients,
@@ -8,7 +8,7 @@ use ndarray::ArrayD;
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Monotone, Op, Params, Role, Saved, ShapeError, Traits, check};
+use super::{Backward, Monotone, Op, Params, Role, Saved, ShapeError, Traits, check};
 use crate::arrays::{array, slice, slice_mut};
 
 /// `y = γ · (x - mean) / √(variance + epsilon) + β`: inputs x `[N, C, …]`, γ, β, running mean and
@@ -21,11 +21,7 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// With the values of γ, β, running mean and running variance.
-    pub(crate) fn normalization<'a>(
-        &self,
-        params: [&'a ArrayD<f32>; 4],
-        batch_statistics: bool,
-    ) -> Normalization<'a> {
+    pub(crate) fn normalization<'a>(&self, params: [&'a ArrayD<f32>; 4]) -> Normalization<'a> {
         let [gamma, beta, mean, variance] = params.map(slice);
         Normalization {
             epsilon: self.epsilon,
@@ -33,17 +29,12 @@ impl BatchNorm {
             beta,
             mean,
             variance,
-            batch_statistics,
         }
     }
 
-    fn alone<'a>(
-        &self,
-        params: [&'a ArrayD<f32>; 4],
-        batch_statistics: bool,
-    ) -> ElementwiseChain<'a> {
+    fn alone<'a>(&self, params: [&'a ArrayD<f32>; 4]) -> ElementwiseChain<'a> {
         ElementwiseChain {
-            normalization: Some(self.normalization(params, batch_statistics)),
+            normalization: Some(self.normalization(params)),
             ..ElementwiseChain::default()
         }
     }
@@ -84,11 +75,7 @@ impl Op for BatchNorm {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        context: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let x = inputs[0];
         let channels = x.shape().get(1).copied();
         check(
@@ -101,9 +88,8 @@ impl Op for BatchNorm {
             },
         )?;
         let params = [1, 2, 3, 4].map(|k| inputs[k]);
-        let chain = self.alone(params, context.batch_statistics);
-        let (y, statistics) = chain.forward(Source::Floats(slice(x)), x.shape());
-        Ok((array(x.shape(), y), Saved::of(statistics)))
+        let y = (self.alone(params)).forward(Source::Floats(slice(x)), x.shape(), None);
+        Ok((array(x.shape(), y), Saved::Nothing))
     }
 
     fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
@@ -114,10 +100,9 @@ impl Op for BatchNorm {
             mask: false,
         };
         let x = pass.input(0);
-        let found = self.alone(params, false).backward(
+        let found = self.alone(params).backward(
             Source::Floats(slice(x)),
             x.shape(),
-            pass.saved.statistics(),
             slice_mut(&mut grad),
             wanted,
         );
@@ -134,8 +119,6 @@ impl Op for BatchNorm {
     }
 
     fn needs_input(&self, k: usize, wanted: &[bool]) -> bool {
-        // With running statistics the input is read for γ alone; which statistics were used is
-        // known only when running, so it is kept wherever it may be read.
         k > 0 || wanted.iter().any(|w| *w)
     }
 }
@@ -156,7 +139,7 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients_in, forward, random};
+    use crate::ops::testing::{check_gradients_of, forward, random};
 
     fn inputs(shape: &[usize]) -> [ArrayD<f32>; 5] {
         let c = [shape[1]];
@@ -181,34 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn batch_statistics_give_mean_beta_and_deviation_gamma() {
-        let i = inputs(&[6, 3, 7, 5]);
-        let context = Context {
-            batch_statistics: true,
-        };
-        let op = BatchNorm { epsilon: 0.0 };
-        let (y, saved) = op.forward(&i.each_ref(), context).unwrap();
-        let Saved::Statistics(of_x) = saved else {
-            panic!("statistics are saved");
-        };
-        assert_eq!(of_x.count, 6 * 35);
-        let of_y = channel_statistics(&y);
-        for c in 0..3 {
-            assert!((of_y.mean[c] - i[2][[c]]).abs() < 1e-5);
-            assert!((of_y.variance[c].sqrt() - i[1][[c]].abs()).abs() < 1e-5);
-        }
-    }
-
-    #[test]
     fn gradients_are_finite_differences() {
         for shape in [vec![4, 3, 2, 3], vec![7, 3]] {
-            for batch_statistics in [false, true] {
-                let context = Context { batch_statistics };
-                // Running statistics have no gradient: they are estimated, not trained.
-                let wanted = [true, true, true, false, false];
-                let op = BatchNorm { epsilon: 1e-2 };
-                check_gradients_in(&op, &inputs(&shape), &wanted, context);
-            }
+            // Running statistics have no gradient: they are estimated, not trained.
+            let wanted = [true, true, true, false, false];
+            check_gradients_of(&BatchNorm { epsilon: 1e-2 }, &inputs(&shape), &wanted);
         }
     }
 }

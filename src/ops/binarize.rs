@@ -10,8 +10,8 @@ use super::ParamKind;
 use super::broadcast::Broadcast;
 use super::node_view::{ImportError, Imported, NodeView};
 use super::{
-    Backward, ChannelsLeft, Context, Elementwise, Monotone, Op, Params, Role, Saved, ShapeError,
-    Signs, Traits,
+    Backward, ChannelsLeft, Elementwise, Monotone, Op, Params, Role, Saved, ShapeError, Signs,
+    Traits,
 };
 use crate::arrays::{map, update};
 
@@ -78,11 +78,7 @@ impl Op for Binarize {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let y = self.compared(inputs[0], |step, x| step.forward(x))?;
         Ok((y, Saved::Nothing))
     }

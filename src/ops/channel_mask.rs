@@ -7,8 +7,8 @@ use bnn_kernels::parallel::Planes;
 use ndarray::ArrayD;
 
 use super::{
-    Backward, ChannelsLeft, Context, Elementwise, Monotone, Op, Params, Role, Saved, ShapeError,
-    Signs, Traits, check,
+    Backward, ChannelsLeft, Elementwise, Monotone, Op, Params, Role, Saved, ShapeError, Signs,
+    Traits, check,
 };
 use crate::arrays::{array, map_planes, slice};
 
@@ -88,11 +88,7 @@ impl Op for ChannelMask {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let (x, mask) = (inputs[0], inputs[1]);
         let filters = self.filter_of.iter().flatten().max().map_or(0, |f| f + 1);
         let fits = x.shape().get(self.axis) == Some(&self.filter_of.len()) && filters <= mask.len();

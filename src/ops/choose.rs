@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use super::ParamKind;
 use super::broadcast::{common_shape, expand, sum_to};
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Op, Saved, ShapeError};
+use super::{Backward, Op, Saved, ShapeError};
 use crate::arrays::zip;
 
 /// An operator of two operands that picks or compares.
@@ -59,11 +59,7 @@ impl Op for Pair {
         self.name
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let [a, b] = spread(inputs[0], inputs[1])?;
         Ok((zip(&a, &b, self.function), Saved::Nothing))
     }
@@ -105,11 +101,7 @@ impl Op for Where {
         "Where"
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let shape = common_shape(inputs[1].shape(), inputs[2].shape())?;
         let shape = common_shape(inputs[0].shape(), &shape)?;
         let [c, mut y, b] = [0, 1, 2].map(|k| expand(inputs[k], &shape));

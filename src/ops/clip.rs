@@ -6,7 +6,7 @@ use ndarray::ArrayD;
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Elementwise, Monotone, Op, Params, Saved, ShapeError, Traits};
+use super::{Backward, Elementwise, Monotone, Op, Params, Saved, ShapeError, Traits};
 use crate::arrays::{map, update};
 
 /// `min(max(x, low), high)`; the gradient passes where x lies within the bounds.
@@ -44,11 +44,7 @@ impl Op for Clip {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         Ok((map(inputs[0], |x| self.clip(x)), Saved::Nothing))
     }
 

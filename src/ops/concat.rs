@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Op, Saved, ShapeError, check};
+use super::{Backward, Op, Saved, ShapeError, check};
 use crate::arrays::{array, recycle_array, slice};
 
 /// Inputs one after the other along `axis`.
@@ -20,11 +20,7 @@ impl Op for Concat {
         "Concat"
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let mut shape = inputs[0].shape().to_vec();
         let axis = self.axis;
         check(axis < shape.len(), || format!("shape {shape:?}"))?;

@@ -12,8 +12,8 @@ use ndarray::ArrayD;
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
 use super::{
-    Backward, ChannelsLeft, Context, Convolution, ConvolutionForm, Op, Params, Saved, ShapeError,
-    Traits, check,
+    Backward, ChannelsLeft, Convolution, ConvolutionForm, Op, Params, Saved, ShapeError, Traits,
+    check,
 };
 use crate::arrays::{array, recycle_array, slice};
 
@@ -103,11 +103,7 @@ impl Op for Conv {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let (x, w, bias) = (inputs[0], inputs[1], inputs.get(2));
         let g = self.geometry(x.shape(), w.shape())?;
         check(bias.is_none_or(|b| b.len() == g.filters), || {
@@ -312,9 +308,6 @@ mod tests {
     fn a_wrong_channel_count_is_an_error() {
         let (c, _, _) = variants().swap_remove(0);
         let (x, w) = (random(&[1, 3, 5, 5], 0), random(&[2, 2, 3, 3], 0));
-        let context = Context {
-            batch_statistics: false,
-        };
-        assert!(c.forward(&[&x, &w], context).is_err());
+        assert!(c.forward(&[&x, &w]).is_err());
     }
 }

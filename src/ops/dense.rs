@@ -7,9 +7,7 @@ use ndarray::ArrayD;
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{
-    Backward, Context, Convolution, ConvolutionForm, Op, Params, Saved, ShapeError, Traits, check,
-};
+use super::{Backward, Convolution, ConvolutionForm, Op, Params, Saved, ShapeError, Traits, check};
 use crate::arrays::{array, slice, slice_mut};
 
 /// `y = alpha · x · W (+ beta · bias)`: x `[…, I]`, weight `[I, O]` or, transposed, `[O, I]`, bias
@@ -54,11 +52,7 @@ impl Op for Dense {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let (x, w) = (inputs[0], inputs[1]);
         let fail = || {
             let (w, x) = (w.shape(), x.shape());

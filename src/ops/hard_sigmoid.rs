@@ -6,7 +6,7 @@ use ndarray::ArrayD;
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Elementwise, Monotone, Op, Params, Saved, ShapeError, Traits};
+use super::{Backward, Elementwise, Monotone, Op, Params, Saved, ShapeError, Traits};
 use crate::arrays::{map, update};
 
 /// `alpha · x + beta`, kept within [0, 1].
@@ -49,11 +49,7 @@ impl Op for HardSigmoid {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         Ok((map(inputs[0], |x| self.value(x)), Saved::Nothing))
     }
 

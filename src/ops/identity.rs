@@ -4,7 +4,7 @@ use ndarray::ArrayD;
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Monotone, Op, Params, Saved, ShapeError, Signs, Traits};
+use super::{Backward, Monotone, Op, Params, Saved, ShapeError, Signs, Traits};
 use crate::arrays::copy;
 
 /// The input.
@@ -26,11 +26,7 @@ impl Op for Identity {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         Ok((copy(inputs[0]), Saved::Nothing))
     }
 

@@ -2,9 +2,7 @@
 
 use ndarray::ArrayD;
 
-use super::{
-    Backward, Context, Monotone, Op, Params, Saved, ShapeError, Signs, Traits, channel_statistics,
-};
+use super::{Backward, Monotone, Op, Params, Saved, ShapeError, Signs, Traits, channel_statistics};
 use crate::arrays::{copy, slice};
 
 /// The input as it is. Its gradient has beside that of the output the one of
@@ -29,11 +27,7 @@ impl Op for MatchStatistics {
         "MatchStatistics"
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let channels = inputs[0].shape().get(1).copied().unwrap_or_default();
         if [self.mean.len(), self.variance.len()] != [channels; 2] {
             return Err(ShapeError(format!(
@@ -42,11 +36,11 @@ impl Op for MatchStatistics {
             )));
         }
         let measured = channel_statistics(inputs[0]);
-        Ok((copy(inputs[0]), Saved::of(Some(measured))))
+        Ok((copy(inputs[0]), Saved::Statistics(measured)))
     }
 
     fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
-        if let Some(measured) = pass.saved.statistics() {
+        if let Saved::Statistics(measured) = pass.saved {
             let x = pass.input(0);
             let (channels, inner) = (
                 self.mean.len(),
@@ -110,7 +104,7 @@ mod tests {
                 weight: 0.7,
             };
             assert_eq!(forward(&op, &[&x]), x);
-            let (_, saved) = op.forward(&[&x], Context::default()).unwrap();
+            let (_, saved) = op.forward(&[&x]).unwrap();
             let pass = Backward {
                 inputs: &[Some(&x)],
                 shapes: &[x.shape()],

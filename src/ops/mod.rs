@@ -42,8 +42,8 @@ pub use convolution_form::ConvolutionForm;
 pub use match_statistics::MatchStatistics;
 pub use node_view::ImportError;
 pub(crate) use node_view::{Imported, NodeView};
+pub(crate) use op::Backward;
 use op::check;
-pub(crate) use op::{Backward, Context};
 pub use op::{
     ChannelsLeft, Convolution, Elementwise, LeftOnAxis, Monotone, Op, Params, Role, Saved,
     ShapeError, Signs, Traits,

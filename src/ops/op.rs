@@ -26,30 +26,8 @@ pub enum Saved {
     Nothing,
     /// For each output element the position of the chosen input element within its plane.
     Positions(Vec<u32>),
-    /// Mean and variance that a BatchNormalization measured on the batch.
+    /// Mean and variance that were measured on the batch.
     Statistics(ChannelStatistics),
-}
-
-impl Saved {
-    /// Statistics, if there are any.
-    pub(crate) fn of(statistics: Option<ChannelStatistics>) -> Self {
-        statistics.map_or(Self::Nothing, Self::Statistics)
-    }
-
-    /// The statistics, if they were saved.
-    pub(crate) fn statistics(&self) -> Option<&ChannelStatistics> {
-        match self {
-            Self::Statistics(statistics) => Some(statistics),
-            Self::Nothing | Self::Positions(_) => None,
-        }
-    }
-}
-
-/// How a forward pass is to be computed.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Context {
-    /// BatchNormalization normalises by the batch's statistics instead of the running ones.
-    pub batch_statistics: bool,
 }
 
 /// What a backward pass has to work with.
@@ -84,11 +62,7 @@ pub trait Op: Debug + Send + Sync {
     ///
     /// # Errors
     /// If the inputs' shapes do not fit the operator.
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        context: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError>;
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError>;
 
     /// The gradients with respect to the wanted inputs (`None` for the others), from that with
     /// respect to the output. Called only with what [`Op::forward`] produced.

@@ -4,7 +4,7 @@ use ndarray::{ArrayD, Slice};
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Op, Saved, ShapeError, check};
+use super::{Backward, Op, Saved, ShapeError, check};
 use crate::graph::normalize_axis;
 
 /// `before[i]` and `after[i]` positions of `value` around axis i.
@@ -20,11 +20,7 @@ impl Op for Pad {
         "Pad"
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let x = inputs[0];
         check(x.ndim() == self.before.len(), || {
             format!("{} pads for the shape {:?}", self.before.len(), x.shape())

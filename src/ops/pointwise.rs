@@ -4,7 +4,7 @@ use ndarray::ArrayD;
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Monotone, Op, Params, Saved, ShapeError, Traits};
+use super::{Backward, Monotone, Op, Params, Saved, ShapeError, Traits};
 use crate::arrays::{map, update};
 use crate::onnx::DataType;
 
@@ -60,11 +60,7 @@ impl Op for Pointwise {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         Ok((map(inputs[0], self.function), Saved::Nothing))
     }
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Op, Params, Role, Saved, ShapeError, Traits, check};
+use super::{Backward, Op, Params, Role, Saved, ShapeError, Traits, check};
 use crate::arrays::{array, recycle_array, slice};
 use crate::graph::Window;
 
@@ -90,11 +90,7 @@ impl Op for Pool {
         }
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let input = inputs[0];
         let axes @ [y, x] = self.axes(input.shape())?;
         let (plane, out_plane) = (y.size * x.size, y.out * x.out);

@@ -7,7 +7,7 @@ use ndarray::{ArrayD, Zip};
 use super::ParamKind;
 use super::broadcast::expand;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, ChannelsLeft, Context, Op, Saved, ShapeError};
+use super::{Backward, ChannelsLeft, Op, Saved, ShapeError};
 use crate::graph::Quantizer;
 
 /// A quantiser with its scale and zero point, which broadcast to x.
@@ -36,11 +36,7 @@ impl Op for Quantize {
         "Quant"
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         for shape in [self.scale.shape(), self.zero.shape()] {
             super::broadcast::Broadcast::into(shape, inputs[0].shape())?;
         }

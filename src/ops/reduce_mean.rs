@@ -6,7 +6,7 @@ use ndarray::{ArrayD, Axis};
 use super::ParamKind;
 use super::broadcast::expand;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Op, Saved, ShapeError, check};
+use super::{Backward, Op, Saved, ShapeError, check};
 use crate::arrays::{array, slice, slice_mut};
 use crate::graph::normalize_axis;
 
@@ -42,11 +42,7 @@ impl Op for ReduceMean {
         self.name
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let x = inputs[0];
         check(x.ndim() == self.rank, || {
             format!("an input of rank {} instead of {}", x.ndim(), self.rank)

@@ -7,7 +7,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, ChannelsLeft, Context, Op, Saved, ShapeError};
+use super::{Backward, ChannelsLeft, Op, Saved, ShapeError};
 use crate::arrays::copy;
 
 /// `[N, …]` to `[N · lead, tail…]`.
@@ -23,11 +23,7 @@ impl Op for Reshape {
         self.name
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let x = inputs[0];
         let batch = x.shape().first().copied().unwrap_or(1);
         // The element count of the result has to be the input's: from_shape refuses anything else.

@@ -2,11 +2,7 @@
 
 use ndarray::{ArrayD, IxDyn};
 
-use super::{Backward, Context, Op};
-
-const RUNNING: Context = Context {
-    batch_statistics: false,
-};
+use super::{Backward, Op};
 
 /// Reproducible values in (-1, 1) that keep at least 0.02 away from 0 and ±0.5 and ±0.75
 /// (kinks).
@@ -41,7 +37,7 @@ pub fn vector(v: &[f32]) -> ArrayD<f32> {
 
 /// The output of an operator.
 pub fn forward(op: &dyn Op, inputs: &[&ArrayD<f32>]) -> ArrayD<f32> {
-    op.forward(inputs, RUNNING).unwrap().0
+    op.forward(inputs).unwrap().0
 }
 
 /// The gradients of an operator, which sees only the inputs that it asks for.
@@ -51,17 +47,7 @@ pub fn backward(
     upstream: ArrayD<f32>,
     wanted: &[bool],
 ) -> Vec<Option<ArrayD<f32>>> {
-    backward_in(op, inputs, upstream, wanted, RUNNING)
-}
-
-fn backward_in(
-    op: &dyn Op,
-    inputs: &[&ArrayD<f32>],
-    upstream: ArrayD<f32>,
-    wanted: &[bool],
-    context: Context,
-) -> Vec<Option<ArrayD<f32>>> {
-    let (_, saved) = op.forward(inputs, context).unwrap();
+    let (_, saved) = op.forward(inputs).unwrap();
     let given: Vec<_> = (0..inputs.len())
         .map(|k| op.needs_input(k, wanted).then_some(inputs[k]))
         .collect();
@@ -78,24 +64,24 @@ fn backward_in(
 /// Checks every gradient, each alone and all together, against central differences under a random
 /// upstream gradient.
 pub fn check_gradients(op: &dyn Op, inputs: &[ArrayD<f32>]) {
-    check_gradients_in(op, inputs, &vec![true; inputs.len()], RUNNING);
+    check_gradients_of(op, inputs, &vec![true; inputs.len()]);
 }
 
 /// See [`check_gradients`]; only for the inputs in `wanted`.
-pub fn check_gradients_in(op: &dyn Op, inputs: &[ArrayD<f32>], wanted: &[bool], context: Context) {
+pub fn check_gradients_of(op: &dyn Op, inputs: &[ArrayD<f32>], wanted: &[bool]) {
     let refs: Vec<&ArrayD<f32>> = inputs.iter().collect();
-    let (y, _) = op.forward(&refs, context).unwrap();
+    let (y, _) = op.forward(&refs).unwrap();
     let upstream = random(y.shape(), 99);
     let loss = |inputs: &[ArrayD<f32>]| -> f64 {
         let refs: Vec<&ArrayD<f32>> = inputs.iter().collect();
-        let (y, _) = op.forward(&refs, context).unwrap();
+        let (y, _) = op.forward(&refs).unwrap();
         let pairs = y.iter().zip(&upstream);
         pairs.map(|(y, u)| f64::from(*y) * f64::from(*u)).sum()
     };
-    let together = backward_in(op, &refs, upstream.clone(), wanted, context);
+    let together = backward(op, &refs, upstream.clone(), wanted);
     for k in (0..inputs.len()).filter(|&k| wanted[k]) {
         let only: Vec<bool> = (0..inputs.len()).map(|j| j == k).collect();
-        let grads = backward_in(op, &refs, upstream.clone(), &only, context);
+        let grads = backward(op, &refs, upstream.clone(), &only);
         let grad = grads[k].as_ref().expect("a wanted gradient");
         assert_eq!(
             Some(grad),

@@ -4,7 +4,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::{Backward, Context, Op, Saved, ShapeError, check};
+use super::{Backward, Op, Saved, ShapeError, check};
 
 /// Output axis i is input axis `order[i]`, a permutation.
 #[derive(Debug, Clone)]
@@ -22,11 +22,7 @@ impl Op for Transpose {
         "Transpose"
     }
 
-    fn forward(
-        &self,
-        inputs: &[&ArrayD<f32>],
-        _: Context,
-    ) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let x = inputs[0];
         check(x.ndim() == self.order.len(), || {
             format!("the permutation {:?} of {:?}", self.order, x.shape())

@@ -6,6 +6,7 @@ use super::rehearsal::{self, Prepared};
 use super::summary::Summary;
 use super::{Choice, Job, NO_DATA, Proof, View, fit, network, options};
 use crate::data::{Images, Pixels};
+use crate::distributed::Alone;
 use crate::error::Error;
 use crate::network::Network;
 use crate::onnx::Model;
@@ -161,6 +162,7 @@ fn seconds(
         let control = Control {
             observer: &Silent,
             checkpoint: None,
+            group: &Alone,
         };
         let start = Instant::now();
         subsidiary::retrain(&mut copy, &images, options.augment, &once, control).ok()?;

@@ -1,5 +1,6 @@
 //! The main job, end to end: import, recognise, learn, remove, verify, write, report.
 
+mod among;
 mod compare;
 mod drawn;
 mod dry_run;
@@ -22,12 +23,13 @@ mod types;
 mod view;
 mod written;
 
+pub use among::{follow, follow_training};
 pub use compare::{Cell, Comparison, compare, forget};
 pub use fit::doubt;
 pub use images::{DataSource, VAL_SPLIT, load as load_images, load_all as load_all_images};
 pub use job::{Budget, Choice, Job, Tuning};
 pub use sizes::fill as fill_sizes;
-pub use train::{TrainJob, train};
+pub use train::{TrainJob, train, train_among};
 pub use types::other_float_type;
 pub use view::View;
 
@@ -40,6 +42,7 @@ use std::time::Instant;
 
 use crate::checkpoint::{self, Checkpoint, Folder, Plan};
 use crate::data::Images;
+use crate::distributed::{Alone, Communicator};
 use crate::error::Error;
 use crate::forms;
 use crate::network::{Network, write_back};
@@ -71,8 +74,21 @@ pub fn run(
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
 ) -> Result<Report, Error> {
+    run_among(job, open, observer, &Alone)
+}
+
+/// [`run`] where other processes learn along ([`follow`]): those of `group`, of which this is the first.
+///
+/// # Errors
+/// As [`run`], or if another process fails.
+pub fn run_among(
+    job: &Job,
+    open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
+    observer: &dyn Observer,
+    group: &dyn Communicator,
+) -> Result<Report, Error> {
     let folder = job.checkpoint.as_ref().map(|plan| plan.folder.as_path());
-    through(job, open, observer).map_err(|e| {
+    through(job, open, observer, group).map_err(|e| {
         match (e.unless_stopped(observer.cancelled()), folder) {
             (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
                 Error::Paused(folder.to_owned())
@@ -83,11 +99,34 @@ pub fn run(
     })
 }
 
+/// The model as it is worked with: what is packed is learned from, and cut, as floats, and packed again; what
+/// is in training mode is taken out of it where that is asked for. Notes on what was left.
+fn opened<'m>(job: &Job, model: &'m Model) -> Result<(Cow<'m, ModelProto>, Vec<String>), Error> {
+    let opened = forms::unpack(&model.proto);
+    let opened = opened.map_err(|e| written::form_error(&job.input, e))?;
+    if !job.inference_mode {
+        return Ok((opened, Vec::new()));
+    }
+    let made = rewrite::to_inference_mode(&opened);
+    let (proto, left) = made.map_err(|source| end::rewrite_error(job, source))?;
+    if left.is_empty() {
+        return Err(Error::Usage(format!(
+            "--inference-mode: nothing in {} is in training mode; leave it out",
+            job.input.display()
+        )));
+    }
+    Ok((Cow::Owned(proto), left))
+}
+
 fn through(
     job: &Job,
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
+    group: &dyn Communicator,
 ) -> Result<Report, Error> {
+    if group.size() > 1 && (!job.learns() || job.dry_run) {
+        return Err(among::nothing_to_share());
+    }
     let heard = Heard::new(observer);
     let observer: &dyn Observer = &heard;
     let start = Instant::now();
@@ -99,22 +138,7 @@ fn through(
     outputs::check(&job.writes, &model, job.source.as_ref())?;
     let rewrite_error = |source| end::rewrite_error(job, source);
     written::idle(job, &model.proto)?;
-    let opened = forms::unpack(&model.proto);
-    // What is packed is learned from, and cut, as floats, and packed again.
-    let opened = opened.map_err(|e| written::form_error(&job.input, e))?;
-    let (original, left) = match job.inference_mode {
-        true => {
-            let (proto, left) = rewrite::to_inference_mode(&opened).map_err(rewrite_error)?;
-            if left.is_empty() {
-                return Err(Error::Usage(format!(
-                    "--inference-mode: nothing in {} is in training mode; leave it out",
-                    job.input.display()
-                )));
-            }
-            (Cow::Owned(proto), left)
-        }
-        false => (opened, Vec::new()),
-    };
+    let (original, left) = opened(job, &model)?;
     let original: &ModelProto = &original;
     // What runs as a native network needs its weights.
     let runs = matches!(job.choice, Choice::Learn(_)) || job.makes_images();
@@ -175,7 +199,11 @@ fn through(
             "computes in float64, for which ONNX Runtime has no convolutions: verified in float32, written in float64".to_owned(),
         );
     }
-    let watch = Watch { observer, folder };
+    let watch = Watch {
+        observer,
+        folder,
+        group,
+    };
     let from = (&model, &view);
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
     if job.learns() {
@@ -313,6 +341,8 @@ fn network(
 struct Watch<'a> {
     observer: &'a dyn Observer,
     folder: Option<(Folder, &'a Plan)>,
+    /// The processes that learn along.
+    group: &'a dyn Communicator,
 }
 
 fn learn(
@@ -320,7 +350,11 @@ fn learn(
     (model, view): (&Model, &View<'_>),
     images: &Images,
     options: &Options,
-    Watch { observer, folder }: Watch<'_>,
+    Watch {
+        observer,
+        folder,
+        group,
+    }: Watch<'_>,
 ) -> Result<(ModelProto, Learned), Error> {
     let costs = rewrite::cost(&view.graph, &view.facts, &view.layers).layers;
     let subject = view.subject(&costs);
@@ -334,8 +368,9 @@ fn learn(
         None => None,
     };
     let control = Control {
-        observer,
+        observer: &among::Together { observer, group },
         checkpoint: checkpoint.as_mut(),
+        group,
     };
     let learned = subsidiary::learn(&mut network, &subject, images, options, control)
         .map_err(|e| e.at(&job.input))?;

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use super::among::Together;
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, input_file, output_file};
 use super::written::{self, Formed};
 use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, types};
 use crate::checkpoint::{self, Checkpoint, Folder, Plan};
 use crate::data::Images;
+use crate::distributed::{Alone, Communicator};
 use crate::error::Error;
 use crate::forms::{self, Computed, FormError};
 use crate::network::{Network, write_back};
@@ -60,8 +62,22 @@ pub fn train(
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
 ) -> Result<TrainReport, Error> {
+    train_among(job, open, observer, &Alone)
+}
+
+/// [`train`] where other processes train along ([`follow_training`](super::follow_training)): those of
+/// `group`, of which this is the first.
+///
+/// # Errors
+/// As [`train`], or if another process fails.
+pub fn train_among(
+    job: &TrainJob,
+    open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
+    observer: &dyn Observer,
+    group: &dyn Communicator,
+) -> Result<TrainReport, Error> {
     let folder = job.checkpoint.as_ref().map(|plan| plan.folder.as_path());
-    through(job, open, observer).map_err(|e| {
+    through(job, open, observer, group).map_err(|e| {
         match (e.unless_stopped(observer.cancelled()), folder) {
             (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
                 Error::Paused(folder.to_owned())
@@ -76,6 +92,7 @@ fn through(
     job: &TrainJob,
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
+    group: &dyn Communicator,
 ) -> Result<TrainReport, Error> {
     let start = Instant::now();
     let run = RunReport::beginning();
@@ -146,8 +163,9 @@ fn through(
         None => None,
     };
     let control = Control {
-        observer,
+        observer: &Together { observer, group },
         checkpoint: checkpoint.as_mut(),
+        group,
     };
     let augment = job.source.augment;
     let trained = retrain(&mut network, &images, augment, &job.options, control)

@@ -7,7 +7,6 @@ use ndarray::ArrayD;
 
 use super::cost::Costs;
 use super::error::TrainError;
-use super::evaluate::EVAL_BATCH;
 use super::sanity::spread;
 use super::trainer::Trainer;
 use super::{MaskGroup, mask, rules};
@@ -88,13 +87,10 @@ fn probe(trainer: &mut Trainer<'_>, unit: &MaskGroup, index: u64) -> Result<f64,
     let whole = mask::hard(&vec![true; unit.filters]);
     let m = trainer.insert_mask(unit, whole)?;
     let span = trainer.span_over(unit.first)?;
-    let mut boundaries = Vec::new();
-    for indices in chosen.chunks(EVAL_BATCH) {
-        trainer.check_cancelled()?;
-        boundaries.push(trainer.boundary(&span, indices, true)?);
-    }
+    let boundaries = trainer.boundaries(&span, &chosen)?;
     // By statistics of the same images, so that only the mask moves the outputs.
-    reestimate_running_statistics(trainer.network, boundaries.clone(), span.from)?;
+    let group = trainer.group;
+    reestimate_running_statistics(trainer.network, boundaries.clone(), span.from, group)?;
     let original = outputs(trainer, &boundaries)?;
     let kept = unit.filters - (unit.filters as f64 * PROBE_SHARE).ceil() as usize;
     let mut sum = 0.0;
@@ -103,14 +99,15 @@ fn probe(trainer: &mut Trainer<'_>, unit: &MaskGroup, index: u64) -> Result<f64,
         let seed = trainer.seed_of(index) ^ (0x100 + draw);
         let random = rules::random(unit.filters, kept.max(1), seed);
         trainer.network.values_mut(m).assign(&mask::hard(&random));
-        reestimate_running_statistics(trainer.network, boundaries.clone(), span.from)?;
+        reestimate_running_statistics(trainer.network, boundaries.clone(), span.from, group)?;
         let moved = outputs(trainer, &boundaries)?;
         let pairs = moved.iter().zip(&original);
-        let total: f64 = pairs
+        let each: Vec<f64> = pairs
             .map(|(a, b)| {
                 f64::from(distillation(a, b, trainer.temperature).value) * a.shape()[0] as f64
             })
-            .sum();
+            .collect();
+        let total: f64 = group.gather_numbers(&each)?.iter().sum();
         sum += total / chosen.len().max(1) as f64;
     }
     *trainer.network = before;

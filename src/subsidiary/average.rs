@@ -6,7 +6,7 @@ use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
-use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES};
+use super::evaluate::{STATISTICS_IMAGES, share_of};
 use super::sanity::spread;
 use super::teacher::Sample;
 use super::trainer::{Span, Trainer, loss};
@@ -87,8 +87,8 @@ impl Trainer<'_> {
         let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
         let steps = span.from..self.network.end();
         let inference = Inference::new(Cow::Borrowed(&*self.network), steps);
-        let mut sum = 0.0;
-        for indices in chosen.chunks(EVAL_BATCH) {
+        let mut losses = Vec::new();
+        for indices in share_of(&chosen, self.group) {
             self.check_cancelled()?;
             let Sample { boundary, taught } = self.sample(span, indices, false)?;
             let logits = inference.logits(&boundary)?;
@@ -98,8 +98,9 @@ impl Trainer<'_> {
                 indices,
                 taught.as_ref(),
             );
-            sum += f64::from(loss.value) * indices.len() as f64;
+            losses.push(f64::from(loss.value) * indices.len() as f64);
         }
+        let sum: f64 = self.group.gather_numbers(&losses)?.iter().sum();
         Ok(sum / chosen.len().max(1) as f64)
     }
 }

@@ -11,6 +11,7 @@ use super::sanity::{agreement, predictions, spread};
 use super::trainer::Trainer;
 use super::{Options, Selector, mask, rules};
 use crate::data::Images;
+use crate::distributed::Communicator;
 use crate::network::Network;
 use crate::progress::Observer;
 
@@ -62,14 +63,14 @@ impl Judge {
         original: &Network,
         images: &Images,
         options: &Options,
-        observer: &dyn Observer,
+        within: (&dyn Observer, &dyn Communicator),
     ) -> Result<Option<Self>, TrainError> {
         let Some(most) = options.max_drop else {
             return Ok(None);
         };
         let chosen = spread(&images.val_indices, BUDGET_IMAGES);
         let set = images.val_set();
-        let logits = logits_of(original, set, &chosen, &images.preprocess, observer)?;
+        let logits = logits_of(original, (set, &chosen, &images.preprocess), within)?;
         let answers = predictions(&logits);
         let truth: Vec<usize> = match &set.labels {
             Some(labels) => chosen.iter().map(|&i| labels[i]).collect(),
@@ -89,14 +90,14 @@ impl Judge {
         network: &Network,
         images: &Images,
         count: usize,
-        observer: &dyn Observer,
+        within: (&dyn Observer, &dyn Communicator),
     ) -> Result<f64, TrainError> {
         let all: Vec<usize> = (0..self.chosen.len()).collect();
         let places = spread(&all, count);
         let pick = |list: &[usize]| places.iter().map(|&p| list[p]).collect::<Vec<usize>>();
         let (chosen, truth) = (pick(&self.chosen), pick(&self.truth));
         let set = images.val_set();
-        let logits = logits_of(network, set, &chosen, &images.preprocess, observer)?;
+        let logits = logits_of(network, (set, &chosen, &images.preprocess), within)?;
         let right = places.iter().filter(|&&p| self.original[p]).count();
         let before = right as f64 / places.len().max(1) as f64;
         Ok(before - agreement(&predictions(&logits), &truth))
@@ -108,7 +109,12 @@ impl Trainer<'_> {
         let Some(judge) = &self.judge else {
             return Ok(None);
         };
-        let found = judge.drop(self.network, self.images, count, self.observer)?;
+        let found = judge.drop(
+            self.network,
+            self.images,
+            count,
+            (self.observer, self.group),
+        )?;
         Ok(Some(found))
     }
 

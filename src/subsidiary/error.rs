@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
+use crate::distributed::Absent;
 use crate::engine::RunError;
 use crate::error::Error;
 use crate::network::EditError;
@@ -17,7 +18,7 @@ use crate::training::RestoreError;
 pub enum TrainError {
     /// The network cannot be run on these images.
     #[error("{0}")]
-    Run(#[from] RunError),
+    Run(#[source] RunError),
     /// The masks cannot be put where the plan says.
     #[error("{0}")]
     Edit(#[from] EditError),
@@ -39,6 +40,24 @@ pub enum TrainError {
     /// The user stopped it.
     #[error("interrupted")]
     Interrupted,
+    /// Another process of the run has failed.
+    #[error(transparent)]
+    Absent(Absent),
+}
+
+impl From<Absent> for TrainError {
+    fn from(e: Absent) -> Self {
+        Self::Absent(e)
+    }
+}
+
+impl From<RunError> for TrainError {
+    fn from(e: RunError) -> Self {
+        match e {
+            RunError::Absent(e) => Self::Absent(e),
+            e => Self::Run(e),
+        }
+    }
 }
 
 impl TrainError {
@@ -46,6 +65,7 @@ impl TrainError {
     pub fn at(self, path: &Path) -> Error {
         match self {
             Self::Interrupted => Error::Interrupted,
+            Self::Absent(e) => Error::Absent(e),
             Self::Checkpoint(e) => Error::Checkpoint(e),
             Self::Data(e) => e.into(),
             other => Error::unsuitable(path, other.to_string()),

@@ -7,7 +7,8 @@ use super::mask;
 use super::sanity::{agreement, predictions, spread};
 use super::trainer::{Span, Trainer};
 use crate::data::{Dataset, Preprocess};
-use crate::engine::Inference;
+use crate::distributed::{Communicator, numbers_of};
+use crate::engine::{Boundary, Inference};
 use crate::network::{Network, ParamId};
 use crate::progress::Observer;
 use crate::training::reestimate_running_statistics;
@@ -40,8 +41,8 @@ impl Trainer<'_> {
         };
         let chosen = spread(&self.images.val_indices, JUDGE_IMAGES);
         let truth: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
-        let pre = &self.images.preprocess;
-        let logits = logits_of(self.network, set, &chosen, pre, self.observer)?;
+        let of = (set, &chosen[..], &self.images.preprocess);
+        let logits = logits_of(self.network, of, (self.observer, self.group))?;
         Ok(Some(agreement(&predictions(&logits), &truth)))
     }
 
@@ -50,40 +51,69 @@ impl Trainer<'_> {
     /// are further apart than on new ones.
     pub(super) fn reestimate(&mut self, span: &Span) -> Result<(), TrainError> {
         let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
-        let mut boundaries = Vec::new();
-        for indices in chosen.chunks(EVAL_BATCH) {
-            self.check_cancelled()?;
-            boundaries.push(self.boundary(span, indices, true)?);
-        }
+        let boundaries = self.boundaries(span, &chosen)?;
         Ok(reestimate_running_statistics(
             self.network,
             boundaries,
             span.from,
+            self.group,
         )?)
     }
+}
+
+impl Trainer<'_> {
+    /// What the frozen part gives for this process's share of some training images, varied as in training,
+    /// batch by batch.
+    pub(super) fn boundaries(
+        &self,
+        span: &Span,
+        chosen: &[usize],
+    ) -> Result<Vec<Boundary>, TrainError> {
+        let mut boundaries = Vec::new();
+        for indices in share_of(chosen, self.group) {
+            self.check_cancelled()?;
+            boundaries.push(self.boundary(span, indices, true)?);
+        }
+        Ok(boundaries)
+    }
+}
+
+/// The batches of images that are this process's share.
+pub(super) fn share_of<'i>(
+    indices: &'i [usize],
+    group: &dyn Communicator,
+) -> impl Iterator<Item = &'i [usize]> {
+    let share = group.share(indices.len().div_ceil(EVAL_BATCH));
+    let batches = indices.chunks(EVAL_BATCH);
+    batches.skip(share.start).take(share.len())
 }
 
 /// The logits `[N, K]` of images, by running statistics.
 pub(super) fn logits_of(
     network: &Network,
-    set: &Dataset,
-    indices: &[usize],
-    preprocess: &Preprocess,
-    observer: &dyn Observer,
+    (set, indices, preprocess): (&Dataset, &[usize], &Preprocess),
+    (observer, group): (&dyn Observer, &dyn Communicator),
 ) -> Result<ArrayD<f32>, TrainError> {
     let mut rows: Vec<f32> = Vec::new();
-    let mut shape = vec![0, 0];
+    let mut sample: Vec<u64> = Vec::new();
     let inference = Inference::of(network);
-    for chunk in indices.chunks(EVAL_BATCH) {
+    for chunk in share_of(indices, group) {
         if observer.cancelled() {
             return Err(TrainError::Interrupted);
         }
         let x = inference.start(set.batch(chunk, preprocess)?)?;
         let logits = inference.logits(&x)?;
-        shape = logits.shape().to_vec();
+        sample = logits.shape()[1..].iter().map(|&d| d as u64).collect();
         rows.extend(logits.iter());
     }
-    shape[0] = indices.len();
+    let rows = group.gather_numbers(&rows)?;
+    // The first process has a share if any has.
+    let sample = match group.size() {
+        1 => sample,
+        _ => numbers_of(&group.gather(bytemuck::cast_slice(&sample))?[0]).into_owned(),
+    };
+    let sample = sample.iter().map(|&d| d as usize);
+    let shape: Vec<usize> = std::iter::once(indices.len()).chain(sample).collect();
     ArrayD::from_shape_vec(IxDyn(&shape), rows)
         .map_err(|e| TrainError::Mismatch(format!("the network's outputs differ in shape: {e}")))
 }

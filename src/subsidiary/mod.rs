@@ -9,6 +9,8 @@
 //! filters is not done here.
 
 mod allocation;
+#[cfg(test)]
+mod among_tests;
 mod average;
 mod budget;
 mod cost;

@@ -71,24 +71,20 @@ impl Trainer<'_> {
     /// Goes on from the checkpoint, if there is one; whether there was. If not, the run is saved as
     /// it starts: a folder that cannot take it then shows now.
     pub(super) fn resume(&mut self, units: &[MaskGroup]) -> Result<bool, TrainError> {
-        let Some(checkpoint) = self.checkpoint.as_deref() else {
-            return Ok(false);
-        };
-        let Some(saved) = checkpoint.load::<Saved<'static>>()? else {
+        let Some(saved) = self.saved()? else {
             self.save(None, None)?;
             return Ok(false);
         };
-        let (unfit, path) = (checkpoint.unfit(), checkpoint.path());
         let run = saved.run.into_owned();
         if !run.fits(units) {
-            return Err(unfit.into());
+            return Err(self.unfit());
         }
         let begun = run.done.len() + usize::from(run.stage.is_some());
         for unit in units.iter().take(begun) {
             self.insert_mask(unit, mask::hard(&vec![true; unit.filters]))?;
         }
         if saved.values.restore(self.network).is_none() {
-            return Err(unfit.into());
+            return Err(self.unfit());
         }
         self.resumed = Resumed {
             shared: saved.shared.into_owned(),
@@ -98,10 +94,41 @@ impl Trainer<'_> {
             true => "all layers are learned".to_owned(),
             false => format!("{} of {} layers are learned", run.done.len(), units.len()),
         };
-        let note = format!("continuing from {}: {place}", path.display());
-        self.observer.note(&note);
+        if let Some(checkpoint) = self.checkpoint.as_deref() {
+            let path = checkpoint.path();
+            let note = format!("continuing from {}: {place}", path.display());
+            self.observer.note(&note);
+        }
         self.run = run;
         Ok(true)
+    }
+
+    /// What the first process finds in its checkpoint, for all of them.
+    fn saved(&self) -> Result<Option<Saved<'static>>, TrainError> {
+        let saved = match self.checkpoint.as_deref() {
+            Some(checkpoint) => checkpoint.load::<Saved<'static>>()?,
+            None => None,
+        };
+        if self.group.size() == 1 {
+            return Ok(saved);
+        }
+        let bytes = saved.as_ref().map(postcard::to_allocvec).transpose();
+        let all = self
+            .group
+            .gather(&bytes.map_err(|_| self.unfit())?.unwrap_or_default())?;
+        match all.first() {
+            Some(bytes) if !bytes.is_empty() => match postcard::from_bytes(bytes) {
+                Ok(saved) => Ok(Some(saved)),
+                Err(_) => Err(self.unfit()),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// The error of a checkpoint that does not fit the run.
+    fn unfit(&self) -> TrainError {
+        let unfit = self.checkpoint.as_deref().map(Checkpoint::unfit);
+        unfit.map_or(TrainError::Interrupted, TrainError::from)
     }
 
     /// Saves the run, if there is a checkpoint to save it in. Within a stage with its span, within a
@@ -165,8 +192,7 @@ impl Trainer<'_> {
         }
         // A stage has its mask from the first; a checkpoint without is of another program.
         let Some(m) = self.stage().mask else {
-            let unfit = self.checkpoint.as_deref().map(Checkpoint::unfit);
-            return Err(unfit.map_or(TrainError::Interrupted, TrainError::from));
+            return Err(self.unfit());
         };
         let mut shared = std::mem::take(&mut self.resumed.shared);
         shared.swap(self.network);
@@ -185,9 +211,9 @@ impl Trainer<'_> {
         let Some(training) = self.resumed.training.take() else {
             return Ok(None);
         };
-        match (training.fits(self.network, params), &self.checkpoint) {
-            (false, Some(checkpoint)) => Err(checkpoint.unfit().into()),
-            _ => Ok(Some(training)),
+        match training.fits(self.network, params) {
+            false => Err(self.unfit()),
+            true => Ok(Some(training)),
         }
     }
 

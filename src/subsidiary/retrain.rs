@@ -9,6 +9,7 @@ use super::sanity::{predictions, spread};
 use super::trainer::Trainer;
 use super::{Control, Decay, JUDGE_IMAGES, Options};
 use crate::data::{Augment, Images};
+use crate::distributed::Alone;
 use crate::engine::Precision;
 use crate::network::Network;
 use crate::progress::Observer;
@@ -146,12 +147,7 @@ pub fn native_predictions(
     observer: &dyn Observer,
 ) -> Result<(Vec<usize>, Vec<usize>), TrainError> {
     let chosen = spread(&images.val_indices, JUDGE_IMAGES);
-    let logits = logits_of(
-        network,
-        images.val_set(),
-        &chosen,
-        &images.preprocess,
-        observer,
-    )?;
+    let of = (images.val_set(), &chosen[..], &images.preprocess);
+    let logits = logits_of(network, of, (observer, &Alone))?;
     Ok((predictions(&logits), chosen))
 }

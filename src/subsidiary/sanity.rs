@@ -13,6 +13,7 @@ use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::readings::{self, Reading};
 use crate::data::{Images, Pixels, holds_image};
+use crate::distributed::Alone;
 use crate::network::Network;
 use crate::progress::Observer;
 
@@ -87,7 +88,11 @@ pub fn fits(
     };
     let chosen = spread(&images.val_indices, IMAGES);
     let truth: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
-    let first = logits_of(network, set, &chosen, &images.preprocess, observer)?;
+    let first = logits_of(
+        network,
+        (set, &chosen, &images.preprocess),
+        (observer, &Alone),
+    )?;
     let original = predictions(&first);
     let accuracy = agreement(&original, &truth);
     // Nothing can be so much better than that.
@@ -118,7 +123,11 @@ fn better_reading(
         let truth: Vec<usize> = places.iter().map(|&p| truth[p]).collect();
         let some = readings::some(set, &indices, reading.values.as_deref())?;
         let all: Vec<usize> = (0..indices.len()).collect();
-        let logits = logits_of(network, &some, &all, &reading.preprocess, observer)?;
+        let logits = logits_of(
+            network,
+            (&some, &all, &reading.preprocess),
+            (observer, &Alone),
+        )?;
         Ok(agreement(&predictions(&logits), &truth))
     };
     let every: Vec<usize> = (0..chosen.len()).collect();
@@ -180,13 +189,8 @@ fn several_answers(
     observer: &dyn Observer,
 ) -> Result<(), TrainError> {
     let chosen = spread(&images.train_indices, IMAGES);
-    let logits = logits_of(
-        network,
-        &images.train,
-        &chosen,
-        &images.preprocess,
-        observer,
-    )?;
+    let of = (&images.train, &chosen[..], &images.preprocess);
+    let logits = logits_of(network, of, (observer, &Alone))?;
     let classes = classes_of(&logits);
     if classes < 2 {
         return Ok(());

@@ -13,6 +13,7 @@ use super::trainer::Trainer;
 use super::{Attempt, Excluded, MaskGroup, Options, Selector, mask_groups};
 use crate::checkpoint::Checkpoint;
 use crate::data::Images;
+use crate::distributed::Communicator;
 use crate::graph::Graph;
 use crate::network::Network;
 use crate::progress::Observer;
@@ -47,8 +48,10 @@ pub struct Learned {
 pub struct Control<'a> {
     /// Receives progress, and says when to stop.
     pub observer: &'a dyn Observer,
-    /// Where the run is saved, and what it goes on from.
+    /// Where the run is saved, and what it goes on from; the first process's alone.
     pub checkpoint: Option<&'a mut Checkpoint>,
+    /// The processes that share the run.
+    pub group: &'a dyn Communicator,
 }
 
 /// The model that a network was imported from.

@@ -9,6 +9,7 @@ use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::trainer::{Span, Trainer};
 use crate::data::Images;
+use crate::distributed::Communicator;
 use crate::engine::{Boundary, Inference};
 use crate::network::Network;
 use crate::progress::Observer;
@@ -28,7 +29,7 @@ impl Teacher {
         network: &Network,
         images: &Images,
         options: &Options,
-        observer: &dyn Observer,
+        (observer, group): (&dyn Observer, &dyn Communicator),
     ) -> Result<Option<Self>, TrainError> {
         if images.train.labels.is_some() && options.distill == 0.0 {
             return Ok(None);
@@ -38,8 +39,8 @@ impl Teacher {
             return Ok(Some(Self::Asked(Box::new(original))));
         }
         let all: Vec<usize> = (0..images.train.len()).collect();
-        let pre = &images.preprocess;
-        let logits = logits_of(network, &images.train, &all, pre, observer)?;
+        let of = (&images.train, &all[..], &images.preprocess);
+        let logits = logits_of(network, of, (observer, group))?;
         Ok(Some(Self::Kept(logits)))
     }
 }
@@ -61,6 +62,16 @@ impl Trainer<'_> {
         indices: &[usize],
         augmented: bool,
     ) -> Result<Sample, TrainError> {
+        // A process without a part of a small batch.
+        if indices.is_empty() {
+            return Ok(Sample {
+                boundary: Boundary {
+                    step: span.from,
+                    values: Vec::new(),
+                },
+                taught: None,
+            });
+        }
         if let Some(Teacher::Asked(original)) = &self.teacher {
             let x = self.input(indices, augmented)?;
             let taught = original.logits(&original.start(x.clone())?)?;

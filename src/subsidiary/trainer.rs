@@ -8,7 +8,7 @@ use ndarray::{ArrayD, Axis};
 use super::budget::Judge;
 use super::error::TrainError;
 use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES, logits_of};
-use super::prefix::{Caching, PrefixCache};
+use super::prefix::{Budget, Caching, Packed, PrefixCache};
 use super::resume::{Resumed, Shared};
 use super::sanity::spread;
 use super::shrinking::{Channels, Whole};
@@ -17,6 +17,7 @@ use super::teacher::Teacher;
 use super::{Control, MaskGroup, Options, temperature};
 use crate::checkpoint::Checkpoint;
 use crate::data::{Augmentation, DataError, Images};
+use crate::distributed::Communicator;
 use crate::engine::{Boundary, Inference, Loss};
 use crate::graph::NodeId;
 use crate::network::{EditError, Network, ParamId, StepId};
@@ -48,6 +49,8 @@ pub(super) struct Trainer<'a> {
     pub(super) images: &'a Images,
     pub(super) options: &'a Options,
     pub(super) observer: &'a dyn Observer,
+    /// The processes that share the run.
+    pub(super) group: &'a dyn Communicator,
     pub(super) teacher: Option<Teacher>,
     /// What the network is held against.
     pub(super) judge: Option<Judge>,
@@ -81,15 +84,18 @@ impl<'a> Trainer<'a> {
         let Control {
             observer,
             checkpoint,
+            group,
         } = control;
-        let teacher = Teacher::new(network, images, options, observer)?;
-        let judge = Judge::new(network, images, options, observer)?;
-        let temperature = temperature_of(network, teacher.as_ref(), images, observer)?;
+        let within = (observer, group);
+        let teacher = Teacher::new(network, images, options, within)?;
+        let judge = Judge::new(network, images, options, within)?;
+        let temperature = temperature_of(network, teacher.as_ref(), images, within)?;
         let mut trainer = Self {
             network,
             images,
             options,
             observer,
+            group,
             teacher,
             judge,
             weights: Vec::new(),
@@ -196,12 +202,19 @@ impl<'a> Trainer<'a> {
         let mut budget = self.caching.budget(self.options);
         'views: for view in self.views_ahead() {
             let mut cache = PrefixCache::new(all.len());
-            for chunk in all.chunks(EVAL_BATCH) {
+            let batches: Vec<&[usize]> = all.chunks(EVAL_BATCH).collect();
+            // A batch for each process, then the next ones.
+            for round in batches.chunks(self.group.size()) {
                 self.check_cancelled()?;
-                let boundary = self.prefix(&span, self.varied(chunk, view)?)?;
-                let values: Vec<_> = boundary.values.into_iter().map(|(_, x)| x).collect();
-                if let Err(why) = cache.push(&values, &mut budget) {
-                    self.caching.declined(&why, self.options, self.observer);
+                let own = match round.get(self.group.rank()) {
+                    Some(batch) => {
+                        let boundary = self.prefix(&span, self.varied(batch, view)?)?;
+                        let values: Vec<_> = boundary.values.into_iter().map(|(_, x)| x).collect();
+                        Some(Packed::of(&values))
+                    }
+                    None => None,
+                };
+                if !self.keep(own, &mut cache, &mut budget)? {
                     break 'views;
                 }
             }
@@ -210,6 +223,30 @@ impl<'a> Trainer<'a> {
         self.caching
             .count(span.caches.values().map(PrefixCache::uses));
         Ok(span)
+    }
+
+    /// Keeps what each process has computed, in their order; false if one of them cannot.
+    fn keep(
+        &self,
+        own: Option<Packed>,
+        cache: &mut PrefixCache,
+        budget: &mut Budget,
+    ) -> Result<bool, TrainError> {
+        let mut keep = |packed| cache.push(packed, budget);
+        let kept = match self.group.size() {
+            1 => own.map_or(Ok(()), keep),
+            _ => {
+                let own = own.map_or_else(Vec::new, |packed| packed.to_bytes());
+                let all = self.group.gather(&own)?;
+                let mut all = all.iter().filter_map(|bytes| Packed::from_bytes(bytes));
+                all.try_for_each(&mut keep)
+            }
+        };
+        if let Err(why) = &kept {
+            self.caching.declined(why, self.options, self.observer);
+        }
+        let all = self.group.gather_numbers(&[u8::from(kept.is_ok())])?;
+        Ok(all.iter().all(|&kept| kept == 1))
     }
 
     /// Which of the ways in which images are varied this epoch has: its number or, where there are
@@ -316,14 +353,14 @@ fn temperature_of(
     network: &Network,
     teacher: Option<&Teacher>,
     images: &Images,
-    observer: &dyn Observer,
+    within: (&dyn Observer, &dyn Communicator),
 ) -> Result<f32, TrainError> {
     let chosen = spread(&images.train_indices, STATISTICS_IMAGES);
     let logits = match teacher {
         Some(Teacher::Kept(all)) => all.select(Axis(0), &chosen),
         Some(Teacher::Asked(_)) | None => {
-            let pre = &images.preprocess;
-            logits_of(network, &images.train, &chosen, pre, observer)?
+            let of = (&images.train, &chosen[..], &images.preprocess);
+            logits_of(network, of, within)?
         }
     };
     let labels = images.train.labels.as_ref();

@@ -106,17 +106,22 @@ impl Trainer<'_> {
             if phase.batch_statistics && indices.len() < 2 {
                 continue;
             }
-            let Sample { boundary, taught } = self.sample(phase.span, indices, true)?;
+            let batch = plan.batch(self.network, indices.len(), self.group);
+            let mine = batch.rows();
+            let Sample { boundary, taught } =
+                self.sample(phase.span, &indices[mine.clone()], true)?;
             let on = (self.images, options, self.temperature);
             let right = AtomicUsize::new(0);
             let loss = |logits: &ArrayD<f32>, rows: Range<usize>| {
                 let found = recognised(self.images, logits, &indices[rows.clone()]);
                 right.fetch_add(found, Ordering::Relaxed);
-                let taught = taught.as_ref().map(|t| rows_of(t, &rows));
+                let own = rows.start - mine.start..rows.end - mine.start;
+                let taught = taught.as_ref().map(|t| rows_of(t, own));
                 loss(on, logits, &indices[rows], taught.as_ref())
             };
             let (mut loss, mut gradients) =
-                plan.gradients(self.network, &weights, &boundary, loss)?;
+                plan.gradients(self.network, &weights, (&batch, &boundary), loss)?;
+            let right = self.group.gather_numbers(&[right.into_inner() as u64])?;
             if let Some(r) = phase.regularizer {
                 for &p in &training.params {
                     let value = &self.network.param(p).value;
@@ -144,7 +149,7 @@ impl Trainer<'_> {
             }
             training.sum += f64::from(loss) * indices.len() as f64;
             training.count += indices.len();
-            training.right += right.into_inner();
+            training.right += right.into_iter().sum::<u64>() as usize;
             self.run.steps += 1;
             self.observer.advance(1);
         }
@@ -269,8 +274,8 @@ fn centre(network: &mut Network, m: ParamId, keep: usize) {
 }
 
 /// Some samples of a batch.
-fn rows_of(x: &ArrayD<f32>, rows: &Range<usize>) -> ArrayD<f32> {
-    x.slice_axis(Axis(0), rows.clone().into()).to_owned()
+fn rows_of(x: &ArrayD<f32>, rows: Range<usize>) -> ArrayD<f32> {
+    x.slice_axis(Axis(0), rows.into()).to_owned()
 }
 
 /// How many of some training images are recognised; 0 without labels.

@@ -126,6 +126,7 @@ mod tests {
             &mut measured,
             [start],
             crate::network::StepId(0),
+            &crate::distributed::Alone,
         )
         .unwrap();
         let moments = network.params().iter().zip(measured.params());

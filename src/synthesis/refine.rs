@@ -97,7 +97,7 @@ impl<'a> Refiner<'a> {
         let mut loss = cross_entropy(logits, labels);
         // That of each image; the statistics' has the same size.
         loss.grad *= labels.len() as f32;
-        let gradients = self.plan.backward(&self.network, &trace, loss.grad);
+        let gradients = self.plan.backward(&self.network, trace, loss.grad)?;
         Ok(gradients.input().map(|g| self.of_images(g, images)))
     }
 

@@ -8,6 +8,7 @@ use bnn_kernels::buffers::release_memory;
 use bnn_kernels::elementwise::ChannelStatistics;
 use ndarray::Array1;
 
+use crate::distributed::Communicator;
 use crate::engine::{Boundary, Mode, Plan, RunError, Weights};
 use crate::graph::NodeId;
 use crate::network::{EditError, Input, Moments, Network, ParamId, StepId, ValueId};
@@ -53,34 +54,66 @@ impl Pooled {
 
 /// Measures the running statistics of all BatchNormalizations at or behind `from` on `batches` (each
 /// a boundary at or before `from`, all at one position): in one pass in which each of them normalises
-/// by the batch's own statistics. Mean and variance (unbiased) are pooled over all batches. Without
-/// batches nothing changes.
+/// by the batch's own statistics. Mean and variance (unbiased) are pooled over all batches, those of other
+/// processes included. Without batches nothing changes.
 ///
 /// # Errors
-/// If a batch does not fit the network.
+/// If a batch does not fit the network, or another process has failed.
 pub fn reestimate_running_statistics(
     network: &mut Network,
     batches: impl IntoIterator<Item = Boundary>,
     from: StepId,
+    group: &dyn Communicator,
 ) -> Result<(), RunError> {
     let mut batches = batches.into_iter().peekable();
-    let (Some(&StepId(last)), Some(first)) = (network.batch_norms(from).last(), batches.peek())
-    else {
+    let norms = network.batch_norms(from);
+    let Some(&StepId(last)) = norms.last() else {
         return Ok(());
     };
+    let channels = |norm: &StepId| {
+        let mean = running(network, *norm).map(|(mean, _)| network.param(mean));
+        mean.map_or(0, |mean| mean.value.len())
+    };
+    let channels: Vec<usize> = norms.iter().map(channels).collect();
     let mode = Mode {
         batch_statistics_from: Some(from),
         ..Mode::default()
     };
-    let plan = Plan::new(network, first.step..StepId(last + 1), mode);
+    let first = batches.peek().map_or(from, |first| first.step);
+    let plan = Plan::new(network, first..StepId(last + 1), mode);
     let weights = Arc::new(Weights::new(network));
     // Steps of learning, before and after, are of other sizes than these batches.
     release_memory();
-    let mut pooled: BTreeMap<StepId, Pooled> = BTreeMap::new();
+    let mut measured: Vec<f64> = Vec::new();
     for batch in batches {
         let trace = plan.forward(network, &weights, &batch)?;
-        for (step, s) in trace.batch_statistics() {
-            pooled.entry(step).or_default().add(s);
+        let found: BTreeMap<StepId, _> = trace.batch_statistics().collect();
+        for (norm, &channels) in norms.iter().zip(&channels) {
+            let end = measured.len() + 1 + 2 * channels;
+            if let Some(s) = found.get(norm) {
+                measured.push(s.count as f64);
+                let numbers = s.mean.iter().chain(&s.variance).take(2 * channels);
+                measured.extend(numbers.map(|&v| f64::from(v)));
+            }
+            measured.resize(end, 0.0);
+        }
+    }
+    let measured = group.gather_numbers(&measured)?;
+    let mut pooled: BTreeMap<StepId, Pooled> = BTreeMap::new();
+    let mut left = &measured[..];
+    while !left.is_empty() {
+        for (&norm, &channels) in norms.iter().zip(&channels) {
+            let Some((of_norm, rest)) = left.split_at_checked(1 + 2 * channels) else {
+                return Ok(());
+            };
+            left = rest;
+            let (mean, variance) = of_norm[1..].split_at(channels);
+            let numbers = |x: &[f64]| x.iter().map(|&v| v as f32).collect();
+            pooled.entry(norm).or_default().add(&ChannelStatistics {
+                mean: numbers(mean),
+                variance: numbers(variance),
+                count: of_norm[0] as usize,
+            });
         }
     }
     for (step, pooled) in &pooled {

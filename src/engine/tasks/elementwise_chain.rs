@@ -2,16 +2,17 @@
 //! never stored.
 
 use bnn_kernels::elementwise::{
-    ElementwiseChain as Chain, ElementwiseMap, Normalization, WantedGradients,
+    ChannelStatistics, ElementwiseChain as Chain, ElementwiseMap, Moments, Normalization,
+    ParameterGradients, WantedGradients,
 };
 use ndarray::ArrayD;
 
-use super::{Backward, Forward, Record, StepGradients, Task};
-use crate::arrays::{array, slice_mut};
+use super::{Backward, BatchNormalizer, Forward, Record, StepGradients, Task};
+use crate::arrays::{array, recycle_array, slice_mut};
 use crate::engine::error::RunError;
 use crate::engine::value::{Form, Value};
-use crate::network::{Input, Network, StepId, ValueId};
-use crate::ops::{Elementwise, Role, Saved};
+use crate::network::{Input, Network, ParamId, StepId, ValueId};
+use crate::ops::{ChannelMask, Elementwise, Role};
 
 /// Fewer elements of a channel than this, of one sample, are not worth it.
 const SMALLEST_PLANE: usize = 16;
@@ -48,12 +49,7 @@ pub(in crate::engine) enum Link<'a> {
 impl<'a> Link<'a> {
     /// A step that reads one value `[N, sample…]` and computes element by element. `None` if it is
     /// none of that kind.
-    pub fn of(
-        network: &'a Network,
-        step: StepId,
-        sample: &[usize],
-        batch_statistics: bool,
-    ) -> Option<Self> {
+    pub fn of(network: &'a Network, step: StepId, sample: &[usize]) -> Option<Self> {
         network.data_input(step)?;
         let channels = *sample.first()?;
         let params = network.step_params(step);
@@ -69,30 +65,107 @@ impl<'a> Link<'a> {
         };
         let params = [gamma, beta, mean, variance];
         let fits = params.iter().all(|p| p.len() == channels);
-        fits.then(|| Self::Normalization(normalization.normalization(params, batch_statistics)))
+        fits.then(|| Self::Normalization(normalization.normalization(params)))
     }
 }
 
 impl ElementwiseChain {
-    fn chain<'a>(&self, network: &'a Network, x: &Value) -> Option<Chain<'a>> {
+    /// The chain for `x`.
+    fn chain<'a>(&self, network: &'a Network, x: &Value) -> Result<Chain<'a>, RunError> {
         let mut chain = Chain::default();
-        let batch = self.normalization.is_some_and(|(_, batch)| batch);
-        for &step in &self.steps {
-            match Link::of(network, step, x.shape().get(1..)?, batch)? {
-                Link::Normalization(normalization) => chain.normalization = Some(normalization),
-                Link::Map(map) => chain.push(map),
+        for &at in &self.steps {
+            let link = x.shape().get(1..);
+            match link.and_then(|sample| Link::of(network, at, sample)) {
+                Some(Link::Normalization(norm)) => chain.normalization = Some(norm),
+                Some(Link::Map(map)) => chain.push(map),
+                None => {
+                    let step = network.step(at);
+                    return Err(RunError::Step {
+                        node: step.name.clone(),
+                        op: step.op.name(),
+                        reason: format!(
+                            "its parameters do not have one value per channel of {:?}",
+                            x.shape()
+                        ),
+                    });
+                }
             }
         }
-        Some(chain)
+        Ok(chain)
     }
 
-    fn output(&self, network: &Network) -> Option<ValueId> {
-        Some(network.step(*self.steps.last()?).output)
+    /// What the first step reads.
+    fn read<'p>(&self, pass: &'p Forward<'_>) -> Result<&'p Value, RunError> {
+        pass.value(pass.network.step(self.steps[0]), self.input)
     }
 
-    /// Whether a gradient has to go to any input of the steps.
-    fn moves(&self) -> bool {
-        self.gradients.iter().any(StepGradients::any)
+    /// The same on the way back, and its chain; `None` if no gradient has to go anywhere.
+    fn again<'p>(&self, pass: &Backward<'p>) -> Option<(&'p Value, Chain<'p>)> {
+        let moves = self.gradients.iter().any(StepGradients::any);
+        let x = pass.value(self.input).filter(|_| moves)?;
+        Some((x, self.chain(pass.network, x).ok()?))
+    }
+
+    fn run(
+        &self,
+        pass: &mut Forward<'_>,
+        batch: Option<&ChannelStatistics>,
+    ) -> Result<(), RunError> {
+        let x = self.read(pass)?;
+        let chain = self.chain(pass.network, x)?;
+        let shape = x.shape().to_vec();
+        let packed = match (self.codes, &shape[..]) {
+            (true, &[n, c, h, w]) => chain.forward_codes(x.source(), [n, c, h, w], batch),
+            _ => None,
+        };
+        let y = match packed {
+            Some(codes) => Value::of_codes(codes, shape),
+            None => array(&shape, chain.forward(x.source(), &shape, batch)).into(),
+        };
+        let output = pass.network.step(self.last()).output;
+        pass.set(output, y);
+        Ok(())
+    }
+
+    fn last(&self) -> StepId {
+        self.steps[self.steps.len() - 1]
+    }
+
+    /// Whether a gradient is wanted of the normalisation's input `k`.
+    fn wants(&self, k: usize) -> bool {
+        (self.normalization).is_some_and(|(i, _)| self.gradients[i].wanted[k])
+    }
+
+    /// The mask at the end, if it is learned, and its parameter.
+    fn learned_mask<'n>(&self, network: &'n Network) -> Option<(&'n ChannelMask, ParamId)> {
+        let step = network.step(self.last());
+        let learned = self.gradients[self.steps.len() - 1].wanted.get(1) == Some(&true);
+        match (
+            step.op.traits(&network.step_params(self.last())).role,
+            step.inputs.get(1),
+        ) {
+            (Role::Mask(mask), Some(&Input::Param(p))) if learned => Some((mask, p)),
+            _ => None,
+        }
+    }
+
+    /// Passes gradients of parameters on.
+    fn add_found(&self, pass: &mut Backward<'_>, found: ParameterGradients) {
+        let network = pass.network;
+        if let Some((i, _)) = self.normalization {
+            let inputs = &network.step(self.steps[i]).inputs;
+            for k in [1, 2] {
+                if let (Input::Param(p), true) = (inputs[k], self.wants(k)) {
+                    let sums = found.normalization.iter().map(|s| s[2 - k] as f32);
+                    let shape = network.param(p).value.shape();
+                    pass.add_to_param(p, array(shape, sums.collect()));
+                }
+            }
+        }
+        if let Some((mask, p)) = self.learned_mask(network) {
+            let shape = network.param(p).value.shape();
+            pass.add_to_param(p, mask.gradient(found.mask, shape));
+        }
     }
 }
 
@@ -107,81 +180,83 @@ impl Task for ElementwiseChain {
     }
 
     fn forward(&self, pass: &mut Forward<'_>) -> Result<Record, RunError> {
-        let network = pass.network;
-        let first = network.step(self.steps[0]);
-        let x = pass.value(first, self.input)?;
-        let (Some(chain), Some(output)) = (self.chain(network, x), self.output(network)) else {
-            return Err(RunError::Missing {
-                node: first.name.clone(),
-            });
-        };
-        let shape = x.shape().to_vec();
-        let packed = match (self.codes, &shape[..]) {
-            (true, &[n, c, h, w]) => chain.forward_codes(x.source(), [n, c, h, w]),
-            _ => None,
-        };
-        let (y, statistics) = match packed {
-            Some((codes, statistics)) => (Value::of_codes(codes, shape), statistics),
-            None => {
-                let (y, statistics) = chain.forward(x.source(), &shape);
-                (array(&shape, y).into(), statistics)
-            }
-        };
-        pass.set(output, y);
-        let at = self.normalization.map(|(i, _)| self.steps[i]);
-        Ok(Record {
-            saved: at.zip(statistics.map(Saved::Statistics)),
-            shapes: Vec::new(),
-        })
+        self.run(pass, None)?;
+        Ok(Record::default())
     }
 
-    fn backward(&self, pass: &mut Backward<'_>, record: &Record, mut grad: ArrayD<f32>) {
-        let network = pass.network;
-        let Some(x) = pass.value(self.input).filter(|_| self.moves()) else {
+    fn backward(&self, pass: &mut Backward<'_>, _: &Record, mut grad: ArrayD<f32>) {
+        let Some((x, chain)) = self.again(pass) else {
             return;
-        };
-        let Some(chain) = self.chain(network, x) else {
-            return;
-        };
-        let statistics = match record.saved() {
-            Saved::Statistics(s) => Some(s),
-            Saved::Nothing | Saved::Positions(_) => None,
-        };
-        let norm = self.normalization.map(|(i, _)| i);
-        let wants = |k: usize| norm.is_some_and(|i| self.gradients[i].wanted[k]);
-        let (last, learned) = (
-            self.steps.len() - 1,
-            self.gradients[self.steps.len() - 1].wanted.get(1),
-        );
-        let step = network.step(self.steps[last]);
-        let mask = match step.op.traits(&network.step_params(self.steps[last])).role {
-            Role::Mask(mask) if learned == Some(&true) => Some(mask),
-            _ => None,
         };
         let wanted = WantedGradients {
             input: self.gradients[0].wanted[0],
-            normalization: wants(1) || wants(2),
-            mask: mask.is_some(),
+            normalization: self.wants(1) || self.wants(2),
+            mask: self.learned_mask(pass.network).is_some(),
         };
         let shape = grad.shape().to_vec();
-        let found = chain.backward(x.source(), &shape, statistics, slice_mut(&mut grad), wanted);
-        if let Some(i) = norm {
-            let inputs = &network.step(self.steps[i]).inputs;
-            for k in [1, 2] {
-                if let (Input::Param(p), true) = (inputs[k], wants(k)) {
-                    let sums = found.normalization.iter().map(|s| s[2 - k] as f32);
-                    let shape = network.param(p).value.shape();
-                    pass.add_to_param(p, array(shape, sums.collect()));
-                }
-            }
-        }
-        if let (Some(mask), Some(&Input::Param(p))) = (mask, step.inputs.get(1)) {
-            let shape = network.param(p).value.shape();
-            pass.add_to_param(p, mask.gradient(found.mask, shape));
-        }
+        let found = chain.backward(x.source(), &shape, slice_mut(&mut grad), wanted);
+        self.add_found(pass, found);
         if wanted.input {
             pass.add_to_value(self.input, grad);
         }
+    }
+
+    fn normalizer(&self) -> Option<&dyn BatchNormalizer> {
+        match self.normalization {
+            Some((_, true)) => Some(self),
+            _ => None,
+        }
+    }
+}
+
+impl BatchNormalizer for ElementwiseChain {
+    fn step(&self) -> StepId {
+        self.steps[self.normalization.map_or(0, |(i, _)| i)]
+    }
+
+    fn passes_on(&self) -> bool {
+        self.gradients[0].wanted[0]
+    }
+
+    fn moments(&self, pass: &Forward<'_>) -> Result<Moments, RunError> {
+        let x = self.read(pass)?;
+        Ok((self.chain(pass.network, x)?).moments(x.source(), x.shape()))
+    }
+
+    fn forward(&self, pass: &mut Forward<'_>, batch: &ChannelStatistics) -> Result<(), RunError> {
+        self.run(pass, Some(batch))
+    }
+
+    fn to_normalization(
+        &self,
+        pass: &mut Backward<'_>,
+        batch: &ChannelStatistics,
+        grad: &mut ArrayD<f32>,
+    ) -> Vec<[f64; 2]> {
+        let Some((x, chain)) = self.again(pass) else {
+            return Vec::new();
+        };
+        let masked = self.learned_mask(pass.network).is_some();
+        let shape = grad.shape().to_vec();
+        let (x, grad) = (x.source(), slice_mut(grad));
+        let found = chain.backward_to_normalization(x, &shape, batch, grad, masked);
+        let sums = found.normalization.clone();
+        self.add_found(pass, found);
+        sums
+    }
+
+    fn past_normalization(
+        &self,
+        pass: &mut Backward<'_>,
+        batch: (&ChannelStatistics, &[[f64; 2]]),
+        mut grad: ArrayD<f32>,
+    ) {
+        let Some((x, chain)) = self.again(pass).filter(|_| self.passes_on()) else {
+            return recycle_array(grad);
+        };
+        let shape = grad.shape().to_vec();
+        chain.backward_from_normalization(x.source(), &shape, batch, slice_mut(&mut grad));
+        pass.add_to_value(self.input, grad);
     }
 }
 

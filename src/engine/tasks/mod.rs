@@ -7,17 +7,17 @@ mod operator;
 mod threshold_chain;
 mod thresholds;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use bnn_kernels::elementwise::{ChannelStatistics, Moments};
 use ndarray::ArrayD;
 
 use super::error::RunError;
-use super::gradients::{Gradients, Precision};
+use super::gradients::{Found, Precision, Target};
 use super::value::Value;
 use super::weights::Weights;
 use crate::arrays::{recycle_array, update};
-use crate::network::{BinaryId, Input, Network, ParamId, Step, StepId, ValueId};
+use crate::network::{Input, Network, ParamId, Step, StepId, ValueId};
 use crate::ops::Saved;
 
 pub(super) use binary_layer::{BinaryLayer, form_of as binary_form};
@@ -43,6 +43,44 @@ pub(super) trait Task: Debug + Send + Sync {
     /// Passes the gradient of that value on to what the steps read. Called only if a wanted
     /// parameter is among that, or leads there.
     fn backward(&self, pass: &mut Backward<'_>, record: &Record, grad: ArrayD<f32>);
+
+    /// The task as one that normalises by the statistics of the whole batch, of which it has only a part;
+    /// [`Task::forward`] and [`Task::backward`] are not called then.
+    fn normalizer(&self) -> Option<&dyn BatchNormalizer> {
+        None
+    }
+}
+
+/// A task in two halves each way, between which parts of a batch are added up.
+pub(super) trait BatchNormalizer {
+    /// The BatchNormalization.
+    fn step(&self) -> StepId;
+
+    /// Whether a gradient has to go to what the steps read.
+    fn passes_on(&self) -> bool;
+
+    /// What the part at hand adds to the batch's statistics.
+    fn moments(&self, pass: &Forward<'_>) -> Result<Moments, RunError>;
+
+    /// Computes the value that the last step writes.
+    fn forward(&self, pass: &mut Forward<'_>, batch: &ChannelStatistics) -> Result<(), RunError>;
+
+    /// Takes the gradient of that value to the normalisation's output, and what is wanted behind it to
+    /// parameters. For each channel the sums that the other half needs, of all parts.
+    fn to_normalization(
+        &self,
+        pass: &mut Backward<'_>,
+        batch: &ChannelStatistics,
+        grad: &mut ArrayD<f32>,
+    ) -> Vec<[f64; 2]>;
+
+    /// Takes it on to what the steps read.
+    fn past_normalization(
+        &self,
+        pass: &mut Backward<'_>,
+        batch: (&ChannelStatistics, &[[f64; 2]]),
+        grad: ArrayD<f32>,
+    );
 }
 
 /// What the steps of a task need to know for a backward pass.
@@ -62,8 +100,8 @@ impl StepGradients {
 /// What a task's forward pass leaves for its backward pass.
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    /// What an operator saved, and at which step.
-    pub saved: Option<(StepId, Saved)>,
+    /// What an operator saved.
+    pub saved: Option<Saved>,
     /// Shapes of the step's inputs, if a gradient has to go to one of them.
     pub shapes: Vec<Vec<usize>>,
 }
@@ -71,10 +109,7 @@ pub(super) struct Record {
 impl Record {
     /// What was saved.
     pub fn saved(&self) -> &Saved {
-        match &self.saved {
-            Some((_, saved)) => saved,
-            None => &Saved::Nothing,
-        }
+        self.saved.as_ref().unwrap_or(&Saved::Nothing)
     }
 }
 
@@ -143,10 +178,8 @@ pub(super) struct Backward<'a> {
     pub values: &'a [Option<Value>],
     /// Gradients on their way, by the value that they are with respect to.
     pub flowing: Vec<Option<ArrayD<f32>>>,
-    /// Those of parameters.
-    pub gradients: Gradients,
-    /// Those of effective weights.
-    pub binary: BTreeMap<BinaryId, ArrayD<f32>>,
+    /// Those of what is trained.
+    pub found: Found,
 }
 
 impl<'a> Backward<'a> {
@@ -160,18 +193,13 @@ impl<'a> Backward<'a> {
         match input {
             Input::Value(v) => self.add_to_value(v, grad),
             Input::Param(p) => self.add_to_param(p, grad),
-            Input::Binary(b) => match self.binary.get_mut(&b) {
-                Some(sum) => update(sum, &grad, |a, b| a + b),
-                None => {
-                    self.binary.insert(b, grad);
-                }
-            },
+            Input::Binary(b) => self.found.add(Target::Binary(b), grad),
         }
     }
 
     /// Adds to the gradient with respect to a parameter.
     pub fn add_to_param(&mut self, p: ParamId, grad: ArrayD<f32>) {
-        self.gradients.add(p, grad);
+        self.found.add(Target::Param(p), grad);
     }
 
     /// Adds to the gradient with respect to a value.

@@ -5,13 +5,12 @@ use ndarray::ArrayD;
 use super::{Backward, Forward, Record, StepGradients, Task};
 use crate::engine::error::RunError;
 use crate::network::{Input, StepId};
-use crate::ops::{Backward as OpBackward, Context, Saved};
+use crate::ops::{Backward as OpBackward, Saved};
 
 /// One step, by its operator, on floats: what every step can be.
 #[derive(Debug)]
 pub(in crate::engine) struct Operator {
     pub step: StepId,
-    pub context: Context,
     pub gradients: StepGradients,
 }
 
@@ -24,7 +23,7 @@ impl Task for Operator {
         let network = pass.network;
         let step = network.step(self.step);
         let inputs = pass.inputs(step)?;
-        let (y, saved) = (step.op.forward(&inputs, self.context)).map_err(|e| RunError::Step {
+        let (y, saved) = (step.op.forward(&inputs)).map_err(|e| RunError::Step {
             node: step.name.clone(),
             op: step.op.name(),
             reason: e.0,
@@ -33,9 +32,7 @@ impl Task for Operator {
         let record = Record {
             saved: match saved {
                 Saved::Nothing => None,
-                // Without a backward pass only the statistics are of use.
-                Saved::Positions(_) if !moves => None,
-                saved => Some((self.step, saved)),
+                saved => moves.then_some(saved),
             },
             shapes: match moves {
                 true => pass.input_shapes(step),

@@ -12,7 +12,7 @@ use crate::engine::error::RunError;
 use crate::engine::value::Value;
 use crate::engine::weights::Weights;
 use crate::network::{Input, Network, StepId, ValueId};
-use crate::ops::{Context, ConvolutionForm};
+use crate::ops::ConvolutionForm;
 
 /// A layer, and what follows it up to a tensor of -1, 0 and +1 that depends on it alone.
 #[derive(Debug)]
@@ -133,7 +133,6 @@ impl Task for ThresholdChain {
         for &step in &self.steps {
             let operator = super::Operator {
                 step,
-                context: Context::default(),
                 gradients: super::StepGradients::default(),
             };
             operator.forward(pass)?;

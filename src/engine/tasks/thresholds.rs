@@ -9,7 +9,7 @@ use crate::arrays::slice;
 use crate::bisection;
 use crate::engine::weights::PackedLayer;
 use crate::network::{Input, Network, Step, StepId, ValueId};
-use crate::ops::{Context, ConvolutionForm, Monotone, Role, Signs};
+use crate::ops::{ConvolutionForm, Monotone, Role, Signs};
 
 /// Steps from behind a layer to a tensor of -1, 0 and +1 that depends on its output alone.
 #[derive(Debug)]
@@ -208,7 +208,7 @@ impl Chain {
                     Input::Value(_) | Input::Binary(_) => &x,
                 })
                 .collect();
-            let (y, _) = step.op.forward(&inputs, Context::default()).ok()?;
+            let (y, _) = step.op.forward(&inputs).ok()?;
             if y.shape() != x.shape() || y.iter().any(|v| !v.is_finite()) {
                 return None;
             }

@@ -2,6 +2,7 @@
 
 use bnn_kernels::binary::Codes;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Values that share a byte.
 const PER_BYTE: usize = 4;
@@ -27,7 +28,7 @@ static VALUES: [[f32; PER_BYTE]; 256] = {
 };
 
 /// How values are written. Both ways give them back to the bit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Format {
     /// All are ±1 or ±0: two bits each, whether it is one and its sign.
     Packed,

@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use bnn_kernels::binary::Codes;
 use ndarray::{ArrayD, IxDyn};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::Value;
 use disk::{Disk, Rows};
@@ -53,38 +54,29 @@ enum Place {
     Disk(Rows),
 }
 
-impl PrefixCache {
-    /// Will hold so many images.
-    pub(super) fn new(images: usize) -> Self {
-        Self {
-            images,
-            pushed: 0,
-            shapes: Vec::new(),
-            blocks: Vec::new(),
-            disk: None,
-        }
-    }
+/// The values of some images at the cut, as they are kept.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Packed {
+    /// Images.
+    count: usize,
+    /// See [`PrefixCache::shapes`].
+    shapes: Vec<Vec<usize>>,
+    /// Of each tensor at the cut.
+    formats: Vec<Format>,
+    /// Bytes of one image: the tensors one after another.
+    length: usize,
+    bytes: Vec<u8>,
+}
 
-    /// Appends a batch: for each tensor at the cut its value `[B, …]`. Takes from the budget what
-    /// that needs.
-    ///
-    /// # Errors
-    /// If there is no room, at the first batch if there will be none for all images that are like
-    /// its own; or if the disk fails. The cache is then of no use.
-    pub(super) fn push(&mut self, batch: &[Value], budget: &mut Budget) -> Result<(), NotKept> {
+impl Packed {
+    /// Of each tensor at the cut its value `[B, …]`.
+    pub(super) fn of(batch: &[Value]) -> Self {
         let count = batch.first().map_or(0, |x| x.shape()[0]);
         let formats: Vec<Format> = batch.iter().map(format_of).collect();
         let shapes: Vec<Vec<usize>> = batch.iter().map(|x| x.shape()[1..].to_vec()).collect();
         let parts = formats.iter().zip(&shapes);
         let parts: Vec<usize> = parts.map(|(f, shape)| f.bytes(shape)).collect();
         let length: usize = parts.iter().sum();
-        if self.blocks.is_empty() {
-            self.shapes = shapes;
-        }
-        let all = self.images as u64 * length as u64;
-        if self.blocks.is_empty() && !budget.fits(all) {
-            return Err(NotKept::TooLarge(all));
-        }
         let mut bytes = vec![0; count * length];
         let rows = bytes.par_chunks_mut(length.max(1)).enumerate();
         rows.for_each(|(i, mut row)| {
@@ -102,6 +94,58 @@ impl PrefixCache {
                 row = rest;
             }
         });
+        Self {
+            count,
+            shapes,
+            formats,
+            length,
+            bytes,
+        }
+    }
+
+    /// As another process reads it.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    /// From what another process sent; `None` if that was nothing.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+impl PrefixCache {
+    /// Will hold so many images.
+    pub(super) fn new(images: usize) -> Self {
+        Self {
+            images,
+            pushed: 0,
+            shapes: Vec::new(),
+            blocks: Vec::new(),
+            disk: None,
+        }
+    }
+
+    /// Appends a batch. Takes from the budget what that needs.
+    ///
+    /// # Errors
+    /// If there is no room, at the first batch if there will be none for all images that are like
+    /// its own; or if the disk fails. The cache is then of no use.
+    pub(super) fn push(&mut self, batch: Packed, budget: &mut Budget) -> Result<(), NotKept> {
+        let Packed {
+            count,
+            shapes,
+            formats,
+            length,
+            bytes,
+        } = batch;
+        if self.blocks.is_empty() {
+            self.shapes = shapes;
+        }
+        let all = self.images as u64 * length as u64;
+        if self.blocks.is_empty() && !budget.fits(all) {
+            return Err(NotKept::TooLarge(all));
+        }
         let place = if budget.take_memory(bytes.len()) {
             Place::Memory(bytes)
         } else if budget.take_disk(bytes.len()) {

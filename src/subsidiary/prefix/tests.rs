@@ -24,7 +24,7 @@ fn filled(batches: &[Vec<Value>], budget: &mut Budget) -> Result<PrefixCache, No
     let count = batches.iter().map(|b| b[0].shape()[0]).sum();
     let mut cache = PrefixCache::new(count);
     for batch in batches {
-        cache.push(batch, budget)?;
+        cache.push(Packed::of(batch), budget)?;
     }
     Ok(cache)
 }
@@ -123,7 +123,7 @@ fn tensors_at_a_cut_are_kept_each_in_its_own_way() {
 fn what_does_not_fit_is_declined_as_soon_as_that_is_known() {
     let mut cache = PrefixCache::new(1_000);
     let first = [numbered(0..10, 1.0)];
-    let declined = cache.push(&first, &mut Budget::new(1_000, 999, None));
+    let declined = cache.push(Packed::of(&first), &mut Budget::new(1_000, 999, None));
     assert!(matches!(declined, Err(NotKept::TooLarge(2_000))));
     assert_eq!(cache.uses(), CacheUse::default());
     // Ternary at first, as the others are not.
@@ -168,7 +168,10 @@ fn too_little_room_is_said_once_unless_it_was_asked_for() {
         let (caching, told) = (Caching::default(), Told::default());
         for _ in 0..2 {
             let mut cache = PrefixCache::new(1 << 20);
-            let declined = cache.push(&[numbered(0..10, 1.0)], &mut caching.budget(&options));
+            let declined = cache.push(
+                Packed::of(&[numbered(0..10, 1.0)]),
+                &mut caching.budget(&options),
+            );
             caching.declined(&declined.unwrap_err(), &options, &told);
         }
         assert_eq!(told.0.into_inner().unwrap().len(), expected);

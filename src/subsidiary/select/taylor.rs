@@ -14,6 +14,7 @@ use ndarray::{ArrayD, Axis};
 use rayon::prelude::*;
 
 use super::{Rule, RuleContext, TrainError};
+use crate::distributed::Alone;
 use crate::engine::{Mode, Plan, Precision, Wanted, Weights};
 use crate::subsidiary::sanity::spread;
 use crate::subsidiary::teacher::Sample;
@@ -71,6 +72,7 @@ pub(super) fn gate_gradients(
     };
     let plan = Plan::new(network, context.span.from..network.end(), mode);
     let weights = Arc::new(Weights::new(network));
+    let batch = plan.batch(network, 1, &Alone);
     let on = (trainer.images, trainer.options(), trainer.temperature);
     let mut found = Vec::new();
     for indices in spread(&trainer.images.train_indices, count).chunks(BATCH) {
@@ -80,7 +82,7 @@ pub(super) fn gate_gradients(
             let taught = taught.as_ref().map(|t| t.select(Axis(0), &[i]));
             let loss = |logits: &ArrayD<f32>, _| loss(on, logits, &[indices[i]], taught.as_ref());
             let one = boundary.select(&[i]);
-            let (_, gradients) = plan.gradients(network, &weights, &one, loss)?;
+            let (_, gradients) = plan.gradients(network, &weights, (&batch, &one), loss)?;
             let through = |g: &ArrayD<f32>| g.iter().map(|&g| 2.0 * f64::from(g)).collect();
             let none = || vec![0.0; context.unit.filters];
             Ok(gradients.get(m).map_or_else(none, through))

@@ -64,7 +64,7 @@ fn result(
     let logits = trace.value(n.logits()).unwrap();
     let loss = cross_entropy(logits, &[0, 1, 2]);
     let bits = logits.iter().map(|v| v.to_bits()).collect();
-    (bits, plan.backward(n, &trace, loss.grad))
+    (bits, plan.backward(n, trace, loss.grad).unwrap())
 }
 
 proptest! {

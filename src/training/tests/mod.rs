@@ -14,6 +14,7 @@ use ndarray::ArrayD;
 
 use super::loss::cross_entropy;
 use super::{Adam, Optimizer, Schedule, reestimate_running_statistics, restore_norms};
+use crate::distributed::Alone;
 use crate::engine::{Boundary, Gradients, Inference, Mode, Plan, RunError, Trace, Wanted, Weights};
 use crate::graph::{Facts, Graph, NodeId};
 use crate::network::testing::ModelBuilder;
@@ -83,7 +84,7 @@ fn gradients(n: &Network, wanted: &Wanted, from: Option<StepId>, size: usize) ->
     let trace = run(n, &plan, &start(n, x(size)));
     let labels: Vec<usize> = (0..size).map(|i| i % 3).collect();
     let loss = cross_entropy(trace.value(n.logits()).unwrap(), &labels);
-    plan.backward(n, &trace, loss.grad)
+    plan.backward(n, trace, loss.grad).unwrap()
 }
 
 fn start(n: &Network, x: ArrayD<f32>) -> Boundary {
@@ -402,7 +403,7 @@ fn training_lowers_the_loss() {
         let trace = run(&n, &plan, &start(&n, x(8)));
         let loss = cross_entropy(trace.value(n.logits()).unwrap(), &labels);
         losses.push(loss.value);
-        let grads = plan.backward(&n, &trace, loss.grad);
+        let grads = plan.backward(&n, trace, loss.grad).unwrap();
         adam.step(&mut n, &grads);
     }
     assert!(losses[59] < 0.5 * losses[0], "{losses:?}");
@@ -421,7 +422,7 @@ fn reestimated_statistics_are_those_of_the_data() {
     let all = x(8);
     let halves = [[0, 1, 2, 3], [4, 5, 6, 7]].map(|r| start(&n, all.clone()).select(&r));
     let bn0 = n.step_of(node(&m, "bn0")).unwrap();
-    reestimate_running_statistics(&mut n, halves, bn0).unwrap();
+    reestimate_running_statistics(&mut n, halves, bn0, &Alone).unwrap();
     let trace = forward(&n, &start(&n, all), bn0, Mode::default());
     let stem = trace.value(n.steps()[bn0.0 - 1].output).unwrap();
     let named = |name: &str| &n.params().iter().find(|p| p.name == name).unwrap().value;

@@ -30,7 +30,7 @@ fn gradients(
     let trace = run(n, &plan, &start(n, random(&shape, size as u64)));
     let labels: Vec<usize> = (0..size).map(|i| i % 3).collect();
     let loss = cross_entropy(trace.value(n.logits()).unwrap(), &labels);
-    let gradients = plan.backward(n, &trace, loss.grad);
+    let gradients = plan.backward(n, trace, loss.grad).unwrap();
     gradients
         .iter()
         .map(|(p, g)| (n.param(p).name.clone(), g.iter().copied().collect()))

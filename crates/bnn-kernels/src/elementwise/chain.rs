@@ -44,8 +44,8 @@ pub enum KnownMap {
     Zero,
 }
 
-/// A batch normalisation, `y = γ · (x - mean) / √(variance + epsilon) + β` in each channel, by the batch's
-/// mean and variance or by running ones. All slices have a number for each channel.
+/// A batch normalisation, `y = γ · (x - mean) / √(variance + epsilon) + β` in each channel, by running mean and
+/// variance, or by those of a batch where they are given. All slices have a number for each channel.
 pub struct Normalization<'a> {
     /// Added to the variance.
     pub epsilon: f32,
@@ -57,9 +57,6 @@ pub struct Normalization<'a> {
     pub mean: &'a [f32],
     /// The running variance of each channel.
     pub variance: &'a [f32],
-    /// Whether to normalise by the mean and the biased variance of the batch, which [`ElementwiseChain::forward`]
-    /// measures, instead of `mean` and `variance`.
-    pub batch_statistics: bool,
 }
 
 /// Maps, a normalisation, maps, run as one. Without a normalisation all maps are in front.
@@ -107,6 +104,53 @@ pub struct ChannelStatistics {
     pub count: usize,
 }
 
+/// What some images of a batch add to its statistics, channel by channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    /// Elements of each channel.
+    pub count: usize,
+    /// For each channel the sum of its elements, and that of the squares of their distances from
+    /// [`Moments::centre`].
+    pub sums: Vec<[f64; 2]>,
+}
+
+impl Moments {
+    /// What a channel's squares are taken around: its mean, in single precision.
+    fn centre(count: usize, sum: f64) -> f32 {
+        (sum / count.max(1) as f64) as f32
+    }
+}
+
+impl ChannelStatistics {
+    /// Those of a batch from those of its parts, in that order. Without parts there are no channels.
+    ///
+    /// # Panics
+    /// If a part has fewer channels than the first one.
+    pub fn of_parts(parts: &[Moments]) -> Self {
+        let count: usize = parts.iter().map(|p| p.count).sum();
+        let n = count.max(1) as f64;
+        let channels = parts.first().map_or(0, |p| p.sums.len());
+        let each = (0..channels).map(|c| {
+            let sum: f64 = parts.iter().map(|p| p.sums[c][0]).sum();
+            let mean = Moments::centre(count, sum);
+            let squares = parts.iter().map(|p| {
+                let [sum, squares] = p.sums[c];
+                let centre = Moments::centre(p.count, sum);
+                let away = f64::from(centre) - f64::from(mean);
+                let size = p.count as f64;
+                squares + away * (2.0 * (sum - size * f64::from(centre)) + size * away)
+            });
+            (mean, (squares.sum::<f64>().max(0.0) / n) as f32)
+        });
+        let (mean, variance) = each.unzip();
+        Self {
+            mean,
+            variance,
+            count,
+        }
+    }
+}
+
 impl Normalization<'_> {
     fn affine(&self, channel: usize, mean: f32, variance: f32) -> Affine {
         let inverse = (1.0 / (f64::from(variance) + f64::from(self.epsilon)).sqrt()) as f32;
@@ -140,30 +184,46 @@ impl<'a> ElementwiseChain<'a> {
         }
     }
 
-    /// The output for `x` of that shape, `[N, C, …]`, and the statistics of the normalisation's input if it
-    /// was normalised by those of the batch.
+    /// What `x` of that shape, `[N, C, …]`, some images of a batch, adds to the statistics of the
+    /// normalisation's input.
     ///
     /// # Panics
     /// If the shape has no second axis, `x` is shorter than the shape, or parameters are fewer than channels.
-    pub fn forward(&self, x: Source<'_>, shape: &[usize]) -> (Vec<f32>, Option<ChannelStatistics>) {
+    pub fn moments(&self, x: Source<'_>, shape: &[usize]) -> Moments {
+        let planes = Planes::around(shape, 1);
+        let sums = (0..planes.channels).into_par_iter().map_init(
+            || vec![0.0; planes.inner],
+            |scratch, c| self.channel_moments(x, planes, c, scratch),
+        );
+        Moments {
+            count: planes.outer * planes.inner,
+            sums: sums.collect(),
+        }
+    }
+
+    /// The output for `x` of that shape, `[N, C, …]`, normalised by the statistics of a batch, or by the
+    /// running ones.
+    ///
+    /// # Panics
+    /// As [`Self::moments`], or if the statistics are of fewer channels.
+    pub fn forward(
+        &self,
+        x: Source<'_>,
+        shape: &[usize],
+        batch: Option<&ChannelStatistics>,
+    ) -> Vec<f32> {
         let planes = Planes::around(shape, 1);
         let mut out = buffer(shape.iter().product());
-        let measured: Vec<[f32; 2]> = by_channel(&mut out, planes)
+        by_channel(&mut out, planes)
             .into_par_iter()
             .enumerate()
-            .map_init(
-                || vec![0.0; planes.inner],
-                |scratch, (c, outs)| {
-                    let measured = self.measured(x, planes, c, scratch);
-                    let chain = (self.affine(c, measured), self.compiled(c));
-                    for (n, out) in outs.into_iter().enumerate() {
-                        self.emit(c, chain, x.plane(planes, n, c), out);
-                    }
-                    measured
-                },
-            )
-            .collect();
-        (out, self.statistics(measured, planes))
+            .for_each(|(c, outs)| {
+                let chain = (self.affine(c, batch), self.compiled(c));
+                for (n, out) in outs.into_iter().enumerate() {
+                    self.emit(c, chain, x.plane(planes, n, c), out);
+                }
+            });
+        out
     }
 
     /// The same, packed, `shape` being `[N, C, H, W]`; `None` if the output holds other values than -1, 0
@@ -175,7 +235,8 @@ impl<'a> ElementwiseChain<'a> {
         &self,
         x: Source<'_>,
         shape: [usize; 4],
-    ) -> Option<(Codes, Option<ChannelStatistics>)> {
+        batch: Option<&ChannelStatistics>,
+    ) -> Option<Codes> {
         const FOUR: usize = Codes::CHANNELS;
         let planes = Planes::around(&shape, 1);
         let groups = Planes {
@@ -183,21 +244,16 @@ impl<'a> ElementwiseChain<'a> {
             ..planes
         };
         let mut codes = vec![0u8; planes.outer * groups.channels * planes.inner];
-        let found: Vec<(Vec<[f32; 2]>, bool)> = by_channel(&mut codes, groups)
+        let fits = by_channel(&mut codes, groups)
             .into_par_iter()
             .enumerate()
             .map_init(
-                || vec![0.0; (FOUR + 1) * planes.inner],
-                |scratch, (g, outs)| {
-                    let (four, scratch) = scratch.split_at_mut(FOUR * planes.inner);
+                || vec![0.0; FOUR * planes.inner],
+                |four, (g, outs)| {
                     four.fill(0.0);
                     let channels = FOUR * g..(FOUR * (g + 1)).min(planes.channels);
-                    let measured: Vec<_> = channels
-                        .clone()
-                        .map(|c| self.measured(x, planes, c, scratch))
-                        .collect();
-                    let chains: Vec<_> = (channels.clone().zip(&measured))
-                        .map(|(c, &measured)| (self.affine(c, measured), self.compiled(c)))
+                    let chains: Vec<_> = (channels.clone())
+                        .map(|c| (self.affine(c, batch), self.compiled(c)))
                         .collect();
                     let mut fits = true;
                     for (n, out) in outs.into_iter().enumerate() {
@@ -207,24 +263,19 @@ impl<'a> ElementwiseChain<'a> {
                         }
                         fits &= Codes::code_planes(four, out);
                     }
-                    (measured, fits)
+                    fits
                 },
             )
-            .collect();
-        if !found.iter().all(|(_, fits)| *fits) {
-            return None;
-        }
-        let measured = found.into_iter().flat_map(|(m, _)| m).collect();
-        Some((
-            Codes::of_planes(&codes, shape),
-            self.statistics(measured, planes),
-        ))
+            .all(|fits| fits);
+        fits.then(|| Codes::of_planes(&codes, shape))
     }
 
-    fn affine(&self, c: usize, [mean, variance]: [f32; 2]) -> Option<Affine> {
-        self.normalization
-            .as_ref()
-            .map(|n| n.affine(c, mean, variance))
+    /// The normalisation of a channel.
+    fn affine(&self, c: usize, batch: Option<&ChannelStatistics>) -> Option<Affine> {
+        self.normalization.as_ref().map(|norm| match batch {
+            Some(s) => norm.affine(c, s.mean[c], s.variance[c]),
+            None => norm.affine(c, norm.mean[c], norm.variance[c]),
+        })
     }
 
     /// The chain of a channel, if loops are made for it.
@@ -273,23 +324,23 @@ impl<'a> ElementwiseChain<'a> {
         after.for_each(|map| map.forward(c, out));
     }
 
-    /// Mean and variance that a channel is normalised by.
-    fn measured(&self, x: Source<'_>, planes: Planes, c: usize, scratch: &mut [f32]) -> [f32; 2] {
-        let Some(norm) = &self.normalization else {
-            return [0.0; 2];
-        };
-        if !norm.batch_statistics {
-            return [norm.mean[c], norm.variance[c]];
-        }
-        let count = (planes.outer * planes.inner).max(1) as f64;
+    /// The [`Moments`] of a channel.
+    fn channel_moments(
+        &self,
+        x: Source<'_>,
+        planes: Planes,
+        c: usize,
+        scratch: &mut [f32],
+    ) -> [f64; 2] {
+        let count = planes.outer * planes.inner;
         if let Some(compiled) = self.compiled(c) {
             let plane = |n| x.plane(planes, n, c);
             let sum = |away| -> f64 {
                 let planes = (0..planes.outer).map(plane);
                 planes.map(|x| compiled.visit(x, Sum { away })).sum()
             };
-            let mean = (sum(None) / count) as f32;
-            return [mean, (sum(Some(mean)) / count) as f32];
+            let total = sum(None);
+            return [total, sum(Some(Moments::centre(count, total)))];
         }
         let mut sum = |f: &dyn Fn(&[f32]) -> f64| -> f64 {
             let planes = (0..planes.outer).map(|n| match x {
@@ -302,32 +353,21 @@ impl<'a> ElementwiseChain<'a> {
             });
             planes.sum()
         };
-        let mean = (sum(&|x| plane_sums(x, x, |x, _| [x])[0]) / count) as f32;
+        let total = sum(&|x| plane_sums(x, x, |x, _| [x])[0]);
+        let centre = Moments::centre(count, total);
         let squares = sum(&|x| {
             let squares = plane_sums(x, x, |x, _| {
-                let d = x - mean;
+                let d = x - centre;
                 [d * d]
             });
             squares[0]
         });
-        [mean, (squares / count) as f32]
+        [total, squares]
     }
 
-    fn statistics(&self, measured: Vec<[f32; 2]>, planes: Planes) -> Option<ChannelStatistics> {
-        let measures = self
-            .normalization
-            .as_ref()
-            .is_some_and(|n| n.batch_statistics);
-        measures.then(|| ChannelStatistics {
-            mean: measured.iter().map(|m| m[0]).collect(),
-            variance: measured.iter().map(|m| m[1]).collect(),
-            count: planes.outer * planes.inner,
-        })
-    }
-
-    /// The gradients, from that of the output, `grad`, the forward pass's input `x` of that shape, and the
-    /// statistics that it gave. `grad` becomes the gradient of the input if that is wanted; else what it
-    /// holds afterwards is of no use.
+    /// The gradients by running statistics, from that of the output, `grad`, and the forward pass's input
+    /// `x` of that shape. `grad` becomes the gradient of the input if that is wanted; else what it holds
+    /// afterwards is of no use.
     ///
     /// # Panics
     /// As [`Self::forward`], and if `grad` is shorter than the shape.
@@ -335,16 +375,108 @@ impl<'a> ElementwiseChain<'a> {
         &self,
         x: Source<'_>,
         shape: &[usize],
-        statistics: Option<&ChannelStatistics>,
         grad: &mut [f32],
         wanted: WantedGradients,
     ) -> ParameterGradients {
+        let needs_sums = self.normalization.is_some() && wanted.normalization;
+        let found = self.each_channel(shape, grad, None, |channel, inputs, planes, grads| {
+            let (mut sums, mut dot) = ([0f64; 2], 0.0);
+            for (n, grad) in grads.iter_mut().enumerate() {
+                let x = x.plane(planes, n, channel.number);
+                if wanted.mask {
+                    dot += channel.dot(x, inputs, grad);
+                }
+                if !wanted.input && !needs_sums {
+                    continue;
+                }
+                if !needs_sums && channel.backward_in_registers(x, grad) {
+                    continue;
+                }
+                let here = channel.to_normalization(x, inputs, grad, needs_sums);
+                sums.iter_mut().zip(here).for_each(|(t, s)| *t += s);
+                if wanted.input {
+                    channel.through_normalization(x, inputs, grad, [0.0; 2]);
+                }
+            }
+            (sums, dot)
+        });
+        ParameterGradients::of(found, needs_sums, wanted.mask)
+    }
+
+    /// The first half of the way back where it was normalised by the statistics of a batch, `x` being some
+    /// of its images: `grad` becomes the gradient of the normalisation's output. What
+    /// [`Self::backward_from_normalization`] needs are the sums of all images.
+    ///
+    /// # Panics
+    /// As [`Self::backward`].
+    pub fn backward_to_normalization(
+        &self,
+        x: Source<'_>,
+        shape: &[usize],
+        batch: &ChannelStatistics,
+        grad: &mut [f32],
+        mask: bool,
+    ) -> ParameterGradients {
+        let found = self.each_channel(
+            shape,
+            grad,
+            Some(batch),
+            |channel, inputs, planes, grads| {
+                let (mut sums, mut dot) = ([0f64; 2], 0.0);
+                for (n, grad) in grads.iter_mut().enumerate() {
+                    let x = x.plane(planes, n, channel.number);
+                    if mask {
+                        dot += channel.dot(x, inputs, grad);
+                    }
+                    let here = channel.to_normalization(x, inputs, grad, true);
+                    sums.iter_mut().zip(here).for_each(|(t, s)| *t += s);
+                }
+                (sums, dot)
+            },
+        );
+        ParameterGradients::of(found, true, mask)
+    }
+
+    /// The second half: `grad` becomes the gradient of the input. `sums` are those of the whole batch
+    /// ([`ParameterGradients::normalization`], added up).
+    ///
+    /// # Panics
+    /// As [`Self::backward`], and if there are fewer sums than channels.
+    pub fn backward_from_normalization(
+        &self,
+        x: Source<'_>,
+        shape: &[usize],
+        (batch, sums): (&ChannelStatistics, &[[f64; 2]]),
+        grad: &mut [f32],
+    ) {
+        let count = batch.count.max(1) as f64;
+        self.each_channel(
+            shape,
+            grad,
+            Some(batch),
+            |channel, inputs, planes, grads| {
+                let means = sums[channel.number].map(|s| (s / count) as f32);
+                for (n, grad) in grads.iter_mut().enumerate() {
+                    let x = x.plane(planes, n, channel.number);
+                    channel.through_normalization(x, inputs, grad, means);
+                }
+                ([0.0; 2], 0.0)
+            },
+        );
+    }
+
+    /// What `f` makes of each channel and the planes of its gradient.
+    fn each_channel(
+        &self,
+        shape: &[usize],
+        grad: &mut [f32],
+        batch: Option<&ChannelStatistics>,
+        f: impl Fn(&Channel<'_, 'a>, &mut [Vec<f32>], Planes, &mut [&mut [f32]]) -> ([f64; 2], f64)
+        + Sync,
+    ) -> Vec<([f64; 2], f64)> {
         let planes = Planes::around(shape, 1);
-        let batch = statistics;
-        let needs_sums = self.normalization.is_some()
-            && (batch.is_some() && wanted.input || wanted.normalization);
         let stages = self.before.len() + 1 + self.after.len();
-        let found: Vec<([f64; 2], f64)> = by_channel(grad, planes)
+        by_channel(grad, planes)
             .into_par_iter()
             .enumerate()
             .map_init(
@@ -354,54 +486,23 @@ impl<'a> ElementwiseChain<'a> {
                         chain: self,
                         compiled: self.compiled(c),
                         number: c,
-                        affine: self.normalization.as_ref().map(|norm| match batch {
-                            Some(s) => norm.affine(c, s.mean[c], s.variance[c]),
-                            None => norm.affine(c, norm.mean[c], norm.variance[c]),
-                        }),
+                        affine: self.affine(c, batch),
                     };
-                    let (mut sums, mut dot) = ([0f64; 2], 0.0);
-                    for (n, grad) in grads.iter_mut().enumerate() {
-                        let x = x.plane(planes, n, c);
-                        if wanted.mask {
-                            dot += channel.dot(x, inputs, grad);
-                        }
-                        if !wanted.input && !needs_sums {
-                            continue;
-                        }
-                        if batch.is_none() && !needs_sums && channel.backward_in_registers(x, grad)
-                        {
-                            continue;
-                        }
-                        let here = channel.to_normalization(x, inputs, grad, needs_sums);
-                        sums.iter_mut().zip(here).for_each(|(t, s)| *t += s);
-                        if batch.is_none() && wanted.input {
-                            channel.through_normalization(x, inputs, grad, [0.0; 2]);
-                        }
-                    }
-                    if let (Some(batch), true) = (batch, wanted.input) {
-                        let means = sums.map(|s| (s / batch.count.max(1) as f64) as f32);
-                        for (n, grad) in grads.iter_mut().enumerate() {
-                            channel.through_normalization(
-                                x.plane(planes, n, c),
-                                inputs,
-                                grad,
-                                means,
-                            );
-                        }
-                    }
-                    (sums, dot)
+                    f(&channel, inputs, planes, &mut grads)
                 },
             )
-            .collect();
-        ParameterGradients {
-            normalization: match needs_sums {
-                true => found.iter().map(|(sums, _)| *sums).collect(),
-                false => Vec::new(),
-            },
-            mask: match wanted.mask {
-                true => found.iter().map(|(_, dot)| *dot).collect(),
-                false => Vec::new(),
-            },
+            .collect()
+    }
+}
+
+impl ParameterGradients {
+    /// Of what was found for each channel, what is wanted.
+    fn of(found: Vec<([f64; 2], f64)>, normalization: bool, mask: bool) -> Self {
+        let dots = mask.then(|| found.iter().map(|(_, dot)| *dot).collect());
+        let sums = normalization.then(|| found.into_iter().map(|(sums, _)| sums).collect());
+        Self {
+            normalization: sums.unwrap_or_default(),
+            mask: dots.unwrap_or_default(),
         }
     }
 }

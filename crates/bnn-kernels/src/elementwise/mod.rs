@@ -17,7 +17,7 @@ mod source;
 mod tests;
 
 pub use chain::{
-    ChannelStatistics, ElementwiseChain, ElementwiseMap, KnownMap, Normalization,
+    ChannelStatistics, ElementwiseChain, ElementwiseMap, KnownMap, Moments, Normalization,
     ParameterGradients, WantedGradients,
 };
 pub use element::{Affine, Element, Relu, SignStep, leaky_relu, leaky_relu_slope, relu};

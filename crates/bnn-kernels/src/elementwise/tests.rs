@@ -52,7 +52,7 @@ impl Parameters {
         Self([of(1), of(2), of(3), variance])
     }
 
-    fn normalization(&self, batch_statistics: bool) -> Normalization<'_> {
+    fn normalization(&self) -> Normalization<'_> {
         let Self([gamma, beta, mean, variance]) = self;
         Normalization {
             epsilon: 1e-3,
@@ -60,7 +60,6 @@ impl Parameters {
             beta,
             mean,
             variance,
-            batch_statistics,
         }
     }
 }
@@ -131,20 +130,24 @@ proptest! {
         };
         let as_floats = if of_sums { sums.to_floats() } else { floats.clone() };
         let [told, hidden] = [true, false]
-            .map(|told| chain(parts, parameters.normalization(batch_statistics), mask, told));
+            .map(|told| chain(parts, parameters.normalization(), mask, told));
 
-        let (expected, statistics) = hidden.forward(Source::Floats(&as_floats), &shape);
-        prop_assert_eq!(statistics.is_some(), parts[1] && batch_statistics);
+        let statistics = (parts[1] && batch_statistics).then(|| {
+            ChannelStatistics::of_parts(&[hidden.moments(Source::Floats(&as_floats), &shape)])
+        });
+        let batch = statistics.as_ref();
+        let expected = hidden.forward(Source::Floats(&as_floats), &shape, batch);
         for chain in [&told, &hidden] {
-            let (found, measured) = chain.forward(x, &shape);
-            prop_assert_eq!(bits(&found), bits(&expected));
-            prop_assert_eq!(&measured, &statistics);
-            let codes = chain.forward_codes(x, shape);
+            if let Some(statistics) = batch {
+                let measured = ChannelStatistics::of_parts(&[chain.moments(x, &shape)]);
+                prop_assert_eq!(&measured, statistics);
+            }
+            prop_assert_eq!(bits(&chain.forward(x, &shape, batch)), bits(&expected));
+            let codes = chain.forward_codes(x, shape, batch);
             let ternary = expected.iter().all(|v| [-1.0, 0.0, 1.0].contains(v));
             prop_assert_eq!(codes.is_some(), ternary);
-            if let Some((codes, measured)) = codes {
+            if let Some(codes) = codes {
                 prop_assert_eq!(codes.unpack(), expected.iter().map(|v| v + 0.0).collect::<Vec<_>>());
-                prop_assert_eq!(&measured, &statistics);
             }
         }
         for wanted in 0..8 {
@@ -155,7 +158,7 @@ proptest! {
             };
             let of = |chain: &ElementwiseChain<'_>, x| {
                 let mut grad = numbers(count, seed ^ 8);
-                let found = chain.backward(x, &shape, statistics.as_ref(), &mut grad, wanted);
+                let found = backward(chain, (x, &shape), batch, &mut grad, wanted);
                 (wanted.input.then(|| unsigned_zeros(&grad)), found.normalization, found.mask)
             };
             let expected = of(&hidden, Source::Floats(&as_floats));
@@ -163,6 +166,71 @@ proptest! {
             prop_assert_eq!(&of(&hidden, x), &expected);
         }
     }
+}
+
+/// All the way back, for a batch of one part.
+fn backward(
+    chain: &ElementwiseChain<'_>,
+    (x, shape): (Source<'_>, &[usize]),
+    batch: Option<&ChannelStatistics>,
+    grad: &mut [f32],
+    wanted: WantedGradients,
+) -> ParameterGradients {
+    let Some(batch) = batch else {
+        return chain.backward(x, shape, grad, wanted);
+    };
+    let found = chain.backward_to_normalization(x, shape, batch, grad, wanted.mask);
+    if wanted.input {
+        chain.backward_from_normalization(x, shape, (batch, &found.normalization), grad);
+    }
+    found
+}
+
+#[test]
+fn parts_give_the_statistics_and_gradients_of_the_whole_batch() {
+    let shape = [5, CHANNELS, 2, 5];
+    let row: usize = shape[1..].iter().product();
+    // Far from 0, where sums of squares would cancel.
+    let x: Vec<f32> = numbers(5 * row, 1).iter().map(|v| v + 300.0).collect();
+    let parameters = Parameters::new(3);
+    let chain = ElementwiseChain {
+        before: Vec::new(),
+        normalization: Some(parameters.normalization()),
+        after: vec![Box::new(Parabola)],
+    };
+    let source = Source::Floats;
+    let whole = ChannelStatistics::of_parts(&[chain.moments(source(&x), &shape)]);
+    let rows = [0..2, 2..3, 3..5];
+    let shapes = rows.clone().map(|r| [r.len(), CHANNELS, 2, 5]);
+    let part = |x: &[f32], k: usize| x[rows[k].start * row..rows[k].end * row].to_vec();
+    let xs = [0, 1, 2].map(|k| part(&x, k));
+    let moments = [0, 1, 2].map(|k| chain.moments(source(&xs[k]), &shapes[k]));
+    let pooled = ChannelStatistics::of_parts(&moments);
+    assert_eq!(pooled.count, whole.count);
+    for c in 0..CHANNELS {
+        assert!((pooled.mean[c] - whole.mean[c]).abs() < 1e-4);
+        assert!((pooled.variance[c] / whole.variance[c] - 1.0).abs() < 1e-4);
+    }
+    let mut grad = numbers(5 * row, 2);
+    let mut grads = [0, 1, 2].map(|k| part(&grad, k));
+    let found = chain.backward_to_normalization(source(&x), &shape, &whole, &mut grad, false);
+    let sums = (&whole, &found.normalization[..]);
+    chain.backward_from_normalization(source(&x), &shape, sums, &mut grad);
+    let mut total = vec![[0.0; 2]; CHANNELS];
+    for k in 0..3 {
+        let x = source(&xs[k]);
+        let of_part = chain.backward_to_normalization(x, &shapes[k], &whole, &mut grads[k], false);
+        for (total, part) in total.iter_mut().zip(of_part.normalization) {
+            (0..2).for_each(|i| total[i] += part[i]);
+        }
+    }
+    for k in 0..3 {
+        let x = source(&xs[k]);
+        chain.backward_from_normalization(x, &shapes[k], (&whole, &total), &mut grads[k]);
+    }
+    assert!(
+        (grads.concat().iter().zip(&grad)).all(|(a, b)| (a - b).abs() < 1e-5 * (1.0 + b.abs()))
+    );
 }
 
 /// A smooth map: x² / 2 + x.
@@ -239,18 +307,21 @@ fn gradients_are_those_of_the_definition() {
     for batch_statistics in [false, true] {
         let chain = ElementwiseChain {
             before: vec![Box::new(Parabola)],
-            normalization: Some(parameters.normalization(batch_statistics)),
+            normalization: Some(parameters.normalization()),
             after: vec![Box::new(Parabola), Box::new(Factors(factors))],
         };
         let source = Source::Floats(&x);
-        let (y, statistics) = chain.forward(source, &shape);
+        let statistics =
+            batch_statistics.then(|| ChannelStatistics::of_parts(&[chain.moments(source, &shape)]));
+        let batch = statistics.as_ref();
+        let y = chain.forward(source, &shape, batch);
         let mut grad = weights.clone();
         let wanted = WantedGradients {
             input: true,
             normalization: true,
             mask: true,
         };
-        let found = chain.backward(source, &shape, statistics.as_ref(), &mut grad, wanted);
+        let found = backward(&chain, (source, &shape), batch, &mut grad, wanted);
 
         let exact = |v: &[f32]| -> Vec<f64> { v.iter().map(|&v| f64::from(v)).collect() };
         let (x, factors) = (exact(&x), exact(&factors));

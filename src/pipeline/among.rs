@@ -1,0 +1,118 @@
+//! Several processes that learn one network: the first does the whole job, the others learn along.
+
+use super::train::TrainJob;
+use super::{Choice, Job, View, Watch, given, images, learn, learnable, opened, options, sizes};
+use crate::distributed::Communicator;
+use crate::error::Error;
+use crate::forms;
+use crate::network::Network;
+use crate::onnx::Model;
+use crate::progress::Observer;
+use crate::subsidiary::{Control, retrain};
+
+/// What all processes of a job but the first do: learn along. They write nothing.
+///
+/// # Errors
+/// Whatever stops this process, or another one.
+pub fn follow(job: &Job, observer: &dyn Observer, group: &dyn Communicator) -> Result<(), Error> {
+    let (Choice::Learn(tuning), Some(source)) = (&job.choice, &job.source) else {
+        return Err(nothing_to_share());
+    };
+    let mut model = Model::load(&job.input)?;
+    sizes::fill(&mut model, &job.sizes, Some(source))?;
+    let (original, _) = opened(job, &model)?;
+    let view = View::new(&job.input, &original)?;
+    let job = &Job {
+        keep: given::kept(job, &view)?,
+        ..job.clone()
+    };
+    let images = images::load(&job.input, &view, source, (job.seed, true), observer)?;
+    learnable(&job.input, &view)?;
+    let options = options(job, tuning, &images)?;
+    let watch = Watch {
+        observer,
+        folder: None,
+        group,
+    };
+    learn(job, (&model, &view), &images, &options, watch)?;
+    Ok(())
+}
+
+/// [`follow`], of a network that is trained as it is.
+///
+/// # Errors
+/// Whatever stops this process, or another one.
+pub fn follow_training(
+    job: &TrainJob,
+    observer: &dyn Observer,
+    group: &dyn Communicator,
+) -> Result<(), Error> {
+    let mut model = Model::load(&job.input)?;
+    sizes::fill(&mut model, &job.sizes, Some(&job.source))?;
+    let opened = forms::unpack(&model.proto);
+    let opened = opened.map_err(|e| super::written::form_error(&job.input, e))?;
+    let view = View::new(&job.input, &opened)?;
+    learnable(&job.input, &view)?;
+    let how = (job.options.seed, true);
+    let images = images::load(&job.input, &view, &job.source, how, observer)?;
+    let network = Network::import(&view.graph, &view.facts, &view.layers);
+    let mut network = network.map_err(|source| Error::Import {
+        path: job.input.clone(),
+        source,
+    })?;
+    let control = Control {
+        observer: &Together { observer, group },
+        checkpoint: None,
+        group,
+    };
+    let augment = job.source.augment;
+    retrain(&mut network, &images, augment, &job.options, control).map_err(|e| e.at(&job.input))?;
+    Ok(())
+}
+
+/// The error of a job of several processes that does not learn.
+pub(super) fn nothing_to_share() -> Error {
+    Error::Usage(
+        "mpirun: nothing is learned here that processes could share; run it without mpirun"
+            .to_owned(),
+    )
+}
+
+/// Progress of several processes, which stop together.
+pub(super) struct Together<'a> {
+    pub observer: &'a dyn Observer,
+    pub group: &'a dyn Communicator,
+}
+
+impl Observer for Together<'_> {
+    fn begin(&self, what: &str, total: u64) {
+        self.observer.begin(what, total);
+    }
+
+    fn advance(&self, done: u64) {
+        self.observer.advance(done);
+    }
+
+    fn detail(&self, text: &str) {
+        self.observer.detail(text);
+    }
+
+    fn end(&self) {
+        self.observer.end();
+    }
+
+    fn note(&self, text: &str) {
+        self.observer.note(text);
+    }
+
+    fn warn(&self, text: &str) {
+        self.observer.warn(text);
+    }
+
+    fn cancelled(&self) -> bool {
+        match self.group.size() {
+            1 => self.observer.cancelled(),
+            _ => self.group.stops(),
+        }
+    }
+}
