@@ -1,22 +1,28 @@
 #!/usr/bin/env bash
-# Runs all tests: of all crates, those against ONNX Runtime (fetched from PyPI) included, and of the Python
-# package. Memory that is used again is poisoned, so that what is read without having been written is found.
+# Runs all tests: of all crates, those against ONNX Runtime (fetched from PyPI) and in several processes of Open MPI
+# (from Debian's packages) included, and of the Python package. Memory that is used again is poisoned, so that what is
+# read without having been written is found.
 # Arguments are those of `cargo test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # What the last tests need: without it, they fail before the first ones.
 scripts/python_environment.sh python-venv python/tests/requirements.txt > /dev/null
+# Several processes are tested where Open MPI is at home.
+features=()
+if [ "$(uname)" = Linux ]; then
+    scripts/setup_mpi.sh
+    features+=(--features=mpi)
+fi
 python3 scripts/setup_onnxruntime.py
 export ORT_DYLIB_PATH="$PWD/.onnxruntime"
 export BNN_KERNELS_POISON=1
 # Built once, not again and again: in fewer and larger parts.
 export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
-cargo test --workspace "$@"
+cargo test --workspace ${features[@]+"${features[@]}"} "$@"
 # The library of operators, which the tests above built beside themselves.
 for library in "${CARGO_TARGET_DIR:-$PWD/target}"/debug/deps/{lib,}onnx_bnnprune_ops.{so,dylib,dll}; do
     if [ -f "$library" ]; then export ONNX_BNNPRUNE_OPS="$library"; fi
 done
-features=()
 for argument in "$@"; do
     case "$argument" in --no-default-features | --features=* | --all-features) features+=("$argument") ;; esac
 done

@@ -13,6 +13,7 @@ mod host;
 mod inspect;
 mod isolate;
 mod options;
+mod processes;
 mod progress;
 mod prune;
 mod reference;
@@ -29,17 +30,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::distributed::Alone;
 use crate::error::Error;
 use crate::onnx::write_atomically;
 use crate::output::FileId;
 use crate::printable::printable_line;
+use crate::progress::Observer;
 use crate::screen::{Layout, Role};
 use crate::verify::prepare_this_process;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command};
-use progress::{Log, Terminal};
+use processes::Processes;
+use progress::{Follower, Log, Terminal};
 
 pub use config::config_names;
 pub use host::{Host, Installation, Outcome};
@@ -79,38 +81,47 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &I
         markdown: messages.markdown,
         log: None,
     };
-    if let Some(path) = &messages.log_file {
-        if let Err(e) = log_is_its_own(&parsed.matches, path) {
-            return reader.print(Err(e));
-        }
+    let stop = Arc::new(AtomicBool::new(false));
+    let processes = match Processes::of(cli, &stop) {
+        Ok(processes) => processes,
+        Err(e) => return reader.print(Err(e)),
+    };
+    let leads = processes.group().rank() == 0;
+    if let Some(path) = messages.log_file.as_ref().filter(|_| leads) {
         let typed: Vec<_> = arguments.iter().map(|a| a.to_string_lossy()).collect();
-        match Log::open(path, &typed.join(" ")) {
+        let opened =
+            log_is_its_own(&parsed.matches, path).and_then(|()| Log::open(path, &typed.join(" ")));
+        match opened {
             Ok(log) => reader.log = Some(log),
-            Err(e) => return reader.print(Err(e)),
+            Err(e) => return reader.print(processes.end(Err(e))),
         }
     }
-    let stop = Arc::new(AtomicBool::new(false));
     // The first Ctrl-C (or SIGTERM, SIGHUP) stops cleanly, a second one at once.
     let flag = Arc::clone(&stop);
     let handler = move || {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping (press Ctrl-C again to stop at once) …");
+        if leads {
+            eprintln!("\nstopping (press Ctrl-C again to stop at once) …");
+        }
     };
     if let Err(e) = ctrlc::set_handler(handler) {
         eprintln!("warning: Ctrl-C cannot be caught: {e}");
     }
     let terminal = Terminal::new(&messages, reader.log.clone(), Arc::clone(&stop));
+    // What the first process says is true of all of them.
+    let follower = Follower(Arc::clone(&stop));
+    let observer: &dyn Observer = if leads { &terminal } else { &follower };
     let host = Host {
-        observer: &terminal,
+        observer,
         stop,
         installation,
-        group: &Alone,
+        group: processes.group(),
     };
     let outcome = run(&parsed, &host);
     drop(terminal);
-    reader.print(outcome)
+    reader.print(processes.end(outcome))
 }
 
 /// Runs a command within a program that goes on: prints nothing, and never ends the process. Asked

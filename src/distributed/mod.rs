@@ -2,8 +2,11 @@
 //!
 //! Each process has all images and all weights, and takes a fixed share of every batch. What each found is
 //! added up in an order that depends on the batch alone ([`tree`]), so any number of processes gives the bytes
-//! of one. They talk through a [`Communicator`]: [`Alone`] where there is one process.
+//! of one. They talk through a [`Communicator`]: [`Alone`] where there is one process, MPI's (cargo feature
+//! `mpi`) where `mpirun` started several.
 
+#[cfg(feature = "mpi")]
+pub mod mpi;
 #[cfg(test)]
 mod threads;
 pub mod tree;

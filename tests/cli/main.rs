@@ -25,6 +25,8 @@ mod main_job;
 mod masks;
 mod memory;
 mod messages;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod ops;
 mod outputs;
 mod page;

@@ -24,6 +24,22 @@ use pace::Pace;
 /// How often a bar moves by itself.
 const TICK: Duration = Duration::from_millis(250);
 
+/// A process that learns along with the first one, which says what there is to say.
+pub struct Follower(pub Arc<AtomicBool>);
+
+impl Observer for Follower {
+    fn begin(&self, _: &str, _: u64) {}
+    fn advance(&self, _: u64) {}
+    fn detail(&self, _: &str) {}
+    fn end(&self) {}
+    fn note(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What a user sees of a run while it works.
 pub struct Terminal {
     bar: Mutex<ProgressBar>,
