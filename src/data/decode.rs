@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use image::imageops::FilterType;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::{Channels, Preprocess, Size, whole};
@@ -74,7 +74,7 @@ pub(super) fn fitted(mut image: DynamicImage, pre: &Preprocess) -> Result<Dynami
     if let Some(size) = pre.resize
         && size != size_of(&image)
     {
-        image = image.resize_exact(size.width, size.height, FilterType::Triangle);
+        image = resized(&image, size)?;
     }
     if let Some(size) = pre.crop {
         let have = size_of(&image);
@@ -90,6 +90,19 @@ pub(super) fn fitted(mut image: DynamicImage, pre: &Preprocess) -> Result<Dynami
         image = image.crop_imm(x, y, size.width, size.height);
     }
     Ok(image)
+}
+
+/// An image made another size: linearly, over as many pixels as go into one (as Pillow's `resize`, which
+/// torchvision uses).
+///
+/// # Errors
+/// If there is no such size.
+pub(super) fn resized(image: &DynamicImage, size: Size) -> Result<DynamicImage, String> {
+    let mut to = DynamicImage::new(size.width, size.height, image.color());
+    let how = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    let done = Resizer::new().resize(image, &mut to, &how);
+    done.map_err(|e| format!("cannot be made {size}: {e}"))?;
+    Ok(to)
 }
 
 /// Height and width of an image.

@@ -1,6 +1,5 @@
 //! Random parts of images, and random colours.
 
-use image::imageops::FilterType;
 use image::{DynamicImage, RgbImage};
 use ndarray::{Array3, ArrayView3};
 use ndarray_rand::rand::Rng;
@@ -68,7 +67,8 @@ impl Cut {
     pub(super) fn of_image(self, image: DynamicImage, size: Size) -> DynamicImage {
         let [top, left, h, w] = self.place(image.height(), image.width());
         let part = image.crop_imm(left, top, w, h);
-        part.resize_exact(size.width, size.height, FilterType::Triangle)
+        // What cannot be resized is too large or empty, and was refused before.
+        decode::resized(&part, size).unwrap_or(part)
     }
 
     /// The part of an image `[C, H, W]` with one or three channels, made that image's size.
