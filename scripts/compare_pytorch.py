@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The native engine against PyTorch (and ONNX Runtime) on the paper's networks, side by side.
 
-Full-width binarised NIN, VGG-11 and ResNet-18 for CIFAR-10 with random weights are made in PyTorch,
-exported, and run by both on the same images, in turns, with two threads each:
+Full-width binarised NIN, VGG-11 and ResNet-18 for CIFAR-10 (and resnet18_imagenet: 224x224, 1,000
+classes) with random weights are made in PyTorch, exported, and run by both on the same images, in
+turns, with two threads each:
 
   inference       forward pass in evaluation mode
   mask (cached)   forward and backward pass to the mask parameters of one layer, from the layer's
@@ -13,7 +14,8 @@ exported, and run by both on the same images, in turns, with two threads each:
 "int8": ours with gradients rounded to 8 bits, which are not compared as numbers.
 
 Both must give the same loss and the same mask gradients, which checks our autograd against another
-one. Prints a table of milliseconds per image (medians) and ratios; --json keeps the numbers.
+one. Prints a table of milliseconds per image (medians) and ratios; --json keeps the numbers. --memory
+runs each phase in a process of its own and prints the most memory that each takes.
 
     pip install -r scripts/requirements.txt
     cargo build --release --example engine
@@ -22,6 +24,9 @@ one. Prints a table of milliseconds per image (medians) and ratios; --json keeps
 
 import argparse
 import json
+import multiprocessing
+import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -36,7 +41,6 @@ from torch import nn
 from torch.nn import functional as F
 
 ROOT = Path(__file__).resolve().parent.parent
-CLASSES = 10
 
 
 class SignFunction(torch.autograd.Function):
@@ -101,7 +105,7 @@ def nin():
             width, kernel = item
             layers += [nn.BatchNorm2d(channels), Sign(), Gate(), BinaryConv(channels, width, kernel), nn.ReLU()]
             channels = width
-    layers += [nn.BatchNorm2d(channels), Gate(), nn.Conv2d(channels, CLASSES, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    layers += [nn.BatchNorm2d(channels), Gate(), nn.Conv2d(channels, 10, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     return nn.Sequential(*layers)
 
 
@@ -113,7 +117,7 @@ def vgg11():
         layers += [nn.MaxPool2d(2)] if pool else []
         layers += [nn.BatchNorm2d(width)]
         channels = width
-    layers += [Sign(), nn.Flatten(), Gate(), nn.Linear(channels, CLASSES)]
+    layers += [Sign(), nn.Flatten(), Gate(), nn.Linear(channels, 10)]
     return nn.Sequential(*layers)
 
 
@@ -131,18 +135,28 @@ class Block(nn.Module):
         return y + (torch.cat([x, x], 1) if self.widen else x)
 
 
-def resnet18():
-    layers = [nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64)]
+def resnet18(classes=10, stem=(nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64))):
+    layers = list(stem)
     channels = 64
     for width in (64, 128, 256, 512):
         for i in range(2):
             layers.append(Block(channels, width, halve=i == 0 and width > 64))
             channels = width
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES)]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
     return nn.Sequential(*layers)
 
 
-NETWORKS = {"nin": nin, "vgg11": vgg11, "resnet18": resnet18}
+def resnet18_imagenet():
+    return resnet18(1000, (nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64), nn.MaxPool2d(3, 2, 1)))
+
+
+# With the side of an image and the number of classes.
+NETWORKS = {
+    "nin": (nin, 32, 10),
+    "vgg11": (vgg11, 32, 10),
+    "resnet18": (resnet18, 32, 10),
+    "resnet18_imagenet": (resnet18_imagenet, 224, 1000),
+}
 
 
 def masked_layers(model):
@@ -226,12 +240,57 @@ class PyTorch:
 
 def ours(engine, model, images, phase, batch, threads):
     command = [engine, model, *phase, "--images", images, "--batch", str(batch), "--repeat", "1", "--threads", str(threads)]
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
-    found = json.loads(done.stdout)
+    with tempfile.TemporaryFile("w+") as said:
+        child = subprocess.Popen([str(c) for c in command], stdout=said)
+        _, status, used = os.wait4(child.pid, 0)
+        said.seek(0)
+        if status != 0:
+            sys.exit(f"{' '.join(map(str, command))} failed")
+        found = json.loads(said.read())
     found["ms"] = found["ms_per_image"][0]
+    found["MiB"] = used.ru_maxrss / 1024
     return found
+
+
+def theirs_alone(name, batch, threads, phase, found):
+    """One phase of PyTorch's, in a process of its own: the most memory that it takes, in MiB."""
+    torch.set_num_threads(threads)
+    make, side, classes = NETWORKS[name]
+    model = make()
+    it = PyTorch(model, torch.randn(batch, 3, side, side), torch.arange(batch) % classes)
+    if phase == "inference":
+        it.inference()
+    elif phase == "mask":
+        frozen(model)
+        start, _, width, gate = masked_layers(model)[0]
+        it.mask(start, width, gate, cached=True)
+    else:
+        it.retrain(torch.optim.Adam(model.parameters(), lr=1e-4))
+    found.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def memory(name, args, folder):
+    """The most memory that each phase takes, ours and PyTorch's, in MiB; masks of the first layer that one
+    gate masks."""
+    make, side, _ = NETWORKS[name]
+    model, path = make().eval(), folder / f"{name}.memory.onnx"
+    export(model, torch.randn(1, 3, side, side), path)
+    images = folder / "memory.f32"
+    images.write_bytes(torch.randn(args.batch, 3, side, side).numpy().astype("<f4").tobytes())
+    spawn = multiprocessing.get_context("spawn")
+    for phase in (["inference"], ["mask", masked_layers(model)[0][1]], ["retrain"]):
+        mine = ours(args.engine, path, images, phase, args.batch, args.threads)["MiB"]
+        found = spawn.Queue()
+        child = spawn.Process(target=theirs_alone, args=(name, args.batch, args.threads, phase[0], found))
+        child.start()
+        theirs = found.get()
+        child.join()
+        print(f"{name:<18}{phase[0]:<20}{mine:9.0f}{theirs:9.0f}   MiB at most")
+
+
+def export(model, x, path):
+    torch.onnx.export(model, x, path, dynamo=False, do_constant_folding=False, opset_version=17,
+                      training=torch.onnx.TrainingMode.PRESERVE, input_names=["image"], dynamic_axes={"image": {0: "n"}})
 
 
 def check(what, a, b, tolerance):
@@ -261,19 +320,19 @@ def few_bits(model, x):
 
 def compare(name, args, folder):
     torch.manual_seed(0)
-    model = NETWORKS[name]()
-    x, labels = (torch.randn(args.batch, 3, 32, 32) * 4).round() / 4, torch.arange(args.batch) % CLASSES
+    make, side, classes = NETWORKS[name]
+    model = make()
+    x, labels = (torch.randn(args.batch, 3, side, side) * 4).round() / 4, torch.arange(args.batch) % classes
     few_bits(model, x)
     model.eval()
     path, images = folder / f"{name}.onnx", folder / "images.f32"
     images.write_bytes(x.numpy().astype("<f4").tobytes())
-    torch.onnx.export(model, x[:1], path, dynamo=False, do_constant_folding=False, opset_version=17,
-                      training=torch.onnx.TrainingMode.PRESERVE, input_names=["image"], dynamic_axes={"image": {0: "n"}})
+    export(model, x[:1], path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
     session = onnxruntime.InferenceSession(path, options)
     torch_side = PyTorch(model, x, labels)
-    layers = masked_layers(model)
+    layers = masked_layers(model)[: args.layers]
     rows = {k: ([], []) for k in ("inference", "ONNX Runtime", "mask (cached)", "mask (whole)", "retrain",
                                   "mask (cached), int8", "mask (whole), int8", "retrain, int8")}
     worst = {"loss": 0.0, "mask gradient": 0.0}
@@ -318,7 +377,9 @@ def compare(name, args, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=["nin", "vgg11", "resnet18"])
+    parser.add_argument("--layers", type=int, help="masks of the first so many layers alone")
+    parser.add_argument("--memory", action="store_true", help="memory instead of time")
     parser.add_argument("--rounds", type=int, default=5, help="alternations (default 5)")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
@@ -329,13 +390,17 @@ def main():
     torch.set_num_threads(args.threads)
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        print(f"{'network':<10}{'phase':<20}{'ours':>9}{'theirs':>9}{'ratio':>8}   milliseconds per image, medians of {args.rounds}")
+        if args.memory:
+            for name in args.networks:
+                memory(name, args, Path(folder))
+            return
+        print(f"{'network':<18}{'phase':<20}{'ours':>9}{'theirs':>9}{'ratio':>8}   milliseconds per image, medians of {args.rounds}")
         for name in args.networks:
             rows, worst = compare(name, args, Path(folder))
             for phase, (mine, theirs) in rows.items():
                 ratios = [t / m for m, t in zip(mine, theirs)]
-                print(f"{name:<10}{phase:<20}{statistics.median(mine):9.3f}{statistics.median(theirs):9.3f}{statistics.median(ratios):7.2f}×")
-            print(f"{name:<10}largest difference: loss {worst['loss']:.1e}, mask gradient {worst['mask gradient']:.1e} of the largest", flush=True)
+                print(f"{name:<18}{phase:<20}{statistics.median(mine):9.3f}{statistics.median(theirs):9.3f}{statistics.median(ratios):7.2f}×")
+            print(f"{name:<18}largest difference: loss {worst['loss']:.1e}, mask gradient {worst['mask gradient']:.1e} of the largest", flush=True)
             results[name] = {"ms": rows, "difference": worst}
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))

@@ -110,8 +110,19 @@ pub enum Error {
         note: String,
     },
     /// Another process of the run has failed.
-    #[error("{0}, which says why; nothing was written")]
+    #[error("{0}; nothing was written")]
     Absent(#[from] Absent),
+    /// The same, with a checkpoint in this folder.
+    #[error(
+        "{who}; the output was not written; the same command, with any number of processes, continues from the checkpoint in {}",
+        folder.display()
+    )]
+    AbsentPaused {
+        /// Which process.
+        who: Absent,
+        /// The checkpoint's folder.
+        folder: PathBuf,
+    },
     /// Stopped by the user.
     #[error("interrupted; the output was not written")]
     Interrupted,
@@ -179,6 +190,7 @@ impl Error {
             | Self::Rewrite { path, .. }
             | Self::Refused { path, .. }
             | Self::Unsuitable { path, .. }
+            | Self::AbsentPaused { folder: path, .. }
             | Self::Paused(path) => Some(path),
             Self::Masks(e) => e.file(),
             Self::Data(e) => e.file(),

@@ -8,6 +8,7 @@
 //! filters to keep, [`rewrite`] masks and removes the others, [`verify`] compares the result
 //! in a runtime, [`report`] says so, [`screen`] lays out what people read, [`check`] validates files. [`data`] supplies the images,
 //! `synthesis` makes some where there are none;
+//! [`distributed`] is how processes share a run;
 //! `printable` makes text safe to print; [`forms`] are what a network can be written as, [`qonnx`] writes QONNX files as
 //! standard ONNX for runtimes, `runnable` what else a runtime lacks; `sizes` fills free
 //! dimensions; [`checkpoint`] keeps long runs; `files` reads files that others have put there,

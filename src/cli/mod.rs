@@ -93,7 +93,7 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &I
             log_is_its_own(&parsed.matches, path).and_then(|()| Log::open(path, &typed.join(" ")));
         match opened {
             Ok(log) => reader.log = Some(log),
-            Err(e) => return reader.print(processes.end(Err(e))),
+            Err(e) => return conclude(&reader, &processes, Err(e)),
         }
     }
     // The first Ctrl-C (or SIGTERM, SIGHUP) stops cleanly, a second one at once.
@@ -121,7 +121,24 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &I
     };
     let outcome = run(&parsed, &host);
     drop(terminal);
-    reader.print(processes.end(outcome))
+    conclude(&reader, &processes, outcome)
+}
+
+/// Says how a command went, once for all processes that run it; the exit code.
+fn conclude(reader: &Reader, processes: &Processes, outcome: Printed) -> u8 {
+    let code = match &outcome {
+        Ok(outcome) => Ok(outcome.code),
+        Err(e) => Err(e.exit_code()),
+    };
+    // The others wait, and mpirun with them: it would not while one is printing and another is gone.
+    if processes.group().rank() == 0 {
+        let printed = reader.print(outcome);
+        return processes.end(code.map(|_| printed)).0.max(printed);
+    }
+    match processes.end(code) {
+        (code, true) => code,
+        (_, false) => reader.print(outcome),
+    }
 }
 
 /// Runs a command within a program that goes on: prints nothing, and never ends the process. Asked
@@ -295,7 +312,7 @@ fn run(parsed: &Parsed, host: &Host<'_>) -> Printed {
         None => prune::run(&cli.prune, line, host),
     };
     let outcome = host::with_threads(cli.threads(), command)?;
-    let saved = match config::to_save(&parsed.matches) {
+    let saved = match config::to_save(&parsed.matches).filter(|_| host.group.rank() == 0) {
         Some((path, text)) => write_atomically(&path, text.as_bytes()).map_err(Error::from),
         None => Ok(()),
     };

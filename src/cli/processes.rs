@@ -3,19 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::Printed;
 use super::args::{Cli, Command};
-use super::host::Outcome;
-use crate::distributed::{Alone, Communicator};
+use crate::distributed::{Alone, Communicator, processes_started};
 use crate::error::Error;
 
-/// Variables in which a launcher says how many processes it has started: Open MPI's, MPICH's, Slurm's.
-const LAUNCHERS: [&str; 4] = [
-    "OMPI_COMM_WORLD_SIZE",
-    "PMI_SIZE",
-    "MPI_LOCALNRANKS",
-    "SLURM_STEP_NUM_TASKS",
-];
+/// Set to 0, this variable says that each process is one by itself, whoever started it.
+const SHARES: &str = "ONNX_BNNPRUNE_MPI";
 
 /// The processes that run a command.
 pub(super) enum Processes {
@@ -32,35 +25,41 @@ impl Processes {
     /// # Errors
     /// If there are several, and the command or this build knows nothing of that.
     pub(super) fn of(cli: &Cli, stop: &Arc<AtomicBool>) -> Result<Self, Error> {
-        let counts = LAUNCHERS.iter().filter_map(|name| std::env::var(name).ok());
-        let started = counts.filter_map(|n| n.parse::<usize>().ok()).max();
-        if started.is_none_or(|n| n < 2) {
+        let alone = std::env::var(SHARES).is_ok_and(|v| v == "0");
+        if alone || processes_started() < 2 {
             return Ok(Self::One);
         }
         match &cli.command {
             None | Some(Command::Train(_)) => Self::many(stop),
-            // A process of one that takes part.
-            Some(Command::Worker(_)) => Ok(Self::One),
-            Some(_) => Err(Error::Usage(
-                "mpirun: only the main job and train share their work; run this command without mpirun"
-                    .to_owned(),
-            )),
+            Some(_) => Err(Error::Usage(format!(
+                "mpirun: only the main job and train share their work; run this command without mpirun, or with {SHARES}=0 in each process"
+            ))),
         }
     }
 
     #[cfg(feature = "mpi")]
     fn many(stop: &Arc<AtomicBool>) -> Result<Self, Error> {
         let mpi = crate::distributed::mpi::Mpi::start(Arc::clone(stop));
-        mpi.map(Self::Many)
-            .ok_or_else(|| Error::Usage("mpirun: MPI does not start in this process".to_owned()))
+        let Some(mpi) = mpi.filter(|mpi| mpi.talk().size() > 1) else {
+            return Err(Error::Usage(format!(
+                "mpirun: {} processes were started, but the MPI that this program is built with does not find them: start them with its own mpirun, or set {SHARES}=0 if each is to do a job of its own",
+                processes_started()
+            )));
+        };
+        // The others would wait for a process that has panicked.
+        let say = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            say(panic);
+            std::process::abort();
+        }));
+        Ok(Self::Many(mpi))
     }
 
     #[cfg(not(feature = "mpi"))]
     fn many(_: &Arc<AtomicBool>) -> Result<Self, Error> {
-        Err(Error::Usage(
-            "mpirun: this build knows nothing of MPI, so that each process would do the whole job; build it with `cargo build --release --features mpi`, or run it without mpirun"
-                .to_owned(),
-        ))
+        Err(Error::Usage(format!(
+            "mpirun: this build knows nothing of MPI, so that each process would do the whole job; build it with `cargo build --release --features mpi`, run it without mpirun, or set {SHARES}=0 if each is to do a job of its own"
+        )))
     }
 
     /// How they talk to each other.
@@ -72,29 +71,15 @@ impl Processes {
         }
     }
 
-    /// Ends the run of a process that has come to this: what it says, and its exit code, which is that of the
-    /// first one where that came to its end.
-    pub(super) fn end(self, outcome: Printed) -> Printed {
+    /// Ends the run of a process that has come to this with an exit code, or failed with one. What the code is
+    /// in the end, and whether another process says what there is to say.
+    pub(super) fn end(&self, code: Result<u8, u8>) -> (u8, bool) {
         match self {
-            Self::One => outcome,
+            Self::One => (code.unwrap_or_else(|code| code), false),
             #[cfg(feature = "mpi")]
             Self::Many(mpi) => {
-                let follows = mpi.talk().rank() > 0;
-                let ending = mpi.end(match &outcome {
-                    Ok(outcome) => Ok(outcome.code),
-                    Err(e) => Err(e.exit_code()),
-                });
-                let said = match &outcome {
-                    // Who failed says why.
-                    Err(Error::Absent(_)) => !follows,
-                    // All of them see the same, and the first one says it.
-                    Err(_) => !ending.told,
-                    Ok(_) => !follows,
-                };
-                match said {
-                    true => outcome,
-                    false => Ok(Outcome::new(crate::screen::Screen::default(), ending.code)),
-                }
+                let ending = mpi.end(code);
+                (ending.code, ending.told)
             }
         }
     }

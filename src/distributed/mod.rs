@@ -24,7 +24,7 @@ pub(crate) use threads::in_threads;
 
 /// Another process of the run has ended with an error, which it has said itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("process {rank} of the run failed")]
+#[error("process {rank} of the run failed (counted from 0)")]
 pub struct Absent {
     /// Which one.
     pub rank: usize,
@@ -79,6 +79,32 @@ impl Communicator for Alone {
     fn stops(&self) -> bool {
         false
     }
+}
+
+/// Variables in which a launcher says how many processes it has started: Open MPI's, MPICH's, Slurm's.
+const STARTED: [&str; 4] = [
+    "OMPI_COMM_WORLD_SIZE",
+    "PMI_SIZE",
+    "MPI_LOCALNRANKS",
+    "SLURM_STEP_NUM_TASKS",
+];
+/// The same, of those on this machine.
+const STARTED_HERE: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
+
+/// How many processes a launcher such as `mpirun` says it has started; 1 without one.
+pub fn processes_started() -> usize {
+    most_of(&STARTED)
+}
+
+/// How many of them on this machine, as far as the launcher says.
+pub fn processes_here() -> usize {
+    most_of(&STARTED_HERE)
+}
+
+fn most_of(names: &[&str]) -> usize {
+    let counts = names.iter().filter_map(|name| std::env::var(name).ok());
+    let counts = counts.filter_map(|n| n.parse::<usize>().ok());
+    counts.max().unwrap_or(1).max(1)
 }
 
 /// Which of `count` things are the share of process `rank` of `size`: neighbours, as evenly as possible, the

@@ -1,8 +1,8 @@
 //! Processes that `mpirun` has started, over MPI.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -30,7 +30,7 @@ const FAILED: u64 = 2;
 /// The processes that `mpirun` has started.
 pub struct Mpi {
     /// MPI itself, until this is dropped.
-    universe: Universe,
+    _universe: Universe,
     talk: Talk,
 }
 
@@ -42,8 +42,8 @@ pub struct Talk {
     wants: Arc<AtomicBool>,
     /// Whether one of them was, when they last talked.
     stops: AtomicBool,
-    /// A process has failed: nobody listens any more.
-    over: AtomicBool,
+    /// Which process has failed, and with which exit code: nobody listens any more.
+    over: OnceLock<(Absent, u8)>,
 }
 
 impl fmt::Debug for Talk {
@@ -55,17 +55,20 @@ impl fmt::Debug for Talk {
 /// How the run of a process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {
-    /// The first process's exit code, or this one's own.
+    /// The exit code: the first process's where that came to its end, or of whoever failed.
     pub code: u8,
-    /// Whether the first process has failed by itself, and says so.
+    /// Whether another process says what there is to say.
     pub told: bool,
 }
 
 impl Mpi {
-    /// Joins the processes; `wants` is set when this one is asked to stop. `None` if MPI does not start.
+    /// Joins the processes; `wants` is set when this one is asked to stop. `None` if MPI does not start, or
+    /// not so that threads of a pool may talk, one at a time.
     pub fn start(wants: Arc<AtomicBool>) -> Option<Self> {
-        // Threads of a pool talk, one at a time.
-        let (universe, _) = mpi::initialize_with_threading(Threading::Serialized)?;
+        let (universe, given) = mpi::initialize_with_threading(Threading::Serialized)?;
+        if given < Threading::Serialized {
+            return None;
+        }
         let world = universe.world();
         let number = |n: i32| usize::try_from(n).unwrap_or_default();
         let talk = Talk {
@@ -73,9 +76,12 @@ impl Mpi {
             size: number(world.size()).max(1),
             wants,
             stops: AtomicBool::new(false),
-            over: AtomicBool::new(false),
+            over: OnceLock::new(),
         };
-        Some(Self { universe, talk })
+        Some(Self {
+            _universe: universe,
+            talk,
+        })
     }
 
     /// How the processes talk to each other.
@@ -85,25 +91,26 @@ impl Mpi {
 
     /// Ends the run: waits for the others, unless one has failed. `code`: this process's exit code, if it comes
     /// to its end, or `Err` of it if it has failed by itself.
-    pub fn end(self, code: Result<u8, u8>) -> Ending {
-        let Self { universe, talk } = self;
+    pub fn end(&self, code: Result<u8, u8>) -> Ending {
+        let talk = &self.talk;
         let own = code.unwrap_or_else(|code| code);
-        let mut ending = Ending {
-            code: own,
-            told: false,
-        };
-        if !talk.over.swap(true, Ordering::Relaxed) {
-            let state = if code.is_ok() { ENDS_WELL } else { FAILED };
-            let all = talk.headers(state, usize::from(own), LONG_NAP);
-            if let Some(first) = all.first() {
-                ending.told = first.state == FAILED && talk.rank > 0;
-                if first.state != GOES_ON && code.is_ok() {
-                    ending.code = u8::try_from(first.number).unwrap_or(own);
-                }
-            }
+        let follows = talk.rank > 0;
+        if let Some(&(_, code)) = talk.over.get() {
+            // Who failed has said why, and the first one that it failed.
+            return Ending {
+                code,
+                told: follows,
+            };
         }
-        drop(universe);
-        ending
+        let state = if code.is_ok() { ENDS_WELL } else { FAILED };
+        let all = talk.headers(state, usize::from(own), LONG_NAP);
+        let first = all.first().filter(|first| first.state != GOES_ON);
+        Ending {
+            code: first
+                .and_then(|f| u8::try_from(f.number).ok())
+                .unwrap_or(own),
+            told: follows && (code.is_ok() || first.is_some_and(|f| f.state == FAILED)),
+        }
     }
 }
 
@@ -146,11 +153,16 @@ impl Talk {
 
     /// The number that each process sends, if all go on.
     fn meet(&self, number: usize) -> Result<Vec<usize>, Absent> {
+        if let Some(&(who, _)) = self.over.get() {
+            return Err(who);
+        }
         let headers = self.headers(GOES_ON, number, NAP);
-        match headers.iter().position(|h| h.state != GOES_ON) {
-            Some(rank) => {
-                self.over.store(true, Ordering::Relaxed);
-                Err(Absent { rank })
+        let mut ended = headers.iter().enumerate();
+        match ended.find(|(_, h)| h.state != GOES_ON) {
+            Some((rank, header)) => {
+                let who = Absent { rank };
+                let code = u8::try_from(header.number).unwrap_or(2);
+                Err(self.over.get_or_init(|| (who, code)).0)
             }
             None => Ok(headers.into_iter().map(|h| h.number).collect()),
         }

@@ -24,11 +24,6 @@ impl PartSize {
         elements: 1 << 19,
         images: 32,
     };
-    /// The same where all parts wait for each other's statistics, each with gradients of all weights.
-    const LOCKSTEP: Self = Self {
-        elements: 1 << 19,
-        images: 16,
-    };
     /// Of an inference.
     pub const INFERENCE: Self = Self {
         elements: 1 << 15,
@@ -43,6 +38,10 @@ impl PartSize {
         (0..batch.div_ceil(images)).map(part).collect()
     }
 }
+
+/// Parts of a batch that wait for each other's statistics: at most, and images of each at least.
+const MOST_IN_LOCKSTEP: usize = 32;
+const LEAST_IN_LOCKSTEP: usize = 16;
 
 /// A batch in parts, of which a process has some.
 #[derive(Debug, Clone)]
@@ -93,7 +92,11 @@ impl Plan {
             sample.map_or(0, |s| s.iter().product::<usize>())
         });
         let size = match self.mode.batch_statistics_from {
-            Some(_) => PartSize::LOCKSTEP,
+            // All parts are there until the end, each with gradients of weights: few large ones.
+            Some(_) => PartSize {
+                elements: usize::MAX,
+                images: images.div_ceil(MOST_IN_LOCKSTEP).max(LEAST_IN_LOCKSTEP),
+            },
             None => PartSize::TRAINING,
         };
         let parts = size.parts(images, sizes.sum());

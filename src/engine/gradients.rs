@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
-use crate::arrays::{recycle_array, update};
+use crate::arrays::update;
 use crate::network::{BinaryId, Network, ParamId};
 
 /// With which numbers binary layers compute gradients.
@@ -120,10 +120,7 @@ impl Found {
 
 fn add_to<K: Ord>(sums: &mut BTreeMap<K, ArrayD<f32>>, key: K, grad: ArrayD<f32>) {
     match sums.get_mut(&key) {
-        Some(sum) => {
-            update(sum, &grad, |a, b| a + b);
-            recycle_array(grad);
-        }
+        Some(sum) => update(sum, &grad, |a, b| a + b),
         None => {
             sums.insert(key, grad);
         }

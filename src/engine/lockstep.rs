@@ -5,27 +5,25 @@
 //! what it writes. Both are added up part after part. Gradients of weights are added up part by part too, in
 //! the order of a tree ([`tree`]). So nothing depends on who computed a part.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bnn_kernels::elementwise::{ChannelStatistics, Moments};
-use bnn_kernels::parallel::update;
 use ndarray::{ArrayD, Axis, concatenate};
 use rayon::prelude::*;
 
 use super::batch::Batch;
 use super::boundary::Boundary;
 use super::error::RunError;
+use super::exchange;
 use super::gradients::{Found, Gradients, Loss, Target};
 use super::plan::{Plan, Planned};
 use super::tasks::{Backward, BatchNormalizer, Forward, Record};
 use super::value::Value;
 use super::weights::Weights;
-use crate::arrays::{array, recycle_array, slice};
+use crate::arrays::recycle_array;
 use crate::distributed::tree::{self, Node};
-use crate::distributed::{Communicator, numbers_of, share};
 use crate::network::{BinaryId, Network, ParamId, StepId};
 
 /// What a part is at.
@@ -84,7 +82,7 @@ impl<'a> Run<'a> {
         }
         let rows = self.batch.rows();
         let mine = self.batch.parts.get(self.batch.mine.clone());
-        let mine = mine.unwrap_or_default().iter().map(|part| {
+        let mine = mine.unwrap_or_default().par_iter().map(|part| {
             let whole = *part == rows;
             let rows = part.start - rows.start..part.end - rows.start;
             match whole {
@@ -122,12 +120,16 @@ impl<'a> Run<'a> {
             values: std::mem::take(&mut part.values),
         };
         for planned in &self.plan.tasks[self.plan.stretches[stretch].clone()] {
-            let record = match (planned.task.normalizer(), statistics.get(&stretch)) {
-                (Some(norm), Some(batch)) => {
+            let record = match planned.task.normalizer() {
+                Some(norm) => {
+                    let batch = statistics.get(&stretch);
+                    let batch = batch.ok_or_else(|| RunError::Missing {
+                        node: self.network.step(norm.step()).name.clone(),
+                    })?;
                     norm.forward(&mut pass, batch)?;
                     Record::default()
                 }
-                _ => planned.task.forward(&mut pass)?,
+                None => planned.task.forward(&mut pass)?,
             };
             part.records.push(record);
             planned.free.iter().for_each(|&v| pass.free(v));
@@ -149,7 +151,7 @@ impl<'a> Run<'a> {
                 .map(|part| self.ahead(part, stretch, known))
                 .collect::<Result<_, _>>()?;
             let moments: Vec<Moments> = moments.into_iter().flatten().collect();
-            let all = gathered(self.batch.group, moments)?;
+            let all = exchange::moments(self.batch.group, moments)?;
             statistics.insert(stretch + 1, ChannelStatistics::of_parts(&all));
         }
         Ok(statistics)
@@ -234,9 +236,9 @@ impl<'a> Run<'a> {
         let mut found = vec![self.added_up(parts)];
         for stretch in (0..self.plan.stretches.len() - 1).rev() {
             let next = self.normalizer(stretch + 1);
-            let sums = match next {
-                Some((planned, norm)) if planned.moves && norm.passes_on() => {
-                    total(self.batch.group, &own)?
+            let sums = match (next, statistics.get(&(stretch + 1))) {
+                (Some((planned, norm)), Some(batch)) if planned.moves && norm.passes_on() => {
+                    exchange::total(self.batch.group, &own, batch.mean.len())?
                 }
                 _ => Vec::new(),
             };
@@ -250,12 +252,20 @@ impl<'a> Run<'a> {
         let mut gradients = Gradients::default();
         if self.plan.mode.input {
             let input = self.network.input().0;
-            let each = parts.iter().filter_map(|p| p.flowing.get(input)?.as_ref());
-            let each: Vec<_> = each.map(|g| g.view()).collect();
-            gradients.set_input(concatenate(Axis(0), &each).ok());
+            let each = parts
+                .iter_mut()
+                .filter_map(|p| p.flowing.get_mut(input)?.take());
+            let mut each: Vec<ArrayD<f32>> = each.collect();
+            gradients.set_input(match each.len() {
+                0 | 1 => each.pop(),
+                _ => {
+                    let views: Vec<_> = each.iter().map(|g| g.view()).collect();
+                    concatenate(Axis(0), &views).ok()
+                }
+            });
         }
         let mut binary: BTreeMap<BinaryId, Found> = BTreeMap::new();
-        for sums in together(self.batch, found)? {
+        for sums in exchange::gradients(self.batch, found)? {
             for (target, grad) in sums.by_target {
                 match target {
                     Target::Param(p) => gradients.add(p, grad),
@@ -347,213 +357,5 @@ impl Plan {
             part.values.into_iter().flatten().for_each(Value::recycle);
         }
         Ok((losses.iter().sum(), gradients))
-    }
-}
-
-/// The moments of all parts, in their order.
-fn gathered(group: &dyn Communicator, own: Vec<Moments>) -> Result<Vec<Moments>, RunError> {
-    if group.size() == 1 {
-        return Ok(own);
-    }
-    let channels = own.first().map_or(0, |m| m.sums.len());
-    let mut mine = vec![channels as f64];
-    for part in &own {
-        mine.push(part.count as f64);
-        mine.extend(part.sums.iter().flatten());
-    }
-    let all = group.gather(bytemuck::cast_slice(&mine))?;
-    let mut parts = Vec::new();
-    for theirs in all {
-        let numbers: Cow<'_, [f64]> = numbers_of(&theirs);
-        let Some((&channels, numbers)) = numbers.split_first() else {
-            continue;
-        };
-        for part in numbers.chunks_exact(1 + 2 * channels as usize) {
-            let (count, sums) = (part[0], &part[1..]);
-            parts.push(Moments {
-                count: count as usize,
-                sums: sums.as_chunks().0.to_vec(),
-            });
-        }
-    }
-    Ok(parts)
-}
-
-/// The sums of all parts, added up in their order; empty where no part has any.
-fn total(group: &dyn Communicator, own: &[Vec<[f64; 2]>]) -> Result<Vec<[f64; 2]>, RunError> {
-    let own: Vec<&Vec<[f64; 2]>> = own.iter().filter(|s| !s.is_empty()).collect();
-    let channels = own.first().map_or(0, |s| s.len());
-    let numbers: Vec<f64> = own.iter().flat_map(|s| s.as_flattened()).copied().collect();
-    let (channels, numbers) = match group.size() {
-        1 => (channels, numbers),
-        _ => {
-            let channels = group.gather_numbers(&[channels as u64])?;
-            let most = channels.into_iter().max().unwrap_or_default();
-            (most as usize, group.gather_numbers(&numbers)?)
-        }
-    };
-    let mut sums = vec![[0.0; 2]; channels];
-    for part in numbers.chunks_exact((2 * channels).max(1)) {
-        for (sum, part) in sums.iter_mut().zip(part.as_chunks().0) {
-            let [a, b]: &[f64; 2] = part;
-            *sum = [sum[0] + a, sum[1] + b];
-        }
-    }
-    Ok(sums)
-}
-
-/// What all processes have found, stretch by stretch. Each adds up a share of all numbers, of all parts, and
-/// sends the others what came of it.
-fn together(batch: &Batch<'_>, found: Vec<Vec<Node<Found>>>) -> Result<Vec<Found>, RunError> {
-    let (group, count) = (batch.group, batch.parts.len());
-    if group.size() == 1 {
-        return Ok(found.into_iter().flatten().map(|n| n.sum).collect());
-    }
-    let layout = Layout::of(batch, &found)?;
-    let size = group.size();
-    // Of each node an even share of its numbers for each process; as many nodes for all.
-    let covers: Vec<_> = (0..size)
-        .map(|r| tree::cover(count, share(count, r, size)))
-        .collect();
-    let nodes = covers.iter().map(Vec::len).max().unwrap_or_default();
-    let length = layout.numbers().div_ceil(size);
-    let mut mine = vec![0f32; size * nodes * length];
-    let mut at = 0;
-    for stretch in found {
-        let mut end = at;
-        for (k, node) in stretch.into_iter().enumerate() {
-            let grads = node.sum.by_target.into_values();
-            end = grads.fold(at, |at, grad| {
-                spread(slice(&grad), &mut mine, (at, k), (nodes, length));
-                at + grad.len()
-            });
-        }
-        at = end;
-    }
-    let theirs = group.exchange(bytemuck::cast_slice(&mine))?;
-    drop(mine);
-    let theirs: Vec<Cow<'_, [f32]>> = theirs.iter().map(|t| numbers_of(t)).collect();
-    let mut all = Vec::new();
-    for (covered, theirs) in covers.into_iter().zip(&theirs) {
-        let sums = theirs.chunks_exact(length.max(1));
-        all.extend(covered.into_iter().zip(sums).map(|(parts, sum)| Node {
-            parts,
-            sum: Cow::Borrowed(sum),
-        }));
-    }
-    let add = |a: Cow<'_, [f32]>, b: Cow<'_, [f32]>| {
-        let mut sum = a.into_owned();
-        update(&mut sum, &b, |a, b| a + b);
-        Cow::Owned(sum)
-    };
-    let sum = tree::fold(count, all, add).pop();
-    let sum = sum.map_or(Cow::Borrowed(&[][..]), |n| n.sum);
-    let sums = group.gather(bytemuck::cast_slice(&sum))?;
-    let sums: Vec<Cow<'_, [f32]>> = sums.iter().map(|s| numbers_of(s)).collect();
-    Ok(layout.unpack(&sums, length))
-}
-
-/// Writes numbers of a node, the first of which is its number `at`, where [`together`] wants them: `length` of
-/// each of some nodes side by side, for each process.
-fn spread(
-    numbers: &[f32],
-    to: &mut [f32],
-    (mut at, node): (usize, usize),
-    (nodes, length): (usize, usize),
-) {
-    let mut left = numbers;
-    while !left.is_empty() && length > 0 {
-        let (process, place) = (at / length, at % length);
-        let (now, later) = left.split_at(left.len().min(length - place));
-        let start = (process * nodes + node) * length + place;
-        to[start..start + now.len()].copy_from_slice(now);
-        at += now.len();
-        left = later;
-    }
-}
-
-/// Which gradients there are, stretch by stretch, and their shapes.
-#[derive(Debug, PartialEq)]
-struct Layout(Vec<Vec<(Target, Vec<usize>)>>);
-
-impl Layout {
-    /// That of all processes. One without a part takes it from the first, which has one.
-    fn of(batch: &Batch<'_>, found: &[Vec<Node<Found>>]) -> Result<Self, RunError> {
-        let of = |nodes: &Vec<Node<Found>>| {
-            let first = nodes.first().into_iter();
-            let each = first.flat_map(|n| &n.sum.by_target);
-            each.map(|(target, grad)| (*target, grad.shape().to_vec()))
-                .collect()
-        };
-        let own = Self(found.iter().map(of).collect());
-        if batch.parts.len() >= batch.group.size() {
-            return Ok(own);
-        }
-        let all = batch.group.gather_numbers(&own.as_numbers())?;
-        Ok(Self::from_numbers(&all))
-    }
-
-    /// Numbers of all gradients.
-    fn numbers(&self) -> usize {
-        let shapes = self.0.iter().flatten();
-        shapes
-            .map(|(_, shape)| shape.iter().product::<usize>())
-            .sum()
-    }
-
-    /// The gradients from all numbers, `length` of them in each piece.
-    fn unpack(&self, pieces: &[Cow<'_, [f32]>], length: usize) -> Vec<Found> {
-        let mut at = 0;
-        let mut next = |(target, shape): &(Target, Vec<usize>)| {
-            let end = at + shape.iter().product::<usize>();
-            let mut numbers = Vec::with_capacity(end - at);
-            while at < end && length > 0 {
-                let (piece, place) = (at / length, at % length);
-                let count = (end - at).min(length - place);
-                numbers.extend_from_slice(&pieces[piece][place..place + count]);
-                at += count;
-            }
-            (*target, array(shape, numbers))
-        };
-        let stretch = |s: &Vec<_>| Found {
-            by_target: s.iter().map(&mut next).collect(),
-        };
-        self.0.iter().map(stretch).collect()
-    }
-
-    /// As numbers, its length first.
-    fn as_numbers(&self) -> Vec<u64> {
-        let mut numbers = vec![self.0.len() as u64];
-        for stretch in &self.0 {
-            numbers.push(stretch.len() as u64);
-            for (target, shape) in stretch {
-                let (kind, index) = match target {
-                    Target::Param(p) => (0, p.0),
-                    Target::Binary(b) => (1, b.0),
-                };
-                numbers.extend([kind, index as u64, shape.len() as u64]);
-                numbers.extend(shape.iter().map(|&d| d as u64));
-            }
-        }
-        numbers
-    }
-
-    fn from_numbers(numbers: &[u64]) -> Self {
-        let mut numbers = numbers.iter().map(|&n| n as usize);
-        let mut next = || numbers.next().unwrap_or_default();
-        let mut stretches = Vec::new();
-        for _ in 0..next() {
-            let mut stretch = Vec::new();
-            for _ in 0..next() {
-                let target = match (next(), next()) {
-                    (0, index) => Target::Param(ParamId(index)),
-                    (_, index) => Target::Binary(BinaryId(index)),
-                };
-                let axes = next();
-                stretch.push((target, (0..axes).map(|_| next()).collect()));
-            }
-            stretches.push(stretch);
-        }
-        Self(stretches)
     }
 }

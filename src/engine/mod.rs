@@ -14,6 +14,7 @@
 mod batch;
 mod boundary;
 mod error;
+mod exchange;
 mod gradients;
 mod inference;
 mod lockstep;

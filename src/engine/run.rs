@@ -124,6 +124,8 @@ impl Plan {
         };
         let sums = run.back_last(&mut part, &trace.statistics, grad);
         let parts = std::slice::from_mut(&mut part);
-        run.backward(parts, &trace.statistics, vec![sums])
+        let found = run.backward(parts, &trace.statistics, vec![sums]);
+        trace.part = part;
+        found
     }
 }

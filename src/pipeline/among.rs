@@ -1,7 +1,10 @@
 //! Several processes that learn one network: the first does the whole job, the others learn along.
 
 use super::train::TrainJob;
-use super::{Choice, Job, View, Watch, given, images, learn, learnable, opened, options, sizes};
+use super::{
+    Choice, Job, View, Watch, given, identity, images, learn, learnable, opened, options, sizes,
+};
+use crate::checkpoint::Identity;
 use crate::distributed::Communicator;
 use crate::error::Error;
 use crate::forms;
@@ -18,6 +21,7 @@ pub fn follow(job: &Job, observer: &dyn Observer, group: &dyn Communicator) -> R
     let (Choice::Learn(tuning), Some(source)) = (&job.choice, &job.source) else {
         return Err(nothing_to_share());
     };
+    group.gather(&[])?;
     let mut model = Model::load(&job.input)?;
     sizes::fill(&mut model, &job.sizes, Some(source))?;
     let (original, _) = opened(job, &model)?;
@@ -47,6 +51,7 @@ pub fn follow_training(
     observer: &dyn Observer,
     group: &dyn Communicator,
 ) -> Result<(), Error> {
+    group.gather(&[])?;
     let mut model = Model::load(&job.input)?;
     sizes::fill(&mut model, &job.sizes, Some(&job.source))?;
     let opened = forms::unpack(&model.proto);
@@ -60,6 +65,7 @@ pub fn follow_training(
         path: job.input.clone(),
         source,
     })?;
+    same(&identity::of_training(job, &model, &images)?, group)?;
     let control = Control {
         observer: &Together { observer, group },
         checkpoint: None,
@@ -67,6 +73,34 @@ pub fn follow_training(
     };
     let augment = job.source.augment;
     retrain(&mut network, &images, augment, &job.options, control).map_err(|e| e.at(&job.input))?;
+    Ok(())
+}
+
+/// Checks that all processes are about to do the same.
+///
+/// # Errors
+/// If one of them has another model, other images or other options.
+pub(super) fn same(run: &Identity, group: &dyn Communicator) -> Result<(), Error> {
+    let mut run = run.clone();
+    let instructions = bnn_kernels::simd::instructions().to_owned();
+    run.insert("the processor's instructions".to_owned(), instructions);
+    let text = |run: &Identity| -> Vec<String> {
+        run.iter()
+            .map(|(name, value)| format!("{name} ({value})"))
+            .collect()
+    };
+    let all = group.gather(text(&run).join("\n").as_bytes())?;
+    let read = |rank: usize| String::from_utf8_lossy(&all[rank]).into_owned();
+    let first = read(0);
+    for rank in 1..all.len() {
+        let theirs = read(rank);
+        let known: Vec<&str> = first.lines().collect();
+        if let Some(other) = theirs.lines().find(|line| !known.contains(line)) {
+            return Err(Error::Usage(format!(
+                "process {rank} of the run (counted from 0) would learn something else than the first: it has {other}"
+            )));
+        }
+    }
     Ok(())
 }
 
@@ -110,9 +144,7 @@ impl Observer for Together<'_> {
     }
 
     fn cancelled(&self) -> bool {
-        match self.group.size() {
-            1 => self.observer.cancelled(),
-            _ => self.group.stops(),
-        }
+        // The first one stops by itself, where it can save the run; the others hear of that.
+        self.group.stops() || (self.group.rank() == 0 && self.observer.cancelled())
     }
 }

@@ -1,5 +1,7 @@
 //! How much memory the process has used, and how much there is.
 
+use crate::distributed::processes_here;
+
 /// Bounds of [`cache_mb`]: with the upper one, a run on networks for CIFAR-10 stays under 2 GiB.
 const CACHE_MIB: std::ops::RangeInclusive<u64> = 256..=768;
 
@@ -41,9 +43,11 @@ fn read_figures() -> (Option<String>, [Option<u64>; 2]) {
     (meminfo, limits)
 }
 
+/// For each process that a launcher has started here.
 fn available_of(meminfo: &str, limits: [Option<u64>; 2]) -> Option<u64> {
     let available = bytes_of(meminfo, "MemAvailable:")?;
-    Some(limits.into_iter().flatten().fold(available, u64::min))
+    let available = limits.into_iter().flatten().fold(available, u64::min);
+    Some(available / processes_here() as u64)
 }
 
 fn cache_of(meminfo: &str, limits: [Option<u64>; 2]) -> Option<usize> {

@@ -93,6 +93,10 @@ pub fn run_among(
             (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
                 Error::Paused(folder.to_owned())
             }
+            (Error::Absent(who), Some(folder)) if checkpoint::exists(folder) => {
+                let folder = folder.to_owned();
+                Error::AbsentPaused { who, folder }
+            }
             (Error::Interrupted, None) if job.learns() => Error::Unsaved,
             (e, _) => e,
         }
@@ -155,6 +159,8 @@ fn through(
     if job.learns() {
         types::check_learning(&job.input, &view)?;
     }
+    // The others wait until it is known that there is something to do.
+    group.gather(&[])?;
     // Before images are read: that may take long.
     let folder = match &job.checkpoint {
         Some(plan) if job.learns() && !job.dry_run => Some((Folder::open(&plan.folder)?, plan)),
@@ -360,12 +366,16 @@ fn learn(
     let subject = view.subject(&costs);
     fit::reachable(&job.input, &subject, options)?;
     let mut network = network(job, view, images, observer)?;
-    let mut checkpoint = match folder {
-        Some((folder, plan)) => {
-            let run = identity::of(job, model, images, options)?;
-            Some(Checkpoint::new(folder, plan.every, run))
-        }
-        None => None,
+    let run = match group.size() > 1 || folder.is_some() {
+        true => Some(identity::of(job, model, images, options)?),
+        false => None,
+    };
+    if let Some(run) = run.as_ref().filter(|_| group.size() > 1) {
+        among::same(run, group)?;
+    }
+    let mut checkpoint = match (folder, run) {
+        (Some((folder, plan)), Some(run)) => Some(Checkpoint::new(folder, plan.every, run)),
+        _ => None,
     };
     let control = Control {
         observer: &among::Together { observer, group },

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::among::Together;
+use super::among::{self, Together};
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, input_file, output_file};
 use super::written::{self, Formed};
@@ -82,6 +82,10 @@ pub fn train_among(
             (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
                 Error::Paused(folder.to_owned())
             }
+            (Error::Absent(who), Some(folder)) if checkpoint::exists(folder) => {
+                let folder = folder.to_owned();
+                Error::AbsentPaused { who, folder }
+            }
             (Error::Interrupted, None) => Error::Unsaved,
             (e, _) => e,
         }
@@ -116,6 +120,7 @@ fn through(
         source,
     };
     rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
+    group.gather(&[])?;
     let folder = match &job.checkpoint {
         Some(plan) => Some((Folder::open(&plan.folder)?, plan)),
         None => None,
@@ -155,6 +160,9 @@ fn through(
     // So does whether what came packed can be packed again.
     let packs = written::formed(None, &model.proto, &opened, Computed::new);
     packs.map_err(form_error)?;
+    if group.size() > 1 {
+        among::same(&identity::of_training(job, &model, &images)?, group)?;
+    }
     let mut checkpoint = match folder {
         Some((folder, plan)) => {
             let run = identity::of_training(job, &model, &images)?;

@@ -59,9 +59,7 @@ impl Trainer<'_> {
             self.group,
         )?)
     }
-}
 
-impl Trainer<'_> {
     /// What the frozen part gives for this process's share of some training images, varied as in training,
     /// batch by batch.
     pub(super) fn boundaries(

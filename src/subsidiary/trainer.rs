@@ -246,6 +246,9 @@ impl<'a> Trainer<'a> {
             self.caching.declined(why, self.options, self.observer);
         }
         let all = self.group.gather_numbers(&[u8::from(kept.is_ok())])?;
+        if let (Ok(()), Some(rank)) = (&kept, all.iter().position(|&kept| kept == 0)) {
+            self.caching.failed_elsewhere(rank, self.observer);
+        }
         Ok(all.iter().all(|&kept| kept == 1))
     }
 

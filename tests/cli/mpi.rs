@@ -185,11 +185,8 @@ fn what_is_wrong_is_said_once() {
             .filter(|l| l.starts_with("onnx-bnnprune:"))
             .collect();
         assert!(own.iter().all(|l| l.contains(words)), "{own:?}");
-        // A command that is not shared does not ask who the others are.
-        assert_eq!(
-            own.len(),
-            if arguments[0] == "inspect" { 3 } else { 1 },
-            "{own:?}"
-        );
+        // A command that is not shared does not ask who the others are, and mpirun ends them at the first error.
+        let most = if arguments[0] == "inspect" { 3 } else { 1 };
+        assert!((1..=most).contains(&own.len()), "{own:?}");
     }
 }

@@ -17,6 +17,20 @@ pub fn wide<R>(f: impl FnOnce() -> R) -> R {
     ARCH.get_or_init(pulp::Arch::new).dispatch(f)
 }
 
+/// What inner loops on this processor are made of, for people; results may differ in rounding from those of
+/// another one.
+pub fn instructions() -> &'static str {
+    match Instructions::detect() {
+        Instructions::Portable => "portable",
+        #[cfg(target_arch = "aarch64")]
+        Instructions::Neon => "NEON",
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => "AVX2",
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 => "AVX-512",
+    }
+}
+
 /// Which instructions inner loops are made of; a later one has those of the earlier ones too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Instructions {

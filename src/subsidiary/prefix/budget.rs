@@ -128,6 +128,15 @@ impl Caching {
         }
     }
 
+    /// Says, once in a run, that another process has no room.
+    pub(in crate::subsidiary) fn failed_elsewhere(&self, rank: usize, observer: &dyn Observer) {
+        if !self.told.replace(true) {
+            observer.warn(&format!(
+                "process {rank} of the run has no room for activations of the frozen layers; all compute them again"
+            ));
+        }
+    }
+
     /// Counts what the caches of a stage take.
     pub(in crate::subsidiary) fn count(&self, uses: impl Iterator<Item = CacheUse>) {
         let (mut now, most) = (CacheUse::default(), self.most.get());
