@@ -7,7 +7,7 @@ use ndarray::ArrayD;
 
 use super::cost::Costs;
 use super::error::TrainError;
-use super::sanity::spread;
+use super::evaluate::sample;
 use super::trainer::Trainer;
 use super::{MaskGroup, mask, rules};
 use crate::engine::{Boundary, Inference};
@@ -82,7 +82,7 @@ pub(super) fn shared_out(
 
 /// Masks filters of one unit at random; how far the outputs move. Leaves the network as it was.
 fn probe(trainer: &mut Trainer<'_>, unit: &MaskGroup, index: u64) -> Result<f64, TrainError> {
-    let chosen = spread(&trainer.images.train_indices, PROBE_IMAGES);
+    let chosen = sample(trainer.network, &trainer.images.train_indices, PROBE_IMAGES);
     let before = trainer.network.clone();
     let whole = mask::hard(&vec![true; unit.filters]);
     let m = trainer.insert_mask(unit, whole)?;

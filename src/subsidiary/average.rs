@@ -6,8 +6,7 @@ use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
-use super::evaluate::{STATISTICS_IMAGES, share_of};
-use super::sanity::spread;
+use super::evaluate::{STATISTICS_IMAGES, sample, share_of};
 use super::teacher::Sample;
 use super::trainer::{Span, Trainer, loss};
 use crate::engine::Inference;
@@ -84,11 +83,11 @@ impl Trainer<'_> {
 
     /// Mean loss on (at most 2,048 of) the training images as they are, by running statistics.
     fn clean_loss(&self, span: &Span) -> Result<f64, TrainError> {
-        let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
+        let chosen = sample(self.network, &self.images.train_indices, STATISTICS_IMAGES);
         let steps = span.from..self.network.end();
         let inference = Inference::new(Cow::Borrowed(&*self.network), steps);
         let mut losses = Vec::new();
-        for indices in share_of(&chosen, self.group) {
+        for indices in share_of(self.network, &chosen, self.group) {
             self.check_cancelled()?;
             let Sample { boundary, taught } = self.sample(span, indices, false)?;
             let logits = inference.logits(&boundary)?;

@@ -17,8 +17,29 @@ use crate::training::reestimate_running_statistics;
 pub(super) const STATISTICS_IMAGES: usize = 2_048;
 /// Validation images that a stage's masks are judged on, at most.
 pub const JUDGE_IMAGES: usize = 2_000;
+/// Images per batch where nothing is learned, at most, and about so many elements of the input.
+const EVAL_BATCH: (usize, usize) = (256, 1 << 22);
+/// Elements of all inputs that are held at a time, about.
+const HELD_ELEMENTS: usize = 1 << 26;
+/// Of however large images: so many are a sample.
+const LEAST_SAMPLE: usize = 64;
+
 /// Images per batch where nothing is learned.
-pub(super) const EVAL_BATCH: usize = 256;
+pub(super) fn eval_batch(network: &Network) -> usize {
+    let (images, elements) = EVAL_BATCH;
+    (elements / elements_of(network)).clamp(1, images)
+}
+
+/// At most `count` of the indices, evenly spread; fewer where images are large.
+pub(super) fn sample(network: &Network, indices: &[usize], count: usize) -> Vec<usize> {
+    let most = (HELD_ELEMENTS / elements_of(network)).max(LEAST_SAMPLE);
+    spread(indices, count.min(most))
+}
+
+/// Elements of an image.
+fn elements_of(network: &Network) -> usize {
+    network.input_shape().iter().product::<usize>().max(1)
+}
 
 impl Trainer<'_> {
     /// Sets a mask and re-estimates statistics; the accuracy then (`None` without labels).
@@ -50,7 +71,7 @@ impl Trainer<'_> {
     /// varied as in training: on images that the network has often seen as they are, activations
     /// are further apart than on new ones.
     pub(super) fn reestimate(&mut self, span: &Span) -> Result<(), TrainError> {
-        let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
+        let chosen = sample(self.network, &self.images.train_indices, STATISTICS_IMAGES);
         let boundaries = self.boundaries(span, &chosen)?;
         Ok(reestimate_running_statistics(
             self.network,
@@ -68,7 +89,7 @@ impl Trainer<'_> {
         chosen: &[usize],
     ) -> Result<Vec<Boundary>, TrainError> {
         let mut boundaries = Vec::new();
-        for indices in share_of(chosen, self.group) {
+        for indices in share_of(self.network, chosen, self.group) {
             self.check_cancelled()?;
             boundaries.push(self.boundary(span, indices, true)?);
         }
@@ -78,11 +99,13 @@ impl Trainer<'_> {
 
 /// The batches of images that are this process's share.
 pub(super) fn share_of<'i>(
+    network: &Network,
     indices: &'i [usize],
     group: &dyn Communicator,
-) -> impl Iterator<Item = &'i [usize]> {
-    let share = group.share(indices.len().div_ceil(EVAL_BATCH));
-    let batches = indices.chunks(EVAL_BATCH);
+) -> impl Iterator<Item = &'i [usize]> + use<'i> {
+    let size = eval_batch(network);
+    let share = group.share(indices.len().div_ceil(size));
+    let batches = indices.chunks(size);
     batches.skip(share.start).take(share.len())
 }
 
@@ -95,7 +118,7 @@ pub(super) fn logits_of(
     let mut rows: Vec<f32> = Vec::new();
     let mut sample: Vec<u64> = Vec::new();
     let inference = Inference::of(network);
-    for chunk in share_of(indices, group) {
+    for chunk in share_of(network, indices, group) {
         if observer.cancelled() {
             return Err(TrainError::Interrupted);
         }

@@ -7,10 +7,9 @@ use ndarray::{ArrayD, Axis};
 
 use super::budget::Judge;
 use super::error::TrainError;
-use super::evaluate::{EVAL_BATCH, STATISTICS_IMAGES, logits_of};
+use super::evaluate::{STATISTICS_IMAGES, eval_batch, logits_of, sample};
 use super::prefix::{Budget, Caching, Packed, PrefixCache};
 use super::resume::{Resumed, Shared};
-use super::sanity::spread;
 use super::shrinking::{Channels, Whole};
 use super::state::Run;
 use super::teacher::Teacher;
@@ -118,9 +117,9 @@ impl<'a> Trainer<'a> {
         if self.network.hidden_norms().is_empty() {
             return Ok(());
         }
-        let chosen = spread(&self.images.train_indices, STATISTICS_IMAGES);
+        let chosen = sample(self.network, &self.images.train_indices, STATISTICS_IMAGES);
         let mut starts = Vec::new();
-        for indices in chosen.chunks(EVAL_BATCH) {
+        for indices in chosen.chunks(eval_batch(self.network)) {
             let x = self.images.train.batch(indices, &self.images.preprocess)?;
             starts.push(Boundary::start(self.network, x)?);
         }
@@ -202,7 +201,7 @@ impl<'a> Trainer<'a> {
         let mut budget = self.caching.budget(self.options);
         'views: for view in self.views_ahead() {
             let mut cache = PrefixCache::new(all.len());
-            let batches: Vec<&[usize]> = all.chunks(EVAL_BATCH).collect();
+            let batches: Vec<&[usize]> = all.chunks(eval_batch(self.network)).collect();
             // A batch for each process, then the next ones.
             for round in batches.chunks(self.group.size()) {
                 self.check_cancelled()?;
@@ -358,7 +357,7 @@ fn temperature_of(
     images: &Images,
     within: (&dyn Observer, &dyn Communicator),
 ) -> Result<f32, TrainError> {
-    let chosen = spread(&images.train_indices, STATISTICS_IMAGES);
+    let chosen = sample(network, &images.train_indices, STATISTICS_IMAGES);
     let logits = match teacher {
         Some(Teacher::Kept(all)) => all.select(Axis(0), &chosen),
         Some(Teacher::Asked(_)) | None => {
