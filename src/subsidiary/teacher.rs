@@ -12,7 +12,7 @@ use crate::data::Images;
 use crate::distributed::Communicator;
 use crate::engine::{Boundary, Inference};
 use crate::network::Network;
-use crate::progress::Observer;
+use crate::progress::{Observer, Phase};
 
 /// Where the original's logits come from.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ impl Teacher {
             return Ok(Some(Self::Asked(Box::new(original))));
         }
         let all: Vec<usize> = (0..images.train.len()).collect();
+        // Of large images this takes long.
+        let _asking = Phase::begin(observer, "asking the original about the images");
         let of = (&images.train, &all[..], &images.preprocess);
         let logits = logits_of(network, of, (observer, group))?;
         Ok(Some(Self::Kept(logits)))
