@@ -87,20 +87,21 @@ pub fn run_among(
     observer: &dyn Observer,
     group: &dyn Communicator,
 ) -> Result<Report, Error> {
-    let folder = job.checkpoint.as_ref().map(|plan| plan.folder.as_path());
-    through(job, open, observer, group).map_err(|e| {
-        match (e.unless_stopped(observer.cancelled()), folder) {
-            (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
-                Error::Paused(folder.to_owned())
-            }
-            (Error::Absent(who), Some(folder)) if checkpoint::exists(folder) => {
-                let folder = folder.to_owned();
-                Error::AbsentPaused { who, folder }
-            }
-            (Error::Interrupted, None) if job.learns() => Error::Unsaved,
-            (e, _) => e,
-        }
-    })
+    let learns = job.learns();
+    through(job, open, observer, group)
+        .map_err(|e| stopped(e, observer, job.checkpoint.as_ref(), learns))
+}
+
+/// An error that stops a run: where it goes on from, if learning was saved, or that it was not.
+fn stopped(e: Error, observer: &dyn Observer, plan: Option<&Plan>, learns: bool) -> Error {
+    let folder = plan.map(|plan| plan.folder.clone());
+    let saved = folder.as_ref().is_some_and(|f| checkpoint::exists(f));
+    match (e.unless_stopped(observer.cancelled()), folder) {
+        (Error::Interrupted, Some(folder)) if saved => Error::Paused(folder),
+        (Error::Absent(who), Some(folder)) if saved => Error::AbsentPaused { who, folder },
+        (Error::Interrupted, None) if learns => Error::Unsaved,
+        (e, _) => e,
+    }
 }
 
 /// The model as it is worked with: what is packed is learned from, and cut, as floats, and packed again; what

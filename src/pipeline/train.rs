@@ -7,8 +7,8 @@ use super::among::{self, Together};
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, input_file, output_file};
 use super::written::{self, Formed};
-use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, types};
-use crate::checkpoint::{self, Checkpoint, Folder, Plan};
+use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, stopped, types};
+use crate::checkpoint::{Checkpoint, Folder, Plan};
 use crate::data::Images;
 use crate::distributed::{Alone, Communicator};
 use crate::error::Error;
@@ -76,20 +76,8 @@ pub fn train_among(
     observer: &dyn Observer,
     group: &dyn Communicator,
 ) -> Result<TrainReport, Error> {
-    let folder = job.checkpoint.as_ref().map(|plan| plan.folder.as_path());
-    through(job, open, observer, group).map_err(|e| {
-        match (e.unless_stopped(observer.cancelled()), folder) {
-            (Error::Interrupted, Some(folder)) if checkpoint::exists(folder) => {
-                Error::Paused(folder.to_owned())
-            }
-            (Error::Absent(who), Some(folder)) if checkpoint::exists(folder) => {
-                let folder = folder.to_owned();
-                Error::AbsentPaused { who, folder }
-            }
-            (Error::Interrupted, None) => Error::Unsaved,
-            (e, _) => e,
-        }
-    })
+    through(job, open, observer, group)
+        .map_err(|e| stopped(e, observer, job.checkpoint.as_ref(), true))
 }
 
 fn through(
