@@ -4,20 +4,45 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Receives progress. Every method may be called from the thread that runs the job.
 pub trait Observer: Sync {
+    /// Who hears of what this one does not take up itself; `None`: nobody does.
+    fn behind(&self) -> Option<&dyn Observer> {
+        None
+    }
+
     /// A phase of `total` steps begins; 0: of which nobody knows how long it is.
-    fn begin(&self, what: &str, total: u64);
+    fn begin(&self, what: &str, total: u64) {
+        self.behind().into_iter().for_each(|o| o.begin(what, total));
+    }
+
     /// `done` more steps of the phase are done.
-    fn advance(&self, done: u64);
+    fn advance(&self, done: u64) {
+        self.behind().into_iter().for_each(|o| o.advance(done));
+    }
+
     /// The phase's current sub-phase, in a few words.
-    fn detail(&self, text: &str);
+    fn detail(&self, text: &str) {
+        self.behind().into_iter().for_each(|o| o.detail(text));
+    }
+
     /// The phase has ended.
-    fn end(&self);
+    fn end(&self) {
+        self.behind().into_iter().for_each(Observer::end);
+    }
+
     /// Something a user should read.
-    fn note(&self, text: &str);
+    fn note(&self, text: &str) {
+        self.behind().into_iter().for_each(|o| o.note(text));
+    }
+
     /// Something that looks wrong but does not stop the job.
-    fn warn(&self, text: &str);
+    fn warn(&self, text: &str) {
+        self.behind().into_iter().for_each(|o| o.warn(text));
+    }
+
     /// Whether to stop as soon as possible.
-    fn cancelled(&self) -> bool;
+    fn cancelled(&self) -> bool {
+        self.behind().is_some_and(Observer::cancelled)
+    }
 }
 
 /// A phase of unknown length, which ends with this value.
@@ -70,21 +95,10 @@ impl<'a> Heard<'a> {
 }
 
 impl Observer for Heard<'_> {
-    fn begin(&self, what: &str, total: u64) {
-        self.observer.begin(what, total);
+    fn behind(&self) -> Option<&dyn Observer> {
+        Some(self.observer)
     }
-    fn advance(&self, done: u64) {
-        self.observer.advance(done);
-    }
-    fn detail(&self, text: &str) {
-        self.observer.detail(text);
-    }
-    fn end(&self) {
-        self.observer.end();
-    }
-    fn note(&self, text: &str) {
-        self.observer.note(text);
-    }
+
     fn warn(&self, text: &str) {
         let mut kept = self.kept();
         if !kept.iter().any(|said| said == text) {
@@ -93,23 +107,10 @@ impl Observer for Heard<'_> {
             self.observer.warn(text);
         }
     }
-    fn cancelled(&self) -> bool {
-        self.observer.cancelled()
-    }
 }
 
 /// An observer that looks away.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
-impl Observer for Silent {
-    fn begin(&self, _: &str, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn detail(&self, _: &str) {}
-    fn end(&self) {}
-    fn note(&self, _: &str) {}
-    fn warn(&self, _: &str) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
-}
+impl Observer for Silent {}

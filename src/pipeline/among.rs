@@ -119,28 +119,8 @@ pub(super) struct Together<'a> {
 }
 
 impl Observer for Together<'_> {
-    fn begin(&self, what: &str, total: u64) {
-        self.observer.begin(what, total);
-    }
-
-    fn advance(&self, done: u64) {
-        self.observer.advance(done);
-    }
-
-    fn detail(&self, text: &str) {
-        self.observer.detail(text);
-    }
-
-    fn end(&self) {
-        self.observer.end();
-    }
-
-    fn note(&self, text: &str) {
-        self.observer.note(text);
-    }
-
-    fn warn(&self, text: &str) {
-        self.observer.warn(text);
+    fn behind(&self) -> Option<&dyn Observer> {
+        Some(self.observer)
     }
 
     fn cancelled(&self) -> bool {

@@ -300,14 +300,6 @@ impl Observer for Reads {
         assert_eq!(what, "reading images");
         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
-    fn advance(&self, _: u64) {}
-    fn detail(&self, _: &str) {}
-    fn end(&self) {}
-    fn note(&self, _: &str) {}
-    fn warn(&self, _: &str) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
 }
 
 #[test]

@@ -28,13 +28,6 @@ const TICK: Duration = Duration::from_millis(250);
 pub struct Follower(pub Arc<AtomicBool>);
 
 impl Observer for Follower {
-    fn begin(&self, _: &str, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn detail(&self, _: &str) {}
-    fn end(&self) {}
-    fn note(&self, _: &str) {}
-    fn warn(&self, _: &str) {}
-
     fn cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

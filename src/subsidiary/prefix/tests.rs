@@ -41,18 +41,11 @@ fn uses(memory_bytes: u64, disk_bytes: u64) -> CacheUse {
 struct Told(Mutex<Vec<String>>);
 
 impl Observer for Told {
-    fn begin(&self, _: &str, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn detail(&self, _: &str) {}
-    fn end(&self) {}
     fn note(&self, text: &str) {
         self.0.lock().unwrap().push(format!("note: {text}"));
     }
     fn warn(&self, text: &str) {
         self.0.lock().unwrap().push(format!("warning: {text}"));
-    }
-    fn cancelled(&self) -> bool {
-        false
     }
 }
 
