@@ -4,7 +4,7 @@ use super::train::TrainJob;
 use super::{
     Choice, Job, View, Watch, given, identity, images, learn, learnable, opened, options, sizes,
 };
-use crate::checkpoint::Identity;
+use crate::checkpoint::{Checkpoint, Folder, Identity, Plan};
 use crate::distributed::Communicator;
 use crate::error::Error;
 use crate::forms;
@@ -65,7 +65,8 @@ pub fn follow_training(
         path: job.input.clone(),
         source,
     })?;
-    same(&identity::of_training(job, &model, &images)?, group)?;
+    let run = || identity::of_training(job, &model, &images);
+    agreed(run, None, group)?;
     let control = Control {
         observer: &Together { observer, group },
         checkpoint: None,
@@ -76,11 +77,28 @@ pub fn follow_training(
     Ok(())
 }
 
-/// Checks that all processes are about to do the same.
+/// The checkpoint of a run in a folder, if there is one, and if all processes are about to do the same. What a run
+/// is, is found out only where somebody asks: that reads all images.
 ///
 /// # Errors
-/// If one of them has another model, other images or other options.
-pub(super) fn same(run: &Identity, group: &dyn Communicator) -> Result<(), Error> {
+/// If a process has another model, other images or other options, or the model can no longer be read.
+pub(super) fn agreed(
+    run: impl FnOnce() -> Result<Identity, Error>,
+    folder: Option<(Folder, &Plan)>,
+    group: &dyn Communicator,
+) -> Result<Option<Checkpoint>, Error> {
+    if group.size() == 1 && folder.is_none() {
+        return Ok(None);
+    }
+    let run = run()?;
+    if group.size() > 1 {
+        same(&run, group)?;
+    }
+    Ok(folder.map(|(folder, plan)| Checkpoint::new(folder, plan.every, run)))
+}
+
+/// Checks that all processes are about to do the same.
+fn same(run: &Identity, group: &dyn Communicator) -> Result<(), Error> {
     let mut run = run.clone();
     let instructions = bnn_kernels::simd::instructions().to_owned();
     run.insert("the processor's instructions".to_owned(), instructions);

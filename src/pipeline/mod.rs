@@ -40,7 +40,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::checkpoint::{self, Checkpoint, Folder, Plan};
+use crate::checkpoint::{self, Folder, Plan};
 use crate::data::Images;
 use crate::distributed::{Alone, Communicator};
 use crate::error::Error;
@@ -367,17 +367,8 @@ fn learn(
     let subject = view.subject(&costs);
     fit::reachable(&job.input, &subject, options)?;
     let mut network = network(job, view, images, observer)?;
-    let run = match group.size() > 1 || folder.is_some() {
-        true => Some(identity::of(job, model, images, options)?),
-        false => None,
-    };
-    if let Some(run) = run.as_ref().filter(|_| group.size() > 1) {
-        among::same(run, group)?;
-    }
-    let mut checkpoint = match (folder, run) {
-        (Some((folder, plan)), Some(run)) => Some(Checkpoint::new(folder, plan.every, run)),
-        _ => None,
-    };
+    let run = || identity::of(job, model, images, options);
+    let mut checkpoint = among::agreed(run, folder, group)?;
     let control = Control {
         observer: &among::Together { observer, group },
         checkpoint: checkpoint.as_mut(),

@@ -8,7 +8,7 @@ use super::proof::{BATCH, session, validation};
 use super::summary::{hex, input_file, output_file};
 use super::written::{self, Formed};
 use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, stopped, types};
-use crate::checkpoint::{Checkpoint, Folder, Plan};
+use crate::checkpoint::{Folder, Plan};
 use crate::data::Images;
 use crate::distributed::{Alone, Communicator};
 use crate::error::Error;
@@ -148,16 +148,8 @@ fn through(
     // So does whether what came packed can be packed again.
     let packs = written::formed(None, &model.proto, &opened, Computed::new);
     packs.map_err(form_error)?;
-    if group.size() > 1 {
-        among::same(&identity::of_training(job, &model, &images)?, group)?;
-    }
-    let mut checkpoint = match folder {
-        Some((folder, plan)) => {
-            let run = identity::of_training(job, &model, &images)?;
-            Some(Checkpoint::new(folder, plan.every, run))
-        }
-        None => None,
-    };
+    let identity = || identity::of_training(job, &model, &images);
+    let mut checkpoint = among::agreed(identity, folder, group)?;
     let control = Control {
         observer: &Together { observer, group },
         checkpoint: checkpoint.as_mut(),
