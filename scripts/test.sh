@@ -7,23 +7,19 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # What the last tests need: without it, they fail before the first ones.
 scripts/python_environment.sh python-venv python/tests/requirements.txt > /dev/null
-# Several processes are tested where Open MPI is at home.
-features=()
-if [ "$(uname)" = Linux ]; then
-    scripts/setup_mpi.sh
-    features+=(--features=mpi)
-fi
+features="$(scripts/setup_mpi.sh)"
 python3 scripts/setup_onnxruntime.py
 export ORT_DYLIB_PATH="$PWD/.onnxruntime"
 export BNN_KERNELS_POISON=1
 # Built once, not again and again: in fewer and larger parts.
 export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
-cargo test --workspace ${features[@]+"${features[@]}"} "$@"
+# shellcheck disable=SC2086
+cargo test --workspace $features "$@"
 # The library of operators, which the tests above built beside themselves.
 for library in "${CARGO_TARGET_DIR:-$PWD/target}"/debug/deps/{lib,}onnx_bnnprune_ops.{so,dylib,dll}; do
     if [ -f "$library" ]; then export ONNX_BNNPRUNE_OPS="$library"; fi
 done
 for argument in "$@"; do
-    case "$argument" in --no-default-features | --features=* | --all-features) features+=("$argument") ;; esac
+    case "$argument" in --no-default-features | --features=* | --all-features) features+=" $argument" ;; esac
 done
-CARGO_FEATURES="${features[*]:-}" scripts/test_python.sh
+CARGO_FEATURES="$features" scripts/test_python.sh
