@@ -133,11 +133,12 @@ fn conclude(reader: &Reader, processes: &Processes, outcome: Printed) -> u8 {
     // The others wait, and mpirun with them: it would not while one is printing and another is gone.
     if processes.group().rank() == 0 {
         let printed = reader.print(outcome);
-        return processes.end(code.map(|_| printed)).0.max(printed);
+        return processes.end(code.map(|_| printed)).code.max(printed);
     }
-    match processes.end(code) {
-        (code, true) => code,
-        (_, false) => reader.print(outcome),
+    let ending = processes.end(code);
+    match ending.told {
+        true => ending.code,
+        false => reader.print(outcome),
     }
 }
 

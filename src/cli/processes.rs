@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::args::{Cli, Command};
-use crate::distributed::{Alone, Communicator, processes_started};
+use crate::distributed::{Alone, Communicator, Ending, processes_started};
 use crate::error::Error;
 
 /// Set to 0, this variable says that each process is one by itself, whoever started it.
@@ -71,16 +71,15 @@ impl Processes {
         }
     }
 
-    /// Ends the run of a process that has come to this with an exit code, or failed with one. What the code is
-    /// in the end, and whether another process says what there is to say.
-    pub(super) fn end(&self, code: Result<u8, u8>) -> (u8, bool) {
+    /// Ends the run of a process that has come to this with an exit code, or failed with one.
+    pub(super) fn end(&self, code: Result<u8, u8>) -> Ending {
         match self {
-            Self::One => (code.unwrap_or_else(|code| code), false),
+            Self::One => Ending {
+                code: code.unwrap_or_else(|code| code),
+                told: false,
+            },
             #[cfg(feature = "mpi")]
-            Self::Many(mpi) => {
-                let ending = mpi.end(code);
-                (ending.code, ending.told)
-            }
+            Self::Many(mpi) => mpi.end(code),
         }
     }
 }

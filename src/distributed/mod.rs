@@ -30,6 +30,15 @@ pub struct Absent {
     pub rank: usize,
 }
 
+/// How the run of a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// The exit code: the first process's where that came to its end, or of whoever failed.
+    pub code: u8,
+    /// Whether another process says what there is to say.
+    pub told: bool,
+}
+
 /// How a process talks to the others of its run. All of them call the same functions in the same order.
 pub trait Communicator: Debug + Sync {
     /// Which of the processes this is, from 0.

@@ -11,7 +11,7 @@ use mpi::collective::CommunicatorCollectives as _;
 use mpi::environment::Universe;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
-use super::{Absent, Communicator};
+use super::{Absent, Communicator, Ending};
 
 /// How long a process waits for the others at full speed, before it lets others have the processor.
 const EAGER: Duration = Duration::from_millis(20);
@@ -50,15 +50,6 @@ impl fmt::Debug for Talk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "process {} of {}", self.rank, self.size)
     }
-}
-
-/// How the run of a process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ending {
-    /// The exit code: the first process's where that came to its end, or of whoever failed.
-    pub code: u8,
-    /// Whether another process says what there is to say.
-    pub told: bool,
 }
 
 impl Mpi {
