@@ -1,6 +1,6 @@
 //! Long runs: killed or stopped, then continued with the same command.
 //!
-//! `cargo test --release --test checkpoint -- --ignored` kills 20 runs instead of 3.
+//! `KILLED_RUNS=20 cargo test --release --test cli killed_runs` kills 20 runs instead of 3.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -182,14 +182,9 @@ fn kill_and_continue(count: usize) {
 }
 
 #[test]
-fn a_killed_run_ends_with_the_same_bytes() {
-    kill_and_continue(3);
-}
-
-#[test]
-#[ignore = "takes minutes; the same with 3 runs is always tested"]
-fn twenty_killed_runs_end_with_the_same_bytes() {
-    kill_and_continue(20);
+fn killed_runs_end_with_the_same_bytes() {
+    let runs = std::env::var("KILLED_RUNS").map_or(Ok(3), |n| n.parse());
+    kill_and_continue(runs.expect("KILLED_RUNS: a number"));
 }
 
 #[cfg(unix)]
