@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use bnn_kernels::binary::bits::{Affine, BitConv, BitGeometry, Floats, Job, bytes_of, interleave};
 
 use super::checks;
+use super::ternary::{Ternary, not_zero};
 use crate::definition::{Kernel, Operator, Port};
 use crate::runtime::{Attributes, Context, Element, Error, Info, ShapeContext};
 
@@ -245,58 +246,11 @@ fn ternary(node: &impl Attributes) -> Result<bool, Error> {
     }
 }
 
-/// Thresholds of sums whose double may be equal to them, which makes 0 of it.
-struct Ternary {
-    /// The least sum that is above.
-    above: Vec<i32>,
-    /// The least sum that is not below.
-    not_below: Vec<i32>,
-    /// Whether one may be equal where all activations are ±1.
-    ties: bool,
-}
-
-impl Ternary {
-    fn new(g: &BitGeometry, doubled: &[i32]) -> Self {
-        let half = |t: &i32| t.div_euclid(2);
-        let products = g.kernel[0] * g.kernel[1] * g.channels;
-        // Sums of so many ±1 are all even, or all odd; those at a padded border are not of so many.
-        let padded = g.pads.iter().any(|&p| p > 0);
-        let reached = |t: &i32| {
-            let parity = (half(t).rem_euclid(2) == 0) == products.is_multiple_of(2);
-            t.rem_euclid(2) == 0 && (padded || parity)
-        };
-        Self {
-            above: doubled.iter().map(|t| half(t) + 1).collect(),
-            not_below: doubled.iter().map(|t| half(t) + t.rem_euclid(2)).collect(),
-            ties: doubled.iter().any(reached),
-        }
-    }
-}
-
 /// What becomes of sums.
 enum What {
     Signs(Vec<i32>),
     Ternary(Ternary),
     Floats(Affine),
-}
-
-/// Of which sums are above their thresholds, and which are not below: which are not equal, in place of the latter.
-/// Returns whether any is equal, and so 0.
-fn not_zero(above: &[u8], not_below: &mut [u8], channels: usize) -> bool {
-    let bytes = bytes_of(channels);
-    let mut zeros = false;
-    let pixels = above
-        .chunks_exact(bytes)
-        .zip(not_below.chunks_exact_mut(bytes));
-    for (above, not_below) in pixels {
-        for (k, (above, to)) in above.iter().zip(not_below).enumerate() {
-            let channels = (channels - 8 * k).min(8);
-            let all = u8::MAX >> (8 - channels);
-            *to = (above | !*to) & all;
-            zeros |= *to != all;
-        }
-    }
-    zeros
 }
 
 struct Binary {

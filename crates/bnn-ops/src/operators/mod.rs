@@ -4,6 +4,7 @@ mod checks;
 mod conv;
 mod pack;
 mod pool;
+mod ternary;
 mod unpack;
 
 use crate::definition::Operator;
