@@ -104,11 +104,47 @@ struct Zeros {
     columns: BTreeSet<usize>,
 }
 
+/// Which channels are constant where layers read them, in a model that nobody has masked: by the readers'
+/// names, a flag for each channel. Those are folded, never dropped ([`Removal::Drop`]).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConstantColumns(BTreeMap<String, Vec<bool>>);
+
+impl ConstantColumns {
+    /// Those of an analysed graph.
+    pub fn of(graph: &Graph<'_>, analysis: &Analysis) -> Self {
+        let readers = analysis.mixing_with_data();
+        let columns = readers.map(|(reader, _, data)| {
+            let constant = data.states.iter().map(|state| !state.is_live());
+            (graph.label(reader).to_owned(), constant.collect())
+        });
+        Self(columns.collect())
+    }
+}
+
 /// Writes masks into a model as zeros in its effective weights. The rest stays byte for byte.
+///
+/// # Errors
+/// If the masks do not fit the model, or a layer cannot be masked.
 pub fn apply_masks(
     model: &ModelProto,
     masks: &FilterMasks,
     removal: Removal,
+) -> Result<Masked, RewriteError> {
+    apply_learned_masks(model, masks, removal, &ConstantColumns::default())
+}
+
+/// [`apply_masks`] to a model that was retrained with these masks on. What is constant is said by the model
+/// that learning began with: there it was decided which columns are dropped, and what is dropped has no say in
+/// what the layers behind it learn. A dropped channel may have become constant since, by parameters that
+/// nothing depended on any more. Of layers that are not in `constant` the model's own states decide.
+///
+/// # Errors
+/// As [`apply_masks`].
+pub fn apply_learned_masks(
+    model: &ModelProto,
+    masks: &FilterMasks,
+    removal: Removal,
+    constant: &ConstantColumns,
 ) -> Result<Masked, RewriteError> {
     let graph = Graph::new(model)?;
     let facts = Facts::lean(&graph, 1)?;
@@ -131,18 +167,22 @@ pub fn apply_masks(
         let after = Analysis::with_zeroed(&graph, &facts, &zeroed);
         notes.extend(not_droppable(&after, &zeroed));
         let named = named_channels(&graph, &after, &zeroed);
+        let own = ConstantColumns::of(&graph, &before);
         for (consumer, mixing, now) in after.mixing_with_data() {
-            let then = mixing.data.and_then(|t| before.states(t));
+            let label = graph.label(consumer);
+            let count = now.states.len();
+            let fits = |c: &&Vec<bool>| c.len() == count;
+            let of = |columns: &'_ ConstantColumns| columns.0.get(label).filter(fits).cloned();
             let flags = mixing.data.and_then(|t| named[t.0].as_deref());
-            let (Some(then), Some(flags)) = (then, flags) else {
+            let (Some(constant), Some(flags)) = (of(constant).or_else(|| of(&own)), flags) else {
                 continue;
             };
-            let columns: BTreeSet<usize> = (0..now.states.len())
-                .filter(|&i| flags[i] && then[i].is_live() && !now.states[i].is_live())
+            let columns: BTreeSet<usize> = (0..count)
+                .filter(|&i| flags[i] && !constant[i] && !now.states[i].is_live())
                 .collect();
             if !columns.is_empty() {
                 notes.push(Note::Dropped {
-                    consumer: graph.label(consumer).to_owned(),
+                    consumer: label.to_owned(),
                     columns: columns.len(),
                 });
                 zeros.entry(consumer).or_default().columns = columns;

@@ -1,7 +1,7 @@
 //! Coupled groups: layers whose filters share classes and must be cut together, and the places where
 //! a group's mask multiplies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::analysis::{Analysis, LayerNode};
@@ -24,6 +24,9 @@ pub struct Group {
     pub layers: Vec<String>,
     /// For each layer, the group channel of each of its filters.
     pub channel_of: Vec<Vec<usize>>,
+    /// Channels that are constant where a layer reads them, whatever their filters' weights are. Masked, they
+    /// are not dropped there but stay as the constants that they are; they are masked where they are written.
+    pub constant: Vec<usize>,
     /// Why channels of it cannot be cut; `None` if all can.
     pub blocked: Option<String>,
 }
@@ -104,7 +107,7 @@ pub(super) fn form(a: &Analysis) -> (Vec<Group>, Vec<Vec<MaskSite>>) {
         layers.sort_by_key(|l| position(l));
         groups.push(group(a, GroupId(groups.len()), &layers, &mut place));
     }
-    let sites = sites(a, groups.len(), &place);
+    let sites = sites(a, &mut groups, &place);
     (groups, sites)
 }
 
@@ -145,23 +148,32 @@ fn group(
         channels,
         layers: layers.iter().map(|l| l.name.clone()).collect(),
         channel_of,
+        constant: Vec::new(),
         blocked,
     }
 }
 
-fn sites(a: &Analysis, count: usize, place: &[Option<(usize, usize)>]) -> Vec<Vec<MaskSite>> {
-    let mut sites: Vec<Vec<MaskSite>> = vec![Vec::new(); count];
+/// Where the mask of each group multiplies. Notes in the groups which channels are constant there.
+fn sites(
+    a: &Analysis,
+    groups: &mut [Group],
+    place: &[Option<(usize, usize)>],
+) -> Vec<Vec<MaskSite>> {
+    let mut sites: Vec<Vec<MaskSite>> = vec![Vec::new(); groups.len()];
+    let mut constant: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); groups.len()];
     for (consumer, mixing, data) in a.mixing_with_data() {
         let mut found: BTreeMap<usize, Vec<Option<usize>>> = BTreeMap::new();
         for (i, (&u, &state)) in data.classes.iter().zip(&data.states).enumerate() {
+            let Some((g, channel)) = place[a.classes.find(u)] else {
+                continue;
+            };
             if state != State::Live {
+                constant[g].insert(channel);
                 continue;
             }
-            if let Some((g, channel)) = place[a.classes.find(u)] {
-                found
-                    .entry(g)
-                    .or_insert_with(|| vec![None; data.classes.len()])[i] = Some(channel);
-            }
+            found
+                .entry(g)
+                .or_insert_with(|| vec![None; data.classes.len()])[i] = Some(channel);
         }
         for (g, filter_of) in found {
             sites[g].push(MaskSite {
@@ -171,6 +183,9 @@ fn sites(a: &Analysis, count: usize, place: &[Option<(usize, usize)>]) -> Vec<Ve
                 filter_of,
             });
         }
+    }
+    for (group, constant) in groups.iter_mut().zip(constant) {
+        group.constant = constant.into_iter().collect();
     }
     sites
 }

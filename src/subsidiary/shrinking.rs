@@ -246,20 +246,40 @@ fn insert<'a>(
                 };
                 network.insert_mask(site.consumer, site.input, mask)?;
             }
+            // As in the file: what is constant where it is read is masked where it is written, and that
+            // constant stays.
+            let constant = &group.group.constant;
+            insert_behind(network, group, param, |c| constant.contains(&c))?;
         }
         (Removal::Fold, _) | (Removal::Drop, true) => {
-            for (&node, channel_of) in group.nodes.iter().zip(&group.group.channel_of) {
-                let mask = MaskSpec {
-                    // [N, C, …] for Conv, [N, C] for Gemm and MatMul.
-                    axis: 1,
-                    filter_of: channel_of.iter().copied().map(Some).collect(),
-                    param,
-                };
-                network.insert_output_mask(node, mask)?;
-            }
+            insert_behind(network, group, param, |_| true)?;
         }
     }
     Ok(param)
+}
+
+/// Puts a mask behind each of a group's layers, on the group's channels that `masked` says.
+fn insert_behind(
+    network: &mut Network,
+    group: &MaskGroup,
+    param: ParamId,
+    masked: impl Fn(usize) -> bool,
+) -> Result<(), TrainError> {
+    for (&node, channel_of) in group.nodes.iter().zip(&group.group.channel_of) {
+        let filter_of = channel_of.iter().map(|&c| masked(c).then_some(c));
+        let filter_of: Vec<Option<usize>> = filter_of.collect();
+        if filter_of.iter().all(Option::is_none) {
+            continue;
+        }
+        let mask = MaskSpec {
+            // [N, C, …] for Conv, [N, C] for Gemm and MatMul.
+            axis: 1,
+            filter_of,
+            param,
+        };
+        network.insert_output_mask(node, mask)?;
+    }
+    Ok(())
 }
 
 /// What is left of the channels of a network's values.
