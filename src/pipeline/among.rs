@@ -2,7 +2,7 @@
 
 use super::train::TrainJob;
 use super::{
-    Choice, Job, View, Watch, given, identity, images, learn, learnable, opened, options, sizes,
+    Choice, Job, View, Watch, fit, given, identity, images, learn, opened, options, sizes,
 };
 use crate::checkpoint::{Checkpoint, Folder, Identity, Plan};
 use crate::distributed::Communicator;
@@ -31,7 +31,7 @@ pub fn follow(job: &Job, observer: &dyn Observer, group: &dyn Communicator) -> R
         ..job.clone()
     };
     let images = images::load(&job.input, &view, source, (job.seed, true), observer)?;
-    learnable(&job.input, &view)?;
+    fit::learnable(&job.input, &view)?;
     let options = options(job, tuning, &images)?;
     let watch = Watch {
         observer,
@@ -57,7 +57,7 @@ pub fn follow_training(
     let opened = forms::unpack(&model.proto);
     let opened = opened.map_err(|e| super::written::form_error(&job.input, e))?;
     let view = View::new(&job.input, &opened)?;
-    learnable(&job.input, &view)?;
+    fit::learnable(&job.input, &view)?;
     let how = (job.options.seed, true);
     let images = images::load(&job.input, &view, &job.source, how, observer)?;
     let network = Network::import(&view.graph, &view.facts, &view.layers);

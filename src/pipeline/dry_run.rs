@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::rehearsal::{self, Prepared};
+use super::rehearsal;
 use super::summary::Summary;
 use super::{Choice, Job, NO_DATA, Proof, View, fit, network, options};
 use crate::data::{Images, Pixels};
@@ -77,23 +77,15 @@ pub(super) fn plan(
             (cut, Some(found))
         }
     };
-    let (prepared, verification) = cut;
-    let Prepared {
-        normal,
-        masked,
-        eliminated,
-        notes,
-    } = prepared;
-    summary.notes.extend(notes);
-    let changed = masked.iter().flat_map(|m| &m.notes);
-    summary.details = changed.map(ToString::to_string).collect();
-    summary.details.extend(eliminated.changes.iter().cloned());
+    let (cut, verification) = cut;
+    summary.notes.extend(cut.notes.iter().cloned());
+    summary.details = cut.details();
     let planned = learned.as_ref();
     summary.planned = planned.map(|(options, o)| (options.clone(), o.excluded.clone()));
-    let after = View::lean(&job.input, &eliminated.model)?;
-    let mut report = summary.report(job, model, (view, &after), &eliminated, masks, None)?;
+    let after = View::lean(&job.input, &cut.eliminated.model)?;
+    let mut report = summary.report(job, model, (view, &after), &cut.eliminated, masks, None)?;
     report.verification = verification;
-    report.normalised = normal.map(|(_, report)| report);
+    report.normalised = cut.normal.map(|(_, report)| report);
     report.plan = Some(plan);
     Ok(report)
 }

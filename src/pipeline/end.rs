@@ -2,19 +2,20 @@
 
 use std::path::Path;
 
+use super::cut::{self, Cut};
 use super::proof::Proof;
 use super::summary::{self, Summary};
+use super::trained::Agreement;
 use super::written::{self, Provenance, Written};
-use super::{Budget, Choice, Job, View, normal, sizes};
+use super::{Budget, Choice, Chosen, Job, View, kept, normal, sizes};
 use crate::error::Error;
 use crate::forms;
-use crate::onnx::Model;
 use crate::onnx::proto::{ModelProto, TensorProto};
 use crate::onnx::provenance::stamp;
+use crate::onnx::{self, Model};
 use crate::progress::{Observer, Phase};
-use crate::qonnx;
-use crate::report::{AccuracyReport, BudgetReport, NormalisedReport, Report};
-use crate::rewrite::{self, ChannelMaps, EliminateOptions, Eliminated, FilterMasks};
+use crate::report::{AccuracyReport, BudgetReport, LatencyReport, NormalisedReport, Report};
+use crate::rewrite::Eliminated;
 use crate::verify::{KeptChannels, Verification};
 
 /// The job from there on.
@@ -24,88 +25,201 @@ pub(super) struct End<'a> {
     pub model: &'a Model,
     /// As learned from: the model, or that in inference mode.
     pub original: &'a ModelProto,
-    /// The filters that go.
-    pub masks: Option<&'a FilterMasks>,
+    /// The filters that go, and what was learned.
+    pub chosen: &'a Chosen,
     /// Who verifies.
     pub proof: &'a Proof<'a>,
     pub observer: &'a dyn Observer,
 }
 
+/// The model in the form that is written, where that is another one than it was verified in.
+#[derive(Default)]
+struct Form {
+    shaped: Option<Written>,
+    /// What is said of a form that the model came in and does not keep.
+    lost: Option<String>,
+}
+
+/// What was measured of the models, on the validation images where there are any.
+struct Measured {
+    /// Share of images on which original and result give one class.
+    agreement: Option<f64>,
+    accuracy: Option<AccuracyReport>,
+    /// On how many of them the result gives the class that the trained network gave.
+    trained: Option<Agreement>,
+    latency: LatencyReport,
+}
+
+/// A model that is written, and what its file says of it.
+struct Product<'a> {
+    model: &'a ModelProto,
+    accuracy: Option<&'a AccuracyReport>,
+    /// The form, where it is another than the model's.
+    form: Option<&'a str>,
+}
+
 impl End<'_> {
-    /// Everything up to the output and the report, with the weights of `retrained`; `left` are nodes
-    /// that were in training mode.
+    /// Everything up to the output and the report, with the weights of the network that was learned, if one
+    /// was; `left` are nodes that were in training mode. What was learned is kept where it does not come to an
+    /// output.
     ///
     /// # Errors
     /// Whatever keeps the job from a verdict, or the output from being written.
-    pub(super) fn conclude(
+    pub(super) fn conclude(&self, left: &[String], mut summary: Summary) -> Result<Report, Error> {
+        let (learned, masks) = (self.chosen.network.as_ref(), self.chosen.masks.as_ref());
+        let concluded = self
+            .concluded(learned.unwrap_or(self.original), left, &mut summary)
+            .map_err(|e| e.unless_stopped(self.observer.cancelled()));
+        let mut report = match (concluded, learned) {
+            (Err(e), Some(learned)) => {
+                return Err(kept::after(e, self.job, (self.model, learned), masks));
+            }
+            (concluded, _) => concluded?,
+        };
+        if let Some(learned) = learned.filter(|_| !report.passed()) {
+            let note = kept::note(self.job, (self.model, learned), masks);
+            report.notes.extend(note);
+        }
+        summary.clock.lap("writing", None);
+        report.timings = summary.clock.take();
+        Ok(report)
+    }
+
+    fn concluded(
         &self,
-        retrained: &ModelProto,
+        network: &ModelProto,
         left: &[String],
         summary: &mut Summary,
     ) -> Result<Report, Error> {
-        let Self {
-            job,
-            model,
-            original,
-            masks,
-            proof,
-            observer,
-        } = *self;
-        let about = |e: Error| e.about(&job.input);
-        let _verifying = Phase::begin(observer, "verifying");
-        // In the integer form first: masks and constants then meet integers.
+        let _verifying = Phase::begin(self.observer, "verifying");
+        let cut = self.cut(network)?;
+        let masked = cut.before(network);
+        summary.notes.extend(cut.notes.iter().cloned());
+        summary.details = left
+            .iter()
+            .map(|node| format!("'{node}': was in training mode, runs in inference mode now"))
+            .chain(cut.details())
+            .collect();
+        summary.clock.lap("removing filters", None);
+
+        let (verification, form) = self.verified(&cut, masked, summary)?;
+        let shaped = form.shaped.as_ref();
+        let result = shaped.map_or(&cut.eliminated.model, |s| &s.model);
+        summary.clock.lap("verifying", None);
+
+        let measured = self.measured(masked, result, summary)?;
+        let budget = self.budget(summary, &measured);
+        let within = budget.as_ref().is_none_or(|b| b.met);
+        // What failed verification is kept to be looked at; what cost too much is not wanted.
+        if within && let (Some(path), Some(masks)) = (&self.job.save_masks, &self.chosen.masks) {
+            masks.save(path)?;
+        }
+        let lost = form.lost.filter(|_| !self.unchanged(&cut.eliminated.model));
+        summary.notes.extend(lost);
+        let mut report = self.report(summary, result, &cut.eliminated)?;
+        let share = report.totals.pruned_ratio;
+        if let Some(path) = self.job.save_masked.as_ref().filter(|_| within) {
+            let product = Product {
+                model: masked,
+                accuracy: None,
+                form: None,
+            };
+            self.save(&product, path, summary, share)?;
+        }
+        let accepted = verification.passed && within;
+        if let Some(path) = self.job.output.as_ref().filter(|_| accepted) {
+            if self.observer.cancelled() {
+                return Err(Error::Interrupted);
+            }
+            // A file that came packed and lost nothing is packed already.
+            let model = match self.job.form {
+                None if self.unchanged(&cut.eliminated.model) => &cut.eliminated.model,
+                _ => result,
+            };
+            let product = Product {
+                model,
+                accuracy: measured.accuracy.as_ref(),
+                form: shaped.map(|s| s.report.name.as_str()),
+            };
+            let written = self.save(&product, path, summary, share)?;
+            let output = summary::output_file(path, written, report.input.opset);
+            report.output = Some(output);
+        }
+        report.verification = Some(verification);
+        report.agreement = measured.agreement;
+        report.accuracy = measured.accuracy;
+        report.budget = budget;
+        report.warnings.extend(unlimited(self.job, &report));
+        report.agreement_with_trained = measured.trained.map(Agreement::share);
+        report
+            .warnings
+            .extend(measured.trained.and_then(other_than_trained));
+        report.normalised = cut.normal.map(|(_, report)| report);
+        report.form = form.shaped.map(|s| s.report);
+        report.latency_ms = Some(measured.latency);
+        Ok(report)
+    }
+
+    /// The network with its filters cut, in integer form first: masks and constants then meet integers.
+    fn cut(&self, network: &ModelProto) -> Result<Cut, Error> {
+        let Self { job, proof, .. } = *self;
         let normal = match job.normalise {
-            true => Some(normal::form(job, retrained, proof)?),
+            true => Some(normal::form(job, network, proof)?),
             false => None,
         };
         let alone = job.form.is_none_or(|form| form.is_integer_alone());
         if let (Choice::Form, Some((_, found)), true) = (&job.choice, &normal, alone) {
             normal::some(job, found)?;
         }
-        let retrained = normal.as_ref().map_or(retrained, |(model, _)| model);
-        let written = match masks {
-            Some(masks) => {
-                let applied = rewrite::apply_masks(retrained, masks, job.removal);
-                Some(applied.map_err(|e| rewrite_error(job, e))?)
-            }
-            None => None,
-        };
-        let masked = written.as_ref().map_or(retrained, |m| &m.model);
-        let (eliminated, notes) = match job.choice {
-            Choice::Form => (whole(masked), Vec::new()),
-            _ => remove(job, model, masked)?,
-        };
-        summary.notes.extend(notes);
-        let notes = written.iter().flat_map(|m| &m.notes);
-        summary.details = left
-            .iter()
-            .map(|node| format!("'{node}': was in training mode, runs in inference mode now"))
-            .chain(notes.map(ToString::to_string))
-            .collect();
-        summary.details.extend(eliminated.changes.iter().cloned());
+        let Chosen {
+            masks, constant, ..
+        } = self.chosen;
+        let chosen = masks.as_ref().map(|masks| (masks, constant));
+        Cut::of(job, self.model, network, normal, chosen)
+    }
 
-        summary.clock.lap("removing filters", None);
-        let (mut shaped, mut lost) = (None, None);
+    /// The verdict on what was cut; and, where it passed, what was cut in the form that is written, which
+    /// is held against it.
+    fn verified(
+        &self,
+        cut: &Cut,
+        masked: &ModelProto,
+        summary: &mut Summary,
+    ) -> Result<(Verification, Form), Error> {
+        let Self {
+            job,
+            model,
+            proof,
+            observer,
+            ..
+        } = *self;
+        let about = |e: Error| e.about(&job.input);
+        let eliminated = &cut.eliminated;
+        let shape = || -> Result<Form, Error> {
+            let (shaped, lost) = written::shape(job, &model.proto, &eliminated.model, proof)?;
+            Ok(Form { shaped, lost })
+        };
         observer.detail(match job.choice {
             Choice::Form => "original against the form written",
             _ => "masked against pruned model",
         });
+        let mut form = Form::default();
         // Whatever the runtime refuses was made of the input.
         let mut verification = match job.choice {
             Choice::Form => {
-                (shaped, _) = written::shape(job, &model.proto, &eliminated.model, proof)?;
-                let normal = normal.as_ref().map(|(_, report)| report);
-                self.as_a_whole(normal, shaped.as_ref())?
+                form.shaped = shape()?.shaped;
+                let normal = cut.normal.as_ref().map(|(_, report)| report);
+                self.as_a_whole(normal, form.shaped.as_ref())?
             }
-            _ => proof.verify(masked, &eliminated).map_err(about)?,
+            _ => proof.verify(masked, eliminated).map_err(about)?,
         };
         if !model.free.is_empty() && verification.passed {
             // Where only the form changes, nothing was cut: what is written is what was made.
-            let written = match (&job.choice, &shaped) {
-                (Choice::Form, Some(shaped)) => Some(whole(&shaped.model)),
+            let made = match (&job.choice, &form.shaped) {
+                (Choice::Form, Some(shaped)) => Some(cut::whole(&shaped.model)),
                 _ => None,
             };
-            let candidate = written.as_ref().unwrap_or(&eliminated);
+            let candidate = made.as_ref().unwrap_or(eliminated);
             let other = proof.at_another_size(model, masked, candidate);
             let note = sizes::judge(other.map_err(about)?, &mut verification);
             summary.notes.extend(note);
@@ -113,13 +227,28 @@ impl End<'_> {
         if observer.cancelled() {
             return Err(Error::Interrupted);
         }
-        let passed = verification.passed;
-        if passed && shaped.is_none() {
+        if verification.passed && form.shaped.is_none() {
             observer.detail("the form written");
-            (shaped, lost) = written::shape(job, &model.proto, &eliminated.model, proof)?;
+            form = shape()?;
         }
-        let result = shaped.as_ref().map_or(&eliminated.model, |s| &s.model);
-        summary.clock.lap("verifying", None);
+        Ok((verification, form))
+    }
+
+    /// What `result` is worth beside the original.
+    fn measured(
+        &self,
+        masked: &ModelProto,
+        result: &ModelProto,
+        summary: &mut Summary,
+    ) -> Result<Measured, Error> {
+        let Self {
+            job,
+            original,
+            proof,
+            observer,
+            ..
+        } = *self;
+        let about = |e: Error| e.about(&job.input);
         observer.detail("pruned against original model");
         let agreement = proof.agreement_with(original, result).map_err(about)?;
         let mut accuracy = proof
@@ -128,73 +257,56 @@ impl End<'_> {
         if let (Choice::Masks(_), Some(accuracy)) = (&job.choice, &mut accuracy) {
             accuracy.after_masking = Some(accuracy.masked);
         }
+        let trained = match &self.chosen.answers {
+            Some(answers) => proof
+                .agreement_with_trained(answers, result)
+                .map_err(about)?,
+            None => None,
+        };
         summary.clock.lap("measuring accuracy", None);
         observer.detail("latency");
         let latency = proof.latency(original, result).map_err(about)?;
         summary.clock.lap("measuring latency", None);
+        Ok(Measured {
+            agreement,
+            accuracy,
+            trained,
+            latency,
+        })
+    }
 
-        let budget = self.budget(summary, accuracy.as_ref(), agreement);
-        let within = budget.as_ref().is_none_or(|b| b.met);
-        // What failed verification is kept to be looked at; what cost too much is not wanted.
-        if within && let (Some(path), Some(masks)) = (&job.save_masks, masks) {
-            masks.save(path)?;
+    /// Whether a model is the original, in the form that it came in. A form that was asked for is another
+    /// one.
+    fn unchanged(&self, made: &ModelProto) -> bool {
+        let same = self.job.form.is_none() && !self.job.inference_mode;
+        same && made == self.original
+    }
+
+    /// Writes a model, with how it was made; what does not change is written as it came.
+    fn save(
+        &self,
+        product: &Product<'_>,
+        path: &Path,
+        summary: &Summary,
+        pruned_share: f64,
+    ) -> Result<onnx::Written, Error> {
+        let Self { job, model, .. } = *self;
+        if self.unchanged(product.model) {
+            return Ok(model.save_edited(&model.proto, path)?);
         }
-        // A form that was asked for is another one.
-        let same = job.form.is_none() && !job.inference_mode;
-        let unchanged = |made: &ModelProto| same && made == original;
-        let lost = lost.filter(|_| !unchanged(&eliminated.model));
-        summary.notes.extend(lost);
-        let mut report = self.report(summary, result, &eliminated)?;
-        let save = |made: &ModelProto, path: &Path, accuracy, form| -> Result<_, Error> {
-            // What does not change is written as it came.
-            if unchanged(made) {
-                return Ok(model.save_edited(&model.proto, path)?);
-            }
-            let mut made = made.clone();
-            let learned = summary.learned.as_ref().map(|(_, options)| options);
-            let provenance = Provenance {
-                job,
-                model,
-                runtime: proof.runtime(),
-                masks,
-                learned,
-                pruned_share: report.totals.pruned_ratio,
-                accuracy,
-                form,
-            };
-            stamp(&mut made, &provenance.entries());
-            Ok(model.save_edited(&made, path)?)
+        let mut made = product.model.clone();
+        let provenance = Provenance {
+            job,
+            model,
+            runtime: self.proof.runtime(),
+            masks: self.chosen.masks.as_ref(),
+            learned: summary.learned.as_ref().map(|(_, options)| options),
+            pruned_share,
+            accuracy: product.accuracy,
+            form: product.form,
         };
-        if let Some(path) = job.save_masked.as_ref().filter(|_| within) {
-            save(masked, path, None, None)?;
-        }
-        let output = job.output.as_ref().filter(|_| passed && within);
-        let mut written = None;
-        if let Some(path) = output {
-            if observer.cancelled() {
-                return Err(Error::Interrupted);
-            }
-            let form = shaped.as_ref().map(|s| s.report.name.as_str());
-            // A file that came packed and lost nothing is packed already.
-            let made = match job.form {
-                None if unchanged(&eliminated.model) => &eliminated.model,
-                _ => result,
-            };
-            let done = save(made, path, accuracy.as_ref(), form)?;
-            written = Some((path, done));
-        }
-        report.verification = Some(verification);
-        report.agreement = agreement;
-        report.accuracy = accuracy;
-        report.budget = budget;
-        report.warnings.extend(unlimited(job, &report));
-        report.warnings.extend(other_than_trained(&report));
-        report.normalised = normal.map(|(_, report)| report);
-        report.form = shaped.map(|s| s.report);
-        report.latency_ms = Some(latency);
-        let opset = report.input.opset;
-        report.output = written.map(|(path, done)| summary::output_file(path, done, opset));
-        Ok(report)
+        stamp(&mut made, &provenance.entries());
+        Ok(model.save_edited(&made, path)?)
     }
 }
 
@@ -206,9 +318,7 @@ impl End<'_> {
         result: &ModelProto,
         eliminated: &Eliminated,
     ) -> Result<Report, Error> {
-        let Self {
-            job, model, masks, ..
-        } = *self;
+        let Self { job, model, .. } = *self;
         // Bytes are those of the file, which may be packed.
         let read = match job.inference_mode {
             true => self.original,
@@ -227,7 +337,7 @@ impl End<'_> {
             model,
             (&before, &after),
             eliminated,
-            masks,
+            self.chosen.masks.as_ref(),
             Some(params),
         )
     }
@@ -260,18 +370,13 @@ impl End<'_> {
     }
 
     /// What pruning may cost, and cost; `None` where there is no budget, or nothing to measure by.
-    fn budget(
-        &self,
-        summary: &Summary,
-        accuracy: Option<&AccuracyReport>,
-        agreement: Option<f64>,
-    ) -> Option<BudgetReport> {
+    fn budget(&self, summary: &Summary, measured: &Measured) -> Option<BudgetReport> {
         let learned = summary.learned.as_ref();
         let max_drop = match learned {
             Some((_, options)) => options.max_drop?,
             None => self.job.budget.given()?,
         };
-        let (measure, drop) = match (accuracy, agreement) {
+        let (measure, drop) = match (&measured.accuracy, measured.agreement) {
             (Some(accuracy), _) => ("accuracy", accuracy.before - accuracy.after),
             (None, Some(agreement)) => ("agreement", 1.0 - agreement),
             (None, None) => return None,
@@ -287,21 +392,12 @@ impl End<'_> {
     }
 }
 
-/// Above this, what was trained and what was written do not lose the same: a hundredth is what ties and
-/// other orders of summation make of it.
-const SAME_LOSS: f64 = 0.02;
-
-/// Whether the model that was written lost something else than the network that was trained.
-fn other_than_trained(report: &Report) -> Option<String> {
-    let budget = report.budget.as_ref()?;
-    let trained = budget.attempts.last()?.drop;
-    let points = |share: f64| format!("{:.2}", 100.0 * share);
-    ((trained - budget.drop).abs() > SAME_LOSS).then(|| {
+/// Whether the model that was written is another one than the network that was trained.
+fn other_than_trained(agreement: Agreement) -> Option<String> {
+    (!agreement.holds()).then(|| {
         format!(
-            "the network that was trained loses {} points of {}, the model that was made of it {}: please report this model as a fault",
-            points(trained),
-            budget.measure,
-            points(budget.drop)
+            "the network that was trained and the model that was made of it agree on {:.1} % of the images only: please report this model as a fault",
+            100.0 * agreement.share()
         )
     })
 }
@@ -333,53 +429,4 @@ fn params(model: &ModelProto) -> u64 {
             .fold(1u64, |n, &d| n.saturating_mul(d.unsigned_abs()))
     };
     tensors.map(count).fold(0, u64::saturating_add)
-}
-
-/// A model that nothing is removed from.
-pub(super) fn whole(model: &ModelProto) -> Eliminated {
-    Eliminated {
-        model: model.clone(),
-        layers: Vec::new(),
-        channels: ChannelMaps::default(),
-        plan: String::new(),
-        changes: Vec::new(),
-    }
-}
-
-/// The masked model without what it does not need, and what is to be said of that.
-pub(super) fn remove(
-    job: &Job,
-    model: &Model,
-    masked: &ModelProto,
-) -> Result<(Eliminated, Vec<String>), Error> {
-    let defaults = EliminateOptions::default();
-    let options = EliminateOptions {
-        // A map of a border is one of a fixed size.
-        border_map_ratio: match model.free.is_empty() {
-            true => defaults.border_map_ratio,
-            false => 0.0,
-        },
-        keep: job.keep.clone(),
-        round_to: job.round_to,
-        residual: job.residual,
-        ..defaults
-    };
-    let eliminated = rewrite::eliminate_with(masked, &options);
-    let mut eliminated = eliminated.map_err(|e| rewrite_error(job, e))?;
-    if !qonnx::is_qonnx(&eliminated.model) {
-        return Ok((eliminated, Vec::new()));
-    }
-    let restored = qonnx::restore(&model.proto, &mut eliminated.model)
-        .map_err(|e| Error::from(e).about(&job.input))?;
-    let standard = job.form.filter(|form| !form.is_qonnx());
-    let notes = restored.notes(standard.map(|form| form.name()));
-    Ok((eliminated, notes))
-}
-
-/// A rewrite of the job's model that cannot be done.
-pub(super) fn rewrite_error(job: &Job, source: rewrite::RewriteError) -> Error {
-    Error::Rewrite {
-        path: job.input.clone(),
-        source,
-    }
 }

@@ -2,6 +2,7 @@
 
 mod among;
 mod compare;
+mod cut;
 mod drawn;
 mod dry_run;
 mod end;
@@ -19,6 +20,7 @@ mod rehearsal;
 mod sizes;
 mod summary;
 mod train;
+mod trained;
 mod types;
 mod view;
 mod written;
@@ -37,7 +39,6 @@ pub use crate::output::Target;
 pub use crate::sizes::Sizes;
 
 use std::borrow::Cow;
-use std::path::Path;
 use std::time::Instant;
 
 use crate::checkpoint::{self, Folder, Plan};
@@ -49,19 +50,16 @@ use crate::network::{Network, write_back};
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::progress::{Heard, Observer, Phase};
-use crate::report::{Report, RunReport};
-use crate::rewrite::{self, FilterMasks, Residual};
+use crate::report::Report;
+use crate::rewrite::{self, ConstantColumns, FilterMasks, Residual};
 use crate::runnable::needs_single;
-use crate::stopwatch::Stopwatch;
 use crate::subsidiary::{self, Control, Learned, Options, Selector};
 use crate::verify::{Runtime, RuntimeError};
 
 use end::End;
 use proof::Proof;
 use summary::Summary;
-
-/// The oldest opset that the native network imports.
-const LEARNING_OPSET: i64 = 11;
+use trained::Answers;
 
 /// Runs a job; `open` gives the runtime that verifies. The report says whether verification
 /// passed; if it did not, nothing was written to the output. A dry run trains and writes nothing: the
@@ -88,8 +86,17 @@ pub fn run_among(
     group: &dyn Communicator,
 ) -> Result<Report, Error> {
     let learns = job.learns();
-    through(job, open, observer, group)
-        .map_err(|e| stopped(e, observer, job.checkpoint.as_ref(), learns))
+    if group.size() > 1 && (!learns || job.dry_run) {
+        return Err(among::nothing_to_share());
+    }
+    let start = Instant::now();
+    let heard = Heard::new(observer);
+    let mut report = through(job, open, &heard, group)
+        .map_err(|e| stopped(e, observer, job.checkpoint.as_ref(), learns))?;
+    report.warnings = heard.warnings_and(report.warnings);
+    report.seconds = start.elapsed().as_secs_f64();
+    report.peak_memory_bytes = memory::peak_memory();
+    Ok(report)
 }
 
 /// An error that stops a run: where it goes on from, if learning was saved, or that it was not.
@@ -113,7 +120,7 @@ fn opened<'m>(job: &Job, model: &'m Model) -> Result<(Cow<'m, ModelProto>, Vec<S
         return Ok((opened, Vec::new()));
     }
     let made = rewrite::to_inference_mode(&opened);
-    let (proto, left) = made.map_err(|source| end::rewrite_error(job, source))?;
+    let (proto, left) = made.map_err(|source| cut::rewrite_error(job, source))?;
     if left.is_empty() {
         return Err(Error::Usage(format!(
             "--inference-mode: nothing in {} is in training mode; leave it out",
@@ -123,35 +130,18 @@ fn opened<'m>(job: &Job, model: &'m Model) -> Result<(Cow<'m, ModelProto>, Vec<S
     Ok((Cow::Owned(proto), left))
 }
 
+/// The steps of a job, one after the other.
 fn through(
     job: &Job,
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
     group: &dyn Communicator,
 ) -> Result<Report, Error> {
-    if group.size() > 1 && (!job.learns() || job.dry_run) {
-        return Err(among::nothing_to_share());
-    }
-    let heard = Heard::new(observer);
-    let observer: &dyn Observer = &heard;
-    let start = Instant::now();
-    let (clock, run) = (Stopwatch::default(), RunReport::beginning());
-    let mut model = Model::load(&job.input)?;
-    sizes::fill(&mut model, &job.sizes, job.source.as_ref())?;
-    let model = model;
-    model.warnings.iter().for_each(|w| observer.warn(w));
-    outputs::check(&job.writes, &model, job.source.as_ref())?;
-    let rewrite_error = |source| end::rewrite_error(job, source);
-    written::idle(job, &model.proto)?;
+    let mut summary = Summary::beginning();
+    let model = read(job, observer)?;
     let (original, left) = opened(job, &model)?;
     let original: &ModelProto = &original;
-    // What runs as a native network needs its weights.
-    let runs = matches!(job.choice, Choice::Learn(_)) || job.makes_images();
-    let view = match runs {
-        true => View::new(&job.input, original)?,
-        false => View::lean(&job.input, original)?,
-    };
-    rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
+    let view = viewed(job, original)?;
     let job = &Job {
         keep: given::kept(job, &view)?,
         ..job.clone()
@@ -168,54 +158,19 @@ fn through(
         _ => None,
     };
     let images = match &job.source {
-        Some(s) if matches!(job.choice, Choice::Form) => {
-            Some(images::load_all(&job.input, &view, s, observer)?)
-        }
-        Some(s) => {
-            let how = (job.seed, job.learns());
-            Some(images::load(&job.input, &view, s, how, observer)?)
-        }
+        Some(source) => Some(loaded(job, &view, source, observer)?),
         None => None,
     };
     // Only now, so that a wrong path is not reported as a missing runtime; but before training.
     let trying = Phase::begin(observer, "trying the model out");
     let runtime = open()?;
-    let mut summary = Summary {
-        channels: images.as_ref().map(|i| i.preprocess.channels),
-        scale: images.as_ref().map(|i| i.preprocess.scale),
-        clock,
-        run,
-        skipped: images.as_ref().map_or_else(Vec::new, Images::skipped),
-        ..Summary::default()
-    };
-
     summary.clock.lap("reading model and images", None);
-    if images.is_some() {
-        summary.notes.extend(view.first_of_several_outputs());
-    }
-    if let Some(source) = job.source.as_ref().filter(|s| s.synthetic.is_some()) {
-        summary.notes.push(match source.val {
-            Some(_) => MADE.to_owned(),
-            None => format!(
-                "{MADE}; agreement is on such images: give real ones with --val to measure on"
-            ),
-        });
-    }
-    if needs_single(original) {
-        summary.notes.push(
-            "computes in float64, for which ONNX Runtime has no convolutions: verified in float32, written in float64".to_owned(),
-        );
-    }
-    let watch = Watch {
-        observer,
-        folder,
-        group,
-    };
-    let from = (&model, &view);
+    summary.images_are(images.as_ref());
+    summary.notes.extend(before_learning(job, &view, original));
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
     if job.learns() {
         // Whatever cannot be done with the original cannot be done with what is learned.
-        learnable(&job.input, &view)?;
+        fit::learnable(&job.input, &view)?;
         let (_, found) = rehearsal::run(job, &model, original, None, &proof)?;
         rehearsal::accept(job, &found)?;
         summary.clock.lap("trying the runtime out", None);
@@ -224,14 +179,15 @@ fn through(
     if job.dry_run {
         let parts = (&model, original);
         let given = (given, images.as_ref());
-        let planned = dry_run::plan(job, parts, &view, given, (&proof, observer), summary);
-        let mut report = planned.map_err(|e| e.unless_stopped(observer.cancelled()))?;
-        report.warnings = heard.warnings_and(report.warnings);
-        report.seconds = start.elapsed().as_secs_f64();
-        report.peak_memory_bytes = memory::peak_memory();
-        return Ok(report);
+        return dry_run::plan(job, parts, &view, given, (&proof, observer), summary);
     }
-    let (retrained, masks) = choose(job, from, given, images.as_ref(), watch, &mut summary)?;
+    let watch = Watch {
+        observer,
+        folder,
+        group,
+    };
+    let from = (&model, &view);
+    let chosen = choose(job, from, given, images.as_ref(), watch, &mut summary)?;
     // It holds all weights once more. The report gets a new one.
     drop(view);
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
@@ -239,33 +195,88 @@ fn through(
         job,
         model: &model,
         original,
-        masks: masks.as_ref(),
+        chosen: &chosen,
         proof: &proof,
         observer,
     };
-    let retrained = retrained.as_ref();
-    let mut report = end
-        .conclude(retrained.unwrap_or(original), &left, &mut summary)
-        .map_err(|e| e.unless_stopped(observer.cancelled()))
-        .map_err(|e| match retrained {
-            Some(learned) => kept::after(e, job, (&model, learned), masks.as_ref()),
-            None => e,
-        })?;
-    if let Some(learned) = retrained.filter(|_| !report.passed()) {
-        report
-            .notes
-            .extend(kept::note(job, (&model, learned), masks.as_ref()));
-    }
-    report.warnings = heard.warnings_and(report.warnings);
-    summary.clock.lap("writing", None);
-    report.timings = summary.clock.take();
-    report.seconds = start.elapsed().as_secs_f64();
-    report.peak_memory_bytes = memory::peak_memory();
-    Ok(report)
+    end.conclude(&left, summary)
 }
 
-/// Decides which filters go: those of the masks `given`, or learned ones. The model returned is the
-/// retrained one, if there was training.
+/// The model of the file, sizes filled in that the job gives; what can be known to fail by it alone
+/// fails here.
+fn read(job: &Job, observer: &dyn Observer) -> Result<Model, Error> {
+    let mut model = Model::load(&job.input)?;
+    sizes::fill(&mut model, &job.sizes, job.source.as_ref())?;
+    model.warnings.iter().for_each(|w| observer.warn(w));
+    outputs::check(&job.writes, &model, job.source.as_ref())?;
+    written::idle(job, &model.proto)?;
+    Ok(model)
+}
+
+/// What is seen in the model, which computes the same every time.
+fn viewed<'m>(job: &Job, original: &'m ModelProto) -> Result<View<'m>, Error> {
+    // What runs as a native network needs its weights.
+    let runs = matches!(job.choice, Choice::Learn(_)) || job.makes_images();
+    let view = match runs {
+        true => View::new(&job.input, original)?,
+        false => View::lean(&job.input, original)?,
+    };
+    rewrite::check_deterministic(&view.graph, &view.facts)
+        .map_err(|source| cut::rewrite_error(job, source))?;
+    Ok(view)
+}
+
+/// The images to learn from, or to verify with.
+fn loaded(
+    job: &Job,
+    view: &View<'_>,
+    source: &DataSource,
+    observer: &dyn Observer,
+) -> Result<Images, Error> {
+    match job.choice {
+        Choice::Form => images::load_all(&job.input, view, source, observer),
+        _ => {
+            let how = (job.seed, job.learns());
+            images::load(&job.input, view, source, how, observer)
+        }
+    }
+}
+
+/// What the user should know of the model and the images before anything is learned.
+fn before_learning(job: &Job, view: &View<'_>, original: &ModelProto) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(source) = &job.source {
+        notes.extend(view.first_of_several_outputs());
+        if source.synthetic.is_some() {
+            notes.push(match source.val {
+                Some(_) => MADE.to_owned(),
+                None => format!(
+                    "{MADE}; agreement is on such images: give real ones with --val to measure on"
+                ),
+            });
+        }
+    }
+    if needs_single(original) {
+        notes.push(
+            "computes in float64, for which ONNX Runtime has no convolutions: verified in float32, written in float64".to_owned(),
+        );
+    }
+    notes
+}
+
+/// Which filters go, and the network that learned to do without them.
+#[derive(Default)]
+struct Chosen {
+    masks: Option<FilterMasks>,
+    /// The retrained model, if there was training.
+    network: Option<ModelProto>,
+    /// What was constant when masks were learned.
+    constant: ConstantColumns,
+    /// What the network answered that was trained.
+    answers: Option<Answers>,
+}
+
+/// Decides which filters go: those of the masks `given`, or learned ones.
 fn choose(
     job: &Job,
     from: (&Model, &View<'_>),
@@ -273,25 +284,38 @@ fn choose(
     images: Option<&Images>,
     watch: Watch<'_>,
     summary: &mut Summary,
-) -> Result<(Option<ModelProto>, Option<FilterMasks>), Error> {
+) -> Result<Chosen, Error> {
     match (&job.choice, images) {
-        (Choice::Form | Choice::Nothing | Choice::Masks(_), _) => Ok((None, given)),
+        (Choice::Form | Choice::Nothing | Choice::Masks(_), _) => Ok(Chosen {
+            masks: given,
+            ..Chosen::default()
+        }),
         (Choice::Learn(_), None) => {
             summary.notes.push(NO_DATA.to_owned());
-            Ok((None, None))
+            Ok(Chosen::default())
         }
         (Choice::Learn(tuning), Some(images)) => {
             let options = options(job, tuning, images)?;
-            let (model, learned) = learn(job, from, images, &options, watch)?;
+            let (view, observer) = (from.1, watch.observer);
+            let (network, learned) = learn(job, from, images, &options, watch)?;
+            let mut model = view.graph.model().clone();
+            write_back(&network, &mut model)
+                .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
+            let answers = Answers::of(&network, images, observer);
             if learned.resumed {
                 let note = "continued from a checkpoint; the time is that of the last part";
                 summary.notes.push(note.to_owned());
             }
-            let masks = learned.masks.clone();
             let laps = learned.laps.clone();
             summary.clock.lap_before("checking the images", laps);
+            let masks = learned.masks.clone();
             summary.learned = Some((learned, options));
-            Ok((Some(model), Some(masks)))
+            Ok(Chosen {
+                masks: Some(masks),
+                network: Some(model),
+                constant: ConstantColumns::of(&view.graph, &view.analysis),
+                answers: Some(answers.map_err(|e| e.at(&job.input))?),
+            })
         }
     }
 }
@@ -362,7 +386,7 @@ fn learn(
         folder,
         group,
     }: Watch<'_>,
-) -> Result<(ModelProto, Learned), Error> {
+) -> Result<(Network, Learned), Error> {
     let costs = rewrite::cost(&view.graph, &view.facts, &view.layers).layers;
     let subject = view.subject(&costs);
     fit::reachable(&job.input, &subject, options)?;
@@ -376,31 +400,5 @@ fn learn(
     };
     let learned = subsidiary::learn(&mut network, &subject, images, options, control)
         .map_err(|e| e.at(&job.input))?;
-    let mut model = view.graph.model().clone();
-    write_back(&network, &mut model).map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
-    Ok((model, learned))
-}
-
-/// Whether the native network can train the model.
-fn learnable(path: &Path, view: &View<'_>) -> Result<(), Error> {
-    let opset = view.graph.opset();
-    if opset < LEARNING_OPSET {
-        return Err(Error::unsuitable(
-            path,
-            format!(
-                "uses opset {opset}; networks are trained from opset {LEARNING_OPSET} on: convert it \
-                 with onnx.version_converter, or give the filters with --masks"
-            ),
-        ));
-    }
-    if !view.layers.iter().any(|l| l.is_binary()) {
-        return Err(Error::unsuitable(
-            path,
-            format!(
-                "has no binary layer (±1 weights on ±1 inputs); `onnx-bnnprune inspect {}` says why of each",
-                path.display()
-            ),
-        ));
-    }
-    Ok(())
+    Ok((network, learned))
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
+use super::trained::{Agreement, Answers};
 use super::{Job, sizes};
 use crate::data::Images;
 use crate::error::Error;
@@ -290,6 +291,23 @@ impl<'a> Proof<'a> {
             other => other.into(),
         })?;
         Ok(found.top1_agreement)
+    }
+
+    /// On how many validation images a model gives the class that the trained network gave; `None` where it
+    /// has no classes.
+    ///
+    /// # Errors
+    /// If the runtime refuses it.
+    pub(super) fn agreement_with_trained(
+        &self,
+        answers: &Answers,
+        pruned: &ModelProto,
+    ) -> Result<Option<Agreement>, Error> {
+        let Some(images) = self.images else {
+            return Ok(None);
+        };
+        let predicted = self.predictions(pruned).map_err(|e| self.of_pruned(e))?;
+        Ok(answers.agreement(images, &predicted.first))
     }
 
     /// Accuracy of the original, the masked and the pruned model; `None` without labelled images.

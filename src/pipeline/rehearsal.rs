@@ -1,6 +1,6 @@
 //! Before hours of learning: the original goes the whole way that what is learned will go.
 
-use super::end::{remove, rewrite_error};
+use super::cut::Cut;
 use super::proof::Proof;
 use super::written::{self, Formed};
 use super::{Job, normal, sizes};
@@ -8,21 +8,8 @@ use crate::error::Error;
 use crate::forms::Computed;
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
-use crate::report::NormalisedReport;
-use crate::rewrite::{self, Eliminated, FilterMasks, Masked};
+use crate::rewrite::{ConstantColumns, FilterMasks};
 use crate::verify::Verification;
-
-/// A model brought into the form that will be written.
-pub(super) struct Prepared {
-    /// In integer form, where it was asked for, and what that changed.
-    pub normal: Option<(ModelProto, NormalisedReport)>,
-    /// With the masks written into it; `None` without masks.
-    pub masked: Option<Masked>,
-    /// Without what it does not need.
-    pub eliminated: Eliminated,
-    /// What is to be said of that.
-    pub notes: Vec<String>,
-}
 
 /// Brings the original into the form that will be written, with the filters of `masks` cut.
 ///
@@ -34,7 +21,7 @@ pub(super) fn prepare(
     original: &ModelProto,
     masks: Option<&FilterMasks>,
     proof: &Proof<'_>,
-) -> Result<Prepared, Error> {
+) -> Result<Cut, Error> {
     let normal = match job.normalise {
         true => Some(match normal::form(job, original, &proof.on_one_batch()) {
             // See `run`.
@@ -43,23 +30,17 @@ pub(super) fn prepare(
         }),
         false => None,
     };
-    let whole = normal.as_ref().map_or(original, |(model, _)| model);
-    let masked = masks.map(|masks| rewrite::apply_masks(whole, masks, job.removal));
-    let masked = masked.transpose().map_err(|e| rewrite_error(job, e))?;
-    let before = masked.as_ref().map_or(whole, |m| &m.model);
-    let (eliminated, mut notes) = remove(job, model, before)?;
-    let formed = written::formed(job.form, &model.proto, &eliminated.model, Computed::new);
+    // Nothing is learned yet: the model says itself what is constant.
+    let constant = ConstantColumns::default();
+    let mut cut = Cut::of(job, model, original, normal, masks.map(|m| (m, &constant)))?;
+    let result = &cut.eliminated.model;
+    let formed = written::formed(job.form, &model.proto, result, Computed::new);
     match formed.map_err(|e| written::form_error(&job.input, e))? {
         // What does not change is written as it came.
-        Formed::Lost(why) if eliminated.model != *original => notes.push(why),
+        Formed::Lost(why) if *result != *original => cut.notes.push(why),
         _ => {}
     }
-    Ok(Prepared {
-        normal,
-        masked,
-        eliminated,
-        notes,
-    })
+    Ok(cut)
 }
 
 /// Loads and runs the original in the runtime on a batch of the validation images, compares its
@@ -77,11 +58,11 @@ pub(super) fn run(
     original: &ModelProto,
     masks: Option<&FilterMasks>,
     proof: &Proof<'_>,
-) -> Result<(Prepared, Verification), Error> {
+) -> Result<(Cut, Verification), Error> {
     let about = |e: Error| e.about(&job.input);
-    let mut prepared = prepare(job, model, original, masks, proof)?;
-    let eliminated = &prepared.eliminated;
-    let before = prepared.before(original);
+    let mut cut = prepare(job, model, original, masks, proof)?;
+    let eliminated = &cut.eliminated;
+    let before = cut.before(original);
     let batch = proof.on_one_batch();
     // First the original: a runtime that refuses it says so of the model as it came.
     batch
@@ -94,17 +75,9 @@ pub(super) fn run(
     if !model.free.is_empty() && verification.passed {
         let other = proof.at_another_size(model, before, eliminated);
         let note = sizes::judge(other.map_err(about)?, &mut verification);
-        prepared.notes.extend(note);
+        cut.notes.extend(note);
     }
-    Ok((prepared, verification))
-}
-
-impl Prepared {
-    /// What filters were cut from: the masked model, or the one without masks.
-    fn before<'a>(&'a self, original: &'a ModelProto) -> &'a ModelProto {
-        let whole = self.normal.as_ref().map_or(original, |(model, _)| model);
-        self.masked.as_ref().map_or(whole, |m| &m.model)
-    }
+    Ok((cut, verification))
 }
 
 /// Refuses to learn from a model that would fail with nothing pruned.

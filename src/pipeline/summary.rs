@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{Choice, DataSource, Job, View, drawn};
-use crate::data::Channels;
+use crate::data::{Channels, Images};
 use crate::error::Error;
 use crate::onnx::{Model, Written};
 use crate::report::{FileReport, LayerReport, Report, RunReport, Totals, as_written};
@@ -39,6 +39,23 @@ pub(super) struct Summary {
 }
 
 impl Summary {
+    /// Of a run that begins now.
+    pub(super) fn beginning() -> Self {
+        Self {
+            run: RunReport::beginning(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes up how images were read, and which were left out.
+    pub(super) fn images_are(&mut self, images: Option<&Images>) {
+        if let Some(images) = images {
+            self.channels = Some(images.preprocess.channels);
+            self.scale = Some(images.preprocess.scale);
+            self.skipped = images.skipped();
+        }
+    }
+
     /// Native accuracy right after the last stage's mask, before its retraining.
     pub(super) fn after_masking(&self) -> Option<f64> {
         self.learned.as_ref()?.0.stages.last()?.after_masking

@@ -6,8 +6,9 @@ use std::time::Instant;
 use super::among::{self, Together};
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, input_file, output_file};
+use super::trained::Answers;
 use super::written::{self, Formed};
-use super::{DataSource, View, identity, images, kept, learnable, outputs, sizes, stopped, types};
+use super::{DataSource, View, fit, identity, images, kept, outputs, sizes, stopped, types};
 use crate::checkpoint::{Folder, Plan};
 use crate::data::Images;
 use crate::distributed::{Alone, Communicator};
@@ -24,14 +25,8 @@ use crate::report::{RunReport, TrainAccuracy, TrainReport};
 use crate::rewrite;
 use crate::runnable::runnable;
 use crate::sizes::Sizes;
-use crate::subsidiary::{self, Control, TrainOptions, native_predictions, retrain};
+use crate::subsidiary::{Control, TrainOptions, retrain};
 use crate::verify::{self, KeptChannels, Runtime, RuntimeError, SessionOptions, VerifyOptions};
-
-/// The written model must predict what the trained network does on at least this share of images;
-/// ties may fall either way.
-const LEAST_AGREEMENT: f64 = 0.98;
-/// On few images, so many may differ.
-const FEW_TIES: usize = 2;
 
 /// What `train` is asked to do.
 #[derive(Debug, Clone)]
@@ -98,10 +93,11 @@ fn through(
     let model = model;
     model.warnings.iter().for_each(|w| observer.warn(w));
     outputs::check(&job.writes, &model, Some(&job.source))?;
+    written::of_layers(&job.input, &model.proto)?;
     let form_error = |e| written::form_error(&job.input, e);
     let opened = forms::unpack(&model.proto).map_err(form_error)?;
     let view = View::new(&job.input, &opened)?;
-    learnable(&job.input, &view)?;
+    fit::learnable(&job.input, &view)?;
     types::check_learning(&job.input, &view)?;
     let rewrite_error = |source| Error::Rewrite {
         path: job.input.clone(),
@@ -287,10 +283,10 @@ fn finish(
     }
     let proto = shaped.unwrap_or(trained);
     let after = accuracy(runtime, proto, images, observer)?;
-    let agreement = native_agreement(network, images, after.as_ref(), observer)
-        .map_err(|e| e.at(&job.input))?;
-    let agrees = |a: &Agreement| a.share() >= LEAST_AGREEMENT || a.images - a.same <= FEW_TIES;
-    if let Some(a) = agreement.as_ref().filter(|a| !agrees(a)) {
+    let answers = Answers::of(network, images, observer).map_err(|e| e.at(&job.input))?;
+    let predicted = after.as_ref().map(|a| &a.predictions[..]);
+    let agreement = predicted.and_then(|p| answers.agreement(images, p));
+    if let Some(a) = agreement.filter(|a| !a.holds()) {
         return Err(Error::Verification(format!(
             "{}: the trained network and what {} makes of the model written agree on {:.1} % of the \
              images only; {} was not written",
@@ -321,18 +317,6 @@ fn finish(
     Ok((after, agreement.map(|a| a.share()), written))
 }
 
-/// On how many images the native network predicts what the runtime does.
-struct Agreement {
-    same: usize,
-    images: usize,
-}
-
-impl Agreement {
-    fn share(&self) -> f64 {
-        self.same as f64 / self.images.max(1) as f64
-    }
-}
-
 /// Top-1 accuracy in the runtime; `None` without labels.
 fn accuracy(
     runtime: &dyn Runtime,
@@ -350,29 +334,4 @@ fn accuracy(
     let mut session = session(runtime, model, &SessionOptions::default())?;
     let found = verify::accuracy(&mut session, &validation(images), &truth, BATCH)?;
     Ok(Some(found))
-}
-
-/// On how many validation images the native network predicts what the runtime does.
-fn native_agreement(
-    network: &Network,
-    images: &Images,
-    runtime: Option<&verify::Accuracy>,
-    observer: &dyn Observer,
-) -> Result<Option<Agreement>, subsidiary::TrainError> {
-    let Some(runtime) = runtime else {
-        return Ok(None);
-    };
-    let (native, chosen) = native_predictions(network, images, observer)?;
-    let of_image: std::collections::HashMap<usize, usize> = images
-        .val_indices
-        .iter()
-        .copied()
-        .zip(runtime.predictions.iter().copied())
-        .collect();
-    let same = chosen.iter().zip(&native);
-    let same = same.filter(|(i, p)| of_image.get(i) == Some(p)).count();
-    Ok(Some(Agreement {
-        same,
-        images: chosen.len(),
-    }))
 }

@@ -78,18 +78,28 @@ fn lost(form: &dyn OutputForm, why: &FormError) -> String {
     )
 }
 
+/// Refuses a model whose binary layers are operators of the form `ops`: nothing is pruned from those, or
+/// trained in them.
+///
+/// # Errors
+/// [`Error::Unsuitable`] with what to give instead.
+pub(super) fn of_layers(path: &Path, model: &ModelProto) -> Result<(), Error> {
+    match forms::has_operators(model) {
+        false => Ok(()),
+        true => Err(Error::unsuitable(
+            path,
+            "its binary layers are operators already (--to ops), which nothing is pruned from, trained in or written anew: give the model that it was made of".to_owned(),
+        )),
+    }
+}
+
 /// An option for a form that does nothing on such a model, or cannot be.
 ///
 /// # Errors
 /// [`Error::Usage`] with the reason.
 pub(super) fn idle(job: &Job, model: &ModelProto) -> Result<(), Error> {
+    of_layers(&job.input, model)?;
     let input = job.input.display();
-    if forms::has_operators(model) {
-        return Err(Error::unsuitable(
-            &job.input,
-            "its binary layers are operators already (--to ops), which nothing is pruned from or written anew: give the model that it was made of".to_owned(),
-        ));
-    }
     if let Some(form) = job.form
         && let Some(why) = form.idle(model)
     {

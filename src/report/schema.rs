@@ -43,6 +43,10 @@ pub struct Report {
     /// Share of samples on which the pruned model gives the same top-1 class as the original, in the
     /// runtime, on the samples of the verification; absent only where the model has no classes.
     pub agreement: Option<f64>,
+    /// Share of (at most 2,000) validation images on which the pruned model, in the runtime, gives the same
+    /// top-1 class as the network that was trained, run natively: what was learned is what was written. Absent
+    /// without learning, or where the model has no classes.
+    pub agreement_with_trained: Option<f64>,
     /// The integer form of binary layers (`--normalise`); absent without it.
     pub normalised: Option<NormalisedReport>,
     /// The form written, where that is not how the network was verified; absent without.

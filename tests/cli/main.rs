@@ -21,6 +21,7 @@ mod hostile_folder;
 mod image_sources;
 mod inference_mode;
 mod isolation;
+mod learned;
 mod main_job;
 mod masks;
 mod memory;

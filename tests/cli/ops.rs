@@ -207,6 +207,10 @@ fn a_pruned_network_is_written_with_operators_and_read_by_other_commands() {
     let mut c = tool();
     c.arg("convert").args([&out, &again]).args(["--to", "onnx"]);
     refused(&mut c, 2, &words);
+    let mut c = tool();
+    c.arg("train").args([&out, &again]);
+    c.arg("--data").arg(fixture("digits_train.npz"));
+    refused(&mut c, 2, &words);
 }
 
 #[test]

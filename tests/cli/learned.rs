@@ -1,0 +1,119 @@
+//! What was learned is what is written, also where a channel becomes constant, or ceases to be, while the
+//! network learns.
+
+use std::path::Path;
+
+use onnx_bnnprune::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use onnx_bnnprune::onnx::{Model, Tensor, save};
+
+use crate::common::{json, network, quick, quick_rule};
+
+/// The BatchNormalizations that read what a Relu leaves (perhaps pooled), in the order of the graph.
+fn behind_relu(graph: &GraphProto) -> Vec<NodeProto> {
+    let writer = |name: &str| {
+        graph
+            .node
+            .iter()
+            .find(|n| n.output.iter().any(|o| o == name))
+    };
+    let reads_relu = |n: &&NodeProto| {
+        let mut at = writer(&n.input[0]);
+        while let Some(pool) = at.filter(|n| n.op_type().ends_with("Pool")) {
+            at = writer(&pool.input[0]);
+        }
+        n.op_type() == "BatchNormalization" && at.is_some_and(|n| n.op_type() == "Relu")
+    };
+    graph.node.iter().filter(reads_relu).cloned().collect()
+}
+
+/// Changes every fourth channel of two BatchNormalizations behind a Relu: (scale, shift, mean, variance).
+fn changed(model: &mut ModelProto, change: fn([f32; 4]) -> [f32; 4]) {
+    let graph = model.graph.as_mut().unwrap();
+    for norm in &behind_relu(graph)[2..4] {
+        let place = |name: &String| graph.initializer.iter().position(|t| t.name() == name);
+        let places: Vec<usize> = norm.input[1..].iter().filter_map(place).collect();
+        let mut values: Vec<Vec<f32>> = places
+            .iter()
+            .map(|&p| {
+                let tensor = Tensor::from_proto(&graph.initializer[p]).unwrap();
+                tensor.to_f64().iter().map(|&v| v as f32).collect()
+            })
+            .collect();
+        for channel in (1..values[0].len()).step_by(4) {
+            let new = change([0, 1, 2, 3].map(|k| values[k][channel]));
+            (0..4).for_each(|k| values[k][channel] = new[k]);
+        }
+        for (&p, values) in places.iter().zip(values) {
+            let t = &mut graph.initializer[p];
+            *t = Tensor::F32(ndarray::Array1::from(values).into_dyn()).to_proto(t.name());
+        }
+    }
+}
+
+/// A Relu gives 0 or more, so a BatchNormalization that is above 0 at 0 has one sign only.
+const ABOVE_ZERO: f32 = 0.8;
+
+/// Live by its stored mean; by the one that learning measures, mostly constant.
+fn becomes_constant([scale, _, mean, variance]: [f32; 4]) -> [f32; 4] {
+    let scale = scale.abs();
+    [
+        scale,
+        ABOVE_ZERO * scale,
+        mean + 2.0 * variance.sqrt(),
+        variance,
+    ]
+}
+
+/// Constant by its stored mean; by the one that learning measures, not always.
+fn was_constant([scale, _, _, variance]: [f32; 4]) -> [f32; 4] {
+    let scale = scale.abs();
+    [scale, ABOVE_ZERO * scale, 0.0, variance]
+}
+
+/// How much of what the trained network answers the model written answers too.
+fn agreement(input: &Path, folder: &Path, options: &[&str]) -> f64 {
+    let (out, report) = (folder.join("o.onnx"), folder.join("r.json"));
+    let mut c = match options.contains(&"--method") {
+        true => quick_rule(input, &out),
+        false => quick(input, &out),
+    };
+    let done = c.args(options).arg("--report").arg(&report).assert();
+    done.success();
+    let report = json(&report);
+    let warnings = report["warnings"].to_string();
+    assert!(!warnings.contains("report this model"), "{warnings}");
+    assert!(report["totals"]["pruned_ratio"].as_f64().unwrap() > 0.1);
+    report["agreement_with_trained"].as_f64().unwrap()
+}
+
+#[test]
+fn what_was_learned_is_what_is_written() {
+    for name in crate::common::NETWORKS {
+        let dir = tempfile::tempdir().unwrap();
+        let found = agreement(&network(name), dir.path(), &["--alpha", "0.3"]);
+        assert!(found >= 0.99, "{name}: {found}");
+    }
+}
+
+#[test]
+fn channels_that_become_constant_while_they_are_masked_have_no_say() {
+    let kinds: [(&str, fn([f32; 4]) -> [f32; 4]); 2] = [
+        ("becomes constant", becomes_constant),
+        ("was constant", was_constant),
+    ];
+    for (what, change) in kinds {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("in.onnx");
+        let mut model = Model::load(&network("nin")).unwrap().proto;
+        changed(&mut model, change);
+        save(&model, &input).unwrap();
+        for options in [
+            &["--method", "random", "--ratio", "0.5"][..],
+            &["--method", "random", "--ratio", "0.5", "--normalise"],
+            &["--alpha", "0.3"],
+        ] {
+            let found = agreement(&input, dir.path(), options);
+            assert!(found >= 0.99, "{what}, {options:?}: {found}");
+        }
+    }
+}
