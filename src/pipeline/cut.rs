@@ -1,14 +1,15 @@
 //! A network with the filters cut that were chosen: in integer form where that is asked for, masked,
 //! and without what the masks leave dead.
 
-use super::{Choice, Job};
+use super::proof::Proof;
+use super::{Choice, Job, normal};
 use crate::error::Error;
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::qonnx;
 use crate::report::NormalisedReport;
 use crate::rewrite::{
-    self, ChannelMaps, ConstantColumns, EliminateOptions, Eliminated, FilterMasks, Masked,
+    self, ChannelMaps, EliminateOptions, Eliminated, FilterMasks, FoldedColumns, Masked,
 };
 
 /// A network on its way to the form that is written.
@@ -24,8 +25,8 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Cuts the filters of the masks `chosen` from `network`, or from its integer form `normal`; what was
-    /// constant when they were learned stays. Where only the form changes, nothing is cut.
+    /// Cuts the filters of `masks` from `network`, or from its integer form `normal`; if they were learned, with
+    /// the columns that were folded then. Where only the form changes, nothing is cut.
     ///
     /// # Errors
     /// If masks or elimination do not fit the network.
@@ -34,13 +35,11 @@ impl Cut {
         model: &Model,
         network: &ModelProto,
         normal: Option<(ModelProto, NormalisedReport)>,
-        chosen: Option<(&FilterMasks, &ConstantColumns)>,
+        masks: Option<(&FilterMasks, Option<&FoldedColumns>)>,
     ) -> Result<Self, Error> {
         let unmasked = normal.as_ref().map_or(network, |(model, _)| model);
-        let masked = chosen.map(|(masks, constant)| {
-            rewrite::apply_learned_masks(unmasked, masks, job.removal, constant)
-        });
-        let masked = masked.transpose().map_err(|e| rewrite_error(job, e))?;
+        let masked = masks.map(|(masks, folded)| masked(job, unmasked, masks, folded));
+        let masked = masked.transpose()?;
         let before = masked.as_ref().map_or(unmasked, |m| &m.model);
         let (eliminated, notes) = match job.choice {
             Choice::Form => (whole(before), Vec::new()),
@@ -69,6 +68,34 @@ impl Cut {
             .chain(self.eliminated.changes.iter().cloned())
             .collect()
     }
+}
+
+/// `network` with masks written into it; if they were learned, with the columns that were `folded` then.
+pub(super) fn masked(
+    job: &Job,
+    network: &ModelProto,
+    masks: &FilterMasks,
+    folded: Option<&FoldedColumns>,
+) -> Result<Masked, Error> {
+    let masked = match folded {
+        Some(folded) => rewrite::apply_learned_masks(network, masks, job.removal, folded),
+        None => rewrite::apply_masks(network, masks, job.removal),
+    };
+    masked.map_err(|e| rewrite_error(job, e))
+}
+
+/// The integer form of `network`, in which biases are in thresholds: those of masked filters go before.
+pub(super) fn normal(
+    job: &Job,
+    network: &ModelProto,
+    masks: Option<&FilterMasks>,
+    proof: &Proof<'_>,
+) -> Result<(ModelProto, NormalisedReport), Error> {
+    let Some(masks) = masks else {
+        return normal::form(job, network, proof);
+    };
+    let without = rewrite::without_biases(network, masks).map_err(|e| rewrite_error(job, e))?;
+    normal::form(job, &without, proof)
 }
 
 /// A model that nothing is removed from.

@@ -26,7 +26,7 @@ pub(super) struct End<'a> {
     /// As learned from: the model, or that in inference mode.
     pub original: &'a ModelProto,
     /// The filters that go, and what was learned.
-    pub chosen: &'a Chosen,
+    pub chosen: Chosen,
     /// Who verifies.
     pub proof: &'a Proof<'a>,
     pub observer: &'a dyn Observer,
@@ -66,18 +66,18 @@ impl End<'_> {
     /// # Errors
     /// Whatever keeps the job from a verdict, or the output from being written.
     pub(super) fn conclude(&self, left: &[String], mut summary: Summary) -> Result<Report, Error> {
-        let (learned, masks) = (self.chosen.network.as_ref(), self.chosen.masks.as_ref());
+        let learned = self.chosen.network.as_ref();
         let concluded = self
             .concluded(learned.unwrap_or(self.original), left, &mut summary)
             .map_err(|e| e.unless_stopped(self.observer.cancelled()));
         let mut report = match (concluded, learned) {
-            (Err(e), Some(learned)) => {
-                return Err(kept::after(e, self.job, (self.model, learned), masks));
+            (Err(e), Some(_)) => {
+                return Err(kept::after(e, self.job, self.model, &self.chosen));
             }
             (concluded, _) => concluded?,
         };
-        if let Some(learned) = learned.filter(|_| !report.passed()) {
-            let note = kept::note(self.job, (self.model, learned), masks);
+        if learned.is_some() && !report.passed() {
+            let note = kept::note(self.job, self.model, &self.chosen);
             report.notes.extend(note);
         }
         summary.clock.lap("writing", None);
@@ -151,9 +151,9 @@ impl End<'_> {
         report.budget = budget;
         report.warnings.extend(unlimited(self.job, &report));
         report.agreement_with_trained = measured.trained.map(Agreement::share);
-        report
-            .warnings
-            .extend(measured.trained.and_then(other_than_trained));
+        if let Some(warning) = measured.trained.and_then(other_than_trained) {
+            self.observer.warn(&warning);
+        }
         report.normalised = cut.normal.map(|(_, report)| report);
         report.form = form.shaped.map(|s| s.report);
         report.latency_ms = Some(measured.latency);
@@ -163,19 +163,17 @@ impl End<'_> {
     /// The network with its filters cut, in integer form first: masks and constants then meet integers.
     fn cut(&self, network: &ModelProto) -> Result<Cut, Error> {
         let Self { job, proof, .. } = *self;
+        let (masks, folded) = (self.chosen.masks.as_ref(), self.chosen.folded.as_ref());
         let normal = match job.normalise {
-            true => Some(normal::form(job, network, proof)?),
+            true => Some(cut::normal(job, network, masks, proof)?),
             false => None,
         };
         let alone = job.form.is_none_or(|form| form.is_integer_alone());
         if let (Choice::Form, Some((_, found)), true) = (&job.choice, &normal, alone) {
             normal::some(job, found)?;
         }
-        let Chosen {
-            masks, constant, ..
-        } = self.chosen;
-        let chosen = masks.as_ref().map(|masks| (masks, constant));
-        Cut::of(job, self.model, network, normal, chosen)
+        let masks = masks.map(|masks| (masks, folded));
+        Cut::of(job, self.model, network, normal, masks)
     }
 
     /// The verdict on what was cut; and, where it passed, what was cut in the form that is written, which
@@ -258,9 +256,13 @@ impl End<'_> {
             accuracy.after_masking = Some(accuracy.masked);
         }
         let trained = match &self.chosen.answers {
-            Some(answers) => proof
+            Some(Ok(answers)) => proof
                 .agreement_with_trained(answers, result)
                 .map_err(about)?,
+            Some(Err(e)) => {
+                observer.warn(&format!("the trained network was not asked: {e}"));
+                None
+            }
             None => None,
         };
         summary.clock.lap("measuring accuracy", None);

@@ -2,25 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Job;
+use super::{Chosen, Job, cut};
 use crate::checkpoint::{self, Plan};
 use crate::error::Error;
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::output::{Place, folder_of};
-use crate::rewrite::FilterMasks;
 
 /// `error`, with where the learned network is.
-pub(super) fn after(
-    error: Error,
-    job: &Job,
-    learned: (&Model, &ModelProto),
-    masks: Option<&FilterMasks>,
-) -> Error {
+pub(super) fn after(error: Error, job: &Job, model: &Model, chosen: &Chosen) -> Error {
     if matches!(error, Error::Interrupted) {
         return error;
     }
-    match note(job, learned, masks) {
+    match note(job, model, chosen) {
         Some(note) => Error::Kept {
             source: Box::new(error),
             note,
@@ -29,16 +23,19 @@ pub(super) fn after(
     }
 }
 
-/// Keeps what was learned; where it is, and how to go on.
-pub(super) fn note(
-    job: &Job,
-    (model, learned): (&Model, &ModelProto),
-    masks: Option<&FilterMasks>,
-) -> Option<String> {
+/// Keeps what was learned; where it is, and how to go on. The network is kept with its masks written into it:
+/// of the one without them nobody could tell any more which constants stayed when they were learned. But the
+/// integer form is made of layers of ±1.
+pub(super) fn note(job: &Job, model: &Model, chosen: &Chosen) -> Option<String> {
     if let Some(note) = of_checkpoint(job.checkpoint.as_ref()) {
         return Some(note);
     }
-    let masks = masks?;
+    let (masks, learned) = (chosen.masks.as_ref()?, chosen.network.as_ref()?);
+    let masked = match job.normalise {
+        true => None,
+        false => cut::masked(job, learned, masks, chosen.folded.as_ref()).ok(),
+    };
+    let learned = masked.as_ref().map_or(learned, |masked| &masked.model);
     let output = job.output.as_deref()?;
     folders(output).into_iter().find_map(|folder| {
         let file = beside(&folder, output, "onnx");

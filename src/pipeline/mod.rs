@@ -51,7 +51,7 @@ use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::progress::{Heard, Observer, Phase};
 use crate::report::Report;
-use crate::rewrite::{self, ConstantColumns, FilterMasks, Residual};
+use crate::rewrite::{self, FilterMasks, FoldedColumns, Residual};
 use crate::runnable::needs_single;
 use crate::subsidiary::{self, Control, Learned, Options, Selector};
 use crate::verify::{Runtime, RuntimeError};
@@ -195,7 +195,7 @@ fn through(
         job,
         model: &model,
         original,
-        chosen: &chosen,
+        chosen,
         proof: &proof,
         observer,
     };
@@ -270,10 +270,10 @@ struct Chosen {
     masks: Option<FilterMasks>,
     /// The retrained model, if there was training.
     network: Option<ModelProto>,
-    /// What was constant when masks were learned.
-    constant: ConstantColumns,
-    /// What the network answered that was trained.
-    answers: Option<Answers>,
+    /// Columns whose constants stayed while masks were learned, if they were.
+    folded: Option<FoldedColumns>,
+    /// What the network answered that was trained, or why it did not.
+    answers: Option<Result<Answers, Error>>,
 }
 
 /// Decides which filters go: those of the masks `given`, or learned ones.
@@ -296,25 +296,25 @@ fn choose(
         }
         (Choice::Learn(tuning), Some(images)) => {
             let options = options(job, tuning, images)?;
-            let (view, observer) = (from.1, watch.observer);
-            let (network, learned) = learn(job, from, images, &options, watch)?;
-            let mut model = view.graph.model().clone();
+            let (network, mut learned) = learn(job, from, images, &options, watch)?;
+            let mut model = from.1.graph.model().clone();
             write_back(&network, &mut model)
                 .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
-            let answers = Answers::of(&network, images, observer);
+            let answers = learned.predictions.take();
+            let answers = answers.map(|a| a.map(Answers::new).map_err(|e| e.at(&job.input)));
             if learned.resumed {
                 let note = "continued from a checkpoint; the time is that of the last part";
                 summary.notes.push(note.to_owned());
             }
             let laps = learned.laps.clone();
             summary.clock.lap_before("checking the images", laps);
-            let masks = learned.masks.clone();
+            let (masks, folded) = (learned.masks.clone(), learned.folded.clone());
             summary.learned = Some((learned, options));
             Ok(Chosen {
                 masks: Some(masks),
                 network: Some(model),
-                constant: ConstantColumns::of(&view.graph, &view.analysis),
-                answers: Some(answers.map_err(|e| e.at(&job.input))?),
+                folded: Some(folded),
+                answers,
             })
         }
     }

@@ -1,14 +1,14 @@
 //! Before hours of learning: the original goes the whole way that what is learned will go.
 
-use super::cut::Cut;
+use super::cut::{self, Cut};
 use super::proof::Proof;
 use super::written::{self, Formed};
-use super::{Job, normal, sizes};
+use super::{Job, sizes};
 use crate::error::Error;
 use crate::forms::Computed;
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
-use crate::rewrite::{ConstantColumns, FilterMasks};
+use crate::rewrite::FilterMasks;
 use crate::verify::Verification;
 
 /// Brings the original into the form that will be written, with the filters of `masks` cut.
@@ -23,16 +23,22 @@ pub(super) fn prepare(
     proof: &Proof<'_>,
 ) -> Result<Cut, Error> {
     let normal = match job.normalise {
-        true => Some(match normal::form(job, original, &proof.on_one_batch()) {
-            // See `run`.
-            Err(Error::Verification(_)) => normal::form(job, original, proof)?,
-            form => form?,
-        }),
+        true => Some(
+            match cut::normal(job, original, masks, &proof.on_one_batch()) {
+                // See `run`.
+                Err(Error::Verification(_)) => cut::normal(job, original, masks, proof)?,
+                form => form?,
+            },
+        ),
         false => None,
     };
-    // Nothing is learned yet: the model says itself what is constant.
-    let constant = ConstantColumns::default();
-    let mut cut = Cut::of(job, model, original, normal, masks.map(|m| (m, &constant)))?;
+    let mut cut = Cut::of(
+        job,
+        model,
+        original,
+        normal,
+        masks.map(|masks| (masks, None)),
+    )?;
     let result = &cut.eliminated.model;
     let formed = written::formed(job.form, &model.proto, result, Computed::new);
     match formed.map_err(|e| written::form_error(&job.input, e))? {

@@ -25,7 +25,7 @@ use crate::report::{RunReport, TrainAccuracy, TrainReport};
 use crate::rewrite;
 use crate::runnable::runnable;
 use crate::sizes::Sizes;
-use crate::subsidiary::{Control, TrainOptions, retrain};
+use crate::subsidiary::{Control, TrainOptions, native_predictions, retrain};
 use crate::verify::{self, KeptChannels, Runtime, RuntimeError, SessionOptions, VerifyOptions};
 
 /// What `train` is asked to do.
@@ -283,9 +283,14 @@ fn finish(
     }
     let proto = shaped.unwrap_or(trained);
     let after = accuracy(runtime, proto, images, observer)?;
-    let answers = Answers::of(network, images, observer).map_err(|e| e.at(&job.input))?;
-    let predicted = after.as_ref().map(|a| &a.predictions[..]);
-    let agreement = predicted.and_then(|p| answers.agreement(images, p));
+    let agreement = match &after {
+        Some(after) => {
+            let answers = native_predictions(network, images, observer);
+            let answers = Answers::new(answers.map_err(|e| e.at(&job.input))?);
+            answers.agreement(images, &after.predictions)
+        }
+        None => None,
+    };
     if let Some(a) = agreement.filter(|a| !a.holds()) {
         return Err(Error::Verification(format!(
             "{}: the trained network and what {} makes of the model written agree on {:.1} % of the \

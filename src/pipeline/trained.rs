@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use crate::data::Images;
-use crate::network::Network;
-use crate::progress::Observer;
-use crate::subsidiary::{TrainError, native_predictions};
+use crate::subsidiary::NativePredictions;
 
 /// The written model must predict what the trained network does on at least this share of images;
 /// ties may fall either way.
@@ -25,17 +23,9 @@ pub(super) struct Agreement {
 }
 
 impl Answers {
-    /// Asks a network.
-    ///
-    /// # Errors
-    /// If it cannot be run on the images, or the user stops it.
-    pub(super) fn of(
-        network: &Network,
-        images: &Images,
-        observer: &dyn Observer,
-    ) -> Result<Self, TrainError> {
-        let (classes, chosen) = native_predictions(network, images, observer)?;
-        Ok(Self(chosen.into_iter().zip(classes).collect()))
+    /// By image.
+    pub(super) fn new(found: NativePredictions) -> Self {
+        Self(found.images.into_iter().zip(found.classes).collect())
     }
 
     /// How many of them a model gives too that predicts `classes` for the validation images; `None` where it

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::analysis::LayerNode;
 use super::constants::ConstantWriter;
 use super::rules::{Shift, Zeroed};
-use super::{Analysis, FilterMasks, RewriteError};
+use super::{Analysis, FilterMasks, GroupId, RewriteError};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, NodeId};
 use crate::onnx::proto::ModelProto;
@@ -104,13 +104,13 @@ struct Zeros {
     columns: BTreeSet<usize>,
 }
 
-/// Which channels are constant where layers read them, in a model that nobody has masked: by the readers'
-/// names, a flag for each channel. Those are folded, never dropped ([`Removal::Drop`]).
+/// Columns that are folded, never dropped ([`Removal::Drop`]), by the names of the layers that read them: a
+/// flag for each channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ConstantColumns(BTreeMap<String, Vec<bool>>);
+pub struct FoldedColumns(BTreeMap<String, Vec<bool>>);
 
-impl ConstantColumns {
-    /// Those of an analysed graph.
+impl FoldedColumns {
+    /// Those of channels that are constant in a model that nobody has masked.
     pub fn of(graph: &Graph<'_>, analysis: &Analysis) -> Self {
         let readers = analysis.mixing_with_data();
         let columns = readers.map(|(reader, _, data)| {
@@ -118,6 +118,25 @@ impl ConstantColumns {
             (graph.label(reader).to_owned(), constant.collect())
         });
         Self(columns.collect())
+    }
+
+    /// With those of a stream's channels, where each layer that writes into it is masked by itself: the
+    /// stream stays, and in it the constants that masked filters leave.
+    #[must_use]
+    pub fn with_stream(mut self, graph: &Graph<'_>, analysis: &Analysis, stream: GroupId) -> Self {
+        for site in analysis.mask_sites(stream) {
+            let flags = self.0.get_mut(graph.label(site.consumer));
+            for (flag, channel) in flags.into_iter().flatten().zip(&site.filter_of) {
+                *flag |= channel.is_some();
+            }
+        }
+        self
+    }
+
+    /// The flags of a reader of so many channels.
+    fn of_reader(&self, reader: &str, channels: usize) -> Option<&[bool]> {
+        let flags = self.0.get(reader)?;
+        (flags.len() == channels).then_some(flags)
     }
 }
 
@@ -130,13 +149,13 @@ pub fn apply_masks(
     masks: &FilterMasks,
     removal: Removal,
 ) -> Result<Masked, RewriteError> {
-    apply_learned_masks(model, masks, removal, &ConstantColumns::default())
+    write_masks(model, masks, removal, None)
 }
 
-/// [`apply_masks`] to a model that was retrained with these masks on. What is constant is said by the model
-/// that learning began with: there it was decided which columns are dropped, and what is dropped has no say in
-/// what the layers behind it learn. A dropped channel may have become constant since, by parameters that
-/// nothing depended on any more. Of layers that are not in `constant` the model's own states decide.
+/// [`apply_masks`] to a model that was retrained with these masks on: which columns were `folded` was decided
+/// when learning began. A channel that was dropped has no say in what the layers behind it learn, and may have
+/// become constant since, by parameters that nothing depended on any more; and the other way round. Of readers
+/// that are not in `folded` the model's own states decide.
 ///
 /// # Errors
 /// As [`apply_masks`].
@@ -144,7 +163,16 @@ pub fn apply_learned_masks(
     model: &ModelProto,
     masks: &FilterMasks,
     removal: Removal,
-    constant: &ConstantColumns,
+    folded: &FoldedColumns,
+) -> Result<Masked, RewriteError> {
+    write_masks(model, masks, removal, Some(folded))
+}
+
+fn write_masks(
+    model: &ModelProto,
+    masks: &FilterMasks,
+    removal: Removal,
+    learned: Option<&FoldedColumns>,
 ) -> Result<Masked, RewriteError> {
     let graph = Graph::new(model)?;
     let facts = Facts::lean(&graph, 1)?;
@@ -167,18 +195,17 @@ pub fn apply_learned_masks(
         let after = Analysis::with_zeroed(&graph, &facts, &zeroed);
         notes.extend(not_droppable(&after, &zeroed));
         let named = named_channels(&graph, &after, &zeroed);
-        let own = ConstantColumns::of(&graph, &before);
+        let own = FoldedColumns::of(&graph, &before);
         for (consumer, mixing, now) in after.mixing_with_data() {
-            let label = graph.label(consumer);
-            let count = now.states.len();
-            let fits = |c: &&Vec<bool>| c.len() == count;
-            let of = |columns: &'_ ConstantColumns| columns.0.get(label).filter(fits).cloned();
-            let flags = mixing.data.and_then(|t| named[t.0].as_deref());
-            let (Some(constant), Some(flags)) = (of(constant).or_else(|| of(&own)), flags) else {
+            let (label, count) = (graph.label(consumer), now.states.len());
+            let folded = learned.and_then(|learned| learned.of_reader(label, count));
+            let folded = folded.or_else(|| own.of_reader(label, count));
+            let named = mixing.data.and_then(|t| named[t.0].as_deref());
+            let (Some(folded), Some(named)) = (folded, named) else {
                 continue;
             };
             let columns: BTreeSet<usize> = (0..count)
-                .filter(|&i| flags[i] && !constant[i] && !now.states[i].is_live())
+                .filter(|&i| named[i] && !folded[i] && !now.states[i].is_live())
                 .collect();
             if !columns.is_empty() {
                 notes.push(Note::Dropped {
@@ -195,16 +222,43 @@ pub fn apply_learned_masks(
             zero_layer(&graph, &facts, l, z, &mut writer, &mut notes)?;
         }
     }
+    let model = written(&graph, writer)?;
+    Ok(Masked { model, notes })
+}
+
+/// A model without the biases of masked filters, which go with these ([`Removal::Fold`]): for a form that has
+/// them elsewhere, in thresholds.
+///
+/// # Errors
+/// As [`apply_masks`].
+pub fn without_biases(model: &ModelProto, masks: &FilterMasks) -> Result<ModelProto, RewriteError> {
+    let graph = Graph::new(model)?;
+    let facts = Facts::lean(&graph, 1)?;
+    let analysis = Analysis::new(&graph, &facts);
+    masks.validate(&analysis)?;
+    let mut writer = ConstantWriter::default();
+    for layer in &analysis.layers {
+        if let Some(mask) = masks.layers.get(&layer.name) {
+            let filters: BTreeSet<usize> = mask.pruned.iter().copied().collect();
+            zero_bias(&graph, &facts, layer, &filters, &mut writer)?;
+        }
+    }
+    written(&graph, writer)
+}
+
+/// The graph's model with what was requested.
+fn written(graph: &Graph<'_>, writer: ConstantWriter) -> Result<ModelProto, RewriteError> {
+    let model = graph.model();
     let mut out = model.clone();
     if !writer.is_empty() {
         let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
         let mut editor = Editor::new(&mut out);
-        let changed = writer.write(&graph, &mut editor);
+        let changed = writer.write(graph, &mut editor);
         editor.drop_value_info(&changed);
         editor.remove_unused(&was_used);
     }
     Graph::new(&out)?;
-    Ok(Masked { model: out, notes })
+    Ok(out)
 }
 
 /// Masked filters whose path ends in something without columns.
@@ -302,8 +356,31 @@ fn zero_layer(
         }
         writer.request(layer.node, shape.weight_input, weight);
     }
-    if zeros.filters.is_empty() {
-        return Ok(());
+    let filters = zero_bias(graph, facts, layer, &zeros.filters, writer)?;
+    if filters > 0 {
+        notes.push(Note::FoldedShift {
+            layer: layer.name.clone(),
+            filters,
+        });
+    }
+    Ok(())
+}
+
+/// Requests the layer's bias with zeros for `filters`; how many of them had one.
+fn zero_bias(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    layer: &LayerNode,
+    filters: &BTreeSet<usize>,
+    writer: &mut ConstantWriter,
+) -> Result<usize, RewriteError> {
+    let shape = &layer.shape;
+    let unmaskable = |why: &str| RewriteError::Unmaskable {
+        layer: layer.name.clone(),
+        why: why.to_owned(),
+    };
+    if filters.is_empty() {
+        return Ok(0);
     }
     // Where the filters lie in the bias, counted from its last axis.
     let from_end = match shape.shift {
@@ -311,7 +388,7 @@ fn zero_layer(
         Shift::Behind(n) => n,
     };
     let Some(t) = graph.input_of(layer.node, 2) else {
-        return Ok(());
+        return Ok(0);
     };
     let old = facts
         .constant(t)
@@ -330,7 +407,7 @@ fn zero_layer(
             }
             _ => return Err(unmaskable("its bias is not one value a filter")),
         };
-        for &f in &zeros.filters {
+        for &f in filters {
             let mut slice = bias.index_axis_mut(axis, f);
             let zero = Default::default();
             shifted += usize::from(slice.iter().any(|&v| v != zero));
@@ -339,11 +416,7 @@ fn zero_layer(
         bias
     });
     if shifted > 0 {
-        notes.push(Note::FoldedShift {
-            layer: layer.name.clone(),
-            filters: shifted,
-        });
         writer.request(layer.node, 2, bias);
     }
-    Ok(())
+    Ok(shifted)
 }

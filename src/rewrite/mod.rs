@@ -32,7 +32,9 @@ mod state;
 use thiserror::Error;
 
 pub use analysis::Analysis;
-pub use apply::{ConstantColumns, Masked, Note, Removal, apply_learned_masks, apply_masks};
+pub use apply::{
+    FoldedColumns, Masked, Note, Removal, apply_learned_masks, apply_masks, without_biases,
+};
 pub use cost::{BitCost, Cost, LayerCost, cost};
 pub use eliminate::{Eliminated, eliminate, eliminate_with};
 pub use groups::{Group, GroupId, MaskSite};

@@ -20,8 +20,8 @@ pub struct MaskGroup {
     /// Whether the mask multiplies what its layers write, in `drop` as well: others write the same
     /// channels, which stay.
     pub behind: bool,
-    /// The nodes of the group's layers, in its order.
-    pub nodes: Vec<NodeId>,
+    /// The nodes of the group's layers, in its order, and along which axis of what they write filters lie.
+    pub nodes: Vec<(NodeId, usize)>,
     /// The first node of the unit in order of execution.
     pub first: NodeId,
 }
@@ -53,6 +53,11 @@ pub fn mask_groups(
         .map(|(i, &n)| (n, i))
         .collect();
     let by_name: BTreeMap<&str, &Layer> = layers.iter().map(|l| (l.name.as_str(), l)).collect();
+    let with_axis = |layer: &Layer| {
+        let output = graph.output_of(layer.node, 0);
+        let axis = output.and_then(|t| analysis.channel_axis(t));
+        (layer.node, axis.unwrap_or(1))
+    };
     let mut found: Vec<(usize, MaskGroup)> = Vec::new();
     let mut excluded = Vec::new();
     for group in analysis.groups() {
@@ -78,7 +83,7 @@ pub fn mask_groups(
                         layer: layer.name.clone(),
                         reason,
                     }),
-                    None => found.push((place(layer), producer(group, layer))),
+                    None => found.push((place(layer), producer(group, layer, with_axis(layer)))),
                 }
             }
             continue;
@@ -111,7 +116,7 @@ pub fn mask_groups(
                 filters: group.channels,
                 sites: analysis.mask_sites(group.id).to_vec(),
                 behind: false,
-                nodes: members.iter().map(|l| l.node).collect(),
+                nodes: members.iter().map(|l| with_axis(l)).collect(),
                 first: first.node,
             },
         ));
@@ -121,19 +126,20 @@ pub fn mask_groups(
 }
 
 /// One of the layers that write into a stream, whose filters go without those of the others.
-fn producer(group: &Group, layer: &Layer) -> MaskGroup {
+fn producer(group: &Group, layer: &Layer, node: (NodeId, usize)) -> MaskGroup {
     MaskGroup {
         group: Group {
             channels: layer.filters,
             layers: vec![layer.name.clone()],
             channel_of: vec![(0..layer.filters).collect()],
+            constant: Vec::new(),
             ..group.clone()
         },
         layers: vec![layer.name.clone()],
         filters: layer.filters,
         sites: Vec::new(),
         behind: true,
-        nodes: vec![layer.node],
+        nodes: vec![node],
         first: layer.node,
     }
 }

@@ -44,7 +44,9 @@ pub use mask_groups::{Excluded, MaskGroup, mask_groups};
 pub use options::{Amount, Decay, Options, Selector};
 pub use outlook::{Outlook, outlook};
 pub use prefix::CacheUse;
-pub use retrain::{EpochReport, Retrained, TrainOptions, native_predictions, retrain};
+pub use retrain::{
+    EpochReport, NativePredictions, Retrained, TrainOptions, native_predictions, retrain,
+};
 pub use schedule::{Control, Learned, Subject, learn};
 pub use select::{RULES, Rule, RuleContext, rule};
 pub use stage::StageReport;

@@ -136,8 +136,16 @@ impl EpochReport {
     }
 }
 
-/// The classes that the native network predicts for (at most [`JUDGE_IMAGES`]) validation images,
-/// and which images these are.
+/// The classes that a native network gives (at most [`JUDGE_IMAGES`]) validation images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NativePredictions {
+    /// The class of each.
+    pub classes: Vec<usize>,
+    /// Which images these are.
+    pub images: Vec<usize>,
+}
+
+/// What the native network predicts for validation images.
 ///
 /// # Errors
 /// If the network cannot be run on them, or the user stops it.
@@ -145,9 +153,12 @@ pub fn native_predictions(
     network: &Network,
     images: &Images,
     observer: &dyn Observer,
-) -> Result<(Vec<usize>, Vec<usize>), TrainError> {
+) -> Result<NativePredictions, TrainError> {
     let chosen = spread(&images.val_indices, JUDGE_IMAGES);
     let of = (images.val_set(), &chosen[..], &images.preprocess);
     let logits = logits_of(network, of, (observer, &Alone))?;
-    Ok((predictions(&logits), chosen))
+    Ok(NativePredictions {
+        classes: predictions(&logits),
+        images: chosen,
+    })
 }

@@ -6,7 +6,7 @@ use super::allocation::allocate;
 use super::cost::{Cost, Costs};
 use super::error::TrainError;
 use super::prefix::CacheUse;
-use super::retrain::EpochReport;
+use super::retrain::{EpochReport, NativePredictions, native_predictions};
 use super::shrinking::Channels;
 use super::stage::{self, StageReport};
 use super::trainer::Trainer;
@@ -18,7 +18,7 @@ use crate::graph::Graph;
 use crate::network::Network;
 use crate::progress::Observer;
 use crate::recognize::Layer;
-use crate::rewrite::{Analysis, FilterMasks, LayerCost};
+use crate::rewrite::{Analysis, FilterMasks, FoldedColumns, LayerCost};
 use crate::stopwatch::Lap;
 
 /// What a run of the schedule found. The network it was given is retrained in place.
@@ -42,6 +42,11 @@ pub struct Learned {
     pub final_retraining: Vec<EpochReport>,
     /// Where the time went, since then.
     pub laps: Vec<Lap>,
+    /// Columns whose constants stayed while the masks were learned.
+    pub folded: FoldedColumns,
+    /// What the network predicts as it was trained; of the first process alone. That it cannot be had ends no
+    /// run that has learned.
+    pub predictions: Option<Result<NativePredictions, TrainError>>,
 }
 
 /// How a run is watched, stopped and kept.
@@ -143,11 +148,18 @@ pub fn learn(
         }
     }
     trainer.finish()?;
+    observer.detail("asking the trained network");
+    let first = trainer.group.rank() == 0;
+    let predictions = first.then(|| native_predictions(trainer.network, images, observer));
     release_memory();
     observer.end();
     trainer.clock.lap("retraining the whole network", None);
     let cache = trainer.caching.most();
     let mut stages = Vec::new();
+    let streams = units.iter().filter(|unit| unit.behind);
+    let folded = streams.fold(FoldedColumns::of(graph, analysis), |folded, unit| {
+        folded.with_stream(graph, analysis, unit.group.id)
+    });
     let judged = trainer.images.val_indices.len();
     let mut masks = FilterMasks::default();
     for (unit, done) in units.iter().zip(std::mem::take(&mut trainer.run.done)) {
@@ -165,6 +177,8 @@ pub fn learn(
         cache,
         final_retraining: std::mem::take(&mut trainer.run.whole),
         laps: trainer.clock.take(),
+        folded,
+        predictions,
     })
 }
 

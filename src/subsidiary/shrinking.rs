@@ -98,7 +98,9 @@ impl Trainer<'_> {
         compares: bool,
     ) -> Result<bool, TrainError> {
         let mut masks = FilterMasks::default();
-        for (group, keep) in channels.groups.iter().zip(self.fixed_stages()).take(stages) {
+        let fixed = channels.groups.iter().zip(self.fixed_stages()).take(stages);
+        // Of a stream no channel goes with one of its layers, nor with all: the constants stay that they leave.
+        for (group, keep) in fixed.filter(|(group, _)| !group.behind) {
             prune(&mut masks, group, keep, channels.analysis);
         }
         let whole = self.whole_network().clone();
@@ -265,15 +267,14 @@ fn insert_behind(
     param: ParamId,
     masked: impl Fn(usize) -> bool,
 ) -> Result<(), TrainError> {
-    for (&node, channel_of) in group.nodes.iter().zip(&group.group.channel_of) {
+    for (&(node, axis), channel_of) in group.nodes.iter().zip(&group.group.channel_of) {
         let filter_of = channel_of.iter().map(|&c| masked(c).then_some(c));
         let filter_of: Vec<Option<usize>> = filter_of.collect();
         if filter_of.iter().all(Option::is_none) {
             continue;
         }
         let mask = MaskSpec {
-            // [N, C, …] for Conv, [N, C] for Gemm and MatMul.
-            axis: 1,
+            axis,
             filter_of,
             param,
         };

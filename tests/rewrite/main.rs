@@ -10,6 +10,7 @@ mod bounds;
 mod declined;
 mod elimination;
 mod layers;
+mod learned;
 mod normalise;
 mod operators;
 mod opsets;
