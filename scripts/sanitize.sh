@@ -7,12 +7,16 @@
 #   scripts/sanitize.sh thread          ThreadSanitizer: the same, on several threads (builds Rust's library too)
 #   scripts/sanitize.sh miri            Miri: the portable kernels and all that surrounds the tiles
 #   scripts/sanitize.sh valgrind        memcheck, which needs no nightly Rust; up to AVX2
+#   scripts/sanitize.sh neon            no such tool but another processor: the instructions of Arm, in an emulator
 #
 # The first three need nightly Rust: rustup toolchain install nightly --component miri,rust-src
+# The last one needs: apt-get install qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+#                     rustup target add aarch64-unknown-linux-gnu
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 host=$(rustc -vV | sed -n 's/^host: //p')
+arm=aarch64-unknown-linux-gnu
 tests=(-p bnn-kernels --lib)
 
 nightly() { cargo +nightly -V >/dev/null 2>&1; }
@@ -37,8 +41,13 @@ missing() {
     valgrind)
         command -v valgrind >/dev/null || echo "no valgrind"
         ;;
+    neon)
+        command -v qemu-aarch64-static >/dev/null || { echo "no qemu-aarch64-static" && return; }
+        command -v aarch64-linux-gnu-gcc >/dev/null || { echo "no aarch64-linux-gnu-gcc" && return; }
+        [ -d "$(rustc --print sysroot)/lib/rustlib/$arm" ] || echo "no Rust for Arm (rustup target add $arm)"
+        ;;
     *)
-        echo "usage: scripts/sanitize.sh [address|thread|miri|valgrind]..." >&2
+        echo "usage: scripts/sanitize.sh [address|thread|miri|valgrind|neon]..." >&2
         exit 2
         ;;
     esac
@@ -70,6 +79,11 @@ run() {
             --config "target.$host.runner = ['valgrind', '--quiet', '--error-exitcode=1']" \
             -- --skip what_is_no_number_is_left_to_others
         ;;
+    neon)
+        cargo test --release --target "$arm" "${tests[@]}" \
+            --config "target.$arm.linker = 'aarch64-linux-gnu-gcc'" \
+            --config "target.$arm.runner = ['qemu-aarch64-static', '-L', '/usr/aarch64-linux-gnu']"
+        ;;
     esac
 }
 
@@ -82,7 +96,7 @@ if [ $# -gt 0 ]; then
     exit
 fi
 ran=0
-for tool in address thread miri valgrind; do
+for tool in address thread miri valgrind neon; do
     why=$(missing "$tool")
     if [ -n "$why" ]; then
         echo "$tool: left out, $why" >&2
