@@ -255,15 +255,17 @@ impl End<'_> {
         if let (Choice::Masks(_), Some(accuracy)) = (&job.choice, &mut accuracy) {
             accuracy.after_masking = Some(accuracy.masked);
         }
-        let trained = match &self.chosen.answers {
-            Some(Ok(answers)) => proof
-                .agreement_with_trained(answers, result)
-                .map_err(about)?,
-            Some(Err(e)) => {
+        let trained = match (&self.chosen.answers, agreement) {
+            (Some(Ok(answers)), Some(_)) => {
+                let found = proof.agreement_with_trained(answers, result);
+                found.map_err(about)?
+            }
+            (Some(Err(e)), _) => {
                 observer.warn(&format!("the trained network was not asked: {e}"));
                 None
             }
-            None => None,
+            // Without classes there is nothing to compare.
+            (Some(Ok(_)), None) | (None, _) => None,
         };
         summary.clock.lap("measuring accuracy", None);
         observer.detail("latency");
