@@ -370,6 +370,15 @@ impl Analysis {
         self.mixing()
             .filter_map(|(l, m, _)| Some((l.node, m, self.tensors[m.data?.0].as_ref()?)))
     }
+
+    /// The classes of channels that are constant where a layer reads them: masks fold those, and drop none.
+    pub(super) fn constants_read(&self) -> impl Iterator<Item = ChannelClass> {
+        self.mixing_with_data().flat_map(|(_, _, channels)| {
+            let states = channels.classes.iter().zip(&channels.states);
+            let constant = states.filter(|(_, state)| !state.is_live());
+            constant.map(|(&class, _)| self.classes.find(class))
+        })
+    }
 }
 
 /// A rule must say what becomes of every tracked input; one that it overlooks would be cut unseen.

@@ -26,7 +26,7 @@ pub struct Group {
     pub channel_of: Vec<Vec<usize>>,
     /// Channels that are constant where a layer reads them, whatever their filters' weights are. Masked, they
     /// are not dropped there but stay as the constants that they are; they are masked where they are written.
-    pub constant: Vec<usize>,
+    pub constant: BTreeSet<usize>,
     /// Why channels of it cannot be cut; `None` if all can.
     pub blocked: Option<String>,
 }
@@ -107,7 +107,10 @@ pub(super) fn form(a: &Analysis) -> (Vec<Group>, Vec<Vec<MaskSite>>) {
         layers.sort_by_key(|l| position(l));
         groups.push(group(a, GroupId(groups.len()), &layers, &mut place));
     }
-    let sites = sites(a, &mut groups, &place);
+    for (g, channel) in a.constants_read().filter_map(|class| place[class]) {
+        groups[g].constant.insert(channel);
+    }
+    let sites = sites(a, groups.len(), &place);
     (groups, sites)
 }
 
@@ -148,32 +151,24 @@ fn group(
         channels,
         layers: layers.iter().map(|l| l.name.clone()).collect(),
         channel_of,
-        constant: Vec::new(),
+        constant: BTreeSet::new(),
         blocked,
     }
 }
 
-/// Where the mask of each group multiplies. Notes in the groups which channels are constant there.
-fn sites(
-    a: &Analysis,
-    groups: &mut [Group],
-    place: &[Option<(usize, usize)>],
-) -> Vec<Vec<MaskSite>> {
-    let mut sites: Vec<Vec<MaskSite>> = vec![Vec::new(); groups.len()];
-    let mut constant: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); groups.len()];
+fn sites(a: &Analysis, count: usize, place: &[Option<(usize, usize)>]) -> Vec<Vec<MaskSite>> {
+    let mut sites: Vec<Vec<MaskSite>> = vec![Vec::new(); count];
     for (consumer, mixing, data) in a.mixing_with_data() {
         let mut found: BTreeMap<usize, Vec<Option<usize>>> = BTreeMap::new();
         for (i, (&u, &state)) in data.classes.iter().zip(&data.states).enumerate() {
-            let Some((g, channel)) = place[a.classes.find(u)] else {
-                continue;
-            };
             if state != State::Live {
-                constant[g].insert(channel);
                 continue;
             }
-            found
-                .entry(g)
-                .or_insert_with(|| vec![None; data.classes.len()])[i] = Some(channel);
+            if let Some((g, channel)) = place[a.classes.find(u)] {
+                found
+                    .entry(g)
+                    .or_insert_with(|| vec![None; data.classes.len()])[i] = Some(channel);
+            }
         }
         for (g, filter_of) in found {
             sites[g].push(MaskSite {
@@ -183,9 +178,6 @@ fn sites(
                 filter_of,
             });
         }
-    }
-    for (group, constant) in groups.iter_mut().zip(constant) {
-        group.constant = constant.into_iter().collect();
     }
     sites
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Analysis, FilterMasks, State};
+use super::{Analysis, FilterMasks};
 use crate::graph::TensorId;
 use crate::ops::LeftOnAxis;
 
@@ -41,11 +41,7 @@ impl Analysis {
         }
         // What is constant where a layer reads it is not masked there, and stays in the file as that
         // constant.
-        for (_, _, channels) in self.mixing_with_data() {
-            let states = channels.classes.iter().zip(&channels.states);
-            let constant = states.filter(|(_, state)| **state != State::Live);
-            stays.extend(constant.map(|(class, _)| classes.find(*class)));
-        }
+        stays.extend(self.constants_read());
         gone.retain(|class| !stays.contains(class));
         let mut remaining = RemainingChannels::default();
         for (t, channels) in self.tensors.iter().enumerate() {

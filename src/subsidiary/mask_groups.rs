@@ -1,6 +1,6 @@
 //! What is masked together, and in which order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{Graph, NodeId};
 use crate::recognize::Layer;
@@ -132,7 +132,7 @@ fn producer(group: &Group, layer: &Layer, node: (NodeId, usize)) -> MaskGroup {
             channels: layer.filters,
             layers: vec![layer.name.clone()],
             channel_of: vec![(0..layer.filters).collect()],
-            constant: Vec::new(),
+            constant: BTreeSet::new(),
             ..group.clone()
         },
         layers: vec![layer.name.clone()],
