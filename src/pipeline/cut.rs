@@ -1,6 +1,8 @@
 //! A network with the filters cut that were chosen: in integer form where that is asked for, masked,
 //! and without what the masks leave dead.
 
+use std::path::Path;
+
 use super::proof::Proof;
 use super::{Choice, Job, normal};
 use crate::error::Error;
@@ -81,7 +83,7 @@ pub(super) fn masked(
         Some(folded) => rewrite::apply_learned_masks(network, masks, job.removal, folded),
         None => rewrite::apply_masks(network, masks, job.removal),
     };
-    masked.map_err(|e| rewrite_error(job, e))
+    masked.map_err(|e| rewrite_error(&job.input, e))
 }
 
 /// The integer form of `network`, in which biases are in thresholds: those of masked filters go before.
@@ -94,7 +96,8 @@ pub(super) fn normal(
     let Some(masks) = masks else {
         return normal::form(job, network, proof);
     };
-    let without = rewrite::without_biases(network, masks).map_err(|e| rewrite_error(job, e))?;
+    let without =
+        rewrite::without_biases(network, masks).map_err(|e| rewrite_error(&job.input, e))?;
     normal::form(job, &without, proof)
 }
 
@@ -128,7 +131,7 @@ fn remove(
         ..defaults
     };
     let eliminated = rewrite::eliminate_with(masked, &options);
-    let mut eliminated = eliminated.map_err(|e| rewrite_error(job, e))?;
+    let mut eliminated = eliminated.map_err(|e| rewrite_error(&job.input, e))?;
     if !qonnx::is_qonnx(&eliminated.model) {
         return Ok((eliminated, Vec::new()));
     }
@@ -139,10 +142,10 @@ fn remove(
     Ok((eliminated, notes))
 }
 
-/// A rewrite of the job's model that cannot be done.
-pub(super) fn rewrite_error(job: &Job, source: rewrite::RewriteError) -> Error {
+/// A rewrite of a model that cannot be done, by the model's name.
+pub(super) fn rewrite_error(path: &Path, source: rewrite::RewriteError) -> Error {
     Error::Rewrite {
-        path: job.input.clone(),
+        path: path.to_owned(),
         source,
     }
 }

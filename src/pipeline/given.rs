@@ -5,7 +5,7 @@ use std::path::Path;
 
 use glob::Pattern;
 
-use super::{Choice, Job, View};
+use super::{Choice, Job, View, cut};
 use crate::error::Error;
 use crate::recognize::{self, Unread};
 use crate::rewrite::FilterMasks;
@@ -70,10 +70,8 @@ pub(super) fn check(job: &Job, view: &View<'_>) -> Result<Option<FilterMasks>, E
                 ));
             }
         }
-        masks.validate(&view.analysis).map_err(|e| Error::Rewrite {
-            path: path.to_owned(),
-            source: e.into(),
-        })
+        let valid = masks.validate(&view.analysis);
+        valid.map_err(|e| cut::rewrite_error(path, e.into()))
     };
     match &job.choice {
         Choice::Form | Choice::Nothing => Ok(None),

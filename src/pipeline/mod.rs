@@ -53,13 +53,12 @@ use crate::progress::{Heard, Observer, Phase};
 use crate::report::Report;
 use crate::rewrite::{self, FilterMasks, FoldedColumns, Residual};
 use crate::runnable::needs_single;
-use crate::subsidiary::{self, Control, Learned, Options, Selector};
+use crate::subsidiary::{self, Control, Learned, NativePredictions, Options, Selector};
 use crate::verify::{Runtime, RuntimeError};
 
 use end::End;
 use proof::Proof;
 use summary::Summary;
-use trained::Answers;
 
 /// Runs a job; `open` gives the runtime that verifies. The report says whether verification
 /// passed; if it did not, nothing was written to the output. A dry run trains and writes nothing: the
@@ -120,7 +119,7 @@ fn opened<'m>(job: &Job, model: &'m Model) -> Result<(Cow<'m, ModelProto>, Vec<S
         return Ok((opened, Vec::new()));
     }
     let made = rewrite::to_inference_mode(&opened);
-    let (proto, left) = made.map_err(|source| cut::rewrite_error(job, source))?;
+    let (proto, left) = made.map_err(|source| cut::rewrite_error(&job.input, source))?;
     if left.is_empty() {
         return Err(Error::Usage(format!(
             "--inference-mode: nothing in {} is in training mode; leave it out",
@@ -222,7 +221,7 @@ fn viewed<'m>(job: &Job, original: &'m ModelProto) -> Result<View<'m>, Error> {
         false => View::lean(&job.input, original)?,
     };
     rewrite::check_deterministic(&view.graph, &view.facts)
-        .map_err(|source| cut::rewrite_error(job, source))?;
+        .map_err(|source| cut::rewrite_error(&job.input, source))?;
     Ok(view)
 }
 
@@ -273,7 +272,7 @@ struct Chosen {
     /// Columns whose constants stayed while masks were learned, if they were.
     folded: Option<FoldedColumns>,
     /// What the network answered that was trained, or why it did not.
-    answers: Option<Result<Answers, Error>>,
+    answers: Option<Result<NativePredictions, Error>>,
 }
 
 /// Decides which filters go: those of the masks `given`, or learned ones.
@@ -301,7 +300,7 @@ fn choose(
             write_back(&network, &mut model)
                 .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
             let answers = learned.predictions.take();
-            let answers = answers.map(|a| a.map(Answers::new).map_err(|e| e.at(&job.input)));
+            let answers = answers.map(|a| a.map_err(|e| e.at(&job.input)));
             if learned.resumed {
                 let note = "continued from a checkpoint; the time is that of the last part";
                 summary.notes.push(note.to_owned());

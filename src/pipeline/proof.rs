@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use super::trained::{Agreement, Answers};
+use super::trained::Agreement;
 use super::{Job, sizes};
 use crate::data::Images;
 use crate::error::Error;
@@ -16,6 +16,7 @@ use crate::progress::Observer;
 use crate::report::{AccuracyReport, LatencyReport};
 use crate::rewrite::Eliminated;
 use crate::runnable::runnable;
+use crate::subsidiary::NativePredictions;
 use crate::verify::{
     self, BatchedSession, KeptChannels, LatencyOptions, Optimization, Predictions, Runtime,
     RuntimeError, Samples, SessionOptions, Verification, VerifyOptions,
@@ -300,14 +301,14 @@ impl<'a> Proof<'a> {
     /// If the runtime refuses it.
     pub(super) fn agreement_with_trained(
         &self,
-        answers: &Answers,
+        trained: &NativePredictions,
         pruned: &ModelProto,
     ) -> Result<Option<Agreement>, Error> {
         let Some(images) = self.images else {
             return Ok(None);
         };
         let predicted = self.predictions(pruned).map_err(|e| self.of_pruned(e))?;
-        Ok(answers.agreement(images, &predicted.first))
+        Ok(Agreement::of(trained, images, &predicted.first))
     }
 
     /// Accuracy of the original, the masked and the pruned model; `None` without labelled images.

@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::among::{self, Together};
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, input_file, output_file};
-use super::trained::Answers;
+use super::trained::Agreement;
 use super::written::{self, Formed};
-use super::{DataSource, View, fit, identity, images, kept, outputs, sizes, stopped, types};
+use super::{DataSource, View, cut, fit, identity, images, kept, outputs, sizes, stopped, types};
 use crate::checkpoint::{Folder, Plan};
 use crate::data::Images;
 use crate::distributed::{Alone, Communicator};
@@ -99,11 +99,8 @@ fn through(
     let view = View::new(&job.input, &opened)?;
     fit::learnable(&job.input, &view)?;
     types::check_learning(&job.input, &view)?;
-    let rewrite_error = |source| Error::Rewrite {
-        path: job.input.clone(),
-        source,
-    };
-    rewrite::check_deterministic(&view.graph, &view.facts).map_err(rewrite_error)?;
+    rewrite::check_deterministic(&view.graph, &view.facts)
+        .map_err(|source| cut::rewrite_error(&job.input, source))?;
     group.gather(&[])?;
     let folder = match &job.checkpoint {
         Some(plan) => Some((Folder::open(&plan.folder)?, plan)),
@@ -286,8 +283,8 @@ fn finish(
     let agreement = match &after {
         Some(after) => {
             let answers = native_predictions(network, images, observer);
-            let answers = Answers::new(answers.map_err(|e| e.at(&job.input))?);
-            answers.agreement(images, &after.predictions)
+            let answers = answers.map_err(|e| e.at(&job.input))?;
+            Agreement::of(&answers, images, &after.predictions)
         }
         None => None,
     };
