@@ -6,7 +6,8 @@
 //! Terms whose weight is zero count nothing, however large they are. Partial sums are taken as at
 //! most the largest result, or four standard deviations of a sum with random signs. The bound is
 //! that times [`SAFETY`]. Sums on a common grid (integers, say) whose magnitudes stay below 2^24
-//! steps are exact in any order: their bound is zero. What is infinite or no number bounds nothing.
+//! steps are exact in any order: their bound is zero, if the weights are the same in every runtime. What is infinite
+//! or no number bounds nothing.
 //!
 //! The two parts of a [`Bound`] are kept apart because the first is far above what happens: the
 //! reference shows how much of it is needed ([`super::repeat`]).
@@ -14,6 +15,7 @@
 //! Which rule bounds an operator follows from its row in [`crate::operators`]; a row without one says
 //! why. Too small a bound can only turn a tie into a fault, never the reverse.
 
+mod determined;
 mod elementwise;
 mod matrices;
 mod moves;

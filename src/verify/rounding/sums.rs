@@ -40,6 +40,7 @@ impl Bounds<'_> {
         out: &ArrayD<f32>,
     ) -> Option<(Bound, ArrayD<f32>)> {
         let (x, weight) = (*inputs.first()?, *inputs.get(1)?);
+        let weight_of = weight;
         let is_matrix = node.operator()?.shape == Shape::MatMul;
         if is_matrix && (self.facts.is_data(weight) || !self.facts.is_data(x)) {
             return self.matrices([x, weight], out);
@@ -82,11 +83,23 @@ impl Bounds<'_> {
         if bias.len() != 1 && bias.len() != filters {
             return None;
         }
+        let constants = [Some(weight_of), inputs.get(2).copied()];
+        let determined = constants
+            .into_iter()
+            .flatten()
+            .all(|t| self.is_determined(t));
         let mut columns = Vec::new();
         for o in 0..filters {
             let bias = bias.get(if bias.len() == 1 { 0 } else { o })?;
             let most = largest(out.index_axis(Axis(layout.out), o));
-            columns.push(layout.filter(o, filters, weight.view(), &channels, *bias, most)?);
+            let [sums, single, rounding] =
+                layout.filter(o, filters, weight.view(), &channels, *bias, most)?;
+            // What looked exact here need not be so with weights that differ in their last bit.
+            let sums = match determined {
+                true => sums,
+                false => sums.max(rounding),
+            };
+            columns.push([sums, single, rounding]);
         }
         let spread = |part: fn(&[f64; 3]) -> f64| {
             ArrayD::from_shape_fn(out.raw_dim(), |index| {

@@ -120,3 +120,51 @@ fn what_reductions_and_divisions_do_stays_within_their_bounds() {
         },
     );
 }
+
+/// The largest bound of ±1 times the weight `w`, which `build` computes of the constant `latent`.
+fn bound_of_weights(build: impl Fn(Build) -> Build) -> f32 {
+    let latent = [0.25, -0.25, 0.25, 0.25, -0.25, 0.25, 0.25, -0.25];
+    let model = Build::default()
+        .input("x", &[-1, 4])
+        .weight("latent", &[4, 2], &latent)
+        .weight("scale", &[2], &[0.25, 0.25])
+        .node("Sign", &["latent"], "sign");
+    let model = build(model).node("MatMul", &["x", "w"], "y").output("y");
+    let model = model.model();
+    let graph = Graph::new(&model).unwrap();
+    let facts = Facts::infer(&graph, 1).unwrap();
+    let x = ArrayD::from_shape_fn(IxDyn(&[1, 4]), |i| if i[1] == 2 { -1.0 } else { 1.0 });
+    let y = ArrayD::from_elem(IxDyn(&[1, 2]), 0.5);
+    let values: Values = [("x".to_owned(), x), ("y".to_owned(), y)].into();
+    let bounds = Bounds::compute(&graph, &facts, &values, &[]);
+    let bound = &bounds.of[&graph.find("y").unwrap()];
+    largest_of(bound.total(1.0))
+}
+
+fn largest_of(values: ArrayD<f32>) -> f32 {
+    values.iter().fold(0.0, |most, &v| f32::max(most, v))
+}
+
+#[test]
+fn sums_are_exact_only_with_weights_that_every_runtime_computes_alike() {
+    let exact = bound_of_weights(|b| b.node("Mul", &["sign", "scale"], "w"));
+    assert_eq!(exact, 0.0);
+    let exact = bound_of_weights(|b| {
+        let mean = b.node("ReduceMean", &["latent"], "mean");
+        let centred = mean.node("Sub", &["latent", "mean"], "centred");
+        centred.node("Sign", &["centred"], "w")
+    });
+    assert_eq!(exact, 0.0);
+    // The mean of |W| is 0.25 here, and may be another number elsewhere.
+    let scaled_by_a_mean = bound_of_weights(|b| {
+        let size = b.node("Abs", &["latent"], "size");
+        let mean = size.node("ReduceMean", &["size"], "mean");
+        mean.node("Mul", &["sign", "mean"], "w")
+    });
+    assert!(scaled_by_a_mean > 0.0);
+    let divided_twice = bound_of_weights(|b| {
+        let once = b.node("Div", &["sign", "scale"], "once");
+        once.node("Div", &["once", "scale"], "w")
+    });
+    assert!(divided_twice > 0.0);
+}
