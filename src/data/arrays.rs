@@ -20,13 +20,18 @@ pub(super) fn finite(x: ArrayD<f32>) -> Result<ArrayD<f32>, String> {
     let Some((at, value)) = x.indexed_iter().find(|(_, v)| !v.is_finite()) else {
         return Ok(x);
     };
+    Err(no_finite(at.slice(), *value))
+}
+
+/// The error text for a value at that index of `x`.
+pub(super) fn no_finite(at: &[usize], value: f32) -> String {
     let what = match value.is_nan() {
         true => "NaN",
         false => "infinite",
     };
-    let at: Vec<String> = at.slice().iter().map(ToString::to_string).collect();
-    Err(format!(
+    let at: Vec<String> = at.iter().map(ToString::to_string).collect();
+    format!(
         "x[{}] is {what} (as a 32-bit float); every pixel must be a finite number: mend or leave out that image",
         at.join(", ")
-    ))
+    )
 }

@@ -12,7 +12,7 @@ use super::{DataError, Preprocess, Size, decode};
 use crate::files;
 
 /// Longest image file read into memory.
-const MAX_FILE_BYTES: u64 = 1 << 28;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 28;
 
 /// The image files of a data set in a fixed order.
 #[derive(Debug, Default)]
@@ -226,7 +226,7 @@ fn from_planes(planes: &[u8], [channels, height, width]: [u32; 3]) -> Result<Dyn
 }
 
 /// A part of a file.
-fn part(path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+pub(super) fn part(path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     if length > MAX_FILE_BYTES {
         return Err(io::Error::from(ErrorKind::FileTooLarge));
     }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::augment::{Augmentation, Shift, Varied, mix};
 use super::reading::sum;
-use super::{DataError, Layout, Preprocess, Streamed};
+use super::{DataError, Layout, Preprocess, Stored, Streamed};
 
 /// The images of a data set, `[N, C, H, W]`.
 #[derive(Clone, Debug)]
@@ -22,6 +22,19 @@ pub enum Pixels {
     F32(Array4<f32>),
     /// 8-bit pixels that stay in their files: sets that memory has no room for.
     Streamed(Arc<Streamed>),
+    /// Pixels or values that stay in an archive, for the same reason.
+    Stored(Arc<Stored>),
+}
+
+impl Pixels {
+    /// Whether they are values that are the model's input already, not pixels.
+    pub fn are_floats(&self) -> bool {
+        match self {
+            Self::U8(_) | Self::Streamed(_) => false,
+            Self::F32(_) => true,
+            Self::Stored(rows) => rows.holds_floats(),
+        }
+    }
 }
 
 /// Images with or without labels.
@@ -55,6 +68,7 @@ impl Dataset {
             Pixels::U8(images) => images.len_of(Axis(0)),
             Pixels::F32(images) => images.len_of(Axis(0)),
             Pixels::Streamed(files) => files.len(),
+            Pixels::Stored(rows) => rows.len(),
         }
     }
 
@@ -68,7 +82,7 @@ impl Dataset {
         match &self.images {
             Pixels::U8(images) => images.len() as u64,
             Pixels::F32(images) => 4 * images.len() as u64,
-            Pixels::Streamed(_) => 0,
+            Pixels::Streamed(_) | Pixels::Stored(_) => 0,
         }
     }
 
@@ -78,6 +92,7 @@ impl Dataset {
             Pixels::U8(images) => images.dim(),
             Pixels::F32(images) => images.dim(),
             Pixels::Streamed(files) => return files.image_shape(),
+            Pixels::Stored(rows) => return rows.image_shape(),
         };
         [c, h, w]
     }
@@ -136,7 +151,10 @@ impl Dataset {
             let varied = augmentation.map_or(Varied::default(), |a| a.of(index));
             Ok(match &self.images {
                 Pixels::F32(images) => shifted(images.index_axis(Axis(0), index), varied.shift),
-                Pixels::U8(_) | Pixels::Streamed(_) => {
+                Pixels::Stored(rows) if rows.holds_floats() => {
+                    shifted(rows.values(index)?.view(), varied.shift)
+                }
+                Pixels::U8(_) | Pixels::Streamed(_) | Pixels::Stored(_) => {
                     let pixels = self.pixels(index, &varied)?;
                     Array3::from_shape_fn((c, h, w), |at| value(&pixels, at))
                 }
@@ -179,6 +197,13 @@ impl Dataset {
                     None => image.to_owned(),
                 }
             }
+            Pixels::Stored(rows) => {
+                let image = rows.pixels(index)?;
+                match varied.cut {
+                    Some(cut) => cut.of_planes(image.view()),
+                    None => image,
+                }
+            }
             Pixels::F32(_) => Array3::zeros(shape),
         };
         let mut pixels = match varied.shift == Shift::default() {
@@ -200,15 +225,15 @@ impl Dataset {
             Pixels::U8(all) => Pixels::U8(all.select(Axis(0), indices)),
             Pixels::F32(all) => Pixels::F32(all.select(Axis(0), indices)),
             Pixels::Streamed(files) => {
-                let [c, h, w] = files.image_shape();
-                let mut some = Array4::zeros((indices.len(), c, h, w));
-                let rows = some.axis_iter_mut(Axis(0)).into_par_iter();
-                rows.zip(indices.par_iter())
-                    .try_for_each(|(mut row, &index)| {
-                        row.assign(&files.image(index, None)?);
-                        Ok::<_, DataError>(())
-                    })?;
-                Pixels::U8(some)
+                let image = |index| files.image(index, None);
+                Pixels::U8(gathered(indices, files.image_shape(), image)?)
+            }
+            Pixels::Stored(rows) => {
+                let shape = rows.image_shape();
+                match rows.holds_floats() {
+                    true => Pixels::F32(gathered(indices, shape, |i| rows.values(i))?),
+                    false => Pixels::U8(gathered(indices, shape, |i| rows.pixels(i))?),
+                }
             }
         };
         let of = |labels: &Vec<usize>| -> Vec<usize> {
@@ -236,6 +261,7 @@ impl Dataset {
                 images.map(|i| sum(i, f32::to_le_bytes)).collect()
             }
             Pixels::Streamed(files) => files.sums().to_vec(),
+            Pixels::Stored(rows) => rows.sums().to_vec(),
         }
     }
 
@@ -282,6 +308,22 @@ impl Dataset {
         split.val.sort_unstable();
         split
     }
+}
+
+/// Images as one array, each read by itself.
+fn gathered<T: Copy + Default + Send + Sync>(
+    indices: &[usize],
+    [c, h, w]: [usize; 3],
+    image: impl Fn(usize) -> Result<Array3<T>, DataError> + Sync,
+) -> Result<Array4<T>, DataError> {
+    let mut some = Array4::from_elem((indices.len(), c, h, w), T::default());
+    let rows = some.axis_iter_mut(Axis(0)).into_par_iter();
+    rows.zip(indices.par_iter())
+        .try_for_each(|(mut row, &index)| {
+            row.assign(&image(index)?);
+            Ok(())
+        })?;
+    Ok(some)
 }
 
 /// `image` mirrored and moved, zero where the source lies outside.

@@ -86,7 +86,7 @@ pub struct LoadOptions {
     pub size: Option<Size>,
     /// A file with one class name a line, in the order of the model's outputs.
     pub classes: Option<PathBuf>,
-    /// Decoded images are kept in memory up to so many bytes in all; beyond, they stay in their files.
+    /// Images are kept in memory up to so many bytes in all; beyond, they stay in their files.
     pub memory: u64,
     /// They stay in their files in any case: a random part is to be cut out of each, as it is there.
     pub streams: bool,
@@ -119,7 +119,7 @@ pub fn load(
 ) -> Result<Dataset, DataError> {
     match Format::detect(path)?.list {
         Some(list) => reading::read(list(path, options.classes.as_deref())?, options, progress),
-        None => npz::load(path, options),
+        None => npz::load(path, options, progress),
     }
 }
 

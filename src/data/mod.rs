@@ -32,5 +32,6 @@ pub use error::DataError;
 pub use folder::{holds_image, image_files};
 pub use images::Images;
 pub use load::{LoadOptions, Progress, first_size, holds_arrays, load};
+pub use npz::Stored;
 pub use preprocess::{Channels, Layout, Preprocess, Size};
 pub use streamed::Streamed;

@@ -2,22 +2,27 @@
 //!
 //! What the archive and the arrays' headers claim is checked first: that both say the same, that
 //! the images suit the model, that there is a label for each. Only then is anything unpacked, and
-//! only as far as the header says, so that a file that promises terabytes costs nothing.
+//! only as far as the header says, so that a file that promises terabytes costs nothing. What memory has
+//! no room for is [`stored`] in the file.
+
+mod stored;
 
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use ndarray::{Array4, ArrayD, Axis, Ix4};
 use ndarray_npy::ReadNpyExt;
-use ndarray_npy::npy::header::Header;
+use ndarray_npy::npy::header::{Header, Layout};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::arrays::{finite, no_numbers};
-use super::load::MAX_DATASET_BYTES;
+use super::load::{MAX_DATASET_BYTES, Progress};
 use super::{DataError, Dataset, LoadOptions, Pixels, Size, classes};
 use crate::files;
+pub use stored::Stored;
 
 /// Longest `.npy` header accepted: numpy writes 128 bytes for an array without fields.
 const MAX_HEADER: usize = 1024;
@@ -35,7 +40,11 @@ const SMALL: u64 = 256 << 20;
 type Archive = ZipArchive<BufReader<File>>;
 
 /// Loads a `.npz`. See [`super::load()`].
-pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataError> {
+pub(super) fn load(
+    path: &Path,
+    options: &LoadOptions,
+    progress: &Progress<'_>,
+) -> Result<Dataset, DataError> {
     let fail = |reason: String| DataError::Npz {
         path: path.to_owned(),
         reason,
@@ -73,31 +82,19 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataEr
         Some(file) => classes::read(file)?,
         None => Vec::new(),
     };
-    let images = match x.dtype.as_str() {
-        "|u1" => x
-            .read::<u8>(&mut archive)
-            .and_then(|x| order.images(x))
-            .map(Pixels::U8),
-        "<f4" | ">f4" => x
-            .read::<f32>(&mut archive)
-            .and_then(finite)
-            .and_then(|x| order.images(x))
-            .map(Pixels::F32),
-        "<f8" | ">f8" => x
-            .read::<f64>(&mut archive)
-            .and_then(|x| finite(x.mapv(|v| v as f32)))
-            .and_then(|x| order.images(x))
-            .map(Pixels::F32),
-        other => Err(format!(
-            "x has type {other}; save uint8 pixels, or float32 values as the model takes them"
-        )),
+    let images = match x.bytes > options.memory {
+        true => {
+            let stored = Stored::read(path, &x, (&mut archive, order), progress)?;
+            Pixels::Stored(Arc::new(stored))
+        }
+        false => in_memory(&x, &mut archive, order).map_err(fail)?,
     };
     let labels = match y {
         Some(y) => Some(labels(&y, &mut archive).map_err(fail)?),
         None => None,
     };
     let data = Dataset {
-        images: images.map_err(fail)?,
+        images,
         labels,
         classes,
         source: path.to_owned(),
@@ -112,6 +109,23 @@ pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Dataset, DataEr
         )));
     }
     Ok(data)
+}
+
+/// Reads all images.
+fn in_memory(x: &Member, archive: &mut Archive, order: Order) -> Result<Pixels, String> {
+    match x.dtype.as_str() {
+        "|u1" => Ok(Pixels::U8(order.images(x.read(archive)?)?)),
+        "<f4" | ">f4" => Ok(Pixels::F32(order.images(finite(x.read(archive)?)?)?)),
+        "<f8" | ">f8" => {
+            let x = x.read::<f64>(archive)?.mapv(|v| v as f32);
+            Ok(Pixels::F32(order.images(finite(x)?)?))
+        }
+        other => Err(other_type(other)),
+    }
+}
+
+fn other_type(dtype: &str) -> String {
+    format!("x has type {dtype}; save uint8 pixels, or float32 values as the model takes them")
 }
 
 /// Height and width of the images in an archive, before they are read; `None` if that does not show.
@@ -142,6 +156,10 @@ struct Member {
     /// The numpy type, such as `<f4`.
     dtype: String,
     shape: Vec<usize>,
+    /// Whether the first axis is the one that runs fastest.
+    fortran: bool,
+    /// Bytes that it has unpacked, its header included.
+    bytes: u64,
 }
 
 impl Member {
@@ -154,19 +172,20 @@ impl Member {
                 Err(error) => return Err(format!("{name}: {error}")),
             };
             let (claimed, packed) = (entry.size(), entry.compressed_size());
-            if claimed > MAX_DATASET_BYTES {
-                return Err(format!(
-                    "{name}: more than {MAX_DATASET_BYTES} bytes; use fewer images"
-                ));
-            }
             if claimed > SMALL && claimed / MAX_PACKING > packed {
                 return Err(format!(
                     "{name}: {packed} bytes that unpack to {claimed} are no images; refused"
                 ));
             }
             let header = header(&mut entry)?;
-            let (dtype, shape) = described(&header, claimed)?;
-            return Ok(Some(Self { name, dtype, shape }));
+            let (dtype, shape, layout) = described(&header, claimed)?;
+            return Ok(Some(Self {
+                name,
+                dtype,
+                shape,
+                fortran: layout == Layout::Fortran,
+                bytes: claimed,
+            }));
         }
         Ok(None)
     }
@@ -179,6 +198,12 @@ impl Member {
         let entry = archive
             .by_name(&self.name)
             .map_err(|e| format!("{}: {e}", self.name))?;
+        if entry.size() > MAX_DATASET_BYTES {
+            return Err(format!(
+                "{}: more than {MAX_DATASET_BYTES} bytes; use fewer images",
+                self.name
+            ));
+        }
         // Where memory is short, an array that is made all the same ends the process.
         let bytes = usize::try_from(entry.size()).unwrap_or(usize::MAX);
         Vec::<u8>::new()
@@ -217,8 +242,8 @@ fn header(npy: &mut impl Read) -> Result<Vec<u8>, String> {
     Ok(start)
 }
 
-/// Type and shape that the header of a `.npy` file of `bytes` bytes says, if they are those bytes.
-fn described(header: &[u8], bytes: u64) -> Result<(String, Vec<usize>), String> {
+/// Type, shape and order that the header of a `.npy` file of `bytes` bytes says, if they are those bytes.
+fn described(header: &[u8], bytes: u64) -> Result<(String, Vec<usize>, Layout), String> {
     let mut rest = header;
     let found = Header::from_reader(&mut rest).map_err(|e| format!("numpy header: {e}"))?;
     let dtype = found.type_descriptor.to_string();
@@ -244,11 +269,11 @@ fn described(header: &[u8], bytes: u64) -> Result<(String, Vec<usize>), String> 
     if found.shape.contains(&0) {
         return Err(format!("empty array of shape {:?}", found.shape));
     }
-    Ok((dtype, found.shape))
+    Ok((dtype, found.shape, found.layout))
 }
 
 /// What the dimensions of `x` are.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Order {
     /// `[N, pixels]`, for a model that takes them so
     Flat,
@@ -324,6 +349,17 @@ fn flat(n: usize, values: usize, options: &LoadOptions) -> Result<(Order, [usize
 }
 
 impl Order {
+    /// `[C, H, W]` of images that lie in rows of that shape.
+    fn image_shape(self, row: &[usize]) -> [usize; 3] {
+        match (self, row) {
+            (Self::FlatGray(h, w), _) => [1, h, w],
+            (Self::Nhwc, &[h, w, c]) => [c, h, w],
+            (_, &[c, h, w]) => [c, h, w],
+            (_, &[h, w]) => [1, h, w],
+            (_, row) => [row.iter().product(), 1, 1],
+        }
+    }
+
     /// Brings `x` to `[N, C, H, W]`.
     fn images<T: Copy>(self, x: ArrayD<T>) -> Result<Array4<T>, String> {
         let x = match self {

@@ -185,7 +185,7 @@ fn few(images: &Images, count: usize) -> Result<Images, Error> {
     let chosen = chosen.unwrap_or(&images.train_indices);
     // Images in files stay there: decoding them is part of the time.
     let (train, indices) = match images.train.images {
-        Pixels::Streamed(_) => (images.train.clone(), chosen.to_vec()),
+        Pixels::Streamed(_) | Pixels::Stored(_) => (images.train.clone(), chosen.to_vec()),
         _ => (images.train.select(chosen)?, (0..chosen.len()).collect()),
     };
     Ok(Images {

@@ -132,9 +132,8 @@ pub(super) fn effect(sets: &[(&Path, &Dataset)], source: &DataSource) -> Result<
     };
     let made = |path: &Path| source.synthetic.is_some() && path == source.data;
     let archive = (sets.iter()).all(|(path, _)| holds_arrays(path) || made(path));
-    let values = sets
-        .iter()
-        .all(|(_, set)| matches!(set.images, Pixels::F32(_)));
+    let synthetic = sets.iter().all(|(path, _)| made(path));
+    let values = sets.iter().all(|(_, set)| set.images.are_floats());
     let gray = source.channels == Some(Channels::Gray);
     let given = [
         ("--scale", source.scale.is_some(), values),
@@ -144,14 +143,17 @@ pub(super) fn effect(sets: &[(&Path, &Dataset)], source: &DataSource) -> Result<
         ("--resize", source.resize.is_some(), archive),
         ("--crop", source.crop.is_some(), archive),
         ("--skip-bad", source.skip_bad, archive),
-        ("--images-mb", source.images_mb.is_some(), archive),
+        ("--images-mb", source.images_mb.is_some(), synthetic),
     ];
     if let Some((option, ..)) = given.iter().find(|(_, given, idle)| *given && *idle) {
         return Err(Error::unsuitable(
             path,
             match option {
-                &"--skip-bad" | &"--images-mb" => format!(
-                    "{option} is for images in files; an archive of arrays is read as a whole: leave it out"
+                &"--skip-bad" => format!(
+                    "{option} is for images in files of their own; an archive of arrays is good or bad as a whole: leave it out"
+                ),
+                &"--images-mb" => format!(
+                    "{option} is for images that are read; these are made, and held in memory: leave it out"
                 ),
                 &"--resize" | &"--crop" => format!(
                     "{option} is for image files; arrays are taken in their size: leave it out, or save x in the model's size"
@@ -173,11 +175,16 @@ pub(super) fn effect(sets: &[(&Path, &Dataset)], source: &DataSource) -> Result<
 
 /// Floats for a model that takes bytes must be such.
 pub(super) fn bytes(path: &Path, element: Element, set: &Dataset) -> Result<(), Error> {
-    let (Element::Byte, Pixels::F32(images)) = (element, &set.images) else {
+    if element != Element::Byte {
         return Ok(());
-    };
+    }
     let whole = |&v: &f32| v.fract() == 0.0 && (0.0..=255.0).contains(&v);
-    match images.iter().find(|v| !whole(v)) {
+    let other = match &set.images {
+        Pixels::F32(images) => images.iter().find(|v| !whole(v)).copied(),
+        Pixels::Stored(rows) => rows.other_than_bytes(),
+        Pixels::U8(_) | Pixels::Streamed(_) => None,
+    };
+    match other {
         None => Ok(()),
         Some(v) => Err(Error::unsuitable(
             path,
@@ -195,7 +202,7 @@ pub(super) fn variation(source: &DataSource, set: &Dataset) -> Result<(), Error>
         ("--colour-jitter", varied.colour_jitter.is_some()),
     ];
     if let Some((option, _)) = colours.iter().find(|(_, given)| *given)
-        && matches!(set.images, Pixels::F32(_))
+        && set.images.are_floats()
     {
         return Err(Error::unsuitable(
             &source.data,

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::summary::hex;
 use super::{Comparison, DataSource, Job, TrainJob, VAL_SPLIT};
 use crate::checkpoint::Identity;
-use crate::data::{Dataset, Images, Pixels, Preprocess};
+use crate::data::{Dataset, Images, Preprocess};
 use crate::error::Error;
 use crate::files;
 use crate::onnx::Model;
@@ -245,7 +245,7 @@ fn images_sum(images: &Images) -> String {
 
 fn add_set(sum: &mut Sha256, set: &Dataset) {
     // The same wherever the images are kept.
-    sum.update([u8::from(matches!(set.images, Pixels::F32(_)))]);
+    sum.update([u8::from(set.images.are_floats())]);
     add_indices(sum, &set.image_shape());
     for of_image in set.sums() {
         sum.update(of_image.to_le_bytes());

@@ -71,12 +71,12 @@ pub(super) struct Reading {
     pub advice: String,
 }
 
-/// Other readings than `pre`, the most usual first.
+/// Other readings than `pre` of images in memory, the most usual first.
 pub(super) fn others(pre: &Preprocess, set: &Dataset) -> Vec<Reading> {
     let channels = set.image_shape()[0];
     match &set.images {
-        Pixels::U8(_) | Pixels::Streamed(_) => of_pixels(pre, channels),
         Pixels::F32(values) => of_values(pre, channels, values),
+        _ => of_pixels(pre, channels),
     }
 }
 

@@ -12,7 +12,7 @@ use ndarray::ArrayD;
 use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::readings::{self, Reading};
-use crate::data::{Images, Pixels, holds_image};
+use crate::data::{Images, holds_image};
 use crate::distributed::Alone;
 use crate::network::Network;
 use crate::progress::Observer;
@@ -99,7 +99,7 @@ pub fn fits(
     if accuracy + BETTER_READING < 1.0 {
         better_reading(network, images, (&chosen, &truth), accuracy, observer)?;
     }
-    let floats = matches!(set.images, Pixels::F32(_));
+    let floats = set.images.are_floats();
     judge(
         &original,
         &truth,
@@ -133,7 +133,9 @@ fn better_reading(
     let every: Vec<usize> = (0..chosen.len()).collect();
     let few = spread(&every, FEW_IMAGES);
     let mut found = Vec::new();
-    for reading in readings::others(&images.preprocess, set) {
+    let indices: Vec<usize> = few.iter().map(|&p| chosen[p]).collect();
+    let sample = set.select(&indices)?;
+    for reading in readings::others(&images.preprocess, &sample) {
         found.push((right(&reading, &few)?, reading));
     }
     let best = found.iter().map(|(share, _)| *share).fold(0.0, f64::max);

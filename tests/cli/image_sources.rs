@@ -68,6 +68,24 @@ fn images_in_their_files_give_the_bytes_of_images_in_memory() {
 }
 
 #[test]
+fn an_archive_beyond_memory_gives_the_bytes_of_one_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let packed = fixture("digits_train.npz");
+    let varied = ["--flip", "--crop-padding=1", "--random-crop=0.5"];
+    let streamed = [&varied[..], &["--images-mb=0", "--threads=1"]].concat();
+    assert!(learned(dir.path(), &packed, &varied) == learned(dir.path(), &packed, &streamed));
+    // There has to be room for what is unpacked.
+    let mut run = tool();
+    run.arg(network("vgg"))
+        .arg(dir.path().join("other.onnx"))
+        .arg("--data")
+        .arg(&packed)
+        .arg("--images-mb=0")
+        .env("TMPDIR", dir.path().join("missing"));
+    refused(&mut run, 2, &["digits_train.npz", "missing", "TMPDIR"]);
+}
+
+#[test]
 fn shards_give_the_bytes_of_folders() {
     let dir = tempfile::tempdir().unwrap();
     let data = folder(dir.path(), 4);

@@ -198,3 +198,123 @@ fn labels_of_other_types_say_what_to_save() {
         assert!(!error.contains("truncated"), "{error}");
     }
 }
+
+/// An archive with `x` in that numpy type, packed or not.
+fn archive_of<T: ndarray_npy::WritableElement>(
+    path: &Path,
+    (x, y): (&ArrayD<T>, &Array1<i64>),
+    packed: bool,
+) {
+    let file = File::create(path).unwrap();
+    let packing = match packed {
+        true => zip::CompressionMethod::Deflated,
+        false => zip::CompressionMethod::Stored,
+    };
+    let packing = zip::write::SimpleFileOptions::default().compression_method(packing);
+    let mut npz = NpzWriter::new_with_options(file, packing);
+    npz.add_array("x", x).unwrap();
+    npz.add_array("y", y).unwrap();
+    npz.finish().unwrap();
+}
+
+/// What memory has no room for is the same, image by image, as what it holds.
+fn same_where_it_is<T: ndarray_npy::WritableElement>(x: &ArrayD<T>, channels: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d.npz");
+    let y = Array1::from_shape_fn(x.len_of(Axis(0)), |i| i as i64 % 3);
+    for packed in [false, true] {
+        archive_of(&path, (x, &y), packed);
+        let with = |memory| {
+            let options = LoadOptions {
+                memory,
+                ..options(channels)
+            };
+            load(&path, &options, &|_, _| true).unwrap()
+        };
+        let (held, stored) = (with(1 << 30), with(0));
+        assert!(matches!(stored.images, Pixels::Stored(_)));
+        assert_eq!(held.images.are_floats(), stored.images.are_floats());
+        assert_eq!(held.image_shape(), stored.image_shape());
+        assert_eq!((held.len(), held.sums()), (stored.len(), stored.sums()));
+        assert_eq!(held.labels, stored.labels);
+        let pre = crate::data::Preprocess::default();
+        let chosen = [4, 0, 3];
+        let batch = |set: &Dataset| set.batch(&chosen, &pre).unwrap();
+        assert_eq!(batch(&held), batch(&stored));
+        let alone = stored.select(&chosen).unwrap();
+        assert_eq!(alone.batch(&[0, 1, 2], &pre).unwrap(), batch(&held));
+        assert_eq!(stored.bytes(), 0);
+    }
+}
+
+#[test]
+fn what_memory_has_no_room_for_is_read_row_by_row() {
+    let number = |i: IxDynIndex| (i[0] * 50 + i[1] * 20 + i[2] * 4 + i[3]) as u8;
+    let pixels = ArrayD::from_shape_fn(vec![5, 3, 4, 3], number);
+    same_where_it_is(&pixels, 3);
+    let last = ArrayD::from_shape_fn(vec![5, 4, 6, 2], number);
+    same_where_it_is(&last, 2);
+    same_where_it_is(&pixels.mapv(|v| f32::from(v) * 0.37 - 20.0), 3);
+    same_where_it_is(&last.mapv(|v| f64::from(v) * 0.37 - 20.0), 2);
+    let gray = ArrayD::from_shape_fn(vec![5, 6, 7], |i| (i[0] * 42 + i[1] * 7 + i[2]) as u8);
+    same_where_it_is(&gray, 1);
+    let flat = ArrayD::from_shape_fn(vec![5, 12], |i| (i[0] * 12 + i[1]) as f32);
+    same_where_it_is(&flat, 12);
+}
+
+type IxDynIndex = ndarray::Dim<ndarray::IxDynImpl>;
+
+#[test]
+fn what_is_wrong_with_stored_images_is_said_as_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d.npz");
+    let loaded = |progress: &Progress<'_>| {
+        let options = LoadOptions {
+            memory: 0,
+            ..options(1)
+        };
+        load(&path, &options, progress)
+    };
+    let error = || loaded(&|_, _| true).unwrap_err().to_string();
+    let mut x = Array3::<f32>::zeros((5, 4, 4));
+    x[[3, 1, 2]] = f32::NAN;
+    write(&path, |npz| npz.add_array("x", &x).unwrap());
+    assert!(error().contains("x[3, 1, 2] is NaN"), "{}", error());
+
+    let whole = Array3::<u8>::from_shape_fn((50, 8, 8), |(n, y, x)| (n * 5 + y * 8 + x) as u8);
+    write(&path, |npz| npz.add_array("x", &whole).unwrap());
+    let interrupted = loaded(&|_, _| false);
+    assert!(matches!(interrupted, Err(DataError::Interrupted)));
+    // One pixel is another one: the archive's own sum says so.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let row: Vec<u8> = (100..108).collect();
+    let at = bytes.windows(8).position(|w| w == row).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert!(error().contains("x.npy"), "{}", error());
+
+    let turned = whole.t();
+    write(&path, |npz| npz.add_array("x", &turned).unwrap());
+    let error = error();
+    assert!(
+        error.contains("--images-mb") && error.contains("ascontiguousarray"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_archive_that_shrinks_later_is_an_error_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d.npz");
+    let x = Array3::<u8>::zeros((5, 4, 4));
+    write(&path, |npz| npz.add_array("x", &x).unwrap());
+    let options = LoadOptions {
+        memory: 0,
+        ..options(1)
+    };
+    let set = load(&path, &options, &|_, _| true).unwrap();
+    std::fs::write(&path, b"PK").unwrap();
+    let error = set.batch(&[1], &crate::data::Preprocess::default());
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("d.npz"), "{error}");
+}
