@@ -58,6 +58,14 @@ impl Job {
         c
     }
 
+    /// The same with checkpoints.
+    fn saved(&self, count: usize) -> Command {
+        let mut c = self.prune(count);
+        c.args(["--checkpoint-every", "0.05", "--checkpoint"])
+            .arg(self.at("saved"));
+        c
+    }
+
     fn written(&self) -> [Vec<u8>; 2] {
         ["out.onnx", "masks.json"].map(|name| std::fs::read(self.at(name)).unwrap())
     }
@@ -125,29 +133,48 @@ fn a_process_that_dies_ends_the_others_and_any_number_goes_on() {
     let whole = Job::new();
     succeeds(whole.prune(1));
     let job = Job::new();
-    let saved = |count| {
-        let mut c = job.prune(count);
-        c.args(["--checkpoint-every", "0.05", "--checkpoint"])
-            .arg(job.at("saved"));
-        c
-    };
-    let child = saved(3).spawn().unwrap();
+    let done = signalled_once_saved(&job, job.saved(3), "-9");
+    assert!(!done.status.success());
+    goes_on(&job, job.saved(2), &whole);
+}
+
+/// A run whose last process gets a signal as soon as there is a checkpoint.
+#[cfg(target_os = "linux")]
+fn signalled_once_saved(job: &Job, mut run: Command, signal: &str) -> Output {
+    let child = run.spawn().unwrap();
     let begun = Instant::now();
     while !job.at("saved/checkpoint.bin").exists() {
         assert!(begun.elapsed() < Duration::from_secs(120), "no checkpoint");
         std::thread::sleep(Duration::from_millis(5));
     }
     let last = *children(child.id()).last().expect("processes of mpirun");
-    let killed = Command::new("kill")
-        .args(["-9", &last.to_string()])
+    let sent = Command::new("kill")
+        .args([signal, &last.to_string()])
         .status();
-    assert!(killed.unwrap().success());
-    let done = waits(child);
-    assert!(!done.status.success());
+    assert!(sent.unwrap().success());
+    waits(child)
+}
+
+/// Continues what left nothing but a checkpoint, up to the bytes of a whole run.
+#[cfg(target_os = "linux")]
+fn goes_on(job: &Job, run: Command, whole: &Job) {
     assert!(!job.at("out.onnx").exists());
-    let said = succeeds(saved(2));
+    let said = succeeds(run);
     assert!(said.contains("continuing from"), "{said}");
     assert!(job.written() == whole.written());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn one_that_is_asked_to_stop_stops_all_with_what_was_learned() {
+    let whole = Job::new();
+    succeeds(whole.prune(1));
+    let job = Job::new();
+    let done = signalled_once_saved(&job, job.saved(3), "-INT");
+    assert_eq!(done.status.code(), Some(130), "{}", text(&done));
+    let said = text(&done);
+    assert_eq!(said.matches("interrupted").count(), 1, "{said}");
+    goes_on(&job, job.saved(2), &whole);
 }
 
 #[test]
