@@ -4,7 +4,7 @@
     pip install onnxruntime numpy [openvino]
     scripts/deployment/latency.py --library target/release/libonnx_bnnprune_ops.so FLOAT.onnx:OPS.onnx ...
 
-Runs of both take turns, so that what else the machine does meets both alike. Prints the medians, the fastest runs, and both
+Stretches of runs take turns, so that what else the machine does meets all alike. Prints the medians, the fastest runs, and both
 ratios. With --instructions the library counts bits with other instructions than the best (avx2, portable).
 """
 
@@ -16,6 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+
+# Turns that each runtime gets, and seconds in front of each.
+STRETCHES = 10
+ASLEEP = 0.2
 
 
 def session(path, threads, library=None):
@@ -44,15 +48,18 @@ def openvino(path, threads, batch):
 
 
 def interleaved(runs, *functions):
+    """Median and least time of each, in milliseconds: stretches of runs take turns, and in front of each the threads of
+    the others are given time to go to sleep, for they wait in a loop for a while."""
     times = [[] for _ in functions]
-    for function in functions:
-        for _ in range(3):
-            function()
-    for _ in range(runs):
+    for _ in range(STRETCHES):
         for taken, function in zip(times, functions):
-            start = time.perf_counter()
-            function()
-            taken.append((time.perf_counter() - start) * 1e3)
+            time.sleep(ASLEEP)
+            for _ in range(3):
+                function()
+            for _ in range(max(1, runs // STRETCHES)):
+                start = time.perf_counter()
+                function()
+                taken.append((time.perf_counter() - start) * 1e3)
     return [(statistics.median(t), min(t)) for t in times]
 
 
