@@ -45,13 +45,18 @@ pub trait Observer: Sync {
     }
 }
 
-/// A phase of unknown length, which ends with this value.
+/// A phase, which ends with this value.
 pub struct Phase<'a>(&'a dyn Observer);
 
 impl<'a> Phase<'a> {
-    /// Begins it.
+    /// Begins one of unknown length.
     pub fn begin(observer: &'a dyn Observer, what: &str) -> Self {
-        observer.begin(what, 0);
+        Self::of(observer, what, 0)
+    }
+
+    /// Begins one of so many steps.
+    pub fn of(observer: &'a dyn Observer, what: &str, total: u64) -> Self {
+        observer.begin(what, total);
         Self(observer)
     }
 }

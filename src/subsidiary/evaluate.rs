@@ -112,8 +112,18 @@ pub(super) fn share_of<'i>(
 /// The logits `[N, K]` of images, by running statistics.
 pub(super) fn logits_of(
     network: &Network,
+    of: (&Dataset, &[usize], &Preprocess),
+    within: (&dyn Observer, &dyn Communicator),
+) -> Result<ArrayD<f32>, TrainError> {
+    logits_counted(network, of, within, &|_| ())
+}
+
+/// [`logits_of`], which says of how many more images it has them each time that it has.
+pub(super) fn logits_counted(
+    network: &Network,
     (set, indices, preprocess): (&Dataset, &[usize], &Preprocess),
     (observer, group): (&dyn Observer, &dyn Communicator),
+    counted: &dyn Fn(usize),
 ) -> Result<ArrayD<f32>, TrainError> {
     let mut rows: Vec<f32> = Vec::new();
     let mut sample: Vec<u64> = Vec::new();
@@ -126,6 +136,7 @@ pub(super) fn logits_of(
         let logits = inference.logits(&x)?;
         sample = logits.shape()[1..].iter().map(|&d| d as u64).collect();
         rows.extend(logits.iter());
+        counted(chunk.len());
     }
     let rows = group.gather_numbers(&rows)?;
     // The first process has a share if any has.

@@ -6,7 +6,7 @@ use ndarray::{ArrayD, Axis};
 
 use super::Options;
 use super::error::TrainError;
-use super::evaluate::logits_of;
+use super::evaluate::logits_counted;
 use super::trainer::{Span, Trainer};
 use crate::data::Images;
 use crate::distributed::Communicator;
@@ -40,9 +40,12 @@ impl Teacher {
         }
         let all: Vec<usize> = (0..images.train.len()).collect();
         // Of large images this takes long.
-        let _asking = Phase::begin(observer, "asking the original about the images");
+        let what = "asking the original about the images";
+        let _asking = Phase::of(observer, what, all.len() as u64);
+        // Each process has about as many.
+        let asked = |count: usize| observer.advance((count * group.size()) as u64);
         let of = (&images.train, &all[..], &images.preprocess);
-        let logits = logits_of(network, of, (observer, group))?;
+        let logits = logits_counted(network, of, (observer, group), &asked)?;
         Ok(Some(Self::Kept(logits)))
     }
 }
