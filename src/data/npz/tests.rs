@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::data::load;
-use ndarray::{Array, Array1, Array3};
+use ndarray::{Array, Array1, Array3, Axis};
 use ndarray_npy::{NpzWriter, WriteNpyExt};
 use std::io::Write;
 
