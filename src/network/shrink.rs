@@ -188,8 +188,15 @@ impl Network {
         let mut left: ChannelsOfValues = vec![None; self.value_count()];
         for (i, step) in self.steps.iter().enumerate() {
             let inserted = step.is_mask() || self.step_of(step.node) != Some(StepId(i));
-            left[step.output.0] = match (inserted, step.inputs.first()) {
-                (true, Some(Input::Value(ValueId(v)))) => left[*v].clone(),
+            let read = match step.inputs.first() {
+                Some(Input::Value(ValueId(v))) => Some(left[*v].clone()),
+                _ => None,
+            };
+            left[step.output.0] = match read {
+                Some(read) if step.op.parts_channels() => {
+                    read.and_then(|read| step.op.channels_through(&read))
+                }
+                Some(read) if inserted => read,
                 _ => of_node(step.node),
             };
         }

@@ -22,6 +22,7 @@ mod node_view;
 mod op;
 mod pad;
 mod param_kind;
+mod part;
 mod pointwise;
 mod pool;
 mod quantize;
@@ -73,6 +74,7 @@ pub(crate) const OPERATORS: &[(&str, Importer)] = &[
     ("Exp", pointwise::import),
     ("Flatten", reshape::import),
     ("Floor", pointwise::import),
+    ("Gather", part::import_gather),
     ("Gemm", dense::import_gemm),
     ("GlobalAveragePool", reduce_mean::import_global),
     ("Greater", choose::import_pair),
@@ -98,6 +100,8 @@ pub(crate) const OPERATORS: &[(&str, Importer)] = &[
     ("Round", pointwise::import),
     ("Sigmoid", pointwise::import),
     ("Sign", binarize::import_sign),
+    ("Slice", part::import_slice),
+    ("Split", part::import_split),
     ("Sqrt", pointwise::import),
     ("Squeeze", reshape::import),
     ("Sub", arithmetic::import),

@@ -16,7 +16,7 @@ use crate::onnx::Tensor;
 pub enum ImportError {
     /// The native network has no such operator.
     #[error(
-        "node '{node}': the operator {op} cannot be trained through; learn without it (`--method` with a rule, or `--masks`)"
+        "node '{node}': the operator {op} cannot be trained through; choose filters without it (`--masks`), or take dead ones out alone (`--method none`)"
     )]
     Operator {
         /// The node's name.
@@ -54,6 +54,8 @@ pub(crate) struct NodeView<'g, 'm> {
     pub facts: &'g Facts,
     pub id: NodeId,
     pub node: Node<'m>,
+    /// Which of the node's outputs is wanted.
+    pub output: usize,
 }
 
 impl<'g, 'm> NodeView<'g, 'm> {
@@ -63,7 +65,14 @@ impl<'g, 'm> NodeView<'g, 'm> {
             facts,
             id,
             node: graph.node(id),
+            output: 0,
         }
+    }
+
+    /// The same for another output.
+    pub fn of_output(mut self, output: usize) -> Self {
+        self.output = output;
+        self
     }
 
     /// The error that this node is not supported, and why.
@@ -101,10 +110,15 @@ impl<'g, 'm> NodeView<'g, 'm> {
             .ok_or_else(|| self.reject(format!("the shape of its input {k} cannot be inferred")))
     }
 
-    /// The shape of output 0, at the batch size of the facts.
+    /// The shape of the output that is wanted, at the batch size of the facts.
     pub fn output_shape(&self) -> Result<&'g [usize], ImportError> {
+        self.shape_of_output(self.output)
+    }
+
+    /// The shape of an output, at the batch size of the facts.
+    pub fn shape_of_output(&self, k: usize) -> Result<&'g [usize], ImportError> {
         self.graph
-            .output_of(self.id, 0)
+            .output_of(self.id, k)
             .and_then(|t| self.facts.shape(t))
             .ok_or_else(|| self.reject("the shape of its output cannot be inferred"))
     }

@@ -79,6 +79,17 @@ pub trait Op: Debug + Send + Sync {
         None
     }
 
+    /// The channels of its output that are left of these of its input, where that follows from the operator;
+    /// `None`: all, or that it does not.
+    fn channels_through(&self, _left: &LeftOnAxis) -> Option<LeftOnAxis> {
+        None
+    }
+
+    /// Whether it hands on some channels of its input, as [`Op::channels_through`] says.
+    fn parts_channels(&self) -> bool {
+        false
+    }
+
     /// What an engine may make of the operator, given its parameters.
     fn traits(&self, _params: Params<'_, '_>) -> Traits<'_> {
         Traits::default()

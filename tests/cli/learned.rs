@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use onnx_bnnprune::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use onnx_bnnprune::onnx::proto::attribute_proto::AttributeType;
+use onnx_bnnprune::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto};
 use onnx_bnnprune::onnx::{Model, Tensor, save};
 
 use crate::common::{json, network, quick, quick_rule};
@@ -131,5 +132,121 @@ fn channels_that_become_constant_while_they_are_masked_have_no_say() {
             let found = agreement(&input, dir.path(), options);
             assert!(found >= 0.99, "{what}, {options:?}: {found}");
         }
+    }
+}
+
+/// A node with integer attributes.
+fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, &[i64])]) -> NodeProto {
+    let strings = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+    let attribute = |&(name, values): &(&str, &[i64])| AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(match values.len() {
+            1 => AttributeType::Int as i32,
+            _ => AttributeType::Ints as i32,
+        }),
+        i: values.first().copied().filter(|_| values.len() == 1),
+        ints: match values.len() {
+            1 => Vec::new(),
+            _ => values.to_vec(),
+        },
+        ..AttributeProto::default()
+    };
+    NodeProto {
+        op_type: Some(op.to_owned()),
+        input: strings(inputs),
+        output: strings(outputs),
+        attribute: attributes.iter().map(attribute).collect(),
+        ..NodeProto::default()
+    }
+}
+
+/// The same network, in front of whose convolutions channels are taken apart and put together again, in three ways.
+fn parted(model: &mut ModelProto) {
+    let graph = model.graph.as_mut().unwrap();
+    let channels = |graph: &GraphProto, weight: &str| {
+        let found = graph.initializer.iter().find(|t| t.name() == weight);
+        found.map(|t| t.dims[1])
+    };
+    let list = |graph: &mut GraphProto, name: &str, values: Vec<i64>| {
+        let values = Tensor::I64(ndarray::Array1::from(values).into_dyn());
+        graph.initializer.push(values.to_proto(name));
+    };
+    for (name, values) in [("one", 1), ("last", -1), ("minus", -1), ("first", i64::MIN)] {
+        list(graph, name, vec![values]);
+    }
+    let convolutions: Vec<NodeProto> = (graph.node.iter())
+        .filter(|n| n.op_type() == "Conv")
+        .skip(1)
+        .cloned()
+        .collect();
+    for (way, conv) in convolutions.iter().enumerate() {
+        let x = conv.input[0].as_str();
+        let Some(count) = channels(graph, &weight_of(graph, &conv.input[1])) else {
+            continue;
+        };
+        let name = |part: &str| format!("{x}/{way}/{part}");
+        let (a, b, whole) = (name("a"), name("b"), name("whole"));
+        let new = match way % 3 {
+            0 => vec![
+                node("Split", &[x], &[&a, &b], &[("axis", &[1])]),
+                node("Concat", &[&a, &b], &[&whole], &[("axis", &[1])]),
+            ],
+            1 => {
+                let order: Vec<i64> = (0..count).map(|c| (count + 2 - c) % count).collect();
+                let back = (0..count).map(|c| order.iter().position(|&o| o == c).unwrap() as i64);
+                let back = back.collect();
+                list(graph, &name("order"), order);
+                list(graph, &name("back"), back);
+                vec![
+                    node("Gather", &[x, &name("order")], &[&a], &[("axis", &[1])]),
+                    node("Gather", &[&a, &name("back")], &[&whole], &[("axis", &[1])]),
+                ]
+            }
+            // Turned around twice.
+            _ => {
+                let turned = |x: &str, y: &str| {
+                    node("Slice", &[x, "last", "first", "one", "minus"], &[y], &[])
+                };
+                vec![turned(x, &a), turned(&a, &whole)]
+            }
+        };
+        let at = graph.node.iter().position(|n| n.output == conv.output);
+        let at = at.unwrap();
+        graph.node[at].input[0] = whole;
+        graph.node.splice(at..at, new);
+    }
+}
+
+/// The initializer that a weight is computed of.
+fn weight_of(graph: &GraphProto, tensor: &str) -> String {
+    let writer = |name: &str| {
+        let mut nodes = graph.node.iter();
+        nodes.find(|n| n.output.iter().any(|o| o == name))
+    };
+    let mut at = tensor.to_owned();
+    while let Some(n) = writer(&at) {
+        at = n.input[0].clone();
+    }
+    at
+}
+
+#[test]
+fn channels_that_are_parted_and_put_together_are_learned_and_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = dir.path().join("in.onnx");
+    let mut model = Model::load(&network("vgg")).unwrap().proto;
+    parted(&mut model);
+    let nodes = &model.graph.as_ref().unwrap().node;
+    for op in ["Split", "Gather", "Slice"] {
+        assert!(nodes.iter().any(|n| n.op_type() == op), "no {op}");
+    }
+    save(&model, &input).unwrap();
+    for options in [
+        &["--alpha", "0.3"][..],
+        &["--method", "random", "--ratio", "0.5"],
+        &["--method", "random", "--ratio", "0.5", "--removal", "fold"],
+    ] {
+        let found = agreement(&input, dir.path(), options);
+        assert!(found >= 0.99, "{options:?}: {found}");
     }
 }

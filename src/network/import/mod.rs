@@ -122,23 +122,18 @@ impl<'g, 'm> Builder<'g, 'm> {
         let mut needed = BTreeSet::from([logits]);
         let mut found = Vec::new();
         for &n in self.graph.order().iter().rev() {
-            let Some(t) = self
-                .graph
-                .outputs_of(n)
-                .into_iter()
-                .flatten()
-                .find(|t| needed.contains(t))
-            else {
-                continue;
-            };
-            found.push(t);
-            match recognize::binarizer_of(self.graph, self.facts, t) {
-                Some(b) => {
-                    needed.insert(b.input);
-                }
-                None => {
-                    let inputs = self.graph.inputs_of(n).into_iter().flatten();
-                    needed.extend(inputs.filter(|t| self.facts.is_data(*t)));
+            let outputs = self.graph.outputs_of(n).into_iter().flatten();
+            let wanted: Vec<TensorId> = outputs.filter(|t| needed.contains(t)).collect();
+            for t in wanted.into_iter().rev() {
+                found.push(t);
+                match recognize::binarizer_of(self.graph, self.facts, t) {
+                    Some(b) => {
+                        needed.insert(b.input);
+                    }
+                    None => {
+                        let inputs = self.graph.inputs_of(n).into_iter().flatten();
+                        needed.extend(inputs.filter(|t| self.facts.is_data(*t)));
+                    }
                 }
             }
         }
@@ -177,9 +172,12 @@ impl<'g, 'm> Builder<'g, 'm> {
             );
             return Ok(());
         }
-        if self.graph.output_of(id, 0) != Some(t) {
+        let mut outputs = self.graph.outputs_of(id).into_iter();
+        let output = outputs.position(|o| o == Some(t)).unwrap_or(0);
+        if output > 0 && view.node.op() != "Split" {
             return Err(view.reject("only its first output is supported"));
         }
+        let view = view.of_output(output);
         let importer = OPERATORS.iter().find(|(op, _)| *op == view.node.op());
         let Some((_, importer)) = importer else {
             return Err(ImportError::Operator {

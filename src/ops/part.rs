@@ -1,0 +1,275 @@
+//! Some elements of a tensor by their positions along axes: `Slice`, `Gather` of a list, and the outputs of `Split`.
+
+use std::sync::Arc;
+
+use ndarray::{ArrayD, Axis};
+use rayon::prelude::*;
+
+use super::node_view::{ImportError, Imported, NodeView};
+use super::{
+    Backward, ChannelsLeft, LeftOnAxis, Op, ParamKind, Params, Saved, ShapeError, Signs, Traits,
+    check,
+};
+use crate::arrays::{array, slice};
+use crate::graph::normalize_axis;
+
+/// Of each of these axes (none of them the batch's), what lies at these positions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    axes: Vec<(usize, Vec<usize>)>,
+}
+
+impl Part {
+    fn shape(&self, of: &[usize]) -> Vec<usize> {
+        let mut shape = of.to_vec();
+        for (axis, positions) in &self.axes {
+            if let Some(side) = shape.get_mut(*axis) {
+                *side = positions.len();
+            }
+        }
+        shape
+    }
+}
+
+impl Op for Part {
+    fn name(&self) -> &'static str {
+        "Slice"
+    }
+
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+        let x = inputs[0];
+        let fits = |(axis, positions): &(usize, Vec<usize>)| {
+            let side = x.shape().get(*axis);
+            side.is_some_and(|&side| positions.iter().all(|&p| p < side))
+        };
+        check(self.axes.iter().all(fits), || {
+            format!("positions {:?} of shape {:?}", self.axes, x.shape())
+        })?;
+        let mut y = None;
+        for (axis, positions) in &self.axes {
+            y = Some(y.as_ref().unwrap_or(x).select(Axis(*axis), positions));
+        }
+        Ok((y.unwrap_or_else(|| x.clone()), Saved::Nothing))
+    }
+
+    fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
+        // Shapes in front of each axis, the last axis being the first to be put back.
+        let mut shapes = vec![pass.shapes[0].to_vec()];
+        for at in 0..self.axes.len() {
+            let some = Self {
+                axes: self.axes[at..=at].to_vec(),
+            };
+            shapes.push(some.shape(&shapes[at]));
+        }
+        let mut grad = grad;
+        for (at, (axis, positions)) in self.axes.iter().enumerate().rev() {
+            grad = put_back(&grad, &shapes[at], *axis, positions);
+        }
+        vec![Some(grad)]
+    }
+
+    fn parts_channels(&self) -> bool {
+        true
+    }
+
+    fn channels_through(&self, left: &LeftOnAxis) -> Option<LeftOnAxis> {
+        let Some((_, positions)) = self.axes.iter().find(|(axis, _)| *axis == left.axis) else {
+            return Some(left.clone());
+        };
+        let stays = |&place: &usize| left.kept.binary_search(&positions[place]).is_ok();
+        let kept: Vec<usize> = (0..positions.len()).filter(stays).collect();
+        (kept.len() < positions.len()).then_some(LeftOnAxis {
+            axis: left.axis,
+            kept,
+        })
+    }
+
+    fn with_channels(&self, left: &ChannelsLeft<'_>) -> Option<Arc<dyn Op>> {
+        let left = left.input?;
+        let mut small = self.clone();
+        let (_, positions) = small.axes.iter_mut().find(|(axis, _)| *axis == left.axis)?;
+        let moved = positions
+            .iter()
+            .filter_map(|p| left.kept.binary_search(p).ok());
+        *positions = moved.collect();
+        Some(Arc::new(small))
+    }
+
+    fn traits(&self, _: Params<'_, '_>) -> Traits<'_> {
+        Traits {
+            signs: Signs::Keeps,
+            ..Traits::default()
+        }
+    }
+}
+
+/// The gradient of a tensor of that shape, of whose axis these positions were read.
+fn put_back(grad: &ArrayD<f32>, shape: &[usize], axis: usize, positions: &[usize]) -> ArrayD<f32> {
+    let inner: usize = shape[axis + 1..].iter().product();
+    let (row, part) = (shape[axis] * inner, positions.len() * inner);
+    let mut all = vec![0.0; shape.iter().product()];
+    if part > 0 {
+        all.par_chunks_mut(row.max(1))
+            .zip(slice(grad).par_chunks(part))
+            .for_each(|(to, from)| {
+                for (from, &p) in from.chunks_exact(inner.max(1)).zip(positions) {
+                    let to = &mut to[p * inner..(p + 1) * inner];
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                }
+            });
+    }
+    array(shape, all)
+}
+
+fn imported(
+    view: &NodeView<'_, '_>,
+    axes: Vec<(usize, Vec<usize>)>,
+) -> Result<Imported, ImportError> {
+    if axes.iter().any(|(axis, _)| *axis == 0) {
+        return Err(view.reject("it parts the images of a batch, which is not supported"));
+    }
+    if axes.iter().any(|(_, positions)| positions.is_empty()) {
+        return Err(view.reject("nothing is left of its input"));
+    }
+    view.imported(Part { axes }, &[ParamKind::Constant])
+}
+
+pub(super) fn import_gather(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
+    let shape = view.input_shape(0)?;
+    let axis = view.node.axis(0, shape.len());
+    let axis = axis.ok_or_else(|| view.reject("its input has no such axis"))?;
+    let side = shape[axis];
+    if view.output_shape()?.len() != shape.len() {
+        return Err(view.reject("only a list of indices is supported"));
+    }
+    let positions = view.ints(1)?.into_iter().map(|p| position(p, side));
+    let positions: Option<Vec<usize>> = positions.collect();
+    let positions = positions.ok_or_else(|| view.reject("an index lies beyond its input"))?;
+    imported(view, vec![(axis, positions)])
+}
+
+/// An index that may count from the end.
+fn position(index: i64, side: usize) -> Option<usize> {
+    let index = match index {
+        ..0 => index.checked_add(i64::try_from(side).ok()?)?,
+        _ => index,
+    };
+    usize::try_from(index).ok().filter(|&p| p < side)
+}
+
+pub(super) fn import_split(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
+    let rank = view.input_shape(0)?.len();
+    let axis = view.node.axis(0, rank);
+    let axis = axis.ok_or_else(|| view.reject("its input has no such axis"))?;
+    let sizes: Result<Vec<usize>, ImportError> = (0..=view.output)
+        .map(|k| Ok(view.shape_of_output(k)?.get(axis).copied().unwrap_or(0)))
+        .collect();
+    let sizes = sizes?;
+    let first: usize = sizes.iter().take(view.output).sum();
+    let size = sizes.last().copied().unwrap_or(0);
+    imported(view, vec![(axis, (first..first + size).collect())])
+}
+
+pub(super) fn import_slice(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
+    let shape = view.input_shape(0)?;
+    let list = |k: usize, name: &str| -> Result<Option<Vec<i64>>, ImportError> {
+        match view.node.opset() < 10 {
+            true => Ok(view.node.ints(name).map(<[i64]>::to_vec)),
+            false if view.has_input(k) => view.ints(k).map(Some),
+            false => Ok(None),
+        }
+    };
+    let missing = |what: &str| view.reject(format!("its {what} are missing"));
+    let starts = list(1, "starts")?.ok_or_else(|| missing("starts"))?;
+    let ends = list(2, "ends")?.ok_or_else(|| missing("ends"))?;
+    let axes = list(3, "axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = list(4, "steps")?.unwrap_or_else(|| vec![1; starts.len()]);
+    let mut parts = Vec::new();
+    for (((&start, &end), &axis), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
+        let axis = normalize_axis(axis, shape.len());
+        let axis = axis.ok_or_else(|| view.reject("its input has no such axis"))?;
+        let positions = range([start, end, step], shape[axis])
+            .ok_or_else(|| view.reject("a step of 0 leads nowhere"))?;
+        if !positions.iter().copied().eq(0..shape[axis]) {
+            parts.push((axis, positions));
+        }
+    }
+    imported(view, parts)
+}
+
+/// The positions from a start to an end by steps, as `Slice` counts them; `None` for a step of 0.
+fn range([start, end, step]: [i64; 3], side: usize) -> Option<Vec<usize>> {
+    let side = i64::try_from(side).ok()?;
+    let from_end = |i: i64| if i < 0 { i.saturating_add(side) } else { i };
+    let (mut at, end) = match step {
+        0 => return None,
+        1.. => (from_end(start).clamp(0, side), from_end(end).clamp(0, side)),
+        ..0 => (
+            from_end(start).clamp(0, side - 1),
+            from_end(end).clamp(-1, side - 1),
+        ),
+    };
+    let mut positions = Vec::new();
+    while (step > 0 && at < end) || (step < 0 && at > end) {
+        positions.push(usize::try_from(at).ok()?);
+        at = at.saturating_add(step);
+    }
+    Some(positions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, forward, random};
+
+    #[test]
+    fn values_and_gradients() {
+        // Some channels, one of them twice, and every other row from the end.
+        let op = Part {
+            axes: vec![(1, vec![3, 0, 3]), (2, vec![4, 2, 0])],
+        };
+        let x = random(&[2, 4, 5, 3], 1);
+        let y = forward(&op, &[&x]);
+        assert_eq!(y.shape(), [2, 3, 3, 3]);
+        assert_eq!(y[[1, 0, 1, 2]], x[[1, 3, 2, 2]]);
+        assert_eq!(y[[0, 1, 2, 1]], x[[0, 0, 0, 1]]);
+        check_gradients(&op, &[x]);
+    }
+
+    #[test]
+    fn ranges_are_those_of_slice() {
+        assert_eq!(range([1, 4, 1], 6), Some(vec![1, 2, 3]));
+        assert_eq!(range([-2, i64::MAX, 1], 6), Some(vec![4, 5]));
+        assert_eq!(range([0, -1, 2], 6), Some(vec![0, 2, 4]));
+        assert_eq!(range([-1, i64::MIN, -2], 6), Some(vec![5, 3, 1]));
+        assert_eq!(range([5, 2, 1], 6), Some(vec![]));
+        assert_eq!(range([0, 1, 0], 6), None);
+    }
+
+    #[test]
+    fn channels_that_are_left_are_found_again() {
+        let op = Part {
+            axes: vec![(1, vec![4, 1, 2, 1])],
+        };
+        let left = LeftOnAxis {
+            axis: 1,
+            kept: vec![0, 1, 4],
+        };
+        let through = op.channels_through(&left).unwrap();
+        assert_eq!(through.kept, [0, 1, 3]);
+        let around = ChannelsLeft {
+            input: Some(&left),
+            output: Some(&through),
+            sample: None,
+        };
+        let small = op.with_channels(&around).unwrap();
+        let x = random(&[2, 5, 3], 1);
+        let small_y = forward(&*small, &[&x.select(Axis(1), &left.kept)]);
+        assert_eq!(small_y, forward(&op, &[&x]).select(Axis(1), &through.kept));
+        let elsewhere = LeftOnAxis {
+            axis: 2,
+            kept: vec![0],
+        };
+        assert_eq!(op.channels_through(&elsewhere), Some(elsewhere));
+    }
+}
