@@ -132,7 +132,7 @@ fn too_costly(input: &Path, report: &report::Report, checkpoint: Option<&Plan>) 
     let nearest = attempts.min_by(|a, b| a.drop.total_cmp(&b.drop));
     let nearest = match nearest {
         Some(a) if budget.attempts.len() > 1 => format!(
-            "; of {} attempts {} filters for {} points came nearest",
+            "; of {} attempts one with {} filters masked, for {} points, came nearest",
             budget.attempts.len(),
             a.pruned,
             points(a.drop)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
-use super::{DataSource, View};
+use super::{Budget, DataSource, View};
 use crate::data::{Channels, Dataset, Images, Pixels, Preprocess, holds_arrays};
 use crate::error::Error;
 use crate::graph::Graph;
@@ -12,7 +12,7 @@ use crate::onnx::proto::tensor_proto::DataType;
 use crate::onnx::proto::type_proto;
 use crate::output::FileId;
 use crate::progress::{Observer, Phase};
-use crate::rewrite;
+use crate::rewrite::{self, Residual};
 use crate::subsidiary::{self, Options, Subject, TrainError};
 
 /// Above this share of validation images that are training images too, they prove nothing.
@@ -53,7 +53,26 @@ pub(super) fn learnable(path: &Path, view: &View<'_>) -> Result<(), Error> {
             ),
         ));
     }
-    Ok(())
+    match view.classes() {
+        Some(1) => Err(one_output(path)),
+        _ => Ok(()),
+    }
+}
+
+/// What one number a sample cannot do: neither the loss nor accuracy nor agreement know classes by it.
+fn one_output(model: &Path) -> Error {
+    Error::unsuitable(
+        model,
+        "has one output a sample; learning, accuracy and --max-drop need one for each class: export it with two, such as torch.cat([torch.zeros_like(z), z], 1) for the logit z of a classifier of two classes",
+    )
+}
+
+/// A budget is held against classes.
+pub(super) fn judged(model: &Path, view: &View<'_>, budget: Budget) -> Result<(), Error> {
+    match (budget.given(), view.classes()) {
+        (Some(_), Some(1)) => Err(one_output(model)),
+        _ => Ok(()),
+    }
 }
 
 /// The elements of the only input, which images are fed to.
@@ -247,11 +266,23 @@ pub(super) fn reachable(
         return Ok(());
     };
     // Rounded down: what is said must be possible.
-    let most = (most * 1000.0).floor() / 1000.0;
+    let rounded = |most: f64| (most * 1000.0).floor() / 1000.0;
+    let one_by_one = Options {
+        residual: Residual::Scatter,
+        ..options.clone()
+    };
+    let scattered = match subsidiary::most_that_can_go(subject, &one_by_one) {
+        None => ", and with --residual scatter it can be had".to_owned(),
+        Some(more) if more > most + 1e-9 => {
+            format!(", and with --residual scatter {}", rounded(more))
+        }
+        Some(_) => String::new(),
+    };
+    let most = rounded(most);
     Err(Error::unsuitable(
         model,
         format!(
-            "--ratio asks for more than can go: each layer keeps at least a twentieth of its filters (and what --round-to, --max-share and --keep say), and some layers keep all; --ratio {most} is the most"
+            "--ratio asks for more than can go: each layer keeps at least a twentieth of its filters (and what --round-to, --max-share and --keep say), and some layers keep all; --ratio {most} is the most{scattered}"
         ),
     ))
 }
@@ -266,6 +297,9 @@ pub(super) fn classes(
     let Some(classes) = set.class_count() else {
         return Ok(());
     };
+    if outputs == 1 {
+        return Err(one_output(model));
+    }
     if classes == outputs || (set.classes.is_empty() && classes < outputs) {
         return Ok(());
     }

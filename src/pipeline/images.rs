@@ -8,6 +8,7 @@ use super::fit::Element;
 use super::{View, fit, memory};
 use crate::data::{
     self, Augment, Channels, DataError, Dataset, Images, Layout, LoadOptions, Preprocess, Size,
+    holds_arrays,
 };
 use crate::error::Error;
 use crate::graph::{Facts, Graph};
@@ -81,7 +82,11 @@ impl InputForm {
 }
 
 /// The form of the model's only input.
-fn input_form(path: &Path, graph: &Graph<'_>, facts: &Facts) -> Result<InputForm, Error> {
+fn input_form(
+    path: &Path,
+    (graph, facts): (&Graph<'_>, &Facts),
+    arrays: bool,
+) -> Result<InputForm, Error> {
     let &[input] = graph.inputs() else {
         let count = graph.inputs().len();
         return Err(Error::unsuitable(
@@ -109,6 +114,13 @@ fn input_form(path: &Path, graph: &Graph<'_>, facts: &Facts) -> Result<InputForm
             size: size(h, w),
             flat: None,
         }),
+        // What is no picture comes as it is.
+        [_, c, h, w] if arrays && c > 0 => Ok(InputForm {
+            layout: Layout::Nchw,
+            channels: Some(c),
+            size: size(h, w),
+            flat: None,
+        }),
         [_, length] => Ok(InputForm {
             layout: Layout::Flat,
             channels: None,
@@ -118,7 +130,7 @@ fn input_form(path: &Path, graph: &Graph<'_>, facts: &Facts) -> Result<InputForm
         _ => Err(Error::unsuitable(
             path,
             format!(
-                "input '{}' has the shape {shape:?}, which is not that of an image with 1 or 3 channels",
+                "input '{}' has the shape {shape:?}, which is not that of an image with 1 or 3 channels; other numbers of channels are read from an .npz, and signals [N, C, L] with a model that takes [N, C, 1, L]",
                 graph.name(input)
             ),
         )),
@@ -255,7 +267,9 @@ impl<'a> Reader<'a> {
         source: &'a DataSource,
         observer: &'a dyn Observer,
     ) -> Result<Self, Error> {
-        let form = input_form(model, &view.graph, &view.facts)?;
+        let paths = [Some(source.data.as_path()), source.val.as_deref()];
+        let arrays = source.synthetic.is_none() && paths.into_iter().flatten().all(holds_arrays);
+        let form = input_form(model, (&view.graph, &view.facts), arrays)?;
         let element = fit::element(model, &view.graph)?;
         let input = view.graph.inputs().first();
         let name = input.map_or("", |&input| view.graph.name(input));
@@ -274,7 +288,8 @@ impl<'a> Reader<'a> {
                 .and_then(Channels::for_model)
                 .unwrap_or_default(),
         };
-        if let Some(c) = form.channels.filter(|&c| c != channels.count()) {
+        let fits = |c: usize| c == channels.count() || (source.channels.is_none() && arrays);
+        if let Some(c) = form.channels.filter(|&c| !fits(c)) {
             return Err(Error::Usage(format!(
                 "--channels {} does not fit: the model's input has {c} channels",
                 channels.name()

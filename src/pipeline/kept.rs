@@ -43,8 +43,13 @@ pub(super) fn note(job: &Job, model: &Model, chosen: &Chosen) -> Option<String> 
         // Free dimensions are free again there.
         model.save_edited(learned, &file).ok()?;
         masks.save(&list).ok()?;
+        // A form may be what failed, and would fail again.
+        let without = match job.form {
+            Some(_) => " (without --to, if it was that)",
+            None => "",
+        };
         Some(format!(
-            "what was learned is in {} and {}; onnx-bnnprune with the former as IN, --masks with the latter and the other options as before does the rest",
+            "what was learned is in {} and {}; onnx-bnnprune with the former as IN, --masks with the latter and the other options as before{without} does the rest",
             file.display(),
             list.display()
         ))

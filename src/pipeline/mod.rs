@@ -151,6 +151,9 @@ fn through(
     }
     // The others wait until it is known that there is something to do.
     group.gather(&[])?;
+    if job.source.is_some() {
+        fit::judged(&job.input, &view, job.budget)?;
+    }
     // Before images are read: that may take long.
     let folder = match &job.checkpoint {
         Some(plan) if job.learns() && !job.dry_run => Some((Folder::open(&plan.folder)?, plan)),

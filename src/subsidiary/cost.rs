@@ -154,7 +154,11 @@ pub fn most_that_can_go(subject: &Subject<'_>, options: &Options) -> Option<f64>
             costs.saved(&left) / costs.total().max(f64::MIN_POSITIVE)
         }
     };
-    (!units.is_empty() && reached + 1e-9 < ratio).then_some(reached)
+    match units.is_empty() {
+        // Where the file itself has nothing to prune, others say so.
+        true => (!options.keep.is_empty()).then_some(0.0),
+        false => (reached + 1e-9 < ratio).then_some(reached),
+    }
 }
 
 impl Term {

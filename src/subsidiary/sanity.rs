@@ -24,6 +24,8 @@ const MUCH_BETTER: f64 = 0.2;
 /// The same of another reading of the pixels: those are few, and a network that learns on wrong ones gets
 /// used to them.
 const BETTER_READING: f64 = 0.1;
+/// How much better it must be to be told of: a network that normalises its first sums is tolerant.
+const NOTABLE_READING: f64 = 0.03;
 /// Accuracies that differ by less are about the same.
 const ABOUT: f64 = 0.05;
 /// Below this multiple of chance a model knows nothing of the data, unless it is better than chance
@@ -96,7 +98,7 @@ pub fn fits(
     let original = predictions(&first);
     let accuracy = agreement(&original, &truth);
     // Nothing can be so much better than that.
-    if accuracy + BETTER_READING < 1.0 {
+    if accuracy + NOTABLE_READING < 1.0 {
         better_reading(network, images, (&chosen, &truth), accuracy, observer)?;
     }
     let floats = set.images.are_floats();
@@ -153,7 +155,7 @@ fn better_reading(
     if other > accuracy + BETTER_READING {
         return Err(TrainError::Mismatch(said));
     }
-    if other > accuracy + ABOUT.max(uncertainty(accuracy, chosen.len())) {
+    if other > accuracy + NOTABLE_READING.max(uncertainty(accuracy, chosen.len())) {
         observer.warn(&said);
     }
     Ok(())

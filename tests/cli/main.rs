@@ -40,4 +40,5 @@ mod synthetic;
 mod targets;
 mod terminal;
 mod train;
+mod unusual_models;
 mod wrong_data;

@@ -1,0 +1,165 @@
+//! Models that are no usual classifiers of pictures: one output, other channels than those of colours.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array4, Axis, concatenate};
+use onnx_bnnprune::data::Pixels;
+use onnx_bnnprune::onnx::proto::{NodeProto, ValueInfoProto, tensor_shape_proto, type_proto};
+use onnx_bnnprune::onnx::{Model, Tensor, save};
+
+use crate::common::{json, network, quick_rule, refused, tool};
+
+/// The digits network with another first or last node; `inputs` are its list inputs behind the first.
+fn with_slice(
+    path: &Path,
+    ends: [i64; 2],
+    (axis, channels): (i64, usize),
+    at_the_end: bool,
+) -> PathBuf {
+    let mut model = Model::load(&network("vgg")).unwrap().proto;
+    let graph = model.graph.as_mut().unwrap();
+    for (name, value) in [("from", ends[0]), ("to", ends[1]), ("along", axis)] {
+        let value = Tensor::I64(ndarray::Array1::from(vec![value]).into_dyn());
+        graph.initializer.push(value.to_proto(name));
+    }
+    let value = match at_the_end {
+        true => &mut graph.output[0],
+        false => &mut graph.input[0],
+    };
+    let name = value.name().to_owned();
+    set_channels(value, channels);
+    let inner = format!("{name}/inner");
+    for node in &mut graph.node {
+        let (read, written) = (node.input.iter_mut(), node.output.iter_mut());
+        for n in read.chain(written).filter(|n| **n == name) {
+            n.clone_from(&inner);
+        }
+    }
+    let (input, output) = match at_the_end {
+        true => (inner, name),
+        false => (name, inner),
+    };
+    let lists = ["from", "to", "along"].map(str::to_owned);
+    let slice = NodeProto {
+        op_type: Some("Slice".to_owned()),
+        input: [vec![input], lists.to_vec()].concat(),
+        output: vec![output],
+        ..NodeProto::default()
+    };
+    match at_the_end {
+        true => graph.node.push(slice),
+        false => graph.node.insert(0, slice),
+    }
+    save(&model, path).unwrap();
+    path.to_owned()
+}
+
+fn set_channels(value: &mut ValueInfoProto, channels: usize) {
+    use tensor_shape_proto::dimension::Value;
+    let kind = value.r#type.as_mut().unwrap().value.as_mut();
+    let Some(type_proto::Value::TensorType(tensor)) = kind else {
+        panic!("not a tensor")
+    };
+    tensor.shape.as_mut().unwrap().dim[1].value = Some(Value::DimValue(channels as i64));
+}
+
+/// The test digits, and beside each as many empty channels.
+fn with_empty_channels(path: &Path, empty: usize, labelled: bool) -> PathBuf {
+    let set = crate::common::test_digits();
+    let Pixels::U8(images) = &set.images else {
+        panic!("not 8-bit")
+    };
+    let (n, _, h, w) = images.dim();
+    let more = Array4::<u8>::zeros((n, empty, h, w));
+    let x = concatenate(Axis(1), &[images.view(), more.view()]).unwrap();
+    let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(path).unwrap());
+    npz.add_array("x", &x).unwrap();
+    if labelled {
+        let labels: Vec<i64> = set.labels.unwrap().iter().map(|&l| l as i64).collect();
+        npz.add_array("y", &ndarray::Array1::from(labels)).unwrap();
+    }
+    npz.finish().unwrap();
+    path.to_owned()
+}
+
+#[test]
+fn images_of_other_channels_come_as_arrays() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = with_slice(&dir.path().join("four.onnx"), [0, 1], (1, 4), false);
+    let data = with_empty_channels(&dir.path().join("four.npz"), 3, true);
+    let (out, report) = (dir.path().join("o.onnx"), dir.path().join("r.json"));
+    let mut c = tool();
+    c.arg(&model).arg(&out).arg("--data").arg(&data);
+    c.args([
+        "--ratio=0.3",
+        "--mask-epochs=1",
+        "--main-epochs=1",
+        "--final-epochs=2",
+    ]);
+    c.args(["--max-drop=none", "--flip", "--report"])
+        .arg(&report);
+    c.assert().success();
+    let report = json(&report);
+    assert!(report["accuracy"]["after"].as_f64().unwrap() > 0.8);
+    assert!(report["totals"]["pruned_ratio"].as_f64().unwrap() > 0.2);
+    // Pictures have no fourth channel.
+    let mut c = tool();
+    c.arg(&model).arg(&out);
+    c.arg("--data")
+        .arg(crate::common::fixture("digits_png"))
+        .arg("--max-drop=none");
+    refused(&mut c, 2, &["four.onnx", "1 or 3 channels", ".npz"]);
+}
+
+#[test]
+fn one_output_is_neither_learned_nor_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = with_slice(&dir.path().join("one.onnx"), [1, 2], (1, 1), true);
+    let data = with_empty_channels(&dir.path().join("plain.npz"), 0, false);
+    let masks = dir.path().join("masks.json");
+    quick_rule(&network("vgg"), &dir.path().join("other.onnx"))
+        .args(["--method", "random", "--ratio", "0.5", "--save-masks"])
+        .arg(&masks)
+        .assert()
+        .success();
+    let run = |options: &[&str]| {
+        let mut c = tool();
+        c.arg(&model).arg(dir.path().join("o.onnx"));
+        c.arg("--data").arg(&data).args(options);
+        c
+    };
+    let words = ["one.onnx", "one output", "torch.cat"];
+    for options in [
+        &["--ratio", "0.3"][..],
+        &["--method", "random", "--ratio", "0.3"],
+        &["--dry-run"],
+    ] {
+        refused(&mut run(options), 2, &words);
+    }
+    let given = format!("--masks={}", masks.display());
+    refused(&mut run(&[&given, "--max-drop=5"]), 2, &words);
+    assert!(!dir.path().join("o.onnx").exists());
+    run(&[&given]).assert().success();
+}
+
+#[test]
+fn a_share_that_nothing_may_give_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut c = quick_rule(&network("vgg"), &dir.path().join("o.onnx"));
+    c.args(["--method", "random", "--ratio", "0.3", "--keep", "*"]);
+    refused(&mut c, 2, &["--ratio 0 is the most"]);
+}
+
+#[test]
+fn a_tolerant_network_on_other_pixels_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("r.json");
+    let mut c = quick_rule(&network("vgg"), &dir.path().join("o.onnx"));
+    c.args(["--method", "random", "--ratio", "0.1", "--mean", "0.4"]);
+    c.arg("--report").arg(&report).assert().success();
+    let found = json(&report);
+    // Nine in ten are right all the same, and nearly all with the pixels that it was trained on.
+    assert!(found["accuracy"]["before"].as_f64().unwrap() > 0.9);
+    let warnings = found["warnings"].to_string();
+    assert!(warnings.contains("neither --mean nor --std"), "{warnings}");
+}
