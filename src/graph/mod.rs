@@ -24,7 +24,7 @@ pub use facts::{Facts, FactsError};
 pub use index::{Graph, GraphError, NodeId, TensorId, Use};
 pub use mode::is_training;
 pub(crate) use node::is_qonnx_domain;
-pub use node::{Node, normalize_axis};
+pub use node::{Node, OPS_DOMAIN, normalize_axis};
 pub use operand::operand_name;
 pub use quantizer::{Quantizer, Rounding};
 pub(crate) use shapes::{Stretch, scaled_axes, split_sizes, stretches};

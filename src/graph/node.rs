@@ -4,6 +4,9 @@ use crate::onnx::proto::{AttributeProto, NodeProto};
 use crate::onnx::{Tensor, is_default_domain};
 use crate::operators::{self, Attributes, Operator};
 
+/// The domain of the operators on bits. ONNX Runtime names it where it does not know it: it says where to look.
+pub const OPS_DOMAIN: &str = "onnx-bnnprune/docs/operators.md";
+
 /// Domains that QONNX's quantisers have been exported in.
 const QONNX_DOMAINS: [&str; 3] = [
     "qonnx.custom_op.general",

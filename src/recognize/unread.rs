@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::Layer;
-use crate::graph::{Facts, Graph, NodeId, TensorId};
+use crate::graph::{Facts, Graph, NodeId, OPS_DOMAIN, TensorId};
 use crate::onnx::proto::{FunctionProto, NodeProto};
 use crate::onnx::{is_default_domain, type_name};
 
@@ -74,7 +74,8 @@ fn of_node(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Unread> {
     let node = graph.node(n);
     let proto = node.proto();
     let own = graph.model().functions.iter().any(|f| calls(proto, f));
-    if !has_filters(proto) || own {
+    // Operators on bits are what a network becomes in the end.
+    if !has_filters(proto) || own || proto.domain() == OPS_DOMAIN {
         return None;
     }
     let weight = graph.input_of(n, weight_input(proto.op_type()));

@@ -18,8 +18,7 @@ use crate::graph::{Facts, Graph};
 use crate::onnx::proto::ModelProto;
 use crate::recognize;
 
-/// The domain of the operators. ONNX Runtime names it where it does not know it: it says where to look.
-pub const DOMAIN: &str = "onnx-bnnprune/docs/operators.md";
+pub use crate::graph::OPS_DOMAIN as DOMAIN;
 
 /// Version of the operators.
 const VERSION: i64 = 1;
