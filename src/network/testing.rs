@@ -44,6 +44,21 @@ impl ModelBuilder {
         self
     }
 
+    /// Adds an initializer of any type.
+    pub fn tensor(mut self, name: &str, value: &Tensor) -> Self {
+        self.0.initializer.push(value.to_proto(name));
+        self
+    }
+
+    /// Adds a `Split` of the channels into two.
+    pub fn split(mut self, first: &str, second: &str, input: &str) -> Self {
+        self = self.node(first, "Split", &[input], &[("axis", &[1])]);
+        if let Some(node) = self.0.node.last_mut() {
+            node.output.push(second.into());
+        }
+        self
+    }
+
     /// Adds a node with integer attributes.
     pub fn node(
         mut self,

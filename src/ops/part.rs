@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ndarray::{ArrayD, Axis};
+use bnn_kernels::buffers::buffer;
+use ndarray::ArrayD;
 use rayon::prelude::*;
 
 use super::node_view::{ImportError, Imported, NodeView};
@@ -10,8 +11,8 @@ use super::{
     Backward, ChannelsLeft, LeftOnAxis, Op, ParamKind, Params, Saved, ShapeError, Signs, Traits,
     check,
 };
-use crate::arrays::{array, slice};
-use crate::graph::normalize_axis;
+use crate::arrays::{array, copy, slice};
+use crate::graph::stretches;
 
 /// Of each of these axes (none of them the batch's), what lies at these positions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +48,9 @@ impl Op for Part {
         })?;
         let mut y = None;
         for (axis, positions) in &self.axes {
-            y = Some(y.as_ref().unwrap_or(x).select(Axis(*axis), positions));
+            y = Some(taken(y.as_ref().unwrap_or(x), *axis, positions));
         }
-        Ok((y.unwrap_or_else(|| x.clone()), Saved::Nothing))
+        Ok((y.unwrap_or_else(|| copy(x)), Saved::Nothing))
     }
 
     fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
@@ -101,6 +102,25 @@ impl Op for Part {
             ..Traits::default()
         }
     }
+}
+
+/// What lies at these positions of an axis.
+fn taken(x: &ArrayD<f32>, axis: usize, positions: &[usize]) -> ArrayD<f32> {
+    let mut shape = x.shape().to_vec();
+    let inner: usize = shape[axis + 1..].iter().product();
+    let (row, part) = (shape[axis] * inner, positions.len() * inner);
+    shape[axis] = positions.len();
+    let mut y = buffer(shape.iter().product());
+    if part > 0 {
+        y.par_chunks_mut(part)
+            .zip(slice(x).par_chunks(row.max(1)))
+            .for_each(|(to, from)| {
+                for (to, &p) in to.chunks_exact_mut(inner).zip(positions) {
+                    to.copy_from_slice(&from[p * inner..(p + 1) * inner]);
+                }
+            });
+    }
+    array(&shape, y)
 }
 
 /// The gradient of a tensor of that shape, of whose axis these positions were read.
@@ -179,48 +199,28 @@ pub(super) fn import_slice(view: &NodeView<'_, '_>) -> Result<Imported, ImportEr
             false => Ok(None),
         }
     };
-    let missing = |what: &str| view.reject(format!("its {what} are missing"));
-    let starts = list(1, "starts")?.ok_or_else(|| missing("starts"))?;
-    let ends = list(2, "ends")?.ok_or_else(|| missing("ends"))?;
-    let axes = list(3, "axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = list(4, "steps")?.unwrap_or_else(|| vec![1; starts.len()]);
+    let starts = list(1, "starts")?.unwrap_or_default();
+    let ends = list(2, "ends")?.unwrap_or_default();
+    let (axes, steps) = (list(3, "axes")?, list(4, "steps")?);
+    let all = stretches(shape, &starts, &ends, axes.as_deref(), steps.as_deref())
+        .ok_or_else(|| view.reject("its starts, ends, axes or steps do not fit its input"))?;
     let mut parts = Vec::new();
-    for (((&start, &end), &axis), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
-        let axis = normalize_axis(axis, shape.len());
-        let axis = axis.ok_or_else(|| view.reject("its input has no such axis"))?;
-        let positions = range([start, end, step], shape[axis])
-            .ok_or_else(|| view.reject("a step of 0 leads nowhere"))?;
-        if !positions.iter().copied().eq(0..shape[axis]) {
-            parts.push((axis, positions));
+    for (at, stretch) in all.iter().enumerate() {
+        let positions: Vec<usize> = stretch.indices().collect();
+        // What is all of the batch that shapes were inferred for need not be all of another one.
+        let whole = stretch.axis > 0 || (starts[at] == 0 && ends[at] >= i64::from(i32::MAX));
+        if !whole || !positions.iter().copied().eq(0..shape[stretch.axis]) {
+            parts.push((stretch.axis, positions));
         }
     }
     imported(view, parts)
-}
-
-/// The positions from a start to an end by steps, as `Slice` counts them; `None` for a step of 0.
-fn range([start, end, step]: [i64; 3], side: usize) -> Option<Vec<usize>> {
-    let side = i64::try_from(side).ok()?;
-    let from_end = |i: i64| if i < 0 { i.saturating_add(side) } else { i };
-    let (mut at, end) = match step {
-        0 => return None,
-        1.. => (from_end(start).clamp(0, side), from_end(end).clamp(0, side)),
-        ..0 => (
-            from_end(start).clamp(0, side - 1),
-            from_end(end).clamp(-1, side - 1),
-        ),
-    };
-    let mut positions = Vec::new();
-    while (step > 0 && at < end) || (step < 0 && at > end) {
-        positions.push(usize::try_from(at).ok()?);
-        at = at.saturating_add(step);
-    }
-    Some(positions)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::testing::{check_gradients, forward, random};
+    use ndarray::Axis;
 
     #[test]
     fn values_and_gradients() {
@@ -236,14 +236,8 @@ mod tests {
         check_gradients(&op, &[x]);
     }
 
-    #[test]
-    fn ranges_are_those_of_slice() {
-        assert_eq!(range([1, 4, 1], 6), Some(vec![1, 2, 3]));
-        assert_eq!(range([-2, i64::MAX, 1], 6), Some(vec![4, 5]));
-        assert_eq!(range([0, -1, 2], 6), Some(vec![0, 2, 4]));
-        assert_eq!(range([-1, i64::MIN, -2], 6), Some(vec![5, 3, 1]));
-        assert_eq!(range([5, 2, 1], 6), Some(vec![]));
-        assert_eq!(range([0, 1, 0], 6), None);
+    fn standard(x: ArrayD<f32>) -> ArrayD<f32> {
+        x.as_standard_layout().into_owned()
     }
 
     #[test]
@@ -264,7 +258,7 @@ mod tests {
         };
         let small = op.with_channels(&around).unwrap();
         let x = random(&[2, 5, 3], 1);
-        let small_y = forward(&*small, &[&x.select(Axis(1), &left.kept)]);
+        let small_y = forward(&*small, &[&standard(x.select(Axis(1), &left.kept))]);
         assert_eq!(small_y, forward(&op, &[&x]).select(Axis(1), &through.kept));
         let elsewhere = LeftOnAxis {
             axis: 2,

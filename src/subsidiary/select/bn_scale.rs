@@ -97,7 +97,7 @@ fn folded(network: &Network, layer: &Layer, gamma: ParamId) -> Option<Vec<f32>> 
 }
 
 /// The BatchNormalization behind a layer, on a way on which nothing mixes channels, adds another
-/// tensor or makes signs.
+/// tensor, makes signs or puts channels in another order.
 fn behind(network: &Network, node: NodeId) -> Option<StepId> {
     let mut value = network.step(network.step_of(node)?).output;
     let channels = channels_of(network, value)?;
@@ -115,6 +115,7 @@ fn behind(network: &Network, node: NodeId) -> Option<StepId> {
         let follows = network.data_input(only) == Some(value)
             && traits.convolution.is_none()
             && traits.signs != Signs::Makes
+            && !step.op.parts_channels()
             && !matches!(traits.role, Role::Binariser(_))
             && channels_of(network, step.output)? == channels;
         if !follows {

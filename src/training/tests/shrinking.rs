@@ -6,6 +6,7 @@ use super::{import, infer};
 use crate::graph::{Facts, Graph};
 use crate::network::testing::ModelBuilder;
 use crate::network::{MaskSpec, Network, ParamId};
+use crate::onnx::Tensor;
 use crate::onnx::proto::ModelProto;
 use crate::ops::ParamKind;
 use crate::ops::testing::random;
@@ -15,7 +16,7 @@ use crate::subsidiary::{MaskGroup, mask, mask_groups};
 
 /// Convolutions with all that channels run through on their way: BatchNormalization, PRelu, a
 /// threshold and a Clip per channel, pooling, a shortcut, a depthwise convolution, Flatten.
-fn model(shortcut: bool, depthwise: bool, constant: bool) -> ModelProto {
+fn model(shortcut: bool, depthwise: bool, constant: bool, parted: bool) -> ModelProto {
     let mut shift = random(&[1, 8, 1, 1], 9);
     if constant {
         shift[[0, 2, 0, 0]] = 1e4;
@@ -43,6 +44,25 @@ fn model(shortcut: bool, depthwise: bool, constant: bool) -> ModelProto {
             &[("pads", &[1, 1, 1, 1]), ("group", &[8])],
         );
         at = "dw";
+    }
+    if parted {
+        // Taken apart and put together in another order; one part is read twice.
+        let list = |values: &[i64]| Tensor::I64(ndarray::Array1::from(values.to_vec()).into_dyn());
+        b = b
+            .tensor("order", &list(&[5, 0, 3, 6, 1, 4, 7, 2]))
+            .tensor("last", &list(&[-1]))
+            .tensor("none", &list(&[i64::MIN]))
+            .tensor("one", &list(&[1]))
+            .node("shuffled", "Gather", &[at, "order"], &[("axis", &[1])])
+            .node(
+                "turned",
+                "Slice",
+                &["shuffled", "last", "none", "one", "last"],
+                &[],
+            )
+            .split("first", "second", "turned")
+            .node("parted", "Concat", &["second", "first"], &[("axis", &[1])]);
+        at = "parted";
     }
     b = b.binary_conv("c2", at, 8, 8).batch_norm("bn2", "c2", 8);
     let mut at = "bn2";
@@ -128,15 +148,16 @@ fn masked_and_smaller(m: &ModelProto, constant: bool, seed: u64) -> [[ArrayD<f32
 
 #[test]
 fn a_network_without_its_masked_filters_computes_what_the_masked_one_does() {
-    for (shortcut, depthwise) in [(false, false), (true, false), (false, true), (true, true)] {
+    let ways = (0..8).map(|i| (i & 1 == 1, i & 2 == 2, i & 4 == 4));
+    for (shortcut, depthwise, parted) in ways {
         let cases = (0..20).map(|i| (i % 2 == 1, i / 2));
         for (constant, seed) in cases {
-            let m = model(shortcut, depthwise, constant);
+            let m = model(shortcut, depthwise, constant, parted);
             for [masked, small] in masked_and_smaller(&m, constant, seed) {
                 let worst = (&masked - &small).iter().fold(0f32, |m, d| m.max(d.abs()));
                 assert!(
                     worst < 1e-5,
-                    "{shortcut} {depthwise} {constant} {seed}: {worst}"
+                    "{shortcut} {depthwise} {parted} {constant} {seed}: {worst}"
                 );
             }
         }
