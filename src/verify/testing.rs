@@ -40,6 +40,20 @@ impl Build {
         self.node_with(op, inputs, output, &[])
     }
 
+    /// A `Cast` to 32-bit floats.
+    pub(super) fn cast(mut self, input: &str, output: &str) -> Self {
+        self = self.node("Cast", &[input], output);
+        if let Some(node) = self.graph.node.last_mut() {
+            node.attribute.push(AttributeProto {
+                name: Some("to".into()),
+                r#type: Some(AttributeType::Int as i32),
+                i: Some(1),
+                ..AttributeProto::default()
+            });
+        }
+        self
+    }
+
     pub(super) fn node_with(
         mut self,
         op: &str,

@@ -33,6 +33,9 @@ impl Bounds<'_> {
                 continue;
             };
             let node = self.graph.node(id);
+            if node.op() == "Constant" {
+                continue;
+            }
             let Some(row) = node.operator() else {
                 return false;
             };
@@ -52,8 +55,13 @@ impl Bounds<'_> {
 
 /// How an operator rounds.
 fn rounding(row: &Operator, smoothness: Smoothness) -> Rounding {
-    if row.decides {
-        return Rounding::Forgotten;
+    match row.kind {
+        // To integers it decides; but what is between them is moved by rounding before.
+        Kind::Cast => return Rounding::None,
+        // The numbers of a quantiser times its scale.
+        Kind::Quantize | Kind::Other => return Rounding::Open,
+        _ if row.decides => return Rounding::Forgotten,
+        _ => {}
     }
     match row.kind {
         Kind::Unary(_) if smoothness == Smoothness::Exact => Rounding::None,
@@ -66,7 +74,6 @@ fn rounding(row: &Operator, smoothness: Smoothness) -> Rounding {
         Kind::Logic
         | Kind::Clip
         | Kind::Choice
-        | Kind::Cast
         | Kind::Same
         | Kind::View
         | Kind::Part

@@ -162,6 +162,13 @@ fn sums_are_exact_only_with_weights_that_every_runtime_computes_alike() {
         mean.node("Mul", &["sign", "mean"], "w")
     });
     assert!(scaled_by_a_mean > 0.0);
+    let cast_mean = bound_of_weights(|b| {
+        let size = b.node("Abs", &["latent"], "size");
+        let mean = size.node("ReduceMean", &["size"], "mean");
+        let cast = mean.cast("mean", "cast");
+        cast.node("Mul", &["sign", "cast"], "w")
+    });
+    assert!(cast_mean > 0.0);
     let divided_twice = bound_of_weights(|b| {
         let once = b.node("Div", &["sign", "scale"], "once");
         once.node("Div", &["once", "scale"], "w")
