@@ -226,7 +226,7 @@ fn from_planes(planes: &[u8], [channels, height, width]: [u32; 3]) -> Result<Dyn
 }
 
 /// A part of a file.
-pub(super) fn part(path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+fn part(path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     if length > MAX_FILE_BYTES {
         return Err(io::Error::from(ErrorKind::FileTooLarge));
     }

@@ -84,7 +84,7 @@ pub(super) fn load(
         Some(file) => classes::read(file)?,
         None => Vec::new(),
     };
-    let images = match x.bytes > options.memory {
+    let images = match x.bytes > options.memory.min(MAX_DATASET_BYTES) {
         true => {
             let stored = Stored::read(path, &x, (&mut archive, order), progress)?;
             Pixels::Stored(Arc::new(stored))
@@ -200,12 +200,6 @@ impl Member {
         let entry = archive
             .by_name(&self.name)
             .map_err(|e| format!("{}: {e}", self.name))?;
-        if entry.size() > MAX_DATASET_BYTES {
-            return Err(format!(
-                "{}: more than {MAX_DATASET_BYTES} bytes; use fewer images",
-                self.name
-            ));
-        }
         // Where memory is short, an array that is made all the same ends the process.
         let bytes = usize::try_from(entry.size()).unwrap_or(usize::MAX);
         Vec::<u8>::new()

@@ -1,19 +1,20 @@
 //! Images that stay in an archive, or in a file that it was unpacked into, and are read row by row.
 
+use std::fs::File;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array3, ArrayD, Axis, IxDyn};
 use rayon::prelude::*;
-use tempfile::{NamedTempFile, TempPath};
 use zip::CompressionMethod;
 
 use super::super::DataError;
 use super::super::arrays::no_finite;
-use super::super::catalogue::{MAX_FILE_BYTES, part};
+use super::super::catalogue::MAX_FILE_BYTES;
 use super::super::load::Progress;
 use super::super::reading::sum;
 use super::{Archive, Member, Order};
+use crate::files;
 
 /// Bytes that are read at once while all images are looked at.
 const STRETCH: usize = 16 << 20;
@@ -72,8 +73,8 @@ impl Number {
 pub struct Stored {
     /// The archive.
     path: PathBuf,
-    /// Where its array was unpacked, if it was packed.
-    unpacked: Option<TempPath>,
+    /// The archive, or where its array was unpacked if it was packed: a file without a name, which goes with the process.
+    file: File,
     /// Where the first image begins, in bytes.
     offset: u64,
     number: Number,
@@ -124,7 +125,7 @@ impl Stored {
             ))
         };
         let mut unpacked = match packed {
-            true => Some(NamedTempFile::new().map_err(no_room)?),
+            true => Some(tempfile::tempfile().map_err(no_room)?),
             false => None,
         };
         let (mut sums, mut other_than_bytes) = (Vec::new(), None);
@@ -150,9 +151,13 @@ impl Stored {
         }
         // Behind the last byte the archive's own sum is looked at.
         std::io::copy(&mut entry, &mut std::io::sink()).map_err(broken)?;
+        let file = match unpacked {
+            Some(file) => file,
+            None => files::open(path).map_err(broken)?,
+        };
         Ok(Self {
             path: path.to_owned(),
-            unpacked: unpacked.map(NamedTempFile::into_temp_path),
+            file,
             offset,
             number,
             order,
@@ -221,13 +226,15 @@ impl Stored {
     /// The bytes of an image.
     fn bytes(&self, index: usize) -> Result<Vec<u8>, DataError> {
         let width = self.row.iter().product::<usize>() * self.number.width();
-        let (index, width) = (index as u64, width as u64);
-        let file = self.unpacked.as_deref().unwrap_or(&self.path);
-        let offset = index.saturating_mul(width).saturating_add(self.offset);
-        part(file, offset, width).map_err(|source| DataError::Io {
-            path: file.to_owned(),
-            source,
-        })
+        let mut row = vec![0; width];
+        let offset = (index as u64).saturating_mul(width as u64);
+        files::read_exact_at(&self.file, &mut row, offset.saturating_add(self.offset)).map_err(
+            |source| DataError::Io {
+                path: self.path.clone(),
+                source,
+            },
+        )?;
+        Ok(row)
     }
 }
 
