@@ -11,7 +11,7 @@ use crate::data::{
     holds_arrays,
 };
 use crate::error::Error;
-use crate::graph::{Facts, Graph};
+use crate::graph::{Facts, Graph, TensorId, Use};
 use crate::network::Network;
 use crate::progress::Observer;
 use crate::synthesis::{Request, synthesise};
@@ -114,7 +114,13 @@ fn input_form(
             size: size(h, w),
             flat: None,
         }),
-        // What is no picture comes as it is.
+        // What is no picture comes as it is; what turns it around at once has its channels last.
+        [_, h, w, c] if arrays && turned_around(graph, input) => Ok(InputForm {
+            layout: Layout::Nhwc,
+            channels: Some(c),
+            size: size(h, w),
+            flat: None,
+        }),
         [_, c, h, w] if arrays && c > 0 => Ok(InputForm {
             layout: Layout::Nchw,
             channels: Some(c),
@@ -135,6 +141,16 @@ fn input_form(
             ),
         )),
     }
+}
+
+/// Whether all that reads a tensor brings its last axis in front of height and width.
+fn turned_around(graph: &Graph<'_>, t: TensorId) -> bool {
+    let readers = graph.consumers(t);
+    let turns = |reader: &Use| {
+        let node = graph.node(reader.node);
+        node.op() == "Transpose" && node.ints("perm") == Some(&[0, 3, 1, 2])
+    };
+    !readers.is_empty() && readers.iter().all(turns)
 }
 
 /// Loads the images of `source` for the classifier `view`, read from `model`. The seed splits
