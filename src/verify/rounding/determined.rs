@@ -70,6 +70,8 @@ fn rounding(row: &Operator, smoothness: Smoothness) -> Rounding {
             How::Add | How::Sub | How::Mul | How::Div => Rounding::Once,
             How::Pow | How::Sum => Rounding::Open,
         },
+        // A whole number times the scale.
+        Kind::Dequantize => Rounding::Once,
         Kind::Reduction(Reduction::Max | Reduction::Min) => Rounding::None,
         Kind::Logic
         | Kind::Clip
