@@ -12,6 +12,7 @@ use crate::engine::{Boundary, Inference, Mode, Plan, Value, Weights};
 use crate::graph::{Facts, Graph};
 use crate::network::testing::ModelBuilder;
 use crate::network::{Input, Network, StepId, ValueId};
+use crate::onnx::Tensor;
 use crate::onnx::proto::ModelProto;
 use crate::ops::testing::random as values;
 use crate::progress::Silent;
@@ -188,6 +189,24 @@ fn a_gamma_counts_by_its_size() {
     });
     assert_eq!(order(&found), [5, 2, 4, 0, 3, 1]);
     assert_eq!(found[1], 2.0);
+}
+
+#[test]
+fn a_gamma_behind_channels_in_another_order_is_no_filters() {
+    let order = Tensor::I64(ndarray::arr1(&[5, 0, 3, 1, 4, 2]).into_dyn());
+    let shuffled = stem()
+        .binary_conv("c1", "bn0", 6, 4)
+        .tensor("order", &order)
+        .node("shuffled", "Gather", &["c1", "order"], &[("axis", &[1])])
+        .batch_norm("bn1", "shuffled", 6);
+    let model = head(shuffled);
+    let with = |gamma: f32| {
+        let change = |network: &mut Network| set(network, "bn1.g", |g| g[0] = gamma);
+        asked(&model, 0, change, |context| {
+            rule("bn-scale").unwrap().scores(context).unwrap()
+        })
+    };
+    assert_eq!(with(0.1), with(9.0));
 }
 
 #[test]
