@@ -192,11 +192,11 @@ impl Network {
                 Some(Input::Value(ValueId(v))) => Some(left[*v].clone()),
                 _ => None,
             };
-            left[step.output.0] = match read {
-                Some(read) if step.op.parts_channels() => {
-                    read.and_then(|read| step.op.channels_through(&read))
+            left[step.output.0] = match (read, step.op.traits(&[]).role) {
+                (Some(read), Role::Part(part)) => {
+                    read.and_then(|read| part.channels_through(&read))
                 }
-                Some(read) if inserted => read,
+                (Some(read), _) if inserted => read,
                 _ => of_node(step.node),
             };
         }

@@ -39,9 +39,8 @@ impl ModelBuilder {
     }
 
     /// Adds an initializer.
-    pub fn constant(mut self, name: &str, value: ArrayD<f32>) -> Self {
-        self.0.initializer.push(Tensor::F32(value).to_proto(name));
-        self
+    pub fn constant(self, name: &str, value: ArrayD<f32>) -> Self {
+        self.tensor(name, &Tensor::F32(value))
     }
 
     /// Adds an initializer of any type.

@@ -50,6 +50,7 @@ pub use op::{
     ShapeError, Signs, Traits,
 };
 pub use param_kind::ParamKind;
+pub use part::Part;
 pub use pool::Pool;
 pub use softmax::Head;
 pub(crate) use softmax::log_softmax;

@@ -11,7 +11,7 @@ use bnn_kernels::elementwise::{ChannelStatistics, ElementwiseMap};
 use ndarray::{ArrayD, Axis};
 use thiserror::Error;
 
-use super::{Arithmetic, BatchNorm, Binarize, ChannelMask, ConvolutionForm, Pool};
+use super::{Arithmetic, BatchNorm, Binarize, ChannelMask, ConvolutionForm, Part, Pool};
 
 /// Inputs of an operator that do not fit it, in words.
 #[derive(Debug, Error)]
@@ -77,17 +77,6 @@ pub trait Op: Debug + Send + Sync {
     /// them.
     fn with_channels(&self, _left: &ChannelsLeft<'_>) -> Option<Arc<dyn Op>> {
         None
-    }
-
-    /// The channels of its output that are left of these of its input, where that follows from the operator;
-    /// `None`: all, or that it does not.
-    fn channels_through(&self, _left: &LeftOnAxis) -> Option<LeftOnAxis> {
-        None
-    }
-
-    /// Whether it hands on some channels of its input, as [`Op::channels_through`] says.
-    fn parts_channels(&self) -> bool {
-        false
     }
 
     /// What an engine may make of the operator, given its parameters.
@@ -191,6 +180,8 @@ pub enum Role<'a> {
     Arithmetic(Arithmetic),
     /// Gives one of two values by a threshold.
     Binariser(&'a Binarize),
+    /// Hands on what lies at some positions of its input.
+    Part(&'a Part),
 }
 
 /// An operator that computes element by element, possibly in another way for each channel (axis 1).

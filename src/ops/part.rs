@@ -8,27 +8,30 @@ use rayon::prelude::*;
 
 use super::node_view::{ImportError, Imported, NodeView};
 use super::{
-    Backward, ChannelsLeft, LeftOnAxis, Op, ParamKind, Params, Saved, ShapeError, Signs, Traits,
-    check,
+    Backward, ChannelsLeft, LeftOnAxis, Op, ParamKind, Params, Role, Saved, ShapeError, Signs,
+    Traits, check,
 };
 use crate::arrays::{array, copy, slice};
-use crate::graph::stretches;
+use crate::graph::{normalize_axis, stretches};
 
 /// Of each of these axes (none of them the batch's), what lies at these positions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Part {
+pub struct Part {
     axes: Vec<(usize, Vec<usize>)>,
 }
 
 impl Part {
-    fn shape(&self, of: &[usize]) -> Vec<usize> {
-        let mut shape = of.to_vec();
-        for (axis, positions) in &self.axes {
-            if let Some(side) = shape.get_mut(*axis) {
-                *side = positions.len();
-            }
-        }
-        shape
+    /// The channels of the output that are left of these of the input; `None`: all.
+    pub fn channels_through(&self, left: &LeftOnAxis) -> Option<LeftOnAxis> {
+        let Some((_, positions)) = self.axes.iter().find(|(axis, _)| *axis == left.axis) else {
+            return Some(left.clone());
+        };
+        let stays = |&place: &usize| left.kept.binary_search(&positions[place]).is_ok();
+        let kept: Vec<usize> = (0..positions.len()).filter(stays).collect();
+        (kept.len() < positions.len()).then_some(LeftOnAxis {
+            axis: left.axis,
+            kept,
+        })
     }
 }
 
@@ -54,35 +57,18 @@ impl Op for Part {
     }
 
     fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
-        // Shapes in front of each axis, the last axis being the first to be put back.
-        let mut shapes = vec![pass.shapes[0].to_vec()];
-        for at in 0..self.axes.len() {
-            let some = Self {
-                axes: self.axes[at..=at].to_vec(),
-            };
-            shapes.push(some.shape(&shapes[at]));
+        // The shape in front of each axis; the last axis is the first to be put back.
+        let mut shape = pass.shapes[0].to_vec();
+        let mut fronts = Vec::with_capacity(self.axes.len());
+        for (axis, positions) in &self.axes {
+            fronts.push(shape.clone());
+            shape[*axis] = positions.len();
         }
         let mut grad = grad;
-        for (at, (axis, positions)) in self.axes.iter().enumerate().rev() {
-            grad = put_back(&grad, &shapes[at], *axis, positions);
+        for ((axis, positions), front) in self.axes.iter().zip(&fronts).rev() {
+            grad = put_back(&grad, front, *axis, positions);
         }
         vec![Some(grad)]
-    }
-
-    fn parts_channels(&self) -> bool {
-        true
-    }
-
-    fn channels_through(&self, left: &LeftOnAxis) -> Option<LeftOnAxis> {
-        let Some((_, positions)) = self.axes.iter().find(|(axis, _)| *axis == left.axis) else {
-            return Some(left.clone());
-        };
-        let stays = |&place: &usize| left.kept.binary_search(&positions[place]).is_ok();
-        let kept: Vec<usize> = (0..positions.len()).filter(stays).collect();
-        (kept.len() < positions.len()).then_some(LeftOnAxis {
-            axis: left.axis,
-            kept,
-        })
     }
 
     fn with_channels(&self, left: &ChannelsLeft<'_>) -> Option<Arc<dyn Op>> {
@@ -99,6 +85,7 @@ impl Op for Part {
     fn traits(&self, _: Params<'_, '_>) -> Traits<'_> {
         Traits {
             signs: Signs::Keeps,
+            role: Role::Part(self),
             ..Traits::default()
         }
     }
@@ -162,19 +149,10 @@ pub(super) fn import_gather(view: &NodeView<'_, '_>) -> Result<Imported, ImportE
     if view.output_shape()?.len() != shape.len() {
         return Err(view.reject("only a list of indices is supported"));
     }
-    let positions = view.ints(1)?.into_iter().map(|p| position(p, side));
+    let positions = view.ints(1)?.into_iter().map(|p| normalize_axis(p, side));
     let positions: Option<Vec<usize>> = positions.collect();
     let positions = positions.ok_or_else(|| view.reject("an index lies beyond its input"))?;
     imported(view, vec![(axis, positions)])
-}
-
-/// An index that may count from the end.
-fn position(index: i64, side: usize) -> Option<usize> {
-    let index = match index {
-        ..0 => index.checked_add(i64::try_from(side).ok()?)?,
-        _ => index,
-    };
-    usize::try_from(index).ok().filter(|&p| p < side)
 }
 
 pub(super) fn import_split(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {

@@ -85,7 +85,7 @@ impl<'a> Finder<'a> {
                     }
                     hidden.form.steps.push(absorbed);
                 }
-                Role::Plain | Role::Mask(_) | Role::Binariser(_) => break,
+                Role::Plain | Role::Mask(_) | Role::Binariser(_) | Role::Part(_) => break,
             }
             value = next.output;
         }
@@ -211,7 +211,8 @@ impl<'a> Finder<'a> {
             let traits = step.op.traits(&[]);
             match traits.role {
                 Role::Normalization(_) => return None,
-                Role::Mask(_) => return Some(behind),
+                // Behind a part channels stand in other places.
+                Role::Mask(_) | Role::Part(_) => return Some(behind),
                 Role::MaxPooling(_) => *pooled = true,
                 Role::Binariser(_) => {
                     behind.direct = behind.steps.is_empty() && absorbed > 0;

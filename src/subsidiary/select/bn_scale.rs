@@ -115,8 +115,7 @@ fn behind(network: &Network, node: NodeId) -> Option<StepId> {
         let follows = network.data_input(only) == Some(value)
             && traits.convolution.is_none()
             && traits.signs != Signs::Makes
-            && !step.op.parts_channels()
-            && !matches!(traits.role, Role::Binariser(_))
+            && !matches!(traits.role, Role::Binariser(_) | Role::Part(_))
             && channels_of(network, step.output)? == channels;
         if !follows {
             return None;
