@@ -57,13 +57,10 @@ impl Bounds<'_> {
 fn rounding(row: &Operator, smoothness: Smoothness) -> Rounding {
     match row.kind {
         // To integers it decides; but what is between them is moved by rounding before.
-        Kind::Cast => return Rounding::None,
+        Kind::Cast => Rounding::None,
         // The numbers of a quantiser times its scale.
-        Kind::Quantize | Kind::Other => return Rounding::Open,
-        _ if row.decides => return Rounding::Forgotten,
-        _ => {}
-    }
-    match row.kind {
+        Kind::Quantize | Kind::Other => Rounding::Open,
+        _ if row.decides => Rounding::Forgotten,
         Kind::Unary(_) if smoothness == Smoothness::Exact => Rounding::None,
         Kind::Arithmetic(arithmetic) => match arithmetic.how {
             How::Extreme => Rounding::None,

@@ -40,7 +40,6 @@ impl Bounds<'_> {
         out: &ArrayD<f32>,
     ) -> Option<(Bound, ArrayD<f32>)> {
         let (x, weight) = (*inputs.first()?, *inputs.get(1)?);
-        let weight_of = weight;
         let is_matrix = node.operator()?.shape == Shape::MatMul;
         if is_matrix && (self.facts.is_data(weight) || !self.facts.is_data(x)) {
             return self.matrices([x, weight], out);
@@ -48,6 +47,8 @@ impl Bounds<'_> {
         if self.facts.is_data(weight) {
             return None;
         }
+        let constants = [Some(weight), inputs.get(2).copied()];
+        let determined = (constants.into_iter().flatten()).all(|t| self.is_determined(t));
         let initializer = self.graph.initializer_value(weight);
         let weight = match self.facts.constant(weight) {
             Some(weight) => weight.as_f32()?,
@@ -83,11 +84,6 @@ impl Bounds<'_> {
         if bias.len() != 1 && bias.len() != filters {
             return None;
         }
-        let constants = [Some(weight_of), inputs.get(2).copied()];
-        let determined = constants
-            .into_iter()
-            .flatten()
-            .all(|t| self.is_determined(t));
         let mut columns = Vec::new();
         for o in 0..filters {
             let bias = bias.get(if bias.len() == 1 { 0 } else { o })?;
