@@ -9,6 +9,7 @@ use ndarray_rand::rand::seq::SliceRandom;
 use rand_chacha::ChaCha12Rng;
 use rayon::prelude::*;
 
+use super::arrays::other_than_byte;
 use super::augment::{Augmentation, Shift, Varied, mix};
 use super::reading::sum;
 use super::{DataError, Layout, Preprocess, Stored, Streamed};
@@ -33,6 +34,15 @@ impl Pixels {
             Self::U8(_) | Self::Streamed(_) => false,
             Self::F32(_) => true,
             Self::Stored(rows) => rows.holds_floats(),
+        }
+    }
+
+    /// A value that is no whole number from 0 to 255, if there is one.
+    pub fn other_than_bytes(&self) -> Option<f32> {
+        match self {
+            Self::U8(_) | Self::Streamed(_) => None,
+            Self::F32(values) => other_than_byte(values),
+            Self::Stored(rows) => rows.other_than_bytes(),
         }
     }
 }

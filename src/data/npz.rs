@@ -117,10 +117,10 @@ pub(super) fn load(
 fn in_memory(x: &Member, archive: &mut Archive, order: Order) -> Result<Pixels, String> {
     match x.dtype.as_str() {
         "|u1" => Ok(Pixels::U8(order.images(x.read(archive)?)?)),
-        "<f4" | ">f4" => Ok(Pixels::F32(order.images(finite(x.read(archive)?)?)?)),
+        "<f4" | ">f4" => Ok(Pixels::F32(order.images(finite(x.read(archive)?, 0)?)?)),
         "<f8" | ">f8" => {
             let x = x.read::<f64>(archive)?.mapv(|v| v as f32);
-            Ok(Pixels::F32(order.images(finite(x)?)?))
+            Ok(Pixels::F32(order.images(finite(x, 0)?)?))
         }
         other => Err(other_type(other)),
     }

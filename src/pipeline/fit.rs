@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use super::{Budget, DataSource, View};
-use crate::data::{Channels, Dataset, Images, Pixels, Preprocess, holds_arrays};
+use crate::data::{Channels, Dataset, Images, Preprocess, holds_arrays};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::network::Network;
@@ -194,14 +194,9 @@ pub(super) fn effect(sets: &[(&Path, &Dataset)], source: &DataSource) -> Result<
 
 /// Floats for a model that takes bytes must be such.
 pub(super) fn bytes(path: &Path, element: Element, set: &Dataset) -> Result<(), Error> {
-    if element != Element::Byte {
-        return Ok(());
-    }
-    let whole = |&v: &f32| v.fract() == 0.0 && (0.0..=255.0).contains(&v);
-    let other = match &set.images {
-        Pixels::F32(images) => images.iter().find(|v| !whole(v)).copied(),
-        Pixels::Stored(rows) => rows.other_than_bytes(),
-        Pixels::U8(_) | Pixels::Streamed(_) => None,
+    let other = match element {
+        Element::Byte => set.images.other_than_bytes(),
+        _ => None,
     };
     match other {
         None => Ok(()),

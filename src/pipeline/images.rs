@@ -101,32 +101,20 @@ fn input_form(
             width: u32::try_from(w).ok()?,
         })
     };
+    let planes = |layout, c: usize, [h, w]: [usize; 2]| InputForm {
+        layout,
+        channels: Some(c),
+        size: size(h, w),
+        flat: None,
+    };
     match *shape {
-        [_, c @ (1 | 3), h, w] => Ok(InputForm {
-            layout: Layout::Nchw,
-            channels: Some(c),
-            size: size(h, w),
-            flat: None,
-        }),
-        [_, h, w, c @ (1 | 3)] => Ok(InputForm {
-            layout: Layout::Nhwc,
-            channels: Some(c),
-            size: size(h, w),
-            flat: None,
-        }),
+        [_, c @ (1 | 3), h, w] => Ok(planes(Layout::Nchw, c, [h, w])),
+        [_, h, w, c @ (1 | 3)] => Ok(planes(Layout::Nhwc, c, [h, w])),
         // What is no picture comes as it is; what turns it around at once has its channels last.
-        [_, h, w, c] if arrays && turned_around(graph, input) => Ok(InputForm {
-            layout: Layout::Nhwc,
-            channels: Some(c),
-            size: size(h, w),
-            flat: None,
-        }),
-        [_, c, h, w] if arrays && c > 0 => Ok(InputForm {
-            layout: Layout::Nchw,
-            channels: Some(c),
-            size: size(h, w),
-            flat: None,
-        }),
+        [_, h, w, c] if arrays && turned_around(graph, input) => {
+            Ok(planes(Layout::Nhwc, c, [h, w]))
+        }
+        [_, c, h, w] if arrays && c > 0 => Ok(planes(Layout::Nchw, c, [h, w])),
         [_, length] => Ok(InputForm {
             layout: Layout::Flat,
             channels: None,

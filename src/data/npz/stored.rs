@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use zip::CompressionMethod;
 
 use super::super::DataError;
-use super::super::arrays::no_finite;
+use super::super::arrays::{finite, other_than_byte};
 use super::super::catalogue::MAX_FILE_BYTES;
 use super::super::load::Progress;
 use super::super::reading::sum;
@@ -217,7 +217,9 @@ impl Stored {
     }
 
     fn image<T: Copy>(&self, row: Vec<T>) -> Result<Array3<T>, DataError> {
-        as_image(row, &self.row, self.order).map_err(|reason| DataError::Npz {
+        let row = as_row(row, &self.row);
+        let image = row.and_then(|row| as_image(row, self.order));
+        image.map_err(|reason| DataError::Npz {
             path: self.path.clone(),
             reason,
         })
@@ -269,39 +271,22 @@ fn look(
     order: Order,
 ) -> Result<(u64, Option<f32>), String> {
     if number == Number::Byte {
-        let image = as_image(bytes.to_vec(), row, order)?;
+        let image = as_image(as_row(bytes.to_vec(), row)?, order)?;
         return Ok((sum(image.view(), |v| [v]), None));
     }
-    let values = number.values(bytes);
-    if let Some(place) = values.iter().position(|v| !v.is_finite()) {
-        let mut at = vec![index];
-        at.extend(place_in(place, row));
-        return Err(no_finite(&at, values[place]));
-    }
-    let byte = |v: &&f32| v.fract() == 0.0 && (0.0..=255.0).contains(*v);
-    let other = values.iter().find(|v| !byte(v)).copied();
-    let image = as_image(values, row, order)?;
+    let values = finite(as_row(number.values(bytes), row)?, index)?;
+    let other = other_than_byte(&values);
+    let image = as_image(values, order)?;
     Ok((sum(image.view(), f32::to_le_bytes), other))
 }
 
-/// The index of the element at that place of a row.
-fn place_in(mut place: usize, row: &[usize]) -> Vec<usize> {
-    let mut at: Vec<usize> = row
-        .iter()
-        .rev()
-        .map(|&side| {
-            let index = place.checked_rem(side).unwrap_or(0);
-            place = place.checked_div(side).unwrap_or(0);
-            index
-        })
-        .collect();
-    at.reverse();
-    at
+/// A row as it is stored, `[1, …]`.
+fn as_row<T>(row: Vec<T>, shape: &[usize]) -> Result<ArrayD<T>, String> {
+    let whole: Vec<usize> = std::iter::once(1).chain(shape.iter().copied()).collect();
+    ArrayD::from_shape_vec(IxDyn(&whole), row).map_err(|e| e.to_string())
 }
 
 /// A row as `[C, H, W]`.
-fn as_image<T: Copy>(row: Vec<T>, shape: &[usize], order: Order) -> Result<Array3<T>, String> {
-    let whole: Vec<usize> = std::iter::once(1).chain(shape.iter().copied()).collect();
-    let row = ArrayD::from_shape_vec(IxDyn(&whole), row).map_err(|e| e.to_string())?;
+fn as_image<T: Copy>(row: ArrayD<T>, order: Order) -> Result<Array3<T>, String> {
     Ok(order.images(row)?.index_axis_move(Axis(0), 0))
 }
