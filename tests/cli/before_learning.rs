@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::common::{fixture, network, quick, refused, tool};
+use crate::common::{fixture, network, quick, refused, set_dim, tool};
 use assert_cmd::Command;
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::onnx::proto::{
@@ -316,8 +316,8 @@ fn options_without_effect_on_such_a_model_or_such_data() {
     let one = at("one.onnx");
     let mut model = vgg();
     let graph = model.graph.as_mut().unwrap();
-    set_batch(&mut graph.input[0], 1);
-    set_batch(&mut graph.output[0], 1);
+    set_dim(&mut graph.input[0], 0, 1);
+    set_dim(&mut graph.output[0], 0, 1);
     save(&model, &one);
     let mut c = tool();
     c.arg("eval")
@@ -325,15 +325,6 @@ fn options_without_effect_on_such_a_model_or_such_data() {
         .arg("--data")
         .arg(fixture("digits_test.npz"));
     refused(c.args(["--batch", "8"]), 2, &["--batch 8", "one.onnx"]);
-}
-
-fn set_batch(value: &mut onnx_bnnprune::onnx::proto::ValueInfoProto, size: i64) {
-    use onnx_bnnprune::onnx::proto::tensor_shape_proto::dimension;
-    let kind = value.r#type.as_mut().unwrap().value.as_mut();
-    let Some(type_proto::Value::TensorType(tensor)) = kind else {
-        panic!("not a tensor")
-    };
-    tensor.shape.as_mut().unwrap().dim[0].value = Some(dimension::Value::DimValue(size));
 }
 
 /// The test digits as floats from 0 to 1.

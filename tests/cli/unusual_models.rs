@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array4, Axis, concatenate};
 use onnx_bnnprune::data::Pixels;
-use onnx_bnnprune::onnx::proto::{NodeProto, ValueInfoProto, tensor_shape_proto, type_proto};
+use onnx_bnnprune::onnx::proto::NodeProto;
 use onnx_bnnprune::onnx::{Model, Tensor, save};
 
-use crate::common::{json, network, quick_rule, refused, tool};
+use crate::common::{json, network, quick_rule, refused, set_dim, tool, write_npz};
 
-/// The digits network with another first or last node; `inputs` are its list inputs behind the first.
+/// The digits network with a `Slice` in front or at the end, from and to these positions of an axis; it then has so
+/// many channels there.
 fn with_slice(
     path: &Path,
     ends: [i64; 2],
@@ -27,7 +28,7 @@ fn with_slice(
         false => &mut graph.input[0],
     };
     let name = value.name().to_owned();
-    set_channels(value, channels);
+    set_dim(value, 1, channels);
     let inner = format!("{name}/inner");
     for node in &mut graph.node {
         let (read, written) = (node.input.iter_mut(), node.output.iter_mut());
@@ -54,15 +55,6 @@ fn with_slice(
     path.to_owned()
 }
 
-fn set_channels(value: &mut ValueInfoProto, channels: usize) {
-    use tensor_shape_proto::dimension::Value;
-    let kind = value.r#type.as_mut().unwrap().value.as_mut();
-    let Some(type_proto::Value::TensorType(tensor)) = kind else {
-        panic!("not a tensor")
-    };
-    tensor.shape.as_mut().unwrap().dim[1].value = Some(Value::DimValue(channels as i64));
-}
-
 /// The test digits, and beside each as many empty channels.
 fn with_empty_channels(path: &Path, empty: usize, labelled: bool) -> PathBuf {
     let set = crate::common::test_digits();
@@ -72,13 +64,8 @@ fn with_empty_channels(path: &Path, empty: usize, labelled: bool) -> PathBuf {
     let (n, _, h, w) = images.dim();
     let more = Array4::<u8>::zeros((n, empty, h, w));
     let x = concatenate(Axis(1), &[images.view(), more.view()]).unwrap();
-    let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(path).unwrap());
-    npz.add_array("x", &x).unwrap();
-    if labelled {
-        let labels: Vec<i64> = set.labels.unwrap().iter().map(|&l| l as i64).collect();
-        npz.add_array("y", &ndarray::Array1::from(labels)).unwrap();
-    }
-    npz.finish().unwrap();
+    let labels = set.labels.as_deref().filter(|_| labelled);
+    write_npz(path, &x, labels);
     path.to_owned()
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::common::{fixture, network, refused, tool};
+use crate::common::{fixture, network, refused, tool, write_npz};
 use assert_cmd::Command;
 use ndarray::{Array1, Array4, Axis};
 use onnx_bnnprune::data::Pixels;
@@ -26,23 +26,13 @@ fn digits() -> (Array4<u8>, Vec<usize>) {
     }
 }
 
-fn write(path: &Path, images: &Array4<u8>, labels: Option<&[usize]>) {
-    let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(path).unwrap());
-    npz.add_array("x", images).unwrap();
-    if let Some(labels) = labels {
-        let labels: Vec<i64> = labels.iter().map(|&l| l as i64).collect();
-        npz.add_array("y", &Array1::from(labels)).unwrap();
-    }
-    npz.finish().unwrap();
-}
-
 /// The digits of the places for which `keep` holds.
 fn select(path: &Path, keep: impl Fn(usize, usize) -> bool, labelled: bool) {
     let (images, labels) = digits();
     let chosen: Vec<usize> = (0..labels.len()).filter(|&i| keep(i, labels[i])).collect();
     let some: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
     let images = images.select(Axis(0), &chosen);
-    write(path, &images, labelled.then_some(some.as_slice()));
+    write_npz(path, &images, labelled.then_some(some.as_slice()));
 }
 
 struct Dir(tempfile::TempDir);
@@ -150,7 +140,7 @@ fn labels_from_one_on_are_explained() {
     let data = dir.at("d.npz");
     let (images, labels) = digits();
     let shifted: Vec<usize> = labels.iter().map(|l| l + 1).collect();
-    write(&data, &images, Some(&shifted));
+    write_npz(&data, &images, Some(&shifted));
     let words = ["d.npz", "1 to 10", "save y - 1"];
     refused(
         &mut job(&network("vgg"), &data, &dir.at("o.onnx")),

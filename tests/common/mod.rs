@@ -6,7 +6,10 @@ pub mod schema;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use ndarray::{Array1, Array4};
 use onnx_bnnprune::data::{Dataset, LoadOptions, Preprocess, load};
+use onnx_bnnprune::onnx::proto::tensor_shape_proto::dimension;
+use onnx_bnnprune::onnx::proto::{ValueInfoProto, type_proto};
 use onnx_bnnprune::onnx::{Model, to_bytes};
 use onnx_bnnprune::verify::{BatchedSession, OrtRuntime, Runtime as _, Samples, SessionOptions};
 
@@ -158,4 +161,25 @@ pub fn refused(command: &mut Command, code: i32, words: &[&str]) {
     for w in words {
         assert!(errors[0].contains(w), "'{w}' is not in: {}", errors[0]);
     }
+}
+
+/// Sets a dimension of a graph's input or output.
+pub fn set_dim(value: &mut ValueInfoProto, axis: usize, size: usize) {
+    let kind = value.r#type.as_mut().unwrap().value.as_mut();
+    let Some(type_proto::Value::TensorType(tensor)) = kind else {
+        panic!("not a tensor")
+    };
+    let dim = &mut tensor.shape.as_mut().unwrap().dim[axis];
+    dim.value = Some(dimension::Value::DimValue(size as i64));
+}
+
+/// Writes an archive of images, labelled or not.
+pub fn write_npz(path: &Path, images: &Array4<u8>, labels: Option<&[usize]>) {
+    let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(path).unwrap());
+    npz.add_array("x", images).unwrap();
+    if let Some(labels) = labels {
+        let labels: Vec<i64> = labels.iter().map(|&l| l as i64).collect();
+        npz.add_array("y", &Array1::from(labels)).unwrap();
+    }
+    npz.finish().unwrap();
 }
