@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::Analysis;
 use super::classes::ChannelClass;
 use super::decide::More;
+use super::groups::Group;
 use super::liveness::{Solution, Stays};
 use super::rules::Channels;
 use crate::graph::NodeId;
@@ -39,6 +40,44 @@ pub(super) fn uneven(a: &Analysis, stays: &Solution) -> More {
         s.target = total.div_ceil(s.groups.len().max(1));
     }
     fill(&sides, stays)
+}
+
+impl Analysis {
+    /// How grouped convolutions part a group's channels that they read or write: for each channel, which of
+    /// the convolution's groups it is in. Each way once; as many channels of each part have to stay. None
+    /// where what a convolution reads is written by others too.
+    pub fn even_partitions(&self, group: &Group) -> Vec<Vec<usize>> {
+        let mut channel_of: BTreeMap<ChannelClass, usize> = BTreeMap::new();
+        for (name, channels) in group.layers.iter().zip(&group.channel_of) {
+            let layer = self.layers.iter().find(|l| l.name == *name);
+            let out = layer.and_then(|l| self.tensors[l.output.0].as_ref());
+            let classes = out.iter().flat_map(|out| &out.classes);
+            let roots = classes.map(|&u| self.classes.find(u));
+            channel_of.extend(roots.zip(channels.iter().copied()));
+        }
+        let mut partitions = Vec::new();
+        for (_, m, out) in self.mixing().filter(|(_, m, _)| m.layer.groups > 1) {
+            let data = m.data.and_then(|t| self.tensors[t.0].as_ref());
+            let read = data.map(|data| (data, m.layer.group_inputs()));
+            let written = (out, m.layer.group_filters());
+            // A group of one channel is there or goes as a whole.
+            for (channels, size) in read.into_iter().chain([written]).filter(|(_, s)| *s > 1) {
+                let mut part_of = vec![None; group.channels];
+                for (i, &u) in channels.classes.iter().enumerate() {
+                    if let Some(&channel) = channel_of.get(&self.classes.find(u)) {
+                        part_of[channel].get_or_insert(i / size);
+                    }
+                }
+                if let Some(part_of) = part_of.into_iter().collect::<Option<Vec<usize>>>()
+                    && part_of.len() == channels.classes.len()
+                    && !partitions.contains(&part_of)
+                {
+                    partitions.push(part_of);
+                }
+            }
+        }
+        partitions
+    }
 }
 
 fn sides(a: &Analysis, stays: &Solution) -> Vec<Side> {

@@ -26,6 +26,8 @@ const PROBES: u64 = 3;
 struct Demand {
     /// Filters of the mask.
     filters: usize,
+    /// How many are kept is a multiple of this, or all.
+    multiple: usize,
     /// How far the outputs move when [`PROBE_SHARE`] of the filters is masked: mean
     /// Kullback-Leibler divergence from the whole network's.
     cost: f64,
@@ -66,16 +68,16 @@ pub(super) fn shared_out(
     costs: &Costs,
     ratio: f64,
 ) -> Vec<usize> {
+    let options = trainer.options();
     let demand = |(unit, &cost): (&MaskGroup, &f64)| Demand {
         filters: unit.filters,
+        multiple: unit.parts.multiple(options.round_to),
         cost,
     };
     let demands: Vec<Demand> = units.iter().zip(&trainer.run.costs).map(demand).collect();
-    let options = trainer.options();
     let limits = Limits {
         max_share: options.max_share,
         ratio,
-        round_to: options.round_to,
     };
     keep_counts(&demands, costs, ratio * costs.total(), limits)
 }
@@ -128,12 +130,11 @@ pub(super) struct Limits {
     /// No more than this share of a unit goes, or than the ratio, if that is larger.
     pub(super) max_share: f64,
     pub(super) ratio: f64,
-    pub(super) round_to: usize,
 }
 
 impl Limits {
-    /// How many filters a unit keeps at least.
-    pub(super) fn least(self, filters: usize) -> usize {
+    /// How many filters a unit keeps at least, a multiple of `multiple` or all.
+    pub(super) fn least(self, filters: usize, multiple: usize) -> usize {
         let stay = filters as f64 * (1.0 - self.max_share.max(self.ratio));
         // A ratio that is to be reached may not fail by a part of a filter.
         let least = match self.ratio >= self.max_share {
@@ -141,7 +142,7 @@ impl Limits {
             false => (stay - 1e-9).ceil(),
         };
         let least = (least.max(0.0) as usize).max(mask::minimum(filters));
-        mask::rounded(least, filters, self.round_to)
+        mask::rounded(least, filters, multiple)
     }
 }
 
@@ -153,8 +154,8 @@ const ROUNDS: usize = 6;
 /// asked for, unless units are at their limits.
 fn keep_counts(demands: &[Demand], costs: &Costs, wanted: f64, limits: Limits) -> Vec<usize> {
     let wanted = wanted - 1e-9 * costs.total().max(1.0);
-    let round_to = limits.round_to;
-    let least: Vec<usize> = demands.iter().map(|d| limits.least(d.filters)).collect();
+    let least = demands.iter().map(|d| limits.least(d.filters, d.multiple));
+    let least: Vec<usize> = least.collect();
     let shares = |kept: &[f64]| -> Vec<f64> {
         let each = kept.iter().zip(demands);
         each.map(|(k, d)| k / d.filters.max(1) as f64).collect()
@@ -183,7 +184,7 @@ fn keep_counts(demands: &[Demand], costs: &Costs, wanted: f64, limits: Limits) -
         sizes = costs.of_groups(&shares(&exact));
     }
     let round = |(d, (&k, &least)): (&Demand, (&f64, &usize))| {
-        mask::rounded((k.round() as usize).max(least), d.filters, round_to)
+        mask::rounded((k.round() as usize).max(least), d.filters, d.multiple)
     };
     let mut keep: Vec<usize> = demands
         .iter()
@@ -197,7 +198,10 @@ fn keep_counts(demands: &[Demand], costs: &Costs, wanted: f64, limits: Limits) -
             return keep;
         }
         let excess = |i: usize| (keep[i] as f64 - exact[i]) / demands[i].filters.max(1) as f64;
-        let lower = |i: usize| (keep[i].saturating_sub(1) / round_to.max(1)) * round_to.max(1);
+        let lower = |i: usize| {
+            let multiple = demands[i].multiple.max(1);
+            (keep[i].saturating_sub(1) / multiple) * multiple
+        };
         let next = (0..keep.len())
             .filter(|&i| lower(i) >= least[i])
             .max_by(|&a, &b| excess(a).total_cmp(&excess(b)).then(b.cmp(&a)));
@@ -213,7 +217,11 @@ mod tests {
     use super::*;
 
     fn demand(filters: usize, cost: f64) -> Demand {
-        Demand { filters, cost }
+        Demand {
+            filters,
+            multiple: 1,
+            cost,
+        }
     }
 
     fn keep(demands: &[Demand], ratio: f64, max_share: f64, round_to: usize) -> Vec<usize> {
@@ -234,12 +242,13 @@ mod tests {
         max_share: f64,
         round_to: usize,
     ) -> Vec<usize> {
-        let limits = Limits {
-            max_share,
-            ratio,
-            round_to,
+        let rounded = |d: &Demand| Demand {
+            multiple: round_to,
+            ..*d
         };
-        keep_counts(demands, costs, ratio * costs.total(), limits)
+        let demands: Vec<Demand> = demands.iter().map(rounded).collect();
+        let limits = Limits { max_share, ratio };
+        keep_counts(&demands, costs, ratio * costs.total(), limits)
     }
 
     fn gone(demands: &[Demand], keep: &[usize]) -> usize {

@@ -9,7 +9,7 @@ use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::sanity::{agreement, predictions, spread};
 use super::trainer::Trainer;
-use super::{Options, Selector, mask, rules};
+use super::{EvenParts, Options, Selector, mask};
 use crate::data::Images;
 use crate::distributed::Communicator;
 use crate::network::Network;
@@ -139,7 +139,12 @@ impl Trainer<'_> {
             return Ok(false);
         }
         let goes = pruned / 2;
-        let keep = more(keep, &stage.scores, goes, self.options.round_to);
+        let keep = more(
+            keep,
+            &stage.scores,
+            goes,
+            (&unit.parts, self.options.round_to),
+        );
         self.observer.note(&format!(
             "{}: costs {:.1} points; keeps {} of {} filters instead of {}",
             unit.layers.join(", "),
@@ -202,13 +207,13 @@ impl Trainer<'_> {
             None => None,
         };
         let round_to = self.options.round_to;
-        for (i, done) in self.run.done.iter_mut().enumerate() {
+        for (i, (done, unit)) in self.run.done.iter_mut().zip(units).enumerate() {
             let pruned = done.keep.iter().filter(|&&k| !k).count();
             let goes = match goals.as_ref().and_then(|goals| goals.get(i)) {
                 Some(&goal) => pruned.min(done.keep.len() - goal.min(done.keep.len())),
                 None => (pruned as f64 * stays).floor() as usize,
             };
-            done.keep = more(&done.keep, &done.scores, goes, round_to);
+            done.keep = more(&done.keep, &done.scores, goes, (&unit.parts, round_to));
             done.report.kept = done.keep.iter().filter(|&&k| k).count();
         }
         self.remask(units)?;
@@ -236,15 +241,21 @@ impl Selector {
 
 /// A mask with at most `goes` of its pruned filters still pruned: those with the smallest scores (ties
 /// by index).
-fn more(keep: &[bool], scores: &[f32], goes: usize, round_to: usize) -> Vec<bool> {
-    let kept = mask::rounded(keep.len() - goes.min(keep.len()), keep.len(), round_to);
+fn more(
+    keep: &[bool],
+    scores: &[f32],
+    goes: usize,
+    (parts, round_to): (&EvenParts, usize),
+) -> Vec<bool> {
+    let stay = keep.len() - goes.min(keep.len());
+    let kept = mask::rounded(stay, keep.len(), parts.multiple(round_to));
     // What stayed so far stays before all others.
     let score = |(i, &stays): (usize, &bool)| match stays {
         true => f64::INFINITY,
         false => scores.get(i).map_or(0.0, |&s| f64::from(s)),
     };
     let scores: Vec<f64> = keep.iter().enumerate().map(score).collect();
-    rules::largest(&scores, kept)
+    parts.largest(&scores, kept)
 }
 
 #[cfg(test)]
@@ -253,13 +264,14 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_what_was_missed_most() {
+        let one = EvenParts::one(6);
         let keep = [true, false, false, true, false, false];
         let scores = [0.1, -0.2, -0.9, 0.3, -0.1, -0.5];
-        let new = more(&keep, &scores, 2, 1);
+        let new = more(&keep, &scores, 2, (&one, 1));
         assert_eq!(new, [true, true, false, true, true, false]);
-        assert_eq!(more(&keep, &scores, 0, 1), [true; 6]);
+        assert_eq!(more(&keep, &scores, 0, (&one, 1)), [true; 6]);
         assert_eq!(
-            more(&keep, &[], 3, 4),
+            more(&keep, &[], 3, (&one, 4)),
             [true, true, true, true, false, false]
         );
     }

@@ -137,18 +137,21 @@ pub fn most_that_can_go(subject: &Subject<'_>, options: &Options) -> Option<f64>
     let reached = match options.selector.shared() {
         // A rule takes the ratio of each layer, as far as that goes.
         None => {
-            let left = units.iter().map(|u| mask::minimum(u.filters) as f64);
+            let left = units.iter().map(|u| {
+                let multiple = u.parts.multiple(options.round_to);
+                mask::rounded(mask::minimum(u.filters), u.filters, multiple) as f64
+            });
             1.0 - left.sum::<f64>() / units.iter().map(filters).sum::<f64>().max(1.0)
         }
         Some(_) => {
             let limits = Limits {
                 max_share: options.max_share,
                 ratio,
-                round_to: options.round_to,
             };
             let left = units
                 .iter()
-                .map(|u| limits.least(u.filters) as f64 / filters(u));
+                .map(|u| (u, u.parts.multiple(options.round_to)))
+                .map(|(u, multiple)| limits.least(u.filters, multiple) as f64 / filters(u));
             let left: Vec<f64> = left.collect();
             let costs = Costs::of(options.cost, subject, &units);
             costs.saved(&left) / costs.total().max(f64::MIN_POSITIVE)

@@ -2,9 +2,11 @@
 //!
 //! m = (sign(M) + 1) / 2 with sign(0) = +1 (paper, section 3.2).
 
-use ndarray::{Array1, ArrayD, IxDyn};
+use ndarray::{Array, Array1, ArrayD, Dimension, IxDyn};
 use ndarray_rand::rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
+
+use super::EvenParts;
 
 /// A layer keeps at least this share of its filters, and at least one.
 const MIN_SHARE: f64 = 0.05;
@@ -65,7 +67,7 @@ pub fn rounded(count: usize, filters: usize, round_to: usize) -> usize {
 
 /// Shifts M so that exactly its `keep` largest elements are kept (more only where they are equal):
 /// what the multiplier of a constraint on the share kept does, exactly and in each step.
-pub fn centre(m: &mut ArrayD<f32>, keep: usize) {
+pub fn centre<D: Dimension>(m: &mut Array<f32, D>, keep: usize) {
     let mut sorted: Vec<f32> = m.iter().copied().collect();
     sorted.sort_by(|a, b| b.total_cmp(a));
     let Some(&last) = keep.checked_sub(1).and_then(|k| sorted.get(k)) else {
@@ -78,22 +80,22 @@ pub fn centre(m: &mut ArrayD<f32>, keep: usize) {
 }
 
 /// Which filters to keep: those of [`kept`], but as many as `bounds` allow, and never fewer than
-/// [`minimum`] (those with the largest M, ties by index).
-pub fn decide(m: &ArrayD<f32>, bounds: Bounds) -> Vec<bool> {
+/// [`minimum`] (those with the largest M, ties by index); of each part equally many.
+pub fn decide(m: &ArrayD<f32>, parts: &EvenParts, bounds: Bounds) -> Vec<bool> {
     let filters = m.len();
-    let mut keep = kept(m);
+    let keep = kept(m);
     let wanted = bounds.keep.map(|k| k.min(filters)).unwrap_or_else(|| {
         let least = filters - (filters as f64 * bounds.most).floor() as usize;
         let kept = keep.iter().filter(|&&k| k).count().max(least);
-        rounded(kept.max(minimum(filters)), filters, bounds.round_to)
+        let least = kept.max(minimum(filters));
+        rounded(least, filters, parts.multiple(bounds.round_to))
     });
-    if bounds.keep.is_some() || wanted > keep.iter().filter(|&&k| k).count() {
-        let mut order: Vec<(usize, f32)> = m.iter().copied().enumerate().collect();
-        order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        keep = vec![false; filters];
-        order.iter().take(wanted).for_each(|&(i, _)| keep[i] = true);
+    let stands = bounds.keep.is_none() && wanted == keep.iter().filter(|&&k| k).count();
+    if stands && parts.are_even(&keep) {
+        return keep;
     }
-    keep
+    let scores: Vec<f64> = m.iter().copied().map(f64::from).collect();
+    parts.largest(&scores, wanted)
 }
 
 /// Share of M at the bounds ±1, where Adam's steps no longer move it outwards.
@@ -177,9 +179,9 @@ mod tests {
 
     #[test]
     fn a_layer_is_never_emptied() {
-        let keep = decide(&array(&[-0.5, -0.1, -0.3]), ANY);
+        let keep = decide(&array(&[-0.5, -0.1, -0.3]), &EvenParts::one(3), ANY);
         assert_eq!(keep, [false, true, false]);
-        let forty = decide(&array(&[-1.0; 40]), ANY);
+        let forty = decide(&array(&[-1.0; 40]), &EvenParts::one(40), ANY);
         assert_eq!(forty.iter().filter(|&&k| k).count(), 2);
     }
 
@@ -204,6 +206,7 @@ mod tests {
     fn a_ratio_takes_the_smallest() {
         let keep = decide(
             &array(&[0.1, 0.4, 0.2, 0.3]),
+            &EvenParts::one(4),
             Bounds {
                 keep: Some(2),
                 ..ANY
@@ -216,18 +219,23 @@ mod tests {
     fn filters_are_kept_in_multiples() {
         let m = array(&[0.1, -0.4, 0.2, -0.3, 0.3, -0.1]);
         let to = |round_to| Bounds { round_to, ..ANY };
-        let count = |n| decide(&m, to(n)).iter().filter(|&&k| k).count();
+        let count = |n| {
+            decide(&m, &EvenParts::one(m.len()), to(n))
+                .iter()
+                .filter(|&&k| k)
+                .count()
+        };
         assert_eq!((count(1), count(2), count(4)), (3, 4, 4));
         assert_eq!(count(5), 5);
         assert_eq!(count(8), 6);
         // The next best ones stay.
-        assert!(decide(&m, to(4))[5]);
+        assert!(decide(&m, &EvenParts::one(m.len()), to(4))[5]);
     }
 
     #[test]
     fn no_more_than_a_share_of_a_layer_goes() {
         let m = array(&[-0.1, -0.4, -0.2, -0.3, 0.3]);
-        let keep = decide(&m, Bounds { most: 0.6, ..ANY });
+        let keep = decide(&m, &EvenParts::one(m.len()), Bounds { most: 0.6, ..ANY });
         assert_eq!(keep, [true, false, false, false, true]);
     }
 

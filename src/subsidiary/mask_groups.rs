@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::EvenParts;
 use crate::graph::{Graph, NodeId};
 use crate::recognize::Layer;
 use crate::rewrite::{Analysis, Group, MaskSite, Residual};
@@ -15,6 +16,8 @@ pub struct MaskGroup {
     pub layers: Vec<String>,
     /// Channels that can be chosen: the length of the mask.
     pub filters: usize,
+    /// Of which channels as many stay as of which others.
+    pub parts: EvenParts,
     /// Where the mask multiplies in `drop`; nowhere for one producer of a stream.
     pub sites: Vec<MaskSite>,
     /// Whether the mask multiplies what its layers write, in `drop` as well: others write the same
@@ -25,6 +28,9 @@ pub struct MaskGroup {
     /// The first node of the unit in order of execution.
     pub first: NodeId,
 }
+
+/// Why none of the filters goes that grouped convolutions write or read.
+const NONE_CAN_GO: &str = "each group of the convolutions that write or read its filters keeps as many as the others, and so few are in each that all stay";
 
 /// A binary layer whose filters are not pruned, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +94,11 @@ pub fn mask_groups(
             }
             continue;
         }
+        let parts = EvenParts::of(analysis, group);
+        let even = || {
+            let none = group.channels > 1 && parts.multiple(1) >= group.channels;
+            none.then(|| NONE_CAN_GO.to_owned())
+        };
         let reason = group.layers.iter().find_map(|name| {
             if keep.contains(name) {
                 return Some(match group.layers.len() {
@@ -97,7 +108,7 @@ pub fn mask_groups(
             }
             analysis.prunable(name).err()
         });
-        if let Some(reason) = reason {
+        if let Some(reason) = reason.or_else(even) {
             excluded.extend(binary.iter().map(|l| Excluded {
                 layer: l.name.clone(),
                 reason: reason.clone(),
@@ -114,6 +125,7 @@ pub fn mask_groups(
                 group: group.clone(),
                 layers: binary.iter().map(|l| l.name.clone()).collect(),
                 filters: group.channels,
+                parts,
                 sites: analysis.mask_sites(group.id).to_vec(),
                 behind: false,
                 nodes: members.iter().map(|l| with_axis(l)).collect(),
@@ -137,6 +149,8 @@ fn producer(group: &Group, layer: &Layer, node: (NodeId, usize)) -> MaskGroup {
         },
         layers: vec![layer.name.clone()],
         filters: layer.filters,
+        // What is masked leaves the layer alone; the channels of the stream stay.
+        parts: EvenParts::one(layer.filters),
         sites: Vec::new(),
         behind: true,
         nodes: vec![node],

@@ -33,17 +33,19 @@ pub fn outlook(
     let mut masks = FilterMasks::default();
     let mut kept = Vec::new();
     for unit in &units {
+        let multiple = unit.parts.multiple(options.round_to);
         let keep = match &options.selector {
             Selector::Subsidiary { ratio, .. } => {
                 let share = |r: f64| unit.filters - (unit.filters as f64 * r).floor() as usize;
-                let goal = ratio.map(|r| rounded(share(r).max(1), unit.filters, options.round_to));
+                let goal = ratio.map(|r| rounded(share(r).max(1), unit.filters, multiple));
                 // No filter asks to stay.
                 let m = ndarray::ArrayD::from_elem(vec![unit.filters], -1.0);
-                decide(&m, options.bounds(goal))
+                decide(&m, &unit.parts, options.bounds(goal))
             }
             Selector::Rule { amount, .. } => {
                 let keep = select::count(unit, amount, options.round_to);
-                (0..unit.filters).map(|f| f < keep).collect()
+                let first: Vec<f64> = (0..unit.filters).map(|f| -(f as f64)).collect();
+                unit.parts.largest(&first, keep)
             }
         };
         kept.push(keep.iter().filter(|&&k| k).count());

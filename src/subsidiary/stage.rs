@@ -176,7 +176,7 @@ fn choose(
         Selector::Subsidiary { .. } => {
             train_mask(trainer, (unit, layers), (m, goal, seed), span, label)?;
             trainer.stage().scores = trainer.param(m).iter().copied().collect();
-            mask::decide(trainer.param(m), options.bounds(goal))
+            mask::decide(trainer.param(m), &unit.parts, options.bounds(goal))
         }
         Selector::Rule { rule, amount } => {
             let detail = format!("{label}, choosing by {}", rule.name());
@@ -238,6 +238,7 @@ fn train_mask(
         }
     };
     let regularizer = mask::Regularizer::new(alpha, &costs);
+    let goal = goal.map(|keep| (keep, &unit.parts));
     let phase = Phase::of_mask(span, &regularizer, goal);
     let mut training = match trainer.saved_mask_training(m)? {
         Some(training) => training,

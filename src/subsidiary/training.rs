@@ -13,7 +13,7 @@ use super::sanity::predictions;
 use super::state::Training;
 use super::teacher::Sample;
 use super::trainer::{Span, Trainer, loss};
-use super::{Decay, mask};
+use super::{Decay, EvenParts, mask};
 use crate::data::{Images, epoch_order};
 use crate::engine::{Mode, Plan, Wanted, Weights};
 use crate::network::{Network, ParamId};
@@ -31,8 +31,8 @@ pub(super) struct Phase<'a> {
     batch_statistics: bool,
     /// Of a mask phase.
     regularizer: Option<&'a mask::Regularizer>,
-    /// Of a mask phase: how many filters to keep after each step.
-    keep: Option<usize>,
+    /// Of a mask phase: how many filters to keep after each step, as many of each part.
+    keep: Option<(usize, &'a EvenParts)>,
 }
 
 impl<'a> Phase<'a> {
@@ -41,7 +41,7 @@ impl<'a> Phase<'a> {
     pub(super) fn of_mask(
         span: &'a Span,
         regularizer: &'a mask::Regularizer,
-        keep: Option<usize>,
+        keep: Option<(usize, &'a EvenParts)>,
     ) -> Self {
         Self {
             span,
@@ -72,7 +72,11 @@ impl Trainer<'_> {
     }
 
     /// The training of a mask from where it stands now.
-    pub(super) fn mask_training(&mut self, m: ParamId, keep: Option<usize>) -> Training {
+    pub(super) fn mask_training(
+        &mut self,
+        m: ParamId,
+        keep: Option<(usize, &EvenParts)>,
+    ) -> Training {
         if let Some(keep) = keep {
             centre(self.network, m, keep);
         }
@@ -267,9 +271,9 @@ impl Trainer<'_> {
 }
 
 /// Shifts a mask so that exactly its `keep` largest elements are kept.
-fn centre(network: &mut Network, m: ParamId, keep: usize) {
+fn centre(network: &mut Network, m: ParamId, (keep, parts): (usize, &EvenParts)) {
     let mut value = network.param(m).value.clone();
-    mask::centre(&mut value, keep);
+    parts.centre(&mut value, keep);
     network.values_mut(m).assign(&value);
 }
 

@@ -3,11 +3,10 @@
 
 use std::path::Path;
 
-use onnx_bnnprune::onnx::proto::attribute_proto::AttributeType;
-use onnx_bnnprune::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto};
+use onnx_bnnprune::onnx::proto::{GraphProto, ModelProto, NodeProto};
 use onnx_bnnprune::onnx::{Model, Tensor, save};
 
-use crate::common::{json, network, quick, quick_rule};
+use crate::common::{json, network, node, quick, quick_rule};
 
 /// The BatchNormalizations that read what a Relu leaves (perhaps pooled), in the order of the graph.
 fn behind_relu(graph: &GraphProto) -> Vec<NodeProto> {
@@ -132,31 +131,6 @@ fn channels_that_become_constant_while_they_are_masked_have_no_say() {
             let found = agreement(&input, dir.path(), options);
             assert!(found >= 0.99, "{what}, {options:?}: {found}");
         }
-    }
-}
-
-/// A node with integer attributes.
-fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, &[i64])]) -> NodeProto {
-    let strings = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
-    let attribute = |&(name, values): &(&str, &[i64])| AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(match values.len() {
-            1 => AttributeType::Int as i32,
-            _ => AttributeType::Ints as i32,
-        }),
-        i: values.first().copied().filter(|_| values.len() == 1),
-        ints: match values.len() {
-            1 => Vec::new(),
-            _ => values.to_vec(),
-        },
-        ..AttributeProto::default()
-    };
-    NodeProto {
-        op_type: Some(op.to_owned()),
-        input: strings(inputs),
-        output: strings(outputs),
-        attribute: attributes.iter().map(attribute).collect(),
-        ..NodeProto::default()
     }
 }
 

@@ -16,6 +16,7 @@ mod compare;
 mod errors;
 mod forms;
 mod free_sizes;
+mod grouped;
 mod hostile;
 mod hostile_folder;
 mod image_sources;

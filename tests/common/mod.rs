@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use ndarray::{Array1, Array4};
 use onnx_bnnprune::data::{Dataset, LoadOptions, Preprocess, load};
+use onnx_bnnprune::onnx::proto::attribute_proto::AttributeType;
 use onnx_bnnprune::onnx::proto::tensor_shape_proto::dimension;
-use onnx_bnnprune::onnx::proto::{ValueInfoProto, type_proto};
+use onnx_bnnprune::onnx::proto::{AttributeProto, NodeProto, ValueInfoProto, type_proto};
 use onnx_bnnprune::onnx::{Model, to_bytes};
 use onnx_bnnprune::verify::{BatchedSession, OrtRuntime, Runtime as _, Samples, SessionOptions};
 
@@ -160,6 +161,36 @@ pub fn refused(command: &mut Command, code: i32, words: &[&str]) {
     assert_eq!(errors.len(), 1, "{stderr}");
     for w in words {
         assert!(errors[0].contains(w), "'{w}' is not in: {}", errors[0]);
+    }
+}
+
+/// A node with integer attributes.
+pub fn node(
+    op: &str,
+    inputs: &[&str],
+    outputs: &[&str],
+    attributes: &[(&str, &[i64])],
+) -> NodeProto {
+    let strings = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+    let attribute = |&(name, values): &(&str, &[i64])| AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(match values.len() {
+            1 => AttributeType::Int as i32,
+            _ => AttributeType::Ints as i32,
+        }),
+        i: values.first().copied().filter(|_| values.len() == 1),
+        ints: match values.len() {
+            1 => Vec::new(),
+            _ => values.to_vec(),
+        },
+        ..AttributeProto::default()
+    };
+    NodeProto {
+        op_type: Some(op.to_owned()),
+        input: strings(inputs),
+        output: strings(outputs),
+        attribute: attributes.iter().map(attribute).collect(),
+        ..NodeProto::default()
     }
 }
 

@@ -21,7 +21,7 @@ use serde::{Serialize, Serializer};
 
 use super::error::TrainError;
 use super::trainer::{Span, Trainer};
-use super::{Amount, MaskGroup, mask, rules};
+use super::{Amount, MaskGroup, mask};
 use crate::network::ParamId;
 use crate::recognize::Layer;
 
@@ -151,7 +151,7 @@ pub(super) fn count(unit: &MaskGroup, amount: &Amount, round_to: usize) -> usize
     mask::rounded(
         keep.max(mask::minimum(unit.filters)),
         unit.filters,
-        round_to,
+        unit.parts.multiple(round_to),
     )
 }
 
@@ -164,7 +164,8 @@ pub(super) fn by_rule(
     if keep >= context.filters() {
         return Ok(vec![true; context.filters()]);
     }
-    Ok(rules::largest(&rule.scores(context)?, keep))
+    let scores = rule.scores(context)?;
+    Ok(context.unit.parts.largest(&scores, keep))
 }
 
 /// Scores of channels that a rule takes out one after the other: the first one has the lowest.

@@ -18,6 +18,7 @@ use crate::ops::testing::random as values;
 use crate::progress::Silent;
 use crate::recognize;
 use crate::rewrite::{Analysis, Residual};
+use crate::subsidiary::rules;
 use crate::subsidiary::trainer::loss;
 use crate::subsidiary::{Control, Options, mask_groups};
 
