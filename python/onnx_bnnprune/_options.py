@@ -73,6 +73,7 @@ class Tuning(TypedDict, total=False):
     cost: Literal["filters", "macs", "bytes"]
     max_share: float
     distill: float
+    stage_images: int
     mask_epochs: int
     main_epochs: int
     final_epochs: int

@@ -92,7 +92,8 @@ pub(super) fn plan(
 
 fn learning(images: &Images, options: &Options, outlook: &Outlook) -> LearningPlan {
     let count = images.train_indices.len();
-    let batches = count.div_ceil(options.batch_size.max(1));
+    let steps = |images: usize| images.div_ceil(options.batch_size.max(1));
+    let stage_images = options.images_of_stage(count);
     let stages = outlook.groups.iter().zip(&outlook.kept);
     let (figures, mask_epochs) = match options.selector {
         Selector::Subsidiary { ratio: None, .. }
@@ -102,9 +103,9 @@ fn learning(images: &Images, options: &Options, outlook: &Outlook) -> LearningPl
         Selector::Subsidiary { .. } => (Figures::Total, options.mask_epochs),
         Selector::Rule { .. } => (Figures::Exact, 0),
     };
-    let epochs = (mask_epochs.saturating_add(options.main_epochs))
+    let in_stages = (mask_epochs.saturating_add(options.main_epochs))
         .saturating_mul(outlook.groups.len())
-        .saturating_add(options.final_epochs);
+        .saturating_mul(steps(stage_images));
     LearningPlan {
         figures,
         stages: stages
@@ -116,12 +117,13 @@ fn learning(images: &Images, options: &Options, outlook: &Outlook) -> LearningPl
             .collect(),
         cost: options.cost.name().to_owned(),
         images: count,
+        stage_images,
         validation_images: images.val_indices.len(),
         mask_epochs,
         main_epochs: options.main_epochs,
         final_epochs: options.final_epochs,
         batch_size: options.batch_size,
-        steps: batches.saturating_mul(epochs),
+        steps: in_stages.saturating_add(steps(count).saturating_mul(options.final_epochs)),
         seconds: None,
         cache_mb: options.cache_mb,
         cache_disk_mb: options.cache_disk_mb,
@@ -138,7 +140,8 @@ fn seconds(
     outlook: &Outlook,
 ) -> Option<f64> {
     let batch = options.batch_size.max(1);
-    let batches = images.train_indices.len().div_ceil(batch);
+    let count = images.train_indices.len();
+    let batches = |images: usize| images.div_ceil(batch) as f64;
     let once = TrainOptions {
         epochs: 1,
         lr: options.main_lr,
@@ -175,8 +178,8 @@ fn seconds(
     };
     let in_stage = MASK_STEP * mask_epochs as f64 + options.main_epochs as f64;
     let shares: f64 = outlook.groups.iter().map(|u| share_from(view, u)).sum();
-    let epochs = shares * in_stage + options.final_epochs as f64;
-    Some(step * batches as f64 * epochs)
+    let in_stages = batches(options.images_of_stage(count)) * shares * in_stage;
+    Some(step * (in_stages + batches(count) * options.final_epochs as f64))
 }
 
 /// The first training images, one of which also validates.

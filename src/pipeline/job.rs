@@ -165,6 +165,8 @@ pub struct Tuning {
     pub max_share: Option<f64>,
     /// See [`Options::distill`].
     pub distill: Option<f32>,
+    /// See [`Options::stage_images`].
+    pub stage_images: Option<usize>,
     /// See [`Options::mask_epochs`].
     pub mask_epochs: Option<usize>,
     /// See [`Options::main_epochs`].
@@ -224,6 +226,7 @@ impl Tuning {
             cache_disk_mb,
             views
         );
+        o.stage_images = self.stage_images.or(o.stage_images);
         o.mask_start = self.mask_start;
         o.cache_dir.clone_from(&self.cache_dir);
         o.keep.clone_from(&job.keep);

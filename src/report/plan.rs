@@ -31,6 +31,8 @@ pub struct LearningPlan {
     pub cost: String,
     /// Images to learn from.
     pub images: usize,
+    /// Of these, how many each stage learns from.
+    pub stage_images: usize,
     /// Images to judge by.
     pub validation_images: usize,
     /// Epochs of each stage in which its mask is trained.
@@ -129,8 +131,12 @@ impl LearningPlan {
             };
             screen.figure("the table shows", text);
         }
+        let in_stage = match self.stage_images < self.images {
+            true => format!(" ({} of them in each stage)", count(self.stage_images)),
+            false => String::new(),
+        };
         let images = format!(
-            "{} to learn from, {} to validate on",
+            "{} to learn from{in_stage}, {} to validate on",
             count(self.images),
             count(self.validation_images)
         );

@@ -71,7 +71,7 @@ impl Trainer<'_> {
     /// varied as in training: on images that the network has often seen as they are, activations
     /// are further apart than on new ones.
     pub(super) fn reestimate(&mut self, span: &Span) -> Result<(), TrainError> {
-        let chosen = sample(self.network, &self.images.train_indices, STATISTICS_IMAGES);
+        let chosen = sample(self.network, &span.images, STATISTICS_IMAGES);
         let boundaries = self.boundaries(span, &chosen)?;
         Ok(reestimate_running_statistics(
             self.network,

@@ -128,6 +128,9 @@ pub struct Options {
     /// cross-entropy with the labels; 0 is the paper's loss. On images that the network was trained
     /// on, cross-entropy alone is all but 0 and says little of what a filter is for.
     pub distill: f32,
+    /// Training images that a stage learns from, others in each stage; `None`, or more than there are: all.
+    /// At the end the whole network is retrained on all.
+    pub stage_images: Option<usize>,
     /// Epochs of mask training per stage.
     pub mask_epochs: usize,
     /// Epochs of main-network retraining per stage.
@@ -178,6 +181,12 @@ impl Options {
         (&self.keep, self.residual)
     }
 
+    /// How many of so many training images a stage learns from.
+    pub fn images_of_stage(&self, all: usize) -> usize {
+        self.stage_images
+            .map_or(all, |count| count.clamp(1, all.max(1)))
+    }
+
     /// How many filters a learned mask may leave.
     pub(super) fn bounds(&self, keep: Option<usize>) -> Bounds {
         Bounds {
@@ -199,11 +208,16 @@ impl Options {
     const MANY_STEPS: usize = 100;
     const FEWER_FINAL_STEPS: usize = 1_500;
 
+    /// A stage learns from so many images at most, where nothing else is asked for: a thousand steps. An epoch
+    /// of ImageNet in each of sixteen stages takes weeks.
+    const STAGE_IMAGES: usize = 128_000;
+
     /// Defaults for `images` training images. The number of epochs is such that a phase has some
     /// hundred steps: the paper's 200 epochs a phase take days.
     pub fn for_images(images: usize) -> Self {
         let batch_size = if images >= 12_800 { 128 } else { 64 };
         let steps = images.div_ceil(batch_size).max(1);
+        let in_stage = steps.min(Self::STAGE_IMAGES.div_ceil(batch_size));
         Self {
             selector: Selector::Subsidiary {
                 ratio: Some(Self::FIRST_RATIO),
@@ -218,8 +232,9 @@ impl Options {
             round_to: 1,
             alpha: 0.4,
             distill: 0.5,
-            mask_epochs: Self::MASK_STEPS.div_ceil(steps).clamp(1, 20),
-            main_epochs: Self::MAIN_STEPS.div_ceil(steps).clamp(1, 20),
+            stage_images: (images > Self::STAGE_IMAGES).then_some(Self::STAGE_IMAGES),
+            mask_epochs: Self::MASK_STEPS.div_ceil(in_stage).clamp(1, 20),
+            main_epochs: Self::MAIN_STEPS.div_ceil(in_stage).clamp(1, 20),
             final_epochs: match steps >= Self::MANY_STEPS {
                 true => Self::FEWER_FINAL_STEPS.div_ceil(steps).max(1),
                 false => Self::FINAL_STEPS.div_ceil(steps).clamp(1, 150),

@@ -110,8 +110,10 @@ pub fn learn(
         Selector::Subsidiary { .. } => options.mask_epochs,
         Selector::Rule { .. } => 0,
     };
-    let epochs = (mask_epochs + options.main_epochs) * units.len() + options.final_epochs;
-    let steps = (trainer.steps_per_epoch() * epochs) as u64;
+    let in_stages = (mask_epochs + options.main_epochs) * units.len();
+    let of_stage = options.images_of_stage(images.train_indices.len());
+    let steps = trainer.steps(of_stage) * in_stages;
+    let steps = (steps + trainer.steps_per_epoch() * options.final_epochs) as u64;
     observer.begin("learning", steps.saturating_sub(trainer.run.steps));
     trainer.clock.lap("preparing to learn", None);
     let shares = match options.selector.shared() {

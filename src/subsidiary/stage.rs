@@ -244,12 +244,12 @@ fn train_mask(
         Some(training) => training,
         None => {
             if let Some(rule) = trainer.options().mask_start {
-                let way = trainer.options().mask_lr * trainer.steps_per_mask() as f32;
+                let way = trainer.options().mask_lr * trainer.steps_per_mask(span) as f32;
                 let mut context = RuleContext::new(trainer, (unit, layers), (m, seed), span);
                 let start = mask::ranked(&rule.scores(&mut context)?, START_WAY * way);
                 trainer.network.values_mut(m).assign(&start);
             }
-            trainer.mask_training(m, goal)
+            trainer.mask_training(m, goal, span)
         }
     };
     while training.epochs < trainer.options().mask_epochs {

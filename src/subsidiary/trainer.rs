@@ -15,7 +15,7 @@ use super::state::Run;
 use super::teacher::Teacher;
 use super::{Control, MaskGroup, Options, temperature};
 use crate::checkpoint::Checkpoint;
-use crate::data::{Augmentation, DataError, Images};
+use crate::data::{Augmentation, DataError, Images, epoch_order};
 use crate::distributed::Communicator;
 use crate::engine::{Boundary, Inference, Loss};
 use crate::graph::NodeId;
@@ -32,10 +32,14 @@ const TEMPERATURE: f32 = 2.0;
 #[derive(Debug)]
 pub(super) struct Span {
     pub(super) from: StepId,
+    /// The training images that it learns from.
+    pub(super) images: Vec<usize>,
     /// Trainable parameters of the main network from there on.
     pub(super) params: Vec<ParamId>,
     /// What the frozen steps read that is trained here.
     pub(super) shared: Shared,
+    /// Images that caches hold, ascending.
+    cached: Vec<usize>,
     /// By view of the images ([`Trainer::view`]).
     caches: BTreeMap<u64, PrefixCache>,
     /// The frozen steps, where they run more than once.
@@ -141,23 +145,44 @@ impl<'a> Trainer<'a> {
         mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ index.wrapping_mul(0x94d0_49bb_1331_11eb)
     }
 
-    pub(super) fn steps_per_epoch(&self) -> usize {
-        let images = self.images.train_indices.len();
+    /// Steps of an epoch of so many images.
+    pub(super) fn steps(&self, images: usize) -> usize {
         images.div_ceil(self.options.batch_size.max(1))
     }
 
+    /// Steps of an epoch of all training images.
+    pub(super) fn steps_per_epoch(&self) -> usize {
+        self.steps(self.images.train_indices.len())
+    }
+
     /// Steps in which a mask is trained.
-    pub(super) fn steps_per_mask(&self) -> usize {
-        self.steps_per_epoch()
-            .saturating_mul(self.options.mask_epochs)
+    pub(super) fn steps_per_mask(&self, span: &Span) -> usize {
+        let steps = self.steps(span.images.len());
+        steps.saturating_mul(self.options.mask_epochs)
+    }
+
+    /// The training images that the stage under way, or the next one, learns from.
+    fn images_of_stage(&self) -> Vec<usize> {
+        let all = &self.images.train_indices;
+        let count = self.options.images_of_stage(all.len());
+        if count >= all.len() {
+            return all.clone();
+        }
+        let stage = self.run.done.len() as u64;
+        let mut chosen = epoch_order(all, self.seed_of(stage), 0);
+        chosen.truncate(count);
+        chosen.sort_unstable();
+        chosen
     }
 
     /// The whole network.
     pub(super) fn whole(&self) -> Span {
         Span {
             from: StepId(0),
+            images: self.images.train_indices.clone(),
             params: self.network.main_params(self.network.all()),
             shared: Shared::default(),
+            cached: Vec::new(),
             caches: BTreeMap::new(),
             frozen: None,
         }
@@ -179,17 +204,22 @@ impl<'a> Trainer<'a> {
         let params = self.network.main_params(from..self.network.end());
         Ok(Span {
             from,
+            images: self.images.train_indices.clone(),
             params,
             shared: Shared::across(self.network, from),
+            cached: Vec::new(),
             caches: BTreeMap::new(),
             frozen: None,
         })
     }
 
-    /// Everything from `first` on, with the frozen part below computed once where that is valid
-    /// and there is room for it.
+    /// Everything from `first` on, to learn a stage by, with the frozen part below computed once where that is
+    /// valid and there is room for it.
     pub(super) fn span_from(&self, first: NodeId) -> Result<Span, TrainError> {
-        let mut span = self.span_over(first)?;
+        let mut span = Span {
+            images: self.images_of_stage(),
+            ..self.span_over(first)?
+        };
         let from = span.from;
         let frozen = Inference::new(Cow::Owned(self.network.clone()), StepId(0)..from);
         span.frozen = Some(Box::new(frozen));
@@ -197,14 +227,22 @@ impl<'a> Trainer<'a> {
         if at_input {
             return Ok(span);
         }
-        let all: Vec<usize> = (0..self.images.train.len()).collect();
+        span.cached.clone_from(&span.images);
+        span.cached.sort_unstable();
         let mut budget = self.caching.budget(self.options);
         'views: for view in self.views_ahead() {
-            let mut cache = PrefixCache::new(all.len());
-            let batches: Vec<&[usize]> = all.chunks(eval_batch(self.network)).collect();
+            let mut cache = PrefixCache::new(span.cached.len());
+            let batches: Vec<&[usize]> = span.cached.chunks(eval_batch(self.network)).collect();
+            let rounds = batches.chunks(self.group.size());
+            let count = rounds.len();
             // A batch for each process, then the next ones.
-            for round in batches.chunks(self.group.size()) {
+            for (done, round) in rounds.enumerate() {
                 self.check_cancelled()?;
+                let layer = self.run.done.len() + 1;
+                let share = 100 * done / count;
+                self.observer.detail(&format!(
+                    "layer {layer}, computing what is frozen below: {share} %"
+                ));
                 let own = match round.get(self.group.rank()) {
                     Some(batch) => {
                         let boundary = self.prefix(&span, self.varied(batch, view)?)?;
@@ -292,7 +330,10 @@ impl<'a> Trainer<'a> {
         let fixed = self.options.augment.is_none();
         let cache = span.caches.get(&self.view()).filter(|_| augmented || fixed);
         let failed = |e| self.caching.failed(&e, self.observer);
-        let values = cache?.batch(indices).map_err(failed).ok()?;
+        let cache = cache?;
+        let place = |image: &usize| span.cached.binary_search(image).ok();
+        let places: Vec<usize> = indices.iter().map(place).collect::<Option<_>>()?;
+        let values = cache.batch(&places).map_err(failed).ok()?;
         Some(Boundary {
             step: span.from,
             values: self

@@ -76,12 +76,13 @@ impl Trainer<'_> {
         &mut self,
         m: ParamId,
         keep: Option<(usize, &EvenParts)>,
+        span: &Span,
     ) -> Training {
         if let Some(keep) = keep {
             centre(self.network, m, keep);
         }
         let options = self.options();
-        let schedule = self.schedule(options.mask_epochs);
+        let schedule = self.schedule(self.steps_per_mask(span));
         let optimizer = Optimizer::new(&Adam, options.mask_lr, schedule);
         Training::new(vec![m], optimizer)
     }
@@ -93,7 +94,7 @@ impl Trainer<'_> {
         training: &mut Training,
     ) -> Result<f32, TrainError> {
         let options = self.options();
-        let order = epoch_order(&self.images.train_indices, options.seed, self.run.epoch);
+        let order = epoch_order(&phase.span.images, options.seed, self.run.epoch);
         let batches = order.chunks(options.batch_size.max(1));
         let mode = Mode {
             batch_statistics_from: phase.batch_statistics.then_some(phase.span.from),
@@ -236,12 +237,13 @@ impl Trainer<'_> {
     /// The training of the main network at its start.
     fn main_training(&self, span: &Span, epochs: usize) -> Training {
         let options = self.options();
-        let warm_up = self.steps_per_epoch() * options.warm_up;
-        let schedule = self.schedule(epochs);
+        let an_epoch = self.steps(span.images.len());
+        let warm_up = an_epoch * options.warm_up;
+        let schedule = self.schedule(an_epoch * epochs);
         let optimizer = Optimizer::new(options.optimizer, options.main_lr, schedule);
         let optimizer = optimizer.with_warm_up(warm_up);
         Training {
-            average: Some(Average::new(self.steps_per_epoch() * epochs)),
+            average: Some(Average::new(an_epoch * epochs)),
             signs_before: self.latent_signs(span),
             ..Training::new(span.params.clone(), optimizer)
         }
@@ -255,9 +257,8 @@ impl Trainer<'_> {
             .collect()
     }
 
-    /// The learning rate over `epochs` epochs.
-    fn schedule(&self, epochs: usize) -> Schedule {
-        let steps = self.steps_per_epoch() * epochs;
+    /// The learning rate over so many steps.
+    fn schedule(&self, steps: usize) -> Schedule {
         match self.options().decay {
             // To a thousandth, as in section 4 of the paper.
             Decay::Exponential => Schedule::Exponential {

@@ -110,3 +110,16 @@ fn a_disk_that_gets_full_is_a_warning_and_changes_nothing() {
     drop(quick);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_part_of_the_images_for_each_stage_is_kept_alone_and_gives_the_same_bytes() {
+    let with = |extra: &[&str]| run("vgg", &[&["--stage-images", "500"], extra].concat());
+    let memory = with(&[]);
+    assert!(memory.files == with(&NONE).files, "with and without");
+    let all = run("vgg", &[]);
+    assert!(memory.files != all.files, "the option does nothing");
+    assert!(0 < memory.kept.0 && memory.kept.0 < all.kept.0 / 2);
+    // As many as there are, or more, are all of them.
+    let more = run("vgg", &["--stage-images", "1000000"]);
+    assert!(more.files == all.files);
+}

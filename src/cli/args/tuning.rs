@@ -27,6 +27,9 @@ pub struct TuningArgs {
     /// [default: 0.5]
     #[arg(long, value_name = "S", help_heading = "Training")]
     pub distill: Option<f32>,
+    /// Training images that each layer is learned from, others for each; all of them at the end [default: 128,000]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub stage_images: Option<usize>,
     /// Epochs of mask training per layer [default: so many that there are 240 steps, 1 to 20]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub mask_epochs: Option<usize>,
@@ -92,8 +95,13 @@ impl TuningArgs {
     /// # Errors
     /// If a number is none that an option takes.
     pub fn tuning(&self) -> Result<Tuning, Error> {
-        if self.batch_size == Some(0) {
-            return Err(Error::Usage("--batch-size must be at least 1".to_owned()));
+        for (name, count) in [
+            ("--batch-size", self.batch_size),
+            ("--stage-images", self.stage_images),
+        ] {
+            if count == Some(0) {
+                return Err(Error::Usage(format!("{name} must be at least 1")));
+            }
         }
         for (name, rate) in [("--mask-lr", self.mask_lr), ("--main-lr", self.main_lr)] {
             if rate.is_some_and(|r| !r.is_finite() || r < 0.0) {
@@ -112,6 +120,7 @@ impl TuningArgs {
             cost: self.cost.map(CostName::cost),
             max_share: self.max_share,
             distill: self.distill,
+            stage_images: self.stage_images,
             mask_epochs: self.mask_epochs,
             main_epochs: self.main_epochs,
             final_epochs: self.final_epochs,

@@ -18,7 +18,7 @@ pub(super) const SECTION: Section<Report> = Section {
     source = r#"{%- if let Some(l) = learning %}
 <p>{{ figures }}</p>
 <dl class="cards">
-<div><dt>Images</dt><dd class="big">{{ l.images|count }}</dd><dd class="soft">{{ l.validation_images|count }} to validate on</dd></div>
+<div><dt>Images</dt><dd class="big">{{ l.images|count }}</dd><dd class="soft">{% if l.stage_images < l.images %}{{ l.stage_images|count }} of them in each stage; {% endif %}{{ l.validation_images|count }} to validate on</dd></div>
 <div><dt>Epochs</dt><dd class="big">{{ l.mask_epochs }} + {{ l.main_epochs }} a stage</dd><dd class="soft">of mask and of retraining; {{ l.final_epochs }} of the whole network at the end</dd></div>
 <div><dt>Steps</dt><dd class="big">{{ l.steps|count }}</dd><dd class="soft">of {{ l.batch_size }} images</dd></div>
 {%- if let Some(seconds) = l.seconds %}

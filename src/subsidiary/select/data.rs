@@ -113,7 +113,7 @@ impl RuleContext<'_, '_> {
             );
             from = from.max(reading.consumer);
         }
-        let chosen = spread(&trainer.images.train_indices, count);
+        let chosen = spread(&self.span.images, count);
         for (batch, indices) in chosen.chunks(BATCH).enumerate() {
             trainer.check_cancelled()?;
             let mut at = trainer.boundary(self.span, indices, true)?;

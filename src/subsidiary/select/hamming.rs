@@ -34,7 +34,7 @@ impl Rule for Hamming {
     fn scores(&self, context: &mut RuleContext<'_, '_>) -> Result<Vec<f64>, TrainError> {
         let filters = context.filters();
         let readings = context.readings();
-        let images = context.trainer.images.train_indices.len().clamp(1, IMAGES);
+        let images = context.span.images.len().clamp(1, IMAGES);
         let mut signs: Vec<Signs> = readings.iter().map(|r| Signs::new(r, filters)).collect();
         context.look(&readings, IMAGES, |seen| {
             let (x, planes) = (slice(seen.x), seen.planes);

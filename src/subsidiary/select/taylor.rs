@@ -75,7 +75,7 @@ pub(super) fn gate_gradients(
     let batch = plan.batch(network, 1, &Alone);
     let on = (trainer.images, trainer.options(), trainer.temperature);
     let mut found = Vec::new();
-    for indices in spread(&trainer.images.train_indices, count).chunks(BATCH) {
+    for indices in spread(&context.span.images, count).chunks(BATCH) {
         trainer.check_cancelled()?;
         let Sample { boundary, taught } = trainer.sample(context.span, indices, true)?;
         let of_image = |i: usize| -> Result<Vec<f64>, TrainError> {
