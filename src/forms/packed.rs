@@ -16,8 +16,7 @@ use super::{Computed, FormError, OutputForm, Shaped, is_float32, is_packed, unpa
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto,
-    attribute_proto::AttributeType, type_proto,
+    GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, type_proto,
 };
 use crate::onnx::{DataType, Tensor};
 use crate::qonnx;
@@ -151,7 +150,7 @@ fn write(model: &mut ModelProto, plans: &[Plan], was_used: &HashSet<String>) {
     let rows = Tensor::I8(rows.unwrap_or_default());
     let rows = editor.add_initializer(&format!("{TABLE}.int8"), &rows);
     let table = editor.fresh_name(TABLE);
-    let mut nodes = vec![cast(&rows, &table, DataType::F32)];
+    let mut nodes = vec![NodeProto::cast(&rows, &table, DataType::F32).named_as_output()];
     for plan in plans {
         // The name is free for the last node that is written.
         editor.remove_source(&plan.name);
@@ -171,7 +170,7 @@ fn unpacking(editor: &mut Editor<'_>, plan: &Plan, table: &str) -> Vec<NodeProto
     let indices = editor.fresh_name(&format!("{name}.indices"));
     let rows = editor.fresh_name(&format!("{name}.rows"));
     let mut nodes = vec![
-        cast(&bytes, &indices, DataType::I32),
+        NodeProto::cast(&bytes, &indices, DataType::I32).named_as_output(),
         node("Gather", &[table, &indices], &rows),
     ];
     let mut last = rows;
@@ -206,25 +205,7 @@ fn list(values: &[i64]) -> Tensor {
 }
 
 fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
-    NodeProto {
-        op_type: Some(op.to_owned()),
-        name: Some(output.to_owned()),
-        input: inputs.iter().map(|&i| i.to_owned()).collect(),
-        output: vec![output.to_owned()],
-        ..NodeProto::default()
-    }
-}
-
-fn cast(input: &str, output: &str, to: DataType) -> NodeProto {
-    NodeProto {
-        attribute: vec![AttributeProto {
-            name: Some("to".to_owned()),
-            r#type: Some(AttributeType::Int as i32),
-            i: Some(i64::from(to.to_onnx())),
-            ..AttributeProto::default()
-        }],
-        ..node("Cast", &[input], output)
-    }
+    NodeProto::of(op, inputs.iter().copied(), output).named_as_output()
 }
 
 /// A model without inputs that computes the weights which `model` computes, as its outputs; `None`

@@ -182,12 +182,7 @@ fn apply(model: &mut ModelProto, weights: Vec<Weight>, activations: Vec<Activati
 }
 
 fn bipolar(input: String, scale: String, output: &str) -> NodeProto {
-    NodeProto {
-        op_type: Some("BipolarQuant".to_owned()),
-        domain: Some(BIPOLAR_DOMAIN.to_owned()),
-        name: Some(format!("{output}.bipolar")),
-        input: vec![input, scale],
-        output: vec![output.to_owned()],
-        ..NodeProto::default()
-    }
+    NodeProto::of("BipolarQuant", [input, scale], output)
+        .in_domain(BIPOLAR_DOMAIN)
+        .named(format!("{output}.bipolar"))
 }

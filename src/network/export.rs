@@ -263,12 +263,6 @@ fn add_behind(editor: &mut Editor<'_>, index: usize, value: ArrayD<f32>) {
     let constant = editor.add_initializer(&format!("{name}.threshold"), &Tensor::F32(value));
     let shifted = editor.fresh_name(&format!("{name}.shifted"));
     editor.redirect(&output, &shifted, Some(index));
-    let add = NodeProto {
-        op_type: Some("Add".to_owned()),
-        name: Some(format!("{name}/threshold")),
-        input: vec![output, constant],
-        output: vec![shifted],
-        ..NodeProto::default()
-    };
-    editor.insert_node(index + 1, add);
+    let add = NodeProto::of("Add", [output, constant], shifted);
+    editor.insert_node(index + 1, add.named(format!("{name}/threshold")));
 }

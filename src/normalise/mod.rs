@@ -338,13 +338,8 @@ impl Plan<'_> {
         new.push(step("Add", name, "threshold", [&at, &threshold], &shifted));
         let binarised = graph.name(path.end.output);
         editor.remove_producer(binarised);
-        new.push(NodeProto {
-            op_type: Some("Sign".to_owned()),
-            name: Some(format!("{name}/sign")),
-            input: vec![shifted],
-            output: vec![binarised.to_owned()],
-            ..NodeProto::default()
-        });
+        let sign = NodeProto::of("Sign", [shifted], binarised);
+        new.push(sign.named(format!("{name}/sign")));
         new
     }
 
@@ -366,11 +361,5 @@ fn insert_behind(editor: &mut Editor<'_>, index: usize, nodes: Vec<NodeProto>) {
 }
 
 fn step(op: &str, layer: &str, what: &str, inputs: [&str; 2], output: &str) -> NodeProto {
-    NodeProto {
-        op_type: Some(op.to_owned()),
-        name: Some(format!("{layer}/{what}")),
-        input: inputs.map(str::to_owned).to_vec(),
-        output: vec![output.to_owned()],
-        ..NodeProto::default()
-    }
+    NodeProto::of(op, inputs, output).named(format!("{layer}/{what}"))
 }

@@ -285,12 +285,8 @@ impl Inliner {
                 node.name = call.name.clone();
             }
         }
-        nodes.extend(moved.into_iter().map(|(from, to)| NodeProto {
-            op_type: Some("Identity".to_owned()),
-            input: vec![from],
-            output: vec![to],
-            ..NodeProto::default()
-        }));
+        let moved = moved.into_iter();
+        nodes.extend(moved.map(|(from, to)| NodeProto::of("Identity", [from], to)));
         nodes
     }
 }

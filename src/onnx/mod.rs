@@ -9,6 +9,7 @@ pub mod proto;
 pub mod provenance;
 mod save;
 mod tensor;
+mod written;
 
 pub use element::{DataType, type_name};
 pub(crate) use inline::names;

@@ -194,13 +194,8 @@ impl<'e, 'm> Steps<'e, 'm> {
         let out = self
             .editor
             .fresh_name(&format!("{out}.{}", op.to_lowercase()));
-        self.written.push(NodeProto {
-            op_type: Some(op.to_owned()),
-            name: Some(out.clone()),
-            input: inputs,
-            output: vec![out.clone()],
-            ..NodeProto::default()
-        });
+        let node = NodeProto::of(op, inputs, out.clone()).named_as_output();
+        self.written.push(node);
         self.current = out;
     }
 
@@ -357,17 +352,8 @@ pub fn restore(original: &ModelProto, model: &mut ModelProto) -> Result<Restored
         let scale = editor.add_initializer(&format!("{old}.scale"), &Tensor::F32(scale));
         let out = editor.fresh_name(&format!("{old}.bipolar"));
         editor.set_input(node.0, 1, &out);
-        editor.insert_node(
-            node.0,
-            NodeProto {
-                op_type: Some("BipolarQuant".to_owned()),
-                domain: Some(domain.clone()),
-                name: Some(out.clone()),
-                input: vec![signs, scale],
-                output: vec![out],
-                ..NodeProto::default()
-            },
-        );
+        let bipolar = NodeProto::of("BipolarQuant", [signs, scale], out).in_domain(&domain);
+        editor.insert_node(node.0, bipolar.named_as_output());
     }
     if any {
         editor.remove_unused(&was_used);

@@ -2,13 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::inserted::{
-    add_behind, correct, float_attribute, int_attribute, ints_attribute, scatter, to_gather,
-};
+use super::inserted::{add_behind, correct, scatter, to_gather};
 use super::{Analysis, ChannelMaps, EliminateOptions, LayerOutcome, Plan, RewriteError};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph};
-use crate::onnx::proto::{ModelProto, NodeProto};
+use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto};
 
 /// A model without its constant and unused channels.
 #[derive(Debug, Clone)]
@@ -99,17 +97,17 @@ fn apply(graph: &Graph<'_>, model: &ModelProto, plan: Plan) -> ModelProto {
     let mut editor = Editor::new(&mut out);
     let mut changed = plan.constants.write(graph, &mut editor);
     for n in plan.unit_beta {
-        editor.set_attribute(n.0, float_attribute("beta", 1.0));
+        editor.set_attribute(n.0, AttributeProto::float("beta", 1.0));
     }
     for gather in &plan.gathers {
         to_gather(graph, &mut editor, gather);
     }
     for (n, groups) in plan.groups {
-        editor.set_attribute(n.0, int_attribute("group", groups as i64));
+        editor.set_attribute(n.0, AttributeProto::int("group", groups as i64));
     }
     for (n, name, value) in plan.attributes {
         match value {
-            Some(list) => editor.set_attribute(n.0, ints_attribute(name, list)),
+            Some(list) => editor.set_attribute(n.0, AttributeProto::ints(name, list)),
             None => editor.remove_attribute(n.0, name),
         }
     }

@@ -4,7 +4,7 @@ use ndarray::{Array1, ArrayD, IxDyn};
 
 use crate::graph::edit::Editor;
 use crate::graph::{Graph, NodeId, TensorId};
-use crate::onnx::proto::{AttributeProto, NodeProto, attribute_proto::AttributeType};
+use crate::onnx::proto::{AttributeProto, NodeProto};
 use crate::onnx::{DataType, Tensor};
 
 /// A node `Add` behind a layer, for what the layer absorbed and cannot hold itself.
@@ -95,7 +95,7 @@ pub(super) fn to_gather(graph: &Graph<'_>, editor: &mut Editor<'_>, gather: &Gat
     if let Some(node) = editor.node_mut(gather.node.0) {
         node.op_type = Some("Gather".to_owned());
         node.input = vec![graph.name(gather.tensor).to_owned(), indices];
-        node.attribute = vec![int_attribute("axis", gather.axis as i64)];
+        node.attribute = vec![AttributeProto::int("axis", gather.axis as i64)];
     }
 }
 
@@ -105,14 +105,9 @@ pub(super) fn scatter(graph: &Graph<'_>, editor: &mut Editor<'_>, s: &Scatter) -
     let mut nodes = Vec::new();
     let mut add = |editor: &mut Editor<'_>, op: &str, inputs: Vec<String>, attributes| {
         let output = editor.fresh_name(&format!("{operand}.{}", op.to_lowercase()));
-        nodes.push(NodeProto {
-            name: Some(output.clone()),
-            op_type: Some(op.to_owned()),
-            input: inputs,
-            output: vec![output.clone()],
-            attribute: attributes,
-            ..NodeProto::default()
-        });
+        let mut node = NodeProto::of(op, inputs, output.clone()).named_as_output();
+        node.attribute = attributes;
+        nodes.push(node);
         output
     };
     let mut pads = vec![0i64; 2 * s.rank];
@@ -135,7 +130,10 @@ pub(super) fn scatter(graph: &Graph<'_>, editor: &mut Editor<'_>, s: &Scatter) -
     };
     // The amounts were an attribute once.
     let (inputs, attributes) = match graph.opset() {
-        ..11 => (vec![operand.clone()], vec![ints_attribute("pads", pads)]),
+        ..11 => (
+            vec![operand.clone()],
+            vec![AttributeProto::ints("pads", pads)],
+        ),
         _ => {
             let pads = ints(editor, "pads", Array1::from(pads));
             (vec![operand.clone(), pads], Vec::new())
@@ -143,7 +141,7 @@ pub(super) fn scatter(graph: &Graph<'_>, editor: &mut Editor<'_>, s: &Scatter) -
     };
     let padded = add(editor, "Pad", inputs, attributes);
     let indices = ints(editor, "channels", indices);
-    let axis = vec![int_attribute("axis", s.axis as i64)];
+    let axis = vec![AttributeProto::int("axis", s.axis as i64)];
     let mut last = add(editor, "Gather", vec![padded, indices], axis);
     if values.iter().any(|&v| v != 0.0) {
         let mut shape = vec![1; s.rank];
@@ -157,33 +155,6 @@ pub(super) fn scatter(graph: &Graph<'_>, editor: &mut Editor<'_>, s: &Scatter) -
     }
     editor.set_input(s.node.0, s.input, &last);
     nodes
-}
-
-pub(super) fn float_attribute(name: &str, value: f32) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Float as i32),
-        f: Some(value),
-        ..AttributeProto::default()
-    }
-}
-
-pub(super) fn int_attribute(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Int as i32),
-        i: Some(value),
-        ..AttributeProto::default()
-    }
-}
-
-pub(super) fn ints_attribute(name: &str, ints: Vec<i64>) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Ints as i32),
-        ints,
-        ..AttributeProto::default()
-    }
 }
 
 /// `Add` behind a layer, and the nodes that make what is added; its output takes the layer's name,
@@ -211,13 +182,7 @@ pub(super) fn add_behind(
     {
         inner.clone_into(first);
     }
-    nodes.push(NodeProto {
-        name: Some(name),
-        op_type: Some("Add".to_owned()),
-        input: vec![inner, constant],
-        output: vec![output.to_owned()],
-        ..NodeProto::default()
-    });
+    nodes.push(NodeProto::of("Add", [inner, constant], output).named(name));
     Some(nodes)
 }
 
@@ -245,19 +210,9 @@ fn convolved(
             let shape = editor.add_initializer(&format!("{label}.plane"), &shape);
             let ones = editor.fresh_name(&format!("{label}.ones"));
             let one = Tensor::of(kind, &ArrayD::ones(IxDyn(&[1])));
-            nodes.push(NodeProto {
-                name: Some(ones.clone()),
-                op_type: Some("ConstantOfShape".to_owned()),
-                input: vec![shape],
-                output: vec![ones.clone()],
-                attribute: vec![AttributeProto {
-                    name: Some("value".to_owned()),
-                    r#type: Some(AttributeType::Tensor as i32),
-                    t: Some(one.to_proto("")),
-                    ..AttributeProto::default()
-                }],
-                ..NodeProto::default()
-            });
+            let plane = NodeProto::of("ConstantOfShape", [shape], ones.clone());
+            let value = AttributeProto::tensor("value", &one);
+            nodes.push(plane.named_as_output().with(value));
             ones
         }
     };
@@ -306,13 +261,8 @@ pub(super) fn correct(
             At::Behind if i + 1 == count => name.to_owned(),
             _ => editor.fresh_name(&format!("{name}.corrected")),
         };
-        nodes.push(NodeProto {
-            name: Some(editor.fresh_name(&format!("{name}.correct"))),
-            op_type: Some(op.to_owned()),
-            input: vec![last, value],
-            output: vec![output.clone()],
-            ..NodeProto::default()
-        });
+        let node = NodeProto::of(op, [last, value], output.clone());
+        nodes.push(node.named(editor.fresh_name(&format!("{name}.correct"))));
         last = output;
     }
     Some(match c.at {

@@ -4,9 +4,7 @@ mod double;
 
 use std::borrow::Cow;
 
-use crate::onnx::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, attribute_proto::AttributeType, type_proto,
-};
+use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, type_proto};
 use crate::onnx::{DataType, names};
 pub use double::needs_single;
 
@@ -84,19 +82,7 @@ fn cast_inputs(graph: &mut GraphProto) {
         let inner = inner.unwrap_or(wish);
         taken.insert(inner.clone());
         rename(graph, &name, &inner);
-        casts.push(NodeProto {
-            op_type: Some("Cast".to_owned()),
-            name: Some(inner.clone()),
-            input: vec![name],
-            output: vec![inner],
-            attribute: vec![AttributeProto {
-                name: Some("to".to_owned()),
-                r#type: Some(AttributeType::Int as i32),
-                i: Some(i64::from(kind.to_onnx())),
-                ..AttributeProto::default()
-            }],
-            ..NodeProto::default()
-        });
+        casts.push(NodeProto::cast(name, inner, kind).named_as_output());
     }
     graph.node.splice(0..0, casts);
 }

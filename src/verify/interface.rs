@@ -23,12 +23,12 @@ pub fn share_names(reference: &ModelProto, candidate: &mut ModelProto) -> Vec<St
     let inputs = Side {
         name: "input",
         values: |g| &mut g.input,
-        join: |g, new, old| g.node.insert(0, identity(new, old)),
+        join: |g, new, old| g.node.insert(0, NodeProto::of("Identity", [new], old)),
     };
     let outputs = Side {
         name: "output",
         values: |g| &mut g.output,
-        join: |g, new, old| g.node.push(identity(old, new)),
+        join: |g, new, old| g.node.push(NodeProto::of("Identity", [old], new)),
     };
     let mut said = share(&inputs, [&fed(of), &fed(graph)], graph);
     said.extend(share(&outputs, [&given(of), &given(graph)], graph));
@@ -119,13 +119,4 @@ fn order(values: &mut [ValueInfoProto], names: &[String]) {
         place.unwrap_or(names.len())
     };
     values.sort_by_key(place);
-}
-
-fn identity(input: &str, output: &str) -> NodeProto {
-    NodeProto {
-        op_type: Some("Identity".to_owned()),
-        input: vec![input.to_owned()],
-        output: vec![output.to_owned()],
-        ..NodeProto::default()
-    }
 }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use crate::graph::{Facts, Graph, Node, NodeId};
 use crate::onnx::proto::{
-    AttributeProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, attribute_proto,
-    tensor_proto::DataType, type_proto,
+    AttributeProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, tensor_proto::DataType,
+    type_proto,
 };
 use crate::operators::Kind;
 
@@ -139,17 +139,9 @@ pub(super) fn force(model: &ModelProto, decisions: &[Decision], tensors: &[Strin
             ..ValueInfoProto::default()
         });
     }
-    let casts = decisions.iter().map(|decision| NodeProto {
-        op_type: Some("Cast".into()),
-        input: vec![forced_input(&decision.output)],
-        output: vec![decision.output.clone()],
-        attribute: vec![AttributeProto {
-            name: Some("to".into()),
-            r#type: Some(attribute_proto::AttributeType::Int as i32),
-            i: Some(i64::from(decision.element)),
-            ..AttributeProto::default()
-        }],
-        ..NodeProto::default()
+    let casts = decisions.iter().map(|decision| {
+        let to = AttributeProto::int("to", i64::from(decision.element));
+        NodeProto::of("Cast", [forced_input(&decision.output)], &decision.output).with(to)
     });
     // Before everything else: they read graph inputs alone.
     graph.node.splice(0..0, casts);

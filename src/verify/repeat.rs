@@ -12,7 +12,7 @@ use super::runtime::{Optimization, Runtime, RuntimeError, SessionOptions};
 use super::samples::Samples;
 use crate::graph::edit::Editor;
 use crate::graph::{Facts, Graph, Node};
-use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto, attribute_proto::AttributeType};
+use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto};
 use crate::onnx::{DataType, Tensor};
 use crate::operators::Kind;
 use prost::Message as _;
@@ -50,7 +50,10 @@ pub(super) fn reversed(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
         for (k, t, axis) in [(0, x, of_input), (1, weight, of_weight as i64)] {
             let output = editor.fresh_name(&format!("{}/reversed", graph.name(t)));
             let inputs = [graph.name(t).to_owned(), order.clone()];
-            gathers.push((id.0, gather(inputs, &output, axis)));
+            gathers.push((
+                id.0,
+                NodeProto::of("Gather", inputs, &output).with(AttributeProto::int("axis", axis)),
+            ));
             editor.set_input(id.0, k, &output);
         }
     }
@@ -95,12 +98,12 @@ pub(super) fn rescaled(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
             };
             let output = editor.fresh_name(&format!("{}/rescaled", graph.name(t)));
             let inputs = [graph.name(t).to_owned(), scale.clone()];
-            new.push((id.0, node("Mul", inputs, &output)));
+            new.push((id.0, NodeProto::of("Mul", inputs, &output)));
             editor.set_input(id.0, k, &output);
         }
         let larger = editor.fresh_name(&format!("{}/rescaled", graph.name(out)));
         let inputs = [larger.clone(), scale.clone()];
-        new.push((id.0 + 1, node("Div", inputs, graph.name(out))));
+        new.push((id.0 + 1, NodeProto::of("Div", inputs, graph.name(out))));
         if let Some(output) = editor.node_mut(id.0).and_then(|n| n.output.first_mut()) {
             *output = larger;
         }
@@ -123,27 +126,6 @@ fn summed_axes(node: &Node<'_>, weight: &[usize]) -> Option<(i64, usize)> {
         }
         ("MatMul", 2) => Some((-1, 0)),
         _ => None,
-    }
-}
-
-fn gather(inputs: [String; 2], output: &str, axis: i64) -> NodeProto {
-    NodeProto {
-        attribute: vec![AttributeProto {
-            name: Some("axis".into()),
-            r#type: Some(AttributeType::Int as i32),
-            i: Some(axis),
-            ..AttributeProto::default()
-        }],
-        ..node("Gather", inputs, output)
-    }
-}
-
-fn node(op: &str, inputs: [String; 2], output: &str) -> NodeProto {
-    NodeProto {
-        op_type: Some(op.to_owned()),
-        input: inputs.to_vec(),
-        output: vec![output.to_owned()],
-        ..NodeProto::default()
     }
 }
 

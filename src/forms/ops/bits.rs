@@ -7,7 +7,7 @@ use ndarray::Array1;
 use super::chain::Chain;
 use super::layer::{Binary, bytes};
 use super::thresholds::{Comparison, OfSums, Ties};
-use super::written::{ints, node, number};
+use super::written::{node, number};
 use crate::forms::is_float32;
 use crate::graph::edit::Editor;
 use crate::graph::{Facts, Graph, NodeId, TensorId, is_training};
@@ -329,9 +329,9 @@ impl<'a, 'm> Bits<'a, 'm> {
             (false, false) => "BinaryConv",
         };
         if !binary.is_product() {
-            attributes.push(ints("strides", &binary.strides));
-            attributes.push(ints("dilations", &binary.dilations));
-            attributes.push(ints("pads", &binary.pads));
+            attributes.push(AttributeProto::ints("strides", binary.strides));
+            attributes.push(AttributeProto::ints("dilations", binary.dilations));
+            attributes.push(AttributeProto::ints("pads", binary.pads));
         }
         let weights = Tensor::U8(bytes(&weights)?);
         let weights = self
@@ -351,11 +351,13 @@ fn pool_attributes(graph: &Graph<'_>, n: NodeId) -> Option<Vec<AttributeProto>> 
         && node.string("auto_pad").is_none_or(|p| p == "NOTSET")
         && graph.output_of(n, 1).is_none_or(|t| !graph.is_used(t));
     let kernel = node.ints("kernel_shape").filter(|k| k.len() == 2)?;
-    let mut attributes = vec![ints("kernel_shape", kernel)];
+    let mut attributes = vec![AttributeProto::ints("kernel_shape", kernel)];
     for (name, count) in [("strides", 2), ("dilations", 2), ("pads", 4)] {
         match node.ints(name) {
             None | Some([]) => {}
-            Some(given) if given.len() == count => attributes.push(ints(name, given)),
+            Some(given) if given.len() == count => {
+                attributes.push(AttributeProto::ints(name, given))
+            }
             Some(_) => return None,
         }
     }

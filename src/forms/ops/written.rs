@@ -11,9 +11,7 @@ use crate::forms::Shaped;
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, NodeId};
 use crate::onnx::Tensor;
-use crate::onnx::proto::{
-    AttributeProto, NodeProto, OperatorSetIdProto, attribute_proto::AttributeType,
-};
+use crate::onnx::proto::{AttributeProto, NodeProto, OperatorSetIdProto};
 use crate::recognize::Layer;
 
 /// What a file says of itself.
@@ -121,33 +119,16 @@ pub(super) fn node(
     outputs: Vec<String>,
     attributes: Vec<AttributeProto>,
 ) -> NodeProto {
+    let name = outputs.first().map(|o| format!("{o}/{operator}"));
     NodeProto {
-        op_type: Some(operator.to_owned()),
-        domain: Some(DOMAIN.to_owned()),
-        name: outputs.first().map(|o| format!("{o}/{operator}")),
-        input: inputs,
+        name,
         output: outputs,
         attribute: attributes,
-        ..NodeProto::default()
+        ..NodeProto::of(operator, inputs, "").in_domain(DOMAIN)
     }
 }
 
 /// An attribute that is a number.
 pub(super) fn number(name: &str, value: impl TryInto<i64>) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Int as i32),
-        i: Some(value.try_into().unwrap_or(i64::MAX)),
-        ..AttributeProto::default()
-    }
-}
-
-/// An attribute that is a list of numbers.
-pub(super) fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Ints as i32),
-        ints: values.to_vec(),
-        ..AttributeProto::default()
-    }
+    AttributeProto::int(name, value.try_into().unwrap_or(i64::MAX))
 }
