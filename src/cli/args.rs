@@ -5,13 +5,17 @@ mod checkpoint;
 mod compare;
 mod config;
 mod convert;
+mod data;
+mod eval;
 mod form;
 mod learning_data;
 mod limits;
 mod messages;
 mod method;
 mod optimizer;
+mod prune;
 mod run;
+mod runtime;
 mod shape;
 mod train;
 mod tuning;
@@ -19,7 +23,7 @@ mod verify;
 
 use std::path::PathBuf;
 
-use crate::data::{Channels, Size};
+use crate::data::Size;
 use crate::pipeline::Budget;
 use crate::subsidiary::Cost;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -29,13 +33,17 @@ pub use checkpoint::CheckpointArgs;
 pub use compare::CompareArgs;
 pub use config::ConfigArgs;
 pub use convert::ConvertArgs;
+pub use data::DataArgs;
+pub use eval::EvalArgs;
 pub use form::FormName;
 pub use learning_data::{LearningDataArgs, SYNTHETIC};
 pub use limits::LimitArgs;
 pub use messages::MessageArgs;
 pub use method::{Method, RuleName};
 pub use optimizer::OptimizerName;
+pub use prune::PruneArgs;
 pub use run::RunArgs;
+pub use runtime::{RuntimeArgs, RuntimeChoice};
 pub use shape::ShapeArgs;
 pub use train::TrainArgs;
 pub use tuning::TuningArgs;
@@ -163,134 +171,6 @@ pub struct ManArgs {
     pub folder: PathBuf,
 }
 
-/// Arguments of `eval`.
-#[derive(Debug, Args)]
-pub struct EvalArgs {
-    /// The model
-    pub model: PathBuf,
-    #[command(flatten)]
-    pub data: DataArgs,
-    #[command(flatten)]
-    pub shape: ShapeArgs,
-    #[command(flatten)]
-    pub runtime: RuntimeArgs,
-    /// Threads within an operator [default: the runtime's choice]
-    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Latency")]
-    pub threads: Option<usize>,
-    /// Images a run whose time is taken
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count, help_heading = "Latency")]
-    pub batch: usize,
-    /// Runs whose time is taken
-    #[arg(long, value_name = "N", default_value_t = 101, value_parser = parse_count, help_heading = "Latency")]
-    pub runs: usize,
-    /// Runs before these
-    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Latency")]
-    pub warm_up: usize,
-    /// Print JSON instead of text
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
-    #[command(flatten)]
-    pub messages: MessageArgs,
-}
-
-/// Where images come from and how pixels become the model's input.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Data")]
-pub struct DataArgs {
-    /// Images: a folder per class (PNG, JPEG), tar shards, a .npz with `x` and `y`, CIFAR's binary files or
-    /// IDX; `synthetic`, to learn from: made from the network itself
-    #[arg(long, value_name = "PATH")]
-    pub data: Option<PathBuf>,
-    /// Class names in the order of the model's outputs, one a line [default: sorted folder names]
-    #[arg(long, value_name = "FILE")]
-    pub classes: Option<PathBuf>,
-    /// x = (pixel * SCALE - mean) / std [default: 1/255; models that take uint8 get pixels as they are]
-    #[arg(long, value_parser = parse_number)]
-    pub scale: Option<f32>,
-    /// Mean per channel, comma-separated [default: 0]
-    #[arg(
-        long,
-        value_delimiter = ',',
-        allow_negative_numbers = true,
-        value_name = "M,…"
-    )]
-    pub mean: Vec<f32>,
-    /// Standard deviation per channel, comma-separated [default: 1]
-    #[arg(long, value_delimiter = ',', value_name = "S,…")]
-    pub std: Vec<f32>,
-    /// Channel order of the model's input [default: rgb, or gray for one channel]
-    #[arg(long, value_enum)]
-    pub channels: Option<ChannelOrder>,
-    /// Take what is not given here from a preprocessor_config.json (Hugging Face), or the one in this
-    /// folder
-    #[arg(long, value_name = "PATH")]
-    pub preprocessor: Option<PathBuf>,
-    /// Resize images to this size: 32 or HEIGHTxWIDTH
-    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
-    pub resize: Option<Size>,
-    /// Crop the centre of this size, after resizing
-    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
-    pub crop: Option<Size>,
-    /// Memory for decoded images; sets that take more stay in their files and are decoded each time
-    /// [default: a quarter of what is available, at most 16384]
-    #[arg(long, value_name = "MIB")]
-    pub images_mb: Option<usize>,
-    /// Leave images out that cannot be read, and say which
-    #[arg(long)]
-    pub skip_bad: bool,
-}
-
-/// Order of an image's channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ChannelOrder {
-    /// Red, green, blue
-    Rgb,
-    /// Blue, green, red
-    Bgr,
-    /// One channel of luma
-    #[value(alias = "grey")]
-    Gray,
-}
-
-impl From<ChannelOrder> for Channels {
-    fn from(order: ChannelOrder) -> Self {
-        match order {
-            ChannelOrder::Rgb => Self::Rgb,
-            ChannelOrder::Bgr => Self::Bgr,
-            ChannelOrder::Gray => Self::Gray,
-        }
-    }
-}
-
-/// Which runtime, and where its library is.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Runtime")]
-pub struct RuntimeArgs {
-    /// Who runs and verifies: ort fails if ONNX Runtime is not found; auto falls back to tract
-    #[arg(long, value_enum, default_value_t)]
-    pub runtime: RuntimeChoice,
-    /// ONNX Runtime's shared library [default: searched, see docs/commands.md]
-    #[arg(long, value_name = "FILE")]
-    pub ort_lib: Option<PathBuf>,
-    /// The library with the operators of --to ops [default: beside this program]
-    #[arg(long, value_name = "FILE")]
-    pub ops_library: Option<PathBuf>,
-    #[command(flatten)]
-    pub limits: LimitArgs,
-}
-
-/// Values of `--runtime`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum RuntimeChoice {
-    /// ONNX Runtime
-    #[default]
-    Ort,
-    /// tract, built in
-    Tract,
-    /// ONNX Runtime if it is found, else tract
-    Auto,
-}
-
 /// Values of `--cost`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CostName {
@@ -331,102 +211,6 @@ pub enum ResidualName {
     Coupled,
     /// One by one, scattered back into the stream, where that saves more than it costs
     Scatter,
-}
-
-/// Arguments of the main job.
-#[derive(Debug, Clone, Default, Args)]
-pub struct PruneArgs {
-    /// The trained binary network
-    #[arg(value_name = "IN.onnx", required = true)]
-    pub input: Option<PathBuf>,
-    /// Where to write the pruned one; -: standard output
-    #[arg(value_name = "OUT.onnx", required = true)]
-    pub output: Option<PathBuf>,
-    /// What is given beyond these two
-    #[arg(hide = true)]
-    pub others: Vec<PathBuf>,
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    #[command(flatten)]
-    pub images: LearningDataArgs,
-    #[command(flatten)]
-    pub shape: ShapeArgs,
-
-    /// How filters are chosen; rules are for comparison
-    #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
-    pub method: Method,
-    /// Share of all binary filters (or of --cost) to prune, more in layers that miss them less; for
-    /// rules: of each layer's filters [default: 0.5, and less where that costs more than --max-drop]
-    #[arg(long, value_name = "F", help_heading = "Choosing filters", value_parser = parse_share)]
-    pub ratio: Option<f64>,
-    /// Percentage points of accuracy on the validation images (without labels: of agreement with the
-    /// original) that pruning may cost; none: whatever it costs [default: 1, without labels 10; none
-    /// with --masks]
-    #[arg(long, value_name = "P", help_heading = "Choosing filters", value_parser = parse_budget)]
-    pub max_drop: Option<Budget>,
-    /// For the rules: prune as many filters per layer as this masks file does
-    #[arg(
-        long,
-        value_name = "FILE",
-        help_heading = "Choosing filters",
-        conflicts_with = "ratio"
-    )]
-    pub like: Option<PathBuf>,
-    /// Never cut this layer's filters, not even dead ones; * and ? stand for any characters
-    /// (repeatable)
-    #[arg(long, value_name = "NAME", help_heading = "Choosing filters")]
-    pub keep: Vec<String>,
-    /// Keep a multiple of this many filters in each layer
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Choosing filters")]
-    pub round_to: u32,
-    /// Mask exactly these filters: no learning, no retraining
-    #[arg(long, value_name = "FILE", help_heading = "Choosing filters", conflicts_with_all = ["method", "ratio", "like", "folder"])]
-    pub masks: Option<PathBuf>,
-    /// Write the masks; -: to standard output, the table then goes to standard error
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub save_masks: Option<PathBuf>,
-    /// Write the masked model, which the pruned one must equal; -: to standard output
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub save_masked: Option<PathBuf>,
-    /// What a pruned filter leaves behind
-    #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
-    pub removal: RemovalName,
-    /// What becomes of filters that write into a residual stream
-    #[arg(long, value_enum, default_value_t, help_heading = "Choosing filters")]
-    pub residual: ResidualName,
-
-    /// Write binary layers in integer form: ±1 weights, thresholds in front of binarisers; as
-    /// --to integer, and goes with other forms
-    #[arg(long, visible_alias = "normalize", help_heading = "Output")]
-    pub normalise: bool,
-
-    /// Weight of the regulariser, which decides by itself how many filters go: larger prunes more; 0.4
-    /// is a beginning [default: --ratio decides]
-    #[arg(
-        long,
-        value_name = "A",
-        help_heading = "Choosing filters",
-        conflicts_with = "ratio"
-    )]
-    pub alpha: Option<f32>,
-    #[command(flatten)]
-    pub tuning: TuningArgs,
-    #[command(flatten)]
-    pub run: RunArgs,
-    #[command(flatten)]
-    pub checkpoint: CheckpointArgs,
-
-    #[command(flatten)]
-    pub runtime: RuntimeArgs,
-    /// Put Dropout and BatchNormalization that were exported in training mode into inference mode
-    #[arg(long, help_heading = "Output")]
-    pub inference_mode: bool,
-    /// Form written [default: the one that IN has; see --help]
-    #[arg(long, value_enum, value_name = "FORM", help_heading = "Output")]
-    pub to: Option<FormName>,
-    /// Only plan: what can be pruned, and what learning would take; trains nothing, writes no model
-    #[arg(long, help_heading = "Output")]
-    pub dry_run: bool,
 }
 
 /// Values of `--lr-schedule`.

@@ -27,7 +27,8 @@ pub struct TuningArgs {
     /// [default: 0.5]
     #[arg(long, value_name = "S", help_heading = "Training")]
     pub distill: Option<f32>,
-    /// Training images that each layer is learned from, others for each; all of them at the end [default: 128,000]
+    /// Training images that each layer is learned from, drawn anew for each; all of them at the end [default:
+    /// 128,000, or all where there are fewer]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub stage_images: Option<usize>,
     /// Epochs of mask training per layer [default: so many that there are 240 steps, 1 to 20]
@@ -95,12 +96,13 @@ impl TuningArgs {
     /// # Errors
     /// If a number is none that an option takes.
     pub fn tuning(&self) -> Result<Tuning, Error> {
-        for (name, count) in [
-            ("--batch-size", self.batch_size),
-            ("--stage-images", self.stage_images),
+        // Statistics of one image have no variance.
+        for (name, count, least) in [
+            ("--batch-size", self.batch_size, 1),
+            ("--stage-images", self.stage_images, 2),
         ] {
-            if count == Some(0) {
-                return Err(Error::Usage(format!("{name} must be at least 1")));
+            if count.is_some_and(|count| count < least) {
+                return Err(Error::Usage(format!("{name} must be at least {least}")));
             }
         }
         for (name, rate) in [("--mask-lr", self.mask_lr), ("--main-lr", self.main_lr)] {

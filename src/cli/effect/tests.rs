@@ -26,9 +26,9 @@ fn every_argument_says_what_it_needs() {
             assert!(there, "{}: there is no '{name}'", command.get_name());
         }
     };
-    named(MAIN, &cli);
+    named(tables::MAIN, &cli);
     for command in cli.get_subcommands().filter(|c| !c.is_hide_set()) {
-        let table = table_of(command.get_name());
+        let table = tables::of(command.get_name());
         assert!(!table.is_empty(), "{} has no table", command.get_name());
         named(table, command);
     }
