@@ -29,7 +29,7 @@ fn random_half(view: &View<'_>) -> FilterMasks {
         &view.graph,
         &view.layers,
         &view.analysis,
-        (&[], Residual::Coupled),
+        (&[], Residual::Coupled, 1),
     );
     for (seed, unit) in units.iter().enumerate() {
         let keep = rules::random(unit.filters, unit.filters / 2, seed as u64);

@@ -78,7 +78,7 @@ fn training(c: &mut Criterion) {
         &view.graph,
         &view.layers,
         &view.analysis,
-        (&[], Residual::Coupled),
+        (&[], Residual::Coupled, 1),
     );
     let unit = &units[1];
     let m = insert_mask(&mut network, unit);

@@ -103,7 +103,7 @@ fn run(args: &Args) -> Result<(), Failure> {
             &view.graph,
             &view.layers,
             &view.analysis,
-            (&[], Residual::Coupled),
+            (&[], Residual::Coupled, 1),
         );
         let unit = units.iter().find(|u| u.layers.contains(layer));
         let unit = unit.ok_or_else(|| format!("{layer}: is not a layer that can be masked"))?;

@@ -200,7 +200,7 @@ pub struct Tuning {
 impl Tuning {
     /// All options, for those images.
     pub fn options(&self, images: &Images, job: &Job) -> Options {
-        let mut o = Options::for_images(images.train_indices.len());
+        let mut o = Options::for_stages(images.train_indices.len(), self.stage_images);
         o.cache_mb = memory::cache_mb(o.cache_mb);
         macro_rules! take {
             ($($field:ident),*) => {
@@ -226,7 +226,6 @@ impl Tuning {
             cache_disk_mb,
             views
         );
-        o.stage_images = self.stage_images.or(o.stage_images);
         o.mask_start = self.mask_start;
         o.cache_dir.clone_from(&self.cache_dir);
         o.keep.clone_from(&job.keep);

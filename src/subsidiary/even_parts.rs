@@ -1,8 +1,6 @@
 //! Grouped convolutions need as many channels of each of their groups as of the others. What they read or
 //! write is chosen so, as a filter that is masked beyond that could not leave the file.
 
-use std::collections::BTreeMap;
-
 use ndarray::{ArrayD, Axis, Ix1};
 
 use super::{mask, rules};
@@ -25,21 +23,24 @@ struct Partition {
 }
 
 impl Partition {
-    /// The coarsest one whose parts lie within those of all `partitions`; `None` if parts differ in size.
-    fn within(partitions: &[Vec<usize>], channels: usize) -> Option<Self> {
-        let mut parts: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
-        let mut part_of = Vec::with_capacity(channels);
-        for channel in 0..channels {
-            let place = partitions.iter().map(|p| p.get(channel).copied());
-            let place: Vec<usize> = place.collect::<Option<_>>()?;
-            let next = parts.len();
-            part_of.push(*parts.entry(place).or_insert(next));
-        }
-        let count = parts.len().max(1);
+    /// Of which part each channel is; `None` if parts differ in size.
+    fn of(part_of: &[usize], channels: usize) -> Option<Self> {
+        let count = part_of.iter().max().map_or(0, |most| most + 1);
         let mut sizes = vec![0; count];
         part_of.iter().for_each(|&part| sizes[part] += 1);
-        let equal = sizes.iter().all(|&size| size == sizes[0]);
-        equal.then_some(Self { part_of, count })
+        let equal = sizes.iter().all(|size| Some(size) == sizes.first());
+        (equal && count > 0 && part_of.len() == channels).then(|| Self {
+            part_of: part_of.to_vec(),
+            count,
+        })
+    }
+
+    /// One part of all channels.
+    fn whole(channels: usize) -> Self {
+        Self {
+            part_of: vec![0; channels],
+            count: 1,
+        }
     }
 
     fn parts(&self) -> Vec<Vec<usize>> {
@@ -60,38 +61,37 @@ impl Partition {
 impl EvenParts {
     /// All of so many channels together.
     pub fn one(channels: usize) -> Self {
-        let all = || Partition {
-            part_of: vec![0; channels],
-            count: 1,
-        };
         Self {
-            rows: all(),
-            columns: all(),
+            rows: Partition::whole(channels),
+            columns: Partition::whole(channels),
         }
     }
 
-    /// Those of a group. Where parts differ in size, all channels together: some of what is masked stays
-    /// in the file then.
+    /// `keep` channels at random, as many of each part.
+    pub fn random(&self, keep: usize, seed: u64) -> Vec<bool> {
+        let places = rules::shuffled(self.rows.part_of.len(), seed);
+        let scores: Vec<f64> = places.into_iter().map(|place| -(place as f64)).collect();
+        self.largest(&scores, keep)
+    }
+
+    /// Those of a group. What a third convolution parts in another way again is not looked at: some of what
+    /// is masked stays in the file then.
     pub(super) fn of(analysis: &Analysis, group: &Group) -> Self {
         Self::new(&analysis.even_partitions(group), group.channels)
     }
 
     fn new(partitions: &[Vec<usize>], channels: usize) -> Self {
-        let apart = || {
-            let (first, others) = partitions.split_first()?;
-            Some(Self {
-                rows: Partition::within(std::slice::from_ref(first), channels)?,
-                columns: Partition::within(others, channels)?,
-            })
+        let mut found = partitions.iter().filter_map(|p| Partition::of(p, channels));
+        let (Some(first), second) = (found.next(), found.next()) else {
+            return Self::one(channels);
         };
-        let together = || {
-            Some(Self {
-                rows: Partition::within(partitions, channels)?,
-                ..Self::one(channels)
-            })
+        let second = second.unwrap_or_else(|| Partition::whole(channels));
+        // Exchanges go between columns: the fewer, the sooner they are found.
+        let (rows, columns) = match first.count >= second.count {
+            true => (first, second),
+            false => (second, first),
         };
-        let found = apart().or_else(together);
-        found.unwrap_or_else(|| Self::one(channels))
+        Self { rows, columns }
     }
 
     /// How many channels are kept is a multiple of this: of `round_to`, and the same of each part.
@@ -103,6 +103,14 @@ impl EvenParts {
     /// The `keep` channels with the largest scores in all, as many of each part (`keep` is a multiple of how
     /// many parts there are, or rounded up); ties go to the lower index.
     pub fn largest(&self, scores: &[f64], keep: usize) -> Vec<bool> {
+        // What exchanges cost is finite, and all else still counts beside it.
+        let sizes = scores.iter().filter(|s| s.is_finite()).map(|s| s.abs());
+        let bound = 4.0 * sizes.fold(1.0, f64::max);
+        let finite = |score: &f64| match score.is_nan() {
+            true => -bound,
+            false => score.clamp(-bound, bound),
+        };
+        let scores: Vec<f64> = scores.iter().map(finite).collect();
         let mut kept = vec![false; scores.len()];
         for row in self.rows.parts() {
             let of_row: Vec<f64> = row.iter().map(|&c| scores[c]).collect();
@@ -112,7 +120,7 @@ impl EvenParts {
         let of_each = keep.div_ceil(self.columns.count);
         // Each brings one channel from where there are too many to where there are too few.
         for _ in 0..kept.len() {
-            let Some(path) = self.cheapest_exchange(scores, &kept, of_each) else {
+            let Some(path) = self.cheapest_exchange(&scores, &kept, of_each) else {
                 break;
             };
             for (gone, comes) in path {
@@ -139,7 +147,7 @@ impl EvenParts {
             for &gone in row.iter().filter(|&&c| kept[c]) {
                 for &comes in row.iter().filter(|&&c| !kept[c]) {
                     let (from, to) = (self.columns.part_of[gone], self.columns.part_of[comes]);
-                    let cost = finite(scores[gone]) - finite(scores[comes]);
+                    let cost = scores[gone] - scores[comes];
                     let slot = &mut cheapest[from * columns + to];
                     if slot.is_none_or(|(least, ..)| cost < least) {
                         *slot = Some((cost, gone, comes));
@@ -147,6 +155,8 @@ impl EvenParts {
                 }
             }
         }
+        // Ways that are as long but for rounding are none to go on by, or they end in a circle.
+        let rounding = 1e-9 * scores.iter().fold(0.0, |most: f64, s| most.max(s.abs()));
         // Shortest paths from all columns with too many (Bellman, Ford).
         let mut far: Vec<Option<f64>> = counts
             .iter()
@@ -154,6 +164,7 @@ impl EvenParts {
             .collect();
         let mut before: Vec<Option<(usize, usize, usize)>> = vec![None; columns];
         for _ in 0..columns {
+            let mut shorter = false;
             for from in 0..columns {
                 for to in 0..columns {
                     let (Some(way), Some((cost, gone, comes))) =
@@ -161,12 +172,15 @@ impl EvenParts {
                     else {
                         continue;
                     };
-                    // By more than rounding, or a circle of equal costs would never end.
-                    if far[to].is_none_or(|known| way + cost < known - 1e-9 * known.abs()) {
+                    if far[to].is_none_or(|known| way + cost < known - rounding) {
                         far[to] = Some(way + cost);
                         before[to] = Some((from, gone, comes));
+                        shorter = true;
                     }
                 }
+            }
+            if !shorter {
+                break;
             }
         }
         let short = (0..columns).filter(|&c| counts[c] < of_each);
@@ -201,11 +215,6 @@ impl EvenParts {
             row.iter().zip(of_row).for_each(|(&c, new)| m[c] = new);
         }
     }
-}
-
-/// Scores may be infinite; what exchanges cost may not.
-fn finite(score: f64) -> f64 {
-    score.clamp(-1e12, 1e12)
 }
 
 fn common_multiple(a: usize, b: usize) -> usize {
@@ -274,20 +283,64 @@ mod tests {
         both.map(|(s, _)| s).sum()
     }
 
+    #[test]
+    fn a_third_way_of_parting_is_left_out_and_a_seed_gives_an_even_mask() {
+        let [a, b, c] = [4, 2, 1].map(|size| (0..16).map(|c| c / size % 4).collect::<Vec<_>>());
+        let three = EvenParts::new(&[a.clone(), b.clone(), c], 16);
+        assert_eq!(three, EvenParts::new(&[a, b], 16));
+        assert_eq!(three.multiple(1), 4);
+        let mask = three.random(8, 3);
+        assert!(three.are_even(&mask) && mask.iter().filter(|&&k| k).count() == 8);
+        assert_ne!(mask, three.random(8, 4));
+        assert_eq!(EvenParts::one(9).random(4, 3), rules::random(9, 4, 3));
+    }
+
+    #[test]
+    fn scores_without_a_limit_count_as_the_largest() {
+        let groups = shuffled(2, 2, 4);
+        let (most, least) = (f64::INFINITY, f64::NEG_INFINITY);
+        let kept = groups.largest(&[most, 0.1, 0.2, 0.0], 2);
+        assert_eq!(kept, [true, false, false, true]);
+        let kept = groups.largest(&[0.3, 0.1, least, 0.0], 2);
+        assert_eq!(kept, [true, false, false, true]);
+        let kept = groups.largest(&[f64::NAN, 0.1, 0.2, f64::NAN], 2);
+        assert_eq!(kept, [false, true, true, false]);
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        /// Scores in tenths, whose sums are not exact, and many of which are equal.
         #[test]
         fn rows_and_columns_are_even_and_nothing_better_is(
-            (groups, again) in prop::sample::select(vec![(2, 2), (2, 3), (3, 2), (4, 2), (2, 4), (3, 3), (1, 3)]),
-            scores in prop::collection::vec(-9i32..9, 12),
-            part in 1usize..12,
+            (groups, again, channels) in prop::sample::select(vec![
+                (2, 2, 12), (2, 3, 12), (3, 2, 12), (2, 4, 12), (3, 3, 12), (1, 3, 12), (4, 4, 16), (2, 6, 12),
+            ]),
+            scores in prop::collection::vec(0i32..10, 16),
+            part in 1usize..16,
         ) {
-            let parts = shuffled(groups, again, 12);
-            let keep = mask::rounded(part, 12, parts.multiple(1));
-            let scores: Vec<f64> = scores.into_iter().map(f64::from).collect();
+            let parts = shuffled(groups, again, channels);
+            let keep = mask::rounded(part, channels, parts.multiple(1));
+            let scores = scores.into_iter().take(channels);
+            let scores: Vec<f64> = scores.map(|s| f64::from(s) / 10.0).collect();
             let kept = parts.largest(&scores, keep);
             prop_assert_eq!(kept.iter().filter(|&&k| k).count(), keep);
             prop_assert!(parts.are_even(&kept), "{:?}", kept);
-            prop_assert_eq!(sum(&scores, &kept), best(&parts, &scores, keep));
+            prop_assert!((sum(&scores, &kept) - best(&parts, &scores, keep)).abs() < 1e-6);
+        }
+
+        /// What is too large to try all choices of.
+        #[test]
+        fn masks_of_any_size_are_even(
+            (groups, again) in prop::sample::select(vec![(4, 4), (8, 8), (2, 32), (64, 2)]),
+            scores in prop::collection::vec(0i32..100, 128),
+            part in 1usize..128,
+        ) {
+            let parts = shuffled(groups, again, 128);
+            let keep = mask::rounded(part, 128, parts.multiple(1));
+            let scores: Vec<f64> = scores.into_iter().map(|s| f64::from(s) / 100.0).collect();
+            let kept = parts.largest(&scores, keep);
+            prop_assert_eq!(kept.iter().filter(|&&k| k).count(), keep);
+            prop_assert!(parts.are_even(&kept), "{:?}", kept);
         }
     }
 }

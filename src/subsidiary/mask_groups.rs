@@ -30,7 +30,7 @@ pub struct MaskGroup {
 }
 
 /// Why none of the filters goes that grouped convolutions write or read.
-const NONE_CAN_GO: &str = "each group of the convolutions that write or read its filters keeps as many as the others, and so few are in each that all stay";
+const NONE_CAN_GO: &str = "each group of the convolutions that write or read its filters keeps as many as the others (and what --round-to says), so all stay";
 
 /// A binary layer whose filters are not pruned, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn mask_groups(
     graph: &Graph<'_>,
     layers: &[Layer],
     analysis: &Analysis,
-    (keep, residual): (&[String], Residual),
+    (keep, residual, round_to): (&[String], Residual, usize),
 ) -> (Vec<MaskGroup>, Vec<Excluded>) {
     let position: BTreeMap<NodeId, usize> = graph
         .order()
@@ -96,8 +96,8 @@ pub fn mask_groups(
         }
         let parts = EvenParts::of(analysis, group);
         let even = || {
-            let none = group.channels > 1 && parts.multiple(1) >= group.channels;
-            none.then(|| NONE_CAN_GO.to_owned())
+            let grouped = parts.multiple(1) > 1 && parts.multiple(round_to) >= group.channels;
+            grouped.then(|| NONE_CAN_GO.to_owned())
         };
         let reason = group.layers.iter().find_map(|name| {
             if keep.contains(name) {

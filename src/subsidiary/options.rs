@@ -128,7 +128,7 @@ pub struct Options {
     /// cross-entropy with the labels; 0 is the paper's loss. On images that the network was trained
     /// on, cross-entropy alone is all but 0 and says little of what a filter is for.
     pub distill: f32,
-    /// Training images that a stage learns from, others in each stage; `None`, or more than there are: all.
+    /// Training images that a stage learns from, drawn anew for each; `None`, or more than there are: all.
     /// At the end the whole network is retrained on all.
     pub stage_images: Option<usize>,
     /// Epochs of mask training per stage.
@@ -177,8 +177,8 @@ pub struct Options {
 
 impl Options {
     /// What layers are grouped by.
-    pub(super) fn grouping(&self) -> (&[String], Residual) {
-        (&self.keep, self.residual)
+    pub(super) fn grouping(&self) -> (&[String], Residual, usize) {
+        (&self.keep, self.residual, self.round_to)
     }
 
     /// How many of so many training images a stage learns from.
@@ -215,9 +215,17 @@ impl Options {
     /// Defaults for `images` training images. The number of epochs is such that a phase has some
     /// hundred steps: the paper's 200 epochs a phase take days.
     pub fn for_images(images: usize) -> Self {
+        Self::for_stages(images, None)
+    }
+
+    /// The same where each stage learns from so many of them, if that is asked for.
+    pub fn for_stages(images: usize, of_stage: Option<usize>) -> Self {
         let batch_size = if images >= 12_800 { 128 } else { 64 };
         let steps = images.div_ceil(batch_size).max(1);
-        let in_stage = steps.min(Self::STAGE_IMAGES.div_ceil(batch_size));
+        let most = (images > Self::STAGE_IMAGES).then_some(Self::STAGE_IMAGES);
+        let stage_images = of_stage.or(most);
+        let in_stage = stage_images.map_or(images, |count| count.min(images));
+        let in_stage = in_stage.div_ceil(batch_size).max(1);
         Self {
             selector: Selector::Subsidiary {
                 ratio: Some(Self::FIRST_RATIO),
@@ -232,7 +240,7 @@ impl Options {
             round_to: 1,
             alpha: 0.4,
             distill: 0.5,
-            stage_images: (images > Self::STAGE_IMAGES).then_some(Self::STAGE_IMAGES),
+            stage_images,
             mask_epochs: Self::MASK_STEPS.div_ceil(in_stage).clamp(1, 20),
             main_epochs: Self::MAIN_STEPS.div_ceil(in_stage).clamp(1, 20),
             final_epochs: match steps >= Self::MANY_STEPS {

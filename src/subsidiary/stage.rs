@@ -9,7 +9,7 @@ use super::sanity::uncertainty;
 use super::state::Done;
 use super::trainer::{Span, Trainer};
 use super::training::Phase;
-use super::{MaskGroup, RuleContext, Selector, mask, rules, select};
+use super::{MaskGroup, RuleContext, Selector, mask, select};
 use crate::network::ParamId;
 use crate::recognize::Layer;
 
@@ -207,7 +207,7 @@ fn judge(
     if matches!(trainer.options().selector, Selector::Subsidiary { .. }) && kept < unit.filters {
         let mut sum = 0.0;
         for draw in 0..RANDOM_DRAWS {
-            let random = rules::random(unit.filters, kept, seed ^ (draw + 1));
+            let random = unit.parts.random(kept, seed ^ (draw + 1));
             sum += trainer.masked_accuracy(m, &random, span)?.unwrap_or(0.0);
         }
         report.random_after_masking = Some(sum / RANDOM_DRAWS as f64);

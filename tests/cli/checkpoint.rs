@@ -47,6 +47,7 @@ impl Run {
             .arg("--val")
             .arg(fixture("digits_test.npz"))
             .args(["--ratio", "0.3", "--mask-epochs", "2", "--main-epochs", "2"])
+            .args(["--stage-images", "1000"])
             .args([
                 "--final-epochs",
                 final_epochs,

@@ -47,6 +47,7 @@ impl Job {
             .arg("--val")
             .arg(fixture("digits_test.npz"))
             .args(["--ratio", "0.3", "--mask-epochs", "1", "--main-epochs", "1"])
+            .args(["--stage-images", "1000"])
             .args([
                 "--final-epochs",
                 "2",

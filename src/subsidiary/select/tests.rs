@@ -83,7 +83,7 @@ fn asked<R>(
     let facts = Facts::infer(&graph, 2).unwrap();
     let layers = recognize::layers(&graph, &facts);
     let analysis = Analysis::new(&graph, &facts);
-    let (units, excluded) = mask_groups(&graph, &layers, &analysis, (&[], Residual::Coupled));
+    let (units, excluded) = mask_groups(&graph, &layers, &analysis, (&[], Residual::Coupled, 1));
     assert!(excluded.is_empty(), "{excluded:?}");
     let mut network = Network::import(&graph, &facts, &layers).unwrap();
     prepare(&mut network);

@@ -110,7 +110,7 @@ fn masked_and_smaller(m: &ModelProto, constant: bool, seed: u64) -> [[ArrayD<f32
     let facts = Facts::infer(&graph, 2).unwrap();
     let layers = recognize::layers(&graph, &facts);
     let analysis = Analysis::new(&graph, &facts);
-    let (groups, excluded) = mask_groups(&graph, &layers, &analysis, (&[], Residual::Coupled));
+    let (groups, excluded) = mask_groups(&graph, &layers, &analysis, (&[], Residual::Coupled, 1));
     assert!(excluded.is_empty(), "{excluded:?}");
     let mut masked = import(m);
     let mut masks = FilterMasks::default();
