@@ -90,15 +90,17 @@ pub(super) fn masked(
 pub(super) fn normal(
     job: &Job,
     network: &ModelProto,
-    masks: Option<&FilterMasks>,
+    masks: Option<(&FilterMasks, Option<&FoldedColumns>)>,
     proof: &Proof<'_>,
 ) -> Result<(ModelProto, NormalisedReport), Error> {
-    let Some(masks) = masks else {
-        return normal::form(job, network, proof);
+    let Some((masks, folded)) = masks else {
+        return normal::form(job, network, None, proof);
     };
     let without =
         rewrite::without_biases(network, masks).map_err(|e| rewrite_error(&job.input, e))?;
-    normal::form(job, &without, proof)
+    // Without its bias a filter's sums lie at its threshold, and each would be a tie.
+    let masking = |model: &ModelProto| Ok(masked(job, model, masks, folded)?.model);
+    normal::form(job, &without, Some(&masking), proof)
 }
 
 /// A model that nothing is removed from.

@@ -35,15 +35,19 @@ pub(super) fn some(job: &Job, found: &NormalisedReport) -> Result<(), Error> {
     Err(Error::unsuitable(&job.input, why))
 }
 
-/// The model in normal form, compared with what it was. A QONNX model has to become one of standard
-/// operators.
+/// A model with the masks on that it will have: what masked filters compute is not looked at.
+pub(super) type Masking<'a> = &'a dyn Fn(&ModelProto) -> Result<ModelProto, Error>;
+
+/// The model in normal form, compared with what it was, both under `masking`. A QONNX model has to become one
+/// of standard operators.
 ///
 /// # Errors
 /// [`Error::Usage`] for a QONNX model that is to stay one; [`Error::Verification`] if the two differ
-/// beyond ties.
+/// beyond ties; and what masking says.
 pub(super) fn form(
     job: &Job,
     model: &ModelProto,
+    masking: Option<Masking<'_>>,
     proof: &Proof<'_>,
 ) -> Result<(ModelProto, NormalisedReport), Error> {
     if qonnx::is_qonnx(model) && job.form.is_none_or(|form| form.is_qonnx()) {
@@ -66,14 +70,25 @@ pub(super) fn form(
     let mut map = KeptChannels::default();
     normal.rescaled.iter().for_each(|t| map.rescale(t));
     report.rescaled = normal.rescaled;
+    let masked = match masking {
+        Some(masking) => Some([masking(model)?, masking(&normal.model)?]),
+        None => None,
+    };
+    let [before, after] = match &masked {
+        Some([before, after]) => [before, after],
+        None => [model, &normal.model],
+    };
     report.verification = proof
-        .compare(model, &normal.model, &map)
+        .compare(before, after, &map)
         .map_err(|e| e.about(&job.input))?;
     if !report.verification.passed {
         let why = report.verification.failures.join("; ");
+        let option = match job.form {
+            Some(form) => format!("--to {}", form.name()),
+            None => "--normalise".to_owned(),
+        };
         return Err(Error::Verification(format!(
-            "{}: the normalised model differs from the original beyond ties ({why}); run without \
-             --normalise",
+            "{}: the integer form differs from the original beyond ties ({why}); leave {option} out",
             job.input.display()
         )));
     }

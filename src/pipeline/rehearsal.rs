@@ -22,6 +22,7 @@ pub(super) fn prepare(
     masks: Option<&FilterMasks>,
     proof: &Proof<'_>,
 ) -> Result<Cut, Error> {
+    let masks = masks.map(|masks| (masks, None));
     let normal = match job.normalise {
         true => Some(
             match cut::normal(job, original, masks, &proof.on_one_batch()) {
@@ -32,13 +33,7 @@ pub(super) fn prepare(
         ),
         false => None,
     };
-    let mut cut = Cut::of(
-        job,
-        model,
-        original,
-        normal,
-        masks.map(|masks| (masks, None)),
-    )?;
+    let mut cut = Cut::of(job, model, original, normal, masks)?;
     let result = &cut.eliminated.model;
     let formed = written::formed(job.form, &model.proto, result, Computed::new);
     match formed.map_err(|e| written::form_error(&job.input, e))? {

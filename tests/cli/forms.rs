@@ -367,3 +367,16 @@ fn what_is_not_float32_does_not_become_qonnx() {
             .all(|why| why.as_str().unwrap().contains("float32"))
     );
 }
+
+#[test]
+fn what_masked_filters_compute_is_no_tie_of_the_integer_form() {
+    // With biases in its convolutions, without which sums lie at their thresholds.
+    let dir = tempfile::tempdir().unwrap();
+    let (out, report) = (dir.path().join("o.onnx"), dir.path().join("r.json"));
+    let mut c = quick_rule(&network("folded"), &out);
+    c.args(["--method", "magnitude", "--ratio", "0.5", "--to", "integer"]);
+    c.arg("--report").arg(&report).assert().success();
+    let found = &json(&report)["normalised"]["verification"];
+    assert!(found["ties"].as_u64().unwrap() < 10, "{found}");
+    assert!(found["top1_agreement"].as_f64().unwrap() > 0.99, "{found}");
+}
