@@ -89,13 +89,15 @@ const FURTHER: usize = 8;
 pub enum FactsError {
     /// The image size is not in the file.
     #[error(
-        "graph input '{input}' has no static shape beyond the batch ({shape}); give --input-shape {input}=1,3,224,224 with the sizes that it is used at (or --dim NAME=SIZE)"
+        "graph input '{input}' has no static shape beyond the batch ({shape}); give --input-shape {input}={example} with the sizes that it is used at (or --dim NAME=SIZE)"
     )]
     DynamicInput {
         /// The input.
         input: String,
         /// As declared.
         shape: String,
+        /// A whole shape that it may have.
+        example: String,
     },
     /// An image of a size that no memory holds.
     #[error(
@@ -157,9 +159,13 @@ impl Facts {
                 dims.collect::<Vec<_>>().join("×")
             };
             let Some(shape) = shape else {
+                let usual = |i: usize| [1, 3].get(i).copied().unwrap_or(224);
+                let dims = declared.iter().enumerate();
+                let dims = dims.map(|(i, d)| d.unwrap_or(usual(i)).to_string());
                 return Err(FactsError::DynamicInput {
                     input: input(),
                     shape: text(),
+                    example: dims.collect::<Vec<_>>().join(","),
                 });
             };
             facts.here.set_shape(t, shape);

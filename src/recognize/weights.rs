@@ -25,10 +25,11 @@ const TERNARY: usize = 5;
 /// same magnitude within 1e-4 relative, or be 0. `None` if they are not binary, or if no filter
 /// shows both signs: a box or averaging filter is all one value.
 ///
-/// `live`: they are the signs of latents in the file, of which any number may be 0.
+/// `live`: they are the signs of latents in the file, of which any number may be 0. `groups`: those of a
+/// convolution.
 pub(super) fn classify(
     values: &ArrayD<f32>,
-    filter_axis: usize,
+    (filter_axis, groups): (usize, usize),
     live: bool,
 ) -> Option<BinaryWeights> {
     let mut scale = Vec::with_capacity(values.len_of(Axis(filter_axis)));
@@ -55,7 +56,7 @@ pub(super) fn classify(
         mixed |= plus && minus;
         scale.push(s);
     }
-    let ternary = !live && has_zero && ternary(values, filter_axis);
+    let ternary = !live && has_zero && ternary(values, filter_axis, groups);
     (nonzero && mixed && !ternary).then_some(BinaryWeights {
         scale,
         has_zero,
@@ -63,23 +64,27 @@ pub(super) fn classify(
     })
 }
 
-/// Whether too many weights are 0, not counting whole filters and whole input channels of zeros:
-/// those were masked.
-fn ternary(values: &ArrayD<f32>, filter_axis: usize) -> bool {
-    let columns = Axis(1 - filter_axis);
-    let dead: Vec<bool> = values
-        .axis_iter(columns)
-        .map(|c| c.iter().all(|&w| w == 0.0))
-        .collect();
+/// Whether too many weights are 0, not counting whole filters and whole input channels (of a group) of
+/// zeros: those were masked.
+fn ternary(values: &ArrayD<f32>, filter_axis: usize, groups: usize) -> bool {
+    let filters = values.len_of(Axis(filter_axis));
+    let each = match filter_axis {
+        0 => filters.div_ceil(groups.max(1)).max(1),
+        _ => filters.max(1),
+    };
     let (mut zeros, mut counted) = (0usize, 0usize);
-    for filter in values.axis_iter(Axis(filter_axis)) {
-        if filter.iter().all(|&w| w == 0.0) {
-            continue;
-        }
-        // Without the filters' axis, the columns' is the first one.
-        for (column, _) in filter.axis_iter(Axis(0)).zip(&dead).filter(|(_, d)| !**d) {
-            zeros += column.iter().filter(|w| **w == 0.0).count();
-            counted += column.len();
+    for group in values.axis_chunks_iter(Axis(filter_axis), each) {
+        let columns = group.axis_iter(Axis(1 - filter_axis));
+        let dead: Vec<bool> = columns.map(|c| c.iter().all(|&w| w == 0.0)).collect();
+        for filter in group.axis_iter(Axis(filter_axis)) {
+            if filter.iter().all(|&w| w == 0.0) {
+                continue;
+            }
+            // Without the filters' axis, the columns' is the first one.
+            for (column, _) in filter.axis_iter(Axis(0)).zip(&dead).filter(|(_, d)| !**d) {
+                zeros += column.iter().filter(|w| **w == 0.0).count();
+                counted += column.len();
+            }
         }
     }
     zeros.saturating_mul(TERNARY) > counted
@@ -113,7 +118,7 @@ mod tests {
     fn classified(v: &[f32]) -> Option<BinaryWeights> {
         classify(
             &ArrayD::from_shape_vec(IxDyn(&[2, v.len() / 2]), v.to_vec()).unwrap(),
-            0,
+            (0, 1),
             false,
         )
     }
@@ -130,6 +135,14 @@ mod tests {
         let b = classified(&[0.5, -0.500_000_7, 0.0, 0.0, 0.0, 0.0]).unwrap();
         assert!(b.has_zero);
         assert_eq!(b.scale[1], 0.0);
+    }
+
+    #[test]
+    fn an_input_channel_of_a_group_may_be_of_zeros() {
+        let values = [1.0, 0.0, -1.0, 0.0, 1.0, -1.0, -1.0, 1.0];
+        let values = ArrayD::from_shape_vec(IxDyn(&[4, 2]), values.to_vec()).unwrap();
+        assert!(classify(&values, (0, 1), false).is_none());
+        assert!(classify(&values, (0, 2), false).unwrap().has_zero);
     }
 
     #[test]
