@@ -14,8 +14,11 @@ use crate::onnx::proto::{ModelProto, TensorProto};
 use crate::onnx::provenance::stamp;
 use crate::onnx::{self, Model};
 use crate::progress::{Observer, Phase};
-use crate::report::{AccuracyReport, BudgetReport, LatencyReport, NormalisedReport, Report};
+use crate::report::{
+    AccuracyReport, BudgetReport, LatencyReport, NormalisedReport, Report, Totals,
+};
 use crate::rewrite::Eliminated;
+use crate::subsidiary::{Cost, Options};
 use crate::verify::{KeptChannels, Verification};
 
 /// The job from there on.
@@ -150,6 +153,11 @@ impl End<'_> {
         report.accuracy = measured.accuracy;
         report.budget = budget;
         report.warnings.extend(unlimited(self.job, &report));
+        let learned = summary.learned.as_ref();
+        let options = learned.map(|(_, options)| options);
+        report
+            .warnings
+            .extend(options.and_then(|o| missed(o, &report.totals)));
         report.agreement_with_trained = measured.trained.map(Agreement::share);
         if let Some(warning) = measured.trained.and_then(other_than_trained) {
             self.observer.warn(&warning);
@@ -165,7 +173,12 @@ impl End<'_> {
         let Self { job, proof, .. } = *self;
         let (masks, folded) = (self.chosen.masks.as_ref(), self.chosen.folded.as_ref());
         let normal = match job.normalise {
-            true => Some(cut::normal(job, network, masks, proof)?),
+            true => Some(cut::normal(
+                job,
+                network,
+                masks.map(|m| (m, folded)),
+                proof,
+            )?),
             false => None,
         };
         let alone = job.form.is_none_or(|form| form.is_integer_alone());
@@ -404,6 +417,27 @@ fn other_than_trained(agreement: Agreement) -> Option<String> {
             100.0 * agreement.share()
         )
     })
+}
+
+/// A share may be missed by so much, for parts of filters.
+const MISSED: f64 = 0.02;
+
+/// That fewer filters went than were asked for.
+fn missed(options: &Options, totals: &Totals) -> Option<String> {
+    let asked = options.selector.asked()?;
+    let gone = totals.pruned_ratio;
+    if options.cost != Cost::Filters || gone + MISSED > asked {
+        return None;
+    }
+    let why = match totals.masked_but_kept {
+        0 => "layers keep their last filters, or multiples of some".to_owned(),
+        n => format!("{n} masked ones have to stay; --keep leaves their layers whole"),
+    };
+    Some(format!(
+        "--ratio asks for {:.1} % of the filters, and {:.1} % went: {why} (the report says so of each layer)",
+        100.0 * asked,
+        100.0 * gone
+    ))
 }
 
 /// What a run that has no budget has to say loudly.

@@ -277,7 +277,7 @@ pub(super) fn reachable(
     Err(Error::unsuitable(
         model,
         format!(
-            "--ratio asks for more than can go: each layer keeps at least a twentieth of its filters (and what --round-to, --max-share and --keep say), and some layers keep all; --ratio {most} is the most{scattered}"
+            "--ratio asks for more than can go: each layer keeps at least a twentieth of its filters (and what --round-to, --max-share, --keep and the groups of convolutions say), and some layers keep all; --ratio {most} is the most{scattered}"
         ),
     ))
 }

@@ -195,7 +195,7 @@ fn keep_counts(demands: &[Demand], costs: &Costs, wanted: f64, limits: Limits) -
     loop {
         let kept: Vec<f64> = keep.iter().map(|&k| k as f64).collect();
         if costs.saved(&shares(&kept)) >= wanted {
-            return keep;
+            return given_back(demands, costs, wanted, keep);
         }
         let excess = |i: usize| (keep[i] as f64 - exact[i]) / demands[i].filters.max(1) as f64;
         let lower = |i: usize| {
@@ -210,6 +210,31 @@ fn keep_counts(demands: &[Demand], costs: &Costs, wanted: f64, limits: Limits) -
             None => return keep,
         }
     }
+}
+
+/// Where filters go in multiples, gives those back that need not go for so much to be saved: first to
+/// units that miss them most.
+fn given_back(demands: &[Demand], costs: &Costs, wanted: f64, mut keep: Vec<usize>) -> Vec<usize> {
+    let saved = |keep: &[usize]| {
+        let each = keep.iter().zip(demands);
+        let shares = each.map(|(&k, d)| k as f64 / d.filters.max(1) as f64);
+        costs.saved(&shares.collect::<Vec<f64>>())
+    };
+    let mut order: Vec<usize> = (0..demands.len()).collect();
+    order.retain(|&i| demands[i].multiple > 1);
+    order.sort_by(|&a, &b| demands[b].cost.total_cmp(&demands[a].cost).then(a.cmp(&b)));
+    for i in order {
+        let d = demands[i];
+        while keep[i] < d.filters {
+            let before = keep[i];
+            keep[i] = mask::rounded(before + 1, d.filters, d.multiple);
+            if saved(&keep) < wanted {
+                keep[i] = before;
+                break;
+            }
+        }
+    }
+    keep
 }
 
 #[cfg(test)]

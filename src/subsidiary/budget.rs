@@ -8,6 +8,7 @@ use super::cost::Costs;
 use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::sanity::{agreement, predictions, spread};
+use super::state::Done;
 use super::trainer::Trainer;
 use super::{EvenParts, Options, Selector, mask};
 use crate::data::Images;
@@ -29,6 +30,8 @@ const STAGE_TRIES: usize = 2;
 const TRIES: usize = 6;
 /// For each percentage point beyond the budget this share of what is pruned is given back.
 const GIVEN_BACK_A_POINT: f64 = 0.08;
+/// Times that a share is lowered until some filter is given back.
+const LOWERED: usize = 20;
 /// But so much stays pruned, at least and at most.
 const STAYS_PRUNED: (f64, f64) = (0.6, 0.9);
 /// Times that a network with a share that was asked for is retrained once more.
@@ -200,9 +203,9 @@ impl Trainer<'_> {
         let stays = stays.clamp(STAYS_PRUNED.0, STAYS_PRUNED.1);
         let goals = match self.run.ratio.or(self.options.selector.ratio()) {
             Some(ratio) => {
-                let ratio = ratio * stays;
+                let (ratio, goals) = self.lower_goals((units, costs), ratio, stays);
                 self.run.ratio = Some(ratio);
-                Some(shared_out(self, units, costs, ratio))
+                Some(goals)
             }
             None => None,
         };
@@ -222,6 +225,28 @@ impl Trainer<'_> {
             self.reestimate(&whole)?;
         }
         Ok(true)
+    }
+
+    /// A ratio of at most `stays` times what it was, and how many filters each unit keeps at it: so small
+    /// that some unit gets filters back, of which it keeps multiples perhaps.
+    fn lower_goals(
+        &self,
+        (units, costs): (&[MaskGroup], &Costs),
+        ratio: f64,
+        stays: f64,
+    ) -> (f64, Vec<usize>) {
+        let mut ratio = ratio * stays;
+        let mut goals = shared_out(self, units, costs, ratio);
+        for _ in 0..LOWERED {
+            let kept = |done: &Done| done.keep.iter().filter(|&&k| k).count();
+            let mut both = goals.iter().zip(&self.run.done);
+            if both.any(|(&goal, done)| goal > kept(done)) {
+                break;
+            }
+            ratio *= stays;
+            goals = shared_out(self, units, costs, ratio);
+        }
+        (ratio, goals)
     }
 }
 

@@ -159,7 +159,7 @@ pub fn most_that_can_go(subject: &Subject<'_>, options: &Options) -> Option<f64>
     };
     match units.is_empty() {
         // Where the file itself has nothing to prune, others say so.
-        true => (!options.keep.is_empty()).then_some(0.0),
+        true => (!options.keep.is_empty() || options.round_to > 1).then_some(0.0),
         false => (reached + 1e-9 < ratio).then_some(reached),
     }
 }

@@ -1,6 +1,8 @@
 //! Grouped convolutions need as many channels of each of their groups as of the others. What they read or
 //! write is chosen so, as a filter that is masked beyond that could not leave the file.
 
+use std::collections::BTreeMap;
+
 use ndarray::{ArrayD, Axis, Ix1};
 
 use super::{mask, rules};
@@ -23,16 +25,30 @@ struct Partition {
 }
 
 impl Partition {
-    /// Of which part each channel is; `None` if parts differ in size.
-    fn of(part_of: &[usize], channels: usize) -> Option<Self> {
-        let count = part_of.iter().max().map_or(0, |most| most + 1);
+    /// The coarsest one whose parts lie within those of all `partitions`, each of which says for every channel
+    /// in which part it is; `None` if parts differ in size.
+    fn within(partitions: &[&Vec<usize>], channels: usize) -> Option<Self> {
+        let mut numbers: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
+        let mut part_of = Vec::with_capacity(channels);
+        for channel in 0..channels {
+            let place = partitions.iter().map(|p| p.get(channel).copied());
+            let place: Vec<usize> = place.collect::<Option<_>>()?;
+            let next = numbers.len();
+            part_of.push(*numbers.entry(place).or_insert(next));
+        }
+        let count = numbers.len().max(1);
         let mut sizes = vec![0; count];
         part_of.iter().for_each(|&part| sizes[part] += 1);
         let equal = sizes.iter().all(|size| Some(size) == sizes.first());
-        (equal && count > 0 && part_of.len() == channels).then(|| Self {
-            part_of: part_of.to_vec(),
-            count,
-        })
+        equal.then_some(Self { part_of, count })
+    }
+
+    /// Each channel for itself.
+    fn single(channels: usize) -> Self {
+        Self {
+            part_of: (0..channels).collect(),
+            count: channels.max(1),
+        }
     }
 
     /// One part of all channels.
@@ -74,24 +90,38 @@ impl EvenParts {
         self.largest(&scores, keep)
     }
 
-    /// Those of a group. What a third convolution parts in another way again is not looked at: some of what
-    /// is masked stays in the file then.
+    /// Those of a group. Of three ways and more in which convolutions part its channels, one makes rows and all
+    /// others columns; where no such choice has parts of equal size, nothing but all channels is even.
     pub(super) fn of(analysis: &Analysis, group: &Group) -> Self {
         Self::new(&analysis.even_partitions(group), group.channels)
     }
 
     fn new(partitions: &[Vec<usize>], channels: usize) -> Self {
-        let mut found = partitions.iter().filter_map(|p| Partition::of(p, channels));
-        let (Some(first), second) = (found.next(), found.next()) else {
-            return Self::one(channels);
-        };
-        let second = second.unwrap_or_else(|| Partition::whole(channels));
-        // Exchanges go between columns: the fewer, the sooner they are found.
-        let (rows, columns) = match first.count >= second.count {
-            true => (first, second),
-            false => (second, first),
-        };
-        Self { rows, columns }
+        let ways = (0..partitions.len()).filter_map(|first| {
+            let [own, others]: [Vec<&Vec<usize>>; 2] = [true, false].map(|own| {
+                let all = partitions.iter().enumerate();
+                let chosen = all.filter(|(i, _)| (*i == first) == own);
+                chosen.map(|(_, partition)| partition).collect()
+            });
+            let (a, b) = (
+                Partition::within(&own, channels)?,
+                Partition::within(&others, channels)?,
+            );
+            // Exchanges go between columns: the fewer, the sooner they are found.
+            let (rows, columns) = match a.count >= b.count {
+                true => (a, b),
+                false => (b, a),
+            };
+            Some(Self { rows, columns })
+        });
+        let best = ways.min_by_key(|way| way.multiple(1));
+        best.unwrap_or_else(|| match partitions.is_empty() {
+            true => Self::one(channels),
+            false => Self {
+                rows: Partition::single(channels),
+                columns: Partition::whole(channels),
+            },
+        })
     }
 
     /// How many channels are kept is a multiple of this: of `round_to`, and the same of each part.
@@ -246,8 +276,7 @@ mod tests {
         assert_eq!(one.largest(&scores, 3), rules::largest(&scores, 3));
         assert_eq!((one.multiple(1), one.multiple(4)), (1, 4));
         assert!(one.are_even(&[true, false, false, false, false, false]));
-        let differ = EvenParts::new(&[vec![0, 0, 1]], 3);
-        assert_eq!(differ, EvenParts::one(3));
+        assert_eq!(EvenParts::new(&[], 6), one);
     }
 
     #[test]
@@ -284,15 +313,18 @@ mod tests {
     }
 
     #[test]
-    fn a_third_way_of_parting_is_left_out_and_a_seed_gives_an_even_mask() {
-        let [a, b, c] = [4, 2, 1].map(|size| (0..16).map(|c| c / size % 4).collect::<Vec<_>>());
-        let three = EvenParts::new(&[a.clone(), b.clone(), c], 16);
-        assert_eq!(three, EvenParts::new(&[a, b], 16));
-        assert_eq!(three.multiple(1), 4);
+    fn of_three_ways_of_parting_two_may_be_looked_at_as_one() {
+        let parted = |size: usize, count: usize| (0..16).map(|c| c / size % count).collect();
+        let [four, again, two]: [Vec<usize>; 3] = [parted(4, 4), parted(1, 4), parted(8, 2)];
+        // Halves of sixteen lie within its quarters.
+        let three = EvenParts::new(&[two, four, again.clone()], 16);
         let mask = three.random(8, 3);
-        assert!(three.are_even(&mask) && mask.iter().filter(|&&k| k).count() == 8);
-        assert_ne!(mask, three.random(8, 4));
+        assert!(three.multiple(1) == 4 && three.are_even(&mask));
+        assert!(mask.iter().filter(|&&k| k).count() == 8 && mask != three.random(8, 4));
         assert_eq!(EvenParts::one(9).random(4, 3), rules::random(9, 4, 3));
+        // Of thirds and quarters in turn only all channels of twelve are as many of each.
+        let ways = [2, 3, 4].map(|count| (0..12).map(|c| c * count / 12).collect());
+        assert_eq!(EvenParts::new(&ways, 12).multiple(1), 12);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::EvenParts;
+use super::{EvenParts, mask};
 use crate::graph::{Graph, NodeId};
 use crate::recognize::Layer;
 use crate::rewrite::{Analysis, Group, MaskSite, Residual};
@@ -31,6 +31,18 @@ pub struct MaskGroup {
 
 /// Why none of the filters goes that grouped convolutions write or read.
 const NONE_CAN_GO: &str = "each group of the convolutions that write or read its filters keeps as many as the others (and what --round-to says), so all stay";
+
+impl MaskGroup {
+    /// About `keep` filters: as many as grouped convolutions and `round_to` let stay. Where groups are large,
+    /// the nearest multiple may be fewer, or nothing would go.
+    pub(super) fn nearest(&self, keep: usize, round_to: usize) -> usize {
+        let multiple = self.parts.multiple(round_to);
+        let above = mask::rounded(keep, self.filters, multiple);
+        let below = above.saturating_sub(multiple);
+        let fewer = self.parts.multiple(1) > 1 && below > 0 && keep - below < above - keep;
+        if fewer { below } else { above }
+    }
+}
 
 /// A binary layer whose filters are not pruned, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]

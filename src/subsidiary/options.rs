@@ -45,6 +45,16 @@ impl Selector {
         }
     }
 
+    /// The share that was asked for, which the run does not lower by itself.
+    pub fn asked(&self) -> Option<f64> {
+        match self {
+            Self::Subsidiary {
+                gives_back: true, ..
+            } => None,
+            _ => self.ratio(),
+        }
+    }
+
     /// The share that is shared out among the layers by what masks do to the outputs.
     pub(super) fn shared(&self) -> Option<f64> {
         match self {

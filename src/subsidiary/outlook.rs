@@ -1,6 +1,6 @@
 //! Before anything is learned: what will be masked together, and how much of it may go.
 
-use super::mask::{decide, rounded};
+use super::mask::decide;
 use super::schedule::prune;
 use super::{Excluded, MaskGroup, Options, Selector, mask_groups, select};
 use crate::graph::Graph;
@@ -33,11 +33,10 @@ pub fn outlook(
     let mut masks = FilterMasks::default();
     let mut kept = Vec::new();
     for unit in &units {
-        let multiple = unit.parts.multiple(options.round_to);
         let keep = match &options.selector {
             Selector::Subsidiary { ratio, .. } => {
                 let share = |r: f64| unit.filters - (unit.filters as f64 * r).floor() as usize;
-                let goal = ratio.map(|r| rounded(share(r).max(1), unit.filters, multiple));
+                let goal = ratio.map(|r| unit.nearest(share(r).max(1), options.round_to));
                 // No filter asks to stay.
                 let m = ndarray::ArrayD::from_elem(vec![unit.filters], -1.0);
                 decide(&m, &unit.parts, options.bounds(goal))

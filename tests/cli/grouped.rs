@@ -100,3 +100,21 @@ fn no_masked_filter_has_to_stay_for_its_group() {
         assert!(gone >= least, "{options:?}: {gone}");
     }
 }
+
+#[test]
+fn a_share_that_no_multiple_of_the_groups_can_give_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = shuffled(dir.path());
+    let (out, report) = (dir.path().join("o.onnx"), dir.path().join("r.json"));
+    let mut c = quick_rule(&input, &out);
+    // 40, 48 and 64 filters in multiples of 8: nearly nothing of each.
+    c.args(["--method", "random", "--ratio", "0.06", "--round-to", "8"]);
+    c.arg("--report").arg(&report).assert().success();
+    let found = json(&report);
+    assert_eq!(found["totals"]["pruned_ratio"].as_f64(), Some(0.0));
+    let warnings = found["warnings"].to_string();
+    assert!(
+        warnings.contains("asks for 6.0 % of the filters, and 0.0 % went"),
+        "{warnings}"
+    );
+}

@@ -148,11 +148,7 @@ pub(super) fn count(unit: &MaskGroup, amount: &Amount, round_to: usize) -> usize
                 unit.filters.saturating_sub(l.pruned.len())
             }),
     };
-    mask::rounded(
-        keep.max(mask::minimum(unit.filters)),
-        unit.filters,
-        unit.parts.multiple(round_to),
-    )
+    unit.nearest(keep.max(mask::minimum(unit.filters)), round_to)
 }
 
 /// Which `keep` filters of a group a rule keeps.
