@@ -36,9 +36,10 @@ impl MaskGroup {
     /// About `keep` filters: as many as grouped convolutions and `round_to` let stay. Where groups are large,
     /// the nearest multiple may be fewer, or nothing would go.
     pub(super) fn nearest(&self, keep: usize, round_to: usize) -> usize {
+        // Never 0.
         let multiple = self.parts.multiple(round_to);
         let above = mask::rounded(keep, self.filters, multiple);
-        let below = above.saturating_sub(multiple);
+        let below = keep / multiple * multiple;
         let fewer = self.parts.multiple(1) > 1 && below > 0 && keep - below < above - keep;
         if fewer { below } else { above }
     }
