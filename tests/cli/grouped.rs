@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::{Axis, Slice};
-use onnx_bnnprune::onnx::proto::{ModelProto, attribute_proto::AttributeType};
+use onnx_bnnprune::onnx::proto::{AttributeProto, ModelProto};
 use onnx_bnnprune::onnx::{Model, Tensor, save};
 
 use crate::common::{fixture, json, network, node, quick, quick_rule, tool};
@@ -24,9 +24,8 @@ fn group(model: &mut ModelProto, conv: &str, weight: &str, groups: usize) {
     *tensor = Tensor::F32(fewer).to_proto(weight);
     let conv = graph.node.iter_mut().find(|n| n.name() == conv).unwrap();
     conv.attribute.retain(|a| a.name() != "group");
-    let mut attribute = node("Conv", &[], &[], &[("group", &[groups as i64])]).attribute;
-    assert_eq!(attribute[0].r#type, Some(AttributeType::Int as i32));
-    conv.attribute.append(&mut attribute);
+    conv.attribute
+        .push(AttributeProto::int("group", groups as i64));
 }
 
 /// The digits network with two convolutions in groups, between which channels are shuffled, trained anew.

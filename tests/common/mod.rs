@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use ndarray::{Array1, Array4};
 use onnx_bnnprune::data::{Dataset, LoadOptions, Preprocess, load};
-use onnx_bnnprune::onnx::proto::attribute_proto::AttributeType;
 use onnx_bnnprune::onnx::proto::tensor_shape_proto::dimension;
 use onnx_bnnprune::onnx::proto::{AttributeProto, NodeProto, ValueInfoProto, type_proto};
 use onnx_bnnprune::onnx::{Model, to_bytes};
@@ -171,26 +170,14 @@ pub fn node(
     outputs: &[&str],
     attributes: &[(&str, &[i64])],
 ) -> NodeProto {
-    let strings = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
-    let attribute = |&(name, values): &(&str, &[i64])| AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(match values.len() {
-            1 => AttributeType::Int as i32,
-            _ => AttributeType::Ints as i32,
-        }),
-        i: values.first().copied().filter(|_| values.len() == 1),
-        ints: match values.len() {
-            1 => Vec::new(),
-            _ => values.to_vec(),
-        },
-        ..AttributeProto::default()
+    let attribute = |&(name, values): &(&str, &[i64])| match values {
+        [value] => AttributeProto::int(name, *value),
+        _ => AttributeProto::ints(name, values),
     };
     NodeProto {
-        op_type: Some(op.to_owned()),
-        input: strings(inputs),
-        output: strings(outputs),
+        output: outputs.iter().map(|&name| name.to_owned()).collect(),
         attribute: attributes.iter().map(attribute).collect(),
-        ..NodeProto::default()
+        ..NodeProto::of(op, inputs.iter().copied(), "")
     }
 }
 
