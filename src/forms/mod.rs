@@ -155,7 +155,10 @@ pub enum FormError {
 impl FormError {
     /// Of a form that none of a model's layers has, for these reasons.
     fn nothing(form: &'static str, left: &BTreeMap<String, String>) -> Self {
-        let why = match left.iter().next() {
+        // What keeps most of them back.
+        let count = |why: &str| left.values().filter(|other| *other == why).count();
+        let most = left.iter().rev().max_by_key(|(_, why)| count(why));
+        let why = match most {
             Some((name, why)) => format!("'{name}': {why}"),
             None => "it has no Conv, Gemm or MatMul with constant weights".to_owned(),
         };

@@ -54,7 +54,9 @@ impl<'a> Binary<'a> {
         };
         if layer.op == LayerOp::Conv {
             if layer.kernel.len() != 2 {
-                return Err("it is no convolution of images");
+                return Err(
+                    "it is a convolution of signals, and the operators are for images (the packed form takes both)",
+                );
             }
             if layer.group != 1 {
                 return Err("it has groups");
