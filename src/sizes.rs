@@ -194,8 +194,8 @@ impl Model {
         }
     }
 
-    /// The free height and width of the only input, by their axes, if it takes images; empty where
-    /// they are fixed.
+    /// The free height and width (or the two axes of a signal) of the only input, by their axes, if it takes
+    /// images; empty where they are fixed.
     pub fn free_image_axes(&self) -> Option<(String, [usize; 2])> {
         let mut all = inputs(&self.proto);
         let (input, None) = (all.next()?, all.next()) else {
@@ -210,6 +210,7 @@ impl Model {
             (4, Some(1 | 3), _) => [2, 3],
             (4, _, Some(1 | 3)) => [1, 2],
             (4, None, None) => [2, 3],
+            (3, ..) => [1, 2],
             _ => return None,
         };
         let open = axes.iter().any(|&k| size(k).is_none());

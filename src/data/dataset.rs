@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::arrays::other_than_byte;
 use super::augment::{Augmentation, Shift, Varied, mix};
 use super::reading::sum;
-use super::{DataError, Layout, Preprocess, Stored, Streamed};
+use super::{DataError, Preprocess, Stored, Streamed};
 
 /// The images of a data set, `[N, C, H, W]`.
 #[derive(Clone, Debug)]
@@ -170,11 +170,7 @@ impl Dataset {
                 }
             })
         };
-        let shape: Vec<usize> = match pre.layout {
-            Layout::Nchw => vec![indices.len(), c, h, w],
-            Layout::Nhwc => vec![indices.len(), h, w, c],
-            Layout::Flat => vec![indices.len(), c * h * w],
-        };
+        let shape = pre.layout.batch_shape(indices.len(), [c, h, w]);
         let mut batch = ArrayD::<f32>::zeros(IxDyn(&shape));
         batch
             .axis_iter_mut(Axis(0))
@@ -182,9 +178,9 @@ impl Dataset {
             .zip(indices.par_iter())
             .try_for_each(|(mut out, &index)| {
                 let image = image(index)?;
-                let image = match pre.layout {
-                    Layout::Nhwc => image.permuted_axes([1, 2, 0]),
-                    Layout::Nchw | Layout::Flat => image,
+                let image = match pre.layout.has_channels_last() {
+                    true => image.permuted_axes([1, 2, 0]),
+                    false => image,
                 };
                 // Both iterate in logical order, so a flat row takes C, H, W one after another.
                 for (out, value) in out.iter_mut().zip(image.iter()) {
@@ -336,15 +332,17 @@ fn gathered<T: Copy + Default + Send + Sync>(
     Ok(some)
 }
 
-/// `image` mirrored and moved, zero where the source lies outside.
+/// `image` mirrored and moved, zero where the source lies outside; a single row (a signal) only along
+/// itself.
 fn shifted<T: Copy + Default>(image: ArrayView3<'_, T>, shift: Shift) -> Array3<T> {
     if shift == Shift::default() {
         return image.to_owned();
     }
     let (c, h, w) = image.dim();
+    let down = if h == 1 { 0 } else { shift.dy };
     Array3::from_shape_fn((c, h, w), |(channel, y, x)| {
         let x = if shift.flip { w - 1 - x } else { x };
-        let source_y = y.checked_add_signed(shift.dy);
+        let source_y = y.checked_add_signed(down);
         let source_x = x.checked_add_signed(shift.dx);
         match (source_y, source_x) {
             (Some(y), Some(x)) => image.get([channel, y, x]).copied().unwrap_or_default(),
@@ -355,7 +353,7 @@ fn shifted<T: Copy + Default>(image: ArrayView3<'_, T>, shift: Shift) -> Array3<
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Augment, Channels};
+    use super::super::{Augment, Channels, Layout};
     use super::*;
 
     fn numbered(n: usize) -> Dataset {

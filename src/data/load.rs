@@ -67,8 +67,11 @@ impl Format {
 }
 
 /// Whether the images at `path` are arrays, which are taken in the size that they have.
-pub fn holds_arrays(path: &Path) -> bool {
-    Format::detect(path).is_ok_and(|format| format.list.is_none())
+///
+/// # Errors
+/// If the path does not exist or is of no known format.
+pub fn holds_arrays(path: &Path) -> Result<bool, DataError> {
+    Format::detect(path).map(|format| format.list.is_none())
 }
 
 /// How far a load has got: called with (images done, images in all), from any thread; whether to go on.

@@ -108,6 +108,31 @@ pub enum Layout {
     Nhwc,
     /// `[N, C·H·W]`: a network of fully connected layers.
     Flat,
+    /// `[N, H, W]`: images of one channel (Keras).
+    Nhw,
+    /// `[N, C, L]`: signals (torch), images of one row.
+    Ncl,
+    /// `[N, L, C]`: signals (TensorFlow).
+    Nlc,
+}
+
+impl Layout {
+    /// The shape of a batch of `n` images `[C, H, W]`.
+    pub fn batch_shape(self, n: usize, [c, h, w]: [usize; 3]) -> Vec<usize> {
+        match self {
+            Self::Nchw => vec![n, c, h, w],
+            Self::Nhwc => vec![n, h, w, c],
+            Self::Flat => vec![n, c * h * w],
+            Self::Nhw => vec![n, c * h, w],
+            Self::Ncl => vec![n, c, h * w],
+            Self::Nlc => vec![n, h * w, c],
+        }
+    }
+
+    /// Whether the channels are the last axis.
+    pub fn has_channels_last(self) -> bool {
+        matches!(self, Self::Nhwc | Self::Nlc)
+    }
 }
 
 /// x = (pixel·scale − mean) / std per channel, for 8-bit pixels; float data is used as it is.

@@ -38,6 +38,14 @@ fn pair(v: &[usize], vertical: usize) -> [usize; 2] {
     }
 }
 
+/// The output's shape, of an input of that rank.
+fn output_shape(g: &ConvGeometry, rank: usize) -> Vec<usize> {
+    match rank {
+        3 => vec![g.batch, g.filters, g.out_width],
+        _ => vec![g.batch, g.filters, g.out_height, g.out_width],
+    }
+}
+
 impl Conv {
     fn geometry(&self, x: &[usize], w: &[usize]) -> Result<ConvGeometry, ShapeError> {
         let fail = || ShapeError(format!("the weight {w:?} does not fit the input {x:?}"));
@@ -109,10 +117,7 @@ impl Op for Conv {
         check(bias.is_none_or(|b| b.len() == g.filters), || {
             format!("the bias does not have {} elements", g.filters)
         })?;
-        let mut shape = vec![g.batch, g.filters, g.out_height, g.out_width];
-        if x.ndim() == 3 {
-            shape.remove(2);
-        }
+        let shape = output_shape(&g, x.ndim());
         let mut y = buffer(shape.iter().product());
         conv_forward(&g, slice(x), slice(w), bias.map(|b| slice(b)), &mut y);
         Ok((array(&shape, y), Saved::Nothing))
@@ -157,9 +162,6 @@ impl Convolution for Conv {
     }
 
     fn form(&self, x: &[usize], weight: &[usize]) -> Option<ConvolutionForm> {
-        if x.len() != 4 {
-            return None;
-        }
         let g = self.geometry(x, weight).ok()?;
         let area = g.kernel[0] * g.kernel[1];
         Some(ConvolutionForm {
@@ -167,7 +169,7 @@ impl Convolution for Conv {
                 filter: weight[1] * area,
                 channel: area,
             },
-            output: vec![g.batch, g.filters, g.out_height, g.out_width],
+            output: output_shape(&g, x.len()),
             alpha: 1.0,
             beta: 1.0,
             geometry: g,

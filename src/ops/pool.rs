@@ -54,15 +54,21 @@ impl Pool {
     }
 
     fn is_max_pool(&self) -> bool {
-        self.kind == Kind::Max && self.window.kernel.len() == 2
+        self.kind == Kind::Max && (1..=2).contains(&self.window.kernel.len())
     }
 
-    /// The windows on planes of that size; `None` if it takes no maxima of two axes, or they do not fit.
+    /// The windows on planes of that size (a window over one axis: of one row); `None` if it takes no
+    /// maxima, or they do not fit.
     pub fn max_windows(&self, plane: [usize; 2]) -> Option<PoolWindows> {
         if !self.is_max_pool() {
             return None;
         }
-        let axes = self.axes(&[1, 1, plane[0], plane[1]]).ok()?;
+        let [height, width] = plane;
+        let axes = match self.window.kernel.len() {
+            1 => self.axes(&[1, 1, width]),
+            _ => self.axes(&[1, 1, height, width]),
+        };
+        let axes = axes.ok()?;
         let each = |axis: Axis| -> Vec<Vec<usize>> {
             let spans = axis.spans().into_iter();
             spans.map(|s| s.positions().collect()).collect()

@@ -150,7 +150,7 @@ pub(super) fn effect(sets: &[(&Path, &Dataset)], source: &DataSource) -> Result<
         return Ok(());
     };
     let made = |path: &Path| source.synthetic.is_some() && path == source.data;
-    let archive = (sets.iter()).all(|(path, _)| holds_arrays(path) || made(path));
+    let archive = (sets.iter()).all(|(path, _)| made(path) || holds_arrays(path).unwrap_or(false));
     let synthetic = sets.iter().all(|(path, _)| made(path));
     let values = sets.iter().all(|(_, set)| set.images.are_floats());
     let gray = source.channels == Some(Channels::Gray);
@@ -237,10 +237,11 @@ pub(super) fn variation(source: &DataSource, set: &Dataset) -> Result<(), Error>
         ));
     }
     let padding = varied.crop_padding;
-    if padding >= h.min(w) {
+    // A single row is moved along itself only.
+    let least = if h == 1 { w } else { h.min(w) };
+    if padding >= least {
         return Err(Error::Usage(format!(
-            "--crop-padding {padding}: images of {h}x{w} would be moved out of sight; give less than {}",
-            h.min(w)
+            "--crop-padding {padding}: images of {h}x{w} would be moved out of sight; give less than {least}"
         )));
     }
     if source.augment.flip && w == 1 {

@@ -8,10 +8,9 @@ use super::fit::Element;
 use super::{View, fit, memory};
 use crate::data::{
     self, Augment, Channels, DataError, Dataset, Images, Layout, LoadOptions, Preprocess, Size,
-    holds_arrays,
 };
 use crate::error::Error;
-use crate::graph::{Facts, Graph, TensorId, Use};
+use crate::graph::{Facts, Graph, Node, TensorId};
 use crate::network::Network;
 use crate::progress::Observer;
 use crate::synthesis::{Request, synthesise};
@@ -121,24 +120,36 @@ fn input_form(
             size: None,
             flat: Some(length),
         }),
+        [_, h, w] if is_unfolded(graph, input) => Ok(planes(Layout::Nhw, 1, [h, w])),
+        [_, l, c] if arrays && turned_around(graph, input) => Ok(planes(Layout::Nlc, c, [1, l])),
+        [_, c, l] if arrays => Ok(planes(Layout::Ncl, c, [1, l])),
         _ => Err(Error::unsuitable(
             path,
             format!(
-                "input '{}' has the shape {shape:?}, which is not that of an image with 1 or 3 channels; other numbers of channels are read from an .npz, and signals [N, C, L] with a model that takes [N, C, 1, L]",
+                "input '{}' has the shape {shape:?}, which is not that of an image with 1 or 3 channels; other numbers of channels, and signals, are read from an .npz that holds x as the model takes it",
                 graph.name(input)
             ),
         )),
     }
 }
 
-/// Whether all that reads a tensor brings its last axis in front of height and width.
+/// Whether all that reads a tensor brings its last axis to the second place.
 fn turned_around(graph: &Graph<'_>, t: TensorId) -> bool {
+    all_read(graph, t, |node| {
+        node.op() == "Transpose" && matches!(node.ints("perm"), Some(&[0, 3, 1, 2] | &[0, 2, 1]))
+    })
+}
+
+/// Whether all that reads a tensor `[N, H, W]` gives it a channel, or makes a row of it.
+fn is_unfolded(graph: &Graph<'_>, t: TensorId) -> bool {
+    let unfolds = ["Flatten", "Reshape", "Unsqueeze"];
+    all_read(graph, t, |node| unfolds.contains(&node.op()))
+}
+
+/// Whether a tensor is read, and all its readers are of a kind.
+fn all_read(graph: &Graph<'_>, t: TensorId, kind: impl Fn(&Node<'_>) -> bool) -> bool {
     let readers = graph.consumers(t);
-    let turns = |reader: &Use| {
-        let node = graph.node(reader.node);
-        node.op() == "Transpose" && node.ints("perm") == Some(&[0, 3, 1, 2])
-    };
-    !readers.is_empty() && readers.iter().all(turns)
+    !readers.is_empty() && readers.iter().all(|reader| kind(&graph.node(reader.node)))
 }
 
 /// Loads the images of `source` for the classifier `view`, read from `model`. The seed splits
@@ -271,8 +282,11 @@ impl<'a> Reader<'a> {
         source: &'a DataSource,
         observer: &'a dyn Observer,
     ) -> Result<Self, Error> {
-        let paths = [Some(source.data.as_path()), source.val.as_deref()];
-        let arrays = source.synthetic.is_none() && paths.into_iter().flatten().all(holds_arrays);
+        let read = source.synthetic.is_none().then_some(source.data.as_path());
+        let mut arrays = read.is_some();
+        for path in read.into_iter().chain(source.val.as_deref()) {
+            arrays &= data::holds_arrays(path)?;
+        }
         let form = input_form(model, (&view.graph, &view.facts), arrays)?;
         let element = fit::element(model, &view.graph)?;
         let input = view.graph.inputs().first();

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array4, ArrayD, Axis, IxDyn, Zip};
+use ndarray::{Array4, ArrayD, Axis, Zip};
 use rayon::prelude::*;
 
 use super::Request;
 use super::dead_leaves::blurred;
-use crate::data::{Layout, Preprocess};
+use crate::arrays::array;
+use crate::data::Preprocess;
 use crate::engine::{Boundary, Mode, Plan, RunError, Weights};
 use crate::graph::NodeId;
 use crate::network::Network;
@@ -104,8 +105,8 @@ impl<'a> Refiner<'a> {
     /// From the gradient of the network's input to that of the images.
     fn of_images(&self, gradient: &ArrayD<f32>, images: &Array4<f32>) -> Array4<f32> {
         let (n, c, h, w) = images.dim();
-        let nhwc = self.preprocess.layout == Layout::Nhwc;
-        let position = |i: usize, k: usize, y: usize, x: usize| match nhwc {
+        let last = self.preprocess.layout.has_channels_last();
+        let position = |i: usize, k: usize, y: usize, x: usize| match last {
             true => ((i * h + y) * w + x) * c + k,
             false => ((i * c + k) * h + y) * w + x,
         };
@@ -141,18 +142,13 @@ pub(super) fn input(images: &Array4<f32>, preprocess: &Preprocess) -> ArrayD<f32
         let (black, slope) = (preprocess.table(c)[0], slope(preprocess, c));
         channel.mapv_inplace(|v| black + slope * v);
     }
-    let count = x.len_of(Axis(0));
-    match preprocess.layout {
-        Layout::Nchw => x.into_dyn(),
-        Layout::Nhwc => {
-            let x = x.permuted_axes([0, 2, 3, 1]);
-            x.as_standard_layout().into_owned().into_dyn()
-        }
-        Layout::Flat => {
-            let size = x.len() / count.max(1);
-            let values = x.into_iter().collect();
-            ArrayD::from_shape_vec(IxDyn(&[count, size]), values)
-                .unwrap_or_else(|_| ArrayD::zeros(IxDyn(&[count, size])))
-        }
-    }
+    let (n, c, h, w) = x.dim();
+    let x = match preprocess.layout.has_channels_last() {
+        true => x.permuted_axes([0, 2, 3, 1]),
+        false => x,
+    };
+    array(
+        &preprocess.layout.batch_shape(n, [c, h, w]),
+        x.iter().copied().collect(),
+    )
 }

@@ -35,6 +35,7 @@ mod page;
 mod printing;
 mod rules;
 mod schema;
+mod signals;
 mod site;
 mod storage;
 mod synthetic;

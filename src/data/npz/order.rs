@@ -2,7 +2,7 @@
 
 use ndarray::{Array4, ArrayD, Axis, Ix4};
 
-use super::super::{LoadOptions, Size};
+use super::super::{Layout, LoadOptions, Size};
 
 /// What the dimensions of `x` are.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,9 @@ pub(super) enum Order {
     Nchw,
     /// `[N, H, W, C]`
     Nhwc,
+    /// Signals, images of one row or, `upright`, of one column: `[N, C, L]`, or `[N, L, C]` with the
+    /// channels `last`.
+    Signals { last: bool, upright: bool },
 }
 
 /// The order of `x`'s dimensions, in which the model's channel count decides, and the number of
@@ -25,6 +28,7 @@ pub(super) fn order(shape: &[usize], options: &LoadOptions) -> Result<(Order, us
     let channels = options.channels;
     let (order, [n, c, h, w]) = match *shape {
         [n, values] => flat(n, values, options)?,
+        [n, a, b] if of_signals(options) => signals(n, [a, b], options),
         [n, h, w] => (Order::Gray, [n, 1, h, w]),
         [n, a, b, last] => {
             let swapped = match channels {
@@ -39,7 +43,7 @@ pub(super) fn order(shape: &[usize], options: &LoadOptions) -> Result<(Order, us
         }
         _ => {
             return Err(format!(
-                "x has shape {shape:?}; expected [N,H,W], [N,C,H,W] or [N,H,W,C]"
+                "x has shape {shape:?}; expected [N,H,W], [N,C,H,W] or [N,H,W,C], or [N,C,L] for a model of signals"
             ));
         }
     };
@@ -58,6 +62,26 @@ pub(super) fn order(shape: &[usize], options: &LoadOptions) -> Result<(Order, us
         ));
     }
     Ok((order, n))
+}
+
+/// Whether the model takes signals, as such or as images of several channels and one row or column.
+fn of_signals(options: &LoadOptions) -> bool {
+    let row = |size: Size| size.height == 1 || size.width == 1;
+    matches!(options.preprocess.layout, Layout::Ncl | Layout::Nlc)
+        || (options.size.is_some_and(row) && options.channels.is_some_and(|c| c > 1))
+}
+
+/// The order of signals; where both axes could be the channels, it is the model's.
+fn signals(n: usize, [a, b]: [usize; 2], options: &LoadOptions) -> (Order, [usize; 4]) {
+    let is = |axis: usize| options.channels.is_none_or(|want| want == axis);
+    let last = match options.preprocess.layout {
+        Layout::Nlc | Layout::Nhwc => is(b),
+        _ => !is(a) && is(b),
+    };
+    let upright = (options.size).is_some_and(|size| size.width == 1 && size.height > 1);
+    let (c, length) = if last { (b, a) } else { (a, b) };
+    let [h, w] = if upright { [length, 1] } else { [1, length] };
+    (Order::Signals { last, upright }, [n, c, h, w])
 }
 
 /// The order of flat images, which a model of images takes only where there is one way to see them
@@ -86,6 +110,14 @@ impl Order {
         match (self, row) {
             (Self::FlatGray(h, w), _) => [1, h, w],
             (Self::Nhwc, &[h, w, c]) => [c, h, w],
+            (Self::Signals { last, upright }, &[a, b]) => {
+                let (c, length) = if last { (b, a) } else { (a, b) };
+                if upright {
+                    [c, length, 1]
+                } else {
+                    [c, 1, length]
+                }
+            }
             (_, &[c, h, w]) => [c, h, w],
             (_, &[h, w]) => [1, h, w],
             (_, row) => [row.iter().product(), 1, 1],
@@ -105,6 +137,14 @@ impl Order {
             Self::Gray => x.insert_axis(Axis(1)),
             Self::Nchw => x,
             Self::Nhwc => x.permuted_axes(vec![0, 3, 1, 2]),
+            Self::Signals { last, upright } => {
+                let x = if last {
+                    x.permuted_axes(vec![0, 2, 1])
+                } else {
+                    x
+                };
+                x.insert_axis(Axis(if upright { 3 } else { 2 }))
+            }
         };
         let x = match x.is_standard_layout() {
             true => x,

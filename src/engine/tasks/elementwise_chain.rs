@@ -114,10 +114,13 @@ impl ElementwiseChain {
         let x = self.read(pass)?;
         let chain = self.chain(pass.network, x)?;
         let shape = x.shape().to_vec();
-        let packed = match (self.codes, &shape[..]) {
-            (true, &[n, c, h, w]) => chain.forward_codes(x.source(), [n, c, h, w], batch),
+        let planes = match shape[..] {
+            [n, c, h, w] => Some([n, c, h, w]),
+            [n, c, w] => Some([n, c, 1, w]),
             _ => None,
         };
+        let packed = (planes.filter(|_| self.codes))
+            .and_then(|planes| chain.forward_codes(x.source(), planes, batch));
         let y = match packed {
             Some(codes) => Value::of_codes(codes, shape),
             None => array(&shape, chain.forward(x.source(), &shape, batch)).into(),

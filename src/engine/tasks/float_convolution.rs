@@ -21,7 +21,7 @@ pub(in crate::engine) struct FloatConvolution {
 /// A float convolution's weight and bias.
 pub(in crate::engine) type FloatParams = (ParamId, Option<ParamId>);
 
-/// The float convolution at `step`, for an input of that shape `[N, C, H, W]`. `None` if the step is
+/// The float convolution at `step`, for an input of that shape `[N, C, (H,) W]`. `None` if the step is
 /// something else.
 pub(in crate::engine) fn form_of(
     network: &Network,
@@ -37,7 +37,7 @@ pub(in crate::engine) fn form_of(
     let form = convolution.form(input, network.param(weight).value.shape())?;
     let filters = form.geometry.filters;
     let fits = bias.is_none_or(|b| network.param(b).value.len() == filters);
-    (fits && form.output.len() == 4 && form.geometry.batch > 0).then_some((form, (weight, bias)))
+    (fits && form.output.len() > 2 && form.geometry.batch > 0).then_some((form, (weight, bias)))
 }
 
 impl FloatConvolution {

@@ -116,6 +116,7 @@ fn shape_of(codes: &Codes, form: &ConvolutionForm) -> Vec<usize> {
     let [n, c, h, w] = codes.shape();
     match form.output.len() {
         2 => vec![n, c],
+        3 => vec![n, c, w],
         _ => vec![n, c, h, w],
     }
 }
