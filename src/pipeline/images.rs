@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::fit::Element;
+use super::input_form::InputForm;
 use super::{View, fit, memory};
 use crate::data::{
-    self, Augment, Channels, DataError, Dataset, Images, Layout, LoadOptions, Preprocess, Size,
+    self, Augment, Channels, DataError, Dataset, Images, LoadOptions, Preprocess, Size,
 };
 use crate::error::Error;
-use crate::graph::{Facts, Graph, Node, TensorId};
 use crate::network::Network;
 use crate::progress::Observer;
 use crate::synthesis::{Request, synthesise};
@@ -57,99 +57,6 @@ pub struct DataSource {
     pub images_mb: Option<usize>,
     /// Images that cannot be read are left out.
     pub skip_bad: bool,
-}
-
-/// What a model takes: channels, and size where fixed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct InputForm {
-    /// Order of axes.
-    layout: Layout,
-    /// Channels; `None` for flat inputs.
-    channels: Option<usize>,
-    /// Height and width; `None` for flat inputs.
-    size: Option<Size>,
-    /// How many values a flat input has.
-    flat: Option<usize>,
-}
-
-impl InputForm {
-    /// Whether it is flat and may be a square of single values.
-    fn flat_square(&self) -> bool {
-        self.flat
-            .is_some_and(|n| n > 0 && n.isqrt() * n.isqrt() == n)
-    }
-}
-
-/// The form of the model's only input.
-fn input_form(
-    path: &Path,
-    (graph, facts): (&Graph<'_>, &Facts),
-    arrays: bool,
-) -> Result<InputForm, Error> {
-    let &[input] = graph.inputs() else {
-        let count = graph.inputs().len();
-        return Err(Error::unsuitable(
-            path,
-            format!("has {count} inputs; --data works with models that take one image"),
-        ));
-    };
-    let shape = facts.shape(input).unwrap_or_default();
-    let size = |h: usize, w: usize| {
-        Some(Size {
-            height: u32::try_from(h).ok()?,
-            width: u32::try_from(w).ok()?,
-        })
-    };
-    let planes = |layout, c: usize, [h, w]: [usize; 2]| InputForm {
-        layout,
-        channels: Some(c),
-        size: size(h, w),
-        flat: None,
-    };
-    match *shape {
-        [_, c @ (1 | 3), h, w] => Ok(planes(Layout::Nchw, c, [h, w])),
-        [_, h, w, c @ (1 | 3)] => Ok(planes(Layout::Nhwc, c, [h, w])),
-        // What is no picture comes as it is; what turns it around at once has its channels last.
-        [_, h, w, c] if arrays && turned_around(graph, input) => {
-            Ok(planes(Layout::Nhwc, c, [h, w]))
-        }
-        [_, c, h, w] if arrays && c > 0 => Ok(planes(Layout::Nchw, c, [h, w])),
-        [_, length] => Ok(InputForm {
-            layout: Layout::Flat,
-            channels: None,
-            size: None,
-            flat: Some(length),
-        }),
-        [_, h, w] if is_unfolded(graph, input) => Ok(planes(Layout::Nhw, 1, [h, w])),
-        [_, l, c] if arrays && turned_around(graph, input) => Ok(planes(Layout::Nlc, c, [1, l])),
-        [_, c, l] if arrays => Ok(planes(Layout::Ncl, c, [1, l])),
-        _ => Err(Error::unsuitable(
-            path,
-            format!(
-                "input '{}' has the shape {shape:?}, which is not that of an image with 1 or 3 channels; other numbers of channels, and signals, are read from an .npz that holds x as the model takes it",
-                graph.name(input)
-            ),
-        )),
-    }
-}
-
-/// Whether all that reads a tensor brings its last axis to the second place.
-fn turned_around(graph: &Graph<'_>, t: TensorId) -> bool {
-    all_read(graph, t, |node| {
-        node.op() == "Transpose" && matches!(node.ints("perm"), Some(&[0, 3, 1, 2] | &[0, 2, 1]))
-    })
-}
-
-/// Whether all that reads a tensor `[N, H, W]` gives it a channel, or makes a row of it.
-fn is_unfolded(graph: &Graph<'_>, t: TensorId) -> bool {
-    let unfolds = ["Flatten", "Reshape", "Unsqueeze"];
-    all_read(graph, t, |node| unfolds.contains(&node.op()))
-}
-
-/// Whether a tensor is read, and all its readers are of a kind.
-fn all_read(graph: &Graph<'_>, t: TensorId, kind: impl Fn(&Node<'_>) -> bool) -> bool {
-    let readers = graph.consumers(t);
-    !readers.is_empty() && readers.iter().all(|reader| kind(&graph.node(reader.node)))
 }
 
 /// Loads the images of `source` for the classifier `view`, read from `model`. The seed splits
@@ -287,7 +194,7 @@ impl<'a> Reader<'a> {
         for path in read.into_iter().chain(source.val.as_deref()) {
             arrays &= data::holds_arrays(path)?;
         }
-        let form = input_form(model, (&view.graph, &view.facts), arrays)?;
+        let form = InputForm::of(model, (&view.graph, &view.facts), arrays)?;
         let element = fit::element(model, &view.graph)?;
         let input = view.graph.inputs().first();
         let name = input.map_or("", |&input| view.graph.name(input));

@@ -10,6 +10,7 @@ mod fit;
 mod given;
 mod identity;
 mod images;
+mod input_form;
 mod job;
 mod kept;
 mod memory;
