@@ -85,7 +85,7 @@ impl Network {
             // A mask has one element a filter, whatever the tensor's shape.
             if let (Some(output), false) = (output, masks) {
                 let old = *self.sample_shape(step.output)?.get(output.axis - 1)?;
-                let axis = match step.is_normalization() {
+                let axis = match step.op.traits(&[]).per_channel {
                     true => Some(0),
                     false => (output.axis + shape.len()).checked_sub(rank?),
                 };

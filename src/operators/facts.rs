@@ -93,6 +93,9 @@ pub struct Unary {
     pub slope: fn(&dyn Attributes) -> Slope,
     /// Where it jumps, unless that is a decision ([`Operator::decides`](super::Operator::decides)).
     pub jumps: fn(&dyn Attributes) -> Vec<Jump>,
+    /// What gradients are multiplied by on the way through: the derivative; of functions that round, the
+    /// straight-through estimator's 1. `None` where nothing is learned through it, or by an operator of its own.
+    pub derivative: Option<fn(&dyn Attributes) -> Function>,
 }
 
 /// How much further apart a function of one number moves what it reads.

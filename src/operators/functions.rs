@@ -1,5 +1,10 @@
 //! Functions that Rust's standard library lacks, or defines otherwise than ONNX.
 
+/// 1 / (1 + e⁻ˣ).
+pub(super) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
 /// ln(1 + eˣ) without overflow.
 pub(super) fn softplus(x: f32) -> f32 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()

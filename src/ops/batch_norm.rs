@@ -71,6 +71,7 @@ impl Op for BatchNorm {
         Traits {
             monotone: Monotone::Exact,
             role: Role::Normalization(self),
+            per_channel: true,
             ..Traits::default()
         }
     }

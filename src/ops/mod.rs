@@ -1,5 +1,5 @@
 //! The operators of the native network: one file each (or one for a family), each with its forward and
-//! backward pass and its import from ONNX, and one table of them all, [`OPERATORS`].
+//! backward pass and its import from ONNX, and one function that finds it, [`importer`].
 //!
 //! [`op`] says what an operator is. Nothing here knows of networks or of how they run.
 
@@ -17,16 +17,18 @@ mod convolution_form;
 mod dense;
 mod hard_sigmoid;
 mod identity;
+mod lanes;
 mod match_statistics;
 mod node_view;
 mod op;
+mod own_norm;
 mod pad;
 mod param_kind;
 mod part;
 mod pointwise;
 mod pool;
 mod quantize;
-mod reduce_mean;
+mod reduce;
 mod reshape;
 mod softmax;
 #[cfg(test)]
@@ -58,55 +60,65 @@ pub(crate) use softmax::log_softmax;
 /// Makes an operator of a node.
 pub(crate) type Importer = fn(&NodeView<'_, '_>) -> Result<Imported, ImportError>;
 
-/// Every ONNX operator that the native network has.
-pub(crate) const OPERATORS: &[(&str, Importer)] = &[
-    ("Abs", pointwise::import),
+/// What makes an operator of the native network of an ONNX operator: the functions of one number that have a
+/// derivative in their row of [`crate::operators`], and those of a table. `None` if nothing can be learned
+/// through it.
+pub(crate) fn importer(operator: &str) -> Option<Importer> {
+    match OPERATORS.iter().find(|(name, _)| *name == operator) {
+        Some(&(_, import)) => Some(import),
+        None => pointwise::is_learned_through(operator).then_some(pointwise::import),
+    }
+}
+
+/// Every ONNX operator that the native network has by an operator of its own.
+const OPERATORS: &[(&str, Importer)] = &[
     ("Add", arithmetic::import),
     ("AveragePool", pool::import_average),
     ("BatchNormalization", batch_norm::import),
     ("Cast", pointwise::import_cast),
-    ("Ceil", pointwise::import),
     ("Clip", clip::import),
     ("Concat", concat::import),
     ("Conv", conv::import),
     ("Div", arithmetic::import),
     ("Dropout", identity::import_dropout),
     ("Equal", choose::import_pair),
-    ("Exp", pointwise::import),
     ("Flatten", reshape::import),
-    ("Floor", pointwise::import),
     ("Gather", part::import_gather),
     ("Gemm", dense::import_gemm),
-    ("GlobalAveragePool", reduce_mean::import_global),
+    ("GlobalAveragePool", reduce::import_global),
+    ("GlobalMaxPool", reduce::import_global),
     ("Greater", choose::import_pair),
     ("GreaterOrEqual", choose::import_pair),
+    ("GroupNormalization", own_norm::import),
     ("HardSigmoid", hard_sigmoid::import),
     ("Identity", identity::import),
+    ("InstanceNormalization", own_norm::import),
+    ("LayerNormalization", own_norm::import),
     ("LeakyRelu", activation::import_leaky),
     ("Less", choose::import_pair),
     ("LessOrEqual", choose::import_pair),
-    ("Log", pointwise::import),
+    ("LogSoftmax", softmax::import),
     ("MatMul", dense::import_matmul),
     ("Max", choose::import_pair),
     ("MaxPool", pool::import_max),
     ("Min", choose::import_pair),
     ("Mul", arithmetic::import),
-    ("Neg", pointwise::import),
-    ("Not", pointwise::import),
+    ("Not", pointwise::import_not),
     ("PRelu", activation::import_prelu),
     ("Pad", pad::import),
-    ("ReduceMean", reduce_mean::import),
+    ("Pow", pointwise::import_pow),
+    ("ReduceMax", reduce::import),
+    ("ReduceMean", reduce::import),
+    ("ReduceMin", reduce::import),
+    ("ReduceSum", reduce::import),
     ("Relu", activation::import_relu),
     ("Reshape", reshape::import),
-    ("Round", pointwise::import),
-    ("Sigmoid", pointwise::import),
     ("Sign", binarize::import_sign),
     ("Slice", part::import_slice),
+    ("Softmax", softmax::import),
     ("Split", part::import_split),
-    ("Sqrt", pointwise::import),
     ("Squeeze", reshape::import),
     ("Sub", arithmetic::import),
-    ("Tanh", pointwise::import),
     ("Transpose", transpose::import),
     ("Unsqueeze", reshape::import),
     ("Where", choose::import_where),

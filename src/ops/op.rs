@@ -130,6 +130,8 @@ pub struct Traits<'a> {
     pub elementwise: Option<&'a dyn Elementwise>,
     /// The operator as a convolution, if it may be one.
     pub convolution: Option<&'a dyn Convolution>,
+    /// Its parameters have one value for each channel (axis 1), and no other axis.
+    pub per_channel: bool,
 }
 
 /// Whether each element of the output is a monotone function of that element of the data (the one

@@ -1,7 +1,11 @@
-//! `Softmax` and `LogSoftmax` over the last axis: the head that a loss on logits does without.
+//! `Softmax` and `LogSoftmax`: as the head that a loss on logits does without, and within a network.
 
 use ndarray::ArrayD;
 
+use super::ParamKind;
+use super::lanes::Lanes;
+use super::node_view::{ImportError, Imported, NodeView};
+use super::{Backward, Op, Saved, ShapeError, check};
 use crate::arrays::slice_mut;
 
 /// What stands between the logits and the graph's output.
@@ -30,6 +34,99 @@ impl Head {
     }
 }
 
+/// Shares of each lane, or their logarithms.
+#[derive(Debug, Clone)]
+struct Softmax {
+    head: Head,
+    lanes: Lanes,
+}
+
+impl Softmax {
+    /// The logarithms of the shares, lane by lane.
+    fn logarithms(&self, x: &ArrayD<f32>) -> Vec<f32> {
+        let mut lanes = self.lanes.gather(x);
+        let count = self.lanes.count(x.shape()).max(1);
+        lanes.chunks_exact_mut(count).for_each(log_softmax);
+        lanes
+    }
+}
+
+impl Op for Softmax {
+    fn name(&self) -> &'static str {
+        match self.head {
+            Head::Softmax => "Softmax",
+            Head::LogSoftmax => "LogSoftmax",
+        }
+    }
+
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+        let x = inputs[0];
+        check(x.ndim() == self.lanes.rank, || {
+            format!("an input of shape {:?}", x.shape())
+        })?;
+        let mut y = self.logarithms(x);
+        if self.head == Head::Softmax {
+            y.iter_mut().for_each(|y| *y = y.exp());
+        }
+        Ok((self.lanes.scatter(y, x.shape()), Saved::Nothing))
+    }
+
+    fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
+        let shares = self.logarithms(pass.input(0));
+        let mut grads = self.lanes.gather(&grad);
+        let count = self.lanes.count(grad.shape()).max(1);
+        for (g, logs) in grads
+            .chunks_exact_mut(count)
+            .zip(shares.chunks_exact(count))
+        {
+            let pairs = || g.iter().zip(logs);
+            match self.head {
+                Head::Softmax => {
+                    let mean: f64 = pairs()
+                        .map(|(g, l)| f64::from(*g) * f64::from(*l).exp())
+                        .sum();
+                    let each = g.iter_mut().zip(logs);
+                    each.for_each(|(g, l)| *g = l.exp() * (*g - mean as f32));
+                }
+                Head::LogSoftmax => {
+                    let sum: f64 = g.iter().map(|g| f64::from(*g)).sum();
+                    let each = g.iter_mut().zip(logs);
+                    each.for_each(|(g, l)| *g -= l.exp() * sum as f32);
+                }
+            }
+        }
+        vec![Some(self.lanes.scatter(grads, pass.shapes[0]))]
+    }
+
+    fn needs_input(&self, _: usize, _: &[bool]) -> bool {
+        true
+    }
+}
+
+/// Along one axis; up to opset 12 along all from one on.
+pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
+    let rank = view.input_shape(0)?.len();
+    let old = view.node.opset() < 13;
+    let axis = view.node.axis(if old { 1 } else { -1 }, rank);
+    let axis = axis.filter(|&a| a > 0);
+    let axis =
+        axis.ok_or_else(|| view.reject("it normalises over the batch, which is not supported"))?;
+    let op = Softmax {
+        head: match view.node.op() {
+            "LogSoftmax" => Head::LogSoftmax,
+            _ => Head::Softmax,
+        },
+        lanes: match old {
+            true => Lanes::from(axis, rank),
+            false => Lanes {
+                rank,
+                axes: vec![axis],
+            },
+        },
+    };
+    view.imported(op, &[ParamKind::Constant])
+}
+
 /// Replaces logits by the logarithm of their softmax.
 pub(crate) fn log_softmax(row: &mut [f32]) {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -42,7 +139,26 @@ pub(crate) fn log_softmax(row: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::random;
+    use crate::ops::testing::{check_gradients, forward, random};
+
+    #[test]
+    fn shares_and_gradients_along_any_axis() {
+        for head in [Head::Softmax, Head::LogSoftmax] {
+            for axes in [vec![1], vec![2], vec![1, 2]] {
+                let op = Softmax {
+                    head,
+                    lanes: Lanes { rank: 3, axes },
+                };
+                let x = random(&[2, 3, 4], 1);
+                let y = op.lanes.gather(&forward(&op, &[&x]));
+                for lane in y.chunks_exact(op.lanes.count(x.shape())) {
+                    let share = |y: &f32| if head == Head::Softmax { *y } else { y.exp() };
+                    assert!((lane.iter().map(share).sum::<f32>() - 1.0).abs() < 1e-6);
+                }
+                check_gradients(&op, &[x]);
+            }
+        }
+    }
 
     #[test]
     fn rows_sum_to_one_and_large_logits_do_not_overflow() {

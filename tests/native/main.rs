@@ -9,4 +9,5 @@ mod architecture;
 mod costs;
 mod dialects;
 mod engine;
+mod operators;
 mod recognize;

@@ -16,7 +16,7 @@ use super::graph::{Input, Network, Step, ValueId};
 use super::param::{Origin, Param, ParamId};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
 use crate::ops::{
-    Arithmetic, Binarize, Head, ImportError, Imported, NodeView, OPERATORS, ParamKind,
+    Arithmetic, Binarize, Head, ImportError, Imported, NodeView, ParamKind, importer,
 };
 use crate::recognize::{self, Layer};
 
@@ -178,8 +178,7 @@ impl<'g, 'm> Builder<'g, 'm> {
             return Err(view.reject("only its first output is supported"));
         }
         let view = view.of_output(output);
-        let importer = OPERATORS.iter().find(|(op, _)| *op == view.node.op());
-        let Some((_, importer)) = importer else {
+        let Some(import) = importer(view.node.op()) else {
             return Err(ImportError::Operator {
                 node: self.graph.label(id).to_owned(),
                 op: view.node.full_op(),
@@ -190,7 +189,7 @@ impl<'g, 'm> Builder<'g, 'm> {
         if elements.is_none_or(|n| n > MAX_ELEMENTS) {
             return Err(view.reject("its output is too large"));
         }
-        let Imported { op, operands } = importer(&view)?;
+        let Imported { op, operands } = import(&view)?;
         let mut inputs = Vec::with_capacity(operands.len());
         for (k, kind) in operands {
             inputs.push(self.operand(&view, k, kind)?);

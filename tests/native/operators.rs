@@ -1,0 +1,258 @@
+//! Every operator that masks are learned through, within a small network: the native network against ONNX Runtime,
+//! forward, and a whole run behind it.
+
+use ndarray::{Array4, ArrayD};
+use onnx_bnnprune::engine::Inference;
+use onnx_bnnprune::network::Network;
+use onnx_bnnprune::onnx::proto::ModelProto;
+use onnx_bnnprune::onnx::save;
+use onnx_bnnprune::pipeline::View;
+use onnx_bnnprune::verify::Optimization;
+
+use crate::common::{json, max_abs_diff, tool};
+use crate::graphs::{Attr, Builder, declare, run};
+
+/// Channels of the tensor that an operator reads, `[N, 8, 6, 6]`.
+const CHANNELS: usize = 8;
+
+/// A number between -1 and 1 for each index.
+fn value(i: usize) -> f32 {
+    ((i * 7919 + 13) % 997) as f32 / 498.5 - 1.0
+}
+
+fn floats(b: &mut Builder, shape: &[usize], salt: usize) -> String {
+    let count: usize = shape.iter().product();
+    b.weight(shape, (0..count).map(|i| value(i + salt)).collect())
+}
+
+/// A float convolution, `chain`, two binary convolutions with BatchNormalization, and a classifier.
+fn network(opset: i64, chain: &dyn Fn(&mut Builder, &str) -> String) -> ModelProto {
+    let mut b = Builder::new(&[3, 6, 6]);
+    let pads = || vec![("pads", Attr::Ints(vec![1; 4]))];
+    let w = floats(&mut b, &[CHANNELS, 3, 3, 3], 1);
+    let x = b.node("Conv", &["x", &w], pads());
+    let mut x = chain(&mut b, &x);
+    for (k, [i, o]) in [[CHANNELS, 16], [16, 12]].into_iter().enumerate() {
+        let s = b.node("Sign", &[&x], vec![]);
+        let signs = (0..o * i * 9).map(|j| value(j + 31 * k).signum()).collect();
+        let w = b.weight(&[o, i, 3, 3], signs);
+        let y = b.node("Conv", &[&s, &w], pads());
+        let scale = b.weight(&[o], (0..o).map(|j| 1.0 + value(j) / 2.0).collect());
+        let shift = floats(&mut b, &[o], 5);
+        let mean = b.weight(&[o], vec![0.0; o]);
+        let variance = b.weight(&[o], vec![9.0 * i as f32; o]);
+        let inputs = [&y[..], &scale, &shift, &mean, &variance];
+        x = b.node("BatchNormalization", &inputs, vec![]);
+    }
+    let x = b.node("GlobalAveragePool", &[&x], vec![]);
+    let x = b.node("Flatten", &[&x], vec![]);
+    let w = floats(&mut b, &[12, 4], 3);
+    let y = b.node("MatMul", &[&x, &w], vec![]);
+    b.graph.output.push(declare(&y, &[4]));
+    let mut model = b.model(&[]);
+    model.opset_import[0].version = Some(opset);
+    model
+}
+
+type Chain = Box<dyn Fn(&mut Builder, &str) -> String>;
+
+/// An operator on one tensor.
+fn of(op: &'static str, attributes: &'static [(&'static str, f32)]) -> (i64, Chain) {
+    let chain = move |b: &mut Builder, x: &str| {
+        let attributes = attributes.iter().map(|&(name, v)| (name, Attr::Float(v)));
+        b.node(op, &[x], attributes.collect())
+    };
+    (20, Box::new(chain))
+}
+
+/// A gate: channels times what `chain` makes of their values.
+fn gate(opset: i64, chain: impl Fn(&mut Builder, &str) -> String + 'static) -> (i64, Chain) {
+    let gated = move |b: &mut Builder, x: &str| {
+        let gate = chain(b, x);
+        b.node("Mul", &[x, &gate], vec![])
+    };
+    (opset, Box::new(gated))
+}
+
+fn reduction(op: &'static str) -> (i64, Chain) {
+    gate(17, move |b, x| match op {
+        // Its axes were an attribute until opset 17, those of ReduceSum an input from 13 on.
+        "ReduceSum" => {
+            let axes = b.ints(&[1]);
+            b.node(op, &[x, &axes], vec![])
+        }
+        _ => b.node(op, &[x], vec![("axes", Attr::Ints(vec![2, 3]))]),
+    })
+}
+
+fn norm(
+    op: &'static str,
+    opset: i64,
+    shape: &'static [usize],
+    attribute: (&'static str, i64),
+) -> (i64, Chain) {
+    let chain = move |b: &mut Builder, x: &str| {
+        let scale = floats(b, shape, 2);
+        let shift = floats(b, shape, 9);
+        let inputs = [x, &scale[..], &shift];
+        let attributes = match attribute {
+            ("", _) => vec![],
+            (name, v) => vec![(name, Attr::Int(v))],
+        };
+        b.node(op, &inputs, attributes)
+    };
+    (opset, Box::new(chain))
+}
+
+fn all() -> Vec<(&'static str, (i64, Chain))> {
+    let mut all: Vec<(&'static str, (i64, Chain))> = [
+        "Abs",
+        "Ceil",
+        "Celu",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Floor",
+        "Gelu",
+        "HardSwish",
+        "Mish",
+        "Neg",
+        "Round",
+        "Selu",
+        "Sigmoid",
+        "Softplus",
+        "Softsign",
+        "Tanh",
+    ]
+    .map(|op| (op, of(op, &[])))
+    .into();
+    all.push(("Elu", of("Elu", &[("alpha", 0.3)])));
+    all.push(("Selu", of("Selu", &[("alpha", 1.2), ("gamma", 0.8)])));
+    all.push(("ThresholdedRelu", of("ThresholdedRelu", &[("alpha", 0.2)])));
+    all.push(("Shrink", of("Shrink", &[("lambd", 0.2), ("bias", 0.1)])));
+    for op in ["ReduceMax", "ReduceMin", "ReduceSum", "ReduceMean"] {
+        all.push((op, reduction(op)));
+    }
+    all.push((
+        "GlobalMaxPool",
+        gate(17, |b, x| b.node("GlobalMaxPool", &[x], vec![])),
+    ));
+    for (op, axis) in [("Softmax", 1), ("Softmax", 3), ("LogSoftmax", 2)] {
+        all.push((
+            op,
+            gate(17, move |b, x| {
+                b.node(op, &[x], vec![("axis", Attr::Int(axis))])
+            }),
+        ));
+    }
+    all.push((
+        "Softmax",
+        gate(11, |b, x| {
+            b.node("Softmax", &[x], vec![("axis", Attr::Int(2))])
+        }),
+    ));
+    all.push((
+        "Pow",
+        (
+            17,
+            Box::new(|b, x| {
+                let two = b.weight(&[], vec![2.0]);
+                b.node("Pow", &[x, &two], vec![])
+            }),
+        ),
+    ));
+    all.push((
+        "Reciprocal",
+        (
+            17,
+            Box::new(|b, x| {
+                let e = b.node("Exp", &[x], vec![]);
+                let root = b.node("Sqrt", &[&e], vec![]);
+                let inverse = b.node("Reciprocal", &[&root], vec![]);
+                b.node("Log", &[&inverse], vec![])
+            }),
+        ),
+    ));
+    all.push((
+        "InstanceNormalization",
+        norm("InstanceNormalization", 17, &[CHANNELS], ("", 0)),
+    ));
+    all.push((
+        "GroupNormalization",
+        norm("GroupNormalization", 21, &[CHANNELS], ("num_groups", 2)),
+    ));
+    all.push((
+        "LayerNormalization",
+        norm("LayerNormalization", 17, &[CHANNELS, 6, 6], ("axis", 1)),
+    ));
+    all.push((
+        "LayerNormalization",
+        norm("LayerNormalization", 17, &[6], ("axis", -1)),
+    ));
+    all
+}
+
+#[test]
+fn the_native_network_computes_what_the_runtime_does() {
+    let x = Array4::from_shape_fn((5, 3, 6, 6), |(n, c, y, x)| {
+        value(n * 131 + c * 37 + y * 7 + x)
+    });
+    let x = x.into_dyn();
+    for (op, (opset, chain)) in all() {
+        let model = network(opset, &chain);
+        let view = View::new("test.onnx".as_ref(), &model).unwrap();
+        let native = Network::import(&view.graph, &view.facts, &view.layers);
+        let native = native.unwrap_or_else(|e| panic!("{op}: {e}"));
+        let y = Inference::of(&native).infer_output(x.clone()).unwrap();
+        let expected: ArrayD<f32> = run(&model, &x, Optimization::Off).remove(0);
+        let diff = max_abs_diff(&y, &expected);
+        assert!(diff < 1e-4, "{op}: {diff}");
+    }
+}
+
+#[test]
+fn masks_are_learned_through_it_and_the_result_is_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let x = Array4::from_shape_fn((300, 3, 6, 6), |(n, c, y, x)| {
+        value(n * 131 + c * 37 + y * 7 + x)
+    });
+    let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(at("x.npz")).unwrap());
+    npz.add_array("x", &x).unwrap();
+    npz.finish().unwrap();
+    let some = [
+        "Gelu",
+        "ReduceMax",
+        "LayerNormalization",
+        "GroupNormalization",
+        "InstanceNormalization",
+        "Softmax",
+    ];
+    for (op, (opset, chain)) in all().into_iter().filter(|(op, _)| some.contains(op)) {
+        save(&network(opset, &chain), &at("in.onnx")).unwrap();
+        let mut c = tool();
+        c.arg(at("in.onnx"))
+            .arg(at("out.onnx"))
+            .arg("--data")
+            .arg(at("x.npz"));
+        c.args([
+            "--ratio",
+            "0.3",
+            "--max-drop",
+            "none",
+            "--mask-epochs",
+            "1",
+            "--main-epochs",
+            "1",
+            "--final-epochs",
+            "1",
+        ]);
+        c.arg("--report").arg(at("r.json")).assert().success();
+        let report = json(&at("r.json"));
+        assert_eq!(report["verification"]["passed"], true, "{op}");
+        assert!(
+            report["totals"]["pruned_ratio"].as_f64().unwrap() > 0.2,
+            "{op}"
+        );
+    }
+}
