@@ -5,7 +5,7 @@ use std::path::Path;
 use super::cut::{self, Cut};
 use super::proof::Proof;
 use super::summary::{self, Summary};
-use super::trained::Agreement;
+use super::trained::{self, Agreement};
 use super::written::{self, Provenance, Written};
 use super::{Budget, Choice, Chosen, Job, View, kept, normal, sizes};
 use crate::error::Error;
@@ -159,8 +159,8 @@ impl End<'_> {
             .warnings
             .extend(options.and_then(|o| missed(o, &report.totals)));
         report.agreement_with_trained = measured.trained.map(Agreement::share);
-        if let Some(warning) = measured.trained.and_then(other_than_trained) {
-            self.observer.warn(&warning);
+        if let Some(agreement) = measured.trained.filter(|a| !a.holds()) {
+            self.observer.warn(&self.other_than_trained(agreement)?);
         }
         report.normalised = cut.normal.map(|(_, report)| report);
         report.form = form.shaped.map(|s| s.report);
@@ -386,6 +386,25 @@ impl End<'_> {
         }
     }
 
+    /// Why the model that was written is another one than the network that was trained.
+    fn other_than_trained(&self, agreement: Agreement) -> Result<String, Error> {
+        if let Some(images) = self.proof.images() {
+            let path = &self.job.input;
+            let answers = trained::answers_of_original(path, self.original, images, self.observer);
+            let original = match answers {
+                Some(answers) => (self.proof).agreement_with_trained(&answers, self.original)?,
+                None => None,
+            };
+            if let Some(original) = original.filter(|&o| agreement.holds_beside(o)) {
+                return Ok(trained::hangs_on_ties(original));
+            }
+        }
+        Ok(format!(
+            "the network that was trained and the model that was made of it agree on {:.1} % of the images only: please report this model as a fault",
+            100.0 * agreement.share()
+        ))
+    }
+
     /// What pruning may cost, and cost; `None` where there is no budget, or nothing to measure by.
     fn budget(&self, summary: &Summary, measured: &Measured) -> Option<BudgetReport> {
         let learned = summary.learned.as_ref();
@@ -409,16 +428,6 @@ impl End<'_> {
     }
 }
 
-/// Whether the model that was written is another one than the network that was trained.
-fn other_than_trained(agreement: Agreement) -> Option<String> {
-    (!agreement.holds()).then(|| {
-        format!(
-            "the network that was trained and the model that was made of it agree on {:.1} % of the images only: please report this model as a fault",
-            100.0 * agreement.share()
-        )
-    })
-}
-
 /// A share may be missed by so much, for parts of filters.
 const MISSED: f64 = 0.02;
 
@@ -430,6 +439,7 @@ fn missed(options: &Options, totals: &Totals) -> Option<String> {
         return None;
     }
     let why = match totals.masked_but_kept {
+        0 if gone == 0.0 => "none of its binary layers can lose filters".to_owned(),
         0 => "layers keep their last filters, or multiples of some".to_owned(),
         n => format!("{n} masked ones have to stay; --keep leaves their layers whole"),
     };

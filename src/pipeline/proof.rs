@@ -86,6 +86,11 @@ impl<'a> Proof<'a> {
         }
     }
 
+    /// What models are held against each other on; `None`: random numbers.
+    pub(super) fn images(&self) -> Option<&'a Images> {
+        self.images
+    }
+
     /// Who runs the models.
     pub(super) fn runtime(&self) -> &'a dyn Runtime {
         self.runtime

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::among::{self, Together};
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, input_file, output_file};
-use super::trained::Agreement;
+use super::trained::{self, Agreement};
 use super::written::{self, Formed};
 use super::{DataSource, View, cut, fit, identity, images, kept, outputs, sizes, stopped, types};
 use crate::checkpoint::{Folder, Plan};
@@ -288,7 +288,17 @@ fn finish(
         }
         None => None,
     };
-    if let Some(a) = agreement.filter(|a| !a.holds()) {
+    // Asked only where the trained one differs: of a network that hangs on ties, so does the original.
+    let of_original = || -> Option<Agreement> {
+        let answers = trained::answers_of_original(&job.input, &model.proto, images, observer)?;
+        Agreement::of(&answers, images, &before?.predictions)
+    };
+    let differs = agreement.filter(|a| !a.holds());
+    let original = differs.and_then(|a| of_original().filter(|&o| a.holds_beside(o)));
+    if let Some(original) = original {
+        observer.warn(&trained::hangs_on_ties(original));
+    }
+    if let Some(a) = differs.filter(|_| original.is_none()) {
         return Err(Error::Verification(format!(
             "{}: the trained network and what {} makes of the model written agree on {:.1} % of the \
              images only; {} was not written",

@@ -1,9 +1,14 @@
 //! What a network answers that was trained here, held against what a runtime makes of the model written.
 
 use std::collections::HashMap;
+use std::path::Path;
 
+use super::View;
 use crate::data::Images;
-use crate::subsidiary::NativePredictions;
+use crate::network::Network;
+use crate::onnx::proto::ModelProto;
+use crate::progress::Observer;
+use crate::subsidiary::{NativePredictions, native_predictions};
 
 /// The written model must predict what the trained network does on at least this share of images;
 /// ties may fall either way.
@@ -48,4 +53,29 @@ impl Agreement {
     pub(super) fn holds(self) -> bool {
         self.share() >= LEAST_AGREEMENT || self.images - self.same <= FEW_TIES
     }
+
+    /// The same where a network that nobody trained agrees with itself like `original`: it has as many ties.
+    pub(super) fn holds_beside(self, original: Self) -> bool {
+        self.holds() || self.share() + (1.0 - LEAST_AGREEMENT) >= original.share()
+    }
+}
+
+/// What the native network of the original at `path` answers; `None` where there is none.
+pub(super) fn answers_of_original(
+    path: &Path,
+    original: &ModelProto,
+    images: &Images,
+    observer: &dyn Observer,
+) -> Option<NativePredictions> {
+    let view = View::new(path, original).ok()?;
+    let network = Network::import(&view.graph, &view.facts, &view.layers).ok()?;
+    native_predictions(&network, images, observer).ok()
+}
+
+/// That a network's answers hang on ties, in the words of a warning.
+pub(super) fn hangs_on_ties(original: Agreement) -> String {
+    format!(
+        "the original as computed here and in the runtime gives {:.1} % of the images the same class only: its answers hang on sums that are equal but for rounding, which fall either way (--to integer writes whole numbers, which do not)",
+        100.0 * original.share()
+    )
 }
