@@ -217,9 +217,27 @@ impl Model {
         open.then(|| (input.name().to_owned(), axes))
     }
 
-    /// Gives a free height and width the size of the images.
+    /// Gives a free height and width the size of the images (of signals: of their two axes, in either order).
     pub fn size_images(&mut self, height: usize, width: usize) {
         if let Some((name, axes)) = self.free_image_axes() {
+            let fixed = |axis: usize| {
+                let dims = inputs(&self.proto).next().and_then(shape_of);
+                match dims?.dim.get(axis)?.value {
+                    Some(Value::DimValue(n)) if n > 0 => usize::try_from(n).ok(),
+                    _ => None,
+                }
+            };
+            // The length of a signal whose channels are known.
+            let turned = match (fixed(axes[0]), fixed(axes[1])) {
+                (Some(first), None) => first != height && first == width,
+                (None, Some(second)) => second != width && second == height,
+                _ => false,
+            };
+            let (height, width) = if turned {
+                (width, height)
+            } else {
+                (height, width)
+            };
             self.size_input(&name, |axis, _| match axis {
                 a if a == axes[0] => Some(height),
                 a if a == axes[1] => Some(width),
@@ -232,8 +250,10 @@ impl Model {
 /// The same model with other sizes in place of the free ones beyond the batch: `step` more.
 pub fn elsewhere(model: &ModelProto, free: &Model, step: usize) -> ModelProto {
     let mut other = model.clone();
+    let known = from_weights(model);
     for input in other.graph.iter_mut().flat_map(|g| &mut g.input) {
-        let Some(declared) = free.free.get(input.name()) else {
+        let free_name = input.name().to_owned();
+        let Some(declared) = free.free.get(&free_name) else {
             continue;
         };
         let declared = ValueInfoProto {
@@ -247,8 +267,12 @@ pub fn elsewhere(model: &ModelProto, free: &Model, step: usize) -> ModelProto {
             input.r#type.as_mut().and_then(|t| t.value.as_mut())
         {
             let dims = t.shape.iter_mut().flat_map(|s| &mut s.dim).enumerate();
-            // The channels follow from weights.
-            for (_, dim) in dims.filter(|(k, _)| *k > 1 && open.get(*k) == Some(&true)) {
+            let name = free_name.clone();
+            let can =
+                |k: usize| open.get(k) == Some(&true) && !known.contains_key(&(name.clone(), k));
+            // The channels follow from weights; they are the second axis, unless nothing else is free.
+            let first = if (2..open.len()).any(can) { 2 } else { 1 };
+            for (_, dim) in dims.filter(|(k, _)| *k >= first && can(*k)) {
                 if let Some(Value::DimValue(n)) = &mut dim.value {
                     *n = n.saturating_add(i64::try_from(step).unwrap_or(0));
                 }

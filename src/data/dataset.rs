@@ -332,18 +332,19 @@ fn gathered<T: Copy + Default + Send + Sync>(
     Ok(some)
 }
 
-/// `image` mirrored and moved, zero where the source lies outside; a single row (a signal) only along
-/// itself.
+/// `image` mirrored and moved, zero where the source lies outside; a single row or column (a signal) only
+/// along itself.
 fn shifted<T: Copy + Default>(image: ArrayView3<'_, T>, shift: Shift) -> Array3<T> {
     if shift == Shift::default() {
         return image.to_owned();
     }
     let (c, h, w) = image.dim();
     let down = if h == 1 { 0 } else { shift.dy };
+    let right = if w == 1 { 0 } else { shift.dx };
     Array3::from_shape_fn((c, h, w), |(channel, y, x)| {
         let x = if shift.flip { w - 1 - x } else { x };
         let source_y = y.checked_add_signed(down);
-        let source_x = x.checked_add_signed(shift.dx);
+        let source_x = x.checked_add_signed(right);
         match (source_y, source_x) {
             (Some(y), Some(x)) => image.get([channel, y, x]).copied().unwrap_or_default(),
             _ => T::default(),

@@ -380,7 +380,7 @@ impl<'n> Planner<'n> {
         self.kept[input.0] |= self.moving[output.0];
         let readers = &self.readers[output.0];
         let codes = signs
-            && sample.len() == 3
+            && (2..=3).contains(&sample.len())
             && readers
                 .iter()
                 .all(|&r| r < self.range.end.0 && self.takes_codes(StepId(r), sample));

@@ -23,7 +23,7 @@ pub struct Value {
 pub(super) enum Form {
     /// As they are, in row-major order.
     Float(Arc<ArrayD<f32>>),
-    /// -1, 0 and +1 alone, four channels a byte, of a tensor of that shape: `[N, C, H, W]`, or
+    /// -1, 0 and +1 alone, four channels a byte, of a tensor of that shape: `[N, C, (H,) W]`, or
     /// `[N, C]`.
     Codes(Arc<Codes>, Vec<usize>),
     /// What a binary layer has counted, before its scale.
@@ -50,7 +50,7 @@ impl From<ArrayD<f32>> for Value {
 }
 
 impl Value {
-    /// A tensor of -1, 0 and +1 alone. `shape` is `[N, C, H, W]`, or `[N, C]` where the codes' planes
+    /// A tensor of -1, 0 and +1 alone. `shape` is `[N, C, (H,) W]`, or `[N, C]` where the codes' planes
     /// have one element.
     pub fn of_codes(codes: Codes, shape: Vec<usize>) -> Self {
         Form::Codes(Arc::new(codes), shape).into()

@@ -209,7 +209,6 @@ pub(super) fn bytes(path: &Path, element: Element, set: &Dataset) -> Result<(), 
 
 /// Random variation that the images' size does not allow.
 pub(super) fn variation(source: &DataSource, set: &Dataset) -> Result<(), Error> {
-    let [_, h, w] = set.image_shape();
     let varied = source.augment;
     let colours = [
         ("--random-crop", varied.random_crop.is_some()),
@@ -225,7 +224,15 @@ pub(super) fn variation(source: &DataSource, set: &Dataset) -> Result<(), Error>
             ),
         ));
     }
-    let channels = set.image_shape()[0];
+    let [channels, h, w] = set.image_shape();
+    if let Some((option, _)) = colours.iter().find(|(_, given)| *given)
+        && (h == 1 || w == 1)
+    {
+        return Err(Error::unsuitable(
+            &source.data,
+            format!("has signals, single rows: {option} is for images; leave it out"),
+        ));
+    }
     if let Some((option, _)) = colours.iter().find(|(_, given)| *given)
         && ![1, 3].contains(&channels)
     {
@@ -237,8 +244,8 @@ pub(super) fn variation(source: &DataSource, set: &Dataset) -> Result<(), Error>
         ));
     }
     let padding = varied.crop_padding;
-    // A single row is moved along itself only.
-    let least = if h == 1 { w } else { h.min(w) };
+    // A single row, or column, is moved along itself only.
+    let least = if h == 1 || w == 1 { h.max(w) } else { h.min(w) };
     if padding >= least {
         return Err(Error::Usage(format!(
             "--crop-padding {padding}: images of {h}x{w} would be moved out of sight; give less than {least}"
@@ -246,7 +253,8 @@ pub(super) fn variation(source: &DataSource, set: &Dataset) -> Result<(), Error>
     }
     if source.augment.flip && w == 1 {
         return Err(Error::Usage(
-            "--flip: the images are flat, which leaves nothing to flip; leave it out".to_owned(),
+            "--flip: the images are one pixel wide, which leaves nothing to flip; leave it out"
+                .to_owned(),
         ));
     }
     Ok(())

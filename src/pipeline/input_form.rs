@@ -50,6 +50,15 @@ impl InputForm {
             size: size(h, w),
             flat: None,
         };
+        let no_image = || {
+            Error::unsuitable(
+                path,
+                format!(
+                    "input '{}' has the shape {shape:?}, which is not that of an image with 1 or 3 channels; other numbers of channels, and signals, are read from an .npz that holds x as the model takes it",
+                    graph.name(input)
+                ),
+            )
+        };
         match *shape {
             [_, c @ (1 | 3), h, w] => Ok(planes(Layout::Nchw, c, [h, w])),
             [_, h, w, c @ (1 | 3)] => Ok(planes(Layout::Nhwc, c, [h, w])),
@@ -64,18 +73,13 @@ impl InputForm {
                 size: None,
                 flat: Some(length),
             }),
-            [_, h, w] if is_unfolded(graph, input) => Ok(planes(Layout::Nhw, 1, [h, w])),
-            [_, l, c] if arrays && turned_around(graph, input) => {
-                Ok(planes(Layout::Nlc, c, [1, l]))
-            }
-            [_, c, l] if arrays => Ok(planes(Layout::Ncl, c, [1, l])),
-            _ => Err(Error::unsuitable(
-                path,
-                format!(
-                    "input '{}' has the shape {shape:?}, which is not that of an image with 1 or 3 channels; other numbers of channels, and signals, are read from an .npz that holds x as the model takes it",
-                    graph.name(input)
-                ),
-            )),
+            [_, a, b] => match of_matrices(graph, facts, input) {
+                Layout::Nhw => Ok(planes(Layout::Nhw, 1, [a, b])),
+                Layout::Nlc if arrays => Ok(planes(Layout::Nlc, b, [1, a])),
+                _ if arrays => Ok(planes(Layout::Ncl, a, [1, b])),
+                _ => Err(no_image()),
+            },
+            _ => Err(no_image()),
         }
     }
 
@@ -86,17 +90,41 @@ impl InputForm {
     }
 }
 
+/// What an input `[N, A, B]` is by what reads it: signals, with their channels first or last, or gray images.
+fn of_matrices(graph: &Graph<'_>, facts: &Facts, input: TensorId) -> Layout {
+    if turned_around(graph, input) {
+        return Layout::Nlc;
+    }
+    let unfolds = ["Flatten", "Reshape", "Unsqueeze"];
+    if !all_read(graph, input, |node| unfolds.contains(&node.op())) {
+        return Layout::Ncl;
+    }
+    // An axis of size 1 that is put in: behind the channels of signals, or in front of images.
+    let made = graph.consumers(input).first();
+    let Some(out) = made.and_then(|reader| graph.output_of(reader.node, 0)) else {
+        return Layout::Nhw;
+    };
+    match (facts.shape(input), facts.shape(out)) {
+        (Some(&[_, a, b]), Some(&[_, c, 1, l])) if [a, b] == [c, l] && a > 1 => {
+            match turned_around(graph, out) {
+                true => Layout::Nlc,
+                false => Layout::Ncl,
+            }
+        }
+        (Some(&[_, a, b]), Some(&[_, 1, l, c]))
+            if [a, b] == [l, c] && turned_around(graph, out) =>
+        {
+            Layout::Nlc
+        }
+        _ => Layout::Nhw,
+    }
+}
+
 /// Whether all that reads a tensor brings its last axis to the second place.
 fn turned_around(graph: &Graph<'_>, t: TensorId) -> bool {
     all_read(graph, t, |node| {
         node.op() == "Transpose" && matches!(node.ints("perm"), Some(&[0, 3, 1, 2] | &[0, 2, 1]))
     })
-}
-
-/// Whether all that reads a tensor `[N, H, W]` gives it a channel, or makes a row of it.
-fn is_unfolded(graph: &Graph<'_>, t: TensorId) -> bool {
-    let unfolds = ["Flatten", "Reshape", "Unsqueeze"];
-    all_read(graph, t, |node| unfolds.contains(&node.op()))
 }
 
 /// Whether a tensor is read, and all its readers are of a kind.

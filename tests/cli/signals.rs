@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use ndarray::{Array3, Axis};
 use ndarray_npy::NpzWriter;
-use onnx_bnnprune::onnx::proto::ModelProto;
+use onnx_bnnprune::onnx::proto::tensor_shape_proto::dimension::Value;
+use onnx_bnnprune::onnx::proto::{ModelProto, type_proto};
 use onnx_bnnprune::onnx::{Model, Tensor, save};
-use serde_json::Value;
 
 use crate::common::{self, json, refused, tool};
 use crate::graphs::{Attr, Builder, declare};
@@ -299,6 +299,77 @@ fn channels_may_be_last() {
     );
 }
 
+/// As TensorFlow's exporters write a convolution of signals: an axis put in, then turned around.
+#[test]
+fn an_axis_that_is_put_in_makes_no_image_of_a_signal() {
+    let rule = [
+        "--method",
+        "taylor",
+        "--ratio",
+        "0.3",
+        "--flip",
+        "--crop-padding",
+        "2",
+    ];
+    let epochs = ["--main-epochs", "1", "--final-epochs", "1"];
+    let options = [&rule[..], &epochs].concat();
+    let [c, l] = SIGNAL.map(|d| d as i64);
+    let row = files(&[1]);
+    job(&row, &options).assert().success();
+    // [N, C, L] to [N, C, 1, L].
+    let first = files(&[]);
+    let mut model = network(&[1]);
+    behind(&mut model, &[c, l], "Unsqueeze", ("axes", &[2]));
+    save(&model, &first.model).unwrap();
+    // [N, L, C] to [N, 1, L, C], then to [N, C, 1, L].
+    let last = files(&[]);
+    let mut model = network(&[1]);
+    behind(&mut model, &[1, l, c], "Transpose", ("perm", &[0, 3, 1, 2]));
+    let graph = model.graph.as_mut().unwrap();
+    let axes = Tensor::I64(ndarray::arr1(&[1]).into_dyn());
+    graph.initializer.push(axes.to_proto("axes"));
+    graph.node[0].input[0] = "wide".to_owned();
+    let wide = common::node("Unsqueeze", &["x", "axes"], &["wide"], &[]);
+    graph.node.insert(0, wide);
+    graph.input[0] = declare("x", &[l, c]);
+    save(&model, &last.model).unwrap();
+    for f in [&first, &last] {
+        job(f, &options).assert().success();
+        assert_eq!(json(&f.masks)["layers"], json(&row.masks)["layers"]);
+    }
+}
+
+#[test]
+fn a_free_length_is_that_of_the_signals() {
+    let f = files(&[]);
+    let mut model = network(&[]);
+    let input = &mut model.graph.as_mut().unwrap().input[0];
+    let kind = input.r#type.as_mut().unwrap().value.as_mut();
+    let Some(type_proto::Value::TensorType(tensor)) = kind else {
+        panic!("not a tensor")
+    };
+    let length = Value::DimParam("L".to_owned());
+    tensor.shape.as_mut().unwrap().dim[2].value = Some(length);
+    save(&model, &f.model).unwrap();
+    let rule = ["--method", "magnitude", "--ratio", "0.3"];
+    let epochs = ["--main-epochs", "0", "--final-epochs", "0"];
+    let options = [&rule[..], &epochs].concat();
+    job(&f, &options).assert().success();
+    let masks = json(&f.masks)["layers"].clone();
+    let notes = std::fs::read_to_string(&f.report).unwrap();
+    assert!(notes.contains("verified at two sizes"), "{notes}");
+    // Also where the signals' channels come last.
+    let mut n = Numbers(3);
+    let shape = (400, SIGNAL[0], SIGNAL[1]);
+    let x = Array3::from_shape_fn(shape, |_| n.next());
+    let x = x.permuted_axes([0, 2, 1]).as_standard_layout().into_owned();
+    let mut npz = NpzWriter::new(File::create(&f.data).unwrap());
+    npz.add_array("x", &x).unwrap();
+    npz.finish().unwrap();
+    job(&f, &options).assert().success();
+    assert_eq!(json(&f.masks)["layers"], masks);
+}
+
 #[test]
 fn gray_images_without_an_axis_of_channels() {
     let dir = tempfile::tempdir().unwrap();
@@ -314,7 +385,7 @@ fn gray_images_without_an_axis_of_channels() {
                 .arg("--data")
                 .arg(common::fixture(data));
             let found = c.arg("--json").assert().success();
-            let found = serde_json::from_slice::<Value>(&found.get_output().stdout);
+            let found = serde_json::from_slice::<serde_json::Value>(&found.get_output().stdout);
             found.unwrap()["accuracy"].clone()
         };
         let plain = accuracy(&common::network("vgg"));

@@ -39,8 +39,14 @@ pub(super) enum Format {
 
 /// `[N, C, H, W]` of the codes of tensors of that shape, the batch left out.
 pub(super) fn codes_shape(batch: usize, shape: &[usize]) -> [usize; 4] {
-    let size = |axis: usize| shape.get(axis).copied().unwrap_or(1);
-    [batch, size(0), size(1), size(2)]
+    match *shape {
+        // A signal is an image of one row.
+        [channels, length] => [batch, channels, 1, length],
+        _ => {
+            let size = |axis: usize| shape.get(axis).copied().unwrap_or(1);
+            [batch, size(0), size(1), size(2)]
+        }
+    }
 }
 
 impl Format {
