@@ -180,5 +180,9 @@ fn derivatives_are_finite_differences() {
             }
         }
     }
+    for row in all().filter(|row| !row.decides) {
+        let learned = row.unary().and_then(|f| f.derivative).is_some();
+        assert!(!learned || seen.contains(row.name), "{}", row.name);
+    }
     assert!(seen.len() > 15, "{seen:?}");
 }

@@ -25,7 +25,9 @@ pub enum ImportError {
         op: String,
     },
     /// The operator is known, but not in this form.
-    #[error("node '{node}' ({op}): {reason}")]
+    #[error(
+        "node '{node}' ({op}): {reason}; choose filters without learning through it (`--masks`), or take dead ones out alone (`--method none`)"
+    )]
     Node {
         /// The node's name.
         node: String,

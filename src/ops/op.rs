@@ -24,7 +24,8 @@ pub enum Saved {
     /// Nothing.
     #[default]
     Nothing,
-    /// For each output element the position of the chosen input element within its plane.
+    /// For each output element the position of the chosen input element within its plane, or what it was
+    /// chosen from.
     Positions(Vec<u32>),
     /// Mean and variance that were measured on the batch.
     Statistics(ChannelStatistics),

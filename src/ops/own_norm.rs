@@ -2,6 +2,7 @@
 //! `LayerNormalization`.
 
 use ndarray::ArrayD;
+use rayon::prelude::*;
 
 use super::ParamKind;
 use super::broadcast::{Broadcast, sum_to};
@@ -94,11 +95,10 @@ impl OwnNorm {
         let (way, scale) =
             (self.spread(x.shape(), pass.input(1))).expect("shapes of the forward pass");
         let mut grad = way.zip(grad, &scale, |g, s| g * s);
-        let stretches = slice_mut(&mut grad).chunks_exact_mut(count);
-        let pairs = slice(x)
-            .chunks_exact(count)
-            .zip(slice(normal).chunks_exact(count));
-        for (g, (x, y)) in stretches.zip(pairs) {
+        let stretches = slice_mut(&mut grad).par_chunks_exact_mut(count);
+        let values = slice(x).par_chunks_exact(count);
+        let pairs = values.zip(slice(normal).par_chunks_exact(count));
+        stretches.zip(pairs).for_each(|(g, (x, y))| {
             let n = count as f64;
             let (_, factor) = self.statistics(x);
             let mean = g.iter().map(|&g| f64::from(g)).sum::<f64>() / n;
@@ -107,18 +107,19 @@ impl OwnNorm {
             for (g, &y) in g.iter_mut().zip(y) {
                 *g = (factor * (f64::from(*g) - mean - f64::from(y) * dot)) as f32;
             }
-        }
+        });
         grad
     }
 
     fn normalised(&self, x: &ArrayD<f32>, count: usize) -> ArrayD<f32> {
         let mut y = x.clone();
-        for stretch in slice_mut(&mut y).chunks_exact_mut(count) {
+        let stretches = slice_mut(&mut y).par_chunks_exact_mut(count);
+        stretches.for_each(|stretch| {
             let (mean, factor) = self.statistics(stretch);
             for v in stretch {
                 *v = ((f64::from(*v) - mean) * factor) as f32;
             }
-        }
+        });
         y
     }
 }
@@ -184,11 +185,11 @@ impl Op for OwnNorm {
 
 pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     let x = view.input_shape(0)?;
-    if x.len() < 2 || view.is_constant(0) || !view.is_constant(1) {
-        return Err(view.reject("its scale has to be constant, and its input data"));
+    if x.len() < 2 || view.is_constant(0) {
+        return Err(view.reject("its input has to be data, of a batch"));
     }
-    if (1..3).any(|k| view.shape_of_output(k).is_ok()) {
-        return Err(view.reject("only its first output is supported"));
+    if (1..view.input_count()).any(|k| view.has_input(k) && !view.is_constant(k)) {
+        return Err(view.reject("its scale and its shift have to be constant"));
     }
     let op = view.node.op();
     let (name, together) = match op {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bnn_kernels::buffers::buffer;
-use ndarray::ArrayD;
+use ndarray::{ArrayD, Axis};
 use rayon::prelude::*;
 
 use super::node_view::{ImportError, Imported, NodeView};
@@ -91,6 +91,42 @@ impl Op for Part {
     }
 }
 
+/// What lies at one position of an axis (not the batch's), without that axis: the last step of a signal.
+#[derive(Debug, Clone)]
+struct Place {
+    axis: usize,
+    position: usize,
+}
+
+impl Op for Place {
+    fn name(&self) -> &'static str {
+        "Gather"
+    }
+
+    fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
+        let x = inputs[0];
+        let side = x.shape().get(self.axis);
+        check(side.is_some_and(|&side| self.position < side), || {
+            format!("position {} of shape {:?}", self.position, x.shape())
+        })?;
+        let mut y = taken(x, self.axis, &[self.position]);
+        y.index_axis_inplace(Axis(self.axis), 0);
+        let y = y.as_standard_layout().into_owned();
+        Ok((y, Saved::Nothing))
+    }
+
+    fn backward(&self, pass: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
+        let grad = grad.insert_axis(Axis(self.axis));
+        let grad = grad.as_standard_layout().into_owned();
+        vec![Some(put_back(
+            &grad,
+            pass.shapes[0],
+            self.axis,
+            &[self.position],
+        ))]
+    }
+}
+
 /// What lies at these positions of an axis.
 fn taken(x: &ArrayD<f32>, axis: usize, positions: &[usize]) -> ArrayD<f32> {
     let mut shape = x.shape().to_vec();
@@ -146,13 +182,16 @@ pub(super) fn import_gather(view: &NodeView<'_, '_>) -> Result<Imported, ImportE
     let axis = view.node.axis(0, shape.len());
     let axis = axis.ok_or_else(|| view.reject("its input has no such axis"))?;
     let side = shape[axis];
-    if view.output_shape()?.len() != shape.len() {
-        return Err(view.reject("only a list of indices is supported"));
-    }
     let positions = view.ints(1)?.into_iter().map(|p| normalize_axis(p, side));
     let positions: Option<Vec<usize>> = positions.collect();
     let positions = positions.ok_or_else(|| view.reject("an index lies beyond its input"))?;
-    imported(view, vec![(axis, positions)])
+    match (view.output_shape()?.len(), &positions[..]) {
+        (rank, _) if rank == shape.len() => imported(view, vec![(axis, positions)]),
+        (rank, &[position]) if rank + 1 == shape.len() && axis > 0 => {
+            view.imported(Place { axis, position }, &[ParamKind::Constant])
+        }
+        _ => Err(view.reject("only an index, or a list of them, behind the batch is supported")),
+    }
 }
 
 pub(super) fn import_split(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
@@ -198,6 +237,18 @@ pub(super) fn import_slice(view: &NodeView<'_, '_>) -> Result<Imported, ImportEr
 mod tests {
     use super::*;
     use crate::ops::testing::{check_gradients, forward, random};
+
+    #[test]
+    fn one_place_is_a_tensor_without_the_axis() {
+        let x = random(&[2, 3, 4], 1);
+        for (axis, shape) in [(1, [2, 4]), (2, [2, 3])] {
+            let op = Place { axis, position: 2 };
+            let y = forward(&op, &[&x]);
+            assert_eq!(y.shape(), shape);
+            assert_eq!(y, x.index_axis(Axis(axis), 2));
+            check_gradients(&op, std::slice::from_ref(&x));
+        }
+    }
     use ndarray::Axis;
 
     #[test]

@@ -99,7 +99,10 @@ pub(super) fn import_cast(view: &NodeView<'_, '_>) -> Result<Imported, ImportErr
     let to = i32::try_from(view.node.int("to", 0)).ok();
     match to.and_then(DataType::from_onnx) {
         Some(DataType::F32) => {
-            let op = Pointwise::new("Cast", Box::new(|x| x), Box::new(|_| 1.0));
+            let op = Pointwise {
+                monotone: Monotone::Exact,
+                ..Pointwise::new("Cast", Box::new(|x| x), Box::new(|_| 1.0))
+            };
             view.imported(op, &[ParamKind::Constant])
         }
         _ => Err(view.reject("only casts to 32-bit floats are supported")),
@@ -117,6 +120,9 @@ pub(super) fn import_pow(view: &NodeView<'_, '_>) -> Result<Imported, ImportErro
     if view.is_constant(0) {
         return Err(view.reject("only powers of data are supported"));
     }
+    if view.output_shape()?.len() != view.input_shape(0)?.len() {
+        return Err(view.reject("its exponent has more axes than what it raises"));
+    }
     view.imported(power(view.scalar(1)?), &[ParamKind::Constant])
 }
 
@@ -132,7 +138,11 @@ fn power(exponent: f32) -> Pointwise {
         }
     };
     let rest = to(exponent - 1.0);
-    Pointwise::new("Pow", to(exponent), Box::new(move |x| exponent * rest(x)))
+    let derivative: Function = match exponent {
+        0.0 => Box::new(|_| 0.0),
+        exponent => Box::new(move |x| exponent * rest(x)),
+    };
+    Pointwise::new("Pow", to(exponent), derivative)
 }
 
 #[cfg(test)]
@@ -167,7 +177,7 @@ mod tests {
             check_gradients(&of(name), &[random(&[3, 7], 1)]);
         }
         let positive = random(&[3, 7], 1).mapv(|x| x.abs() + 0.5);
-        for exponent in [2.0, 3.0, 0.5, -1.0, 1.0] {
+        for exponent in [2.0, 3.0, 0.5, -1.0, 1.0, 0.0] {
             check_gradients(&power(exponent), std::slice::from_ref(&positive));
         }
     }

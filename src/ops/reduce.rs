@@ -3,6 +3,7 @@
 
 use bnn_kernels::parallel::Planes;
 use ndarray::{ArrayD, Axis};
+use rayon::prelude::*;
 
 use super::ParamKind;
 use super::broadcast::expand;
@@ -81,7 +82,7 @@ impl Reduce {
             }
             (lane[best], best as u32)
         };
-        let (values, at) = lanes.chunks_exact(count).map(extreme).unzip();
+        let (values, at) = lanes.par_chunks_exact(count).map(extreme).unzip();
         (array(&self.lanes.kept(x.shape()), values), at)
     }
 }

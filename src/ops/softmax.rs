@@ -1,6 +1,7 @@
 //! `Softmax` and `LogSoftmax`: as the head that a loss on logits does without, and within a network.
 
 use ndarray::ArrayD;
+use rayon::prelude::*;
 
 use super::ParamKind;
 use super::lanes::Lanes;
@@ -46,7 +47,7 @@ impl Softmax {
     fn logarithms(&self, x: &ArrayD<f32>) -> Vec<f32> {
         let mut lanes = self.lanes.gather(x);
         let count = self.lanes.count(x.shape()).max(1);
-        lanes.chunks_exact_mut(count).for_each(log_softmax);
+        lanes.par_chunks_exact_mut(count).for_each(log_softmax);
         lanes
     }
 }
@@ -75,26 +76,26 @@ impl Op for Softmax {
         let shares = self.logarithms(pass.input(0));
         let mut grads = self.lanes.gather(&grad);
         let count = self.lanes.count(grad.shape()).max(1);
-        for (g, logs) in grads
-            .chunks_exact_mut(count)
-            .zip(shares.chunks_exact(count))
-        {
-            let pairs = || g.iter().zip(logs);
-            match self.head {
-                Head::Softmax => {
-                    let mean: f64 = pairs()
-                        .map(|(g, l)| f64::from(*g) * f64::from(*l).exp())
-                        .sum();
-                    let each = g.iter_mut().zip(logs);
-                    each.for_each(|(g, l)| *g = l.exp() * (*g - mean as f32));
+        let lanes = grads.par_chunks_exact_mut(count);
+        lanes
+            .zip(shares.par_chunks_exact(count))
+            .for_each(|(g, logs)| {
+                let pairs = || g.iter().zip(logs);
+                match self.head {
+                    Head::Softmax => {
+                        let mean: f64 = pairs()
+                            .map(|(g, l)| f64::from(*g) * f64::from(*l).exp())
+                            .sum();
+                        let each = g.iter_mut().zip(logs);
+                        each.for_each(|(g, l)| *g = l.exp() * (*g - mean as f32));
+                    }
+                    Head::LogSoftmax => {
+                        let sum: f64 = g.iter().map(|g| f64::from(*g)).sum();
+                        let each = g.iter_mut().zip(logs);
+                        each.for_each(|(g, l)| *g -= l.exp() * sum as f32);
+                    }
                 }
-                Head::LogSoftmax => {
-                    let sum: f64 = g.iter().map(|g| f64::from(*g)).sum();
-                    let each = g.iter_mut().zip(logs);
-                    each.for_each(|(g, l)| *g -= l.exp() * sum as f32);
-                }
-            }
-        }
+            });
         vec![Some(self.lanes.scatter(grads, pass.shapes[0]))]
     }
 

@@ -84,21 +84,36 @@ impl Network {
     }
 }
 
-/// The tensor in front of a softmax over all but the batch that the graph ends in.
+/// The tensor in front of a softmax over all but the batch that the graph ends in, but for views of the
+/// classes.
 fn strip_softmax(graph: &Graph<'_>, facts: &Facts, output: TensorId) -> (TensorId, Option<Head>) {
+    let classes = |t: TensorId| -> Option<Vec<usize>> {
+        let sizes = facts.shape(t)?.iter().skip(1);
+        let sizes: Vec<usize> = sizes.copied().filter(|&d| d != 1).collect();
+        (sizes.len() <= 1).then_some(sizes)
+    };
     let found = || {
-        let n = graph.producer(output)?;
-        let node = graph.node(n);
-        let head = match node.op() {
-            "Softmax" => Head::Softmax,
-            "LogSoftmax" => Head::LogSoftmax,
-            _ => return None,
-        };
-        let logits = graph.input_of(n, 0)?;
-        let shape = facts.shape(logits)?;
-        let axis = node.axis(if node.opset() < 13 { 1 } else { -1 }, shape.len())?;
-        let others = shape.iter().enumerate().skip(1).filter(|(i, _)| *i != axis);
-        (axis > 0 && others.into_iter().all(|(_, &d)| d == 1)).then_some((logits, Some(head)))
+        let mut seen = output;
+        loop {
+            let n = graph.producer(seen)?;
+            let (node, input) = (graph.node(n), graph.input_of(n, 0)?);
+            let head = match node.op() {
+                "Softmax" => Head::Softmax,
+                "LogSoftmax" => Head::LogSoftmax,
+                "Flatten" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze"
+                    if classes(input)? == classes(seen)? =>
+                {
+                    seen = input;
+                    continue;
+                }
+                _ => return None,
+            };
+            let shape = facts.shape(input)?;
+            let axis = node.axis(if node.opset() < 13 { 1 } else { -1 }, shape.len())?;
+            let others = shape.iter().enumerate().skip(1).filter(|(i, _)| *i != axis);
+            let alone = axis > 0 && others.into_iter().all(|(_, &d)| d == 1);
+            return alone.then_some((input, Some(head)));
+        }
     };
     found().unwrap_or((output, None))
 }
