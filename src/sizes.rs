@@ -247,39 +247,46 @@ impl Model {
     }
 }
 
-/// The same model with other sizes in place of the free ones beyond the batch: `step` more.
-pub fn elsewhere(model: &ModelProto, free: &Model, step: usize) -> ModelProto {
+/// The same model with other sizes in place of the free ones beyond the batch: `step` more. `None` if all of
+/// them follow from weights.
+pub fn elsewhere(model: &ModelProto, free: &Model, step: usize) -> Option<ModelProto> {
     let mut other = model.clone();
     let known = from_weights(model);
+    let mut changed = false;
     for input in other.graph.iter_mut().flat_map(|g| &mut g.input) {
-        let free_name = input.name().to_owned();
-        let Some(declared) = free.free.get(&free_name) else {
+        let name = input.name().to_owned();
+        let Some(declared) = free.free.get(&name) else {
             continue;
         };
         let declared = ValueInfoProto {
             r#type: Some(declared.clone()),
             ..ValueInfoProto::default()
         };
-        let open: Vec<bool> = shape_of(&declared)
-            .map(|s| s.dim.iter().map(|d| is_free(d.value.as_ref())).collect())
-            .unwrap_or_default();
+        let dims = shape_of(&declared).map_or(&[][..], |s| &s.dim);
+        let open = dims.iter().enumerate().skip(1);
+        let open = open
+            .filter(|(_, d)| is_free(d.value.as_ref()))
+            .map(|(k, _)| k);
+        let mut open: Vec<usize> = open
+            .filter(|&k| !known.contains_key(&(name.clone(), k)))
+            .collect();
+        // The second axis is that of channels, unless nothing else is free.
+        if open.iter().any(|&k| k > 1) {
+            open.retain(|&k| k > 1);
+        }
         if let Some(type_proto::Value::TensorType(t)) =
             input.r#type.as_mut().and_then(|t| t.value.as_mut())
         {
             let dims = t.shape.iter_mut().flat_map(|s| &mut s.dim).enumerate();
-            let name = free_name.clone();
-            let can =
-                |k: usize| open.get(k) == Some(&true) && !known.contains_key(&(name.clone(), k));
-            // The channels follow from weights; they are the second axis, unless nothing else is free.
-            let first = if (2..open.len()).any(can) { 2 } else { 1 };
-            for (_, dim) in dims.filter(|(k, _)| *k >= first && can(*k)) {
+            for (_, dim) in dims.filter(|(k, _)| open.contains(k)) {
                 if let Some(Value::DimValue(n)) = &mut dim.value {
                     *n = n.saturating_add(i64::try_from(step).unwrap_or(0));
+                    changed = true;
                 }
             }
         }
     }
-    other
+    changed.then_some(other)
 }
 
 /// Sizes of inputs' axes that follow from the weights that read them.

@@ -51,11 +51,15 @@ impl InputForm {
             flat: None,
         };
         let no_image = || {
+            let what = match shape.len() {
+                3 => "that of signals, which are",
+                _ => "not that of an image with 1 or 3 channels; other numbers of channels are",
+            };
+            let name = graph.name(input);
             Error::unsuitable(
                 path,
                 format!(
-                    "input '{}' has the shape {shape:?}, which is not that of an image with 1 or 3 channels; other numbers of channels, and signals, are read from an .npz that holds x as the model takes it",
-                    graph.name(input)
+                    "input '{name}' has the shape {shape:?}, {what} read from an .npz that holds x as the model takes it"
                 ),
             )
         };

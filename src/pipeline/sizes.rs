@@ -76,7 +76,9 @@ pub(super) fn at_another(
     seed: u64,
 ) -> Result<Option<Verification>, Error> {
     let other = |m: &ModelProto| elsewhere(m, model, FURTHER);
-    let (masked, pruned) = (other(masked), other(&eliminated.model));
+    let (Some(masked), Some(pruned)) = (other(masked), other(&eliminated.model)) else {
+        return Ok(None);
+    };
     let (reference, candidate) = (runnable(&masked)?, runnable(&pruned)?);
     let mut map = KeptChannels::default();
     for (tensor, cut) in &eliminated.channels {
