@@ -270,8 +270,8 @@ pub fn elsewhere(model: &ModelProto, free: &Model, step: usize) -> Option<ModelP
         let mut open: Vec<usize> = open
             .filter(|&k| !known.contains_key(&(name.clone(), k)))
             .collect();
-        // The second axis is that of channels, unless nothing else is free.
-        if open.iter().any(|&k| k > 1) {
+        // The second axis is that of channels, or of features, but for signals [N, L, C].
+        if dims.len() != 3 || open.iter().any(|&k| k > 1) {
             open.retain(|&k| k > 1);
         }
         if let Some(type_proto::Value::TensorType(t)) =

@@ -163,7 +163,7 @@ class _Rows:
         if batch.ndim < 2:
             raise DataError(
                 f"{self.name}: a batch of images has shape {list(batch.shape)}; "
-                "give [N, C, H, W], [N, H, W, C] or [N, H, W]"
+                "give [N, C, H, W], [N, H, W, C] or [N, H, W], or signals [N, C, L]"
             )
         dtype = batch.dtype.newbyteorder("<")
         if dtype.kind not in "uf" or dtype.itemsize not in (1, 4, 8):

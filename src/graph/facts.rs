@@ -159,7 +159,9 @@ impl Facts {
                 dims.collect::<Vec<_>>().join("×")
             };
             let Some(shape) = shape else {
-                let usual = |i: usize| [1, 3].get(i).copied().unwrap_or(224);
+                // Of images, or of signals.
+                let length = if declared.len() == 3 { 1000 } else { 224 };
+                let usual = |i: usize| [1, 3].get(i).copied().unwrap_or(length);
                 let dims = declared.iter().enumerate();
                 let dims = dims.map(|(i, d)| d.unwrap_or(usual(i)).to_string());
                 return Err(FactsError::DynamicInput {
