@@ -137,14 +137,16 @@ fn files(lead: &[usize]) -> Files {
     }
 }
 
-fn job(f: &Files, options: &[&str]) -> Command {
+/// The main job on a network and its signals, with options in one line.
+fn job(f: &Files, options: &str) -> Command {
     let mut c = tool();
     c.arg(&f.model).arg(&f.out).arg("--data").arg(&f.data);
     c.arg("--report")
         .arg(&f.report)
         .arg("--save-masks")
         .arg(&f.masks);
-    c.args(["--max-drop", "none"]).args(options);
+    c.args(["--max-drop", "none"])
+        .args(options.split_whitespace());
     c
 }
 
@@ -152,39 +154,9 @@ fn job(f: &Files, options: &[&str]) -> Command {
 fn a_signal_is_an_image_of_one_row() {
     let [signal, row] = [files(&[]), files(&[1])];
     for options in [
-        &[
-            "--ratio",
-            "0.4",
-            "--mask-epochs",
-            "2",
-            "--main-epochs",
-            "1",
-            "--final-epochs",
-            "2",
-        ][..],
-        &[
-            "--ratio",
-            "0.4",
-            "--crop-padding",
-            "3",
-            "--flip",
-            "--mask-epochs",
-            "1",
-            "--main-epochs",
-            "1",
-            "--final-epochs",
-            "1",
-        ],
-        &[
-            "--method",
-            "reconstruction",
-            "--ratio",
-            "0.4",
-            "--main-epochs",
-            "1",
-            "--final-epochs",
-            "1",
-        ],
+        "--ratio 0.4 --mask-epochs 2 --main-epochs 1 --final-epochs 2",
+        "--ratio 0.4 --crop-padding 3 --flip --mask-epochs 1 --main-epochs 1 --final-epochs 1",
+        "--method reconstruction --ratio 0.4 --main-epochs 1 --final-epochs 1",
     ] {
         let mut found = Vec::new();
         for f in [&signal, &row] {
@@ -206,18 +178,9 @@ fn a_signal_is_an_image_of_one_row() {
 #[test]
 fn signals_go_into_every_form() {
     let f = files(&[]);
-    let rule = [
-        "--ratio",
-        "0.3",
-        "--method",
-        "magnitude",
-        "--main-epochs",
-        "0",
-        "--final-epochs",
-        "0",
-    ];
+    let rule = "--ratio 0.3 --method magnitude --main-epochs 0 --final-epochs 0";
     for form in ["qonnx", "integer", "packed"] {
-        let mut c = job(&f, &rule);
+        let mut c = job(&f, rule);
         c.args(["--to", form]);
         c.assert().success();
         let report = json(&f.report);
@@ -243,7 +206,7 @@ fn what_is_no_signal_for_the_network_is_refused() {
         .args(["--data", "fixtures/digits_train.npz"]);
     refused(&mut c, 2, &["6 channel(s)"]);
     refused(
-        &mut job(&f, &["--crop-padding", "24"]),
+        &mut job(&f, "--crop-padding 24"),
         2,
         &["--crop-padding 24", "less than 24"],
     );
@@ -277,18 +240,8 @@ fn channels_may_be_last() {
     let [c, l] = SIGNAL.map(|d| d as i64);
     behind(&mut model, &[l, c], "Transpose", ("perm", &[0, 2, 1]));
     save(&model, &last.model).unwrap();
-    let rule = [
-        "--method",
-        "taylor",
-        "--ratio",
-        "0.3",
-        "--flip",
-        "--main-epochs",
-        "1",
-        "--final-epochs",
-        "1",
-    ];
-    let [mut a, mut b] = [job(&first, &rule), job(&last, &rule)];
+    let rule = "--method taylor --ratio 0.3 --flip --main-epochs 1 --final-epochs 1";
+    let [mut a, mut b] = [job(&first, rule), job(&last, rule)];
     a.assert().success();
     // Of an archive whose channels come first: the model says which axis is which.
     b.assert().success();
@@ -302,20 +255,11 @@ fn channels_may_be_last() {
 /// As TensorFlow's exporters write a convolution of signals: an axis put in, then turned around.
 #[test]
 fn an_axis_that_is_put_in_makes_no_image_of_a_signal() {
-    let rule = [
-        "--method",
-        "taylor",
-        "--ratio",
-        "0.3",
-        "--flip",
-        "--crop-padding",
-        "2",
-    ];
-    let epochs = ["--main-epochs", "1", "--final-epochs", "1"];
-    let options = [&rule[..], &epochs].concat();
+    let options =
+        "--method taylor --ratio 0.3 --flip --crop-padding 2 --main-epochs 1 --final-epochs 1";
     let [c, l] = SIGNAL.map(|d| d as i64);
     let row = files(&[1]);
-    job(&row, &options).assert().success();
+    job(&row, options).assert().success();
     // [N, C, L] to [N, C, 1, L].
     let first = files(&[]);
     let mut model = network(&[1]);
@@ -334,7 +278,7 @@ fn an_axis_that_is_put_in_makes_no_image_of_a_signal() {
     graph.input[0] = declare("x", &[l, c]);
     save(&model, &last.model).unwrap();
     for f in [&first, &last] {
-        job(f, &options).assert().success();
+        job(f, options).assert().success();
         assert_eq!(json(&f.masks)["layers"], json(&row.masks)["layers"]);
     }
 }
@@ -351,10 +295,8 @@ fn a_free_length_is_that_of_the_signals() {
     let length = Value::DimParam("L".to_owned());
     tensor.shape.as_mut().unwrap().dim[2].value = Some(length);
     save(&model, &f.model).unwrap();
-    let rule = ["--method", "magnitude", "--ratio", "0.3"];
-    let epochs = ["--main-epochs", "0", "--final-epochs", "0"];
-    let options = [&rule[..], &epochs].concat();
-    job(&f, &options).assert().success();
+    let options = "--method magnitude --ratio 0.3 --main-epochs 0 --final-epochs 0";
+    job(&f, options).assert().success();
     let masks = json(&f.masks)["layers"].clone();
     let notes = std::fs::read_to_string(&f.report).unwrap();
     assert!(notes.contains("verified at two sizes"), "{notes}");
@@ -366,7 +308,7 @@ fn a_free_length_is_that_of_the_signals() {
     let mut npz = NpzWriter::new(File::create(&f.data).unwrap());
     npz.add_array("x", &x).unwrap();
     npz.finish().unwrap();
-    job(&f, &options).assert().success();
+    job(&f, options).assert().success();
     assert_eq!(json(&f.masks)["layers"], masks);
 }
 
