@@ -171,4 +171,6 @@ pub fn operator(name: &str) -> Option<&'static Operator> {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

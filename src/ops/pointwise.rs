@@ -148,23 +148,8 @@ fn power(exponent: f32) -> Pointwise {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operators::testing::Plain;
     use crate::ops::testing::{check_gradients, forward, random, vector};
-
-    struct Plain;
-
-    impl Attributes for Plain {
-        fn float(&self, _: &str, default: f32) -> f32 {
-            default
-        }
-
-        fn int(&self, _: &str, default: i64) -> i64 {
-            default
-        }
-
-        fn string(&self, _: &str) -> Option<&str> {
-            None
-        }
-    }
 
     fn of(name: &str) -> Pointwise {
         Pointwise::of(operator(name).unwrap(), &Plain).unwrap()

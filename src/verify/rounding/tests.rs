@@ -2,25 +2,9 @@
 
 use super::super::testing::Build;
 use super::*;
-use crate::operators::{Attributes, Slope, operator};
+use crate::operators::testing::Plain;
+use crate::operators::{Slope, operator};
 use crate::rewrite::operators_with_a_rule;
-
-/// A node without attributes.
-struct Plain;
-
-impl Attributes for Plain {
-    fn float(&self, _: &str, default: f32) -> f32 {
-        default
-    }
-
-    fn int(&self, _: &str, default: i64) -> i64 {
-        default
-    }
-
-    fn string(&self, _: &str) -> Option<&str> {
-        None
-    }
-}
 
 #[test]
 fn every_operator_that_channels_pass_is_bounded_or_says_why_not() {
