@@ -1,11 +1,12 @@
 //! A tensor cut along some of its axes: the numbers that are reduced or normalised together, one after the
 //! other.
 
-use ndarray::{ArrayD, IxDyn};
+use ndarray::ArrayD;
 
 use super::NodeView;
 use super::node_view::ImportError;
-use crate::arrays::array;
+use super::transpose::{inverse, permuted};
+use crate::arrays::{array, slice};
 use crate::graph::normalize_axis;
 
 /// Lanes along `axes` (ascending, without the batch axis) of a tensor of `rank` axes.
@@ -84,11 +85,8 @@ impl Lanes {
     /// The lanes of a tensor, one after the other.
     pub fn gather(&self, x: &ArrayD<f32>) -> Vec<f32> {
         match self.are_rows() {
-            true => x.iter().copied().collect(),
-            false => {
-                let turned = x.view().permuted_axes(IxDyn(&self.order()));
-                turned.iter().copied().collect()
-            }
+            true => slice(x).to_vec(),
+            false => permuted(x, &self.order()).into_raw_vec_and_offset().0,
         }
     }
 
@@ -99,12 +97,7 @@ impl Lanes {
         }
         let order = self.order();
         let turned: Vec<usize> = order.iter().map(|&a| shape[a]).collect();
-        let mut back = vec![0; self.rank];
-        for (i, &axis) in order.iter().enumerate() {
-            back[axis] = i;
-        }
-        let x = array(&turned, lanes).permuted_axes(IxDyn(&back));
-        x.as_standard_layout().into_owned()
+        permuted(&array(&turned, lanes), &inverse(&order))
     }
 }
 

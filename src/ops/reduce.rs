@@ -31,10 +31,10 @@ struct Reduce {
 }
 
 impl Reduce {
-    /// What sums are multiplied by.
-    fn factor(&self, shape: &[usize]) -> f64 {
+    /// What sums are divided by.
+    fn divisor(&self, shape: &[usize]) -> f64 {
         match self.kind {
-            Kind::Mean => 1.0 / self.lanes.count(shape) as f64,
+            Kind::Mean => self.lanes.count(shape) as f64,
             _ => 1.0,
         }
     }
@@ -42,11 +42,7 @@ impl Reduce {
     fn sums(&self, x: &ArrayD<f32>) -> ArrayD<f32> {
         let count = self.lanes.count(x.shape());
         let kept = self.lanes.kept(x.shape());
-        // Divided, as a reciprocal would round.
-        let divisor = match self.kind {
-            Kind::Mean => count as f64,
-            _ => 1.0,
-        };
+        let divisor = self.divisor(x.shape());
         if self.lanes.are_rows() {
             let planes = Planes {
                 outer: 1,
@@ -132,7 +128,7 @@ impl Op for Reduce {
                 self.lanes.scatter(lanes, shape)
             }
             _ => {
-                let factor = self.factor(shape) as f32;
+                let factor = (1.0 / self.divisor(shape)) as f32;
                 slice_mut(&mut grad).iter_mut().for_each(|g| *g *= factor);
                 let grad = array(&self.lanes.kept(shape), grad.into_raw_vec_and_offset().0);
                 expand(&grad, shape)

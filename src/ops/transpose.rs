@@ -12,9 +12,19 @@ struct Transpose {
     order: Vec<usize>,
 }
 
-fn permuted(x: &ArrayD<f32>, order: &[usize]) -> ArrayD<f32> {
+/// A tensor whose axis i is axis `order[i]` of `x`.
+pub(super) fn permuted(x: &ArrayD<f32>, order: &[usize]) -> ArrayD<f32> {
     let view = x.view().permuted_axes(IxDyn(order));
     view.as_standard_layout().into_owned()
+}
+
+/// The order that undoes an order of axes.
+pub(super) fn inverse(order: &[usize]) -> Vec<usize> {
+    let mut inverse = vec![0; order.len()];
+    for (i, &axis) in order.iter().enumerate() {
+        inverse[axis] = i;
+    }
+    inverse
 }
 
 impl Op for Transpose {
@@ -31,11 +41,7 @@ impl Op for Transpose {
     }
 
     fn backward(&self, _: &Backward<'_>, grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
-        let mut inverse = vec![0; self.order.len()];
-        for (i, &axis) in self.order.iter().enumerate() {
-            inverse[axis] = i;
-        }
-        vec![Some(permuted(&grad, &inverse))]
+        vec![Some(permuted(&grad, &inverse(&self.order)))]
     }
 }
 
