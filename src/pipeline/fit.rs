@@ -210,38 +210,28 @@ pub(super) fn bytes(path: &Path, element: Element, set: &Dataset) -> Result<(), 
 /// Random variation that the images' size does not allow.
 pub(super) fn variation(source: &DataSource, set: &Dataset) -> Result<(), Error> {
     let varied = source.augment;
-    let colours = [
+    let [channels, h, w] = set.image_shape();
+    let of_pictures = [
         ("--random-crop", varied.random_crop.is_some()),
         ("--colour-jitter", varied.colour_jitter.is_some()),
     ];
-    if let Some((option, _)) = colours.iter().find(|(_, given)| *given)
-        && set.images.are_floats()
-    {
-        return Err(Error::unsuitable(
-            &source.data,
-            format!(
+    if let Some((option, _)) = of_pictures.into_iter().find(|(_, given)| *given) {
+        let refused = |why: String| Err(Error::unsuitable(&source.data, why));
+        if set.images.are_floats() {
+            return refused(format!(
                 "x holds floats, of which {option} does not know what they show: leave it out, or save uint8 pixels"
-            ),
-        ));
-    }
-    let [channels, h, w] = set.image_shape();
-    if let Some((option, _)) = colours.iter().find(|(_, given)| *given)
-        && (h == 1 || w == 1)
-    {
-        return Err(Error::unsuitable(
-            &source.data,
-            format!("has signals, single rows: {option} is for images; leave it out"),
-        ));
-    }
-    if let Some((option, _)) = colours.iter().find(|(_, given)| *given)
-        && ![1, 3].contains(&channels)
-    {
-        return Err(Error::unsuitable(
-            &source.data,
-            format!(
+            ));
+        }
+        if h == 1 || w == 1 {
+            return refused(format!(
+                "has signals, single rows: {option} is for images; leave it out"
+            ));
+        }
+        if ![1, 3].contains(&channels) {
+            return refused(format!(
                 "has {channels} channels: {option} is for images of one or three; leave it out"
-            ),
-        ));
+            ));
+        }
     }
     let padding = varied.crop_padding;
     // A single row, or column, is moved along itself only.

@@ -79,9 +79,9 @@ fn signals(n: usize, [a, b]: [usize; 2], options: &LoadOptions) -> (Order, [usiz
         _ => !is(a) && is(b),
     };
     let upright = (options.size).is_some_and(|size| size.width == 1 && size.height > 1);
-    let (c, length) = if last { (b, a) } else { (a, b) };
-    let [h, w] = if upright { [length, 1] } else { [1, length] };
-    (Order::Signals { last, upright }, [n, c, h, w])
+    let order = Order::Signals { last, upright };
+    let [c, h, w] = order.image_shape(&[a, b]);
+    (order, [n, c, h, w])
 }
 
 /// The order of flat images, which a model of images takes only where there is one way to see them

@@ -83,7 +83,7 @@ impl Consumer {
             Input::Param(_) | Input::Binary(_) => None,
         });
         let form = sample.zip(weight.as_ref()).and_then(|(sample, weight)| {
-            let (x, weight) = in_two_dimensions(sample, weight.shape());
+            let (x, weight) = with_rows(sample, weight.shape());
             step.op.traits(&[]).convolution?.form(&x, &weight)
         });
         let fits = |form: &ConvolutionForm| form.geometry.channels == reading.filter_of.len();
@@ -157,14 +157,9 @@ fn inside([top, left]: [usize; 2], g: &bnn_kernels::ConvGeometry) -> Vec<(usize,
     found
 }
 
-/// The shapes of one image and of a weight, where a convolution of a line is one of a plane one high,
-/// and leading axes of a matrix are rows.
-fn in_two_dimensions(sample: &[usize], weight: &[usize]) -> (Vec<usize>, Vec<usize>) {
+/// The shapes of one image and of a weight, where leading axes of a matrix are rows.
+fn with_rows(sample: &[usize], weight: &[usize]) -> (Vec<usize>, Vec<usize>) {
     match (sample, weight) {
-        (&[channels, length], &[filters, inputs, kernel]) => (
-            vec![1, channels, 1, length],
-            vec![filters, inputs, 1, kernel],
-        ),
         (&[.., last], &[_, _]) => {
             let rows = sample.iter().rev().skip(1).product();
             (vec![rows, last], weight.to_vec())
