@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::common::{fixture, json, network, quick, tool};
+use crate::common::{fixture, json, network, tool};
 
 /// A run's masks and output, what it kept in memory and on disk, and its stderr.
 #[derive(Debug)]
@@ -94,7 +94,15 @@ fn a_disk_that_gets_full_is_a_warning_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("o.onnx");
     let home = tempfile::tempdir().unwrap();
-    let quick_job = |out: &Path| quick(&network("vgg"), out);
+    let quick_job = |out: &Path| {
+        let mut c = tool();
+        c.arg(network("vgg")).arg(out);
+        c.arg("--data").arg(fixture("digits_train.npz"));
+        c.arg("--val").arg(fixture("digits_test.npz"));
+        c.args(["--mask-epochs", "1", "--main-epochs", "1"]);
+        c.args(["--final-epochs", "1", "--max-drop", "none"]);
+        c
+    };
     let quick = quick_job(&out);
     let command = std::process::Command::new("sh")
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -43,11 +43,11 @@ impl Run {
             .arg("--report")
             .arg(self.at("report.json"))
             .arg("--data")
-            .arg(fixture("digits_train.npz"))
-            .arg("--val")
             .arg(fixture("digits_test.npz"))
+            .arg("--val")
+            .arg(fixture("digits_train.npz"))
             .args(["--ratio", "0.3", "--mask-epochs", "2", "--main-epochs", "2"])
-            .args(["--stage-images", "1000"])
+            .args(["--stage-images", "330"])
             .args([
                 "--final-epochs",
                 final_epochs,

@@ -81,13 +81,13 @@ fn a_spoilt_network_learns_again_and_the_report_says_how() {
 fn an_interrupted_run_continues_to_the_same_bytes_at_another_number_of_threads() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    train(&network("vgg"), &at("whole.onnx"), "30")
+    train(&network("vgg"), &at("whole.onnx"), "12")
         .args(["--flip", "--threads", "2"])
         .assert()
         .success();
     let saved = at("saved");
     let command = |threads: &str| {
-        let mut c = train(&network("vgg"), &at("parts.onnx"), "30");
+        let mut c = train(&network("vgg"), &at("parts.onnx"), "12");
         c.args(["--flip", "--threads", threads, "--checkpoint-every", "0"])
             .arg("--checkpoint")
             .arg(&saved);
