@@ -55,7 +55,12 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
         return Err(view.reject("only the mode 'constant' is supported"));
     }
     let rank = view.input_shape(0)?.len();
-    let pads = view.sizes(1)?;
+    // An attribute up to opset 10.
+    let pads = match view.node.has("pads") {
+        true => (view.node.sizes("pads", 2 * rank, 0))
+            .ok_or_else(|| view.reject("its pads must be two for each axis, none negative"))?,
+        false => view.sizes(1)?,
+    };
     let axes: Vec<usize> = match view.has_input(3) {
         false => (0..rank).collect(),
         true => {
@@ -79,7 +84,7 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     let value = if view.has_input(2) {
         view.scalar(2)?
     } else {
-        0.0
+        view.node.float("value", 0.0)
     };
     let op = Pad {
         before,

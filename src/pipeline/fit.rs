@@ -20,9 +20,6 @@ const MOST_SHARED: f64 = 0.5;
 /// Above this one it is worth a warning.
 const FEW_SHARED: f64 = 0.01;
 
-/// The oldest opset that the native network imports.
-const LEARNING_OPSET: i64 = 11;
-
 /// What the elements of a model's input are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Element {
@@ -34,16 +31,6 @@ pub(super) enum Element {
 
 /// Whether the native network can train the model.
 pub(super) fn learnable(path: &Path, view: &View<'_>) -> Result<(), Error> {
-    let opset = view.graph.opset();
-    if opset < LEARNING_OPSET {
-        return Err(Error::unsuitable(
-            path,
-            format!(
-                "uses opset {opset}; networks are trained from opset {LEARNING_OPSET} on: convert it \
-                 with onnx.version_converter, or give the filters with --masks"
-            ),
-        ));
-    }
     if !view.layers.iter().any(|l| l.is_binary()) {
         return Err(Error::unsuitable(
             path,
