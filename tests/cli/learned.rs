@@ -224,3 +224,57 @@ fn channels_that_are_parted_and_put_together_are_learned_and_cut() {
         assert!(found >= 0.99, "{options:?}: {found}");
     }
 }
+
+/// The network of the VGG with outputs beside its logits: what they come from, shares and the class.
+fn with_further_outputs(head_of_its_own: bool) -> ModelProto {
+    let mut model = Model::load(&network("vgg")).unwrap().proto;
+    let graph = model.graph.as_mut().unwrap();
+    let logits = graph.output[0].name().to_owned();
+    let features = graph.node.last().unwrap().input[0].clone();
+    let mut outputs = vec![features.clone()];
+    if head_of_its_own {
+        let weight = graph.node.last().unwrap().input[1].clone();
+        let mut head = graph.node.last().unwrap().clone();
+        head.name = Some("second/Gemm".to_owned());
+        head.input = vec![features, weight];
+        head.output = vec!["second".to_owned()];
+        graph.node.push(head);
+        outputs.push("second".to_owned());
+    } else {
+        for (op, axis) in [("Softmax", 1), ("ArgMax", 1)] {
+            let made = node(op, &[&logits], &[op], &[("axis", &[axis])]);
+            graph.node.push(made);
+            outputs.push(op.to_owned());
+        }
+    }
+    let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    crate::graphs::with_outputs(&model, &outputs)
+}
+
+#[test]
+fn outputs_that_the_first_one_computes_along_are_learned_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, out) = (dir.path().join("in.onnx"), dir.path().join("out.onnx"));
+    let report = dir.path().join("r.json");
+    save(&with_further_outputs(false), &input).unwrap();
+    let mut c = quick(&input, &out);
+    c.args(["--ratio", "0.3", "--report"]).arg(&report);
+    c.assert().success();
+    let report = json(&report);
+    assert_eq!(report["verification"]["passed"], true);
+    assert!(report["totals"]["pruned_ratio"].as_f64().unwrap() >= 0.29);
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("the model has 4 outputs"), "{notes}");
+    let made = Model::load(&out).unwrap().proto.graph.unwrap();
+    assert_eq!(made.output.len(), 4);
+    let refused = dir.path().join("refused.onnx");
+    save(&with_further_outputs(true), &refused).unwrap();
+    let mut c = quick(&refused, &dir.path().join("none.onnx"));
+    let said = [
+        "refused.onnx",
+        "'second/Gemm'",
+        "--masks",
+        "goes by the first",
+    ];
+    crate::common::refused(&mut c, 2, &said);
+}

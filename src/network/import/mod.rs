@@ -28,8 +28,8 @@ impl Network {
     /// binary weights become binary layers, on latents that the file has, or on drawn ones.
     ///
     /// # Errors
-    /// If the graph has not exactly one data input and one output, or if an operator between them
-    /// is not one of the native network's, or not in a supported form.
+    /// If the graph has not exactly one data input, if an output beside the first has layers of its own, or if
+    /// an operator between the input and the first output is not one of the native network's, or not in a supported form.
     pub fn import(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Result<Self, ImportError> {
         let &[input] = graph.inputs() else {
             let n = graph.inputs().len();
@@ -37,11 +37,8 @@ impl Network {
                 "the graph has {n} inputs; only models with one can be trained"
             )));
         };
-        let &[output] = graph.outputs() else {
-            let n = graph.outputs().len();
-            return Err(ImportError::Graph(format!(
-                "the graph has {n} outputs; only models with one can be trained"
-            )));
+        let Some(&output) = graph.outputs().first() else {
+            return Err(ImportError::Graph("the graph has no output".into()));
         };
         if !facts.is_data(output) {
             return Err(ImportError::Graph(
@@ -76,7 +73,9 @@ impl Network {
                 revision: 0,
             },
         };
-        for t in builder.sources(logits)? {
+        let sources = builder.sources(logits)?;
+        builder.learned_along(&sources)?;
+        for t in sources {
             builder.import_tensor(t)?;
         }
         builder.network.logits = builder.value(logits)?;
@@ -154,6 +153,35 @@ impl<'g, 'm> Builder<'g, 'm> {
         }
         found.reverse();
         Ok(found)
+    }
+
+    /// That no output but the first needs a layer of its own, or a normalisation: learning goes by the first
+    /// alone and would leave it behind. `sources` are what the first is computed through.
+    fn learned_along(&self, sources: &[TensorId]) -> Result<(), ImportError> {
+        let graph = self.graph;
+        let mut seen: BTreeSet<TensorId> = sources.iter().copied().collect();
+        for &output in graph.outputs().iter().skip(1) {
+            let mut open = vec![output];
+            while let Some(t) = open.pop() {
+                let Some(n) = graph.producer(t) else { continue };
+                if !self.facts.is_data(t) || !seen.insert(t) {
+                    continue;
+                }
+                let normalises = graph.node(n).op() == "BatchNormalization";
+                if normalises || self.layers.contains_key(&n) {
+                    let first = graph.outputs().first().map_or("", |&t| graph.name(t));
+                    return Err(ImportError::Graph(format!(
+                        "output '{}' is computed by node '{}', which the first output, '{first}', does without: learning \
+                         goes by the first and would leave it behind; give the filters with --masks, or take the \
+                         output out of the model",
+                        graph.name(output),
+                        graph.label(n),
+                    )));
+                }
+                open.extend(graph.inputs_of(n).into_iter().flatten());
+            }
+        }
+        Ok(())
     }
 
     fn import_tensor(&mut self, t: TensorId) -> Result<(), ImportError> {
