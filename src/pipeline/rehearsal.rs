@@ -1,9 +1,9 @@
 //! Before hours of learning: the original goes the whole way that what is learned will go.
 
+use super::Job;
 use super::cut::{self, Cut};
 use super::proof::Proof;
 use super::written::{self, Formed};
-use super::{Job, sizes};
 use crate::error::Error;
 use crate::forms::Computed;
 use crate::onnx::Model;
@@ -46,7 +46,7 @@ pub(super) fn prepare(
 
 /// Loads and runs the original in the runtime on a batch of the validation images, compares its
 /// answers with their labels, and verifies what will be written, with the filters of `masks` cut.
-/// Free sizes are tried as they will be: at two.
+/// Free sizes are tried as they will be: at several.
 ///
 /// A batch on which too many samples are ties says little of all of them, so what fails on one is
 /// judged on all samples, by which the job itself will be judged.
@@ -74,11 +74,29 @@ pub(super) fn run(
         verification = proof.verify(before, eliminated).map_err(about)?;
     }
     if !model.free.is_empty() && verification.passed {
-        let other = proof.at_another_size(model, before, eliminated);
-        let note = sizes::judge(other.map_err(about)?, &mut verification);
+        let other = proof.at_other_sizes(model, before, eliminated);
+        let note = other.map_err(about)?.judge(&mut verification);
         cut.notes.extend(note);
     }
+    if verification.passed {
+        runs_as_written(job, model, &cut.eliminated.model, proof, &batch)?;
+    }
     Ok((cut, verification))
+}
+
+/// Runs the original in the form that will be written, which may need what the runtime lacks.
+fn runs_as_written(
+    job: &Job,
+    came: &Model,
+    cut: &ModelProto,
+    proof: &Proof<'_>,
+    batch: &Proof<'_>,
+) -> Result<(), Error> {
+    match written::shape(job, &came.proto, cut, batch) {
+        // See `run`.
+        Err(Error::Verification(_)) => written::shape(job, &came.proto, cut, proof).map(drop),
+        shaped => shaped.map(drop),
+    }
 }
 
 /// Refuses to learn from a model that would fail with nothing pruned.

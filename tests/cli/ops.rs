@@ -334,3 +334,25 @@ fn sessions_run_beside_each_other() {
         }
     });
 }
+
+#[test]
+fn a_library_that_is_missing_is_said_before_anything_is_learned() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("o.onnx");
+    // Beside a copy of the program lies none.
+    let copy = dir.path().join("onnx-bnnprune");
+    std::fs::copy(env!("CARGO_BIN_EXE_onnx-bnnprune"), &copy).unwrap();
+    let mut c = std::process::Command::new(&copy);
+    c.current_dir(env!("CARGO_MANIFEST_DIR"));
+    c.args(quick_rule(&network("vgg"), &out).get_args());
+    c.args(["--method", "random", "--ratio", "0.3", "--to", "ops"]);
+    let done = c.env_remove("ONNX_BNNPRUNE_OPS").output().unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(3), "{stderr}");
+    assert!(
+        stderr.contains("cargo build --release -p bnn-ops"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains("layer 1"), "{stderr}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
