@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::data::{Layout, Size};
 use crate::error::Error;
 use crate::graph::{Facts, Graph, Node, TensorId};
+use crate::operators::Kind;
 
 /// What a model takes: channels, and size where fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,9 @@ impl InputForm {
             [_, c @ (1 | 3), h, w] => Ok(planes(Layout::Nchw, c, [h, w])),
             [_, h, w, c @ (1 | 3)] => Ok(planes(Layout::Nhwc, c, [h, w])),
             // What is no picture comes as it is; what turns it around at once has its channels last.
-            [_, h, w, c] if arrays && turned_around(graph, input) => {
+            [_, h, w, c]
+                if arrays && turned_around(graph, behind_elementwise(graph, facts, input)) =>
+            {
                 Ok(planes(Layout::Nhwc, c, [h, w]))
             }
             [_, c, h, w] if arrays && c > 0 => Ok(planes(Layout::Nchw, c, [h, w])),
@@ -96,32 +99,62 @@ impl InputForm {
 
 /// What an input `[N, A, B]` is by what reads it: signals, with their channels first or last, or gray images.
 fn of_matrices(graph: &Graph<'_>, facts: &Facts, input: TensorId) -> Layout {
-    if turned_around(graph, input) {
-        return Layout::Nlc;
-    }
+    let read = behind_elementwise(graph, facts, input);
+    let turned = turned_around(graph, read);
+    let t = match turned {
+        true => behind_elementwise(graph, facts, made_of(graph, read).unwrap_or(read)),
+        false => read,
+    };
+    let signals = |turned: bool| if turned { Layout::Nlc } else { Layout::Ncl };
     let unfolds = ["Flatten", "Reshape", "Unsqueeze"];
-    if !all_read(graph, input, |node| unfolds.contains(&node.op())) {
-        return Layout::Ncl;
+    if !all_read(graph, t, |node| unfolds.contains(&node.op())) {
+        return signals(turned);
     }
     // An axis of size 1 that is put in: behind the channels of signals, or in front of images.
-    let made = graph.consumers(input).first();
-    let Some(out) = made.and_then(|reader| graph.output_of(reader.node, 0)) else {
+    let Some(out) = made_of(graph, t) else {
         return Layout::Nhw;
     };
-    match (facts.shape(input), facts.shape(out)) {
+    let turned_again = turned_around(graph, behind_elementwise(graph, facts, out));
+    match (facts.shape(t), facts.shape(out)) {
         (Some(&[_, a, b]), Some(&[_, c, 1, l])) if [a, b] == [c, l] && a > 1 => {
-            match turned_around(graph, out) {
-                true => Layout::Nlc,
-                false => Layout::Ncl,
-            }
+            signals(turned != turned_again)
         }
-        (Some(&[_, a, b]), Some(&[_, 1, l, c]))
-            if [a, b] == [l, c] && turned_around(graph, out) =>
-        {
-            Layout::Nlc
+        (Some(&[_, a, b]), Some(&[_, 1, l, c])) if [a, b] == [l, c] && turned_again => {
+            signals(!turned)
         }
         _ => Layout::Nhw,
     }
+}
+
+/// What the first reader of a tensor makes of it.
+fn made_of(graph: &Graph<'_>, t: TensorId) -> Option<TensorId> {
+    let reader = graph.consumers(t).first()?;
+    graph.output_of(reader.node, 0)
+}
+
+/// The tensor that `t` becomes by what treats each of its elements alike where they stand: another type, a
+/// normalisation of pixels, a bound.
+fn behind_elementwise(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> TensorId {
+    let mut at = t;
+    while let [reader] = graph.consumers(at)
+        && matches!(
+            graph.node(reader.node).operator().map(|o| o.kind),
+            Some(
+                Kind::Unary(_)
+                    | Kind::Arithmetic(_)
+                    | Kind::Clip
+                    | Kind::Cast
+                    | Kind::Quantize
+                    | Kind::Dequantize
+                    | Kind::Same
+            )
+        )
+        && let Some(out) = graph.output_of(reader.node, 0)
+        && facts.shape(out) == facts.shape(at)
+    {
+        at = out;
+    }
+    at
 }
 
 /// Whether all that reads a tensor brings its last axis to the second place.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use ndarray::{Array3, Axis};
+use ndarray::{Array3, Axis, arr0};
 use ndarray_npy::NpzWriter;
 use onnx_bnnprune::onnx::proto::tensor_shape_proto::dimension::Value;
 use onnx_bnnprune::onnx::proto::{ModelProto, type_proto};
@@ -299,7 +299,7 @@ fn a_free_length_is_that_of_the_signals() {
     job(&f, options).assert().success();
     let masks = json(&f.masks)["layers"].clone();
     let notes = std::fs::read_to_string(&f.report).unwrap();
-    assert!(notes.contains("verified at two sizes"), "{notes}");
+    assert!(notes.contains("stay free: verified at 7 sizes"), "{notes}");
     // Also where the signals' channels come last.
     let mut n = Numbers(3);
     let shape = (400, SIGNAL[0], SIGNAL[1]);
@@ -319,6 +319,25 @@ fn gray_images_without_an_axis_of_channels() {
     let mut model = Model::load(&common::network("vgg")).unwrap().proto;
     behind(&mut model, &[8, 8], "Unsqueeze", ("axes", &[1]));
     save(&model, &path).unwrap();
+    // What treats each pixel alike says nothing of what the axes are.
+    let normalised = dir.path().join("normalised.onnx");
+    let graph = model.graph.as_mut().unwrap();
+    let name = graph.input[0].name().to_owned();
+    graph.node[0].input[0] = "whole".to_owned();
+    let (half, two) = (
+        Tensor::F32(arr0(0.5).into_dyn()),
+        Tensor::F32(arr0(2.0).into_dyn()),
+    );
+    graph
+        .initializer
+        .extend([half.to_proto("half"), two.to_proto("two")]);
+    graph
+        .node
+        .insert(0, common::node("Mul", &[&name, "half"], &["halved"], &[]));
+    graph
+        .node
+        .insert(1, common::node("Mul", &["halved", "two"], &["whole"], &[]));
+    save(&model, &normalised).unwrap();
     for data in ["digits_png", "digits_test.npz"] {
         let accuracy = |model: &Path| {
             let mut c = tool();
@@ -333,5 +352,6 @@ fn gray_images_without_an_axis_of_channels() {
         let plain = accuracy(&common::network("vgg"));
         assert!(plain.as_f64().unwrap() > 0.95, "{plain}");
         assert_eq!(accuracy(&path), plain, "{data}");
+        assert_eq!(accuracy(&normalised), plain, "{data}");
     }
 }

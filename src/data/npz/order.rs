@@ -30,6 +30,13 @@ pub(super) fn order(shape: &[usize], options: &LoadOptions) -> Result<(Order, us
         [n, values] => flat(n, values, options)?,
         [n, a, b] if of_signals(options) => signals(n, [a, b], options),
         [n, h, w] => (Order::Gray, [n, 1, h, w]),
+        // Signals with an axis too many are taken where it says nothing.
+        [_, a, b, _] if of_rank_3(options) && (b != 1 || channels != Some(a)) => {
+            let of = channels.map_or_else(String::new, |c| format!(" of {c} channel(s)"));
+            return Err(format!(
+                "x has shape {shape:?}, the model takes signals{of}; save x as the model takes it, with three dimensions"
+            ));
+        }
         [n, a, b, last] => {
             let swapped = match channels {
                 Some(want) => a != want && last == want,
@@ -64,11 +71,15 @@ pub(super) fn order(shape: &[usize], options: &LoadOptions) -> Result<(Order, us
     Ok((order, n))
 }
 
+/// Whether the model takes signals as such.
+fn of_rank_3(options: &LoadOptions) -> bool {
+    matches!(options.preprocess.layout, Layout::Ncl | Layout::Nlc)
+}
+
 /// Whether the model takes signals, as such or as images of several channels and one row or column.
 fn of_signals(options: &LoadOptions) -> bool {
     let row = |size: Size| size.height == 1 || size.width == 1;
-    matches!(options.preprocess.layout, Layout::Ncl | Layout::Nlc)
-        || (options.size.is_some_and(row) && options.channels.is_some_and(|c| c > 1))
+    of_rank_3(options) || (options.size.is_some_and(row) && options.channels.is_some_and(|c| c > 1))
 }
 
 /// The order of signals; where both axes could be the channels, it is the model's.
