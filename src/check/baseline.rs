@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::files::key;
+use super::files::place;
 use super::finding::Findings;
 use super::stages::{FileReport, LayerSummary, ModelSummary};
 use crate::files as plain;
@@ -107,33 +107,44 @@ impl Baseline {
     }
 
     /// Adds to each report what is worse than pinned, and reports of pinned files under `roots`
-    /// that are gone.
-    pub fn compare(&self, reports: &mut Vec<FileReport>, roots: &[PathBuf]) {
+    /// that are gone. Paths are those of `folder`, the current one.
+    pub fn compare(&self, reports: &mut Vec<FileReport>, roots: &[PathBuf], folder: &Path) {
+        let pinned = self.places(reports, folder);
+        let at = |path: &str| place(folder, Path::new(path));
         for report in reports.iter_mut() {
-            let found = match (self.models.get(&report.path), &report.summary) {
+            let pin = pinned.get(&at(&report.path)).map(|(_, pin)| pin);
+            let found = match (pin, &report.summary) {
                 (Some(pin), Some(model)) => pin.compare(model),
                 (Some(_), None) => continue,
                 (None, _) => unpinned(),
             };
             report.extend(found);
         }
-        let seen: BTreeSet<String> = reports.iter().map(|r| r.path.clone()).collect();
-        let roots: Vec<String> = roots.iter().map(|r| key(r)).collect();
-        for name in self.models.keys().filter(|n| !seen.contains(*n)) {
-            if roots.iter().any(|root| lies_under(name, root)) {
-                let why = "is pinned in the baseline but not there; restore it, or write the baseline anew with --write-baseline";
-                reports.push(FileReport::failed(Path::new(name), "baseline", why));
-            }
+        let seen: BTreeSet<PathBuf> = reports.iter().map(|r| at(&r.path)).collect();
+        let roots: Vec<PathBuf> = roots.iter().map(|root| place(folder, root)).collect();
+        for (_, (name, _)) in (pinned.iter()).filter(|(place, _)| {
+            !seen.contains(*place) && roots.iter().any(|root| place.starts_with(root))
+        }) {
+            let why = "is pinned in the baseline but not there; restore it, or write the baseline anew with --write-baseline";
+            reports.push(FileReport::failed(Path::new(name), "baseline", why));
         }
     }
-}
 
-fn lies_under(name: &str, root: &str) -> bool {
-    // The current folder's key is empty.
-    root.is_empty()
-        || name
-            .strip_prefix(root)
-            .is_some_and(|rest| rest.starts_with('/') || root.ends_with('/'))
+    /// Where the pinned files lie. Their paths are those of the folder that the baseline was written from: `folder`,
+    /// or one above it, whichever some of the files of `reports` are pinned from.
+    fn places(&self, reports: &[FileReport], folder: &Path) -> BTreeMap<PathBuf, (&str, &Pin)> {
+        let from = |folder: &Path| -> BTreeMap<PathBuf, (&str, &Pin)> {
+            let pins = self.models.iter();
+            pins.map(|(name, pin)| (place(folder, Path::new(name)), (name.as_str(), pin)))
+                .collect()
+        };
+        let files: Vec<PathBuf> = (reports.iter())
+            .map(|r| place(folder, Path::new(&r.path)))
+            .collect();
+        let mut above = folder.ancestors().map(from);
+        let found = above.find(|places| files.iter().any(|file| places.contains_key(file)));
+        found.unwrap_or_else(|| from(folder))
+    }
 }
 
 fn unpinned() -> Findings {

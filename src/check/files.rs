@@ -1,7 +1,7 @@
 //! Which files to check.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use walkdir::WalkDir;
 
@@ -29,7 +29,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
             }
             continue;
         }
-        let before = files.len();
+        let mut holds_any = false;
         let visible = |e: &walkdir::DirEntry| e.depth() == 0 || !is_hidden(e.file_name());
         let walk = WalkDir::new(path).sort_by_file_name().into_iter();
         for entry in walk.filter_entry(visible) {
@@ -38,14 +38,15 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
                 Error::unsuitable(&at, format!("cannot be read: {e}"))
             })?;
             let file = entry.path();
-            if is_onnx(file)
-                && (file.is_file() || leads_nowhere(file))
-                && seen.insert(file.to_owned())
-            {
+            if !is_onnx(file) || !(file.is_file() || leads_nowhere(file)) {
+                continue;
+            }
+            holds_any = true;
+            if seen.insert(file.to_owned()) {
                 files.push(file.to_owned());
             }
         }
-        if files.len() == before {
+        if !holds_any {
             return Err(Error::unsuitable(
                 path,
                 "holds no .onnx file; name another folder, or the files themselves",
@@ -73,11 +74,24 @@ pub fn key(path: &Path) -> String {
             text.push('/');
         }
         match part {
-            std::path::Component::RootDir => text.push('/'),
+            Component::RootDir => text.push('/'),
             other => text += &other.as_os_str().to_string_lossy(),
         }
     }
     text
+}
+
+/// Where a path leads that is read from `folder`, without `.` and `..`; links are not followed.
+pub(super) fn place(folder: &Path, path: &Path) -> PathBuf {
+    let mut place = PathBuf::new();
+    for part in folder.join(path).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(place.pop()),
+            part => place.push(part),
+        }
+    }
+    place
 }
 
 fn is_hidden(name: &std::ffi::OsStr) -> bool {
@@ -104,6 +118,9 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         let found = find(&[at("b"), at("a.onnx"), at("b/z.onnx")]).unwrap();
         assert_eq!(found, [at("b/a.ONNX"), at("b/z.onnx"), at("a.onnx")]);
+        // A folder of which all was named before.
+        let found = find(&[at("b/z.onnx"), at("b"), at("b")]).unwrap();
+        assert_eq!(found, [at("b/z.onnx"), at("b/a.ONNX")]);
         assert!(find(&[at("missing.onnx")]).is_err());
         std::fs::remove_file(at("b/a.ONNX")).unwrap();
         std::fs::remove_file(at("b/z.onnx")).unwrap();

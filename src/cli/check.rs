@@ -50,7 +50,8 @@ pub fn run(args: &CheckArgs, host: &Host<'_>) -> Printed {
     };
     let mut reports = check_all(&files, &*runtime, &options, host)?;
     if let Some(baseline) = &baseline {
-        baseline.compare(&mut reports, &args.paths);
+        let folder = std::env::current_dir().unwrap_or_default();
+        baseline.compare(&mut reports, &args.paths, &folder);
     }
     let passed = reports.iter().all(|r| r.passed);
     for report in &reports {

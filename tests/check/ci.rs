@@ -155,6 +155,58 @@ fn github_annotates_the_file() {
     assert!(!run("").contains("::error"));
 }
 
+/// A file is the one that was pinned, from whatever folder and however it is named.
+#[test]
+fn a_baseline_holds_however_its_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    std::fs::create_dir_all(models.join("a")).unwrap();
+    for name in ["a/m.onnx", "n.onnx"] {
+        std::fs::copy(network("vgg"), models.join(name)).unwrap();
+    }
+    let ran = |folder: &Path, arguments: &[&str]| {
+        let mut c = std::process::Command::new(env!("CARGO_BIN_EXE_onnx-bnnprune"));
+        c.current_dir(folder).arg("check").args(arguments);
+        let done = c.output().unwrap();
+        (
+            done.status.code(),
+            String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap(),
+        )
+    };
+    let base = dir.path().join("base.json");
+    let base = base.to_str().unwrap();
+    let pinned = ran(dir.path(), &["models", "--write-baseline", base]);
+    assert_eq!(pinned.0, Some(0), "{}", pinned.1);
+    // Another network in place of one.
+    std::fs::copy(network("nin"), models.join("a/m.onnx")).unwrap();
+    let whole = models.to_str().unwrap();
+    for (folder, named) in [
+        (dir.path(), "models"),
+        (dir.path(), "./models/a/../a"),
+        (dir.path(), whole),
+        (&models, "a"),
+        (&models, "../models"),
+        (&models.join("a"), "."),
+    ] {
+        let (code, said) = ran(folder, &[named, "--baseline", base]);
+        assert_eq!(code, Some(1), "{named}: {said}");
+        assert!(said.contains("not pinned; restore"), "{named}: {said}");
+        assert!(!said.contains("is not pinned in"), "{named}: {said}");
+    }
+    // What is gone is missed where it was.
+    std::fs::copy(network("vgg"), models.join("a/m.onnx")).unwrap();
+    std::fs::remove_file(models.join("n.onnx")).unwrap();
+    for (folder, named, code) in [
+        (dir.path(), whole, 1),
+        (&models, ".", 1),
+        (dir.path(), "models/a", 0),
+    ] {
+        let (found, said) = ran(folder, &[named, "--baseline", base]);
+        assert_eq!(found, Some(code), "{named}: {said}");
+        assert_eq!(said.contains("but not there"), code == 1, "{said}");
+    }
+}
+
 #[test]
 fn a_baseline_passes_what_is_no_worse_and_names_what_is() {
     let dir = tempfile::tempdir().unwrap();
