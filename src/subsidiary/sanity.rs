@@ -12,7 +12,7 @@ use ndarray::ArrayD;
 use super::error::TrainError;
 use super::evaluate::logits_of;
 use super::readings::{self, Reading};
-use crate::data::{Images, holds_image};
+use crate::data::{Dataset, Images, holds_image};
 use crate::distributed::Alone;
 use crate::network::Network;
 use crate::progress::Observer;
@@ -88,27 +88,84 @@ pub fn fits(
         }
         return Ok(None);
     };
-    let chosen = spread(&images.val_indices, IMAGES);
-    let truth: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
-    let first = logits_of(
+    let asked = answered(
         network,
-        (set, &chosen, &images.preprocess),
-        (observer, &Alone),
+        (set, labels, &images.val_indices),
+        images,
+        observer,
     )?;
-    let original = predictions(&first);
-    let accuracy = agreement(&original, &truth);
+    let accuracy = agreement(&asked.answers, &asked.truth);
     // Nothing can be so much better than that.
     if accuracy + NOTABLE_READING < 1.0 {
-        better_reading(network, images, (&chosen, &truth), accuracy, observer)?;
+        let chosen = (&asked.chosen[..], &asked.truth[..]);
+        better_reading(network, images, chosen, accuracy, observer)?;
     }
-    let floats = set.images.are_floats();
-    judge(
-        &original,
-        &truth,
-        classes_of(&first),
-        (&set.classes, floats),
-    )?;
+    asked.judged(set)?;
+    // Else they are of the same source.
+    if images.val.is_some() {
+        training_images_fit(network, images, observer)?;
+    }
     Ok(Some(accuracy))
+}
+
+/// What the original answers on some images.
+struct Asked {
+    chosen: Vec<usize>,
+    truth: Vec<usize>,
+    answers: Vec<usize>,
+    /// Classes that it tells apart.
+    classes: usize,
+}
+
+impl Asked {
+    /// Whether the original knows the images of `set`.
+    fn judged(&self, set: &Dataset) -> Result<(), TrainError> {
+        let how = (&set.classes[..], set.images.are_floats());
+        judge(&self.answers, &self.truth, self.classes, how)
+    }
+}
+
+/// Asks the original about at most [`IMAGES`] of those images.
+fn answered(
+    network: &Network,
+    (set, labels, indices): (&Dataset, &[usize], &[usize]),
+    images: &Images,
+    observer: &dyn Observer,
+) -> Result<Asked, TrainError> {
+    let chosen = spread(indices, IMAGES);
+    let truth = chosen.iter().map(|&i| labels[i]).collect();
+    let of = (set, &chosen[..], &images.preprocess);
+    let logits = logits_of(network, of, (observer, &Alone))?;
+    Ok(Asked {
+        chosen,
+        truth,
+        answers: predictions(&logits),
+        classes: classes_of(&logits),
+    })
+}
+
+/// Images to learn from that are others than those of validation: may be of other labels, or read in another way.
+fn training_images_fit(
+    network: &Network,
+    images: &Images,
+    observer: &dyn Observer,
+) -> Result<(), TrainError> {
+    let set = &images.train;
+    let Some(labels) = &set.labels else {
+        return Ok(());
+    };
+    let asked = answered(
+        network,
+        (set, labels, &images.train_indices),
+        images,
+        observer,
+    )?;
+    asked.judged(set).map_err(|e| match e {
+        TrainError::Mismatch(said) => {
+            TrainError::Mismatch(format!("to learn from these does not work: {said}"))
+        }
+        e => e,
+    })
 }
 
 /// Tries the images in other readings: first on some of them, then the best on all `chosen`.

@@ -163,6 +163,35 @@ fn labels_from_one_on_are_explained() {
     c.args(["--runs", "1"]).assert().success();
 }
 
+/// Good validation images say nothing of those that are learned from.
+#[test]
+fn training_images_of_other_labels_are_named() {
+    let dir = Dir::new();
+    let (images, labels) = digits();
+    for (name, other, word) in [
+        (
+            "turned.npz",
+            labels.iter().map(|l| (l + 1) % 10).collect::<Vec<_>>(),
+            "in another order",
+        ),
+        (
+            "mixed.npz",
+            (0..labels.len()).map(|i| i * 7 % 10).collect(),
+            "chance is 10.0 %",
+        ),
+    ] {
+        let data = dir.at(name);
+        write_npz(&data, &images, Some(&other));
+        let mut c = tool();
+        c.arg(network("vgg")).arg(dir.at("o.onnx"));
+        c.arg("--data")
+            .arg(&data)
+            .arg("--val")
+            .arg(fixture("digits_train.npz"));
+        refused(&mut c, 2, &[name, "to learn from", word]);
+    }
+}
+
 #[test]
 fn images_that_are_cut_short_are_named() {
     let dir = Dir::new();
