@@ -10,7 +10,8 @@ use thiserror::Error;
 use crate::graph::{Graph, Node, TensorId};
 use crate::onnx::Model;
 use crate::onnx::proto::{
-    ModelProto, TensorShapeProto, ValueInfoProto, tensor_shape_proto::dimension::Value, type_proto,
+    ModelProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto::dimension::Value,
+    type_proto,
 };
 
 /// Sizes of dimensions by their names in the model (`--dim NAME=SIZE`).
@@ -247,15 +248,22 @@ impl Model {
     }
 }
 
-/// The same model with other sizes in place of the free ones beyond the batch: `step` more. `None` if all of
+/// Inputs whose free dimensions have sizes in a working copy, as the file declares them ([`Model::free`]).
+pub type Declared = BTreeMap<String, TypeProto>;
+
+/// By how much sizes are larger where a model with free ones is looked at once more. What a network makes of an
+/// image 2^k times smaller is of another parity with 2^k more, and so are the padding and the windows that are cut off there.
+pub const STEPS: [usize; 6] = [1, 2, 4, 8, 16, 32];
+
+/// The same model with other sizes in place of the `free` ones beyond the batch: `step` more. `None` if all of
 /// them follow from weights.
-pub fn elsewhere(model: &ModelProto, free: &Model, step: usize) -> Option<ModelProto> {
+pub fn elsewhere(model: &ModelProto, free: &Declared, step: usize) -> Option<ModelProto> {
     let mut other = model.clone();
     let known = from_weights(model);
     let mut changed = false;
     for input in other.graph.iter_mut().flat_map(|g| &mut g.input) {
         let name = input.name().to_owned();
-        let Some(declared) = free.free.get(&name) else {
+        let Some(declared) = free.get(&name) else {
             continue;
         };
         let declared = ValueInfoProto {

@@ -127,6 +127,7 @@ fn remove(
             true => defaults.border_map_ratio,
             false => 0.0,
         },
+        free: model.free.clone(),
         keep: job.keep.clone(),
         round_to: job.round_to,
         residual: job.residual,

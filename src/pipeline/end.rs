@@ -7,7 +7,7 @@ use super::proof::Proof;
 use super::summary::{self, Summary};
 use super::trained::{self, Agreement};
 use super::written::{self, Provenance, Written};
-use super::{Budget, Choice, Chosen, Job, View, kept, normal, sizes};
+use super::{Budget, Choice, Chosen, Job, View, kept, normal};
 use crate::error::Error;
 use crate::forms;
 use crate::onnx::proto::{ModelProto, TensorProto};
@@ -231,8 +231,8 @@ impl End<'_> {
                 _ => None,
             };
             let candidate = made.as_ref().unwrap_or(eliminated);
-            let other = proof.at_another_size(model, masked, candidate);
-            let note = sizes::judge(other.map_err(about)?, &mut verification);
+            let other = proof.at_other_sizes(model, masked, candidate);
+            let note = other.map_err(about)?.judge(&mut verification);
             summary.notes.extend(note);
         }
         if observer.cancelled() {

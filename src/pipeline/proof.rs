@@ -225,19 +225,18 @@ impl<'a> Proof<'a> {
         Ok(found)
     }
 
-    /// Masked and pruned model at another size of images than the one that the model was given;
-    /// `None` where the masked one runs at no other.
+    /// Masked and pruned model at other sizes of images than the one that the model was given.
     ///
     /// # Errors
     /// As [`Proof::verify`].
-    pub(super) fn at_another_size(
+    pub(super) fn at_other_sizes(
         &self,
         model: &Model,
         masked: &ModelProto,
         eliminated: &Eliminated,
-    ) -> Result<Option<Verification>, Error> {
+    ) -> Result<sizes::Elsewhere, Error> {
         self.check_cancelled()?;
-        sizes::at_another(model, masked, eliminated, self.runtime, self.job.seed)
+        sizes::at_others(model, masked, eliminated, self.runtime, self.job.seed)
     }
 
     /// Two models that differ as `map` says.

@@ -7,13 +7,11 @@ use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::rewrite::Eliminated;
 use crate::runnable::runnable;
-use crate::sizes::{Sizes, elsewhere};
+use crate::sizes::{STEPS, Sizes, elsewhere};
 use crate::verify::{
     self, KeptChannels, Runtime, RuntimeError, Samples, Verification, VerifyOptions,
 };
 
-/// How much larger the other images are: a multiple of what networks stride by.
-const FURTHER: usize = 32;
 /// Random images compared there.
 const SAMPLES: usize = 8;
 
@@ -40,46 +38,71 @@ pub fn fill(model: &mut Model, sizes: &Sizes, source: Option<&DataSource>) -> Re
     Ok(())
 }
 
-/// Adds what was found at another size to the verification at the first one; what to say of it,
-/// unless it failed.
-pub(super) fn judge(
-    other: Option<Verification>,
-    verification: &mut Verification,
-) -> Option<String> {
-    match other {
-        None => {
-            Some("free dimensions: verified at one size, the model runs at no other".to_owned())
-        }
-        Some(other) if other.passed => {
-            Some("free dimensions stay free: verified at two sizes".to_owned())
-        }
-        Some(other) => {
+/// What was found at other sizes.
+pub(super) struct Elsewhere {
+    /// At each at which the masked model runs, up to the first that failed: how much larger its images are.
+    found: Vec<(usize, Verification)>,
+}
+
+impl Elsewhere {
+    /// Adds it to the verification at the first size; what to say of it, unless it failed.
+    pub(super) fn judge(self, verification: &mut Verification) -> Option<String> {
+        let sizes = 1 + self.found.len();
+        for (step, found) in self.found.into_iter().filter(|(_, v)| !v.passed) {
             verification.passed = false;
-            let failures = other.failures.into_iter();
-            let at = |why| format!("at another size of the images: {why}");
-            verification.failures.extend(failures.map(at));
-            None
+            let at = |why| format!("at another size of the images ({step} more): {why}");
+            verification
+                .failures
+                .extend(found.failures.into_iter().map(at));
+        }
+        match (verification.passed, sizes) {
+            (false, _) => None,
+            (true, 1) => {
+                Some("free dimensions: verified at one size, the model runs at no other".to_owned())
+            }
+            (true, _) => Some(format!(
+                "free dimensions stay free: verified at {sizes} sizes"
+            )),
         }
     }
 }
 
-/// Masked and pruned model at another size of images; `None` where the masked one does not run
-/// there (a Flatten in front of a Gemm takes one size only).
+/// Masked and pruned model at other sizes of images, as far as the masked one runs there (a Flatten in front of
+/// a Gemm takes one size only).
 ///
 /// # Errors
 /// As [`verify::verify`].
-pub(super) fn at_another(
+pub(super) fn at_others(
     model: &Model,
     masked: &ModelProto,
     eliminated: &Eliminated,
     runtime: &dyn Runtime,
     seed: u64,
+) -> Result<Elsewhere, Error> {
+    let mut found = Vec::new();
+    for step in STEPS {
+        let other = |m: &ModelProto| elsewhere(m, &model.free, step);
+        let (Some(masked), Some(pruned)) = (other(masked), other(&eliminated.model)) else {
+            break;
+        };
+        let there = at((&masked, &pruned), eliminated, runtime, seed)?;
+        let failed = there.as_ref().is_some_and(|v| !v.passed);
+        found.extend(there.map(|v| (step, v)));
+        if failed {
+            break;
+        }
+    }
+    Ok(Elsewhere { found })
+}
+
+/// Both models at one size; `None` where the masked one does not run.
+fn at(
+    (masked, pruned): (&ModelProto, &ModelProto),
+    eliminated: &Eliminated,
+    runtime: &dyn Runtime,
+    seed: u64,
 ) -> Result<Option<Verification>, Error> {
-    let other = |m: &ModelProto| elsewhere(m, model, FURTHER);
-    let (Some(masked), Some(pruned)) = (other(masked), other(&eliminated.model)) else {
-        return Ok(None);
-    };
-    let (reference, candidate) = (runnable(&masked)?, runnable(&pruned)?);
+    let (reference, candidate) = (runnable(masked)?, runnable(pruned)?);
     let mut map = KeptChannels::default();
     for (tensor, cut) in &eliminated.channels {
         map.insert(tensor.clone(), cut.axis, cut.kept.clone());

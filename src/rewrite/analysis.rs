@@ -63,20 +63,29 @@ pub(super) struct LayerNode {
 impl Analysis {
     /// Analyses a graph as it is.
     pub fn new(graph: &Graph<'_>, facts: &Facts) -> Self {
-        Self::of(graph, facts, &Zeroed::new(), Residual::Coupled)
+        Self::of(graph, (facts, &[]), &Zeroed::new(), Residual::Coupled)
     }
 
-    /// As [`new`](Self::new), with residual streams as given.
-    pub fn with_residual(graph: &Graph<'_>, facts: &Facts, residual: Residual) -> Self {
+    /// As [`new`](Self::new), with residual streams as given, and with what holds `elsewhere` too, at other sizes.
+    pub(super) fn at_sizes(
+        graph: &Graph<'_>,
+        facts: (&Facts, &[Facts]),
+        residual: Residual,
+    ) -> Self {
         Self::of(graph, facts, &Zeroed::new(), residual)
     }
 
     /// Analyses a graph as if some filters were zero.
     pub(super) fn with_zeroed(graph: &Graph<'_>, facts: &Facts, zeroed: &Zeroed) -> Self {
-        Self::of(graph, facts, zeroed, Residual::Coupled)
+        Self::of(graph, (facts, &[]), zeroed, Residual::Coupled)
     }
 
-    fn of(graph: &Graph<'_>, facts: &Facts, zeroed: &Zeroed, residual: Residual) -> Self {
+    fn of(
+        graph: &Graph<'_>,
+        facts: (&Facts, &[Facts]),
+        zeroed: &Zeroed,
+        residual: Residual,
+    ) -> Self {
         let mut a = Self {
             tensors: vec![None; graph.tensor_count()],
             behaviours: (0..graph.node_count()).map(|_| None).collect(),
@@ -103,7 +112,13 @@ impl Analysis {
         a
     }
 
-    fn visit(&mut self, graph: &Graph<'_>, facts: &Facts, zeroed: &Zeroed, n: NodeId) {
+    fn visit(
+        &mut self,
+        graph: &Graph<'_>,
+        (facts, elsewhere): (&Facts, &[Facts]),
+        zeroed: &Zeroed,
+        n: NodeId,
+    ) {
         let inputs = graph.inputs_of(n);
         if !inputs.iter().flatten().any(|&t| facts.is_data(t)) {
             return;
@@ -130,9 +145,18 @@ impl Analysis {
         let tracked: Vec<bool> = (0..inputs.len())
             .map(|k| context.channels(k).is_some())
             .collect();
-        let outcome = rules::find(&node)
-            .and_then(|rule| rule(&context))
-            .and_then(|b| accounted_for(b, &tracked));
+        let outcome = rules::find(&node).and_then(|rule| {
+            let at = |facts| rule(&Context { facts, ..context });
+            let outcome =
+                elsewhere
+                    .iter()
+                    .try_fold(at(facts)?, |here, facts| match (here, at(facts)?) {
+                        (Some(here), Some(there)) => here.also_at(there).map(Some),
+                        (None, None) => Ok(None),
+                        _ => Err("is a layer at some sizes of the input only".to_owned()),
+                    });
+            outcome.and_then(|b| accounted_for(b, &tracked))
+        });
         match outcome {
             Ok(None) => {}
             Ok(Some(mut behaviour)) => {

@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
+use super::elsewhere::facts_elsewhere;
 use super::inserted::{add_behind, correct, scatter, to_gather};
 use super::{Analysis, ChannelMaps, EliminateOptions, LayerOutcome, Plan, RewriteError};
 use crate::graph::edit::{Editor, used_names};
-use crate::graph::{Facts, Graph};
+use crate::graph::{Facts, Graph, Window};
 use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto};
+use crate::operators::Kind;
 
 /// A model without its constant and unused channels.
 #[derive(Debug, Clone)]
@@ -37,7 +39,16 @@ pub fn eliminate_with(
 ) -> Result<Eliminated, RewriteError> {
     let graph = Graph::new(model)?;
     let facts = Facts::lean(&graph, 1)?;
-    let analysis = Analysis::with_residual(&graph, &facts, options.residual);
+    let options = &EliminateOptions {
+        // A map has the size that the border has.
+        border_map_ratio: match disputes_sizes(&graph, &facts) {
+            true => 0.0,
+            false => options.border_map_ratio,
+        },
+        ..options.clone()
+    };
+    let elsewhere = facts_elsewhere(model, &graph, &facts, &options.free);
+    let analysis = Analysis::at_sizes(&graph, (&facts, &elsewhere), options.residual);
     let plan = Plan::new(&graph, &facts, &analysis, options)?;
     check(&graph, &facts, &plan)?;
     let (text, changes) = (plan.to_string(), plan.changes());
@@ -59,6 +70,21 @@ pub fn eliminate_with(
         channels,
         plan: text,
         changes,
+    })
+}
+
+/// Whether a runtime may infer other sizes than those that the model has when it runs.
+fn disputes_sizes(graph: &Graph<'_>, facts: &Facts) -> bool {
+    graph.order().iter().any(|&n| {
+        let node = graph.node(n);
+        let pools = node
+            .operator()
+            .is_some_and(|o| matches!(o.kind, Kind::Pool(_)));
+        let shape = graph.input_of(n, 0).and_then(|t| facts.shape(t));
+        pools
+            && shape.is_some_and(|shape| {
+                Window::of(&node, shape, None).is_some_and(|w| w.is_disputed(&node, shape))
+            })
     })
 }
 

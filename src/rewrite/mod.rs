@@ -14,6 +14,7 @@ mod constants;
 mod cost;
 mod decide;
 mod eliminate;
+mod elsewhere;
 mod even;
 mod fold;
 mod groups;

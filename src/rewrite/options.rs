@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sizes::Declared;
+
 /// Settings of [`super::eliminate()`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct EliminateOptions {
@@ -19,6 +21,8 @@ pub struct EliminateOptions {
     /// Names of layers whose filters all stay, needed or not; a name that no layer has does
     /// nothing.
     pub keep: Vec<String>,
+    /// Inputs whose sizes the file leaves free, as it declares them: channels go only where they may at other sizes too.
+    pub free: Declared,
 }
 
 impl Default for EliminateOptions {
@@ -29,6 +33,7 @@ impl Default for EliminateOptions {
             residual: Residual::Coupled,
             scatter_cost: 8,
             keep: Vec::new(),
+            free: Declared::new(),
         }
     }
 }

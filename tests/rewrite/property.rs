@@ -20,6 +20,7 @@ const OPTIONS: EliminateOptions = EliminateOptions {
     residual: Residual::Coupled,
     scatter_cost: 8,
     keep: Vec::new(),
+    free: std::collections::BTreeMap::new(),
 };
 
 /// The pruned model's outputs, and every surviving tensor that was cut, equal the masked model's.

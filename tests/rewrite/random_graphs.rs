@@ -110,6 +110,7 @@ fn options() -> impl Strategy<Value = EliminateOptions> {
             scatter_cost,
             round_to,
             keep: Vec::new(),
+            free: std::collections::BTreeMap::new(),
         },
     )
 }

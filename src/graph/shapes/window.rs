@@ -94,17 +94,32 @@ impl Window {
     pub fn output(&self, i: usize, d: usize, ceil: bool) -> Option<usize> {
         let padded = d.checked_add(self.begin[i])?.checked_add(self.end[i])?;
         let span = padded.checked_sub(self.extent(i)?)?;
-        let stride = self.strides[i];
-        let mut out = if ceil {
-            span.div_ceil(stride)
-        } else {
-            span / stride
-        } + 1;
-        // The last window of a ceil-mode pooling must start inside the input or its front padding.
-        if ceil && (out - 1).checked_mul(stride)? >= d + self.begin[i] {
-            out -= 1;
+        if !ceil {
+            return Some(span / self.strides[i] + 1);
         }
-        Some(out)
+        let out = span.div_ceil(self.strides[i]) + 1;
+        Some(out - usize::from(self.starts_behind(i, d, out)))
+    }
+
+    /// Whether the last of so many windows would start in the padding behind an input of size `d`: a pooling in ceil
+    /// mode has no such window.
+    fn starts_behind(&self, i: usize, d: usize, windows: usize) -> bool {
+        (windows - 1).saturating_mul(self.strides[i]) >= d.saturating_add(self.begin[i])
+    }
+
+    /// Whether runtimes may disagree on the size of what a pooling makes of an input `[N, C, spatial…]`. The last window
+    /// of the ceil mode that would start in the padding is left out when it runs, but it was counted by the
+    /// formula of opsets before 22, which ONNX Runtime still infers shapes by.
+    pub fn is_disputed(&self, node: &Node<'_>, input: &[usize]) -> bool {
+        let counted = |(i, &d): (usize, &usize)| {
+            let padded = d.checked_add(self.begin[i])?.checked_add(self.end[i])?;
+            let span = padded.checked_sub(self.extent(i)?)?;
+            Some(self.starts_behind(i, d, span.div_ceil(self.strides[i]) + 1))
+        };
+        let mut axes = input.iter().skip(2).enumerate();
+        node.opset() < 22
+            && node.int("ceil_mode", 0) != 0
+            && axes.any(|axis| counted(axis) == Some(true))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::graph::{Facts, Graph, Node, NodeId, TensorId, is_training};
 use crate::onnx::Tensor;
 
 /// A node in its graph, as a rule sees it.
+#[derive(Clone, Copy)]
 pub(crate) struct Context<'a, 'm> {
     pub graph: &'a Graph<'m>,
     pub facts: &'a Facts,

@@ -19,6 +19,7 @@ mod reduce;
 mod resize;
 mod shape;
 mod shuffle;
+mod sizes;
 mod unary;
 mod view;
 
@@ -188,7 +189,7 @@ pub(crate) struct Output {
 }
 
 /// The output's channel `j` is (also) channel `index[j]` of an input.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     pub input: usize,
     /// Of this tensor instead, further up: the node becomes a `Gather` of it if channels go.

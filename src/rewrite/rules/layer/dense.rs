@@ -15,16 +15,15 @@ pub(in crate::rewrite::rules) fn gemm(ctx: &Context<'_, '_>) -> Outcome {
             c.into_iter().map(|v| beta * v).collect()
         }
     };
-    // The data as the left operand is [samples, inputs], as the right one [inputs, samples].
-    let (data_axis, out_axis) = match shape.data_input {
-        0 => (usize::from(node.int("transA", 0) == 0), 1),
-        _ => (usize::from(node.int("transB", 0) != 0), 0),
+    let out_axis = match shape.data_input {
+        0 => 1,
+        _ => 0,
     };
     let scale = node.float("alpha", 1.0);
     let layer = Layer {
         shape,
         weight,
-        data_axis,
+        data_axis: shape.data_axis(&node, 2),
         out_axis,
         scale,
         bias,
@@ -41,10 +40,7 @@ pub(in crate::rewrite::rules) fn matmul(ctx: &Context<'_, '_>) -> Outcome {
     if rank < 2 {
         return Err("reads a vector, which has no channel rule".to_owned());
     }
-    let axis = match shape.data_input {
-        0 => rank - 1,
-        _ => rank - 2,
-    };
+    let axis = shape.data_axis(&ctx.node(), rank);
     let layer = Layer {
         shape,
         weight,

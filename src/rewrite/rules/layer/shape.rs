@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ndarray::{ArrayD, Axis};
 
-use crate::graph::{Facts, Graph, NodeId, TensorId};
+use crate::graph::{Facts, Graph, Node, NodeId, TensorId};
 use crate::onnx::{Tensor, map_each};
 
 /// Where a layer keeps its filters: what masks need to know of any layer with constant `f32`
@@ -37,6 +37,18 @@ pub(crate) enum Shift {
 }
 
 impl LayerShape {
+    /// The axis of its data, which have that many, that is mixed.
+    pub fn data_axis(&self, node: &Node<'_>, rank: usize) -> usize {
+        // Data as the left operand are [samples, inputs], as the right one [inputs, samples].
+        match (node.op(), self.data_input) {
+            ("Gemm", 0) => usize::from(node.int("transA", 0) == 0),
+            ("Gemm", _) => usize::from(node.int("transB", 0) != 0),
+            ("MatMul", 0) => rank.saturating_sub(1),
+            ("MatMul", _) => rank.saturating_sub(2),
+            _ => 1,
+        }
+    }
+
     /// Of a node, if it is such a layer and reads data.
     pub fn of(graph: &Graph<'_>, facts: &Facts, id: NodeId) -> Option<Self> {
         let node = graph.node(id);
