@@ -22,6 +22,12 @@ const fn comparison(name: &'static str, predicate: fn(f64, f64) -> bool) -> Oper
         .not_negative()
 }
 
+/// A function of the bits of two integers.
+const fn of_bits(name: &'static str) -> Operator {
+    Operator::new(name, Kind::Other, Shape::Broadcast)
+        .unbounded("it is one of integers, whose bits are worth any number")
+}
+
 const fn logic(name: &'static str, shape: Shape) -> Operator {
     Operator::new(name, Kind::Logic, shape)
         .exact()
@@ -69,6 +75,10 @@ pub(super) static ROWS: &[Operator] = &[
     Operator::new("PRelu", Kind::Slope, Shape::First).like_input(),
     Operator::new("Mod", Kind::Other, Shape::Broadcast)
         .unbounded("it jumps by its divisor, and those jumps are not laid open as decisions"),
+    of_bits("BitShift"),
+    of_bits("BitwiseAnd"),
+    of_bits("BitwiseOr"),
+    of_bits("BitwiseXor"),
     // To floats or bool; to integers it may wrap around.
     Operator::new("Cast", Kind::Cast, Shape::First)
         .deciding()

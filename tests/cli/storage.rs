@@ -104,6 +104,54 @@ fn pruned(path: &Path, dir: &Path) -> ModelProto {
     Model::load(&out).unwrap().proto
 }
 
+/// Weights as bits of bytes, which are shifted to the last place, or picked where they are.
+fn packed_bits(picked: bool) -> ModelProto {
+    let mut model = network(|b| {
+        let signs = signs(&SHAPE);
+        let bytes = signs.iter().collect::<Vec<_>>();
+        let bytes = bytes.chunks(8).map(|eight| {
+            let bits = eight.iter().enumerate();
+            f64::from(bits.map(|(i, s)| u32::from(**s > 0.0) << i).sum::<u32>())
+        });
+        let bytes: Vec<f64> = bytes.collect();
+        let count = bytes.len();
+        let bytes = ArrayD::from_shape_vec(IxDyn(&[count, 1]), bytes).unwrap();
+        let bytes = b.constant(&Tensor::of(DataType::U8, &bytes));
+        let places = |f: fn(u32) -> f64| {
+            Tensor::of(
+                DataType::U8,
+                &(0..8).map(f).collect::<Array1<f64>>().into_dyn(),
+            )
+        };
+        let bits = match picked {
+            true => {
+                let picks = b.constant(&places(|i| f64::from(1u32 << i)));
+                let bits = b.node("BitwiseAnd", &[&bytes, &picks], vec![]);
+                cast(b, &bits, DataType::Bool)
+            }
+            false => {
+                let by = b.constant(&places(f64::from));
+                let right = vec![("direction", Attr::Text("RIGHT"))];
+                let bits = b.node("BitShift", &[&bytes, &by], right);
+                let two = b.constant(&Tensor::of(
+                    DataType::U8,
+                    &ArrayD::from_elem(IxDyn(&[]), 2.0),
+                ));
+                b.node("Mod", &[&bits, &two], vec![])
+            }
+        };
+        let shape = b.ints(&SHAPE.map(|d| d as i64));
+        let bits = b.node("Reshape", &[&bits, &shape], vec![]);
+        let w = cast(b, &bits, DataType::F32);
+        let (two, one) = (b.weight(&[], vec![2.0]), b.weight(&[], vec![1.0]));
+        let w = b.node("Mul", &[&w, &two], vec![]);
+        b.node("Sub", &[&w, &one], vec![])
+    });
+    // The first with functions of integers' bits.
+    model.opset_import[0].version = Some(18);
+    model
+}
+
 #[test]
 fn weights_of_every_type_behind_casts_and_quantisers_are_read_and_pruned() {
     let dir = tempfile::tempdir().unwrap();
@@ -177,6 +225,17 @@ fn weights_of_every_type_behind_casts_and_quantisers_are_read_and_pruned() {
                 dims: SHAPE.iter().map(|&d| d as i64).collect(),
             });
             "sparse".to_owned()
+        }),
+    ));
+    for (name, taken_out) in [("shifted", false), ("masked", true)] {
+        models.push((name.to_owned(), packed_bits(taken_out)));
+    }
+    models.push((
+        "tiled".to_owned(),
+        network(|b| {
+            let w = b.constant(&Tensor::of(DataType::F32, &signs(&[3, 2, 3, 1])));
+            let repeats = b.ints(&[2, 2, 1, 3]);
+            b.node("Tile", &[&w, &repeats], vec![])
         }),
     ));
     for (name, model) in models {

@@ -1,6 +1,7 @@
 //! Constant evaluation: operators on tensors whose values are known.
 
 mod arithmetic;
+mod bits;
 mod linear;
 
 use ndarray::{Array1, ArrayD, Axis, IxDyn, Slice, arr0};
@@ -77,18 +78,10 @@ pub(crate) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Te
         }
         "ConstantOfShape" => constant_of_shape(node, &ints(0)?),
         "And" | "Or" | "Xor" => logic(node.op(), x()?, input(1)?),
-        "Mod" => match (x()?, input(1)?) {
-            // The sign of the divisor, as ONNX has it without fmod.
-            (Tensor::I64(a), Tensor::I64(b)) if node.int("fmod", 0) == 0 => {
-                let f = |a: i64, b: i64| match a.checked_rem(b) {
-                    Some(r) if r != 0 && (r < 0) != (b < 0) => r + b,
-                    Some(r) => r,
-                    None => 0,
-                };
-                Some(Tensor::I64(zip_arrays(a, b, f)?))
-            }
-            _ => None,
-        },
+        "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "Mod" => {
+            bits::evaluate(node, x()?, input(1)?)
+        }
+        "Tile" => tile(x()?, &ints(1)?),
         "Mean" => {
             let mut sum = x()?.clone();
             for k in 1..inputs.len() {
@@ -100,6 +93,19 @@ pub(crate) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Te
         "qonnx.BipolarQuant" | "qonnx.Quant" | "qonnx.Trunc" => quantize(node, inputs),
         _ => reduce(node, x()?, input(1)),
     }
+}
+
+/// One copy behind the other along each axis.
+fn tile(x: &Tensor, repeats: &[i64]) -> Option<Tensor> {
+    let mut tiled = x.clone();
+    for (axis, &count) in repeats.iter().enumerate() {
+        let size = *x.shape().get(axis)?;
+        let places: Vec<usize> = (0..usize::try_from(count).ok()?)
+            .flat_map(|_| 0..size)
+            .collect();
+        tiled = tiled.select(axis, &places)?;
+    }
+    (repeats.len() == x.shape().len()).then_some(tiled)
 }
 
 fn logic(op: &str, a: &Tensor, b: &Tensor) -> Option<Tensor> {
