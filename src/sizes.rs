@@ -10,7 +10,8 @@ use thiserror::Error;
 use crate::graph::{Graph, Node, TensorId};
 use crate::onnx::Model;
 use crate::onnx::proto::{
-    ModelProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto::dimension::Value,
+    ModelProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    tensor_shape_proto::{Dimension, dimension::Value},
     type_proto,
 };
 
@@ -61,8 +62,11 @@ impl Sizes {
     /// If a name is not the model's, or a size contradicts the file.
     pub fn apply(&self, model: &mut Model) -> Result<(), SizesError> {
         let follows = from_weights(&model.proto);
-        let inputs = free_inputs(&model.proto);
         self.check(&model.proto)?;
+        for (name, shape) in &self.shapes {
+            model.shape_input(name, shape);
+        }
+        let inputs = free_inputs(&model.proto);
         for name in inputs {
             let known = |axis: usize, dim: &str| {
                 let shape = self.shapes.get(&name).and_then(|s| s.get(axis)).copied();
@@ -166,6 +170,32 @@ fn shown(shape: &TensorShapeProto) -> String {
 }
 
 impl Model {
+    /// Gives an input that the file declares no shape of this one, the batch free where it is 1; what is written has
+    /// none again.
+    fn shape_input(&mut self, name: &str, shape: &[usize]) {
+        let graph = self.proto.graph.iter_mut();
+        let Some(input) = graph.flat_map(|g| &mut g.input).find(|v| v.name() == name) else {
+            return;
+        };
+        let declared = input.r#type.clone();
+        if let Some(type_proto::Value::TensorType(t)) =
+            input.r#type.as_mut().and_then(|t| t.value.as_mut())
+            && t.shape.is_none()
+            && let Some(declared) = declared
+        {
+            let dim = |(axis, &size): (usize, &usize)| {
+                let size = i64::try_from(size).ok().filter(|&n| axis > 0 || n > 1);
+                Dimension {
+                    value: size.map(Value::DimValue),
+                    ..Dimension::default()
+                }
+            };
+            let dim = shape.iter().enumerate().map(dim).collect();
+            t.shape = Some(TensorShapeProto { dim });
+            self.free.entry(name.to_owned()).or_insert(declared);
+        }
+    }
+
     /// Gives the free dimensions of an input the sizes that `known` has for an axis and its name;
     /// what is written has them free again.
     fn size_input(&mut self, name: &str, known: impl Fn(usize, &str) -> Option<usize>) {
@@ -270,10 +300,13 @@ pub fn elsewhere(model: &ModelProto, free: &Declared, step: usize) -> Option<Mod
             r#type: Some(declared.clone()),
             ..ValueInfoProto::default()
         };
-        let dims = shape_of(&declared).map_or(&[][..], |s| &s.dim);
+        // Of no declared shape every size is free.
+        let shape = shape_of(&declared).or_else(|| shape_of(input));
+        let dims = shape.map_or(&[][..], |s| &s.dim);
+        let all = shape_of(&declared).is_none();
         let open = dims.iter().enumerate().skip(1);
         let open = open
-            .filter(|(_, d)| is_free(d.value.as_ref()))
+            .filter(|(_, d)| all || is_free(d.value.as_ref()))
             .map(|(k, _)| k);
         let mut open: Vec<usize> = open
             .filter(|&k| !known.contains_key(&(name.clone(), k)))

@@ -52,11 +52,19 @@ impl InputForm {
             flat: None,
         };
         let no_image = || {
+            let name = graph.name(input);
+            if shape.is_empty() {
+                return Error::unsuitable(
+                    path,
+                    format!(
+                        "input '{name}' has no shape in the file; give it, such as --input-shape {name}=1,3,32,32"
+                    ),
+                );
+            }
             let what = match shape.len() {
                 3 => "that of signals, which are",
                 _ => "not that of an image with 1 or 3 channels; other numbers of channels are",
             };
-            let name = graph.name(input);
             Error::unsuitable(
                 path,
                 format!(

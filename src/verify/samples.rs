@@ -133,7 +133,7 @@ fn random_batch(
 ) -> Result<ArrayD<f32>, RuntimeError> {
     if !input.float && !input.bytes {
         return Err(RuntimeError::Interface(format!(
-            "input `{}` takes neither 32-bit floats nor bytes: random inputs cannot be made for it; use --data, or put a Cast behind an input of one of these types",
+            "input `{}` takes neither 32-bit floats nor bytes: random inputs cannot be made for it; put a Cast behind an input of one of these types",
             input.name
         )));
     }

@@ -239,6 +239,38 @@ fn no_channel_goes_that_matters_at_another_size() {
 }
 
 #[test]
+fn an_input_without_a_shape_is_given_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = network(["", ""]);
+    let input = &mut model.graph.as_mut().unwrap().input[0];
+    match input.r#type.as_mut().unwrap().value.as_mut() {
+        Some(type_proto::Value::TensorType(t)) => t.shape = None,
+        _ => panic!("no tensor"),
+    }
+    let (path, masks, out) = write(&model, dir.path());
+    let mut c = tool();
+    c.arg("eval")
+        .arg(&path)
+        .arg("--data")
+        .arg(fixture("digits_test.npz"));
+    refused(&mut c, 2, &["'x'", "no shape", "--input-shape x="]);
+    let mut c = tool();
+    c.args([&path, &out]).arg("--masks").arg(&masks);
+    c.args(["--input-shape", "x=1,1,8,8"])
+        .arg("--data")
+        .arg(fixture("digits_test.npz"));
+    let done = c.assert().success();
+    let text = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
+    assert!(text.contains("stay free: verified at 7 sizes"), "{text}");
+    let written = Model::load(&out).unwrap().proto;
+    let (old, new) = (
+        &model.graph.unwrap().input[0],
+        &written.graph.unwrap().input[0],
+    );
+    assert_eq!(old, new);
+}
+
+#[test]
 fn images_of_the_listed_classes_give_their_size() {
     let dir = tempfile::tempdir().unwrap();
     let (path, masks, out) = write(&network(["", ""]), dir.path());
