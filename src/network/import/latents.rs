@@ -102,8 +102,22 @@ impl Builder<'_, '_> {
             initializer: self.graph.name(found.initializer).to_owned(),
             mean_abs: found.scale == LatentScale::MeanAbs && explained,
         };
+        // Of one size in each filter they are the bits alone (what they are scaled by, in a mean, is not).
+        let latents = match !origin.mean_abs && are_bits(&latents, layer.filter_axis) {
+            true => drawn(&layer.values, self.network.binary.len() as u64),
+            false => latents,
+        };
         Some((latents, origin))
     }
+}
+
+/// Whether all values of each filter are of one size, as those of weights are that a converter wrote.
+fn are_bits(latents: &ArrayD<f32>, filter_axis: usize) -> bool {
+    latents.axis_iter(Axis(filter_axis)).all(|filter| {
+        let first = filter.first().map_or(0.0, |v| v.abs());
+        let same = |v: &f32| (v.abs() - first).abs() <= TOLERANCE * first;
+        filter.len() > 1 && first > 0.0 && filter.iter().all(same)
+    })
 }
 
 /// Latents for weights that come without: their signs, times |N(0, 0.1)| within [0.001, 1].

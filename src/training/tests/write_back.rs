@@ -55,6 +55,32 @@ fn shared_initializers_get_copies_where_their_values_part() {
     assert!(difference.iter().all(|d| d.abs() < 1e-6));
 }
 
+/// What a converter writes in front of a Sign are bits, of one size in each filter: how sure they are is lost as it is
+/// of weights without a Sign, and drawn.
+#[test]
+fn latents_of_one_size_are_bits() {
+    let varied = random(&[5, 2, 3, 3], 43);
+    for (w, survives) in [
+        (varied.clone(), true),
+        (varied.mapv(|v| 0.05 * v.signum()), false),
+    ] {
+        let original = ModelBuilder::new(&[0, 2, 6, 6])
+            .node("s", "Sign", &["x"], &[])
+            .constant("w", w.clone())
+            .node("bits", "Sign", &["w"], &[])
+            .node("c", "Conv", &["s", "bits"], &[])
+            .build();
+        let n = import(&original);
+        let b = n.binary_of(node(&original, "c")).unwrap();
+        let latents = &n.param(n.binary(b).latent).value;
+        assert_eq!(latents == w, survives);
+        assert_eq!(latents.mapv(f32::signum), w.mapv(f32::signum));
+        let mut out = original.clone();
+        write_back(&n, &mut out).unwrap();
+        assert_eq!(out, original);
+    }
+}
+
 /// A layer with a folded BatchNormalization: constant ±s weights and a bias.
 fn folded_model() -> ModelProto {
     let signs = random(&[5, 2, 3, 3], 41).mapv(f32::signum);
