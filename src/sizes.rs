@@ -141,6 +141,11 @@ fn shape_of(value: &ValueInfoProto) -> Option<&TensorShapeProto> {
     }
 }
 
+/// The dimensions of an input; none where it has no shape.
+fn declared_dims(value: &ValueInfoProto) -> &[Dimension] {
+    shape_of(value).map_or(&[], |s| &s.dim)
+}
+
 fn is_free(value: Option<&Value>) -> bool {
     !matches!(value, Some(Value::DimValue(n)) if *n > 0)
 }
@@ -311,9 +316,19 @@ pub fn elsewhere(model: &ModelProto, free: &Declared, step: usize) -> Option<Mod
         let mut open: Vec<usize> = open
             .filter(|&k| !known.contains_key(&(name.clone(), k)))
             .collect();
-        // The second axis is that of channels, or of features, but for signals [N, L, C].
-        if dims.len() != 3 || open.iter().any(|&k| k > 1) {
-            open.retain(|&k| k > 1);
+        let size = |k: usize| match declared_dims(input).get(k)?.value {
+            Some(Value::DimValue(n)) => Some(n),
+            _ => None,
+        };
+        match dims.len() {
+            // Images with their channels last.
+            4 if !matches!(size(1), Some(1 | 3)) && matches!(size(3), Some(1 | 3)) => {
+                open.retain(|&k| k != 3);
+            }
+            // Signals [N, L, C] of a free length.
+            3 if open.iter().all(|&k| k == 1) => {}
+            // The second axis is that of channels, or of features.
+            _ => open.retain(|&k| k > 1),
         }
         if let Some(type_proto::Value::TensorType(t)) =
             input.r#type.as_mut().and_then(|t| t.value.as_mut())

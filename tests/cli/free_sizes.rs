@@ -238,6 +238,48 @@ fn no_channel_goes_that_matters_at_another_size() {
     }
 }
 
+/// Of images whose channels come last, both axes are free, too.
+#[test]
+fn no_channel_goes_that_matters_at_another_height() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (dir.path().join("in.onnx"), dir.path().join("out.onnx"));
+    let mut b = Builder::new(&[8, 8, 3]);
+    let turned = vec![("perm", Attr::Ints(vec![0, 3, 1, 2]))];
+    let t = b.node("Transpose", &["x"], turned);
+    let stem: Vec<f32> = (0..12).map(|i| (i % 7) as f32 - 3.1).collect();
+    let stem = b.weight(&[4, 3, 1, 1], stem);
+    let t = b.node("Conv", &[&t, &stem], vec![]);
+    let scale = b.weight(&[4, 1, 1], vec![1.0, 0.0, 1.0, -1.0]);
+    let shift = b.weight(&[4, 1, 1], vec![0.5, 1.0, 0.25, 0.5]);
+    let t = b.node("Mul", &[&t, &scale], vec![]);
+    let t = b.node("Add", &[&t, &shift], vec![]);
+    let t = b.node("Sign", &[&t], vec![]);
+    let w = b.weight(&[5, 4, 2, 1], signs(40));
+    let same = vec![
+        ("strides", Attr::Ints(vec![2, 1])),
+        ("auto_pad", Attr::Text("SAME_UPPER")),
+    ];
+    let t = b.node("Conv", &[&t, &w], same);
+    let t = b.node("GlobalAveragePool", &[&t], vec![]);
+    let y = b.node("Flatten", &[&t], vec![]);
+    let mut model = b.model(&[]);
+    let graph = model.graph.as_mut().unwrap();
+    graph.output.push(crate::graphs::declare(&y, &[5]));
+    let shape = dims(graph.input.first_mut().unwrap());
+    (1..3).for_each(|axis| shape[axis].value = None);
+    std::fs::write(&path, to_bytes(&model)).unwrap();
+    let mut main = tool();
+    main.args([&path, &out])
+        .args(["--input-shape", "x=1,16,16,3"]);
+    main.assert().success();
+    for size in ["15,16", "17,16", "16,15"] {
+        let mut verify = tool();
+        verify.arg("verify").args([&path, &out]);
+        verify.args(["--input-shape", &format!("x=1,{size},3")]);
+        verify.assert().success();
+    }
+}
+
 #[test]
 fn an_input_without_a_shape_is_given_one() {
     let dir = tempfile::tempdir().unwrap();
