@@ -152,6 +152,34 @@ fn packed_bits(picked: bool) -> ModelProto {
     model
 }
 
+/// However many copies a file asks for.
+#[test]
+fn copies_of_nothing_take_no_time() {
+    let dir = tempfile::tempdir().unwrap();
+    for (shape, repeats) in [
+        (vec![0], vec![1 << 62]),
+        (vec![1, 0], vec![1 << 62, 1]),
+        (vec![2, 2], vec![1 << 40, 0]),
+        (vec![2], vec![2, 2]),
+        (vec![1], vec![-1]),
+    ] {
+        let model = network(|b| {
+            let values = ArrayD::zeros(IxDyn(&shape));
+            let w = b.constant(&Tensor::of(DataType::F32, &values));
+            let repeats = b.ints(&repeats);
+            let w = b.node("Tile", &[&w, &repeats], vec![]);
+            let shape = b.ints(&SHAPE.map(|d| d as i64));
+            b.node("Reshape", &[&w, &shape], vec![])
+        });
+        let path = write(&model, dir.path(), "none.onnx");
+        let mut c = tool();
+        c.arg("inspect").arg(&path);
+        c.timeout(std::time::Duration::from_secs(60));
+        let code = c.output().unwrap().status.code();
+        assert!(matches!(code, Some(0 | 2)), "{shape:?}: {code:?}");
+    }
+}
+
 #[test]
 fn weights_of_every_type_behind_casts_and_quantisers_are_read_and_pruned() {
     let dir = tempfile::tempdir().unwrap();

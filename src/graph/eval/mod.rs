@@ -97,15 +97,22 @@ pub(crate) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Te
 
 /// One copy behind the other along each axis.
 fn tile(x: &Tensor, repeats: &[i64]) -> Option<Tensor> {
+    let shape = x.shape().to_vec();
+    let counts = repeats.iter().map(|&n| usize::try_from(n).ok());
+    let counts: Vec<usize> = counts.collect::<Option<_>>()?;
+    if counts.len() != shape.len() {
+        return None;
+    }
+    // Of nothing there are no copies, however many are asked for; and no weights are of none.
+    if shape.contains(&0) || counts.contains(&0) {
+        return None;
+    }
     let mut tiled = x.clone();
-    for (axis, &count) in repeats.iter().enumerate() {
-        let size = *x.shape().get(axis)?;
-        let places: Vec<usize> = (0..usize::try_from(count).ok()?)
-            .flat_map(|_| 0..size)
-            .collect();
+    for (axis, (&size, count)) in shape.iter().zip(counts).enumerate() {
+        let places: Vec<usize> = (0..size.checked_mul(count)?).map(|i| i % size).collect();
         tiled = tiled.select(axis, &places)?;
     }
-    (repeats.len() == x.shape().len()).then_some(tiled)
+    Some(tiled)
 }
 
 fn logic(op: &str, a: &Tensor, b: &Tensor) -> Option<Tensor> {
