@@ -15,6 +15,7 @@ use super::binary_weight::BinaryId;
 use super::graph::{Input, Network, Step, ValueId};
 use super::param::{Origin, Param, ParamId};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
+use crate::onnx::DataType;
 use crate::ops::{
     Arithmetic, Binarize, Head, ImportError, Imported, NodeView, ParamKind, importer,
 };
@@ -155,7 +156,7 @@ impl<'g, 'm> Builder<'g, 'm> {
         Ok(found)
     }
 
-    /// That no output but the first needs a layer of its own, or a normalisation: learning goes by the first
+    /// That no output but the first needs parameters of its own: learning goes by the first
     /// alone and would leave it behind. `sources` are what the first is computed through.
     fn learned_along(&self, sources: &[TensorId]) -> Result<(), ImportError> {
         let graph = self.graph;
@@ -167,8 +168,7 @@ impl<'g, 'm> Builder<'g, 'm> {
                 if !self.facts.is_data(t) || !seen.insert(t) {
                     continue;
                 }
-                let normalises = graph.node(n).op() == "BatchNormalization";
-                if normalises || self.layers.contains_key(&n) {
+                if self.has_parameters(n) {
                     let first = graph.outputs().first().map_or("", |&t| graph.name(t));
                     return Err(ImportError::Graph(format!(
                         "output '{}' is computed by node '{}', which the first output, '{first}', does without: learning \
@@ -182,6 +182,20 @@ impl<'g, 'm> Builder<'g, 'm> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a node computes with numbers that training may have made: more than one number that is no data.
+    fn has_parameters(&self, n: NodeId) -> bool {
+        let several = |t: TensorId| {
+            let shape = self.facts.shape(t).or_else(|| self.facts.weights_shape(t));
+            let floats = matches!(
+                self.facts.element(t).and_then(DataType::from_onnx),
+                Some(DataType::F32)
+            );
+            floats && shape.is_some_and(|s| s.iter().product::<usize>() > 1)
+        };
+        let mut inputs = self.graph.inputs_of(n).into_iter().flatten();
+        self.layers.contains_key(&n) || inputs.any(|t| !self.facts.is_data(t) && several(t))
     }
 
     fn import_tensor(&mut self, t: TensorId) -> Result<(), ImportError> {
