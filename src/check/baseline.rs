@@ -107,9 +107,14 @@ impl Baseline {
     }
 
     /// Adds to each report what is worse than pinned, and reports of pinned files under `roots`
-    /// that are gone. Paths are those of `folder`, the current one.
-    pub fn compare(&self, reports: &mut Vec<FileReport>, roots: &[PathBuf], folder: &Path) {
-        let pinned = self.places(reports, folder);
+    /// that are gone. Paths are those of `folder`, the current one; the baseline was read from `file`.
+    pub fn compare(
+        &self,
+        reports: &mut Vec<FileReport>,
+        roots: &[PathBuf],
+        (folder, file): (&Path, &Path),
+    ) {
+        let pinned = self.places(reports, (folder, file));
         let at = |path: &str| place(folder, Path::new(path));
         for report in reports.iter_mut() {
             let pin = pinned.get(&at(&report.path)).map(|(_, pin)| pin);
@@ -131,8 +136,13 @@ impl Baseline {
     }
 
     /// Where the pinned files lie. Their paths are those of the folder that the baseline was written from: `folder`,
-    /// or one above it, whichever some of the files of `reports` are pinned from.
-    fn places(&self, reports: &[FileReport], folder: &Path) -> BTreeMap<PathBuf, (&str, &Pin)> {
+    /// or one above it, whichever most of the files of `reports` are pinned from; of several, that with the
+    /// baseline's `file` in it, else the nearest.
+    fn places(
+        &self,
+        reports: &[FileReport],
+        (folder, file): (&Path, &Path),
+    ) -> BTreeMap<PathBuf, (&str, &Pin)> {
         let from = |folder: &Path| -> BTreeMap<PathBuf, (&str, &Pin)> {
             let pins = self.models.iter();
             pins.map(|(name, pin)| (place(folder, Path::new(name)), (name.as_str(), pin)))
@@ -141,9 +151,17 @@ impl Baseline {
         let files: Vec<PathBuf> = (reports.iter())
             .map(|r| place(folder, Path::new(&r.path)))
             .collect();
-        let mut above = folder.ancestors().map(from);
-        let found = above.find(|places| files.iter().any(|file| places.contains_key(file)));
-        found.unwrap_or_else(|| from(folder))
+        let home = place(folder, file).parent().map(Path::to_owned);
+        let candidates = folder.ancestors().map(|above| {
+            let places = from(above);
+            let count = files.iter().filter(|f| places.contains_key(*f)).count();
+            (count, home.as_deref() == Some(above), places)
+        });
+        // The last of equals is the nearest.
+        let candidates = candidates.collect::<Vec<_>>().into_iter().rev();
+        let best = candidates.max_by_key(|(count, home, _)| (*count, *count > 0 && *home));
+        best.filter(|(count, ..)| *count > 0)
+            .map_or_else(|| from(folder), |(_, _, places)| places)
     }
 }
 

@@ -193,6 +193,18 @@ fn a_baseline_holds_however_its_files_are_named() {
         assert!(said.contains("not pinned; restore"), "{named}: {said}");
         assert!(!said.contains("is not pinned in"), "{named}: {said}");
     }
+    // A name that is pinned at two levels is that of the level at which the baseline lies.
+    std::fs::copy(network("nin"), dir.path().join("n.onnx")).unwrap();
+    let two = dir.path().join("two.json");
+    let two = two.to_str().unwrap();
+    let pinned = ran(
+        dir.path(),
+        &["n.onnx", "models/n.onnx", "--write-baseline", two],
+    );
+    assert_eq!(pinned.0, Some(0), "{}", pinned.1);
+    let (code, said) = ran(&models, &["n.onnx", "--baseline", two]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("not pinned"), "{said}");
     // What is gone is missed where it was.
     std::fs::copy(network("vgg"), models.join("a/m.onnx")).unwrap();
     std::fs::remove_file(models.join("n.onnx")).unwrap();
