@@ -119,8 +119,9 @@ fn of_matrices(graph: &Graph<'_>, facts: &Facts, input: TensorId) -> Layout {
         return signals(turned);
     }
     // An axis of size 1 that is put in: behind the channels of signals, or in front of images.
+    let otherwise = if turned { Layout::Nlc } else { Layout::Nhw };
     let Some(out) = made_of(graph, t) else {
-        return Layout::Nhw;
+        return otherwise;
     };
     let turned_again = turned_around(graph, behind_elementwise(graph, facts, out));
     match (facts.shape(t), facts.shape(out)) {
@@ -130,7 +131,7 @@ fn of_matrices(graph: &Graph<'_>, facts: &Facts, input: TensorId) -> Layout {
         (Some(&[_, a, b]), Some(&[_, 1, l, c])) if [a, b] == [l, c] && turned_again => {
             signals(!turned)
         }
-        _ => Layout::Nhw,
+        _ => otherwise,
     }
 }
 

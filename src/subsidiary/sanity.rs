@@ -19,6 +19,8 @@ use crate::progress::Observer;
 
 /// Images looked at.
 const IMAGES: usize = 512;
+/// With fewer images to learn from than these, it is not asked whether the original knows them.
+const LEAST_JUDGED: usize = 50;
 /// How much better another reading of the data must be to count as the right one.
 const MUCH_BETTER: f64 = 0.2;
 /// The same of another reading of the pixels: those are few, and a network that learns on wrong ones gets
@@ -63,6 +65,10 @@ pub fn check(
     if let Some(accuracy) = accuracy {
         enough(accuracy, images.val_indices.len(), observer)?;
     }
+    // Else they are of the same source.
+    if images.val.is_some() {
+        training_images_fit(network, images, observer)?;
+    }
     Ok(accuracy)
 }
 
@@ -101,10 +107,6 @@ pub fn fits(
         better_reading(network, images, chosen, accuracy, observer)?;
     }
     asked.judged(set)?;
-    // Else they are of the same source.
-    if images.val.is_some() {
-        training_images_fit(network, images, observer)?;
-    }
     Ok(Some(accuracy))
 }
 
@@ -144,7 +146,8 @@ fn answered(
     })
 }
 
-/// Images to learn from that are others than those of validation: may be of other labels, or read in another way.
+/// Whether the original knows images to learn from that are others than those of validation: their labels may be
+/// in another order, or mean nothing.
 fn training_images_fit(
     network: &Network,
     images: &Images,
@@ -154,6 +157,10 @@ fn training_images_fit(
     let Some(labels) = &set.labels else {
         return Ok(());
     };
+    // Too few say nothing.
+    if images.train_indices.len() < LEAST_JUDGED {
+        return Ok(());
+    }
     let asked = answered(
         network,
         (set, labels, &images.train_indices),
