@@ -321,9 +321,14 @@ pub fn elsewhere(model: &ModelProto, free: &Declared, step: usize) -> Option<Mod
             _ => None,
         };
         match dims.len() {
-            // Images with their channels last.
-            4 if !matches!(size(1), Some(1 | 3)) && matches!(size(3), Some(1 | 3)) => {
-                open.retain(|&k| k != 3);
+            4 => {
+                let few = |k| matches!(size(k), Some(1 | 3));
+                let last = match (open.contains(&1), open.contains(&3)) {
+                    (true, true) => !few(1) && few(3),
+                    (first, _) => first,
+                };
+                let channels = if last { 3 } else { 1 };
+                open.retain(|&k| k != channels);
             }
             // Signals [N, L, C] of a free length.
             3 if open.iter().all(|&k| k == 1) => {}

@@ -241,13 +241,19 @@ fn no_channel_goes_that_matters_at_another_size() {
 /// Of images whose channels come last, both axes are free, too.
 #[test]
 fn no_channel_goes_that_matters_at_another_height() {
+    for channels in [3, 4] {
+        holds_at_other_heights(channels);
+    }
+}
+
+fn holds_at_other_heights(channels: usize) {
     let dir = tempfile::tempdir().unwrap();
     let (path, out) = (dir.path().join("in.onnx"), dir.path().join("out.onnx"));
-    let mut b = Builder::new(&[8, 8, 3]);
+    let mut b = Builder::new(&[8, 8, channels as i64]);
     let turned = vec![("perm", Attr::Ints(vec![0, 3, 1, 2]))];
     let t = b.node("Transpose", &["x"], turned);
-    let stem: Vec<f32> = (0..12).map(|i| (i % 7) as f32 - 3.1).collect();
-    let stem = b.weight(&[4, 3, 1, 1], stem);
+    let stem = (0..4 * channels).map(|i| (i % 7) as f32 - 3.1).collect();
+    let stem = b.weight(&[4, channels, 1, 1], stem);
     let t = b.node("Conv", &[&t, &stem], vec![]);
     let scale = b.weight(&[4, 1, 1], vec![1.0, 0.0, 1.0, -1.0]);
     let shift = b.weight(&[4, 1, 1], vec![0.5, 1.0, 0.25, 0.5]);
@@ -270,12 +276,12 @@ fn no_channel_goes_that_matters_at_another_height() {
     std::fs::write(&path, to_bytes(&model)).unwrap();
     let mut main = tool();
     main.args([&path, &out])
-        .args(["--input-shape", "x=1,16,16,3"]);
+        .args(["--input-shape", &format!("x=1,16,16,{channels}")]);
     main.assert().success();
     for size in ["15,16", "17,16", "16,15"] {
         let mut verify = tool();
         verify.arg("verify").args([&path, &out]);
-        verify.args(["--input-shape", &format!("x=1,{size},3")]);
+        verify.args(["--input-shape", &format!("x=1,{size},{channels}")]);
         verify.assert().success();
     }
 }
