@@ -2,6 +2,7 @@
 //! where it is constant.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use ndarray::ArrayD;
 use thiserror::Error;
@@ -33,7 +34,8 @@ pub struct Facts {
 #[derive(Debug)]
 pub(super) struct World {
     shapes: Vec<Option<Vec<usize>>>,
-    pub(super) values: Vec<Option<Tensor>>,
+    /// Shared by the facts of one model at several sizes.
+    pub(super) values: Vec<Option<Arc<Tensor>>>,
     budget: Budget,
 }
 
@@ -49,7 +51,7 @@ impl World {
     /// A value within the budget.
     fn set_value(&mut self, t: TensorId, value: Tensor) {
         self.shapes[t.0] = Some(value.shape().to_vec());
-        self.values[t.0] = Some(value);
+        self.values[t.0] = Some(Arc::new(value));
     }
 
     /// A shape without a value, if it is believed.
@@ -70,6 +72,17 @@ impl World {
             }
         }
     }
+}
+
+/// Where facts have their constants from.
+#[derive(Clone, Copy)]
+enum Constants<'f> {
+    /// From the file, all of them.
+    All,
+    /// From the file, without the weights of layers.
+    Few,
+    /// From the facts of the same model at another size.
+    Of(&'f Facts),
 }
 
 /// What is known of a node's outputs.
@@ -115,17 +128,25 @@ impl Facts {
     /// Infers shapes and constants, with the first dimension of each graph input set to `batch`
     /// where it is dynamic.
     pub fn infer(graph: &Graph<'_>, batch: usize) -> Result<Self, FactsError> {
-        Self::of(graph, batch, false)
+        Self::of(graph, batch, Constants::All)
     }
 
     /// [`Facts::infer`] in little memory: the weights of layers, nearly all that a model holds, are
     /// left in the file. [`Facts::weights`] reads them when they are wanted; elsewhere they have
     /// a shape and no value.
     pub fn lean(graph: &Graph<'_>, batch: usize) -> Result<Self, FactsError> {
-        Self::of(graph, batch, true)
+        Self::of(graph, batch, Constants::Few)
     }
 
-    fn of(graph: &Graph<'_>, batch: usize, lean: bool) -> Result<Self, FactsError> {
+    /// Of the model of `self` with other sizes of its inputs, whose graph is `graph`; constants are shared.
+    ///
+    /// # Errors
+    /// As [`Facts::infer`].
+    pub fn at_other_sizes(&self, graph: &Graph<'_>) -> Result<Self, FactsError> {
+        Self::of(graph, self.batch, Constants::Of(self))
+    }
+
+    fn of(graph: &Graph<'_>, batch: usize, constants: Constants<'_>) -> Result<Self, FactsError> {
         let count = graph.tensor_count();
         let mut facts = Self {
             batch,
@@ -181,11 +202,23 @@ impl Facts {
                 });
             }
         }
+        match constants {
+            Constants::Of(other) => facts.share(other),
+            own => facts.read(graph, matches!(own, Constants::Few)),
+        }
+        for &n in graph.order() {
+            facts.visit(graph, n, matches!(constants, Constants::Of(_)));
+        }
+        Ok(facts)
+    }
+
+    /// What the file holds; `lean`: without the weights of layers.
+    fn read(&mut self, graph: &Graph<'_>, lean: bool) {
         for t in graph.tensors() {
             if let Some(value) = graph.initializer_value(t) {
-                facts.set_read(t, value);
+                self.set_read(t, value);
                 if lean && only_weights(graph, t) {
-                    facts.leave(t);
+                    self.leave(t);
                 }
             } else if let Some(dims) = graph
                 .initializer(t)
@@ -194,21 +227,30 @@ impl Facts {
                 && let Some((shape, _)) = crate::onnx::element_count(dims)
             {
                 // An element type we do not compute with still has a shape.
-                facts.here.set_shape(t, shape);
+                self.here.set_shape(t, shape);
             }
         }
-        for &n in graph.order() {
-            facts.visit(graph, n);
-        }
-        Ok(facts)
     }
 
-    fn visit(&mut self, graph: &Graph<'_>, n: super::NodeId) {
+    /// All of `other` that does not depend on the size of its inputs.
+    fn share(&mut self, other: &Self) {
+        for i in 0..self.here.values.len().min(other.here.values.len()) {
+            if !other.depends_on_input(TensorId(i)) {
+                self.here.values[i].clone_from(&other.here.values[i]);
+                self.here.shapes[i].clone_from(&other.here.shapes[i]);
+                self.left[i] = other.left[i];
+            }
+        }
+        self.here.budget = other.here.budget;
+    }
+
+    /// `shared`: what depends on constants alone is known.
+    fn visit(&mut self, graph: &Graph<'_>, n: super::NodeId, shared: bool) {
         let node = graph.node(n);
         let Some(out) = graph.output_of(n, 0) else {
             return;
         };
-        if let Some(value) = node.constant() {
+        if let Some(value) = node.constant().filter(|_| !shared) {
             self.set_read(out, value);
             return;
         }
@@ -216,6 +258,9 @@ impl Facts {
         let from_data = inputs.iter().flatten().any(|t| self.data[t.0])
             || graph.captured_by(n).any(|t| self.data[t.0]);
         let of_shape = inputs.iter().flatten().any(|t| self.of_shape[t.0]);
+        if shared && !from_data && !of_shape {
+            return;
+        }
         if !from_data {
             // A layer of constants is a constant.
             inputs.iter().flatten().for_each(|&t| self.recall(graph, t));
@@ -263,7 +308,7 @@ impl Facts {
     /// Leaves a float value in the file; its shape stays.
     fn leave(&mut self, t: TensorId) {
         let value = &mut self.here.values[t.0];
-        if value.as_ref().is_some_and(|v| v.data_type().is_float()) {
+        if (value.as_ref()).is_some_and(|v| v.data_type().is_float()) {
             *value = None;
             self.left[t.0] = true;
         }
@@ -271,7 +316,7 @@ impl Facts {
 
     fn recall(&mut self, graph: &Graph<'_>, t: TensorId) {
         if std::mem::take(&mut self.left[t.0]) {
-            self.here.values[t.0] = graph.initializer_value(t);
+            self.here.values[t.0] = graph.initializer_value(t).map(Arc::new);
         }
     }
 
@@ -288,7 +333,7 @@ impl Facts {
 
     fn value_elsewhere(&self, t: TensorId) -> Option<&Tensor> {
         match self.depends_on_input(t) {
-            true => self.elsewhere.values[t.0].as_ref(),
+            true => self.elsewhere.values[t.0].as_deref(),
             false => self.value(t),
         }
     }
@@ -311,7 +356,7 @@ impl Facts {
     /// A tensor's value where it follows from initializers and constants alone.
     pub fn constant(&self, t: TensorId) -> Option<&Tensor> {
         self.here.values[t.0]
-            .as_ref()
+            .as_deref()
             .filter(|_| !self.of_shape[t.0])
     }
 
@@ -369,7 +414,8 @@ impl Facts {
     /// the file fixes: the same for any batch.
     pub fn fixed(&self, t: TensorId) -> Option<&Tensor> {
         let value = self.value(t)?;
-        (!self.of_shape[t.0] || self.elsewhere.values[t.0].as_ref() == Some(value)).then_some(value)
+        (!self.of_shape[t.0] || self.elsewhere.values[t.0].as_deref() == Some(value))
+            .then_some(value)
     }
 
     /// Whether two tensors have the same shape, whatever the batch.
@@ -386,7 +432,7 @@ impl Facts {
 
     /// A tensor's value, also where it depends on the shape of data (at [`Facts::batch`]).
     pub fn value(&self, t: TensorId) -> Option<&Tensor> {
-        self.here.values[t.0].as_ref()
+        self.here.values[t.0].as_deref()
     }
 
     /// The value for one image of a tensor that repeats it for each: an `Expand` or

@@ -1,5 +1,7 @@
 //! Constants of other float types, as `f32`.
 
+use std::sync::Arc;
+
 use super::Facts;
 use crate::onnx::Tensor;
 
@@ -11,7 +13,7 @@ impl Facts {
             if value.as_f32().is_none()
                 && let Some(floats) = value.floats()
             {
-                *value = Tensor::F32(floats.into_owned());
+                *value = Arc::new(Tensor::F32(floats.into_owned()));
             }
         }
         self

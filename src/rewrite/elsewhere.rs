@@ -18,7 +18,7 @@ pub(super) fn facts_elsewhere(
     // One copy of the model at a time.
     let at = |step: usize| {
         let other = elsewhere(model, free, step)?;
-        let there = Facts::lean(&Graph::new(&other).ok()?, facts.batch()).ok()?;
+        let there = facts.at_other_sizes(&Graph::new(&other).ok()?).ok()?;
         runs(graph, facts, &there).then_some(there)
     };
     STEPS.into_iter().filter_map(at).collect()
