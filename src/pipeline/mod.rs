@@ -1,6 +1,7 @@
 //! The main job, end to end: import, recognise, learn, remove, verify, write, report.
 
 mod among;
+mod channels;
 mod compare;
 mod cut;
 mod drawn;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
+use super::channels::kept_channels;
 use super::trained::Agreement;
 use super::{Job, sizes};
 use crate::data::Images;
@@ -182,17 +183,9 @@ impl<'a> Proof<'a> {
         eliminated: &Eliminated,
     ) -> Result<Verification, Error> {
         self.check_cancelled()?;
-        let mut map = KeptChannels::default();
-        for (tensor, cut) in &eliminated.channels {
-            map.insert(tensor.clone(), cut.axis, cut.kept.clone());
-        }
         let reference = runnable(masked)?;
         let candidate = runnable(&eliminated.model)?;
-        for (tensor, of) in reference.added.iter().chain(&candidate.added) {
-            if let Some(cut) = eliminated.channels.get(of) {
-                map.insert(tensor.clone(), cut.axis, cut.kept.clone());
-            }
-        }
+        let map = kept_channels(eliminated, [&reference, &candidate]);
         let found = self.agreement(&reference.model, &candidate.model, &map);
         let found = found.map_err(|e| match e {
             RuntimeError::Candidate(reason) => self.refused(&reason),

@@ -1,6 +1,7 @@
 //! Free heights and widths: taken from the options or the images, and proven at another size.
 
 use super::DataSource;
+use super::channels::kept_channels;
 use crate::data;
 use crate::error::Error;
 use crate::onnx::Model;
@@ -8,9 +9,7 @@ use crate::onnx::proto::ModelProto;
 use crate::rewrite::Eliminated;
 use crate::runnable::runnable;
 use crate::sizes::{STEPS, Sizes, elsewhere};
-use crate::verify::{
-    self, KeptChannels, Runtime, RuntimeError, Samples, Verification, VerifyOptions,
-};
+use crate::verify::{self, Runtime, RuntimeError, Samples, Verification, VerifyOptions};
 
 /// Random images compared there.
 const SAMPLES: usize = 8;
@@ -103,15 +102,7 @@ fn at(
     seed: u64,
 ) -> Result<Option<Verification>, Error> {
     let (reference, candidate) = (runnable(masked)?, runnable(pruned)?);
-    let mut map = KeptChannels::default();
-    for (tensor, cut) in &eliminated.channels {
-        map.insert(tensor.clone(), cut.axis, cut.kept.clone());
-    }
-    for (tensor, of) in reference.added.iter().chain(&candidate.added) {
-        if let Some(cut) = eliminated.channels.get(of) {
-            map.insert(tensor.clone(), cut.axis, cut.kept.clone());
-        }
-    }
+    let map = kept_channels(eliminated, [&reference, &candidate]);
     let samples = Samples::Random {
         seed,
         count: SAMPLES,
