@@ -141,11 +141,6 @@ fn shape_of(value: &ValueInfoProto) -> Option<&TensorShapeProto> {
     }
 }
 
-/// The dimensions of an input; none where it has no shape.
-fn declared_dims(value: &ValueInfoProto) -> &[Dimension] {
-    shape_of(value).map_or(&[], |s| &s.dim)
-}
-
 fn is_free(value: Option<&Value>) -> bool {
     !matches!(value, Some(Value::DimValue(n)) if *n > 0)
 }
@@ -305,22 +300,21 @@ pub fn elsewhere(model: &ModelProto, free: &Declared, step: usize) -> Option<Mod
             r#type: Some(declared.clone()),
             ..ValueInfoProto::default()
         };
+        let filled = shape_of(input).map_or(&[][..], |s| &s.dim);
         // Of no declared shape every size is free.
-        let shape = shape_of(&declared).or_else(|| shape_of(input));
-        let dims = shape.map_or(&[][..], |s| &s.dim);
-        let all = shape_of(&declared).is_none();
-        let open = dims.iter().enumerate().skip(1);
-        let open = open
-            .filter(|(_, d)| all || is_free(d.value.as_ref()))
-            .map(|(k, _)| k);
+        let is_open = |k: usize| match shape_of(&declared) {
+            Some(shape) => (shape.dim.get(k)).is_some_and(|d| is_free(d.value.as_ref())),
+            None => true,
+        };
+        let open = (1..filled.len()).filter(|&k| is_open(k));
         let mut open: Vec<usize> = open
             .filter(|&k| !known.contains_key(&(name.clone(), k)))
             .collect();
-        let size = |k: usize| match declared_dims(input).get(k)?.value {
+        let size = |k: usize| match filled.get(k)?.value {
             Some(Value::DimValue(n)) => Some(n),
             _ => None,
         };
-        match dims.len() {
+        match filled.len() {
             4 => {
                 let few = |k| matches!(size(k), Some(1 | 3));
                 let last = match (open.contains(&1), open.contains(&3)) {

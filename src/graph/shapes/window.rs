@@ -92,34 +92,35 @@ impl Window {
 
     /// Output size on spatial axis `i` for an input of size `d`.
     pub fn output(&self, i: usize, d: usize, ceil: bool) -> Option<usize> {
-        let padded = d.checked_add(self.begin[i])?.checked_add(self.end[i])?;
-        let span = padded.checked_sub(self.extent(i)?)?;
+        let stride = self.strides[i];
         if !ceil {
-            return Some(span / self.strides[i] + 1);
+            return Some(self.span(i, d)? / stride + 1);
         }
-        let out = span.div_ceil(self.strides[i]) + 1;
-        Some(out - usize::from(self.starts_behind(i, d, out)))
+        let counted = self.counted(i, d)?;
+        // The last window must start inside the input or its front padding.
+        let behind = (counted - 1).saturating_mul(stride) >= d.saturating_add(self.begin[i]);
+        Some(counted - usize::from(behind))
     }
 
-    /// Whether the last of so many windows would start in the padding behind an input of size `d`: a pooling in ceil
-    /// mode has no such window.
-    fn starts_behind(&self, i: usize, d: usize, windows: usize) -> bool {
-        (windows - 1).saturating_mul(self.strides[i]) >= d.saturating_add(self.begin[i])
+    /// How far windows can move on spatial axis `i`, padding included.
+    fn span(&self, i: usize, d: usize) -> Option<usize> {
+        let padded = d.checked_add(self.begin[i])?.checked_add(self.end[i])?;
+        padded.checked_sub(self.extent(i)?)
+    }
+
+    /// Windows of a pooling in ceil mode, one that would start in the padding behind the input among them.
+    fn counted(&self, i: usize, d: usize) -> Option<usize> {
+        Some(self.span(i, d)?.div_ceil(self.strides[i]) + 1)
     }
 
     /// Whether runtimes may disagree on the size of what a pooling makes of an input `[N, C, spatial…]`. The last window
     /// of the ceil mode that would start in the padding is left out when it runs, but it was counted by the
     /// formula of opsets before 22, which ONNX Runtime still infers shapes by.
     pub fn is_disputed(&self, node: &Node<'_>, input: &[usize]) -> bool {
-        let counted = |(i, &d): (usize, &usize)| {
-            let padded = d.checked_add(self.begin[i])?.checked_add(self.end[i])?;
-            let span = padded.checked_sub(self.extent(i)?)?;
-            Some(self.starts_behind(i, d, span.div_ceil(self.strides[i]) + 1))
-        };
         let mut axes = input.iter().skip(2).enumerate();
         node.opset() < 22
             && node.int("ceil_mode", 0) != 0
-            && axes.any(|axis| counted(axis) == Some(true))
+            && axes.any(|(i, &d)| self.counted(i, d) != self.output(i, d, true))
     }
 }
 

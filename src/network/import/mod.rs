@@ -29,7 +29,7 @@ impl Network {
     /// binary weights become binary layers, on latents that the file has, or on drawn ones.
     ///
     /// # Errors
-    /// If the graph has not exactly one data input, if an output beside the first has layers of its own, or if
+    /// If the graph has not exactly one data input, if an output beside the first has parameters of its own, or if
     /// an operator between the input and the first output is not one of the native network's, or not in a supported form.
     pub fn import(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Result<Self, ImportError> {
         let &[input] = graph.inputs() else {
