@@ -70,7 +70,8 @@ fn measure(
     let session = runtime.load(&to_bytes(&lowered.model), &options)?;
     let mut session = BatchedSession::new(session);
     let classes = verify::output_classes(&mut session, samples)?;
-    let accuracy = verify::accuracy(&mut session, samples, labels, BATCH)?;
+    let threshold = verify::threshold_of_one_output(&model.proto);
+    let accuracy = verify::accuracy(&mut session, samples, labels, BATCH, threshold)?;
     // Known for sure only now that the model has run.
     if let Some(fixed) = session
         .fixed_batch()

@@ -110,7 +110,7 @@ impl<'n> Inference<'n> {
         self.logits(&self.start(x)?)
     }
 
-    /// The graph's own output for `x`: the logits, through the softmax if the graph ends in one.
+    /// The graph's own output for `x`: the logits, through the softmax or sigmoid if the graph ends in one.
     ///
     /// # Errors
     /// If shapes do not fit.

@@ -109,12 +109,12 @@ impl Network {
         &self.input_shape
     }
 
-    /// The network's output before a softmax that the graph may end in.
+    /// The network's output before a softmax or a sigmoid that the graph may end in.
     pub fn logits(&self) -> ValueId {
         self.logits
     }
 
-    /// The softmax that the graph ends in, which is no step of the network.
+    /// The softmax or sigmoid that the graph ends in, which is no step of the network.
     pub fn head(&self) -> Option<Head> {
         self.head
     }
@@ -184,13 +184,21 @@ impl Network {
 
     /// Adds a parameter that the file does not have.
     pub fn add_param(&mut self, name: &str, kind: ParamKind, value: ArrayD<f32>) -> ParamId {
-        let id = ParamId(self.params.len());
-        self.params.push(Param {
+        self.push_param(Param {
             name: name.to_owned(),
-            value: value.as_standard_layout().into_owned(),
+            value,
             kind,
             origin: None,
-        });
+        })
+    }
+
+    /// Adds a parameter, its elements brought into the row-major order that operators read.
+    pub(super) fn push_param(&mut self, mut param: Param) -> ParamId {
+        if !param.value.is_standard_layout() {
+            param.value = param.value.as_standard_layout().into_owned();
+        }
+        let id = ParamId(self.params.len());
+        self.params.push(param);
         id
     }
 

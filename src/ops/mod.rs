@@ -16,6 +16,7 @@ mod conv;
 mod convolution_form;
 mod dense;
 mod hard_sigmoid;
+mod head;
 mod identity;
 mod lanes;
 mod match_statistics;
@@ -42,6 +43,7 @@ pub use binarize::Binarize;
 pub(crate) use binarize::sign;
 pub use channel_mask::ChannelMask;
 pub use convolution_form::ConvolutionForm;
+pub use head::Head;
 pub use match_statistics::MatchStatistics;
 pub use node_view::ImportError;
 pub(crate) use node_view::{Imported, NodeView};
@@ -54,7 +56,6 @@ pub use op::{
 pub use param_kind::ParamKind;
 pub use part::Part;
 pub use pool::Pool;
-pub use softmax::Head;
 pub(crate) use softmax::log_softmax;
 
 /// Makes an operator of a node.

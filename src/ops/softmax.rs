@@ -1,4 +1,4 @@
-//! `Softmax` and `LogSoftmax`: as the head that a loss on logits does without, and within a network.
+//! `Softmax` and `LogSoftmax` within a network. Where it ends in one, that is its [`Head`](super::Head).
 
 use ndarray::ArrayD;
 use rayon::prelude::*;
@@ -7,38 +7,20 @@ use super::ParamKind;
 use super::lanes::Lanes;
 use super::node_view::{ImportError, Imported, NodeView};
 use super::{Backward, Op, Saved, ShapeError, check};
-use crate::arrays::slice_mut;
 
-/// What stands between the logits and the graph's output.
+/// What each lane becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head {
+enum Kind {
     /// `Softmax`.
-    Softmax,
+    Shares,
     /// `LogSoftmax`.
-    LogSoftmax,
-}
-
-impl Head {
-    /// Applies it over all axes but the batch, `[N, …]`.
-    pub fn apply(self, mut logits: ArrayD<f32>) -> ArrayD<f32> {
-        let classes: usize = logits.shape().iter().skip(1).product();
-        if classes == 0 {
-            return logits;
-        }
-        for row in slice_mut(&mut logits).chunks_exact_mut(classes) {
-            log_softmax(row);
-            if self == Self::Softmax {
-                row.iter_mut().for_each(|x| *x = x.exp());
-            }
-        }
-        logits
-    }
+    Logarithms,
 }
 
 /// Shares of each lane, or their logarithms.
 #[derive(Debug, Clone)]
 struct Softmax {
-    head: Head,
+    kind: Kind,
     lanes: Lanes,
 }
 
@@ -54,9 +36,9 @@ impl Softmax {
 
 impl Op for Softmax {
     fn name(&self) -> &'static str {
-        match self.head {
-            Head::Softmax => "Softmax",
-            Head::LogSoftmax => "LogSoftmax",
+        match self.kind {
+            Kind::Shares => "Softmax",
+            Kind::Logarithms => "LogSoftmax",
         }
     }
 
@@ -66,7 +48,7 @@ impl Op for Softmax {
             format!("an input of shape {:?}", x.shape())
         })?;
         let mut y = self.logarithms(x);
-        if self.head == Head::Softmax {
+        if self.kind == Kind::Shares {
             y.iter_mut().for_each(|y| *y = y.exp());
         }
         Ok((self.lanes.scatter(y, x.shape()), Saved::Nothing))
@@ -81,15 +63,15 @@ impl Op for Softmax {
             .zip(shares.par_chunks_exact(count))
             .for_each(|(g, logs)| {
                 let pairs = || g.iter().zip(logs);
-                match self.head {
-                    Head::Softmax => {
+                match self.kind {
+                    Kind::Shares => {
                         let mean: f64 = pairs()
                             .map(|(g, l)| f64::from(*g) * f64::from(*l).exp())
                             .sum();
                         let each = g.iter_mut().zip(logs);
                         each.for_each(|(g, l)| *g = l.exp() * (*g - mean as f32));
                     }
-                    Head::LogSoftmax => {
+                    Kind::Logarithms => {
                         let sum: f64 = g.iter().map(|g| f64::from(*g)).sum();
                         let each = g.iter_mut().zip(logs);
                         each.for_each(|(g, l)| *g -= l.exp() * sum as f32);
@@ -113,9 +95,9 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     let axis =
         axis.ok_or_else(|| view.reject("it normalises over the batch, which is not supported"))?;
     let op = Softmax {
-        head: match view.node.op() {
-            "LogSoftmax" => Head::LogSoftmax,
-            _ => Head::Softmax,
+        kind: match view.node.op() {
+            "LogSoftmax" => Kind::Logarithms,
+            _ => Kind::Shares,
         },
         lanes: match old {
             true => Lanes::from(axis, rank),
@@ -144,33 +126,23 @@ mod tests {
 
     #[test]
     fn shares_and_gradients_along_any_axis() {
-        for head in [Head::Softmax, Head::LogSoftmax] {
+        for kind in [Kind::Shares, Kind::Logarithms] {
             for axes in [vec![1], vec![2], vec![1, 2]] {
                 let op = Softmax {
-                    head,
+                    kind,
                     lanes: Lanes { rank: 3, axes },
                 };
                 let x = random(&[2, 3, 4], 1);
                 let y = op.lanes.gather(&forward(&op, &[&x]));
                 for lane in y.chunks_exact(op.lanes.count(x.shape())) {
-                    let share = |y: &f32| if head == Head::Softmax { *y } else { y.exp() };
+                    let share = |y: &f32| match kind {
+                        Kind::Shares => *y,
+                        Kind::Logarithms => y.exp(),
+                    };
                     assert!((lane.iter().map(share).sum::<f32>() - 1.0).abs() < 1e-6);
                 }
                 check_gradients(&op, &[x]);
             }
-        }
-    }
-
-    #[test]
-    fn rows_sum_to_one_and_large_logits_do_not_overflow() {
-        let logits = random(&[3, 5], 1).mapv(|x| x * 1000.0);
-        let p = Head::Softmax.apply(logits.clone());
-        for row in p.rows() {
-            assert!((row.sum() - 1.0).abs() < 1e-6);
-        }
-        let logs = Head::LogSoftmax.apply(logits);
-        for (l, p) in logs.iter().zip(&p) {
-            assert_eq!(l.exp(), *p);
         }
     }
 }

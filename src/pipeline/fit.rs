@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
-use super::{Budget, DataSource, View};
+use super::{DataSource, View};
 use crate::data::{Channels, Dataset, Images, Preprocess, holds_arrays};
 use crate::error::Error;
 use crate::graph::Graph;
@@ -14,6 +14,7 @@ use crate::output::FileId;
 use crate::progress::{Observer, Phase};
 use crate::rewrite::{self, Residual};
 use crate::subsidiary::{self, Options, Subject, TrainError};
+use crate::verify;
 
 /// Above this share of validation images that are training images too, they prove nothing.
 const MOST_SHARED: f64 = 0.5;
@@ -40,24 +41,19 @@ pub(super) fn learnable(path: &Path, view: &View<'_>) -> Result<(), Error> {
             ),
         ));
     }
-    match view.classes() {
-        Some(1) => Err(one_output(path)),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
-/// What one number a sample cannot do: neither the loss nor accuracy nor agreement know classes by it.
-fn one_output(model: &Path) -> Error {
-    Error::unsuitable(
-        model,
-        "has one output a sample; learning, accuracy and --max-drop need one for each class: export it with two, such as torch.cat([torch.zeros_like(z), z], 1) for the logit z of a classifier of two classes",
-    )
-}
-
-/// A budget is held against classes.
-pub(super) fn judged(model: &Path, view: &View<'_>, budget: Budget) -> Result<(), Error> {
-    match (budget.given(), view.classes()) {
-        (Some(_), Some(1)) => Err(one_output(model)),
+/// What is learned or judged by must tell classes apart: one number a sample does where labels say that there
+/// are two, or where it is a probability. It may be anything else, of which neither the loss nor agreement knows.
+pub(super) fn tells_classes(model: &Path, view: &View<'_>, images: &Images) -> Result<(), Error> {
+    let labelled = images.train.labels.is_some() && images.val_set().labels.is_some();
+    let probability = verify::threshold_of_one_output(view.graph.model()) > 0.0;
+    match view.scores() {
+        Some(1) if !labelled && !probability => Err(Error::unsuitable(
+            model,
+            "has one output a sample, and the images no labels: is it the logit of two classes? Give labels (a folder per class, or `y` of 0 and 1), or end the model in a Sigmoid",
+        )),
         _ => Ok(()),
     }
 }
@@ -278,9 +274,6 @@ pub(super) fn classes(
     let Some(classes) = set.class_count() else {
         return Ok(());
     };
-    if outputs == 1 {
-        return Err(one_output(model));
-    }
     if classes == outputs || (set.classes.is_empty() && classes < outputs) {
         return Ok(());
     }
@@ -294,12 +287,12 @@ pub(super) fn classes(
                 _ => "classes count from 0: save y - 1 if they count from 1",
             };
             format!(
-                "y holds the classes {least} to {most}, but {model} has {outputs} outputs (0 to {}); {remedy}",
+                "y holds the classes {least} to {most}, but {model} tells {outputs} apart (0 to {}); {remedy}",
                 outputs.saturating_sub(1)
             )
         }
         _ => format!(
-            "holds {classes} classes, but {model} has {outputs} outputs; check the folder, or list the classes with --classes"
+            "holds {classes} classes, but {model} tells {outputs} apart; check the folder, or list the classes with --classes"
         ),
     };
     Err(Error::unsuitable(path, reason))

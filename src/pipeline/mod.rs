@@ -153,9 +153,6 @@ fn through(
     }
     // The others wait until it is known that there is something to do.
     group.gather(&[])?;
-    if job.source.is_some() {
-        fit::judged(&job.input, &view, job.budget)?;
-    }
     // Before images are read: that may take long.
     let folder = match &job.checkpoint {
         Some(plan) if job.learns() && !job.dry_run => Some((Folder::open(&plan.folder)?, plan)),
@@ -166,6 +163,12 @@ fn through(
         None => None,
     };
     // Only now, so that a wrong path is not reported as a missing runtime; but before training.
+    if let Some(images) = images
+        .as_ref()
+        .filter(|_| job.learns() || job.budget.given().is_some())
+    {
+        fit::tells_classes(&job.input, &view, images)?;
+    }
     let trying = Phase::begin(observer, "trying the model out");
     let runtime = open()?;
     summary.clock.lap("reading model and images", None);

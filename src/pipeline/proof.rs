@@ -51,6 +51,13 @@ fn sum(model: &ModelProto) -> Sum {
     Sha256::digest(model.encode_to_vec()).into()
 }
 
+/// Share of samples of which both say the same.
+fn alike(before: &Predictions, after: &Predictions) -> f64 {
+    let both = before.first.iter().zip(&after.first);
+    let same = both.filter(|(a, b)| a == b).count();
+    same as f64 / after.len().max(1) as f64
+}
+
 impl<'a> Proof<'a> {
     pub(super) fn new(
         job: &'a Job,
@@ -213,7 +220,8 @@ impl<'a> Proof<'a> {
             return Ok(known.clone());
         }
         let mut session = self.load(model)?;
-        let found = verify::predict(&mut session, &self.samples(), BATCH)?;
+        let threshold = verify::threshold_of_one_output(model);
+        let found = verify::predict(&mut session, &self.samples(), BATCH, threshold)?;
         self.seen.borrow_mut().insert(key, found.clone());
         Ok(found)
     }
@@ -276,10 +284,7 @@ impl<'a> Proof<'a> {
         self.check_cancelled()?;
         let known = self.seen.borrow().get(&sum(pruned)).cloned();
         if let Some(after) = known.filter(|known| !known.is_empty()) {
-            let before = self.predictions(original)?;
-            let both = before.first.iter().zip(&after.first);
-            let same = both.filter(|(a, b)| a == b).count();
-            return Ok(Some(same as f64 / after.len() as f64));
+            return Ok(Some(alike(&self.predictions(original)?, &after)));
         }
         let (mut first, mut second) = (self.load(original)?, self.load_pruned(pruned)?);
         let tolerance = verify::Tolerance::default();
@@ -288,7 +293,18 @@ impl<'a> Proof<'a> {
             RuntimeError::Candidate(reason) => self.refused(&reason),
             other => other.into(),
         })?;
+        if found.top1_agreement.is_none() && self.one_number_tells_classes(original) {
+            let after = self.predictions(pruned).map_err(|e| self.of_pruned(e))?;
+            return Ok(Some(alike(&self.predictions(original)?, &after)));
+        }
         Ok(found.top1_agreement)
+    }
+
+    /// Whether one number a sample is that of a classifier: by labels, or as it is a probability.
+    fn one_number_tells_classes(&self, model: &ModelProto) -> bool {
+        self.images.is_some_and(|images| {
+            images.val_set().labels.is_some() || verify::threshold_of_one_output(model) > 0.0
+        })
     }
 
     /// On how many validation images a model gives the class that the trained network gave; `None` where it

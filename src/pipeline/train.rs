@@ -344,6 +344,8 @@ fn accuracy(
     };
     let truth: Vec<usize> = images.val_indices.iter().map(|&i| labels[i]).collect();
     let mut session = session(runtime, model, &SessionOptions::default())?;
-    let found = verify::accuracy(&mut session, &validation(images), &truth, BATCH)?;
+    let threshold = verify::threshold_of_one_output(model);
+    let samples = validation(images);
+    let found = verify::accuracy(&mut session, &samples, &truth, BATCH, threshold)?;
     Ok(Some(found))
 }

@@ -77,8 +77,8 @@ impl<'m> View<'m> {
         ))
     }
 
-    /// Classes that the first output tells apart, if it is `[N, K]` or `[N, K, 1, 1]`.
-    pub fn classes(&self) -> Option<usize> {
+    /// Numbers a sample of the first output, if it is `[N, K]`, `[N, K, 1, 1]`, or `[N]` (one).
+    pub fn scores(&self) -> Option<usize> {
         let output = *self.graph.outputs().first()?;
         // Behind an unknown operator the file's own word counts.
         let declared = || -> Option<Vec<usize>> {
@@ -87,8 +87,14 @@ impl<'m> View<'m> {
         };
         let shape = self.facts.shape(output).map(<[usize]>::to_vec);
         match shape.or_else(declared)?.as_slice() {
+            [_] => Some(1),
             [_, k, rest @ ..] if rest.iter().all(|&d| d == 1) => Some(*k),
             _ => None,
         }
+    }
+
+    /// Classes that the first output tells apart; one number tells two.
+    pub fn classes(&self) -> Option<usize> {
+        self.scores().map(|k| if k == 1 { 2 } else { k })
     }
 }

@@ -341,9 +341,12 @@ fn beside(data: &Path) -> usize {
     }
 }
 
-/// Outputs that tell classes apart: logits per row of `[N, K, …]`.
+/// Classes that logits `[N, K, …]` tell apart: K, or two by one logit, which is above 0 or is not.
 pub(super) fn classes_of(logits: &ArrayD<f32>) -> usize {
-    logits.len() / logits.shape().first().map_or(1, |&n| n.max(1))
+    match logits.len() / logits.shape().first().map_or(1, |&n| n.max(1)) {
+        1 => 2,
+        classes => classes,
+    }
 }
 
 /// Are predictions at chance, or much better with the classes in another order? `classes` is the
@@ -398,8 +401,11 @@ pub(super) fn spread(indices: &[usize], count: usize) -> Vec<usize> {
     indices.iter().copied().step_by(step).collect()
 }
 
-/// The largest logit of each row of `[N, K, …]`.
+/// The class of each row of `[N, K, …]`: the largest logit, or whether one alone is above 0.
 pub(super) fn predictions(logits: &ArrayD<f32>) -> Vec<usize> {
+    if logits.len() == logits.shape().first().copied().unwrap_or(0) {
+        return logits.iter().map(|&z| usize::from(z > 0.0)).collect();
+    }
     let best = |row: ndarray::ArrayViewD<'_, f32>| {
         let mut best = (0, f32::NEG_INFINITY);
         for (k, &v) in row.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Losses on logits `[N, K]`, with their gradients.
+//! Losses on logits `[N, K]`, with their gradients. One logit z a sample, `[N]` or `[N, 1]`, tells two classes
+//! apart: it stands for the two logits 0 and z, with which these are the logistic losses.
 
 use ndarray::ArrayD;
 
@@ -20,21 +21,39 @@ impl Loss {
     }
 }
 
-/// Logits `[N, K]` (further axes of size 1 allowed) as rows of log-probabilities.
-fn log_probabilities(logits: &ArrayD<f32>, temperature: f32) -> (usize, Vec<f32>) {
+/// Numbers a sample of logits `[N, K, …]`.
+fn width(logits: &ArrayD<f32>) -> usize {
     let samples = logits.shape().first().copied().unwrap_or(0);
-    let classes = logits.len().checked_div(samples).unwrap_or(0);
-    let mut rows: Vec<f32> = slice(logits).iter().map(|x| x / temperature).collect();
+    logits.len().checked_div(samples).unwrap_or(0)
+}
+
+/// Logits `[N, K]` (further axes of size 1 allowed) as rows of log-probabilities, and the length of a row:
+/// K, or 2 for one logit a sample.
+fn log_probabilities(logits: &ArrayD<f32>, temperature: f32) -> (usize, Vec<f32>) {
+    let scaled = slice(logits).iter().map(|x| x / temperature);
+    let (classes, mut rows): (usize, Vec<f32>) = match width(logits) {
+        1 => (2, scaled.flat_map(|z| [0.0, z]).collect()),
+        classes => (classes, scaled.collect()),
+    };
     if classes > 0 {
         rows.chunks_exact_mut(classes).for_each(log_softmax);
     }
     (classes, rows)
 }
 
-/// Mean cross-entropy of logits `[N, K]` with labels `0..K`.
+/// The gradient of the logits of that of the rows that [`log_probabilities`] made of them.
+fn of_logits(logits: &ArrayD<f32>, rows: Vec<f32>) -> ArrayD<f32> {
+    let own = match width(logits) {
+        1 => rows.into_iter().skip(1).step_by(2).collect(),
+        _ => rows,
+    };
+    array(logits.shape(), own)
+}
+
+/// Mean cross-entropy of logits `[N, K]` with labels `0..K`, or of `[N, 1]` with labels 0 and 1.
 ///
 /// # Panics
-/// If there are not as many labels as samples, or a label is not below K.
+/// If there are not as many labels as samples, or a label is none of these.
 pub fn cross_entropy(logits: &ArrayD<f32>, labels: &[usize]) -> Loss {
     assert_eq!(
         logits.shape().first(),
@@ -53,7 +72,7 @@ pub fn cross_entropy(logits: &ArrayD<f32>, labels: &[usize]) -> Loss {
     }
     Loss {
         value: (sum * f64::from(share)) as f32,
-        grad: array(logits.shape(), rows),
+        grad: of_logits(logits, rows),
     }
 }
 
@@ -83,7 +102,7 @@ pub fn distillation(logits: &ArrayD<f32>, teacher: &ArrayD<f32>, temperature: f3
     let square = f64::from(temperature) * f64::from(temperature);
     Loss {
         value: (sum * square / samples as f64) as f32,
-        grad: array(logits.shape(), rows),
+        grad: of_logits(logits, rows),
     }
 }
 
@@ -112,6 +131,26 @@ mod tests {
         check(|l| cross_entropy(l, &[0, 4, 2, 2]), &logits);
         check(|l| distillation(l, &teacher, 1.0), &logits);
         check(|l| distillation(l, &teacher, 3.0), &logits);
+    }
+
+    #[test]
+    fn one_logit_is_two_of_which_the_first_is_none() {
+        for shape in [&[4, 1][..], &[4]] {
+            let logits = random(shape, 4).mapv(|x| 2.0 * x);
+            let teacher = random(shape, 5).mapv(|x| 2.0 * x);
+            check(|l| cross_entropy(l, &[0, 1, 1, 0]), &logits);
+            check(|l| distillation(l, &teacher, 3.0), &logits);
+            let two = |one: &ArrayD<f32>| {
+                let both = one.iter().flat_map(|&z| [0.0, z]).collect();
+                array(&[4, 2], both)
+            };
+            let found = cross_entropy(&logits, &[0, 1, 1, 0]).value;
+            let expected = cross_entropy(&two(&logits), &[0, 1, 1, 0]).value;
+            assert!((found - expected).abs() < 1e-6);
+            let found = distillation(&logits, &teacher, 3.0).value;
+            let expected = distillation(&two(&logits), &two(&teacher), 3.0).value;
+            assert!((found - expected).abs() < 1e-6);
+        }
     }
 
     #[test]

@@ -16,10 +16,10 @@ pub struct Accuracy {
     pub predictions: Vec<usize>,
 }
 
-/// Classes that the model tells apart: the size of axis 1 of its first output on one sample.
+/// Classes that the model tells apart: the size of axis 1 of its first output on one sample, or two by one number.
 ///
 /// # Errors
-/// If the model can't be run or has no output `[N, K]`.
+/// If the model can't be run or has no output `[N, K]` or `[N]`.
 pub fn output_classes(
     session: &mut BatchedSession,
     samples: &Samples<'_>,
@@ -28,6 +28,8 @@ pub fn output_classes(
     let outputs = session.run(&inputs)?;
     let shape = outputs.first().map(|(_, output)| output.shape());
     match shape {
+        Some([_]) => Ok(2),
+        Some([_, rest @ ..]) if rest.iter().all(|&side| side == 1) => Ok(2),
         Some([_, classes, rest @ ..]) if rest.iter().all(|&side| side == 1) => Ok(*classes),
         _ => Err(RuntimeError::Interface(
             "the model's first output is not [N, classes]: it has no accuracy".into(),
@@ -35,14 +37,16 @@ pub fn output_classes(
     }
 }
 
-/// The most probable classes of every sample, `batch` at a time.
+/// The most probable classes of every sample, `batch` at a time. A model with one number a sample says class 1
+/// above `threshold` ([`threshold_of_one_output`](super::threshold_of_one_output)).
 ///
 /// # Errors
-/// If the model can't be run or its first output is not `[N, K]` (or `[N, K, 1, 1]`).
+/// If the model can't be run or its first output is not `[N, K]` (or `[N, K, 1, 1]`) or `[N]`.
 pub fn predict(
     session: &mut BatchedSession,
     samples: &Samples<'_>,
     batch: usize,
+    threshold: f32,
 ) -> Result<Predictions, RuntimeError> {
     let batch = batch.max(1);
     let mut predictions = Predictions::default();
@@ -51,7 +55,11 @@ pub fn predict(
         let inputs = samples.batch(session.inputs(), range.clone())?;
         let outputs = session.run(&inputs)?;
         let mut first = outputs.first().into_iter();
-        if !first.any(|(_, output)| predictions.add(output.view(), range.len())) {
+        let count = range.len();
+        if !first.any(|(_, output)| {
+            predictions.add(output.view(), count)
+                || predictions.add_one_output(output.view(), count, threshold)
+        }) {
             return Err(RuntimeError::Interface(
                 "the model's first output is not [N, classes]: it has no accuracy".into(),
             ));
@@ -69,9 +77,10 @@ pub fn accuracy(
     samples: &Samples<'_>,
     labels: &[usize],
     batch: usize,
+    threshold: f32,
 ) -> Result<Accuracy, RuntimeError> {
     labelled(samples.len(), labels)?;
-    Accuracy::of(predict(session, samples, batch)?, labels)
+    Accuracy::of(predict(session, samples, batch, threshold)?, labels)
 }
 
 impl Accuracy {

@@ -52,7 +52,7 @@ pub use library::find as find_ort_library;
 pub use near::Tie;
 pub use operators::{find_operator_library, name_operator_library};
 pub use ort::OrtRuntime;
-pub use predictions::Predictions;
+pub use predictions::{Predictions, threshold_of_one_output};
 pub use runtime::{
     NamedTensors, Optimization, Runtime, RuntimeError, Session, SessionOptions, TensorInfo,
 };

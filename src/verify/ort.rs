@@ -456,7 +456,7 @@ mod tests {
             .map(|row| usize::from(row[1].max(0.0) > row[0].max(0.0)))
             .collect();
         for session in [&mut a, &mut b] {
-            let found = accuracy(session, &samples, &labels, 16).unwrap();
+            let found = accuracy(session, &samples, &labels, 16, 0.0).unwrap();
             assert_eq!(found.fraction, 1.0);
         }
         let times = latency_ms(&mut [&mut a, &mut b], &samples, &Default::default()).unwrap();

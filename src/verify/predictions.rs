@@ -3,6 +3,7 @@
 use ndarray::ArrayViewD;
 
 use super::compare::top1;
+use crate::onnx::proto::ModelProto;
 
 /// With fewer classes than these, that the right one is among five says nothing.
 const LEAST_CLASSES: usize = 10;
@@ -36,6 +37,23 @@ impl Predictions {
         true
     }
 
+    /// Adds a batch's output of one number a sample, `[N]` or `[N, 1]`: of class 1 are those above `threshold`,
+    /// of class 0 the others. Whether it is such an output.
+    pub(super) fn add_one_output(
+        &mut self,
+        output: ArrayViewD<'_, f32>,
+        samples: usize,
+        threshold: f32,
+    ) -> bool {
+        if output.len() != samples || output.shape().first() != Some(&samples) {
+            return false;
+        }
+        self.classes = 2;
+        let classes = output.iter().map(|&z| usize::from(z > threshold));
+        self.first.extend(classes);
+        true
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.first.len()
@@ -56,6 +74,29 @@ impl Predictions {
         let among = both.filter(|(five, label)| five.iter().any(|&c| c as usize == **label));
         Some(among.count() as f64 / labels.len() as f64)
     }
+}
+
+/// Above what a classifier with one output says the second of two classes: 0.5 where it gives a probability, by
+/// `Sigmoid` or `HardSigmoid` at its end, and 0 where it gives a logit.
+pub fn threshold_of_one_output(model: &ModelProto) -> f32 {
+    let Some(graph) = &model.graph else {
+        return 0.0;
+    };
+    let mut tensor = graph.output.first().map_or("", |output| output.name());
+    // Each node's inputs are written before it.
+    for node in graph.node.iter().rev() {
+        if !node.output.iter().any(|output| output == tensor) {
+            continue;
+        }
+        match node.op_type() {
+            "Sigmoid" | "HardSigmoid" => return 0.5,
+            "Flatten" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" | "Cast" => {
+                tensor = node.input.first().map_or("", String::as_str);
+            }
+            _ => return 0.0,
+        }
+    }
+    0.0
 }
 
 /// The places of the five largest values, the first of equals first; NaN counts as smallest.
@@ -106,6 +147,12 @@ mod tests {
         let mut few = Predictions::default();
         assert!(few.add(near(9).view(), 3));
         assert_eq!(few.top5(&[0, 0, 0]), None);
-        assert!(!few.add(ndarray::arr1(&[1.0f32]).into_dyn().view(), 1));
+        let one = ndarray::arr1(&[1.0f32]).into_dyn();
+        assert!(!few.add(one.view(), 1));
+        let mut two = Predictions::default();
+        assert!(two.add_one_output(one.view(), 1, 0.0));
+        assert!(two.add_one_output(one.view(), 1, 1.0));
+        assert_eq!(two.first, [1, 0]);
+        assert!(!two.add_one_output(near(2).view(), 3, 0.0));
     }
 }

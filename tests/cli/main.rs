@@ -42,5 +42,6 @@ mod synthetic;
 mod targets;
 mod terminal;
 mod train;
+mod two_classes;
 mod unusual_models;
 mod wrong_data;

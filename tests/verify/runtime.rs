@@ -63,7 +63,7 @@ fn accuracy_is_what_the_fixtures_document() {
         let mut session = BatchedSession::new(session);
         assert_eq!(output_classes(&mut session, &samples).unwrap(), 10);
         let labels = data.labels.as_deref().unwrap();
-        let found = accuracy(&mut session, &samples, labels, 64).unwrap();
+        let found = accuracy(&mut session, &samples, labels, 64, 0.0).unwrap();
         let row = readme
             .lines()
             .find(|line| line.contains(&format!("| `{name}.onnx` |")));

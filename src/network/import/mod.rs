@@ -53,7 +53,7 @@ impl Network {
                 graph.name(input)
             ))
         })?;
-        let (logits, head) = strip_softmax(graph, facts, output);
+        let (logits, head) = strip_head(graph, facts, output);
         let mut builder = Builder {
             graph,
             facts,
@@ -84,9 +84,9 @@ impl Network {
     }
 }
 
-/// The tensor in front of a softmax over all but the batch that the graph ends in, but for views of the
-/// classes.
-fn strip_softmax(graph: &Graph<'_>, facts: &Facts, output: TensorId) -> (TensorId, Option<Head>) {
+/// The tensor in front of a softmax over all but the batch, or of a sigmoid of one number a sample, that the
+/// graph ends in, but for views of the classes.
+fn strip_head(graph: &Graph<'_>, facts: &Facts, output: TensorId) -> (TensorId, Option<Head>) {
     let classes = |t: TensorId| -> Option<Vec<usize>> {
         let sizes = facts.shape(t)?.iter().skip(1);
         let sizes: Vec<usize> = sizes.copied().filter(|&d| d != 1).collect();
@@ -97,10 +97,9 @@ fn strip_softmax(graph: &Graph<'_>, facts: &Facts, output: TensorId) -> (TensorI
         loop {
             let n = graph.producer(seen)?;
             let (node, input) = (graph.node(n), graph.input_of(n, 0)?);
-            let head = match node.op() {
-                "Softmax" => Head::Softmax,
-                "LogSoftmax" => Head::LogSoftmax,
-                "Flatten" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze"
+            let head = match (Head::of(&node), node.op()) {
+                (Some(head), _) => head,
+                (None, "Cast" | "Flatten" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze")
                     if classes(input)? == classes(seen)? =>
                 {
                     seen = input;
@@ -109,6 +108,10 @@ fn strip_softmax(graph: &Graph<'_>, facts: &Facts, output: TensorId) -> (TensorI
                 _ => return None,
             };
             let shape = facts.shape(input)?;
+            if head.is_of_one() {
+                let one = shape.iter().skip(1).all(|&d| d == 1);
+                return one.then_some((input, Some(head)));
+            }
             let axis = node.axis(if node.opset() < 13 { 1 } else { -1 }, shape.len())?;
             let others = shape.iter().enumerate().skip(1).filter(|(i, _)| *i != axis);
             let alone = axis > 0 && others.into_iter().all(|(_, &d)| d == 1);
