@@ -51,7 +51,7 @@ impl World {
     /// A value within the budget.
     fn set_value(&mut self, t: TensorId, value: Tensor) {
         self.shapes[t.0] = Some(value.shape().to_vec());
-        self.values[t.0] = Some(Arc::new(value));
+        self.values[t.0] = Some(Arc::new(value.row_major()));
     }
 
     /// A shape without a value, if it is believed.

@@ -252,6 +252,14 @@ impl Tensor {
         each!(self, a => a.shape())
     }
 
+    /// The same, its elements in row-major order in memory, which whoever reads slices of them takes for granted.
+    pub(crate) fn row_major(self) -> Self {
+        map_each!(self, a => match a.is_standard_layout() {
+            true => a,
+            false => a.as_standard_layout().into_owned(),
+        })
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         each!(self, a => a.len())

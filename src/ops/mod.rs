@@ -83,6 +83,7 @@ const OPERATORS: &[(&str, Importer)] = &[
     ("Div", arithmetic::import),
     ("Dropout", identity::import_dropout),
     ("Equal", choose::import_pair),
+    ("Expand", identity::import_expand),
     ("Flatten", reshape::import),
     ("Gather", part::import_gather),
     ("Gemm", dense::import_gemm),

@@ -196,6 +196,9 @@ fn write_masks(
         notes.extend(not_droppable(&after, &zeroed));
         let named = named_channels(&graph, &after, &zeroed);
         let own = FoldedColumns::of(&graph, &before);
+        // What all channels meet alike (a gate of one channel, a map that is added to each) makes a channel vary
+        // that nothing else writes any more.
+        let left = before.remaining_channels(masks);
         for (consumer, mixing, now) in after.mixing_with_data() {
             let (label, count) = (graph.label(consumer), now.states.len());
             let folded = learned.and_then(|learned| learned.of_reader(label, count));
@@ -204,8 +207,10 @@ fn write_masks(
             let (Some(folded), Some(named)) = (folded, named) else {
                 continue;
             };
+            let left = mixing.data.and_then(|t| left.of(t));
+            let written = |i: &usize| left.is_none_or(|left| left.kept.contains(i));
             let columns: BTreeSet<usize> = (0..count)
-                .filter(|&i| named[i] && !folded[i] && !now.states[i].is_live())
+                .filter(|i| named[*i] && !folded[*i] && !(now.states[*i].is_live() && written(i)))
                 .collect();
             if !columns.is_empty() {
                 notes.push(Note::Dropped {

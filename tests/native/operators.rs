@@ -231,6 +231,44 @@ fn all() -> Vec<(&'static str, (i64, Chain))> {
         "LayerNormalization",
         norm("LayerNormalization", 17, &[6], ("axis", -1)),
     ));
+    // What all channels meet alike varies with the image, and writes none of them.
+    let of_one_channel = |b: &mut Builder, x: &str| {
+        let w = floats(b, &[1, CHANNELS, 1, 1], 4);
+        b.node("Conv", &[x, &w], vec![])
+    };
+    let gated = move |b: &mut Builder, x: &str| {
+        let map = of_one_channel(b, x);
+        b.node("Sigmoid", &[&map], vec![])
+    };
+    all.push(("gate of one channel", gate(17, gated)));
+    let shifted = move |b: &mut Builder, x: &str| {
+        let map = of_one_channel(b, x);
+        b.node("Add", &[x, &map], vec![])
+    };
+    all.push(("map of one channel", (17, Box::new(shifted))));
+    let image = |b: &mut Builder, x: &str| {
+        let mean = b.node(
+            "ReduceMean",
+            &["x"],
+            vec![("axes", Attr::Ints(vec![1, 2, 3]))],
+        );
+        b.node("Sub", &[x, &mean], vec![])
+    };
+    all.push(("number an image", (17, Box::new(image))));
+    // `y.expand_as(x)`.
+    let expanded = |b: &mut Builder, x: &str| {
+        let mean = b.node("GlobalAveragePool", &[x], vec![]);
+        let shares = b.node("Sigmoid", &[&mean], vec![]);
+        let shape = b.node("Shape", &[x], vec![]);
+        b.node("Expand", &[&shares, &shape], vec![])
+    };
+    all.push(("expanded gate", gate(17, expanded)));
+    let expanded = move |b: &mut Builder, x: &str| {
+        let map = gated(b, x);
+        let shape = b.node("Shape", &[x], vec![]);
+        b.node("Expand", &[&map, &shape], vec![])
+    };
+    all.push(("expanded gate of one channel", gate(17, expanded)));
     // What inputs say today were attributes.
     let old = |b: &mut Builder, x: &str| {
         let ints = |name, values: &[i64]| (name, Attr::Ints(values.to_vec()));
@@ -277,7 +315,17 @@ fn masks_are_learned_through_it_and_the_result_is_verified() {
     let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(at("x.npz")).unwrap());
     npz.add_array("x", &images(300)).unwrap();
     npz.finish().unwrap();
-    let alike = ["Gelu", "InstanceNormalization", "GlobalMaxPool", "opset 9"];
+    let alike = [
+        "Gelu",
+        "InstanceNormalization",
+        "GlobalMaxPool",
+        "opset 9",
+        "gate of one channel",
+        "map of one channel",
+        "number an image",
+        "expanded gate",
+        "expanded gate of one channel",
+    ];
     let mixing = ["GroupNormalization", "LayerNormalization"];
     let mut seen = 0;
     for (op, (opset, chain)) in all() {
@@ -293,6 +341,9 @@ fn masks_are_learned_through_it_and_the_result_is_verified() {
         c.arg("--report").arg(at("r.json")).assert().success();
         let report = json(&at("r.json"));
         assert_eq!(report["verification"]["passed"], true, "{op}");
+        // What was trained is what was written.
+        let trained = report["agreement_with_trained"].as_f64().unwrap();
+        assert!(trained > 0.97, "{op}: {trained}");
         let layers = report["layers"].as_array().unwrap().iter();
         let first = layers.filter(|l| l["filters"] == CHANNELS).nth(1).unwrap();
         let gone = first["pruned"].as_array().unwrap().len();
@@ -343,4 +394,43 @@ fn the_last_softmax_is_the_loss() {
         let sums = logits.iter().sum::<f32>();
         assert!((sums - 3.0).abs() > 1e-3, "{sums}");
     }
+}
+
+/// Weights that the file puts together along any axis are read in the order of their shape.
+#[test]
+fn constants_that_are_computed_are_learned_from_like_stored_ones() {
+    let halves = |b: &mut Builder, shape: &[usize], axis: usize| {
+        let mut half = shape.to_vec();
+        half[axis] /= 2;
+        let (one, two) = (floats(b, &half, 11), floats(b, &half, 23));
+        let axis = vec![("axis", Attr::Int(axis as i64))];
+        b.node("Concat", &[&one, &two], axis)
+    };
+    let mut b = Builder::new(&[3, 6, 6]);
+    let pads = || vec![("pads", Attr::Ints(vec![1; 4]))];
+    let w = floats(&mut b, &[CHANNELS, 3, 3, 3], 1);
+    let x = b.node("Conv", &["x", &w], pads());
+    let w = halves(&mut b, &[8, CHANNELS, 3, 2], 3);
+    let x = b.node("Conv", &[&x, &w], pads());
+    let s = b.node("Sign", &[&x], vec![]);
+    let signs = (0..4 * 8).map(|j| value(j).signum()).collect();
+    let w = b.weight(&[4, 8, 1, 1], signs);
+    let x = b.node("Conv", &[&s, &w], vec![]);
+    // Backwards along the last axis, too.
+    let w = floats(&mut b, &[4, 1, 1], 5);
+    let [starts, ends, axes, steps] = [-1, i64::MIN + 1, 0, -1].map(|v| b.ints(&[v]));
+    let backwards = b.node("Slice", &[&w, &starts, &ends, &axes, &steps], vec![]);
+    let x = b.node("Mul", &[&x, &backwards], vec![]);
+    let x = b.node("GlobalAveragePool", &[&x], vec![]);
+    let x = b.node("Flatten", &[&x], vec![]);
+    let w = halves(&mut b, &[4, 6], 1);
+    let y = b.node("MatMul", &[&x, &w], vec![]);
+    b.graph.output.push(declare(&y, &[6]));
+    let model = b.model(&[]);
+    let view = View::new("test.onnx".as_ref(), &model).unwrap();
+    let native = Network::import(&view.graph, &view.facts, &view.layers).unwrap();
+    let x = images(5).into_dyn();
+    let y = Inference::of(&native).infer_output(x.clone()).unwrap();
+    let expected = run(&model, &x, Optimization::Off).remove(0);
+    assert!(max_abs_diff(&y, &expected) < 1e-4);
 }

@@ -277,8 +277,7 @@ impl<'g, 'm> Builder<'g, 'm> {
     ) -> Result<Input, ImportError> {
         let source = self.value(t)?;
         let name = self.graph.label(view.id).to_owned();
-        let param = ParamId(self.network.params.len());
-        self.network.params.push(Param {
+        let param = self.network.push_param(Param {
             name: format!("{name}.threshold"),
             origin: Some(Origin {
                 initial: constant.clone(),
@@ -351,8 +350,7 @@ impl<'g, 'm> Builder<'g, 'm> {
             ParamKind::Constant => self.free_batch(view, value)?,
             _ => value.clone(),
         };
-        let p = ParamId(self.network.params.len());
-        self.network.params.push(Param {
+        let p = self.network.push_param(Param {
             name: self.graph.name(t).to_owned(),
             origin: Some(Origin {
                 initial: value.clone(),
