@@ -82,7 +82,7 @@ impl Trainer<'_> {
     }
 
     /// Mean loss on (at most 2,048 of) the training images as they are, by running statistics.
-    fn clean_loss(&self, span: &Span) -> Result<f64, TrainError> {
+    pub(super) fn clean_loss(&self, span: &Span) -> Result<f64, TrainError> {
         let chosen = sample(self.network, &span.images, STATISTICS_IMAGES);
         let steps = span.from..self.network.end();
         let inference = Inference::new(Cow::Borrowed(&*self.network), steps);

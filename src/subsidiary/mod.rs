@@ -12,6 +12,7 @@ mod allocation;
 #[cfg(test)]
 mod among_tests;
 mod average;
+mod best_epoch;
 mod budget;
 mod cost;
 mod error;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MaskGroup;
 use super::average::Average;
+use super::best_epoch::BestEpoch;
 use super::budget::Attempt;
 use super::resume::Shared;
 use super::retrain::EpochReport;
@@ -111,6 +112,8 @@ pub(super) struct Training {
     pub(super) optimizer: Optimizer,
     /// The moving average of the parameters, where there is one.
     pub(super) average: Option<Average>,
+    /// The best epoch, where it is kept.
+    pub(super) best: Option<BestEpoch>,
     /// Signs of the binary weights before the first step.
     pub(super) signs_before: Vec<bool>,
     /// Epochs done.
@@ -133,6 +136,7 @@ impl Training {
             params,
             optimizer,
             average: None,
+            best: None,
             signs_before: Vec::new(),
             epochs: 0,
             loss: 0.0,
@@ -151,8 +155,10 @@ impl Training {
 
     /// Whether this can be the training of those parameters.
     pub(super) fn fits(&self, network: &Network, params: &[ParamId]) -> bool {
-        let average = self.average.as_ref();
-        self.params == params && average.is_none_or(|a| a.fits(network, params))
+        let (average, best) = (self.average.as_ref(), self.best.as_ref());
+        self.params == params
+            && average.is_none_or(|a| a.fits(network, params))
+            && best.is_none_or(|b| b.fits(network, params))
     }
 }
 

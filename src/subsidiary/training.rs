@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ndarray::{ArrayD, Axis};
 
 use super::average::Average;
+use super::best_epoch::BestEpoch;
 use super::error::TrainError;
 use super::retrain::EpochReport;
 use super::sanity::predictions;
@@ -220,7 +221,10 @@ impl Trainer<'_> {
         };
         let phase = Phase::of_network(span);
         while training.epochs < epochs {
-            self.train_epoch(&phase, &mut training)?;
+            let loss = self.train_epoch(&phase, &mut training)?;
+            if let Some(best) = &mut training.best {
+                best.note(self.network, &training.params, loss);
+            }
             after_epoch(self, &training)?;
         }
         if epochs > 0 {
@@ -228,6 +232,9 @@ impl Trainer<'_> {
         }
         if let Some(average) = training.average {
             self.settle(span, &training.params, average)?;
+        }
+        if let Some(best) = training.best {
+            self.go_back_to_best(span, &training.params, (best, training.loss))?;
         }
         let (before, after) = (training.signs_before, self.latent_signs(span));
         let flipped = after.iter().zip(&before).filter(|(a, b)| a != b).count();
@@ -244,6 +251,7 @@ impl Trainer<'_> {
         let optimizer = optimizer.with_warm_up(warm_up);
         Training {
             average: Some(Average::new(an_epoch * epochs)),
+            best: Some(BestEpoch::default()),
             signs_before: self.latent_signs(span),
             ..Training::new(span.params.clone(), optimizer)
         }

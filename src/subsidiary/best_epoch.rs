@@ -1,0 +1,94 @@
+//! The best epoch of a retraining phase, kept for the case that the phase ends far worse.
+//!
+//! In a network whose first or last layer is binary too, without a scale behind it, one weight that turns moves
+//! every later sum: the loss may rise at a stroke, and the falling rate then never finds back. Phases that go
+//! as they should end at their best epoch or close to it, and are left as they end.
+
+use ndarray::ArrayD;
+use serde::{Deserialize, Serialize};
+
+use super::error::TrainError;
+use super::trainer::{Span, Trainer};
+use crate::network::{Network, ParamId};
+
+/// An epoch's loss this many times the best one's is no noise.
+const FAR_WORSE: f32 = 1.1;
+
+/// Parameters after the epoch of the least mean loss.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct BestEpoch {
+    values: Vec<ArrayD<f32>>,
+    loss: f32,
+}
+
+impl BestEpoch {
+    /// Keeps the parameters if the epoch that has ended is the best one so far.
+    pub(super) fn note(&mut self, network: &Network, params: &[ParamId], loss: f32) {
+        if self.values.is_empty() || loss < self.loss {
+            let now = params.iter().map(|&p| network.param(p).value.clone());
+            self.values = now.collect();
+            self.loss = loss;
+        }
+    }
+
+    /// Whether these can be values of those parameters.
+    pub(super) fn fits(&self, network: &Network, params: &[ParamId]) -> bool {
+        let same = |(value, p): (&ArrayD<f32>, &ParamId)| {
+            let now = network.params().get(p.0);
+            now.is_some_and(|now| now.value.shape() == value.shape())
+        };
+        self.values.is_empty()
+            || (self.values.len() == params.len() && self.values.iter().zip(params).all(same))
+    }
+
+    /// Whether an epoch of that loss is far from the best one.
+    fn is_far_better_than(&self, loss: f32) -> bool {
+        !self.values.is_empty() && loss > FAR_WORSE * self.loss
+    }
+
+    /// Exchanges the parameters and those of the best epoch.
+    fn swap(&mut self, network: &mut Network, params: &[ParamId]) {
+        for (&p, value) in params.iter().zip(&mut self.values) {
+            network.exchange(p, value);
+        }
+    }
+}
+
+impl Trainer<'_> {
+    /// A phase that ended far above the loss of its best epoch goes back there, if that is better on training
+    /// images as they are, too.
+    pub(super) fn go_back_to_best(
+        &mut self,
+        span: &Span,
+        params: &[ParamId],
+        (mut best, loss): (BestEpoch, f32),
+    ) -> Result<(), TrainError> {
+        if !best.is_far_better_than(loss) {
+            return Ok(());
+        }
+        let last = self.clean_loss(span)?;
+        best.swap(self.network, params);
+        self.reestimate(span)?;
+        if self.clean_loss(span)? > last {
+            best.swap(self.network, params);
+            self.reestimate(span)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_no_reason_to_go_back() {
+        let best = BestEpoch {
+            values: vec![ArrayD::zeros(vec![2])],
+            loss: 0.5,
+        };
+        assert!(!best.is_far_better_than(0.52));
+        assert!(best.is_far_better_than(0.6));
+        assert!(!BestEpoch::default().is_far_better_than(9.0));
+    }
+}
