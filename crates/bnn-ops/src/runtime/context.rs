@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::ops::Deref;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ort_sys::{ONNXTensorElementDataType, OrtKernelContext, OrtTensorTypeAndShapeInfo, OrtValue};
 
@@ -48,12 +48,11 @@ pub(super) unsafe fn described(
     }
 }
 
+/// The dimensions of a tensor whose elements are `T`s.
+///
 /// # Safety
-/// `value` is a tensor that is not written to for `'a`.
-pub(super) unsafe fn tensor_of<'a, T: Native>(
-    api: Api,
-    value: *const OrtValue,
-) -> Result<Tensor<'a, T>, Error> {
+/// `value` is a tensor.
+unsafe fn dims_of<T: Native>(api: Api, value: *const OrtValue) -> Result<Vec<i64>, Error> {
     let table = api.table();
     let mut info = ptr::null_mut();
     // SAFETY: the runtime makes a description, which is released once it is read.
@@ -63,12 +62,36 @@ pub(super) unsafe fn tensor_of<'a, T: Native>(
         (table.ReleaseTensorTypeAndShapeInfo)(info);
         found?
     };
-    if element != T::ELEMENT as i32 {
-        return Err(Error(format!(
-            "is given elements of type {element} instead of {:?}",
+    match element == T::ELEMENT as i32 {
+        true => Ok(dims),
+        false => Err(Error(format!(
+            "has elements of type {element} instead of {:?}",
             T::ELEMENT
-        )));
+        ))),
     }
+}
+
+/// Which outputs are taken: nobody may write to what another one writes to.
+#[derive(Debug, Default)]
+struct Taken(AtomicU64);
+
+impl Taken {
+    /// Takes one; false if it is taken already, or is none of those that a node may have.
+    fn take(&self, index: usize) -> bool {
+        let bit = u32::try_from(index).ok().and_then(|i| 1u64.checked_shl(i));
+        bit.is_some_and(|bit| self.0.fetch_or(bit, Ordering::Relaxed) & bit == 0)
+    }
+}
+
+/// # Safety
+/// `value` is a tensor that is not written to for `'a`.
+pub(super) unsafe fn tensor_of<'a, T: Native>(
+    api: Api,
+    value: *const OrtValue,
+) -> Result<Tensor<'a, T>, Error> {
+    let table = api.table();
+    // SAFETY: the value is a tensor.
+    let dims = unsafe { dims_of::<T>(api, value)? };
     let size = |d: &i64| usize::try_from(*d).map_err(|_| Error("a dimension is negative".into()));
     let shape = dims.iter().map(size).collect::<Result<Vec<_>, _>>()?;
     let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
@@ -92,6 +115,7 @@ pub(super) unsafe fn tensor_of<'a, T: Native>(
 pub struct Context {
     api: Api,
     context: *mut OrtKernelContext,
+    outputs: Taken,
 }
 
 // SAFETY: what `parallel` hands to other threads uses nothing of it.
@@ -101,7 +125,11 @@ impl Context {
     /// # Safety
     /// `context` is what the runtime handed over, and lives as long as this.
     pub unsafe fn new(api: Api, context: *mut OrtKernelContext) -> Self {
-        Self { api, context }
+        Self {
+            api,
+            context,
+            outputs: Taken::default(),
+        }
     }
 
     /// An input; `None` where it is left out.
@@ -151,12 +179,11 @@ impl Context {
         self.api.check(asked).map_or(0, |()| count)
     }
 
-    /// The elements of an output of that shape, to be written; none where nobody reads it. Each output is to be
-    /// asked for once.
+    /// The elements of an output of that shape, to be written; none where nobody reads it.
     ///
     /// # Errors
-    /// If the runtime has no room for it.
-    #[allow(clippy::mut_from_ref, reason = "each output is asked for once")]
+    /// If it was asked for before, its elements are no `T`s, or the runtime has no room for it.
+    #[allow(clippy::mut_from_ref, reason = "each output is handed out once")]
     pub fn output<T: Native>(&self, index: usize, shape: &[usize]) -> Result<&mut [T], Error> {
         let table = self.api.table();
         let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
@@ -168,9 +195,12 @@ impl Context {
         let (Some(count), Ok(dims)) = (count, dims) else {
             return Err("an output is too large".into());
         };
+        if !self.outputs.take(index) {
+            return Err("an output is asked for twice".into());
+        }
         let (mut value, mut data) = (ptr::null_mut(), ptr::null_mut::<c_void>());
-        // SAFETY: the runtime makes a tensor of these dimensions and of the type that was registered for the
-        // output, which is `T`'s; it lives as long as the node runs, and nobody else has it.
+        // SAFETY: the runtime makes a tensor of these dimensions, whose elements are seen to be `T`s; it lives as
+        // long as the node runs, and nobody else has it, as each output is handed out once.
         unsafe {
             let get = table.KernelContext_GetOutput;
             self.api.check(get(
@@ -183,6 +213,7 @@ impl Context {
             if value.is_null() || count == 0 {
                 return Ok(&mut []);
             }
+            dims_of::<T>(self.api, value)?;
             self.api
                 .check((table.GetTensorMutableData)(value, &mut data))?;
             if data.is_null() || !data.cast::<T>().is_aligned() {
@@ -227,5 +258,17 @@ impl Context {
             true => Err("an operator failed inside: please report it".into()),
             false => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_taken_once() {
+        let outputs = Taken::default();
+        assert!(outputs.take(1) && outputs.take(0) && outputs.take(63));
+        assert!(!outputs.take(1) && !outputs.take(64) && !outputs.take(usize::MAX));
     }
 }
