@@ -85,6 +85,17 @@ enum Constants<'f> {
     Of(&'f Facts),
 }
 
+/// The first dimension of the inputs, where each of them gives one: where one leaves it open, the batch is.
+fn fixed_batch(graph: &Graph<'_>) -> Option<usize> {
+    let declared = graph
+        .inputs()
+        .iter()
+        .filter_map(|&t| graph.declared_shape(t));
+    let first = declared.filter_map(|dims| dims.first().copied());
+    let all: Option<Vec<usize>> = first.collect();
+    all?.first().copied()
+}
+
 /// What is known of a node's outputs.
 enum Found {
     /// The first one's value.
@@ -158,15 +169,15 @@ impl Facts {
             here: World::new(count),
             elsewhere: World::new(count),
         };
+        if let Some(fixed) = fixed_batch(graph) {
+            facts.fixed_batch = true;
+            facts.batch = fixed;
+        }
         for &t in graph.inputs() {
             facts.data[t.0] = true;
             let Some(declared) = graph.declared_shape(t) else {
                 continue;
             };
-            if let Some(Some(n)) = declared.first() {
-                facts.fixed_batch = true;
-                facts.batch = *n;
-            }
             let filled = |batch: usize| -> Option<Vec<usize>> {
                 let dims = declared.iter().enumerate();
                 dims.map(|(i, d)| d.or((i == 0).then_some(batch))).collect()
