@@ -84,6 +84,22 @@ impl<'m> Node<'m> {
         self.attribute(name).and_then(|a| a.i).unwrap_or(default)
     }
 
+    /// The axes that a reduction goes along, in their order, of those `given` by its attribute or input: all where
+    /// none are, or none at all with `noop_with_empty_axes`. `None` if one is no axis of `rank`.
+    pub fn reduced_axes(&self, given: Option<Vec<i64>>, rank: usize) -> Option<Vec<usize>> {
+        let mut axes: Vec<usize> = match given.filter(|axes| !axes.is_empty()) {
+            Some(axes) => {
+                let axes = axes.iter().map(|&a| normalize_axis(a, rank));
+                axes.collect::<Option<_>>()?
+            }
+            None if self.int("noop_with_empty_axes", 0) != 0 => Vec::new(),
+            None => (0..rank).collect(),
+        };
+        axes.sort_unstable();
+        axes.dedup();
+        Some(axes)
+    }
+
     /// A float attribute, or the default.
     pub fn float(&self, name: &str, default: f32) -> f32 {
         self.attribute(name).and_then(|a| a.f).unwrap_or(default)

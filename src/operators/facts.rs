@@ -232,6 +232,14 @@ pub enum Reduction {
     LogSumExp,
 }
 
+impl Reduction {
+    /// Whether it makes of one value that value.
+    pub fn keeps_one_value(self) -> bool {
+        use Reduction::{Max, Mean, Min, Prod, Sum};
+        matches!(self, Mean | Sum | Max | Min | Prod)
+    }
+}
+
 /// How the shapes of outputs follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {

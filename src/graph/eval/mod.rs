@@ -317,6 +317,14 @@ fn constant_of_shape(node: &Node<'_>, dims: &[i64]) -> Option<Tensor> {
     broadcast_to(&scalar, &shape)
 }
 
+/// Up to here each integer is a number of double precision.
+const EXACT: f64 = (1u64 << 53) as f64;
+
+/// Whether no sum of these integers is rounded.
+fn adds_up_exactly(x: &ArrayD<f64>) -> bool {
+    x.iter().map(|v| v.abs()).sum::<f64>() <= EXACT
+}
+
 fn reduce(node: &Node<'_>, x: &Tensor, axes: Option<&Tensor>) -> Option<Tensor> {
     let kind = node.operator()?.reduction()?;
     if !(x.data_type().is_float() || matches!(x, Tensor::I64(_) | Tensor::I32(_))) {
@@ -324,23 +332,15 @@ fn reduce(node: &Node<'_>, x: &Tensor, axes: Option<&Tensor>) -> Option<Tensor> 
     }
     let a = x.to_f64();
     let shape = a.shape().to_vec();
-    let list = match axes {
+    let given = match axes {
         Some(t) => Some(t.to_ints()?),
         None => node.ints("axes").map(<[i64]>::to_vec),
-    }
-    .filter(|v| !v.is_empty());
-    if list.is_none() && node.int("noop_with_empty_axes", 0) != 0 {
-        return Some(x.clone());
-    }
-    let mut axes: Vec<usize> = match list {
-        None => (0..shape.len()).collect(),
-        Some(v) => v
-            .iter()
-            .map(|&i| normalize_axis(i, shape.len()))
-            .collect::<Option<_>>()?,
     };
-    axes.sort_unstable();
-    axes.dedup();
+    let axes = node.reduced_axes(given, shape.len())?;
+    if axes.is_empty() && !kind.keeps_one_value() {
+        // Runtimes make different things of a reduction over nothing.
+        return None;
+    }
     // In double precision: the order of summation then does not show in the f32 result.
     let mut acc = match kind {
         Reduction::L1 => a.mapv(f64::abs),
@@ -348,6 +348,11 @@ fn reduce(node: &Node<'_>, x: &Tensor, axes: Option<&Tensor>) -> Option<Tensor> 
         Reduction::LogSum | Reduction::LogSumExp => return None,
         _ => a,
     };
+    let integers = !x.data_type().is_float();
+    // Beyond 2^53 sums of integers would be rounded, and means and roots of them are none.
+    if integers && (!adds_up_exactly(&acc) || matches!(kind, Reduction::Mean | Reduction::L2)) {
+        return None;
+    }
     let count: usize = axes.iter().map(|&i| shape[i]).product();
     for &i in axes.iter().rev() {
         acc = match kind {
@@ -364,15 +369,10 @@ fn reduce(node: &Node<'_>, x: &Tensor, axes: Option<&Tensor>) -> Option<Tensor> 
     }
     let out = match x {
         x if x.data_type().is_float() => Tensor::of(x.data_type(), &acc),
-        // Beyond 2^53 sums of integers would be rounded.
-        _ if kind != Reduction::Mean && acc.iter().all(|v| v.abs() < 9e15) => {
-            let fits = acc.iter().all(|v| v.abs() < f64::from(i32::MAX));
-            match x {
-                Tensor::I32(_) if !fits => return None,
-                x => Tensor::of(x.data_type(), &acc),
-            }
-        }
-        _ => return None,
+        // A product may be beyond it all the same.
+        _ if !adds_up_exactly(&acc) => return None,
+        Tensor::I32(_) if acc.iter().any(|v| v.abs() >= f64::from(i32::MAX)) => return None,
+        x => Tensor::of(x.data_type(), &acc),
     };
     if node.int("keepdims", 1) != 0 {
         let kept: Vec<usize> = shape

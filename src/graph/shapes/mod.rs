@@ -251,16 +251,11 @@ fn reduce(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<usize>> {
     if x.shape(1).is_some() && x.ints(1).is_none() {
         return None;
     }
-    let list = x.attr_or_input(node, "axes", 1).filter(|v| !v.is_empty());
-    if list.is_none() && node.int("noop_with_empty_axes", 0) != 0 {
-        return Some(s.to_vec());
-    }
-    let axes = axes(list, s.len())?;
-    let hit = |i: usize| axes.as_ref().is_none_or(|a| a.contains(&i));
+    let axes = node.reduced_axes(x.attr_or_input(node, "axes", 1), s.len())?;
     Some(
         s.iter()
             .enumerate()
-            .filter_map(|(i, &d)| match hit(i) {
+            .filter_map(|(i, &d)| match axes.contains(&i) {
                 true => keep.then_some(1),
                 false => Some(d),
             })

@@ -13,18 +13,11 @@ pub(super) fn reduce(ctx: &Context<'_, '_>) -> Outcome {
     let rank = shape.len();
     let kind = node.operator().and_then(|row| row.reduction());
     let kind = kind.ok_or("is not a reduction")?;
-    let mut axes: Vec<usize> = match ctx.ints("axes", 1)?.filter(|v| !v.is_empty()) {
-        Some(v) => v
-            .iter()
-            .map(|&a| normalize_axis(a, rank))
-            .collect::<Option<_>>()
-            .ok_or("has axes outside its input")?,
-        None if node.int("noop_with_empty_axes", 0) == 0 => (0..rank).collect(),
-        None if is_plain(kind) => Vec::new(),
-        None => return Err("has no axes, of which runtimes make different things".to_owned()),
-    };
-    axes.sort_unstable();
-    axes.dedup();
+    let axes = node.reduced_axes(ctx.ints("axes", 1)?, rank);
+    let axes = axes.ok_or("has axes outside its input")?;
+    if axes.is_empty() && !kind.keeps_one_value() {
+        return Err("has no axes, of which runtimes make different things".to_owned());
+    }
     if axes.contains(&x.axis) && kind == Reduction::Sum {
         return Ok(Some(total(ctx, x.axis, shape, &axes)?));
     }
@@ -113,12 +106,6 @@ fn count_over(shape: &[usize], axes: &[usize]) -> Result<usize, String> {
         0 => Err("reduces an axis of size 0".to_owned()),
         n => Ok(n),
     }
-}
-
-/// Whether it makes the value itself of one value.
-fn is_plain(kind: Reduction) -> bool {
-    use Reduction::{Max, Mean, Min, Prod, Sum};
-    matches!(kind, Mean | Sum | Max | Min | Prod)
 }
 
 /// A reduction of `count` copies of a value.

@@ -29,23 +29,13 @@ fn magnitudes(x: &ArrayD<f32>) -> ArrayD<f64> {
 }
 
 impl Bounds<'_> {
-    /// The axes that a reduction goes along; `None` inside where it does nothing.
-    fn axes(
-        &self,
-        node: &Node<'_>,
-        inputs: &[TensorId],
-        rank: usize,
-    ) -> Option<Option<Vec<usize>>> {
+    /// The axes that a reduction goes along.
+    fn axes(&self, node: &Node<'_>, inputs: &[TensorId], rank: usize) -> Option<Vec<usize>> {
         let given = match inputs.get(1) {
             Some(&t) => Some(self.facts.value(t)?.to_ints()?),
             None => node.ints("axes").map(<[i64]>::to_vec),
         };
-        let axis = |&a: &i64| normalize_axis(a, rank);
-        Some(match given.filter(|axes| !axes.is_empty()) {
-            Some(axes) => Some(axes.iter().map(axis).collect::<Option<_>>()?),
-            None if node.int("noop_with_empty_axes", 0) != 0 => None,
-            None => Some((0..rank).collect()),
-        })
+        node.reduced_axes(given, rank)
     }
 
     /// Reductions along some axes.
@@ -59,11 +49,11 @@ impl Bounds<'_> {
         let x = *inputs.first()?;
         let value = self.value(x)?.into_owned();
         let errors = self.bound(x)?.broadcast(value.shape())?;
-        let Some(axes) = self.axes(node, inputs, value.ndim())? else {
+        let axes = self.axes(node, inputs, value.ndim())?;
+        if axes.is_empty() {
             // What a runtime makes of a reduction over nothing differs by operator.
-            use Reduction::{Max, Mean, Min, Prod, Sum};
-            return matches!(reduction, Mean | Sum | Max | Min | Prod).then_some(errors);
-        };
+            return reduction.keeps_one_value().then_some(errors);
+        }
         let shaped = |folded: ArrayD<f64>| -> Option<ArrayD<f32>> {
             let single = folded.mapv(|v| v as f32);
             let fits = single.len() == out.len();
