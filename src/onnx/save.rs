@@ -71,9 +71,9 @@ pub fn needs_data_file(model: &ModelProto) -> bool {
     model.encoded_len() > INLINE_LIMIT
 }
 
-/// Writes `model` to `path`: weights inline below 2 GiB, else in `<path>.data`, written first.
+/// Writes `model` to `path`: weights inline below 2 GiB, else in `<path>.data`.
 ///
-/// An existing file is replaced only when the new one is complete.
+/// Existing files are replaced only when the new ones are complete.
 pub fn save(model: &ModelProto, path: &Path) -> Result<Written, SaveError> {
     if !needs_data_file(model) {
         return save_bytes(path, &model.encode_to_vec());
@@ -92,8 +92,12 @@ pub fn save(model: &ModelProto, path: &Path) -> Result<Written, SaveError> {
             move_out(t, &location, &mut data);
         }
     }
-    write_atomically(&data_path, &data)?;
-    let mut written = save_bytes(path, &model.encode_to_vec())?;
+    let bytes = model.encode_to_vec();
+    output::write_both([(&data_path, &data), (path, &bytes)]).map_err(|(path, source)| {
+        let path = path.to_owned();
+        SaveError::Io { path, source }
+    })?;
+    let mut written = Written::of(&bytes);
     written.bytes += data.len() as u64;
     Ok(written)
 }

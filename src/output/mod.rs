@@ -6,12 +6,12 @@ mod clash;
 mod leftovers;
 mod place;
 
-pub use clash::{FileId, Target, clash, overwrites};
+pub use clash::{Clash, FileId, Target, clash, overwrites};
 pub use place::{Place, folder_of};
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::files::sync_folder;
 
@@ -47,6 +47,26 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Writes two regular files that belong together: neither is replaced before both are complete and synced.
+///
+/// # Errors
+/// What the system said, and of which of them; unless the very renaming failed, both are as they were.
+pub fn write_both<'p>(files: [(&'p Path, &[u8]); 2]) -> Result<(), (&'p Path, io::Error)> {
+    let prepared = files.map(|(path, bytes)| {
+        let made = match Place::of(path) {
+            Ok(Place::File(to)) => Complete::new(&to, bytes),
+            Ok(_) => Err(io::Error::from(ErrorKind::InvalidInput)),
+            Err(e) => Err(e),
+        };
+        made.map_err(|e| (path, e))
+    });
+    let [first, second] = prepared;
+    for ((path, _), complete) in files.into_iter().zip([first?, second?]) {
+        complete.persist().map_err(|e| (path, e))?;
+    }
+    Ok(())
+}
+
 /// Whether `path` could be written with `bytes` bytes now; leaves nothing behind. Devices and pipes
 /// are not opened: whoever reads them would take that for the end.
 ///
@@ -69,17 +89,36 @@ pub fn probe(path: &Path, bytes: u64) -> io::Result<()> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let before = still_writable(path)?;
-    leftovers::remove(folder_of(path));
-    let mut file = temporary(path)?;
-    file.write_all(bytes)?;
-    if let Some(before) = before {
-        become_like(file.as_file(), &before)?;
+    Complete::new(path, bytes)?.persist()
+}
+
+/// All that a file shall hold, synced, beside where it shall be.
+struct Complete {
+    file: tempfile::NamedTempFile,
+    path: PathBuf,
+}
+
+impl Complete {
+    fn new(path: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let before = still_writable(path)?;
+        leftovers::remove(folder_of(path));
+        let mut file = temporary(path)?;
+        file.write_all(bytes)?;
+        if let Some(before) = before {
+            become_like(file.as_file(), &before)?;
+        }
+        file.as_file().sync_all()?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
     }
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    sync_folder(folder_of(path));
-    Ok(())
+
+    fn persist(self) -> io::Result<()> {
+        self.file.persist(&self.path).map_err(|e| e.error)?;
+        sync_folder(folder_of(&self.path));
+        Ok(())
+    }
 }
 
 /// What there is to be replaced. A file that its owner made read-only is meant to stay, although
@@ -203,6 +242,23 @@ mod tests {
         assert_eq!(text, "before after");
         assert_eq!(Place::of(Path::new("/dev/stdout")).unwrap(), Place::Stdout);
         assert_eq!(Place::of(Path::new("-")).unwrap(), Place::Stdout);
+    }
+
+    #[test]
+    fn files_that_belong_together_are_replaced_together_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, model) = (dir.path().join("m.data"), dir.path().join("m"));
+        let both = [(data.as_path(), &b"1"[..]), (model.as_path(), &b"2"[..])];
+        write_both(both).unwrap();
+        assert_eq!(std::fs::read(&data).unwrap(), b"1");
+        // The second is a folder: the first stays as well.
+        let there = dir.path().join("there");
+        std::fs::create_dir(&there).unwrap();
+        let (path, _) =
+            write_both([(data.as_path(), &b"3"[..]), (there.as_path(), &b"4"[..])]).unwrap_err();
+        assert_eq!(path, there);
+        assert_eq!(std::fs::read(&data).unwrap(), b"1");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 
     #[test]
