@@ -47,7 +47,9 @@ impl Phases {
     /// Whether this is worth it for such windows: those side by side fill vectors, and padding does not
     /// dwarf the plane. Else [`Windows`] and [`max_of_any`] are for them.
     pub fn suit([y, x]: [Axis; 2]) -> bool {
-        let room = |a: Axis| (a.out * a.stride).saturating_add(a.kernel.saturating_mul(a.dilation));
+        let room = |a: Axis| {
+            (a.out.saturating_mul(a.stride)).saturating_add(a.kernel.saturating_mul(a.dilation))
+        };
         2 * x.out >= LANES
             && x.stride <= LANES
             && room(y) <= 2 * y.size + LANES
