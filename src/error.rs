@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::check::{BaselineError, JunitError};
+use crate::check::{BaselineError, FindError, JunitError};
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::distributed::Absent;
 use crate::graph::{FactsError, GraphError};
 use crate::onnx::{LoadError, SaveError};
 use crate::ops::ImportError;
+use crate::output::Clash;
 use crate::qonnx::LowerError;
 use crate::rewrite::{MasksError, RewriteError};
+use crate::subsidiary::TrainError;
 use crate::verify::RuntimeError;
 
 /// Why a job was not done. One line each: file, node, remedy.
@@ -139,7 +141,30 @@ pub enum Error {
     Paused(PathBuf),
 }
 
+impl From<FindError> for Error {
+    fn from(e: FindError) -> Self {
+        Self::unsuitable(&e.path, e.reason)
+    }
+}
+
+impl From<Clash> for Error {
+    fn from(e: Clash) -> Self {
+        Self::Usage(e.to_string())
+    }
+}
+
 impl Error {
+    /// Why learning stopped; `path` leads to the file that it is about.
+    pub fn of_training(stopped: TrainError, path: &Path) -> Self {
+        match stopped {
+            TrainError::Interrupted => Self::Interrupted,
+            TrainError::Absent(e) => Self::Absent(e),
+            TrainError::Checkpoint(e) => Self::Checkpoint(e),
+            TrainError::Data(e) => e.into(),
+            other => Self::unsuitable(path, other.to_string()),
+        }
+    }
+
     /// Input at `path` that does not fit, and why.
     pub fn unsuitable(path: &Path, reason: impl Into<String>) -> Self {
         Self::Unsuitable {

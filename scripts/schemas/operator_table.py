@@ -2,7 +2,7 @@
 """Writes the table of ONNX's operators that `onnx-bnnprune check` holds nodes against.
 
     .venv/bin/pip install -r scripts/requirements.txt
-    .venv/bin/python scripts/schemas/operator_table.py > src/check/operators.tsv
+    .venv/bin/python scripts/schemas/operator_table.py > src/operators/versions.tsv
 
 One row for each version of each operator of the default domain, from the schemas in the Python
 package `onnx`: operator, opset since when, inputs, outputs, attributes. Numbers are `least..most`,

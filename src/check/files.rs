@@ -3,25 +3,41 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
+use thiserror::Error;
 use walkdir::WalkDir;
 
-use crate::error::Error;
+/// A path to check at which there is nothing to check.
+#[derive(Debug, Error)]
+#[error("{}: {reason}", path.display())]
+pub struct FindError {
+    /// The path.
+    pub path: PathBuf,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+impl FindError {
+    fn new(path: &Path, reason: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}
 
 /// The files that `paths` name: files as they are, folders searched for `.onnx` (hidden ones left
 /// out, links to folders not followed, links to nothing among them). In the order given, a folder's sorted by name.
 ///
 /// # Errors
 /// If a path does not exist or a folder cannot be read, or nothing is found.
-pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FindError> {
     let mut seen = BTreeSet::new();
     let mut files = Vec::new();
     for path in paths {
         let about = std::fs::metadata(path);
         let about = match about {
             Err(_) if leads_nowhere(path) => None,
-            about => {
-                Some(about.map_err(|e| Error::unsuitable(path, format!("cannot be read: {e}")))?)
-            }
+            about => Some(about.map_err(|e| FindError::new(path, format!("cannot be read: {e}")))?),
         };
         if about.is_none_or(|a| !a.is_dir()) {
             if seen.insert(path.clone()) {
@@ -35,7 +51,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         for entry in walk.filter_entry(visible) {
             let entry = entry.map_err(|e| {
                 let at = e.path().unwrap_or(path).to_owned();
-                Error::unsuitable(&at, format!("cannot be read: {e}"))
+                FindError::new(&at, format!("cannot be read: {e}"))
             })?;
             let file = entry.path();
             if !is_onnx(file) || !(file.is_file() || leads_nowhere(file)) {
@@ -47,7 +63,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
             }
         }
         if !holds_any {
-            return Err(Error::unsuitable(
+            return Err(FindError::new(
                 path,
                 "holds no .onnx file; name another folder, or the files themselves",
             ));

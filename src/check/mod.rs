@@ -11,7 +11,6 @@ mod finding;
 mod finite;
 mod github;
 mod junit;
-pub(crate) mod operators;
 mod render;
 mod rules;
 mod shapes;
@@ -19,7 +18,7 @@ mod stages;
 mod summary;
 
 pub use baseline::{Baseline, BaselineError, Pin};
-pub use files::{find, key};
+pub use files::{FindError, find, key};
 pub use finding::{Finding, Severity};
 pub use github::annotations;
 pub use junit::{JunitError, junit};

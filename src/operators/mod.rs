@@ -15,6 +15,7 @@ mod movement;
 mod normalisation;
 mod reductions;
 mod unary;
+pub(crate) mod versions;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

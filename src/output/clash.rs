@@ -2,8 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use thiserror::Error;
+
 use super::{Place, folder_of};
-use crate::error::Error;
+
+/// Why files are not written: one of them would be written twice, or is read.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Clash(String);
 
 /// A file that a run will write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +72,7 @@ impl FileId {
 ///
 /// # Errors
 /// With both names.
-pub fn clash(targets: &[Target]) -> Result<(), Error> {
+pub fn clash(targets: &[Target]) -> Result<(), Clash> {
     let mut taken: Vec<(&str, FileId)> = Vec::new();
     for target in targets {
         let Some(id) = FileId::of_output(&target.path) else {
@@ -74,7 +80,7 @@ pub fn clash(targets: &[Target]) -> Result<(), Error> {
         };
         if let Some((other, _)) = taken.iter().find(|(_, other)| *other == id) {
             return Err(match id {
-                FileId::Stdout => Error::Usage(format!(
+                FileId::Stdout => Clash(format!(
                     "{} and {other} would both go to standard output; name a file for one of them",
                     target.name
                 )),
@@ -94,7 +100,7 @@ pub fn overwrites(
     targets: &[Target],
     what: &str,
     read: impl IntoIterator<Item = impl AsRef<Path>>,
-) -> Result<(), Error> {
+) -> Result<(), Clash> {
     let written: Vec<(&Target, FileId)> = targets
         .iter()
         .filter_map(|t| Some((t, FileId::of_output(&t.path)?)))
@@ -114,8 +120,8 @@ pub fn overwrites(
     Ok(())
 }
 
-fn refusal(target: &Target, other: &str) -> Error {
-    Error::Usage(format!(
+fn refusal(target: &Target, other: &str) -> Clash {
+    Clash(format!(
         "{}: {} would overwrite {other}, which is the same file; name another",
         target.path.display(),
         target.name

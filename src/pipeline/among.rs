@@ -73,7 +73,8 @@ pub fn follow_training(
         group,
     };
     let augment = job.source.augment;
-    retrain(&mut network, &images, augment, &job.options, control).map_err(|e| e.at(&job.input))?;
+    retrain(&mut network, &images, augment, &job.options, control)
+        .map_err(|e| Error::of_training(e, &job.input))?;
     Ok(())
 }
 

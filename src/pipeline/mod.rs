@@ -30,13 +30,14 @@ mod written;
 pub use among::{follow, follow_training};
 pub use compare::{Cell, Comparison, compare, forget};
 pub use fit::doubt;
-pub use images::{DataSource, VAL_SPLIT, load as load_images, load_all as load_all_images};
+pub use images::{VAL_SPLIT, load as load_images, load_all as load_all_images};
 pub use job::{Budget, Choice, Job, Tuning};
 pub use sizes::fill as fill_sizes;
 pub use train::{TrainJob, train, train_among};
 pub use types::other_float_type;
 pub use view::View;
 
+pub use crate::data::DataSource;
 pub use crate::output::Target;
 pub use crate::sizes::Sizes;
 
@@ -308,7 +309,7 @@ fn choose(
             write_back(&network, &mut model)
                 .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
             let answers = learned.predictions.take();
-            let answers = answers.map(|a| a.map_err(|e| e.at(&job.input)));
+            let answers = answers.map(|a| a.map_err(|e| Error::of_training(e, &job.input)));
             if learned.resumed {
                 let note = "continued from a checkpoint; the time is that of the last part";
                 summary.notes.push(note.to_owned());
@@ -371,7 +372,8 @@ fn network(
         source,
     })?;
     let _checking = Phase::begin(observer, "looking at the images");
-    subsidiary::sanity::check(&network, images, observer).map_err(|e| e.at(&job.source_path()))?;
+    subsidiary::sanity::check(&network, images, observer)
+        .map_err(|e| Error::of_training(e, &job.source_path()))?;
     Ok(network)
 }
 
@@ -406,6 +408,6 @@ fn learn(
         group,
     };
     let learned = subsidiary::learn(&mut network, &subject, images, options, control)
-        .map_err(|e| e.at(&job.input))?;
+        .map_err(|e| Error::of_training(e, &job.input))?;
     Ok((network, learned))
 }

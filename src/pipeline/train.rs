@@ -150,7 +150,7 @@ fn through(
     };
     let augment = job.source.augment;
     let trained = retrain(&mut network, &images, augment, &job.options, control)
-        .map_err(|e| e.at(&job.input))?;
+        .map_err(|e| Error::of_training(e, &job.input))?;
     let mut proto = opened.clone().into_owned();
     write_back(&network, &mut proto).map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
     let mut notes = Vec::new();
@@ -283,7 +283,7 @@ fn finish(
     let agreement = match &after {
         Some(after) => {
             let answers = native_predictions(network, images, observer);
-            let answers = answers.map_err(|e| e.at(&job.input))?;
+            let answers = answers.map_err(|e| Error::of_training(e, &job.input))?;
             Agreement::of(&answers, images, &after.predictions)
         }
         None => None,

@@ -4,11 +4,11 @@
 //! What an operator means in opset 11 is what it meant before, but for a few: those are written
 //! anew, or named.
 
-use crate::check::operators::since;
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, NodeId};
 use crate::onnx::proto::{ModelProto, NodeProto};
 use crate::onnx::{DataType, Tensor, is_default_domain};
+use crate::operators::versions::since;
 use crate::qonnx::LowerError;
 
 /// The oldest opset with every operator that a quantiser is written with.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::text::percent;
 use super::{FileReport, RunReport};
-use crate::pipeline::DataSource;
+use crate::data::DataSource;
 use crate::screen::{Role, Screen, Text};
 use crate::subsidiary::{EpochReport, TrainOptions};
 

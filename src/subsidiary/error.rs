@@ -1,14 +1,11 @@
 //! Why training stops.
 
-use std::path::Path;
-
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::distributed::Absent;
 use crate::engine::RunError;
-use crate::error::Error;
 use crate::network::EditError;
 use crate::training::RestoreError;
 
@@ -56,19 +53,6 @@ impl From<RunError> for TrainError {
         match e {
             RunError::Absent(e) => Self::Absent(e),
             e => Self::Run(e),
-        }
-    }
-}
-
-impl TrainError {
-    /// As an error of the pipeline, about the file at `path`.
-    pub fn at(self, path: &Path) -> Error {
-        match self {
-            Self::Interrupted => Error::Interrupted,
-            Self::Absent(e) => Error::Absent(e),
-            Self::Checkpoint(e) => Error::Checkpoint(e),
-            Self::Data(e) => e.into(),
-            other => Error::unsuitable(path, other.to_string()),
         }
     }
 }

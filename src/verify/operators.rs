@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use prost::Message;
 
 use super::runtime::RuntimeError;
-use crate::forms::OPS_DOMAIN;
+use crate::graph::OPS_DOMAIN;
 use crate::onnx::proto::OperatorSetIdProto;
 
 /// What a user does when it is missing.

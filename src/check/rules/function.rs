@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{domain, shown};
 use crate::check::finding::Findings;
-use crate::check::operators;
 use crate::onnx::proto::{FunctionProto, NodeProto};
+use crate::operators::versions;
 
 /// A function may import another version of an operator set than the model only where the operators
 /// that it uses are the same in both.
@@ -30,7 +30,7 @@ fn visit(
         if let (Some(&inside), Some(&outside)) = (own.get(home), main.get(home))
             && inside != outside
         {
-            let since = |opset| operators::since(node.op_type(), opset);
+            let since = |opset| versions::since(node.op_type(), opset);
             let same = home.is_empty() && since(inside) == since(outside);
             if !same {
                 findings.error(

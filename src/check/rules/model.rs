@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Context, domain, node, shown};
 use crate::check::finding::Findings;
-use crate::check::operators::NEWEST_OPSET;
 use crate::onnx::proto::{ModelProto, Version};
+use crate::operators::versions::NEWEST_OPSET;
 
 /// From this version on a file says which operator sets it uses.
 const IR_WITH_OPSETS: i64 = 3;

@@ -2,9 +2,9 @@
 
 use super::{Context, domain, label, shown};
 use crate::check::finding::Findings;
-use crate::check::operators::{self, Count, Signature};
 use crate::graph::is_qonnx_domain;
 use crate::onnx::proto::NodeProto;
+use crate::operators::versions::{self, Count, Signature};
 
 /// What the standard asks of a node; `None` for operators that it does not define.
 pub(super) fn signature(node: &NodeProto, context: &Context<'_>) -> Option<&'static Signature> {
@@ -15,7 +15,7 @@ pub(super) fn signature(node: &NodeProto, context: &Context<'_>) -> Option<&'sta
         return None;
     }
     let opset = *context.imports.get("")?;
-    operators::lookup(node.op_type(), opset)?.signature.as_ref()
+    versions::lookup(node.op_type(), opset)?.signature.as_ref()
 }
 
 /// Checks one node, its attributes aside.
@@ -79,7 +79,7 @@ pub(super) fn is_quantizer(node: &NodeProto) -> bool {
 
 fn unknown(node: &NodeProto, opset: i64, findings: &mut Findings) {
     let op = node.op_type();
-    let why = match (operators::lookup(op, opset), operators::first_opset(op)) {
+    let why = match (versions::lookup(op, opset), versions::first_opset(op)) {
         (Some(_), _) => {
             format!("{op} was withdrawn from ONNX by opset {opset}; export the model anew")
         }
@@ -107,8 +107,8 @@ fn count(
 ) {
     let Count { least, most } = allowed;
     let optional = match what {
-        "inputs" => operators::optional_inputs(node.op_type()),
-        _ => operators::optional_outputs(node.op_type()),
+        "inputs" => versions::optional_inputs(node.op_type()),
+        _ => versions::optional_outputs(node.op_type()),
     };
     let mut needed = names.iter().take(least).enumerate();
     let empty = needed.any(|(k, n)| n.is_empty() && !optional.contains(&k));

@@ -1,4 +1,4 @@
-//! What ONNX asks of a node of each operator: `operators.tsv`.
+//! What ONNX asks of a node of each operator: `versions.tsv`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -6,11 +6,11 @@ use std::sync::LazyLock;
 use crate::onnx::proto::attribute_proto::AttributeType;
 
 /// The newest opset of the default domain that the table knows.
-pub(super) const NEWEST_OPSET: i64 = 28;
+pub(crate) const NEWEST_OPSET: i64 = 28;
 
 /// One version of an operator.
 #[derive(Debug)]
-pub(super) struct Operator {
+pub(crate) struct Operator {
     /// The first opset with this version.
     pub since: i64,
     /// `None` where this version withdraws the operator.
@@ -19,7 +19,7 @@ pub(super) struct Operator {
 
 /// What a node of the operator has.
 #[derive(Debug)]
-pub(super) struct Signature {
+pub(crate) struct Signature {
     /// How many inputs.
     pub inputs: Count,
     /// How many outputs.
@@ -30,7 +30,7 @@ pub(super) struct Signature {
 
 /// A number of inputs or outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Count {
+pub(crate) struct Count {
     /// Not fewer.
     pub least: usize,
     /// Not more.
@@ -39,7 +39,7 @@ pub(super) struct Count {
 
 /// An attribute of an operator.
 #[derive(Debug)]
-pub(super) struct Attribute {
+pub(crate) struct Attribute {
     /// Its name.
     pub name: &'static str,
     /// Its type.
@@ -51,7 +51,7 @@ pub(super) struct Attribute {
 /// The versions of each operator of the default domain, oldest first.
 static TABLE: LazyLock<HashMap<&'static str, Vec<Operator>>> = LazyLock::new(|| {
     let mut table: HashMap<_, Vec<Operator>> = HashMap::new();
-    for line in include_str!("operators.tsv").lines() {
+    for line in include_str!("versions.tsv").lines() {
         if let Some((name, operator)) = parse(line) {
             table.entry(name).or_default().push(operator);
         }
@@ -60,13 +60,13 @@ static TABLE: LazyLock<HashMap<&'static str, Vec<Operator>>> = LazyLock::new(|| 
 });
 
 /// The operator `name` of the default domain as it is in `opset`; `None` if there is none.
-pub(super) fn lookup(name: &str, opset: i64) -> Option<&'static Operator> {
+pub(crate) fn lookup(name: &str, opset: i64) -> Option<&'static Operator> {
     let versions = TABLE.get(name)?;
     versions.iter().rev().find(|o| o.since <= opset)
 }
 
 /// Inputs that may be left out though others behind them may not (the table counts them all).
-pub(super) fn optional_inputs(name: &str) -> &'static [usize] {
+pub(crate) fn optional_inputs(name: &str) -> &'static [usize] {
     match name {
         "Loop" => &[0, 1],
         "Scan" => &[0],
@@ -75,7 +75,7 @@ pub(super) fn optional_inputs(name: &str) -> &'static [usize] {
 }
 
 /// Outputs of the same kind.
-pub(super) fn optional_outputs(name: &str) -> &'static [usize] {
+pub(crate) fn optional_outputs(name: &str) -> &'static [usize] {
     match name {
         "GRU" | "LSTM" | "RNN" => &[0],
         _ => &[],
@@ -88,7 +88,7 @@ pub(crate) fn since(name: &str, opset: i64) -> Option<i64> {
 }
 
 /// The first opset that has the operator, if one has.
-pub(super) fn first_opset(name: &str) -> Option<i64> {
+pub(crate) fn first_opset(name: &str) -> Option<i64> {
     TABLE.get(name)?.first().map(|o| o.since)
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_line_of_the_table_is_read() {
-        let lines = include_str!("operators.tsv").lines();
+        let lines = include_str!("versions.tsv").lines();
         let bad: Vec<_> = lines.skip(1).filter(|l| parse(l).is_none()).collect();
         assert!(bad.is_empty(), "{bad:?}");
         let newest = TABLE.values().flatten().map(|o| o.since).max();
