@@ -14,7 +14,7 @@ use crate::verify::{
 
 use super::Printed;
 use super::args::EvalArgs;
-use super::host::{Host, Outcome};
+use super::host::{Host, Outcome, usable_threads};
 use super::isolate::isolated;
 use super::shared::{BATCH, Interruptible, json, measured_on, samples};
 
@@ -39,8 +39,9 @@ pub fn run(args: &EvalArgs, host: &Host<'_>) -> Printed {
     })?;
     pipeline::doubt(&view, &images, host.observer);
     let _measuring = Phase::begin(host.observer, "measuring");
+    let threads = usable_threads(args.threads, host.observer)?;
     let found = measure(
-        args,
+        (args, threads),
         &runtime,
         &model,
         &samples(&images),
@@ -55,7 +56,7 @@ pub fn run(args: &EvalArgs, host: &Host<'_>) -> Printed {
 }
 
 fn measure(
-    args: &EvalArgs,
+    (args, threads): (&EvalArgs, Option<usize>),
     runtime: &Interruptible,
     model: &Model,
     samples: &Samples<'_>,
@@ -64,7 +65,7 @@ fn measure(
 ) -> Result<Evaluation, Error> {
     let lowered = runnable(&model.proto)?;
     let options = SessionOptions {
-        threads: args.threads.unwrap_or(0),
+        threads: threads.unwrap_or(0),
         ..SessionOptions::default()
     };
     let session = runtime.load(&to_bytes(&lowered.model), &options)?;
@@ -106,7 +107,7 @@ fn measure(
             .map_or(String::new(), |d| d.display().to_string()),
         runtime: runtime.name().to_owned(),
         runtime_version: runtime.version().to_owned(),
-        threads: args.threads,
+        threads,
         accuracy: accuracy.fraction,
         top5: accuracy.top5,
         samples: labels.len(),

@@ -1,6 +1,7 @@
 //! Around a command: the program that it is, or that it runs in.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,6 +87,31 @@ impl Outcome {
     }
 }
 
+/// As many threads for each core as still share it, without most of them waiting for one another.
+const THREADS_A_CORE: usize = 8;
+
+/// How many threads work, of those that were asked for (`None`: all cores). What comes out does not depend on it.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn usable_threads(
+    asked: Option<usize>,
+    observer: &dyn Observer,
+) -> Result<Option<usize>, Error> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let most = cores.saturating_mul(THREADS_A_CORE);
+    match asked {
+        Some(0) => Err(Error::Usage("--threads must be at least 1".to_owned())),
+        Some(n) if n > most => {
+            observer.warn(&format!(
+                "--threads {n}: this machine runs {cores} at a time, and more than {most} would only wait for each other; {most} are used"
+            ));
+            Ok(Some(most))
+        }
+        asked => Ok(asked),
+    }
+}
+
 /// Calls `f` with that many threads (`None`: all cores) that do the work of this call alone and end
 /// with it: calls side by side do not share them, and a forked process has its own.
 ///
@@ -95,9 +121,6 @@ pub(super) fn with_threads<T: Send>(
     threads: Option<usize>,
     f: impl FnOnce() -> Result<T, Error> + Send,
 ) -> Result<T, Error> {
-    if threads == Some(0) {
-        return Err(Error::Usage("--threads must be at least 1".to_owned()));
-    }
     let number = threads.unwrap_or(0);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(number)

@@ -312,7 +312,8 @@ fn run(parsed: &Parsed, host: &Host<'_>) -> Printed {
         Some(Command::Worker(_)) => Ok(Outcome::default()),
         None => prune::run(&cli.prune, line, host),
     };
-    let outcome = host::with_threads(cli.threads(), command)?;
+    let threads = host::usable_threads(cli.threads(), host.observer)?;
+    let outcome = host::with_threads(threads, command)?;
     let saved = match config::to_save(&parsed.matches).filter(|_| host.group.rank() == 0) {
         Some((path, text)) => write_atomically(&path, text.as_bytes()).map_err(Error::from),
         None => Ok(()),
