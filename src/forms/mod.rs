@@ -101,6 +101,9 @@ fn values_of<'a>(graph: &Graph<'_>, layer: &'a Layer, computed: &'a Computed) ->
     found.unwrap_or(&layer.values)
 }
 
+/// Why weights have no bits that come out of a computation as ±s, such as `b - c + c` of torch's detached terms.
+const ROUNDED: &str = "its weights are ± one scale a filter only up to rounding, and --normalise of the main command writes them exactly";
+
 /// Whether a tensor holds float32, which is what forms write.
 fn is_float32(facts: &Facts, t: TensorId) -> bool {
     facts.element(t) == Some(DataType::F32.to_onnx())
@@ -142,6 +145,14 @@ pub enum FormError {
         /// The oldest that will do.
         needed: i64,
     },
+    /// There would be, but for the last digit of its weights.
+    #[error("has nothing that the {form} form would write in another way: '{layer}': {ROUNDED}")]
+    Rounded {
+        /// The form.
+        form: &'static str,
+        /// One of the layers.
+        layer: String,
+    },
     /// There is nothing in it that the form is about.
     #[error("has nothing that the {form} form would write in another way: {why}")]
     Nothing {
@@ -155,9 +166,14 @@ pub enum FormError {
 impl FormError {
     /// Of a form that none of a model's layers has, for these reasons.
     fn nothing(form: &'static str, left: &BTreeMap<String, String>) -> Self {
-        // What keeps most of them back.
+        if let Some((layer, _)) = left.iter().find(|(_, why)| *why == ROUNDED) {
+            let layer = layer.clone();
+            return Self::Rounded { form, layer };
+        }
+        // What keeps most of them back; that a layer is no binary one says little.
         let count = |why: &str| left.values().filter(|other| *other == why).count();
-        let most = left.iter().rev().max_by_key(|(_, why)| count(why));
+        let rank = |why: &str| (!why.starts_with("float layer"), count(why));
+        let most = left.iter().rev().max_by_key(|(_, why)| rank(why));
         let why = match most {
             Some((name, why)) => format!("'{name}': {why}"),
             None => "it has no Conv, Gemm or MatMul with constant weights".to_owned(),

@@ -10,9 +10,11 @@ use std::collections::{BTreeSet, HashSet};
 
 use ndarray::{Array1, IxDyn};
 
-use super::bits::Bits;
+use super::bits::{Bits, LEAST_WEIGHTS};
 use super::unpacked::is_packed_whole;
-use super::{Computed, FormError, OutputForm, Shaped, is_float32, is_packed, unpack, values_of};
+use super::{
+    Computed, FormError, OutputForm, ROUNDED, Shaped, is_float32, is_packed, unpack, values_of,
+};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::proto::{
@@ -136,7 +138,11 @@ pub(super) fn bits_of(
     if !is_float32(facts, layer.weight) {
         return Err("only weights in float32 are packed");
     }
-    Bits::of(values_of(graph, layer, computed), layer.filter_axis)
+    let values = values_of(graph, layer, computed);
+    Bits::of(values, layer.filter_axis).map_err(|why| match layer.binary_weights {
+        Some(_) if values.len() >= LEAST_WEIGHTS && values.iter().all(|w| *w != 0.0) => ROUNDED,
+        _ => why,
+    })
 }
 
 fn write(model: &mut ModelProto, plans: &[Plan], was_used: &HashSet<String>) {

@@ -1,6 +1,6 @@
 //! `qonnx`: weights and activations of one bit as `BipolarQuant`, which FPGA tools read.
 
-use super::{Computed, FormError, OutputForm, Shaped, is_float32, unpack, values_of};
+use super::{Computed, FormError, OutputForm, ROUNDED, Shaped, is_float32, unpack, values_of};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::Tensor;
@@ -81,7 +81,10 @@ fn weights(
                 shaped.left.insert(layer.name, why.to_owned());
             }
             (Some(_), None) => {
-                let why = "some of its weights are 0, or not exactly ± one scale a filter";
+                let why = match value.iter().any(|w| *w == 0.0) {
+                    true => "some of its weights are 0",
+                    false => ROUNDED,
+                };
                 shaped.left.insert(layer.name, why.to_owned());
             }
             (Some(_), Some((signs, scale))) => {

@@ -163,13 +163,13 @@ fn through(
         Some(source) => Some(loaded(job, &view, source, observer)?),
         None => None,
     };
-    // Only now, so that a wrong path is not reported as a missing runtime; but before training.
     if let Some(images) = images
         .as_ref()
         .filter(|_| job.learns() || job.budget.given().is_some())
     {
         fit::tells_classes(&job.input, &view, images)?;
     }
+    // Only now, so that a wrong path is not reported as a missing runtime; but before training.
     let trying = Phase::begin(observer, "trying the model out");
     let runtime = open()?;
     summary.clock.lap("reading model and images", None);

@@ -63,11 +63,18 @@ pub(super) fn formed(
         Ok(shaped) => Ok(Formed::In(form, Box::new(shaped))),
         // Nobody asked for it: what came packed may have lost all that can be packed, or be of an
         // opset that this tool packs nothing in.
-        Err(e @ (FormError::Nothing { .. } | FormError::Opset { .. })) if asked.is_none() => {
-            Ok(Formed::Lost(lost(form, &e)))
-        }
+        Err(
+            e @ (FormError::Nothing { .. } | FormError::Rounded { .. } | FormError::Opset { .. }),
+        ) if asked.is_none() => Ok(Formed::Lost(lost(form, &e))),
         Err(e) => Err(e),
     }
+}
+
+/// Whether all that keeps the original from its form is the last digit of weights: those that are learned are
+/// written exactly.
+pub(super) fn only_rounded(job: &Job, came: &ModelProto, model: &ModelProto) -> bool {
+    let formed = formed(job.form, came, model, Computed::default);
+    matches!(formed, Err(FormError::Rounded { .. }))
 }
 
 /// What is said of a file that does not stay in the form that it came in.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::common::{
-    NETWORKS, fixture, json, max_abs_diff, network, quick_rule, refused, runtime, test_digits,
-    tool, write_masks,
+    NETWORKS, fixture, json, max_abs_diff, network, quick, quick_rule, refused, runtime,
+    test_digits, tool, write_masks,
 };
 use crate::graphs::{Attr, Builder};
 use ndarray::{ArrayD, Axis};
@@ -13,6 +13,7 @@ use onnx_bnnprune::data::Pixels;
 use onnx_bnnprune::graph::{Facts, Graph};
 use onnx_bnnprune::onnx::proto::{ModelProto, TensorProto};
 use onnx_bnnprune::onnx::{DataType, Model, Tensor, save, to_bytes};
+use onnx_bnnprune::pipeline::View;
 use onnx_bnnprune::qonnx;
 use onnx_bnnprune::recognize;
 use onnx_bnnprune::verify::{Optimization, Runtime as _, SessionOptions};
@@ -379,4 +380,59 @@ fn what_masked_filters_compute_is_no_tie_of_the_integer_form() {
     let found = &json(&report)["normalised"]["verification"];
     assert!(found["ties"].as_u64().unwrap() < 10, "{found}");
     assert!(found["top1_agreement"].as_f64().unwrap() > 0.99, "{found}");
+}
+
+/// The digits network with weights as `b - c + c` leaves them: ±1 times one scale, some of them an ulp apart.
+fn rounded(path: &Path) {
+    let fixture = network("vgg");
+    let mut model = Model::load(&fixture).unwrap().proto;
+    let view = View::new(&fixture, &model).unwrap();
+    let weights: Vec<(usize, ArrayD<f32>)> = view
+        .layers
+        .iter()
+        .filter(|layer| layer.is_binary())
+        .map(|layer| {
+            let mut apart = layer.values.clone();
+            let some = apart.iter_mut().step_by(3);
+            some.for_each(|w| *w = f32::from_bits(w.to_bits() + 1));
+            (layer.node.0, apart)
+        })
+        .collect();
+    drop(view);
+    assert!(!weights.is_empty());
+    let graph = model.graph.as_mut().unwrap();
+    for (node, values) in weights {
+        let name = format!("apart{node}");
+        graph.initializer.push(Tensor::F32(values).to_proto(&name));
+        graph.node[node].input[1] = name;
+    }
+    save(&model, path).unwrap();
+}
+
+#[test]
+fn weights_that_are_bits_but_for_rounding_say_so_and_are_packed_when_learned() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (dir.path().join("in.onnx"), dir.path().join("out.onnx"));
+    rounded(&path);
+    for form in ["packed", "qonnx"] {
+        let mut c = tool();
+        c.arg("convert").arg(&path).arg(&out).args(["--to", form]);
+        refused(&mut c, 2, &["only up to rounding", "--normalise"]);
+    }
+    let mut c = tool();
+    c.arg(&path).arg(&out);
+    c.args(["--to", "packed", "--normalise"]).assert().success();
+    std::fs::remove_file(&out).unwrap();
+    // What is learned is written exactly.
+    let mut c = quick(&path, &out);
+    c.args(["--ratio", "0.2", "--to", "packed"])
+        .assert()
+        .success();
+    let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+    assert!(
+        size(&out) < size(&path) / 2,
+        "{} {}",
+        size(&out),
+        size(&path)
+    );
 }
