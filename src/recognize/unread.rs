@@ -163,7 +163,7 @@ fn reason(graph: &Graph<'_>, facts: &Facts, weight: TensorId) -> Option<String> 
                 let node = graph.node(n);
                 let what = match node.op() {
                     "Constant" => format!("is of {}", named(t)),
-                    _ => "is not evaluated".to_owned(),
+                    _ => format!("is not evaluated: {COMPUTED_ONCE}"),
                 };
                 return Some(format!(
                     "its weights are computed by {} '{}', which {what}",
@@ -175,6 +175,10 @@ fn reason(graph: &Graph<'_>, facts: &Facts, weight: TensorId) -> Option<String> 
     }
     Some("its weights are computed by too long a chain".to_owned())
 }
+
+/// What to do about weights that the file computes by what only a runtime knows.
+const COMPUTED_ONCE: &str = "have the file's constants computed once, by onnxsim or by ONNX Runtime's basic \
+                             optimisation (optimized_model_filepath)";
 
 fn calls(node: &NodeProto, f: &FunctionProto) -> bool {
     let plain = |d: &str| if is_default_domain(d) { "" } else { d }.to_owned();
