@@ -80,6 +80,64 @@ impl Trainer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::{Facts, Graph};
+    use crate::progress::Silent;
+    use crate::recognize;
+    use crate::subsidiary::select::tests::{images, model};
+    use crate::subsidiary::{Control, Options};
+
+    #[test]
+    fn a_phase_goes_back_from_ruins_and_from_nothing_else() {
+        let model = model();
+        let graph = Graph::new(&model).unwrap();
+        let facts = Facts::infer(&graph, 2).unwrap();
+        let layers = recognize::layers(&graph, &facts);
+        let mut network = Network::import(&graph, &facts, &layers).unwrap();
+        let images = images();
+        let options = Options::for_images(images.train_indices.len());
+        let control = Control {
+            observer: &Silent,
+            checkpoint: None,
+            group: &crate::distributed::Alone,
+        };
+        let mut trainer = Trainer::new(&mut network, &images, &options, control).unwrap();
+        let span = trainer.whole();
+        trainer.retrain(&span, 8, "whole network").unwrap();
+        let params = span.params.clone();
+        let values = |network: &Network| -> Vec<ArrayD<f32>> {
+            let values = params.iter().map(|&p| network.param(p).value.clone());
+            values.collect()
+        };
+        let trained = values(trainer.network);
+        let mut best = BestEpoch::default();
+        best.note(trainer.network, &params, 0.5);
+        best.note(trainer.network, &params, 0.7);
+        assert!(best.fits(trainer.network, &params) && !best.fits(trainer.network, &params[1..]));
+        // Every parameter turned around.
+        for &p in &params {
+            trainer.network.values_mut(p).mapv_inplace(|v| -v);
+        }
+        let ruined = values(trainer.network);
+        assert_ne!(ruined, trained);
+        let end = (best.clone(), 0.52);
+        trainer.go_back_to_best(&span, &params, end).unwrap();
+        assert_eq!(values(trainer.network), ruined);
+        let end = (best.clone(), 0.9);
+        trainer.go_back_to_best(&span, &params, end).unwrap();
+        assert_eq!(values(trainer.network), trained);
+        // What was kept is not better than what is there now.
+        for &p in &params {
+            trainer.network.values_mut(p).mapv_inplace(|v| -v);
+        }
+        let mut worse = BestEpoch::default();
+        worse.note(trainer.network, &params, 0.5);
+        for (&p, value) in params.iter().zip(&trained) {
+            trainer.network.values_mut(p).assign(value);
+        }
+        let end = (worse, 0.9);
+        trainer.go_back_to_best(&span, &params, end).unwrap();
+        assert_eq!(values(trainer.network), trained);
+    }
 
     #[test]
     fn noise_is_no_reason_to_go_back() {

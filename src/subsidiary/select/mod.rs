@@ -174,4 +174,4 @@ fn by_removal(order: &[usize]) -> Vec<f64> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

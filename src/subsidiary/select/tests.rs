@@ -44,7 +44,7 @@ fn head(body: ModelBuilder) -> ModelProto {
 
 /// stem → c1 (6 filters) → c2 (5), both binary with BatchNormalization → pool → Gemm. No sign stands
 /// behind c2.
-fn model() -> ModelProto {
+pub(in crate::subsidiary) fn model() -> ModelProto {
     head(
         stem()
             .binary_conv("c1", "bn0", 6, 4)
@@ -52,7 +52,7 @@ fn model() -> ModelProto {
     )
 }
 
-fn images() -> Images {
+pub(in crate::subsidiary) fn images() -> Images {
     let images = values(&[IMAGES, 3, 5, 5], 9);
     Images {
         train: Dataset {
