@@ -140,6 +140,12 @@ pub fn check_file(path: &Path, runtime: &dyn Runtime, options: &CheckOptions) ->
             return FileReport::new(path, None, findings, start.elapsed());
         }
     };
+    if model.data_behind_link {
+        findings.error(
+            "load",
+            "is a link, and its data lie beside the file that it leads to: ONNX Runtime looks for them beside the link; link them there too",
+        );
+    }
     for warning in &model.warnings {
         findings.warning("encoding", warning.clone());
     }

@@ -13,6 +13,8 @@ use super::proto::{
 };
 use crate::files;
 
+/// What the ONNX standard says of a tensor's external data.
+const KEYS: [&str; 5] = ["location", "offset", "length", "checksum", "basepath"];
 /// Tied weights are stored once and used twice; what is used more often than this is no network.
 const MAX_SHARING: u64 = 8;
 /// Below this many bytes in all, sharing is not counted.
@@ -30,6 +32,8 @@ pub(super) struct External {
     /// The folder of the path that the user gave, and that of the file which it leads to.
     folders: [PathBuf; 2],
     read: BTreeMap<PathBuf, ReadFile>,
+    /// Whether something lies in the second folder alone.
+    behind_link: bool,
     /// Bytes read, and bytes that tensors hold.
     distinct: u64,
     held: u64,
@@ -56,9 +60,16 @@ impl External {
         Self {
             folders: [folder(path), folder(&real)],
             read: BTreeMap::new(),
+            behind_link: false,
             distinct: 0,
             held: 0,
         }
+    }
+
+    /// Whether data were found only beside the file that the model's path, a link, leads to. ONNX Runtime looks
+    /// beside the link.
+    pub(super) fn lies_behind_link(&self) -> bool {
+        self.behind_link
     }
 
     /// Puts all external data of `model` inline, wherever it has tensors: in its graph and
@@ -143,13 +154,15 @@ impl External {
         let location = field("location").unwrap_or_default().to_owned();
         let number = |key: &str| match field(key) {
             None => Ok(None),
+            // A sign is no digit to ONNX Runtime.
             Some(v) => match v.parse::<u64>() {
-                Ok(n) => Ok(Some(n)),
-                Err(_) => Err(format!("has the {key} '{v}', which is not a number")),
+                Ok(n) if v.bytes().all(|b| b.is_ascii_digit()) => Ok(Some(n)),
+                _ => Err(format!("has the {key} '{v}', which is not a number")),
             },
         };
         let needed = stored_bytes(t);
-        let data = number("offset")
+        let data = each_once(t)
+            .and_then(|()| number("offset"))
             .and_then(|offset| Ok((offset.unwrap_or(0), number("length")?)))
             .and_then(|(offset, length)| self.range(&location, offset, length, needed))
             .map_err(|why| LoadErrorKind::External {
@@ -173,6 +186,8 @@ impl External {
         needed: Option<u64>,
     ) -> Result<Bytes, String> {
         let path = inside(&self.folders, location)?;
+        let [here, _] = &self.folders;
+        self.behind_link |= !here.join(location).exists();
         let about = std::fs::metadata(&path).map_err(|e| format!("cannot be read: {e}"))?;
         if !about.is_file() {
             return Err("is no plain file; refused".to_owned());
@@ -224,6 +239,26 @@ impl External {
         }
         Ok(data)
     }
+}
+
+/// Says which key a tensor's external data have twice, of which readers take different ones, and which key no
+/// runtime takes.
+fn each_once(t: &TensorProto) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for entry in &t.external_data {
+        let key = entry.key();
+        if !KEYS.contains(&key) && !key.starts_with("prepacked") {
+            return Err(format!(
+                "is given with the key '{key}', which ONNX Runtime refuses; save the model anew with onnx.save"
+            ));
+        }
+        if !seen.insert(key) {
+            return Err(format!(
+                "is given with the key '{key}' twice; save the model anew with onnx.save"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Bytes that the elements of `t` take up, packed as the ONNX standard says; `None` where its type
@@ -284,11 +319,18 @@ fn inside(folders: &[PathBuf; 2], location: &str) -> Result<PathBuf, String> {
     if location.is_empty() {
         return Err("has no location".to_owned());
     }
-    if !relative
+    let outside = "leads outside the model's folder; refused";
+    // How far below the folder each part leads.
+    let deeper = relative
         .components()
-        .all(|c| matches!(c, Component::Normal(_) | Component::CurDir))
-    {
-        return Err("leads outside the model's folder; refused".to_owned());
+        .try_fold(0usize, |depth, part| match part {
+            Component::Normal(_) => Some(depth + 1),
+            Component::CurDir => Some(depth),
+            Component::ParentDir => depth.checked_sub(1),
+            Component::RootDir | Component::Prefix(_) => None,
+        });
+    if deeper.is_none() {
+        return Err(outside.to_owned());
     }
     let real = |path: &Path| {
         path.canonicalize()
@@ -307,6 +349,7 @@ fn inside(folders: &[PathBuf; 2], location: &str) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::proto::StringStringEntryProto;
 
     #[test]
     fn external_paths_stay_inside() {
@@ -315,6 +358,13 @@ mod tests {
         std::fs::write(dir.path().join("w.data"), b"x").unwrap();
         assert!(inside(&both, "w.data").is_ok());
         assert!(inside(&both, "./w.data").is_ok());
+        // Up and down again is inside; what lies above is not.
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        assert!(inside(&both, "sub/../w.data").is_ok());
+        std::fs::write(dir.path().join("w"), b"x").unwrap();
+        let below = [dir.path().join("sub"), dir.path().join("sub")];
+        let why = inside(&below, "../w").unwrap_err();
+        assert!(why.contains("outside"), "{why}");
         assert!(inside(&both, "../w.data").is_err());
         assert!(inside(&both, "/etc/passwd").is_err());
         #[cfg(unix)]
@@ -322,6 +372,36 @@ mod tests {
             std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link")).unwrap();
             assert!(inside(&both, "link").is_err());
         }
+    }
+
+    #[test]
+    fn what_runtimes_read_otherwise_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("w"), [7u8; 8]).unwrap();
+        let read = |entries: &[(&str, &str)]| {
+            let entry = |&(key, value): &(&str, &str)| StringStringEntryProto {
+                key: Some(key.to_owned()),
+                value: Some(value.to_owned()),
+            };
+            let mut t = TensorProto {
+                data_location: Some(tensor_proto::DataLocation::External as i32),
+                data_type: Some(tensor_proto::DataType::Float as i32),
+                dims: vec![1],
+                external_data: entries.iter().map(entry).collect(),
+                ..TensorProto::default()
+            };
+            let found = External::new(&dir.path().join("m.onnx")).tensor(&mut t);
+            found.map_err(|e| e.to_string())
+        };
+        let plain = [("location", "w"), ("offset", "4"), ("length", "4")];
+        read(&plain).unwrap();
+        read(&[plain[0], plain[1], plain[2], ("checksum", "0")]).unwrap();
+        for (more, word) in [(("offset", "0"), "twice"), (("foo", "1"), "'foo'")] {
+            let why = read(&[plain[0], plain[1], plain[2], more]).unwrap_err();
+            assert!(why.contains(word), "{why}");
+        }
+        let why = read(&[plain[0], ("offset", "+4")]).unwrap_err();
+        assert!(why.contains("not a number"), "{why}");
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub struct Model {
     pub proto: ModelProto,
     /// Files with external data that were read.
     pub external_files: Vec<PathBuf>,
+    /// Whether `path` is a link, and some of these lie beside what it leads to alone, where ONNX Runtime does not
+    /// look for them.
+    pub data_behind_link: bool,
     /// What a user should know about how the file was understood.
     pub warnings: Vec<String>,
     /// As the file declares them, the inputs whose free dimensions have sizes in `proto`
@@ -143,6 +146,7 @@ impl Model {
             path: path.to_owned(),
             bytes,
             proto,
+            data_behind_link: external.lies_behind_link(),
             external_files: external.files().into_iter().collect(),
             warnings,
             free: BTreeMap::new(),

@@ -212,7 +212,16 @@ fn a_hub_cache_of_links_is_one_folder() {
     symlink("../../../blobs/2c3d", snapshot.join("model.data")).unwrap();
     let path = snapshot.join("model.onnx");
     tool().arg("inspect").arg(&path).assert().code(0);
+    // ONNX Runtime looks beside the link, and `check` says so where nothing is there.
+    std::fs::remove_file(snapshot.join("model.data")).unwrap();
+    std::fs::write(blobs.join("model.data"), [0; 12]).unwrap();
+    tool().arg("inspect").arg(&path).assert().code(0);
+    let done = tool().arg("check").arg(&path).output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{text}");
+    assert!(text.contains("looks for them beside the link"), "{text}");
     // Elsewhere is still elsewhere.
+    symlink("../../../blobs/2c3d", snapshot.join("model.data")).unwrap();
     std::fs::write(dir.path().join("secret"), [0; 12]).unwrap();
     std::fs::remove_file(snapshot.join("model.data")).unwrap();
     symlink("../../../secret", snapshot.join("model.data")).unwrap();
