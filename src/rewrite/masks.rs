@@ -1,9 +1,11 @@
 //! Filter masks: which filters of which layers are pruned, and the file that holds them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use super::Analysis;
@@ -25,7 +27,34 @@ pub struct FilterMasks {
 #[derive(Serialize, Deserialize)]
 struct File {
     format: String,
+    #[serde(deserialize_with = "each_once")]
     layers: BTreeMap<String, LayerMask>,
+}
+
+/// The layers of a file, which JSON allows to be named twice.
+fn each_once<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, LayerMask>, D::Error> {
+    struct Layers;
+    impl<'de> Visitor<'de> for Layers {
+        type Value = BTreeMap<String, LayerMask>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map from layers to their pruned filters")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut layers = BTreeMap::new();
+            while let Some((name, mask)) = map.next_entry::<String, LayerMask>()? {
+                if layers.contains_key(&name) {
+                    return Err(serde::de::Error::custom(format!(
+                        "layer '{name}' is listed twice"
+                    )));
+                }
+                layers.insert(name, mask);
+            }
+            Ok(layers)
+        }
+    }
+    from.deserialize_map(Layers)
 }
 
 /// The pruned filters of one layer.
@@ -57,6 +86,12 @@ pub enum MasksError {
         path: PathBuf,
         /// Where and why.
         source: serde_json::Error,
+    },
+    /// Text that is not UTF-8, as JSON is.
+    #[error("{}: is in UTF-16; save it in UTF-8", path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
     },
     /// Another format.
     #[error("{}: has format '{found}', expected '{FORMAT}'", path.display())]
@@ -120,9 +155,10 @@ impl MasksError {
     /// The masks file, where it is to blame as a file.
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::Io { path, .. } | Self::Json { path, .. } | Self::Format { path, .. } => {
-                Some(path)
-            }
+            Self::Io { path, .. }
+            | Self::Json { path, .. }
+            | Self::Encoding { path }
+            | Self::Format { path, .. } => Some(path),
             _ => None,
         }
     }
@@ -135,7 +171,14 @@ impl FilterMasks {
             path: path.to_owned(),
             source,
         })?;
-        let file: File = serde_json::from_slice(&text).map_err(|source| MasksError::Json {
+        if text.starts_with(&[0xFF, 0xFE]) || text.starts_with(&[0xFE, 0xFF]) {
+            return Err(MasksError::Encoding {
+                path: path.to_owned(),
+            });
+        }
+        // Some editors and shells begin UTF-8 with a byte order mark.
+        let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
+        let file: File = serde_json::from_slice(text).map_err(|source| MasksError::Json {
             path: path.to_owned(),
             source,
         })?;
@@ -231,5 +274,31 @@ impl FilterMasks {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_each_layer_once_in_utf_8() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("masks.json");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            FilterMasks::load(&path).map_err(|e| e.to_string())
+        };
+        let file = |layers: &str| format!("{{\"format\": \"{FORMAT}\", \"layers\": {{{layers}}}}}");
+        let one = "\"a\": {\"filters\": 4, \"pruned\": [1]}";
+        let found = read(file(one).as_bytes()).unwrap();
+        assert_eq!(found.layers["a"].pruned, [1]);
+        let marked = format!("\u{feff}{}", file(one));
+        assert_eq!(read(marked.as_bytes()).unwrap(), found);
+        let why = read(file(&format!("{one}, {one}")).as_bytes()).unwrap_err();
+        assert!(why.contains("layer 'a' is listed twice"), "{why}");
+        let wide: Vec<u8> = marked.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let why = read(&wide).unwrap_err();
+        assert!(why.contains("UTF-16"), "{why}");
     }
 }
