@@ -5,7 +5,7 @@ use super::cut::{self, Cut};
 use super::proof::Proof;
 use super::written::{self, Formed};
 use crate::error::Error;
-use crate::forms::Computed;
+use crate::forms::{Computed, FormError};
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::rewrite::FilterMasks;
@@ -36,9 +36,10 @@ pub(super) fn prepare(
     let mut cut = Cut::of(job, model, original, normal, masks)?;
     let result = &cut.eliminated.model;
     let formed = written::formed(job.form, &model.proto, result, Computed::new);
-    match formed.map_err(|e| written::form_error(&job.input, e))? {
+    match formed {
         // What does not change is written as it came.
-        Formed::Lost(why) if *result != *original => cut.notes.push(why),
+        Ok(Formed::Lost(why)) if *result != *original => cut.notes.push(why),
+        Err(e) if !will_be_exact(job, &e) => return Err(written::form_error(&job.input, e)),
         _ => {}
     }
     Ok(cut)
@@ -84,6 +85,12 @@ pub(super) fn run(
     Ok((cut, verification))
 }
 
+/// Whether all that keeps the original from its form is the last digit of weights: those that are learned are
+/// written exactly.
+fn will_be_exact(job: &Job, why: &FormError) -> bool {
+    job.learns() && matches!(why, FormError::Rounded { .. })
+}
+
 /// Runs the original in the form that will be written, which may need what the runtime lacks.
 fn runs_as_written(
     job: &Job,
@@ -92,7 +99,8 @@ fn runs_as_written(
     proof: &Proof<'_>,
     batch: &Proof<'_>,
 ) -> Result<(), Error> {
-    if job.learns() && written::only_rounded(job, &came.proto, cut) {
+    let formed = written::formed(job.form, &came.proto, cut, Computed::new);
+    if formed.is_err_and(|e| will_be_exact(job, &e)) {
         return Ok(());
     }
     match written::shape(job, &came.proto, cut, batch) {

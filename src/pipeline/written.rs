@@ -70,13 +70,6 @@ pub(super) fn formed(
     }
 }
 
-/// Whether all that keeps the original from its form is the last digit of weights: those that are learned are
-/// written exactly.
-pub(super) fn only_rounded(job: &Job, came: &ModelProto, model: &ModelProto) -> bool {
-    let formed = formed(job.form, came, model, Computed::default);
-    matches!(formed, Err(FormError::Rounded { .. }))
-}
-
 /// What is said of a file that does not stay in the form that it came in.
 fn lost(form: &dyn OutputForm, why: &FormError) -> String {
     format!(

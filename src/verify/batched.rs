@@ -99,7 +99,7 @@ impl BatchedSession {
                 .run(&piece_of_each(inputs, start, take, size))?;
             if !keeps_batch(&outputs, size) {
                 return Err(RuntimeError::Interface(format!(
-                    "the model takes batches of {size}, its outputs do not have {size} rows"
+                    "the first axis of its inputs, of size {size}, is not the batch, as its outputs do not have {size} rows; export it with a batch in front"
                 )));
             }
             for (_, output) in &mut outputs {

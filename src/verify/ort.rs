@@ -329,7 +329,10 @@ fn to_f32(value: &DynValue) -> Result<ArrayD<f32>, String> {
         };
     }
     let ValueType::Tensor { ty, .. } = value.dtype() else {
-        return Err("not a tensor".into());
+        return Err(
+            "is not a tensor: take the sequence or map out of the model's outputs (a ZipMap, say)"
+                .into(),
+        );
     };
     match ty {
         TensorElementType::Float32 => value

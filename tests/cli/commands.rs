@@ -95,6 +95,28 @@ fn eval_measures_what_the_fixture_was_measured_at() {
 }
 
 #[test]
+fn more_threads_than_a_machine_can_share_are_not_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = fixture("digits_test.npz");
+    let runs: [&[&str]; 2] = [&["eval"], &[]];
+    for run in runs {
+        let mut c = tool();
+        c.args(run).arg(network("vgg"));
+        match run {
+            [] => c.arg(dir.path().join("out.onnx")),
+            _ => c.arg("--data").arg(&data),
+        };
+        let done = c.args(["--threads", "100000"]).output().unwrap();
+        let stderr = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(0), "{stderr}");
+        assert!(
+            stderr.contains("would only wait for each other"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
 fn eval_names_classes_and_says_how_latency_was_measured() {
     let run = |more: &[&str]| {
         let mut c = tool();
