@@ -167,7 +167,7 @@ class Call:
         spooled = dict(options)
         for option in _JSON:
             if isinstance(spooled.get(option), Mapping):
-                text = json.dumps(spooled[option])
+                text = json.dumps(spooled[option], default=_listed)
                 spooled[option] = self._written(f"{option}.json", text)
         classes = spooled.get("classes")
         if classes is not None and not isinstance(classes, (str, os.PathLike)):
@@ -242,3 +242,10 @@ def _no_stream(option: str, value: Any) -> None:
         raise UsageError(
             f"{option}: a function does not write to standard output; name a file, or take what it returns"
         )
+
+
+def _listed(value: Any) -> Any:
+    """Arrays and their numbers as JSON has them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise UsageError(f"{type(value).__name__} is nothing that JSON has; give lists and numbers")

@@ -31,7 +31,7 @@ def file_of(data: Data, labels: Any, folder: str, name: str) -> str:
         return os.fspath(data)
     path = os.path.join(folder, f"{name}.npz")
     batches: Iterable[tuple[Any, Any]]
-    if isinstance(data, (tuple, list)) and len(data) == 2 and all(map(_is_array, data)):
+    if isinstance(data, (tuple, list)) and len(data) == 2 and _is_pair(*data):
         if labels is not None:
             raise TypeError("labels are given twice")
         batches = [(data[0], data[1])]
@@ -52,6 +52,20 @@ def file_of(data: Data, labels: Any, folder: str, name: str) -> str:
 
 def _is_array(value: Any) -> bool:
     return hasattr(value, "__array__") and hasattr(value, "shape")
+
+
+def _is_pair(images: Any, labels: Any) -> bool:
+    """Whether these are all images and their labels: arrays, or lists, the labels of numbers."""
+    if not _is_array(labels):
+        listed = isinstance(labels, (tuple, list)) and len(labels) > 0
+        if not listed or any(isinstance(y, (tuple, list, str)) or _rank(y) > 0 for y in labels):
+            return False
+        return _is_array(images) or (isinstance(images, list) and all(map(_is_array, images)))
+    return _is_array(images)
+
+
+def _rank(value: Any) -> int:
+    return len(getattr(value, "shape", ()))
 
 
 def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
@@ -94,6 +108,9 @@ def _array(value: Any) -> Array:
         return np.stack([_array(one) for one in value]) if value else np.empty(0)
     if hasattr(value, "detach"):
         value = value.detach().cpu()
+        if str(getattr(value, "dtype", "")) == "torch.bfloat16":
+            # NumPy has no such type.
+            value = value.float()
     return np.asarray(value)
 
 

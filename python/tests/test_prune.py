@@ -40,7 +40,7 @@ def test_the_same_options_give_the_commands_bytes(pruned, by_command):
     assert (pruned.to_bytes(), pruned.masks) == by_command
 
 
-@pytest.mark.parametrize("form", ["bytes", "proto", "array", "labels", "batches", "rows", "dicts"])
+@pytest.mark.parametrize("form", ["bytes", "proto", "array", "lists", "labels", "batches", "rows", "dicts"])
 def test_it_does_not_matter_in_which_form_model_and_images_come(
     form, vgg, train_path, digits, by_command
 ):
@@ -52,6 +52,8 @@ def test_it_does_not_matter_in_which_form_model_and_images_come(
         model = onnx.load(vgg)
     elif form == "array":
         data = (x, y)
+    elif form == "lists":
+        data = (list(x), [int(label) for label in y])
     elif form == "labels":
         data, labels = x, y
     elif form == "batches":
@@ -80,6 +82,18 @@ class Tensor:
         return np.asarray(self._array, dtype=dtype)
 
 
+class ShortTensor(Tensor):
+    """One of bfloat16, which numpy has not."""
+
+    dtype = "torch.bfloat16"
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Got unsupported ScalarType BFloat16")
+
+    def float(self):
+        return Tensor(self._array.astype("float32"))
+
+
 class Loader:
     """What a PyTorch ``DataLoader`` is: re-iterable batches of tensors."""
 
@@ -103,6 +117,9 @@ def test_floats_are_the_models_input_as_they_are(vgg, digits):
     # PyTorch gives doubles and halves too.
     assert bnn.evaluate(vgg, Loader(x.astype("float64"), y), runs=1)["accuracy"] > 0.98
     assert bnn.evaluate(vgg, Loader(x.astype("float16"), y), runs=1)["accuracy"] > 0.98
+    assert bnn.evaluate(vgg, [(ShortTensor(x), y)], runs=1)["accuracy"] > 0.98
+    # Labels as a list, beside an array.
+    assert bnn.evaluate(vgg, (x, y.tolist()), runs=1)["accuracy"] > 0.98
 
 
 def test_a_result_is_a_model_a_report_masks_and_a_table(pruned, vgg, digits, tmp_path):
