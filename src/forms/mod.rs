@@ -6,6 +6,7 @@
 //! ([`OutputForm::is_integer`]).
 
 mod bits;
+mod exact;
 mod integer;
 mod ops;
 mod packed;
@@ -26,6 +27,7 @@ use crate::qonnx::LowerError;
 use crate::recognize::Layer;
 
 pub use bits::{Bits, LEAST_WEIGHTS};
+pub use exact::without_rounding;
 pub use ops::{DOMAIN as OPS_DOMAIN, has_operators};
 pub use packed::{computed_weights, pack};
 pub use unpacked::{is_packed, packed_layers, unpack};

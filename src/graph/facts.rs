@@ -85,15 +85,19 @@ enum Constants<'f> {
     Of(&'f Facts),
 }
 
-/// The first dimension of the inputs, where each of them gives one: where one leaves it open, the batch is.
+/// The first dimension of the inputs, where each of them gives the same one: where one leaves it open, the batch
+/// is.
 fn fixed_batch(graph: &Graph<'_>) -> Option<usize> {
-    let declared = graph
-        .inputs()
-        .iter()
-        .filter_map(|&t| graph.declared_shape(t));
-    let first = declared.filter_map(|dims| dims.first().copied());
+    let declared = graph.inputs().iter().map(|&t| graph.declared_shape(t));
+    // A number has no batch.
+    let first = declared.filter_map(|dims| match dims {
+        Some(dims) => dims.first().copied(),
+        None => Some(None),
+    });
     let all: Option<Vec<usize>> = first.collect();
-    all?.first().copied()
+    let all = all?;
+    let one = *all.first()?;
+    all.iter().all(|&size| size == one).then_some(one)
 }
 
 /// What is known of a node's outputs.

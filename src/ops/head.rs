@@ -16,10 +16,12 @@ pub enum Head {
     LogSoftmax,
     /// `Sigmoid` of one logit a sample.
     Sigmoid,
-    /// `HardSigmoid` of one logit a sample, a half at 0.
+    /// `HardSigmoid` of one logit a sample.
     HardSigmoid {
-        /// Its slope there.
+        /// Its slope.
         slope: f32,
+        /// Its value at 0.
+        centre: f32,
     },
 }
 
@@ -32,11 +34,18 @@ impl Head {
             "Sigmoid" => Some(Self::Sigmoid),
             "HardSigmoid" => {
                 let slope = node.float("alpha", 0.2);
-                let centred = node.float("beta", 0.5) == 0.5 && slope > 0.0;
-                centred.then_some(Self::HardSigmoid { slope })
+                (slope > 0.0).then(|| Self::HardSigmoid {
+                    slope,
+                    centre: node.float("beta", 0.5),
+                })
             }
             _ => None,
         }
+    }
+
+    /// Whether a half of it, above which the second of two classes is said, is at a logit of 0.
+    pub fn is_centred(self) -> bool {
+        !matches!(self, Self::HardSigmoid { centre, .. } if centre != 0.5)
     }
 
     /// Whether it is one of a single logit.
@@ -58,8 +67,8 @@ impl Head {
             }),
             Self::LogSoftmax => rows.for_each(log_softmax),
             Self::Sigmoid => logits.mapv_inplace(|z| 1.0 / (1.0 + (-z).exp())),
-            Self::HardSigmoid { slope } => {
-                logits.mapv_inplace(|z| (slope * z + 0.5).clamp(0.0, 1.0));
+            Self::HardSigmoid { slope, centre } => {
+                logits.mapv_inplace(|z| (slope * z + centre).clamp(0.0, 1.0));
             }
         }
         logits
@@ -82,7 +91,11 @@ mod tests {
         for (l, p) in logs.iter().zip(&p) {
             assert_eq!(l.exp(), *p);
         }
-        for head in [Head::Sigmoid, Head::HardSigmoid { slope: 0.2 }] {
+        let hard = Head::HardSigmoid {
+            slope: 0.2,
+            centre: 0.5,
+        };
+        for head in [Head::Sigmoid, hard] {
             let each = head.apply(logits.clone());
             let right = |(z, p): (&f32, &f32)| (0.0..=1.0).contains(p) && (*p > 0.5) == (*z > 0.0);
             assert!(logits.iter().zip(&each).all(right));

@@ -5,7 +5,7 @@ use super::cut::{self, Cut};
 use super::proof::Proof;
 use super::written::{self, Formed};
 use crate::error::Error;
-use crate::forms::{Computed, FormError};
+use crate::forms::Computed;
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::rewrite::FilterMasks;
@@ -35,11 +35,11 @@ pub(super) fn prepare(
     };
     let mut cut = Cut::of(job, model, original, normal, masks)?;
     let result = &cut.eliminated.model;
-    let formed = written::formed(job.form, &model.proto, result, Computed::new);
-    match formed {
+    let formed = written::to_be_formed(job, result)
+        .and_then(|exact| written::formed(job.form, &model.proto, &exact, Computed::new));
+    match formed.map_err(|e| written::form_error(&job.input, e))? {
         // What does not change is written as it came.
-        Ok(Formed::Lost(why)) if *result != *original => cut.notes.push(why),
-        Err(e) if !will_be_exact(job, &e) => return Err(written::form_error(&job.input, e)),
+        Formed::Lost(why) if *result != *original => cut.notes.push(why),
         _ => {}
     }
     Ok(cut)
@@ -85,12 +85,6 @@ pub(super) fn run(
     Ok((cut, verification))
 }
 
-/// Whether all that keeps the original from its form is the last digit of weights: those that are learned are
-/// written exactly.
-fn will_be_exact(job: &Job, why: &FormError) -> bool {
-    job.learns() && matches!(why, FormError::Rounded { .. })
-}
-
 /// Runs the original in the form that will be written, which may need what the runtime lacks.
 fn runs_as_written(
     job: &Job,
@@ -99,10 +93,6 @@ fn runs_as_written(
     proof: &Proof<'_>,
     batch: &Proof<'_>,
 ) -> Result<(), Error> {
-    let formed = written::formed(job.form, &came.proto, cut, Computed::new);
-    if formed.is_err_and(|e| will_be_exact(job, &e)) {
-        return Ok(());
-    }
     match written::shape(job, &came.proto, cut, batch) {
         // See `run`.
         Err(Error::Verification(_)) => written::shape(job, &came.proto, cut, proof).map(drop),

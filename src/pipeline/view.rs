@@ -77,7 +77,7 @@ impl<'m> View<'m> {
         ))
     }
 
-    /// Numbers a sample of the first output, if it is `[N, K]`, `[N, K, 1, 1]`, or `[N]` (one).
+    /// Numbers a sample of the first output, if it is `[N, K]`, `[N, K, 1, 1]`, or `[N]` (one), N being the batch.
     pub fn scores(&self) -> Option<usize> {
         let output = *self.graph.outputs().first()?;
         // Behind an unknown operator the file's own word counts.
@@ -87,7 +87,7 @@ impl<'m> View<'m> {
         };
         let shape = self.facts.shape(output).map(<[usize]>::to_vec);
         match shape.or_else(declared)?.as_slice() {
-            [_] => Some(1),
+            [n] if *n == self.facts.batch() => Some(1),
             [_, k, rest @ ..] if rest.iter().all(|&d| d == 1) => Some(*k),
             _ => None,
         }

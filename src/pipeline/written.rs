@@ -1,6 +1,7 @@
 //! The model in the form that it is written in, held against the model that was verified; and what the
 //! file says of itself.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use prost::Message as _;
@@ -70,6 +71,21 @@ pub(super) fn formed(
     }
 }
 
+/// What [`formed`] is given of a job: the bits of a network that learns are written exactly, also those that
+/// learning left as they came, within rounding.
+///
+/// # Errors
+/// If its graph is invalid.
+pub(super) fn to_be_formed<'m>(
+    job: &Job,
+    model: &'m ModelProto,
+) -> Result<Cow<'m, ModelProto>, FormError> {
+    match job.form {
+        Some(_) if job.learns() => forms::without_rounding(model),
+        _ => Ok(Cow::Borrowed(model)),
+    }
+}
+
 /// What is said of a file that does not stay in the form that it came in.
 fn lost(form: &dyn OutputForm, why: &FormError) -> String {
     format!(
@@ -129,8 +145,9 @@ pub(super) fn shape(
     model: &ModelProto,
     proof: &Proof<'_>,
 ) -> Result<(Option<Written>, Option<String>), Error> {
-    let computed = || computed(model, proof.runtime());
-    let formed = formed(job.form, came, model, computed);
+    let exact = to_be_formed(job, model).map_err(|e| form_error(&job.input, e))?;
+    let computed = || computed(&exact, proof.runtime());
+    let formed = formed(job.form, came, &exact, computed);
     let (form, shaped) = match formed.map_err(|e| form_error(&job.input, e))? {
         Formed::AsItIs => return Ok((None, None)),
         Formed::Lost(why) => return Ok((None, Some(why))),

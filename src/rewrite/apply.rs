@@ -198,7 +198,7 @@ fn write_masks(
         let own = FoldedColumns::of(&graph, &before);
         // What all channels meet alike (a gate of one channel, a map that is added to each) makes a channel vary
         // that nothing else writes any more.
-        let left = before.remaining_channels(masks);
+        let left = before.written_channels(masks);
         for (consumer, mixing, now) in after.mixing_with_data() {
             let (label, count) = (graph.label(consumer), now.states.len());
             let folded = learned.and_then(|learned| learned.of_reader(label, count));

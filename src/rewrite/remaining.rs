@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::classes::ChannelClass;
 use super::{Analysis, FilterMasks};
 use crate::graph::TensorId;
 use crate::ops::LeftOnAxis;
@@ -25,6 +26,22 @@ impl Analysis {
     /// elimination finds beside that (channels that are constant by their values) stays: training may
     /// change it.
     pub fn remaining_channels(&self, masks: &FilterMasks) -> RemainingChannels {
+        // What is constant where a layer reads it is not masked there, and stays in the file as that
+        // constant.
+        let constant: BTreeSet<ChannelClass> = self.constants_read().collect();
+        let mut gone = self.classes_masked(masks);
+        gone.retain(|class| !constant.contains(class));
+        self.without(&gone)
+    }
+
+    /// The channels that some filter still writes which is not masked, or cannot be dropped; all of a tensor
+    /// whose channels no masked filter writes.
+    pub(super) fn written_channels(&self, masks: &FilterMasks) -> RemainingChannels {
+        self.without(&self.classes_masked(masks))
+    }
+
+    /// The classes all of whose writers are masked and can be dropped.
+    fn classes_masked(&self, masks: &FilterMasks) -> BTreeSet<ChannelClass> {
         let classes = &self.classes;
         let (mut gone, mut stays) = (BTreeSet::new(), BTreeSet::new());
         for layer in &self.layers {
@@ -39,10 +56,12 @@ impl Analysis {
                 };
             }
         }
-        // What is constant where a layer reads it is not masked there, and stays in the file as that
-        // constant.
-        stays.extend(self.constants_read());
         gone.retain(|class| !stays.contains(class));
+        gone
+    }
+
+    fn without(&self, gone: &BTreeSet<ChannelClass>) -> RemainingChannels {
+        let classes = &self.classes;
         let mut remaining = RemainingChannels::default();
         for (t, channels) in self.tensors.iter().enumerate() {
             let Some(channels) = channels else {

@@ -19,15 +19,22 @@ const FAR_WORSE: f32 = 1.1;
 pub(super) struct BestEpoch {
     values: Vec<ArrayD<f32>>,
     loss: f32,
+    /// Which epoch it was, from 1 on.
+    epoch: usize,
 }
 
 impl BestEpoch {
     /// Keeps the parameters if the epoch that has ended is the best one so far.
-    pub(super) fn note(&mut self, network: &Network, params: &[ParamId], loss: f32) {
+    pub(super) fn note(
+        &mut self,
+        network: &Network,
+        params: &[ParamId],
+        (epoch, loss): (usize, f32),
+    ) {
         if self.values.is_empty() || loss < self.loss {
             let now = params.iter().map(|&p| network.param(p).value.clone());
             self.values = now.collect();
-            self.loss = loss;
+            (self.epoch, self.loss) = (epoch, loss);
         }
     }
 
@@ -55,16 +62,16 @@ impl BestEpoch {
 }
 
 impl Trainer<'_> {
-    /// A phase that ended far above the loss of its best epoch goes back there, if that is better on training
-    /// images as they are, too.
+    /// A phase that ended with a loss far above that of its best epoch goes back there, if that is better on training
+    /// images as they are, too. The loss of the epoch that holds.
     pub(super) fn go_back_to_best(
         &mut self,
         span: &Span,
         params: &[ParamId],
         (mut best, loss): (BestEpoch, f32),
-    ) -> Result<(), TrainError> {
+    ) -> Result<f32, TrainError> {
         if !best.is_far_better_than(loss) {
-            return Ok(());
+            return Ok(loss);
         }
         let last = self.clean_loss(span)?;
         best.swap(self.network, params);
@@ -72,8 +79,13 @@ impl Trainer<'_> {
         if self.clean_loss(span)? > last {
             best.swap(self.network, params);
             self.reestimate(span)?;
+            return Ok(loss);
         }
-        Ok(())
+        self.observer.note(&format!(
+            "retraining ended with a loss of {loss:.3}, and is back at that of epoch {}, {:.3}: a smaller --main-lr (of train: --lr) may keep it there",
+            best.epoch, best.loss
+        ));
+        Ok(best.loss)
     }
 }
 
@@ -84,6 +96,7 @@ mod tests {
     use crate::progress::Silent;
     use crate::recognize;
     use crate::subsidiary::select::tests::{images, model};
+    use crate::subsidiary::state::Training;
     use crate::subsidiary::{Control, Options};
 
     #[test]
@@ -110,12 +123,12 @@ mod tests {
         };
         let trained = values(trainer.network);
         let mut best = BestEpoch::default();
-        best.note(trainer.network, &params, 0.5);
-        best.note(trainer.network, &params, 0.7);
+        best.note(trainer.network, &params, (1, 0.5));
+        best.note(trainer.network, &params, (2, 0.7));
         assert!(best.fits(trainer.network, &params) && !best.fits(trainer.network, &params[1..]));
-        // Every parameter turned around.
+        // Every weight of one sign, and what else there is far off.
         for &p in &params {
-            trainer.network.values_mut(p).mapv_inplace(|v| -v);
+            trainer.network.values_mut(p).mapv_inplace(|v| 3.0 - v);
         }
         let ruined = values(trainer.network);
         assert_ne!(ruined, trained);
@@ -127,16 +140,32 @@ mod tests {
         assert_eq!(values(trainer.network), trained);
         // What was kept is not better than what is there now.
         for &p in &params {
-            trainer.network.values_mut(p).mapv_inplace(|v| -v);
+            trainer.network.values_mut(p).mapv_inplace(|v| 3.0 - v);
         }
         let mut worse = BestEpoch::default();
-        worse.note(trainer.network, &params, 0.5);
+        worse.note(trainer.network, &params, (1, 0.5));
         for (&p, value) in params.iter().zip(&trained) {
             trainer.network.values_mut(p).assign(value);
         }
         let end = (worse, 0.9);
         trainer.go_back_to_best(&span, &params, end).unwrap();
         assert_eq!(values(trainer.network), trained);
+        // A phase whose weights are turned around in the middle ends where it was best before.
+        let (mut least, mut then) = (f32::INFINITY, Vec::new());
+        let ruin = |trainer: &mut Trainer<'_>, training: &Training| {
+            if training.loss < least {
+                (least, then) = (training.loss, values(trainer.network));
+            }
+            if training.epochs == 5 {
+                for &p in &params {
+                    trainer.network.values_mut(p).mapv_inplace(|v| 3.0 - v);
+                }
+            }
+            Ok(())
+        };
+        let (_, loss) = trainer.retrain_watched(&span, 6, ruin).unwrap();
+        assert_eq!(loss, least);
+        assert_eq!(values(trainer.network), then);
     }
 
     #[test]
@@ -144,6 +173,7 @@ mod tests {
         let best = BestEpoch {
             values: vec![ArrayD::zeros(vec![2])],
             loss: 0.5,
+            epoch: 1,
         };
         assert!(!best.is_far_better_than(0.52));
         assert!(best.is_far_better_than(0.6));

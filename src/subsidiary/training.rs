@@ -223,7 +223,7 @@ impl Trainer<'_> {
         while training.epochs < epochs {
             let loss = self.train_epoch(&phase, &mut training)?;
             if let Some(best) = &mut training.best {
-                best.note(self.network, &training.params, loss);
+                best.note(self.network, &training.params, (training.epochs, loss));
             }
             after_epoch(self, &training)?;
         }
@@ -234,7 +234,7 @@ impl Trainer<'_> {
             self.settle(span, &training.params, average)?;
         }
         if let Some(best) = training.best {
-            self.go_back_to_best(span, &training.params, (best, training.loss))?;
+            training.loss = self.go_back_to_best(span, &training.params, (best, training.loss))?;
         }
         let (before, after) = (training.signs_before, self.latent_signs(span));
         let flipped = after.iter().zip(&before).filter(|(a, b)| a != b).count();

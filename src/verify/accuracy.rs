@@ -27,8 +27,9 @@ pub fn output_classes(
     let inputs = samples.batch(session.inputs(), 0..samples.len().min(1))?;
     let outputs = session.run(&inputs)?;
     let shape = outputs.first().map(|(_, output)| output.shape());
+    let asked = samples.len().min(1);
     match shape {
-        Some([_]) => Ok(2),
+        Some([n]) if *n == asked => Ok(2),
         Some([_, rest @ ..]) if rest.iter().all(|&side| side == 1) => Ok(2),
         Some([_, classes, rest @ ..]) if rest.iter().all(|&side| side == 1) => Ok(*classes),
         _ => Err(RuntimeError::Interface(
@@ -41,7 +42,8 @@ pub fn output_classes(
 /// above `threshold` ([`threshold_of_one_output`](super::threshold_of_one_output)).
 ///
 /// # Errors
-/// If the model can't be run or its first output is not `[N, K]` (or `[N, K, 1, 1]`) or `[N]`.
+/// If the model can't be run or its first output is not `[N, K]` (or `[N, K, 1, 1]`) or `[N]`, or one number that
+/// is a probability by its values alone.
 pub fn predict(
     session: &mut BatchedSession,
     samples: &Samples<'_>,
@@ -65,7 +67,12 @@ pub fn predict(
             ));
         }
     }
-    Ok(predictions)
+    match predictions.look_like_probabilities() {
+        true => Err(RuntimeError::Interface(
+            "the model's only output lies within 0 and 1 on every image, as a probability does, and no Sigmoid ends the model: above what it says class 1 is not known; give the logit, or end the model in a Sigmoid".into(),
+        )),
+        false => Ok(predictions),
+    }
 }
 
 /// Accuracy on `samples`, whose classes are `labels`.

@@ -3,15 +3,17 @@
 use ndarray::ArrayViewD;
 
 use super::compare::top1;
-use crate::onnx::proto::ModelProto;
+use crate::onnx::proto::{ModelProto, NodeProto};
 
 /// With fewer classes than these, that the right one is among five says nothing.
 const LEAST_CLASSES: usize = 10;
+/// Fewer logits than these may all lie within 0 and 1.
+const MANY_SAMPLES: usize = 16;
 /// A place of the five that no class takes.
 const NONE: u32 = u32::MAX;
 
 /// The classes that a model gives samples, in their order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Predictions {
     /// The most probable class of each sample; the first of equals.
     pub first: Vec<usize>,
@@ -19,6 +21,8 @@ pub struct Predictions {
     five: Vec<[u32; 5]>,
     /// Classes that the model tells apart.
     classes: usize,
+    /// Of outputs of one number, above what they say class 1, and how many lie within 0 and 1.
+    one_output: Option<(f32, usize)>,
 }
 
 impl Predictions {
@@ -51,7 +55,18 @@ impl Predictions {
         self.classes = 2;
         let classes = output.iter().map(|&z| usize::from(z > threshold));
         self.first.extend(classes);
+        let within = output.iter().filter(|z| (0.0..=1.0).contains(*z)).count();
+        let (_, before) = self.one_output.unwrap_or_default();
+        self.one_output = Some((threshold, before + within));
         true
+    }
+
+    /// Whether what was taken for logits is probabilities in all likelihood: many, and all within 0 and 1.
+    pub(super) fn look_like_probabilities(&self) -> bool {
+        let all = self.len() >= MANY_SAMPLES;
+        all && self
+            .one_output
+            .is_some_and(|(threshold, within)| threshold == 0.0 && within == self.len())
     }
 
     /// Number of samples.
@@ -76,27 +91,32 @@ impl Predictions {
     }
 }
 
-/// Above what a classifier with one output says the second of two classes: 0.5 where it gives a probability, by
-/// `Sigmoid` or `HardSigmoid` at its end, and 0 where it gives a logit.
-pub fn threshold_of_one_output(model: &ModelProto) -> f32 {
-    let Some(graph) = &model.graph else {
-        return 0.0;
-    };
-    let mut tensor = graph.output.first().map_or("", |output| output.name());
+/// The node that a model's first output comes from, but for views and casts.
+fn last_node(model: &ModelProto) -> Option<&NodeProto> {
+    let graph = model.graph.as_ref()?;
+    let mut tensor = graph.output.first()?.name();
     // Each node's inputs are written before it.
     for node in graph.node.iter().rev() {
         if !node.output.iter().any(|output| output == tensor) {
             continue;
         }
         match node.op_type() {
-            "Sigmoid" | "HardSigmoid" => return 0.5,
             "Flatten" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" | "Cast" => {
-                tensor = node.input.first().map_or("", String::as_str);
+                tensor = node.input.first()?;
             }
-            _ => return 0.0,
+            _ => return Some(node),
         }
     }
-    0.0
+    None
+}
+
+/// Above what a classifier with one output says the second of two classes: 0.5 where it gives a probability, by
+/// `Sigmoid` or `HardSigmoid` at its end, and 0 where it gives a logit.
+pub fn threshold_of_one_output(model: &ModelProto) -> f32 {
+    match last_node(model).map(NodeProto::op_type) {
+        Some("Sigmoid" | "HardSigmoid") => 0.5,
+        _ => 0.0,
+    }
 }
 
 /// The places of the five largest values, the first of equals first; NaN counts as smallest.

@@ -156,6 +156,23 @@ fn without_labels_only_a_probability_is_one_of_classes() {
     assert!(!out.exists());
 }
 
+/// A probability that nothing but its values shows is not taken for a logit, of which each would be above 0.
+#[test]
+fn a_probability_by_its_values_alone_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, ..) = digits(&dir.path().join("two.npz"), true);
+    let (path, out) = (dir.path().join("one.onnx"), dir.path().join("out.onnx"));
+    large_or_small(&path, &["Sigmoid", "Abs"], false);
+    let mut learned = tool();
+    learned.arg(&path).arg(&out).arg("--data").arg(&data);
+    let mut asked = tool();
+    asked.arg("eval").arg(&path).arg("--data").arg(&data);
+    for c in [&mut learned, &mut asked] {
+        refused(c, 2, &["one.onnx", "within 0 and 1", "Sigmoid"]);
+    }
+    assert!(!out.exists());
+}
+
 /// Labels of ten digits are none of one output.
 #[test]
 fn more_classes_than_two_are_refused() {

@@ -54,6 +54,12 @@ impl Network {
             ))
         })?;
         let (logits, head) = strip_head(graph, facts, output);
+        if head.is_some_and(|head| !head.is_centred()) {
+            return Err(ImportError::Graph(format!(
+                "output '{}' is a HardSigmoid whose half is not at 0 (beta is not 0.5): learning tells two classes apart at a logit of 0; give it that beta, and its input the difference",
+                graph.name(output)
+            )));
+        }
         let mut builder = Builder {
             graph,
             facts,
