@@ -150,7 +150,7 @@ mod tests {
         let end = (worse, 0.9);
         trainer.go_back_to_best(&span, &params, end).unwrap();
         assert_eq!(values(trainer.network), trained);
-        // A phase whose weights are turned around in the middle ends where it was best before.
+        // A phase that is ruined in the middle ends where it was best before.
         let (mut least, mut then) = (f32::INFINITY, Vec::new());
         let ruin = |trainer: &mut Trainer<'_>, training: &Training| {
             if training.loss < least {
@@ -158,7 +158,7 @@ mod tests {
             }
             if training.epochs == 5 {
                 for &p in &params {
-                    trainer.network.values_mut(p).mapv_inplace(|v| 3.0 - v);
+                    trainer.network.values_mut(p).mapv_inplace(|v| -40.0 * v);
                 }
             }
             Ok(())
