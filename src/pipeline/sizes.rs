@@ -8,7 +8,7 @@ use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::rewrite::Eliminated;
 use crate::runnable::runnable;
-use crate::sizes::{STEPS, Sizes, elsewhere};
+use crate::sizes::{STEPS, Sizes, enlarged};
 use crate::verify::{self, Runtime, RuntimeError, Samples, Verification, VerifyOptions};
 
 /// Random images compared there.
@@ -80,7 +80,7 @@ pub(super) fn at_others(
 ) -> Result<Elsewhere, Error> {
     let mut found = Vec::new();
     for step in STEPS {
-        let other = |m: &ModelProto| elsewhere(m, &model.free, step);
+        let other = |m: &ModelProto| enlarged(m, &model.free, step);
         let (Some(masked), Some(pruned)) = (other(masked), other(&eliminated.model)) else {
             break;
         };

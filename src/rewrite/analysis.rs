@@ -66,7 +66,7 @@ impl Analysis {
         Self::of(graph, (facts, &[]), &Zeroed::new(), Residual::Coupled)
     }
 
-    /// As [`new`](Self::new), with residual streams as given, and with what holds `elsewhere` too, at other sizes.
+    /// As [`new`](Self::new), with residual streams as given, and with what holds at `others` too, other sizes.
     pub(super) fn at_sizes(
         graph: &Graph<'_>,
         facts: (&Facts, &[Facts]),
@@ -115,7 +115,7 @@ impl Analysis {
     fn visit(
         &mut self,
         graph: &Graph<'_>,
-        (facts, elsewhere): (&Facts, &[Facts]),
+        (facts, others): (&Facts, &[Facts]),
         zeroed: &Zeroed,
         n: NodeId,
     ) {
@@ -148,7 +148,7 @@ impl Analysis {
         let outcome = rules::find(&node).and_then(|rule| {
             let at = |facts| rule(&Context { facts, ..context });
             let outcome =
-                elsewhere
+                others
                     .iter()
                     .try_fold(at(facts)?, |here, facts| match (here, at(facts)?) {
                         (Some(here), Some(there)) => here.also_at(there).map(Some),

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::elsewhere::facts_elsewhere;
 use super::inserted::{add_behind, correct, scatter, to_gather};
+use super::other_sizes::facts_at_other_sizes;
 use super::{Analysis, ChannelMaps, EliminateOptions, LayerOutcome, Plan, RewriteError};
 use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, Window};
@@ -47,8 +47,8 @@ pub fn eliminate_with(
         },
         ..options.clone()
     };
-    let elsewhere = facts_elsewhere(model, &graph, &facts, &options.free);
-    let analysis = Analysis::at_sizes(&graph, (&facts, &elsewhere), options.residual);
+    let others = facts_at_other_sizes(model, &graph, &facts, &options.free);
+    let analysis = Analysis::at_sizes(&graph, (&facts, &others), options.residual);
     let plan = Plan::new(&graph, &facts, &analysis, options)?;
     check(&graph, &facts, &plan)?;
     let (text, changes) = (plan.to_string(), plan.changes());

@@ -3,10 +3,10 @@
 use crate::graph::{Facts, Graph};
 use crate::onnx::proto::ModelProto;
 use crate::rewrite::rules::LayerShape;
-use crate::sizes::{Declared, STEPS, elsewhere};
+use crate::sizes::{Declared, STEPS, enlarged};
 
 /// What is known of the tensors of `graph`, which is that of `model`, at each other size that it runs at.
-pub(super) fn facts_elsewhere(
+pub(super) fn facts_at_other_sizes(
     model: &ModelProto,
     graph: &Graph<'_>,
     facts: &Facts,
@@ -17,7 +17,7 @@ pub(super) fn facts_elsewhere(
     }
     // One copy of the model at a time.
     let at = |step: usize| {
-        let other = elsewhere(model, free, step)?;
+        let other = enlarged(model, free, step)?;
         let there = facts.at_other_sizes(&Graph::new(&other).ok()?).ok()?;
         runs(graph, facts, &there).then_some(there)
     };

@@ -1,78 +1,17 @@
-//! What is known of each tensor before the model runs: shape at a concrete batch size, and value
-//! where it is constant.
+//! From the inputs on: what is known of each node's outputs by what is known of its inputs.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use ndarray::ArrayD;
-use thiserror::Error;
-
-use super::budget::Budget;
-use super::shapes::Inputs;
-use super::{Graph, Node, TensorId, Use, branches, elements, eval, shapes};
-use crate::onnx::{DataType, Tensor};
+use super::world::{Found, World};
+use super::{Facts, FactsError};
+use crate::graph::budget::Budget;
+use crate::graph::shapes::Inputs;
+use crate::graph::{Graph, Node, NodeId, TensorId, Use, branches, elements, eval, shapes};
+use crate::onnx::Tensor;
 use crate::operators::Kind;
 
-/// Shapes and constant values of a graph's tensors.
-#[derive(Debug)]
-pub struct Facts {
-    batch: usize,
-    fixed_batch: bool,
-    of_shape: Vec<bool>,
-    data: Vec<bool>,
-    /// Constants whose value was left in the file.
-    left: Vec<bool>,
-    /// The type of each tensor's elements.
-    elements: Vec<Option<i32>>,
-    pub(super) here: World,
-    /// The same of everything that depends on the input's shape, at another batch size: what is the
-    /// same there does not depend on it.
-    elsewhere: World,
-}
-
-/// Shapes and values at one batch size.
-#[derive(Debug)]
-pub(super) struct World {
-    shapes: Vec<Option<Vec<usize>>>,
-    /// Shared by the facts of one model at several sizes.
-    pub(super) values: Vec<Option<Arc<Tensor>>>,
-    budget: Budget,
-}
-
-impl World {
-    fn new(count: usize) -> Self {
-        Self {
-            shapes: vec![None; count],
-            values: vec![None; count],
-            budget: Budget::new(),
-        }
-    }
-
-    /// A value within the budget.
-    fn set_value(&mut self, t: TensorId, value: Tensor) {
-        self.shapes[t.0] = Some(value.shape().to_vec());
-        self.values[t.0] = Some(Arc::new(value.row_major()));
-    }
-
-    /// A shape without a value, if it is believed.
-    fn set_shape(&mut self, t: TensorId, shape: Vec<usize>) {
-        self.shapes[t.0] = self.budget.admit(&shape).then_some(shape);
-    }
-
-    fn set(&mut self, outputs: &[Option<TensorId>], found: Found) {
-        match (found, outputs.first()) {
-            (Found::Value(value), Some(Some(out))) => self.set_value(*out, value),
-            (Found::Value(_), _) => {}
-            (Found::Shapes(shapes), _) => {
-                for (t, s) in outputs.iter().zip(shapes) {
-                    if let Some(t) = t {
-                        self.set_shape(*t, s);
-                    }
-                }
-            }
-        }
-    }
-}
+/// The other batch size is larger by this: enough for a batch divided by 8 to show.
+const FURTHER: usize = 8;
 
 /// Where facts have their constants from.
 #[derive(Clone, Copy)]
@@ -98,45 +37,6 @@ fn fixed_batch(graph: &Graph<'_>) -> Option<usize> {
     let all = all?;
     let one = *all.first()?;
     all.iter().all(|&size| size == one).then_some(one)
-}
-
-/// What is known of a node's outputs.
-enum Found {
-    /// The first one's value.
-    Value(Tensor),
-    /// Shapes, as far as they are known.
-    Shapes(Vec<Vec<usize>>),
-}
-
-/// The other batch size is larger by this: enough for a batch divided by 8 to show.
-const FURTHER: usize = 8;
-
-/// Why nothing can be inferred.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FactsError {
-    /// The image size is not in the file.
-    #[error(
-        "graph input '{input}' has no static shape beyond the batch ({shape}); give --input-shape {input}={example} with the sizes that it is used at (or --dim NAME=SIZE)"
-    )]
-    DynamicInput {
-        /// The input.
-        input: String,
-        /// As declared.
-        shape: String,
-        /// A whole shape that it may have.
-        example: String,
-    },
-    /// An image of a size that no memory holds.
-    #[error(
-        "graph input '{input}' is declared as {shape}, which is too large; set its dimensions in the file"
-    )]
-    HugeInput {
-        /// The input.
-        input: String,
-        /// As declared.
-        shape: String,
-    },
 }
 
 impl Facts {
@@ -171,7 +71,7 @@ impl Facts {
             left: vec![false; count],
             elements: elements::infer(graph),
             here: World::new(count),
-            elsewhere: World::new(count),
+            larger_batch: World::new(count),
         };
         if let Some(fixed) = fixed_batch(graph) {
             facts.fixed_batch = true;
@@ -208,7 +108,7 @@ impl Facts {
             };
             facts.here.set_shape(t, shape);
             if let Some(shape) = filled(batch.saturating_add(FURTHER)) {
-                facts.elsewhere.set_shape(t, shape);
+                facts.larger_batch.set_shape(t, shape);
             }
             if facts.here.shapes[t.0].is_none() {
                 return Err(FactsError::HugeInput {
@@ -260,7 +160,7 @@ impl Facts {
     }
 
     /// `shared`: what depends on constants alone is known.
-    fn visit(&mut self, graph: &Graph<'_>, n: super::NodeId, shared: bool) {
+    fn visit(&mut self, graph: &Graph<'_>, n: NodeId, shared: bool) {
         let node = graph.node(n);
         let Some(out) = graph.output_of(n, 0) else {
             return;
@@ -287,8 +187,8 @@ impl Facts {
                 self.of_shape[out.0] = of_shape || from_data;
                 self.here.set_value(out, value);
             }
-            if let Some(value) = value(of.and_then(|t| self.shape_elsewhere(t))) {
-                self.elsewhere.set_value(out, value);
+            if let Some(value) = value(of.and_then(|t| self.shape_at_larger_batch(t))) {
+                self.larger_batch.set_value(out, value);
             }
             return;
         }
@@ -304,12 +204,12 @@ impl Facts {
         self.here.budget = budget;
         self.here.set(&outputs, found);
         if from_data || of_shape {
-            let shape = |t| self.shape_elsewhere(t);
-            let value = |t| self.value_elsewhere(t);
-            let mut budget = self.elsewhere.budget;
+            let shape = |t| self.shape_at_larger_batch(t);
+            let value = |t| self.value_at_larger_batch(t);
+            let mut budget = self.larger_batch.budget;
             let found = compute(graph, &node, &inputs, (shape, value), &mut budget);
-            self.elsewhere.budget = budget;
-            self.elsewhere.set(&outputs, found);
+            self.larger_batch.budget = budget;
+            self.larger_batch.set(&outputs, found);
         }
     }
 
@@ -333,142 +233,6 @@ impl Facts {
         if std::mem::take(&mut self.left[t.0]) {
             self.here.values[t.0] = graph.initializer_value(t).map(Arc::new);
         }
-    }
-
-    fn depends_on_input(&self, t: TensorId) -> bool {
-        self.data[t.0] || self.of_shape[t.0]
-    }
-
-    fn shape_elsewhere(&self, t: TensorId) -> Option<&[usize]> {
-        match self.depends_on_input(t) {
-            true => self.elsewhere.shapes[t.0].as_deref(),
-            false => self.shape(t),
-        }
-    }
-
-    fn value_elsewhere(&self, t: TensorId) -> Option<&Tensor> {
-        match self.depends_on_input(t) {
-            true => self.elsewhere.values[t.0].as_deref(),
-            false => self.value(t),
-        }
-    }
-
-    /// The batch size that shapes were inferred at.
-    pub fn batch(&self) -> usize {
-        self.batch
-    }
-
-    /// Whether the file fixes the batch size.
-    pub fn fixed_batch(&self) -> bool {
-        self.fixed_batch
-    }
-
-    /// A tensor's shape at [`Facts::batch`].
-    pub fn shape(&self, t: TensorId) -> Option<&[usize]> {
-        self.here.shapes[t.0].as_deref()
-    }
-
-    /// A tensor's value where it follows from initializers and constants alone.
-    pub fn constant(&self, t: TensorId) -> Option<&Tensor> {
-        self.here.values[t.0]
-            .as_deref()
-            .filter(|_| !self.of_shape[t.0])
-    }
-
-    /// The value of a constant of a float type, also where it was left in the file
-    /// ([`Facts::lean`]); that of another type than `f32` is converted.
-    pub fn weights(&self, graph: &Graph<'_>, t: TensorId) -> Option<Cow<'_, ArrayD<f32>>> {
-        match self.typed_weights(graph, t)? {
-            Cow::Borrowed(value) => value.floats(),
-            Cow::Owned(Tensor::F32(value)) => Some(Cow::Owned(value)),
-            Cow::Owned(value) => value.floats().map(|v| Cow::Owned(v.into_owned())),
-        }
-    }
-
-    /// What [`Facts::weights`] gives, in its own type.
-    pub fn typed_weights(&self, graph: &Graph<'_>, t: TensorId) -> Option<Cow<'_, Tensor>> {
-        let value = match (self.left[t.0], self.constant(t)) {
-            (true, _) => Cow::Owned(graph.initializer_value(t)?),
-            (false, value) => Cow::Borrowed(value?),
-        };
-        value.data_type().is_float().then_some(value)
-    }
-
-    /// The shape of what [`Facts::weights`] gives.
-    pub fn weights_shape(&self, t: TensorId) -> Option<&[usize]> {
-        match self.left[t.0] {
-            true => self.shape(t),
-            false => {
-                let value = self.constant(t)?;
-                value.data_type().is_float().then(|| value.shape())
-            }
-        }
-    }
-
-    /// The type of a tensor's elements, as ONNX numbers it; `None` where an operator hides it.
-    pub fn element(&self, t: TensorId) -> Option<i32> {
-        self.elements.get(t.0).copied().flatten()
-    }
-
-    /// Whether a tensor holds 16-bit floats.
-    pub fn is_half(&self, t: TensorId) -> bool {
-        let kind = self.element(t).and_then(DataType::from_onnx);
-        kind.is_some_and(DataType::is_half)
-    }
-
-    /// Numbers as a constant of a tensor's own float type; `f32` where that is not known.
-    pub fn typed_as(&self, t: Option<TensorId>, values: &ArrayD<f64>) -> Tensor {
-        let kind = t
-            .and_then(|t| self.element(t))
-            .and_then(DataType::from_onnx);
-        let kind = kind.filter(|k| k.is_float());
-        Tensor::of(kind.unwrap_or(DataType::F32), values)
-    }
-
-    /// A tensor's value where it is a constant, or follows from those dimensions of the input that
-    /// the file fixes: the same for any batch.
-    pub fn fixed(&self, t: TensorId) -> Option<&Tensor> {
-        let value = self.value(t)?;
-        (!self.of_shape[t.0] || self.elsewhere.values[t.0].as_deref() == Some(value))
-            .then_some(value)
-    }
-
-    /// Whether two tensors have the same shape, whatever the batch.
-    pub fn same_shape(&self, a: TensorId, b: TensorId) -> bool {
-        self.shape(a).is_some()
-            && self.shape(a) == self.shape(b)
-            && self.shape_elsewhere(a) == self.shape_elsewhere(b)
-    }
-
-    /// The value of a tensor whose shape may follow from the batch, at two batch sizes.
-    pub fn at_two_sizes(&self, t: TensorId) -> Option<[&Tensor; 2]> {
-        Some([self.value(t)?, self.value_elsewhere(t)?])
-    }
-
-    /// A tensor's value, also where it depends on the shape of data (at [`Facts::batch`]).
-    pub fn value(&self, t: TensorId) -> Option<&Tensor> {
-        self.here.values[t.0].as_deref()
-    }
-
-    /// The value for one image of a tensor that repeats it for each: an `Expand` or
-    /// `ConstantOfShape` to the shape of data, and what is computed of it. It broadcasts to any
-    /// batch.
-    pub fn expanded(&self, t: TensorId) -> Option<&Tensor> {
-        let [one, more] = self.at_two_sizes(t)?;
-        let repeats = one.shape().first() == Some(&1)
-            && eval::broadcast_to(one, more.shape()).as_ref() == Some(more);
-        repeats.then_some(one)
-    }
-
-    /// Whether a known value depends on the shape of data (a `Shape` of something computed from
-    /// the graph's input).
-    pub fn is_of_shape(&self, t: TensorId) -> bool {
-        self.of_shape[t.0]
-    }
-
-    /// Whether a tensor's elements depend on the graph's inputs.
-    pub fn is_data(&self, t: TensorId) -> bool {
-        self.data[t.0]
     }
 }
 
