@@ -1,5 +1,7 @@
 //! One node: operator and attributes.
 
+use std::ops::Range;
+
 use crate::onnx::proto::{AttributeProto, NodeProto};
 use crate::onnx::{Tensor, is_default_domain};
 use crate::operators::{self, Attributes, Operator};
@@ -82,6 +84,19 @@ impl<'m> Node<'m> {
     /// An integer attribute, or the default.
     pub fn int(&self, name: &str, default: i64) -> i64 {
         self.attribute(name).and_then(|a| a.i).unwrap_or(default)
+    }
+
+    /// What is added to a variance; its default is that of all normalisations.
+    pub fn epsilon(&self) -> f32 {
+        self.float("epsilon", 1e-5)
+    }
+
+    /// The axes of an input of this rank that a `Softmax` or `LogSoftmax` normalises together: one, or up to opset
+    /// 12 all from one on.
+    pub fn softmax_axes(&self, rank: usize) -> Option<Range<usize>> {
+        let old = self.opset < 13;
+        let axis = self.axis(if old { 1 } else { -1 }, rank)?;
+        Some(axis..if old { rank } else { axis + 1 })
     }
 
     /// The axes that a reduction goes along, in their order, of those `given` by its attribute or input: all where

@@ -212,7 +212,7 @@ impl Step {
             "BatchNormalization" if at(0) && shape.get(1) == Some(&shape.iter().product()) => {
                 let (gamma, beta) = (per_channel(1)?, per_channel(2)?);
                 let (mean, variance) = (per_channel(3)?, per_channel(4)?);
-                let epsilon = node.float("epsilon", 1e-5);
+                let epsilon = node.epsilon();
                 let factor = gamma / variance.mapv(|v| (v + epsilon).sqrt());
                 Some(Self::Norm(Box::new([mean, factor, beta])))
             }

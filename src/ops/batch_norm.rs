@@ -131,7 +131,7 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
         ));
     }
     let op = BatchNorm {
-        epsilon: view.node.float("epsilon", 1e-5),
+        epsilon: view.node.epsilon(),
     };
     use ParamKind::{Beta, Constant, Gamma, RunningMean, RunningVariance};
     view.imported(op, &[Constant, Gamma, Beta, RunningMean, RunningVariance])

@@ -22,20 +22,8 @@ pub(super) enum Broadcast {
 
 /// The shape that two shapes broadcast to.
 pub(super) fn common_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>, ShapeError> {
-    let rank = a.len().max(b.len());
-    let dim = |s: &[usize], i: usize| match (i + s.len()).checked_sub(rank) {
-        Some(i) => s[i],
-        None => 1,
-    };
-    (0..rank)
-        .map(|i| match (dim(a, i), dim(b, i)) {
-            (a, b) if a == b || b == 1 => Ok(a),
-            (1, b) => Ok(b),
-            _ => Err(ShapeError(format!(
-                "shapes {a:?} and {b:?} do not broadcast"
-            ))),
-        })
-        .collect()
+    let common = crate::graph::broadcast(a, b);
+    common.ok_or_else(|| ShapeError(format!("shapes {a:?} and {b:?} do not broadcast")))
 }
 
 impl Broadcast {

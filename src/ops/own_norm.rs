@@ -215,7 +215,7 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     let own = OwnNorm {
         name,
         together,
-        epsilon: view.node.float("epsilon", 1e-5),
+        epsilon: view.node.epsilon(),
     };
     view.imported(own, &[ParamKind::Constant; 3])
 }

@@ -89,22 +89,17 @@ impl Op for Softmax {
 /// Along one axis; up to opset 12 along all from one on.
 pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     let rank = view.input_shape(0)?.len();
-    let old = view.node.opset() < 13;
-    let axis = view.node.axis(if old { 1 } else { -1 }, rank);
-    let axis = axis.filter(|&a| a > 0);
-    let axis =
-        axis.ok_or_else(|| view.reject("it normalises over the batch, which is not supported"))?;
+    let axes = view.node.softmax_axes(rank).filter(|axes| axes.start > 0);
+    let axes =
+        axes.ok_or_else(|| view.reject("it normalises over the batch, which is not supported"))?;
     let op = Softmax {
         kind: match view.node.op() {
             "LogSoftmax" => Kind::Logarithms,
             _ => Kind::Shares,
         },
-        lanes: match old {
-            true => Lanes::from(axis, rank),
-            false => Lanes {
-                rank,
-                axes: vec![axis],
-            },
+        lanes: Lanes {
+            rank,
+            axes: axes.collect(),
         },
     };
     view.imported(op, &[ParamKind::Constant])

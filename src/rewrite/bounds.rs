@@ -319,7 +319,7 @@ fn clip(ctx: &Context<'_, '_>, x: Option<&[Interval]>) -> Option<Vec<Interval>> 
 
 fn batch_norm(ctx: &Context<'_, '_>, x: &[Interval]) -> Option<Vec<Interval>> {
     let parameter = |k: usize| ctx.constant(k)?.floats();
-    let epsilon = f64::from(ctx.node().float("epsilon", 1e-5));
+    let epsilon = f64::from(ctx.node().epsilon());
     let (g, b, m, v) = (parameter(1)?, parameter(2)?, parameter(3)?, parameter(4)?);
     let at = |a: &ndarray::ArrayD<f32>, c: usize| a.iter().nth(c).map(|&v| f64::from(v));
     let map = |(c, i): (usize, &Interval)| {

@@ -118,7 +118,7 @@ fn norm(
         let value = facts.constant(graph.input_of(n, k)?)?.as_f32()?;
         (value.len() == filters).then(|| value.iter().copied().collect())
     };
-    let epsilon = graph.node(n).float("epsilon", 1e-5);
+    let epsilon = graph.node(n).epsilon();
     let (gamma, beta) = (parameter(1)?, parameter(2)?);
     let (mean, variance) = (parameter(3)?, parameter(4)?);
     let scale = gamma.iter().zip(&variance);

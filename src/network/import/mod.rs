@@ -118,7 +118,7 @@ fn strip_head(graph: &Graph<'_>, facts: &Facts, output: TensorId) -> (TensorId, 
                 let one = shape.iter().skip(1).all(|&d| d == 1);
                 return one.then_some((input, Some(head)));
             }
-            let axis = node.axis(if node.opset() < 13 { 1 } else { -1 }, shape.len())?;
+            let axis = node.softmax_axes(shape.len())?.start;
             let others = shape.iter().enumerate().skip(1).filter(|(i, _)| *i != axis);
             let alone = axis > 0 && others.into_iter().all(|(_, &d)| d == 1);
             return alone.then_some((input, Some(head)));

@@ -29,7 +29,7 @@ pub(super) fn batch(ctx: &Context<'_, '_>) -> Outcome {
     };
     let (scale, bias) = (parameter(1)?, parameter(2)?);
     let (mean, var) = (parameter(3)?, parameter(4)?);
-    let epsilon = f64::from(node.float("epsilon", 1e-5));
+    let epsilon = f64::from(node.epsilon());
     let states = (x.states.iter().zip(&*scale).zip(bias.iter().zip(&*mean)))
         .zip(&*var)
         .map(|(((&s, &g), (&b, &m)), &v)| normalise(s, [g, b, m, v].map(f64::from), epsilon))
@@ -86,7 +86,7 @@ pub(super) fn instance(ctx: &Context<'_, '_>) -> Outcome {
             })
     };
     let (scale, bias) = (parameter(1)?, parameter(2)?);
-    let epsilon = ctx.node().float("epsilon", 1e-5);
+    let epsilon = ctx.node().epsilon();
     let state = |((&s, &g), &b): ((&State, &f32), &f32)| {
         let nothing = g == 0.0 || s.is_exact_zero();
         match s {
@@ -124,21 +124,16 @@ pub(super) fn instance(ctx: &Context<'_, '_>) -> Outcome {
 pub(super) fn softmax(ctx: &Context<'_, '_>) -> Outcome {
     let (x, shape) = ctx.data()?;
     let node = ctx.node();
-    let old = node.opset() < 13;
-    let axis = node
-        .axis(if old { 1 } else { -1 }, shape.len())
-        .ok_or("has an axis outside its input")?;
-    // Before opset 13 it took all axes from there on together.
-    let (mixed, sizes) = match old {
-        true => (x.axis >= axis, &shape[axis..]),
-        false => (x.axis == axis, &shape[axis..=axis]),
-    };
-    if mixed {
+    let axes = node.softmax_axes(shape.len());
+    let axes = axes.ok_or("has an axis outside its input")?;
+    if axes.contains(&x.axis) {
         return Err("mixes channels and has no columns to cut".to_owned());
     }
+    let first = axes.start;
+    let sizes = shape.get(axes).unwrap_or_default();
     let count = sizes.iter().fold(1usize, |n, &d| n.saturating_mul(d)) as f64;
     // Shapes are those of a batch of one, so what a batch may lie on has no known size.
-    let any_size = !ctx.facts.fixed_batch() && (axis == 0 || sizes.contains(&1));
+    let any_size = !ctx.facts.fixed_batch() && (first == 0 || sizes.contains(&1));
     Ok(Some(Behaviour::channelwise(x, |s| match s {
         State::Constant(_) if any_size => State::Fixed,
         State::Constant(k) => {

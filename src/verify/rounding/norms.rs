@@ -23,7 +23,7 @@ impl Bounds<'_> {
         };
         let (gamma, beta) = (column(gamma)?, column(beta)?);
         let (mean, variance) = (column(mean)?, column(variance)?);
-        let epsilon = f64::from(node.float("epsilon", 1e-5));
+        let epsilon = f64::from(node.epsilon());
         let value = self.value(x)?.broadcast(out.shape())?.to_owned();
         let mut bound = self.bound(x)?.broadcast(out.shape())?;
         if let Some(latent) = self.latent.get(&x).filter(|l| l.shape() == out.shape()) {

@@ -90,7 +90,7 @@ impl Bounds<'_> {
         // What the deviation is kept from 0 by.
         let epsilon = match over {
             Statistics::Axes => 1e-18,
-            _ => f64::from(node.float("epsilon", 1e-5)),
+            _ => f64::from(node.epsilon()),
         };
         let (values, results) = (stretches.flat(&value), stretches.flat(out));
         let (sums, single) = (stretches.flat(&error.sums), stretches.flat(&error.single));
