@@ -80,7 +80,12 @@ fn another_number_of_classes() {
     c.args([network("vgg"), out.clone()])
         .arg("--data")
         .arg(&folder);
-    refused(&mut c, &out, 2, &["3 classes", "tells 10 apart", "--classes"]);
+    refused(
+        &mut c,
+        &out,
+        2,
+        &["3 classes", "tells 10 apart", "--classes"],
+    );
 }
 
 #[test]
