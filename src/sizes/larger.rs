@@ -8,7 +8,7 @@ use crate::onnx::proto::{
     ModelProto, TypeProto, ValueInfoProto, tensor_shape_proto::dimension::Value, type_proto,
 };
 
-/// Inputs whose free dimensions have sizes in a working copy, as the file declares them ([`Model::free`]).
+/// Inputs whose free dimensions have sizes in a working copy, as the file declares them ([`Model::free`](crate::onnx::Model::free)).
 pub type Declared = BTreeMap<String, TypeProto>;
 
 /// By how much sizes are larger where a model with free ones is looked at once more. What a network makes of an
