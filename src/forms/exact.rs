@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-use ndarray::{ArrayD, Axis};
+use ndarray::Axis;
 
-use super::{FormError, is_float32};
-use crate::graph::edit::{Editor, used_names};
+use super::{FormError, is_float32, with_weights};
 use crate::graph::{Facts, Graph};
 use crate::onnx::Tensor;
 use crate::onnx::proto::ModelProto;
@@ -17,7 +16,7 @@ use crate::recognize;
 /// # Errors
 /// If the graph is invalid.
 pub fn without_rounding(model: &ModelProto) -> Result<Cow<'_, ModelProto>, FormError> {
-    let mut found: Vec<(String, ArrayD<f32>)> = Vec::new();
+    let mut found: Vec<(String, Tensor)> = Vec::new();
     {
         let graph = Graph::new(model)?;
         let facts = Facts::lean(&graph, 1)?;
@@ -36,20 +35,12 @@ pub fn without_rounding(model: &ModelProto) -> Result<Cow<'_, ModelProto>, FormE
                 filter.mapv_inplace(|w| scale.copysign(w));
             }
             if exact != layer.values {
-                found.push((name.to_owned(), exact));
+                found.push((name.to_owned(), Tensor::F32(exact)));
             }
         }
     }
     if found.is_empty() {
         return Ok(Cow::Borrowed(model));
     }
-    let mut out = model.clone();
-    let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
-    let mut editor = Editor::new(&mut out);
-    for (name, value) in found {
-        editor.remove_source(&name);
-        editor.put_initializer(&name, &Tensor::F32(value));
-    }
-    editor.remove_unused(&was_used);
-    Ok(Cow::Owned(out))
+    Ok(Cow::Owned(with_weights(model, found)))
 }

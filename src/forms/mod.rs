@@ -20,9 +20,10 @@ use std::fmt::Debug;
 use ndarray::ArrayD;
 use thiserror::Error;
 
+use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, FactsError, Graph, GraphError, TensorId};
-use crate::onnx::DataType;
 use crate::onnx::proto::ModelProto;
+use crate::onnx::{DataType, Tensor};
 use crate::qonnx::LowerError;
 use crate::recognize::Layer;
 
@@ -109,6 +110,19 @@ const ROUNDED: &str = "its weights are ± one scale a filter only up to rounding
 /// Whether a tensor holds float32, which is what forms write.
 fn is_float32(facts: &Facts, t: TensorId) -> bool {
     facts.element(t) == Some(DataType::F32.to_onnx())
+}
+
+/// The model with these tensors as initializers, each under the name that it has; what computed them goes.
+fn with_weights(model: &ModelProto, found: Vec<(String, Tensor)>) -> ModelProto {
+    let mut out = model.clone();
+    let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
+    let mut editor = Editor::new(&mut out);
+    for (name, value) in found {
+        editor.remove_source(&name);
+        editor.put_initializer(&name, &value);
+    }
+    editor.remove_unused(&was_used);
+    out
 }
 
 /// A model in an output form.

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use super::packed::{ABOUT, bits_of};
-use super::{Computed, FormError};
-use crate::graph::edit::{Editor, used_names};
+use super::{Computed, FormError, with_weights};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::proto::ModelProto;
 use crate::onnx::{DataType, Tensor};
@@ -96,14 +95,7 @@ pub fn unpack(model: &ModelProto) -> Result<Cow<'_, ModelProto>, FormError> {
     if found.is_empty() {
         return Ok(Cow::Borrowed(model));
     }
-    let mut out = model.clone();
-    let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
-    let mut editor = Editor::new(&mut out);
-    for (name, value) in found {
-        editor.remove_source(&name);
-        editor.put_initializer(&name, &value);
-    }
-    editor.remove_unused(&was_used);
+    let mut out = with_weights(model, found);
     let text = out.doc_string().replace(ABOUT, "");
     out.doc_string = Some(text.trim_end().to_owned()).filter(|t| !t.is_empty());
     Ok(Cow::Owned(out))
