@@ -319,7 +319,6 @@ fn inside(folders: &[PathBuf; 2], location: &str) -> Result<PathBuf, String> {
     if location.is_empty() {
         return Err("has no location".to_owned());
     }
-    let outside = "leads outside the model's folder; refused";
     // How far below the folder each part leads.
     let deeper = relative
         .components()
@@ -330,7 +329,7 @@ fn inside(folders: &[PathBuf; 2], location: &str) -> Result<PathBuf, String> {
             Component::RootDir | Component::Prefix(_) => None,
         });
     if deeper.is_none() {
-        return Err(outside.to_owned());
+        return Err("leads outside the model's folder; refused".to_owned());
     }
     let real = |path: &Path| {
         path.canonicalize()

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::common::{fixture, network, quick, refused, set_dim, tool};
+use crate::common::{digit_bytes, fixture, network, quick, refused, set_dim, tool};
 use assert_cmd::Command;
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::onnx::proto::{
@@ -329,14 +329,11 @@ fn options_without_effect_on_such_a_model_or_such_data() {
 
 /// The test digits as floats from 0 to 1.
 fn write_floats(path: &Path) {
-    let set = crate::common::test_digits();
-    let onnx_bnnprune::data::Pixels::U8(images) = &set.images else {
-        panic!("not 8-bit")
-    };
+    let (images, labels) = digit_bytes();
     let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(path).unwrap());
     npz.add_array("x", &images.mapv(|v| f32::from(v) / 255.0))
         .unwrap();
-    let labels: Vec<i64> = set.labels.unwrap().iter().map(|&l| l as i64).collect();
+    let labels: Vec<i64> = labels.iter().map(|&l| l as i64).collect();
     npz.add_array("y", &ndarray::Array1::from(labels)).unwrap();
     npz.finish().unwrap();
 }

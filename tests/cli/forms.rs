@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::common::{
-    NETWORKS, fixture, json, max_abs_diff, network, quick, quick_rule, refused, runtime,
-    test_digits, tool, write_masks,
+    NETWORKS, digit_bytes, fixture, json, max_abs_diff, network, quick, quick_rule, refused,
+    runtime, tool, write_masks,
 };
 use crate::graphs::{Attr, Builder};
 use ndarray::{ArrayD, Axis};
-use onnx_bnnprune::data::Pixels;
 use onnx_bnnprune::graph::{Facts, Graph};
 use onnx_bnnprune::onnx::proto::{ModelProto, TensorProto};
 use onnx_bnnprune::onnx::{DataType, Model, Tensor, save, to_bytes};
@@ -54,9 +53,7 @@ fn weights(path: &Path) -> BTreeMap<String, ArrayD<f32>> {
 
 /// Outputs on test digits, at each level of optimisation.
 fn outputs(path: &Path) -> Vec<ArrayD<f32>> {
-    let Pixels::U8(images) = test_digits().images else {
-        panic!("the digits are bytes");
-    };
+    let (images, _) = digit_bytes();
     let x = images.select(Axis(0), &[0, 5, 9, 40, 77, 100, 203, 333]);
     let x = x.mapv(|v| f32::from(v) / 255.0).into_dyn();
     let lowered = proto(path);

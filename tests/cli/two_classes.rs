@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, Array4};
-use onnx_bnnprune::data::Pixels;
 use onnx_bnnprune::onnx::proto::ModelProto;
 use onnx_bnnprune::onnx::{Model, Tensor, save};
 use onnx_bnnprune::verify::Optimization;
 
-use crate::common::{json, network, node, quick, refused, test_digits, tool, write_npz};
+use crate::common::{digit_bytes, json, network, node, quick, refused, tool, write_npz};
 use crate::graphs::{declare, run};
 
 /// The digits network, of which one number says whether the digit is 5 or more; above 0 unless a `head` makes it
@@ -48,19 +47,10 @@ fn large_or_small(path: &Path, head: &[&str], flat: bool) -> ModelProto {
 
 /// The test digits, labelled as large (1) or small, or not at all.
 fn digits(path: &Path, labelled: bool) -> (PathBuf, Array4<u8>, Vec<usize>) {
-    let set = test_digits();
-    let Pixels::U8(x) = &set.images else {
-        panic!("not 8-bit")
-    };
-    let truth: Vec<usize> = set
-        .labels
-        .as_deref()
-        .unwrap()
-        .iter()
-        .map(|&k| usize::from(k >= 5))
-        .collect();
-    write_npz(path, x, labelled.then_some(&truth[..]));
-    (path.to_owned(), x.clone(), truth)
+    let (images, labels) = digit_bytes();
+    let truth: Vec<usize> = labels.iter().map(|&k| usize::from(k >= 5)).collect();
+    write_npz(path, &images, labelled.then_some(&truth[..]));
+    (path.to_owned(), images, truth)
 }
 
 /// Every way of one output: what it ends in, whether it is flat, and above what it says that a digit is large.

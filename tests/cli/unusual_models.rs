@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array4, Axis, concatenate};
-use onnx_bnnprune::data::Pixels;
 use onnx_bnnprune::onnx::proto::NodeProto;
 use onnx_bnnprune::onnx::{Model, Tensor, save};
 
-use crate::common::{json, network, quick_rule, refused, set_dim, tool, write_npz};
+use crate::common::{digit_bytes, json, network, quick_rule, refused, set_dim, tool, write_npz};
 
 /// The digits network with a `Slice` in front or at the end, from and to these positions of an axis; it then has so
 /// many channels there.
@@ -57,15 +56,11 @@ fn with_slice(
 
 /// The test digits, and beside each as many empty channels.
 fn with_empty_channels(path: &Path, empty: usize, labelled: bool) -> PathBuf {
-    let set = crate::common::test_digits();
-    let Pixels::U8(images) = &set.images else {
-        panic!("not 8-bit")
-    };
+    let (images, labels) = digit_bytes();
     let (n, _, h, w) = images.dim();
     let more = Array4::<u8>::zeros((n, empty, h, w));
     let x = concatenate(Axis(1), &[images.view(), more.view()]).unwrap();
-    let labels = set.labels.as_deref().filter(|_| labelled);
-    write_npz(path, &x, labels);
+    write_npz(path, &x, labelled.then_some(&labels[..]));
     path.to_owned()
 }
 

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::common::{fixture, network, refused, tool, write_npz};
+use crate::common::{digit_bytes, fixture, network, refused, tool, write_npz};
 use assert_cmd::Command;
-use ndarray::{Array1, Array4, Axis};
-use onnx_bnnprune::data::Pixels;
+use ndarray::{Array1, Axis};
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::onnx::proto::{NodeProto, TensorProto, tensor_proto::DataType};
 
@@ -17,18 +16,9 @@ fn job(model: &Path, data: &Path, out: &Path) -> Command {
     c
 }
 
-/// The test digits, and what class they are of.
-fn digits() -> (Array4<u8>, Vec<usize>) {
-    let set = crate::common::test_digits();
-    match set.images {
-        Pixels::U8(images) => (images, set.labels.unwrap()),
-        _ => panic!("not 8-bit"),
-    }
-}
-
 /// The digits of the places for which `keep` holds.
 fn select(path: &Path, keep: impl Fn(usize, usize) -> bool, labelled: bool) {
-    let (images, labels) = digits();
+    let (images, labels) = digit_bytes();
     let chosen: Vec<usize> = (0..labels.len()).filter(|&i| keep(i, labels[i])).collect();
     let some: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
     let images = images.select(Axis(0), &chosen);
@@ -138,7 +128,7 @@ fn forgotten_statistics_are_named() {
 fn labels_from_one_on_are_explained() {
     let dir = Dir::new();
     let data = dir.at("d.npz");
-    let (images, labels) = digits();
+    let (images, labels) = digit_bytes();
     let shifted: Vec<usize> = labels.iter().map(|l| l + 1).collect();
     write_npz(&data, &images, Some(&shifted));
     let words = ["d.npz", "1 to 10", "save y - 1"];
@@ -167,7 +157,7 @@ fn labels_from_one_on_are_explained() {
 #[test]
 fn training_images_of_other_labels_are_named() {
     let dir = Dir::new();
-    let (images, labels) = digits();
+    let (images, labels) = digit_bytes();
     for (name, other, word) in [
         (
             "turned.npz",
@@ -220,7 +210,7 @@ fn images_that_are_cut_short_are_named() {
 fn what_has_an_effect_on_one_of_two_sets_is_no_mistake() {
     let dir = Dir::new();
     let (val, masks) = (dir.at("floats.npz"), dir.at("m.json"));
-    let (images, labels) = digits();
+    let (images, labels) = digit_bytes();
     let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(&val).unwrap());
     npz.add_array("x", &images.mapv(|v| f32::from(v) / 255.0))
         .unwrap();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use ndarray::{Array1, Array4};
-use onnx_bnnprune::data::{Dataset, LoadOptions, Preprocess, load};
+use onnx_bnnprune::data::{Dataset, LoadOptions, Pixels, Preprocess, load};
 use onnx_bnnprune::onnx::proto::tensor_shape_proto::dimension;
 use onnx_bnnprune::onnx::proto::{AttributeProto, NodeProto, ValueInfoProto, type_proto};
 use onnx_bnnprune::onnx::{Model, to_bytes};
@@ -83,6 +83,15 @@ pub fn test_digits() -> Dataset {
         ..LoadOptions::default()
     };
     load(&fixture("digits_test.npz"), &options, &|_, _| true).unwrap()
+}
+
+/// The test digits as bytes `[N, 1, 8, 8]`, and what class each is of.
+pub fn digit_bytes() -> (Array4<u8>, Vec<usize>) {
+    let set = test_digits();
+    match set.images {
+        Pixels::U8(images) => (images, set.labels.unwrap()),
+        _ => panic!("the digits are bytes"),
+    }
 }
 
 /// The digits' preprocessing: the tool's defaults.
