@@ -4,10 +4,10 @@
 //! every later sum: the loss may rise at a stroke, and the falling rate then never finds back. Phases that go
 //! as they should end at their best epoch or close to it, and are left as they end.
 
-use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
+use super::param_values::ParamValues;
 use super::trainer::{Span, Trainer};
 use crate::network::{Network, ParamId};
 
@@ -17,7 +17,7 @@ const FAR_WORSE: f32 = 1.1;
 /// Parameters after the epoch of the least mean loss.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct BestEpoch {
-    values: Vec<ArrayD<f32>>,
+    values: ParamValues,
     loss: f32,
     /// Which epoch it was, from 1 on.
     epoch: usize,
@@ -32,32 +32,19 @@ impl BestEpoch {
         (epoch, loss): (usize, f32),
     ) {
         if self.values.is_empty() || loss < self.loss {
-            let now = params.iter().map(|&p| network.param(p).value.clone());
-            self.values = now.collect();
+            self.values = ParamValues::of(network, params);
             (self.epoch, self.loss) = (epoch, loss);
         }
     }
 
     /// Whether these can be values of those parameters.
     pub(super) fn fits(&self, network: &Network, params: &[ParamId]) -> bool {
-        let same = |(value, p): (&ArrayD<f32>, &ParamId)| {
-            let now = network.params().get(p.0);
-            now.is_some_and(|now| now.value.shape() == value.shape())
-        };
-        self.values.is_empty()
-            || (self.values.len() == params.len() && self.values.iter().zip(params).all(same))
+        self.values.fits(network, params)
     }
 
     /// Whether an epoch of that loss is far from the best one.
     fn is_far_better_than(&self, loss: f32) -> bool {
         !self.values.is_empty() && loss > FAR_WORSE * self.loss
-    }
-
-    /// Exchanges the parameters and those of the best epoch.
-    fn swap(&mut self, network: &mut Network, params: &[ParamId]) {
-        for (&p, value) in params.iter().zip(&mut self.values) {
-            network.exchange(p, value);
-        }
     }
 }
 
@@ -68,17 +55,12 @@ impl Trainer<'_> {
         &mut self,
         span: &Span,
         params: &[ParamId],
-        (mut best, loss): (BestEpoch, f32),
+        (best, loss): (BestEpoch, f32),
     ) -> Result<f32, TrainError> {
         if !best.is_far_better_than(loss) {
             return Ok(loss);
         }
-        let last = self.clean_loss(span)?;
-        best.swap(self.network, params);
-        self.reestimate(span)?;
-        if self.clean_loss(span)? > last {
-            best.swap(self.network, params);
-            self.reestimate(span)?;
+        if !self.take_unless_worse(span, params, best.values)? {
             return Ok(loss);
         }
         self.observer.note(&format!(
@@ -91,6 +73,8 @@ impl Trainer<'_> {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::ArrayD;
+
     use super::*;
     use crate::graph::{Facts, Graph};
     use crate::progress::Silent;
@@ -171,7 +155,7 @@ mod tests {
     #[test]
     fn noise_is_no_reason_to_go_back() {
         let best = BestEpoch {
-            values: vec![ArrayD::zeros(vec![2])],
+            values: ParamValues(vec![ArrayD::zeros(vec![2])]),
             loss: 0.5,
             epoch: 1,
         };

@@ -22,6 +22,7 @@ pub mod mask;
 mod mask_groups;
 mod options;
 mod outlook;
+mod param_values;
 mod prefix;
 mod readings;
 mod resume;
