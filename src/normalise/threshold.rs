@@ -3,7 +3,7 @@
 use ndarray::ArrayD;
 
 use super::path::Path;
-use crate::bisection;
+use crate::bisection::{self, Rising};
 use crate::graph::Graph;
 
 /// What stands in for everything between a binary layer's integer sum n and its binariser:
@@ -43,31 +43,23 @@ pub(super) fn find(
 ) -> Option<Thresholds> {
     let channels = affine.scale.len();
     let most = i64::try_from(fan_in).ok().filter(|&k| k < 1 << 23)?;
-    let at = |sums: &[i64], to_pool: bool| path.run(graph, affine.at(sums)?, to_pool);
-    let (low, high) = (vec![-most; channels], vec![most; channels]);
+    let at = |sums: &[i64], to_pool: bool| -> Option<Vec<f32>> {
+        let values = path.run(graph, affine.at(sums)?, to_pool)?;
+        Some(values.into_iter().collect())
+    };
     if path.pools().nth(1).is_some() {
         // Between two of them the direction may change.
         return None;
     }
     if path.pools().next().is_some() {
         // The largest sum must give the largest value where pooling chooses.
-        let (a, b) = (at(&low, true)?, at(&high, true)?);
-        if a.iter().zip(&b).any(|(a, b)| b < a) {
+        let falling = bisection::falling(|sums| at(sums, true), channels, most)?;
+        if falling.contains(&true) {
             return None;
         }
     }
-    let (a, b) = (at(&low, false)?, at(&high, false)?);
-    let direction: Vec<i64> = a
-        .iter()
-        .zip(&b)
-        .map(|(a, b)| if b < a { -1 } else { 1 })
-        .collect();
-    let turned = |u: &[i64]| {
-        let sums: Vec<i64> = u.iter().zip(&direction).map(|(u, d)| u * d).collect();
-        Some(at(&sums, false)?.into_iter().collect())
-    };
-    let first = |holds: fn(f32) -> bool| bisection::first(channels, most, turned, holds);
-    let (positive, not_negative) = (first(|v| v > 0.0)?, first(|v| v >= 0.0)?);
+    let rising = Rising::of(channels, most, |sums| at(sums, false))?;
+    let (positive, not_negative) = (rising.first(|v| v > 0.0)?, rising.first(|v| v >= 0.0)?);
     let mut threshold = Vec::with_capacity(channels);
     for (&p, &z) in positive.iter().zip(&not_negative) {
         threshold.push(match (path.end.zero, p - z) {
@@ -79,7 +71,7 @@ pub(super) fn find(
         });
     }
     Some(Thresholds {
-        direction: direction.iter().map(|&d| d as f32).collect(),
+        direction: rising.direction.iter().map(|&d| d as f32).collect(),
         threshold,
     })
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::pattern::{node_of, operand, through_identity, uniform};
 use super::{Form, detach, range};
+use crate::bisection::{float_of_key, key_of_float};
 use crate::graph::{Facts, Graph, Quantizer, TensorId};
 use crate::operators::{Kind, Operator};
 
@@ -23,7 +24,7 @@ pub(super) fn form_of(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<F
         return Some(Form::PerChannel);
     }
     let levels = levels(graph, facts, t, (DEPTH, &Known::default()))?;
-    let values: Vec<f32> = levels.iter().map(|&bits| from_ordered(bits)).collect();
+    let values: Vec<f32> = levels.iter().map(|&bits| float_of_key(bits)).collect();
     match values[..] {
         [] | [_] => None,
         [a, b] if a == -b => None,
@@ -72,15 +73,7 @@ type Levels = BTreeSet<i64>;
 /// Floats as integers of the same order, for a set of them.
 fn ordered(x: f32) -> i64 {
     // -0 and 0 are one level.
-    let x = if x == 0.0 { 0.0 } else { x };
-    let bits = i64::from(x.to_bits() & 0x7fff_ffff);
-    if x.is_sign_negative() { -bits } else { bits }
-}
-
-fn from_ordered(level: i64) -> f32 {
-    let bits = u32::try_from(level.unsigned_abs()).unwrap_or(0);
-    let magnitude = f32::from_bits(bits);
-    if level < 0 { -magnitude } else { magnitude }
+    key_of_float(if x == 0.0 { 0.0 } else { x })
 }
 
 fn set(values: impl IntoIterator<Item = f32>) -> Levels {
@@ -130,21 +123,21 @@ fn levels_of(
         }
         let all = a
             .iter()
-            .flat_map(|&x| b.iter().map(move |&y| f(from_ordered(x), from_ordered(y))));
+            .flat_map(|&x| b.iter().map(move |&y| f(float_of_key(x), float_of_key(y))));
         Some(set(all))
     };
     let found = match node.op() {
         "Sign" => match of(0) {
             Some(known) => set(known
                 .iter()
-                .map(|&x| crate::graph::scalar::sign(from_ordered(x)))),
+                .map(|&x| crate::graph::scalar::sign(float_of_key(x)))),
             None if range::never_negative(graph, facts, input(0)?) => set([0.0, 1.0]),
             None => set([-1.0, 0.0, 1.0]),
         },
         _ if node.operator().is_some_and(is_truth) => set([0.0, 1.0]),
         "Cast" | "Identity" => of(0)?,
-        "Neg" => set(of(0)?.iter().map(|&x| -from_ordered(x))),
-        "Abs" => set(of(0)?.iter().map(|&x| from_ordered(x).abs())),
+        "Neg" => set(of(0)?.iter().map(|&x| -float_of_key(x))),
+        "Abs" => set(of(0)?.iter().map(|&x| float_of_key(x).abs())),
         "Where" => of(1)?.union(&of(2)?).copied().collect(),
         "Add" => pairs(|a, b| a + b)?,
         "Sub" => pairs(|a, b| a - b)?,

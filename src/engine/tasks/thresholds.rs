@@ -6,7 +6,7 @@ use bnn_kernels::float::FloatThresholds;
 use ndarray::ArrayD;
 
 use crate::arrays::slice;
-use crate::bisection;
+use crate::bisection::{self, Rising, float_of_key, key_of_float};
 use crate::engine::weights::PackedLayer;
 use crate::network::{Input, Network, Step, StepId, ValueId};
 use crate::ops::{ConvolutionForm, Monotone, Role, Signs};
@@ -107,31 +107,20 @@ impl Chain {
             let y = sums.iter().zip(affine).map(|(&n, (s, b))| s * n as f32 + b);
             self.values(network, y.collect(), (rank, steps))
         };
-        let (low, high) = (vec![-most; channels], vec![most; channels]);
         if let Some(pool) = self.pool {
             // The largest sum must give the largest value where pooling chooses.
-            let (a, b) = (at(&low, pool)?, at(&high, pool)?);
-            if a.iter().zip(&b).any(|(a, b)| b < a) {
+            let falling = bisection::falling(|sums| at(sums, pool), channels, most)?;
+            if falling.contains(&true) {
                 return None;
             }
         }
-        let (a, b) = (at(&low, all)?, at(&high, all)?);
-        let direction: Vec<i64> = a
-            .iter()
-            .zip(&b)
-            .map(|(a, b)| if b < a { -1 } else { 1 })
-            .collect();
-        let turned = |u: &[i64]| {
-            let sums: Vec<i64> = u.iter().zip(&direction).map(|(u, d)| u * d).collect();
-            at(&sums, all)
-        };
-        let find = |least: f32| bisection::first(channels, most, turned, |v| v >= least);
+        let rising = Rising::of(channels, most, |sums| at(sums, all))?;
         let narrow =
             |v: &[i64]| -> Option<Vec<i16>> { v.iter().map(|&v| i16::try_from(v).ok()).collect() };
         Some(Thresholds {
-            not_negative: narrow(&find(0.0)?)?,
-            positive: narrow(&find(1.0)?)?,
-            direction: narrow(&direction)?,
+            not_negative: narrow(&rising.first(|v| v >= 0.0)?)?,
+            positive: narrow(&rising.first(|v| v >= 1.0)?)?,
+            direction: narrow(&rising.direction)?,
         })
     }
 
@@ -147,40 +136,32 @@ impl Chain {
         if !self.exact {
             return None;
         }
-        let most = key(LARGEST);
+        let most = key_of_float(LARGEST);
         let all = self.steps.len();
-        let (low, high) = (vec![-LARGEST; channels], vec![LARGEST; channels]);
+        let at = |keys: &[i64], steps: usize| {
+            let y = keys.iter().map(|&k| float_of_key(k));
+            self.values(network, y.collect(), (rank, steps))
+        };
         if let Some(pool) = self.pool {
-            let values = |y: &[f32]| self.values(network, y.to_vec(), (rank, pool));
-            let (a, b) = (values(&low)?, values(&high)?);
-            if a.iter().zip(&b).any(|(a, b)| b < a) {
+            let falling = bisection::falling(|keys| at(keys, pool), channels, most)?;
+            if falling.contains(&true) {
                 return None;
             }
         }
-        let values = |y: Vec<f32>| self.values(network, y, (rank, all));
-        let (a, b) = (values(low)?, values(high)?);
-        let directions = a
-            .iter()
-            .zip(&b)
-            .map(|(a, b)| if b < a { -1.0 } else { 1.0 });
-        let direction: Vec<f32> = directions.collect();
-        let turned = |u: &[i64]| {
-            let y = u.iter().zip(&direction).map(|(&u, d)| d * of_key(u));
-            values(y.collect())
-        };
+        let rising = Rising::of(channels, most, |keys| at(keys, all))?;
         let find = |least: f32| -> Option<Vec<f32>> {
-            let found = bisection::first(channels, most, turned, |v| v >= least)?;
+            let found = rising.first(|v| v >= least)?;
             let float = |u: i64| match u {
                 u if u > most => f32::NAN,
                 u if u == -most => f32::NEG_INFINITY,
-                u => of_key(u),
+                u => float_of_key(u),
             };
             Some(found.into_iter().map(float).collect())
         };
         Some(FloatThresholds {
             not_negative: find(0.0)?,
             positive: find(1.0)?,
-            direction,
+            direction: rising.direction.iter().map(|&d| d as f32).collect(),
         })
     }
 
@@ -227,37 +208,3 @@ fn reads_alone(step: &Step, value: ValueId) -> bool {
 
 /// Beyond this no output of a layer is looked at.
 const LARGEST: f32 = FloatThresholds::LARGEST;
-
-/// An integer for each float, in the same order.
-fn key(x: f32) -> i64 {
-    let bits = x.to_bits() as i32;
-    i64::from(bits ^ ((bits >> 31) as u32 >> 1) as i32)
-}
-
-/// The float of an integer that [`key`] gives.
-fn of_key(key: i64) -> f32 {
-    let bits = key as i32;
-    f32::from_bits((bits ^ ((bits >> 31) as u32 >> 1) as i32) as u32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_in_the_order_of_floats() {
-        let floats = [
-            -LARGEST,
-            -2.5,
-            -f32::MIN_POSITIVE,
-            -1e-44,
-            0.0,
-            1e-44,
-            1.0,
-            LARGEST,
-        ];
-        assert!(floats.windows(2).all(|w| key(w[0]) < key(w[1])));
-        assert!(floats.iter().all(|&x| of_key(key(x)) == x));
-        assert_eq!(key(0.0), 0);
-    }
-}
