@@ -2,26 +2,28 @@
 
 use super::finding::Findings;
 use crate::graph::{Facts, Graph};
+use crate::operators::Kind;
+
+/// Whether an operator of that kind computes with trained or chosen numbers.
+fn has_parameters(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Products
+            | Kind::BatchNormalization
+            | Kind::Normalization(_)
+            | Kind::Slope
+            | Kind::Quantize
+            | Kind::Dequantize
+    )
+}
 
 /// Names each layer and normalisation with a constant parameter that is infinite or NaN, also where
 /// it is computed: what reads it may hide that.
 pub(super) fn parameters(graph: &Graph<'_>, facts: &Facts, findings: &mut Findings) {
     for &n in graph.order() {
         let node = graph.node(n);
-        let parametric = matches!(
-            node.op(),
-            "Conv"
-                | "ConvTranspose"
-                | "Gemm"
-                | "MatMul"
-                | "BatchNormalization"
-                | "InstanceNormalization"
-                | "PRelu"
-                | "DequantizeLinear"
-                | "qonnx.BipolarQuant"
-                | "qonnx.Quant"
-        );
-        if !parametric {
+        let quantizer = node.op().starts_with("qonnx.");
+        if !quantizer && !node.operator().is_some_and(|row| has_parameters(row.kind)) {
             continue;
         }
         for (k, t) in graph.inputs_of(n).into_iter().enumerate() {

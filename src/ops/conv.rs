@@ -183,7 +183,7 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     if !(1..=2).contains(&window.kernel.len()) {
         return Err(view.reject("only one and two spatial axes are supported"));
     }
-    let groups = usize::try_from(view.node.int("group", 1)).unwrap_or(0);
+    let groups = view.node.groups().unwrap_or(0);
     if groups == 0 {
         return Err(view.reject("the attribute 'group' must be at least 1"));
     }

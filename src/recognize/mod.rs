@@ -27,7 +27,7 @@ mod width;
 
 use ndarray::{ArrayD, arr0};
 
-use crate::graph::{Facts, Graph, NodeId, TensorId};
+use crate::graph::{Facts, Graph, NodeId, TensorId, WeightsAt};
 
 pub use dialect::{Dialect, Exporter, dialect_of};
 pub use latent::{Latent, LatentScale};
@@ -217,12 +217,10 @@ pub fn layers(graph: &Graph<'_>, facts: &Facts) -> Vec<Layer> {
 
 fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
     let node = graph.node(n);
-    let (op, filter_axis) = match node.op() {
-        "Conv" => (LayerOp::Conv, 0),
-        "Gemm" if node.int("transA", 0) == 0 => {
-            (LayerOp::Gemm, usize::from(node.int("transB", 0) == 0))
-        }
-        "MatMul" => (LayerOp::MatMul, 1),
+    let op = match node.op() {
+        "Conv" => LayerOp::Conv,
+        "Gemm" if node.int("transA", 0) == 0 => LayerOp::Gemm,
+        "MatMul" => LayerOp::MatMul,
         _ => return None,
     };
     let data = graph.input_of(n, 0)?;
@@ -230,6 +228,7 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
     let values = facts.weights(graph, weight)?.into_owned();
     // A convolution of two constants is a constant, not a layer.
     if facts.constant(data).is_some() {
+    let filter_axis = node.product_axes(WeightsAt::Right, 2)?.filters;
         return None;
     }
     let shape = values.shape();
@@ -239,7 +238,7 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
         _ => return None,
     };
     let (filters, inputs) = (shape[filter_axis], shape[1 - filter_axis]);
-    let group = usize::try_from(node.int("group", 1)).ok()?;
+    let group = node.groups()?;
     let latent = latent::find(graph, facts, weight, &values);
     let known = weights::classify(&values, (filter_axis, group), latent.is_some());
     let binary_weights = known.map(|b| BinaryWeights { latent, ..b });

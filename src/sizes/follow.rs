@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::graph::{Graph, Node, NodeId, TensorId};
+use crate::graph::{Graph, Node, NodeId, TensorId, WeightsAt};
 use crate::onnx::proto::ModelProto;
+use crate::operators::Shape;
 
 /// Sizes of inputs' axes that follow from the weights that read them.
 pub(crate) fn from_weights(model: &ModelProto) -> BTreeMap<(String, usize), usize> {
@@ -30,16 +31,12 @@ pub(crate) fn from_weights(model: &ModelProto) -> BTreeMap<(String, usize), usiz
                 {
                     found.entry((name.clone(), axis)).or_insert(size);
                 }
-                let behind = match node.op() {
-                    "Transpose" => node.ints("perm").and_then(|perm| {
+                let behind = match node.operator().map(|row| row.shape) {
+                    Some(Shape::Transpose) => node.ints("perm").and_then(|perm| {
                         let of = |&p: &i64| axes.get(usize::try_from(p).ok()?).copied();
                         perm.iter().map(of).collect::<Option<Vec<_>>>()
                     }),
-                    "Identity" | "Dropout" | "Cast" | "Relu" | "Sign" | "Clip" | "Sub" | "Add"
-                    | "Mul" | "Div" | "BatchNormalization" | "QuantizeLinear"
-                    | "DequantizeLinear" | "qonnx.BipolarQuant" | "qonnx.Quant" => {
-                        Some(axes.clone())
-                    }
+                    Some(Shape::First | Shape::Broadcast) => Some(axes.clone()),
                     _ => None,
                 };
                 if let (Some(behind), Some(out)) = (behind, graph.output_of(u.node, 0)) {
@@ -65,18 +62,13 @@ fn asked(
     let weight = dims_of(graph, graph.input_of(n, 1)?)?;
     let at = |k: usize| weight.get(k).copied();
     match node.op() {
-        "Conv" => {
-            let group = usize::try_from(node.int("group", 1)).ok()?;
-            Some((1, at(1)?.checked_mul(group)?))
-        }
-        "ConvTranspose" => Some((1, at(0)?)),
         "BatchNormalization" | "InstanceNormalization" => Some((1, at(0)?)),
-        "Gemm" if node.int("transA", 0) == 0 => match node.int("transB", 0) {
-            0 => Some((1, at(0)?)),
-            _ => Some((1, at(1)?)),
-        },
-        "MatMul" if weight.len() == 2 => Some((rank.checked_sub(1)?, at(0)?)),
-        _ => None,
+        "MatMul" if weight.len() != 2 => None,
+        op => {
+            let axes = node.product_axes(WeightsAt::Right, rank)?;
+            let groups = if op == "Conv" { node.groups()? } else { 1 };
+            Some((axes.data, at(axes.inputs)?.checked_mul(groups)?))
+        }
     }
 }
 
@@ -111,8 +103,7 @@ fn dims_within(graph: &Graph<'_>, mut t: TensorId, products: usize) -> Option<Ve
                     _ => None,
                 };
             }
-            "Identity" | "Cast" | "Sign" | "DequantizeLinear" | "Clip" | "qonnx.BipolarQuant"
-            | "qonnx.Quant" => t = graph.input_of(n, 0)?,
+            _ if node.operator()?.shape == Shape::First => t = graph.input_of(n, 0)?,
             _ => return None,
         }
     }

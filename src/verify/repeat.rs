@@ -11,7 +11,7 @@ use super::compare::{Tolerance, compare};
 use super::runtime::{Optimization, Runtime, RuntimeError, SessionOptions};
 use super::samples::Samples;
 use crate::graph::edit::Editor;
-use crate::graph::{Facts, Graph, Node};
+use crate::graph::{Facts, Graph, Node, WeightsAt};
 use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto};
 use crate::onnx::{DataType, Tensor};
 use crate::operators::Kind;
@@ -33,7 +33,8 @@ pub(super) fn reversed(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
             continue;
         };
         let shape = facts.shape(weight).unwrap_or_default();
-        let Some((of_input, of_weight)) = summed_axes(&graph.node(id), shape) else {
+        let rank = facts.shape(x).map_or(0, <[usize]>::len);
+        let Some((of_input, of_weight)) = summed_axes(&graph.node(id), rank, shape) else {
             continue;
         };
         let count = shape[of_weight] as i64;
@@ -47,12 +48,13 @@ pub(super) fn reversed(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
                 .into_dyn(),
         );
         let order = editor.add_initializer("reversed/order", &order);
-        for (k, t, axis) in [(0, x, of_input), (1, weight, of_weight as i64)] {
+        for (k, t, axis) in [(0, x, of_input), (1, weight, of_weight)] {
             let output = editor.fresh_name(&format!("{}/reversed", graph.name(t)));
             let inputs = [graph.name(t).to_owned(), order.clone()];
             gathers.push((
                 id.0,
-                NodeProto::of("Gather", inputs, &output).with(AttributeProto::int("axis", axis)),
+                NodeProto::of("Gather", inputs, &output)
+                    .with(AttributeProto::int("axis", axis as i64)),
             ));
             editor.set_input(id.0, k, &output);
         }
@@ -118,15 +120,15 @@ pub(super) fn rescaled(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
 }
 
 /// The axes of input and weights that a node sums over.
-fn summed_axes(node: &Node<'_>, weight: &[usize]) -> Option<(i64, usize)> {
-    match (node.op(), weight.len()) {
-        ("Conv", 3..) if node.int("group", 1) <= 1 => Some((1, 1)),
-        ("Gemm", 2) if node.int("transA", 0) == 0 => {
-            Some((1, usize::from(node.int("transB", 0) != 0)))
-        }
-        ("MatMul", 2) => Some((-1, 0)),
-        _ => None,
-    }
+fn summed_axes(node: &Node<'_>, rank: usize, weight: &[usize]) -> Option<(usize, usize)> {
+    let fits = match (node.op(), weight.len()) {
+        ("Conv", 3..) => node.groups() == Some(1),
+        ("Gemm", 2) => node.int("transA", 0) == 0,
+        ("MatMul", 2) => true,
+        _ => false,
+    };
+    let axes = node.product_axes(WeightsAt::Right, rank).filter(|_| fits)?;
+    Some((axes.data, axes.inputs))
 }
 
 /// How often the reference differs from itself.

@@ -139,7 +139,7 @@ pub(super) fn conv_transpose(
     weight: &[usize],
 ) -> Option<Vec<usize>> {
     let spatial = input.get(2..)?;
-    let groups = usize::try_from(node.int("group", 1)).ok()?;
+    let groups = node.groups()?;
     let mut out = vec![*input.first()?, weight.get(1)?.checked_mul(groups)?];
     if let Some(sizes) = node.ints("output_shape") {
         // Older models list batch and channels as well.

@@ -3,7 +3,7 @@
 use ndarray::{ArrayD, ArrayViewD, Axis, CowArray, Dimension};
 
 use super::{Bound, Bounds, SAFETY, UNIT};
-use crate::graph::{Node, TensorId};
+use crate::graph::{Node, ProductAxes, TensorId, WeightsAt};
 use crate::operators::Shape;
 
 /// Standard deviations that a partial sum with random signs stays within.
@@ -20,13 +20,7 @@ struct Channel {
 
 /// Where a layer's channels lie.
 struct Layout {
-    /// Of the input.
-    x: usize,
-    /// Of the weights: the channels read, the filters.
-    inputs: usize,
-    filters: usize,
-    /// Of the output.
-    out: usize,
+    axes: ProductAxes,
     groups: usize,
     transposed: bool,
 }
@@ -63,15 +57,15 @@ impl Bounds<'_> {
         let value = self.value(x)?;
         let layout = layout(node, value.ndim(), out.ndim(), weight.ndim())?;
         let error = self.bound(x)?.broadcast(value.shape())?;
-        let channels: Vec<Channel> = (0..value.len_of(Axis(layout.x)))
+        let channels: Vec<Channel> = (0..value.len_of(Axis(layout.axes.data)))
             .map(|c| Channel {
-                largest: largest(value.index_axis(Axis(layout.x), c)),
-                grid: grid(value.index_axis(Axis(layout.x), c)),
-                sums: largest(error.sums.index_axis(Axis(layout.x), c)),
-                single: largest(error.single.index_axis(Axis(layout.x), c)),
+                largest: largest(value.index_axis(Axis(layout.axes.data), c)),
+                grid: grid(value.index_axis(Axis(layout.axes.data), c)),
+                sums: largest(error.sums.index_axis(Axis(layout.axes.data), c)),
+                single: largest(error.single.index_axis(Axis(layout.axes.data), c)),
             })
             .collect();
-        let filters = *out.shape().get(layout.out)?;
+        let filters = *out.shape().get(layout.axes.output)?;
         let bias: Vec<f64> = match inputs.get(2) {
             Some(&bias) if !self.facts.is_data(bias) => self
                 .value(bias)?
@@ -87,7 +81,7 @@ impl Bounds<'_> {
         let mut columns = Vec::new();
         for o in 0..filters {
             let bias = bias.get(if bias.len() == 1 { 0 } else { o })?;
-            let most = largest(out.index_axis(Axis(layout.out), o));
+            let most = largest(out.index_axis(Axis(layout.axes.output), o));
             let [sums, single, rounding] =
                 layout.filter(o, filters, weight.view(), &channels, *bias, most)?;
             // What looked exact here need not be so with weights that differ in their last bit.
@@ -99,7 +93,7 @@ impl Bounds<'_> {
         }
         let spread = |part: fn(&[f64; 3]) -> f64| {
             ArrayD::from_shape_fn(out.raw_dim(), |index| {
-                let o = index.as_array_view().get(layout.out).copied();
+                let o = index.as_array_view().get(layout.axes.output).copied();
                 o.and_then(|o| columns.get(o)).map_or(0.0, part) as f32
             })
         };
@@ -112,45 +106,17 @@ impl Bounds<'_> {
 }
 
 fn layout(node: &Node<'_>, x: usize, out: usize, weight: usize) -> Option<Layout> {
-    let groups = usize::try_from(node.int("group", 1)).ok()?.max(1);
-    let plain = Layout {
-        x: 1,
-        inputs: 1,
-        filters: 0,
-        out: 1,
-        groups: 1,
-        transposed: false,
+    let fits = match node.op() {
+        "Gemm" => node.int("transA", 0) == 0,
+        "MatMul" => weight == 2 && x >= 2 && out >= 2,
+        _ => true,
     };
-    match node.op() {
-        "Conv" => Some(Layout { groups, ..plain }),
-        "ConvTranspose" => Some(Layout {
-            inputs: 0,
-            filters: 1,
-            groups,
-            transposed: true,
-            ..plain
-        }),
-        "Gemm" => {
-            if node.int("transA", 0) != 0 {
-                return None;
-            }
-            Some(match node.int("transB", 0) {
-                0 => Layout {
-                    inputs: 0,
-                    filters: 1,
-                    ..plain
-                },
-                _ => plain,
-            })
-        }
-        _ => (weight == 2 && x >= 2 && out >= 2).then(|| Layout {
-            x: x - 1,
-            inputs: 0,
-            filters: 1,
-            out: out - 1,
-            ..plain
-        }),
-    }
+    let axes = node.product_axes(WeightsAt::Right, x).filter(|_| fits)?;
+    Some(Layout {
+        axes,
+        groups: node.groups()?.max(1),
+        transposed: node.op() == "ConvTranspose",
+    })
 }
 
 impl Layout {
@@ -170,12 +136,12 @@ impl Layout {
             true => o % per_group,
             false => o,
         };
-        if weight.len_of(Axis(self.filters)) <= slice {
+        if weight.len_of(Axis(self.axes.filters)) <= slice {
             return None;
         }
-        let filter = weight.index_axis(Axis(self.filters), slice);
+        let filter = weight.index_axis(Axis(self.axes.filters), slice);
         // The axis of the channels, with that of the filters gone.
-        let axis = Axis(self.inputs - usize::from(self.inputs > self.filters));
+        let axis = Axis(self.axes.inputs - usize::from(self.axes.inputs > self.axes.filters));
         let (mut terms, mut magnitude, mut squares) = (0usize, 0.0, 0.0);
         let (mut step, mut sums, mut single) = (grid_of(bias), 0.0, 0.0);
         for c in 0..read {

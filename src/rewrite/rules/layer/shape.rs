@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ndarray::{ArrayD, Axis};
 
-use crate::graph::{Facts, Graph, Node, NodeId, TensorId};
+use crate::graph::{Facts, Graph, Node, NodeId, TensorId, WeightsAt};
 use crate::onnx::{Tensor, map_each};
 
 /// Where a layer keeps its filters: what masks need to know of any layer with constant `f32`
@@ -39,13 +39,14 @@ pub(crate) enum Shift {
 impl LayerShape {
     /// The axis of its data, which have that many, that is mixed.
     pub fn data_axis(&self, node: &Node<'_>, rank: usize) -> usize {
-        // Data as the left operand are [samples, inputs], as the right one [inputs, samples].
-        match (node.op(), self.data_input) {
-            ("Gemm", 0) => usize::from(node.int("transA", 0) == 0),
-            ("Gemm", _) => usize::from(node.int("transB", 0) != 0),
-            ("MatMul", 0) => rank.saturating_sub(1),
-            ("MatMul", _) => rank.saturating_sub(2),
-            _ => 1,
+        let axes = node.product_axes(self.weights_at(), rank);
+        axes.map_or(1, |axes| axes.data)
+    }
+
+    fn weights_at(&self) -> WeightsAt {
+        match self.weight_input {
+            0 => WeightsAt::Left,
+            _ => WeightsAt::Right,
         }
     }
 
@@ -53,24 +54,18 @@ impl LayerShape {
     pub fn of(graph: &Graph<'_>, facts: &Facts, id: NodeId) -> Option<Self> {
         let node = graph.node(id);
         let data = |k: usize| graph.input_of(id, k).is_some_and(|t| facts.is_data(t));
-        let is_right = data(0);
-        // (weights on the right of the data, filter axis, where constants are added)
-        let (right, filter_axis, shift) = match node.op() {
-            "Conv" => (true, 0, Shift::Bias),
-            "ConvTranspose" => (true, 1, Shift::Bias),
-            "Gemm" if is_right => {
-                let axis = usize::from(node.int("transB", 0) == 0);
-                (true, axis, Shift::Scaled)
-            }
-            "Gemm" => {
-                let axis = usize::from(node.int("transA", 0) != 0);
-                (false, axis, Shift::Behind(1))
-            }
-            "MatMul" if is_right => (true, 1, Shift::Behind(0)),
-            "MatMul" => (false, 0, Shift::Behind(1)),
-            _ => return None,
+        let (at, data_input, weight_input) = match data(0) {
+            true => (WeightsAt::Right, 0, 1),
+            false => (WeightsAt::Left, 1, 0),
         };
-        let (data_input, weight_input) = if right { (0, 1) } else { (1, 0) };
+        let axes = node.product_axes(at, 2)?;
+        let shift = match (node.op(), at) {
+            ("Conv" | "ConvTranspose", _) => Shift::Bias,
+            ("Gemm", WeightsAt::Right) => Shift::Scaled,
+            (_, WeightsAt::Right) => Shift::Behind(0),
+            (_, WeightsAt::Left) => Shift::Behind(1),
+        };
+        let (filter_axis, input_axis) = (axes.filters, axes.inputs);
         let weight = graph.input_of(id, weight_input)?;
         let shape = facts.weights_shape(weight)?;
         let fits = match shift {
@@ -81,10 +76,9 @@ impl LayerShape {
             return None;
         }
         let groups = match shift {
-            Shift::Bias => usize::try_from(node.int("group", 1)).ok()?,
+            Shift::Bias => node.groups()?,
             _ => 1,
         };
-        let input_axis = 1 - filter_axis;
         // Axis 0 of a convolution's weights is whole, axis 1 that of one group.
         let whole = |axis: usize| shape[axis].checked_mul(if axis == 0 { 1 } else { groups });
         let (filters, inputs) = (whole(filter_axis)?, whole(input_axis)?);

@@ -1,0 +1,65 @@
+//! Where nodes that multiply data by weights keep filters and channels.
+
+use super::Node;
+
+/// The operand of a product that holds its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightsAt {
+    /// Behind the data, where layers have them.
+    Right,
+    /// In front of the data: of a `Gemm` or `MatMul`.
+    Left,
+}
+
+/// Axes of a layer's data, weights and output: `Conv` and `ConvTranspose`, `Gemm` and `MatMul` with weights of
+/// two axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProductAxes {
+    /// The data's axis of channels, which are mixed.
+    pub data: usize,
+    /// The weights' axis that meets it. On axis 1 a convolution has the channels of one group.
+    pub inputs: usize,
+    /// The weights' axis of filters. On axis 1 a convolution has the filters of one group.
+    pub filters: usize,
+    /// The output's axis of filters.
+    pub output: usize,
+}
+
+impl Node<'_> {
+    /// The axes of a product whose data have `rank` axes; `None` of other nodes.
+    pub fn product_axes(&self, weights: WeightsAt, rank: usize) -> Option<ProductAxes> {
+        let turned = |name| usize::from(self.int(name, 0) != 0);
+        let axes = |data, [inputs, filters]: [usize; 2], output| ProductAxes {
+            data,
+            inputs,
+            filters,
+            output,
+        };
+        Some(match (self.op(), weights) {
+            ("Conv", WeightsAt::Right) => axes(1, [1, 0], 1),
+            ("ConvTranspose", WeightsAt::Right) => axes(1, [0, 1], 1),
+            ("Gemm", WeightsAt::Right) => {
+                let inputs = turned("transB");
+                axes(1 - turned("transA"), [inputs, 1 - inputs], 1)
+            }
+            ("Gemm", WeightsAt::Left) => {
+                let filters = turned("transA");
+                axes(turned("transB"), [1 - filters, filters], 0)
+            }
+            ("MatMul", WeightsAt::Right) => {
+                let last = rank.checked_sub(1)?;
+                axes(last, [0, 1], last)
+            }
+            ("MatMul", WeightsAt::Left) => {
+                let row = rank.checked_sub(2)?;
+                axes(row, [1, 0], row)
+            }
+            _ => return None,
+        })
+    }
+
+    /// How many groups a convolution has; `None` if the attribute is negative.
+    pub fn groups(&self) -> Option<usize> {
+        usize::try_from(self.int("group", 1)).ok()
+    }
+}
