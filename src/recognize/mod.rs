@@ -20,6 +20,7 @@ mod quant;
 mod range;
 mod round;
 mod sign;
+mod stepped;
 mod trace;
 mod unread;
 mod weights;
@@ -167,6 +168,9 @@ impl Layer {
                 Some("its input is ± a scale of its own for each channel, not ± one scale")
             }
             (_, Some(Form::Ternary)) => Some("its input is ternary, not ±1"),
+            (_, Some(Form::Levels(2))) => {
+                Some("its input takes two values that are not ± one number")
+            }
             (_, Some(Form::Levels(_))) => {
                 Some("its input is quantised to more than two values, not to ±1")
             }
@@ -196,6 +200,7 @@ const BINARIZERS: &[Matcher] = &[
     quant::matches,
     detach::matches,
     decided::matches,
+    stepped::matches,
 ];
 
 /// The binariser that writes `t`, if one does.
@@ -223,12 +228,12 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
         "MatMul" => LayerOp::MatMul,
         _ => return None,
     };
+    let filter_axis = node.product_axes(WeightsAt::Right, 2)?.filters;
     let data = graph.input_of(n, 0)?;
     let weight = graph.input_of(n, 1)?;
     let values = facts.weights(graph, weight)?.into_owned();
     // A convolution of two constants is a constant, not a layer.
     if facts.constant(data).is_some() {
-    let filter_axis = node.product_axes(WeightsAt::Right, 2)?.filters;
         return None;
     }
     let shape = values.shape();

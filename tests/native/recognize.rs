@@ -227,6 +227,54 @@ fn what_follows_from_one_decision_is_read_by_value() {
     assert_eq!(threshold["zero"], -1);
 }
 
+/// Monotone functions one behind the other that take two values, ±s.
+#[test]
+fn what_jumps_once_is_a_binariser() {
+    // Nodes on x, then times 2, minus `minus`.
+    let doubled = |nodes: &'static [&'static str], minus: f32| {
+        inspected(move |b| {
+            let mut at = "x".to_owned();
+            for op in nodes {
+                at = match *op {
+                    "Clip" => {
+                        let bounds = [b.weight(&[], vec![0.0]), b.weight(&[], vec![1.0])];
+                        b.node("Clip", &[&at, &bounds[0], &bounds[1]], vec![])
+                    }
+                    "to int" => b.node("Cast", &[&at], vec![("to", Attr::Int(7))]),
+                    "to float" => b.node("Cast", &[&at], vec![("to", Attr::Int(1))]),
+                    op => b.node(op, &[&at], vec![]),
+                };
+            }
+            let (two, one) = (b.weight(&[], vec![2.0]), b.weight(&[], vec![minus]));
+            let double = b.node("Mul", &[&at, &two], vec![]);
+            b.node("Sub", &[&double, &one], vec![])
+        })
+    };
+    for (nodes, zero) in [
+        (&["Relu", "Sign"][..], -1),
+        (&["Sigmoid", "Round"], -1),
+        (&["Clip", "Ceil"], -1),
+        (&["Clip", "Floor"], -1),
+        (&["Clip", "to int", "to float"], -1),
+        (&["Neg", "Clip", "Ceil"], -1),
+        (&["Relu", "GlobalMaxPool", "Sign"], -1),
+    ] {
+        let layer = doubled(nodes, 1.0);
+        assert_signed(&layer, "stepped");
+        assert_eq!(layer["zero"], zero, "{nodes:?}");
+    }
+    // Three values; two that are not ±s; a function that turns.
+    for (nodes, minus) in [
+        (&["Sign"][..], 1.0),
+        (&["Sigmoid", "Round"], 1.5),
+        (&["Abs", "Sigmoid", "Round"], 1.0),
+        (&["Sigmoid"], 1.0),
+    ] {
+        let layer = doubled(nodes, minus);
+        assert_eq!(layer["binary"], false, "{nodes:?}: {layer}");
+    }
+}
+
 #[test]
 fn what_may_stand_between_binariser_and_layer() {
     let padded = |value: f32| {

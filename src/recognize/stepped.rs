@@ -1,0 +1,192 @@
+//! A chain of monotone functions of one number that takes two values.
+//!
+//! | nodes | at 0 |
+//! |---|---|
+//! | `Sign(Relu(x)) · 2 - 1` | -1 |
+//! | `Round(Sigmoid(x)) · 2 - 1` | -1 |
+//! | `Ceil(Clip(x, 0, 1)) · 2 - 1`, `Cast(Cast(Clip(x, 0, 1), int64), float) · 2 - 1`, and whatever else | what it computes |
+//!
+//! What is monotone and gives -s at one end and s at the other is a binariser if it jumps once: where, is found
+//! by bisection over the floats. The forms that have a name of their own are looked for before this one.
+
+use ndarray::arr0;
+
+use super::pattern::{through_identity, uniform};
+use super::{Binarizer, range};
+use crate::bisection::{float_of_key, key_of_float, least};
+use crate::graph::{Facts, Graph, Node, NodeId, TensorId, evaluate};
+use crate::onnx::Tensor;
+use crate::operators::{How, Kind, Trend};
+
+/// Nodes that a chain may have: nobody writes more.
+const MOST_NODES: usize = 8;
+
+pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<Binarizer> {
+    let mut chain = Chain {
+        graph,
+        facts,
+        links: Vec::new(),
+    };
+    let mut input = t;
+    while chain.links.len() < MOST_NODES {
+        let link = chain.link(input)?;
+        // What only scales another binariser belongs to the way to the layer.
+        if chain.links.is_empty() && matches!(graph.node(link.node).op(), "Mul" | "Div") {
+            return None;
+        }
+        input = link.data;
+        chain.links.push(link);
+        if let Some(step) = chain.step(range::never_negative(graph, facts, input)) {
+            return Some(Binarizer {
+                zero: step.at_zero(),
+                values: step.values,
+                threshold: arr0(step.threshold).into_dyn(),
+                ..Binarizer::signed("stepped", 0, through_identity(graph, input), t)
+            });
+        }
+    }
+    None
+}
+
+/// A monotone node.
+struct Link {
+    node: NodeId,
+    /// The one input that is not constant.
+    data: TensorId,
+    /// All inputs in order, as far as they are numbers; `None` in the place of the data, and of what is left out.
+    constants: Vec<Option<Tensor>>,
+    place: usize,
+}
+
+/// Monotone nodes, the last one first.
+struct Chain<'a, 'g> {
+    graph: &'a Graph<'g>,
+    facts: &'a Facts,
+    links: Vec<Link>,
+}
+
+/// A function that jumps once.
+struct Step {
+    threshold: f32,
+    /// Below the threshold, at it, and above it.
+    values: [f32; 3],
+}
+
+impl Chain<'_, '_> {
+    /// The node that writes `t`, if it is monotone in one tensor and everything else that it reads is a number.
+    fn link(&self, t: TensorId) -> Option<Link> {
+        let id = self.graph.producer(t).filter(|_| self.facts.is_data(t))?;
+        let node = self.graph.node(id);
+        let (mut constants, mut data) = (Vec::new(), None);
+        for (k, input) in self.graph.inputs_of(id).into_iter().enumerate() {
+            constants.push(match input {
+                Some(t) if self.facts.is_data(t) => {
+                    if data.replace((k, t)).is_some() {
+                        return None;
+                    }
+                    None
+                }
+                Some(t) => Some(self.number(t)?),
+                None => None,
+            });
+        }
+        let (place, data) = data?;
+        let outputs = self.graph.outputs_of(id);
+        let alone = outputs.first() == Some(&Some(t));
+        (alone && is_monotone(&node, place)).then_some(Link {
+            node: id,
+            data,
+            constants,
+            place,
+        })
+    }
+
+    /// A constant of one value, in the type that it has.
+    fn number(&self, t: TensorId) -> Option<Tensor> {
+        match self.facts.value(t)? {
+            value if value.len() == 1 && value.shape().is_empty() => Some(value.clone()),
+            _ => Some(Tensor::F32(arr0(uniform(self.facts, t)?).into_dyn())),
+        }
+    }
+
+    /// What the chain makes of a number.
+    fn value(&self, x: f32) -> Option<f32> {
+        let mut value = Tensor::F32(arr0(x).into_dyn());
+        for link in self.links.iter().rev() {
+            let mut inputs: Vec<Option<&Tensor>> =
+                link.constants.iter().map(Option::as_ref).collect();
+            *inputs.get_mut(link.place)? = Some(&value);
+            value = evaluate(&self.graph.node(link.node), &inputs)?;
+        }
+        value.scalar_f32().filter(|v| v.is_finite())
+    }
+
+    /// Where it jumps from -s to s or back, if that is all it does of numbers (that are not negative).
+    fn step(&self, not_negative: bool) -> Option<Step> {
+        let most = key_of_float(f32::MAX);
+        let from = if not_negative { 0 } else { -most };
+        let value = |key: i64| self.value(float_of_key(key));
+        let (below, above) = (value(from)?, value(most)?);
+        if above != -below || above == 0.0 {
+            return None;
+        }
+        let leaves = least(from, most, |key| Some(value(key)? != below))?;
+        let arrives = least(from, most, |key| Some(value(key)? == above))?;
+        let (threshold, at) = match arrives - leaves {
+            // Between two neighbours: the rounder of them is what was meant.
+            0 => match trailing_zeros(leaves - 1) > trailing_zeros(leaves) {
+                true => (leaves - 1, below),
+                false => (leaves, above),
+            },
+            1 => (leaves, value(leaves).filter(|&at| at == 0.0)?),
+            _ => return None,
+        };
+        Some(Step {
+            threshold: float_of_key(threshold),
+            values: [below, at, above],
+        })
+    }
+}
+
+impl Step {
+    /// The sign of its value at 0.
+    fn at_zero(&self) -> i8 {
+        let [below, at, above] = self.values;
+        let value = match self.threshold {
+            c if c < 0.0 => above,
+            c if c > 0.0 => below,
+            _ => at,
+        };
+        if value == 0.0 {
+            0
+        } else {
+            value.signum() as i8
+        }
+    }
+}
+
+fn trailing_zeros(key: i64) -> u32 {
+    key.trailing_zeros()
+}
+
+/// Whether a node never turns as its input `place` rises, numbers in the place of all others.
+fn is_monotone(node: &Node<'_>, place: usize) -> bool {
+    let Some(row) = node.operator() else {
+        return false;
+    };
+    match row.kind {
+        Kind::Unary(_) => place == 0 && (row.trend)(node) != Trend::Turns,
+        Kind::Clip | Kind::Same => place == 0,
+        Kind::Arithmetic(a) => match a.how {
+            How::Add | How::Sub | How::Mul | How::Sum | How::Extreme => true,
+            How::Div => place == 0,
+            How::Pow => false,
+        },
+        Kind::Comparison(_) => node.op() != "Equal",
+        Kind::Choice => place == 0,
+        Kind::Logic => node.op() == "Not",
+        // Of truth values, and to numbers: what is not 0 is true on both sides of it.
+        Kind::Cast => node.int("to", 0) != i64::from(crate::onnx::DataType::Bool.to_onnx()),
+        _ => false,
+    }
+}
