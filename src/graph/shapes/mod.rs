@@ -5,12 +5,12 @@
 //! not fit. What is not inferred is treated as unknown
 //! further on, never guessed.
 
+mod axes;
 mod parts;
 mod resize;
 mod window;
 
 use super::Node;
-use super::node::normalize_axis;
 use crate::onnx::Tensor;
 use crate::operators::Shape;
 
@@ -69,93 +69,18 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
             s.iter_mut().skip(2).for_each(|d| *d = 1);
             one(s)
         }
-        Shape::Gemm => {
-            let (a, b) = (x.shape(0)?, x.shape(1)?);
-            let (&[a0, a1], &[b0, b1]) = (a, b) else {
-                return None;
-            };
-            let (m, k) = if node.int("transA", 0) != 0 {
-                (a1, a0)
-            } else {
-                (a0, a1)
-            };
-            let (k2, n) = if node.int("transB", 0) != 0 {
-                (b1, b0)
-            } else {
-                (b0, b1)
-            };
-            (k == k2).then(|| vec![vec![m, n]])
-        }
+        Shape::Gemm => one(gemm(node, x.shape(0)?, x.shape(1)?)?),
         Shape::MatMul => one(matmul(x.shape(0)?, x.shape(1)?)?),
-        Shape::Flatten => {
-            let s = x.shape(0)?;
-            let axis = node.int("axis", 1);
-            let axis = if axis == s.len() as i64 {
-                s.len()
-            } else {
-                normalize_axis(axis, s.len())?
-            };
-            let (outer, inner) = s.split_at(axis);
-            one(vec![product(outer)?, product(inner)?])
-        }
+        Shape::Flatten => one(axes::flatten(node, x.shape(0)?)?),
         Shape::Reshape => one(reshape(
             x.shape(0)?,
             &x.ints(1)?,
             node.int("allowzero", 0) != 0,
         )?),
-        Shape::Transpose => {
-            let s = x.shape(0)?;
-            one(match node.ints("perm") {
-                None => s.iter().rev().copied().collect(),
-                Some(p) if p.len() == s.len() => p
-                    .iter()
-                    .map(|&p| s.get(usize::try_from(p).ok()?).copied())
-                    .collect::<Option<_>>()?,
-                Some(_) => return None,
-            })
-        }
-        Shape::Squeeze => {
-            let s = x.shape(0)?;
-            let axes = axes(x.attr_or_input(node, "axes", 1), s.len())?;
-            let keep = |(i, &d): (usize, &usize)| match &axes {
-                Some(a) => (!a.contains(&i)).then_some(d),
-                None => (d != 1).then_some(d),
-            };
-            one(s.iter().enumerate().filter_map(keep).collect())
-        }
-        Shape::Unsqueeze => {
-            let s = x.shape(0)?;
-            let list = x.attr_or_input(node, "axes", 1)?;
-            let rank = s.len().checked_add(list.len())?;
-            let axes = axes(Some(list), rank)??;
-            let mut rest = s.iter();
-            one((0..rank)
-                .map(|i| {
-                    if axes.contains(&i) {
-                        Some(1)
-                    } else {
-                        rest.next().copied()
-                    }
-                })
-                .collect::<Option<_>>()?)
-        }
-        Shape::Concat => {
-            let mut out = first()?;
-            let axis = node.axis(0, out.len())?;
-            for s in x.shapes.iter().skip(1) {
-                let s = (*s)?;
-                let fits = s.len() == out.len()
-                    && s.iter()
-                        .zip(&out)
-                        .enumerate()
-                        .all(|(i, (a, b))| i == axis || a == b);
-                if !fits {
-                    return None;
-                }
-                out[axis] = out[axis].checked_add(s[axis])?;
-            }
-            one(out)
-        }
+        Shape::Transpose => one(axes::transpose(node, x.shape(0)?)?),
+        Shape::Squeeze => one(axes::squeeze(node, x)?),
+        Shape::Unsqueeze => one(axes::unsqueeze(node, x)?),
+        Shape::Concat => one(parts::concat(node, x)?),
         Shape::Pad => one(parts::pad(node, x)?),
         Shape::Slice => one(parts::slice(node, x)?),
         Shape::Split => parts::split(node, x),
@@ -167,11 +92,7 @@ pub(super) fn infer(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<Vec<usize>>> 
         Shape::OfValue => one(sizes(&x.ints(0)?)?),
         Shape::Shape => one(vec![x.shape(0)?.len()]),
         Shape::Number => one(vec![]),
-        Shape::Gather => {
-            let (data, indices) = (x.shape(0)?, x.shape(1)?);
-            let axis = node.axis(0, data.len())?;
-            one([&data[..axis], indices, &data[axis + 1..]].concat())
-        }
+        Shape::Gather => one(parts::gather(node, x.shape(0)?, x.shape(1)?)?),
         Shape::Reduce => one(reduce(node, x)?),
     }
 }
@@ -199,16 +120,14 @@ fn sizes(v: &[i64]) -> Option<Vec<usize>> {
     v.iter().map(|&d| usize::try_from(d).ok()).collect()
 }
 
-/// Normalised axes; the outer `None` is an invalid list, the inner one a list left out.
-fn axes(list: Option<Vec<i64>>, rank: usize) -> Option<Option<Vec<usize>>> {
-    match list {
-        None => Some(None),
-        Some(v) => v
-            .iter()
-            .map(|&a| normalize_axis(a, rank))
-            .collect::<Option<Vec<_>>>()
-            .map(Some),
-    }
+fn gemm(node: &Node<'_>, a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let (&[a0, a1], &[b0, b1]) = (a, b) else {
+        return None;
+    };
+    let turned = |name| node.int(name, 0) != 0;
+    let (m, k) = if turned("transA") { (a1, a0) } else { (a0, a1) };
+    let (k2, n) = if turned("transB") { (b1, b0) } else { (b0, b1) };
+    (k == k2).then(|| vec![m, n])
 }
 
 fn matmul(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {

@@ -83,6 +83,25 @@ pub fn stretches(
     Some(list)
 }
 
+pub(super) fn concat(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<usize>> {
+    let mut out = x.shape(0)?.to_vec();
+    let axis = node.axis(0, out.len())?;
+    for s in x.shapes.iter().skip(1) {
+        let s = (*s)?;
+        let mut both = s.iter().zip(&out).enumerate();
+        if s.len() != out.len() || !both.all(|(i, (a, b))| i == axis || a == b) {
+            return None;
+        }
+        out[axis] = out[axis].checked_add(s[axis])?;
+    }
+    Some(out)
+}
+
+pub(super) fn gather(node: &Node<'_>, data: &[usize], indices: &[usize]) -> Option<Vec<usize>> {
+    let axis = node.axis(0, data.len())?;
+    Some([&data[..axis], indices, &data[axis + 1..]].concat())
+}
+
 pub(super) fn slice(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<usize>> {
     let mut out = x.shape(0)?.to_vec();
     let starts = x.attr_or_input(node, "starts", 1)?;
@@ -147,7 +166,7 @@ pub(super) fn pad(node: &Node<'_>, x: &Inputs<'_>) -> Option<Vec<usize>> {
     let mut out = x.shape(0)?.to_vec();
     let pads = x.attr_or_input(node, "pads", 1)?;
     let axes: Vec<usize> = match x.present(3) {
-        true => super::axes(Some(x.ints(3)?), out.len())??,
+        true => super::axes::normalised(Some(x.ints(3)?), out.len())??,
         false => (0..out.len()).collect(),
     };
     if pads.len() != 2 * axes.len() {
