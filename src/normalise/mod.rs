@@ -143,47 +143,27 @@ fn plan<'a>(
         return Err("its alpha is 0");
     }
     let scale: Vec<f32> = weights.scale.iter().map(|s| s * alpha.abs()).collect();
-    let bias = match graph.input_of(layer.node, 2) {
-        None => vec![0.0; layer.filters],
-        Some(t) => {
-            let value = facts.constant(t).and_then(Tensor::as_f32);
-            let value = value.ok_or("its bias is computed")?;
-            match value.len() {
-                1 => vec![beta * value.iter().sum::<f32>(); layer.filters],
-                n if n == layer.filters && value.shape().last() == Some(&n) => {
-                    value.iter().map(|b| beta * b).collect()
-                }
-                _ => return Err("its bias is not one value per filter"),
-            }
-        }
-    };
+    let bias = bias_of(graph, facts, layer, beta)?;
     if scale.iter().chain(&bias).any(|v| !v.is_finite()) {
         return Err("has a scale or a bias that is not finite");
     }
     let turn = if alpha < 0.0 { -1.0 } else { 1.0 };
-    let mut weight = layer.values.mapv(|w| turn * crate::graph::scalar::sign(w));
+    let weight = layer.values.mapv(|w| turn * crate::graph::scalar::sign(w));
+    let plan = Plan {
+        layer,
+        weight,
+        shape,
+        behind: divided(&scale, &bias),
+    };
     if let Some(path) = Path::of(graph, facts, layer, ends) {
         let area: usize = layer.kernel.iter().product();
         let affine = Affine {
             scale: &scale,
             bias: &bias,
-            shape: &shape,
+            shape: &plan.shape,
         };
-        if let Some(mut found) = threshold::find(graph, &path, &affine, layer.inputs * area) {
-            if path.pools().next().is_none() {
-                // Nothing but the layer itself has to be turned around.
-                let axis = ndarray::Axis(layer.filter_axis);
-                for (mut filter, d) in weight.axis_iter_mut(axis).zip(&mut found.direction) {
-                    filter.mapv_inplace(|w| w * *d);
-                    *d = 1.0;
-                }
-            }
-            return Ok(Plan {
-                layer,
-                weight,
-                shape,
-                behind: Behind::Threshold { path, found },
-            });
+        if let Some(found) = threshold::find(graph, &path, &affine, layer.inputs * area) {
+            return Ok(plan.with_threshold(path, found));
         }
     }
     let plain = scale.iter().all(|&s| s == 1.0) && bias.iter().all(|&b| b == 0.0);
@@ -191,21 +171,41 @@ fn plan<'a>(
     if plain && !is_scaled_behind(graph, facts, output) {
         return Err("its weights are ±1 already");
     }
+    Ok(plan)
+}
+
+/// What a layer adds to each filter's sums, `beta` of a Gemm times its own input.
+fn bias_of(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    layer: &Layer,
+    beta: f32,
+) -> Result<Vec<f32>, &'static str> {
+    let Some(t) = graph.input_of(layer.node, 2) else {
+        return Ok(vec![0.0; layer.filters]);
+    };
+    let value = facts.constant(t).and_then(Tensor::as_f32);
+    let value = value.ok_or("its bias is computed")?;
+    match value.len() {
+        1 => Ok(vec![beta * value.iter().sum::<f32>(); layer.filters]),
+        n if n == layer.filters && value.shape().last() == Some(&n) => {
+            Ok(value.iter().map(|b| beta * b).collect())
+        }
+        _ => Err("its bias is not one value per filter"),
+    }
+}
+
+/// The scale as a division, and the bias where there is one.
+fn divided(scale: &[f32], bias: &[f32]) -> Behind {
     // A filter of zeros has no scale.
     let by = scale.iter().map(|&s| if s > 0.0 { 1.0 / s } else { 1.0 });
-    let bias = match bias.iter().all(|&b| b == 0.0) {
-        true => Vec::new(),
-        false => bias,
-    };
-    Ok(Plan {
-        layer,
-        weight,
-        shape,
-        behind: Behind::Divide {
-            by: by.collect(),
-            bias,
+    Behind::Divide {
+        by: by.collect(),
+        bias: match bias.iter().all(|&b| b == 0.0) {
+            true => Vec::new(),
+            false => bias.to_vec(),
         },
-    })
+    }
 }
 
 /// Whether ONNX Runtime would fold what reads a tensor into the weights of the layer that writes it:
@@ -265,6 +265,21 @@ fn is_plain(graph: &Graph<'_>, facts: &Facts, layer: &Layer) -> bool {
 }
 
 impl Plan<'_> {
+    /// The plan with everything up to the binariser as one threshold.
+    fn with_threshold(mut self, path: Path, mut found: Thresholds) -> Self {
+        if path.pools().next().is_none() {
+            // Nothing but the layer itself has to be turned around.
+            let axis = ndarray::Axis(self.layer.filter_axis);
+            let filters = self.weight.axis_iter_mut(axis);
+            for (mut filter, direction) in filters.zip(&mut found.direction) {
+                filter.mapv_inplace(|w| w * *direction);
+                *direction = 1.0;
+            }
+        }
+        self.behind = Behind::Threshold { path, found };
+        self
+    }
+
     fn apply(&self, graph: &Graph<'_>, editor: &mut Editor<'_>) {
         let index = self.layer.node.0;
         let name = &self.layer.name;

@@ -83,42 +83,17 @@ fn through(
 ) -> Result<TrainReport, Error> {
     let start = Instant::now();
     let run = RunReport::beginning();
-    if job.source.synthetic.is_some() {
-        return Err(Error::Usage(
-            "--data synthetic: images that are made have no labels, and training as it is needs them; give a folder per class".to_owned(),
-        ));
-    }
-    let mut model = Model::load(&job.input)?;
-    sizes::fill(&mut model, &job.sizes, Some(&job.source))?;
-    let model = model;
-    model.warnings.iter().for_each(|w| observer.warn(w));
-    outputs::check(&job.writes, &model, Some(&job.source))?;
-    written::of_layers(&job.input, &model.proto)?;
+    let model = readable(job, observer)?;
     let form_error = |e| written::form_error(&job.input, e);
     let opened = forms::unpack(&model.proto).map_err(form_error)?;
     let view = View::new(&job.input, &opened)?;
-    fit::learnable(&job.input, &view)?;
-    types::check_learning(&job.input, &view)?;
-    rewrite::check_deterministic(&view.graph, &view.facts)
-        .map_err(|source| cut::rewrite_error(&job.input, source))?;
+    trainable(job, &view)?;
     group.gather(&[])?;
     let folder = match &job.checkpoint {
         Some(plan) => Some((Folder::open(&plan.folder)?, plan)),
         None => None,
     };
-    let images = images::load(
-        &job.input,
-        &view,
-        &job.source,
-        (job.options.seed, true),
-        observer,
-    )?;
-    if images.train.labels.is_none() {
-        return Err(Error::unsuitable(
-            &job.source.data,
-            "has no labels to train with; training needs a folder per class, or `y` in the .npz",
-        ));
-    }
+    let images = labelled_images(job, &view, observer)?;
     if let Some(note) = view.first_of_several_outputs() {
         observer.note(&note);
     }
@@ -128,17 +103,8 @@ fn through(
     let measuring = Phase::begin(observer, "measuring the network as it is");
     let before = accuracy(&*runtime, &model.proto, &images, observer).map_err(about)?;
     drop(measuring);
-    let mut network =
-        Network::import(&view.graph, &view.facts, &view.layers).map_err(|source| {
-            Error::Import {
-                path: job.input.clone(),
-                source,
-            }
-        })?;
-    // What was not trained goes back as it came: whether it can shows now.
-    write_back(&network, &mut opened.clone().into_owned())
-        .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
-    // So does whether what came packed can be packed again.
+    let mut network = importable(job, &view, &opened)?;
+    // Whether what came packed can be packed again shows now, too.
     let packs = written::formed(None, &model.proto, &opened, Computed::new);
     packs.map_err(form_error)?;
     let identity = || identity::of_training(job, &model, &images);
@@ -208,6 +174,57 @@ fn through(
         run,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// The network's file, its free sizes filled in, and nothing in the way of what is written.
+fn readable(job: &TrainJob, observer: &dyn Observer) -> Result<Model, Error> {
+    if job.source.synthetic.is_some() {
+        return Err(Error::Usage(
+            "--data synthetic: images that are made have no labels, and training as it is needs them; give a folder per class".to_owned(),
+        ));
+    }
+    let mut model = Model::load(&job.input)?;
+    sizes::fill(&mut model, &job.sizes, Some(&job.source))?;
+    model.warnings.iter().for_each(|w| observer.warn(w));
+    outputs::check(&job.writes, &model, Some(&job.source))?;
+    written::of_layers(&job.input, &model.proto)?;
+    Ok(model)
+}
+
+/// Refuses what cannot be trained.
+fn trainable(job: &TrainJob, view: &View<'_>) -> Result<(), Error> {
+    fit::learnable(&job.input, view)?;
+    types::check_learning(&job.input, view)?;
+    rewrite::check_deterministic(&view.graph, &view.facts)
+        .map_err(|source| cut::rewrite_error(&job.input, source))
+}
+
+fn labelled_images(
+    job: &TrainJob,
+    view: &View<'_>,
+    observer: &dyn Observer,
+) -> Result<Images, Error> {
+    let how = (job.options.seed, true);
+    let images = images::load(&job.input, view, &job.source, how, observer)?;
+    match &images.train.labels {
+        Some(_) => Ok(images),
+        None => Err(Error::unsuitable(
+            &job.source.data,
+            "has no labels to train with; training needs a folder per class, or `y` in the .npz",
+        )),
+    }
+}
+
+/// The network of a model. What was not trained goes back as it came: whether it can shows here.
+fn importable(job: &TrainJob, view: &View<'_>, model: &ModelProto) -> Result<Network, Error> {
+    let network = Network::import(&view.graph, &view.facts, &view.layers);
+    let network = network.map_err(|source| Error::Import {
+        path: job.input.clone(),
+        source,
+    })?;
+    write_back(&network, &mut model.clone())
+        .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
+    Ok(network)
 }
 
 /// What was trained in the form that it `came` in; `None` if that is the one it has. What was packed

@@ -106,14 +106,7 @@ pub fn learn(
         });
     }
     trainer.shrink()?;
-    let mask_epochs = match options.selector {
-        Selector::Subsidiary { .. } => options.mask_epochs,
-        Selector::Rule { .. } => 0,
-    };
-    let in_stages = (mask_epochs + options.main_epochs) * units.len();
-    let of_stage = options.images_of_stage(images.train_indices.len());
-    let steps = trainer.steps(of_stage) * in_stages;
-    let steps = (steps + trainer.steps_per_epoch() * options.final_epochs) as u64;
+    let steps = trainer.steps_of_run(units.len());
     observer.begin("learning", steps.saturating_sub(trainer.run.steps));
     trainer.clock.lap("preparing to learn", None);
     let shares = match options.selector.shared() {
@@ -136,18 +129,7 @@ pub fn learn(
         observer.note(&format!("layer {}/{}  {line}", index + 1, units.len()));
     }
     if !units.is_empty() && !trainer.run.finished {
-        loop {
-            if options.final_epochs > 0 {
-                let whole = trainer.whole();
-                trainer.retrain(&whole, options.final_epochs, "whole network")?;
-            }
-            if !trainer.goes_on(&units, &costs)? {
-                break;
-            }
-            trainer.save(None, None)?;
-            let steps = trainer.steps_per_epoch() * options.final_epochs;
-            observer.begin("retraining", steps as u64);
-        }
+        trainer.retrain_whole(&units, &costs)?;
     }
     trainer.finish()?;
     observer.detail("asking the trained network");
@@ -182,6 +164,37 @@ pub fn learn(
         folded,
         predictions,
     })
+}
+
+impl Trainer<'_> {
+    /// Batches of a whole run with so many stages, as far as they are known before.
+    fn steps_of_run(&self, stages: usize) -> u64 {
+        let options = self.options();
+        let mask_epochs = match options.selector {
+            Selector::Subsidiary { .. } => options.mask_epochs,
+            Selector::Rule { .. } => 0,
+        };
+        let of_stage = options.images_of_stage(self.images.train_indices.len());
+        let in_stages = self.steps(of_stage) * (mask_epochs + options.main_epochs) * stages;
+        (in_stages + self.steps_per_epoch() * options.final_epochs) as u64
+    }
+
+    /// Retrains the whole network with all masks in place, and again for as long as filters are given back.
+    fn retrain_whole(&mut self, units: &[MaskGroup], costs: &Costs) -> Result<(), TrainError> {
+        let epochs = self.options().final_epochs;
+        loop {
+            if epochs > 0 {
+                let whole = self.whole();
+                self.retrain(&whole, epochs, "whole network")?;
+            }
+            if !self.goes_on(units, costs)? {
+                return Ok(());
+            }
+            self.save(None, None)?;
+            let steps = self.steps_per_epoch() * epochs;
+            self.observer.begin("retraining", steps as u64);
+        }
+    }
 }
 
 /// Adds a unit's mask to those of its layers.
