@@ -1,9 +1,9 @@
-//! Edits of a model: the only place where a `GraphProto` is changed.
+//! Edits of the main graph of a model that is written or run: names stay unique, and subgraphs follow.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::onnx::Tensor;
-use crate::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto};
+use crate::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use crate::onnx::{Tensor, names};
 
 /// Applies edits to a model's main graph and keeps names unique.
 #[derive(Debug)]
@@ -21,21 +21,7 @@ impl<'m> Editor<'m> {
             model.ir_version = Some(4);
         }
         let graph = model.graph.get_or_insert_default();
-        let mut names: HashSet<String> = HashSet::new();
-        for n in &graph.node {
-            names.extend(n.input.iter().chain(&n.output).cloned());
-            names.insert(n.name().to_owned());
-        }
-        names.extend(graph.initializer.iter().map(|t| t.name().to_owned()));
-        let sparse = graph.sparse_initializer.iter().flat_map(|s| &s.values);
-        names.extend(sparse.map(|t| t.name().to_owned()));
-        names.extend(
-            graph
-                .input
-                .iter()
-                .chain(&graph.output)
-                .map(|v| v.name().to_owned()),
-        );
+        let names = names(graph);
         Self { graph, names }
     }
 
@@ -168,14 +154,69 @@ impl<'m> Editor<'m> {
         self.graph.node.insert(index, node);
     }
 
-    /// Every node reads `new` instead of `old`, but for the node at `except`.
+    /// Puts nodes in front of all others. Indices move up by their number.
+    pub fn prepend_nodes(&mut self, nodes: Vec<NodeProto>) {
+        let outputs = nodes.iter().flat_map(|n| n.output.iter().cloned());
+        self.names.extend(outputs);
+        self.graph.node.splice(0..0, nodes);
+    }
+
+    /// Takes the nodes at the indices `gone` away, and puts behind each index the new nodes that `behind` has
+    /// for it, also where its node is gone.
+    pub fn replace_nodes(
+        &mut self,
+        gone: &BTreeSet<usize>,
+        mut behind: BTreeMap<usize, Vec<NodeProto>>,
+    ) {
+        let new = behind.values().flatten();
+        self.names
+            .extend(new.flat_map(|n| n.output.iter().cloned()));
+        let old = std::mem::take(&mut self.graph.node);
+        for (i, node) in old.into_iter().enumerate() {
+            if !gone.contains(&i) {
+                self.graph.node.push(node);
+            }
+            let new = behind.remove(&i).unwrap_or_default();
+            self.graph.node.extend(new);
+        }
+    }
+
+    /// Adds an input of the graph.
+    pub fn add_input(&mut self, value: ValueInfoProto) {
+        self.names.insert(value.name().to_owned());
+        self.graph.input.push(value);
+    }
+
+    /// Makes the tensor `name` an output of the graph, if it is none.
+    pub fn add_output(&mut self, name: &str) {
+        if self.graph.output.iter().all(|o| o.name() != name) {
+            self.graph.output.push(ValueInfoProto {
+                name: Some(name.to_owned()),
+                ..ValueInfoProto::default()
+            });
+        }
+    }
+
+    /// The graph's input `old` is called `new` from now on; what reads it goes on reading `old`.
+    pub fn rename_input(&mut self, old: &str, new: &str) {
+        let inputs = self.graph.input.iter_mut().filter(|v| v.name() == old);
+        inputs.for_each(|v| v.name = Some(new.to_owned()));
+        self.prepend_nodes(vec![NodeProto::of("Identity", [new], old)]);
+    }
+
+    /// The graph's output `old` is called `new` from now on; what writes it goes on writing `old`.
+    pub fn rename_output(&mut self, old: &str, new: &str) {
+        let outputs = self.graph.output.iter_mut().filter(|v| v.name() == old);
+        outputs.for_each(|v| v.name = Some(new.to_owned()));
+        let end = self.graph.node.len();
+        self.insert_node(end, NodeProto::of("Identity", [old], new));
+    }
+
+    /// Every node reads `new` instead of `old`, but for the node at `except`; so do subgraphs.
     pub fn redirect(&mut self, old: &str, new: &str, except: Option<usize>) {
         for (i, node) in self.graph.node.iter_mut().enumerate() {
             if Some(i) != except {
-                node.input
-                    .iter_mut()
-                    .filter(|s| *s == old)
-                    .for_each(|s| *s = new.to_owned());
+                redirect_node(node, old, new);
             }
         }
     }
@@ -224,6 +265,19 @@ impl<'m> Editor<'m> {
     /// Names that nodes, their subgraphs or the graph's outputs read.
     pub fn read_names(&self) -> HashSet<String> {
         used_names(self.graph)
+    }
+}
+
+fn redirect_node(node: &mut NodeProto, old: &str, new: &str) {
+    let inputs = node.input.iter_mut().filter(|s| *s == old);
+    inputs.for_each(|s| new.clone_into(s));
+    for a in &mut node.attribute {
+        for graph in a.g.iter_mut().chain(&mut a.graphs) {
+            let nodes = graph.node.iter_mut();
+            nodes.for_each(|node| redirect_node(node, old, new));
+            let outputs = graph.output.iter_mut().filter(|v| v.name() == old);
+            outputs.for_each(|v| v.name = Some(new.to_owned()));
+        }
     }
 }
 

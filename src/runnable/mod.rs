@@ -4,11 +4,11 @@ mod double;
 
 use std::borrow::Cow;
 
+use crate::graph::edit::Editor;
+use crate::onnx::DataType;
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, type_proto};
-use crate::onnx::{DataType, names};
-pub use double::needs_single;
-
 use crate::qonnx::{self, LowerError, Lowered};
+pub use double::needs_single;
 
 /// [`qonnx::lower`], and `float32` in place of the other float types of the model's inputs: a `Cast`
 /// behind each gives what the model asks for. Images and made-up inputs are `float32`. A network
@@ -37,9 +37,7 @@ pub fn with_float_inputs(mut lowered: Lowered<'_>) -> Lowered<'_> {
         return lowered;
     }
     let mut out = lowered.model.into_owned();
-    if let Some(graph) = out.graph.as_mut() {
-        cast_inputs(graph);
-    }
+    cast_inputs(&mut out);
     lowered.model = Cow::Owned(out);
     lowered
 }
@@ -53,13 +51,22 @@ fn other_float(value: Option<&type_proto::Value>) -> Option<DataType> {
     (kind.is_float() && kind != DataType::F32).then_some(kind)
 }
 
-fn cast_inputs(graph: &mut GraphProto) {
-    let mut taken = names(graph);
+fn cast_inputs(model: &mut ModelProto) {
+    let inputs = retyped_inputs(model.graph.get_or_insert_default());
+    let mut editor = Editor::new(model);
     let mut casts = Vec::new();
-    for k in 0..graph.input.len() {
-        let Some(input) = graph.input.get_mut(k) else {
-            continue;
-        };
+    for (name, kind) in inputs {
+        let inner = editor.fresh_name(&format!("{name}.as-{}", kind.name()));
+        editor.redirect(&name, &inner, None);
+        casts.push(NodeProto::cast(name, inner, kind).named_as_output());
+    }
+    editor.prepend_nodes(casts);
+}
+
+/// Makes inputs of another float type `float32`; their names, and the types that they had.
+fn retyped_inputs(graph: &mut GraphProto) -> Vec<(String, DataType)> {
+    let mut found = Vec::new();
+    for input in &mut graph.input {
         let name = input.name().to_owned();
         let held = graph.initializer.iter().any(|t| t.name() == name);
         // Handed through, it keeps its type.
@@ -73,34 +80,9 @@ fn cast_inputs(graph: &mut GraphProto) {
         if let Some(type_proto::Value::TensorType(t)) = value {
             t.elem_type = Some(DataType::F32.to_onnx());
         }
-        let wish = format!("{name}.as-{}", kind.name());
-        let mut others = (2..).map(|n| format!("{wish}_{n}"));
-        let free = |n: &String| !taken.contains(n);
-        let inner = Some(wish.clone())
-            .filter(free)
-            .or_else(|| others.find(free));
-        let inner = inner.unwrap_or(wish);
-        taken.insert(inner.clone());
-        rename(graph, &name, &inner);
-        casts.push(NodeProto::cast(name, inner, kind).named_as_output());
+        found.push((name, kind));
     }
-    graph.node.splice(0..0, casts);
-}
-
-/// Everything that reads `old`, in subgraphs too, reads `new`.
-fn rename(graph: &mut GraphProto, old: &str, new: &str) {
-    for node in &mut graph.node {
-        for name in node.input.iter_mut().filter(|n| *n == old) {
-            new.clone_into(name);
-        }
-        for a in &mut node.attribute {
-            for g in a.g.iter_mut().chain(&mut a.graphs) {
-                rename(g, old, new);
-                let outputs = g.output.iter_mut().filter(|v| v.name() == old);
-                outputs.for_each(|v| v.name = Some(new.to_owned()));
-            }
-        }
-    }
+    found
 }
 
 #[cfg(test)]
@@ -128,12 +110,17 @@ mod tests {
             ..NodeProto::default()
         };
         let taken = format!("x.as-{}", DataType::F16.name());
-        let mut graph = GraphProto {
+        let graph = GraphProto {
             input: vec![half],
             node: vec![neg("x", &taken), neg(&taken, "y")],
             ..GraphProto::default()
         };
-        cast_inputs(&mut graph);
+        let mut model = ModelProto {
+            graph: Some(graph),
+            ..ModelProto::default()
+        };
+        cast_inputs(&mut model);
+        let graph = model.graph.unwrap();
         let outputs: Vec<&str> = graph.node.iter().map(|n| n.output[0].as_str()).collect();
         assert_eq!(outputs[1..], [taken.as_str(), "y"]);
         assert_ne!(outputs[0], taken);

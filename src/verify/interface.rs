@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use crate::graph::edit::used_names;
-use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use crate::graph::edit::{Editor, used_names};
+use crate::onnx::proto::{GraphProto, ModelProto, ValueInfoProto};
 
 /// Gives `candidate` the names of `reference`'s inputs and outputs, where that says which is which: those of the
 /// same names in another order are put in order, and others are taken by their place. Returns what was done, a
 /// line each; what does not fit stays as it is, and is an error when the two are compared.
 pub fn share_names(reference: &ModelProto, candidate: &mut ModelProto) -> Vec<String> {
-    let (Some(of), Some(graph)) = (&reference.graph, &mut candidate.graph) else {
+    let (Some(of), Some(graph)) = (&reference.graph, &candidate.graph) else {
         return Vec::new();
     };
     // Initializers may be listed as inputs too.
@@ -20,18 +20,9 @@ pub fn share_names(reference: &ModelProto, candidate: &mut ModelProto) -> Vec<St
     };
     let given =
         |g: &GraphProto| -> Vec<String> { g.output.iter().map(|v| v.name().to_owned()).collect() };
-    let inputs = Side {
-        name: "input",
-        values: |g| &mut g.input,
-        join: |g, new, old| g.node.insert(0, NodeProto::of("Identity", [new], old)),
-    };
-    let outputs = Side {
-        name: "output",
-        values: |g| &mut g.output,
-        join: |g, new, old| g.node.push(NodeProto::of("Identity", [old], new)),
-    };
-    let mut said = share(&inputs, [&fed(of), &fed(graph)], graph);
-    said.extend(share(&outputs, [&given(of), &given(graph)], graph));
+    let (inputs, outputs) = ([fed(of), fed(graph)], [given(of), given(graph)]);
+    let mut said = share(&INPUTS, inputs, candidate);
+    said.extend(share(&OUTPUTS, outputs, candidate));
     said
 }
 
@@ -39,25 +30,36 @@ pub fn share_names(reference: &ModelProto, candidate: &mut ModelProto) -> Vec<St
 struct Side {
     name: &'static str,
     values: fn(&mut GraphProto) -> &mut Vec<ValueInfoProto>,
-    /// Joins a value of the new name with the tensor of the old one.
-    join: fn(&mut GraphProto, &str, &str),
+    /// Gives a value of the old name the new one.
+    rename: fn(&mut Editor<'_>, old: &str, new: &str),
 }
 
-fn share(side: &Side, [wanted, found]: [&[String]; 2], graph: &mut GraphProto) -> Vec<String> {
+const INPUTS: Side = Side {
+    name: "input",
+    values: |graph| &mut graph.input,
+    rename: |editor, old, new| editor.rename_input(old, new),
+};
+
+const OUTPUTS: Side = Side {
+    name: "output",
+    values: |graph| &mut graph.output,
+    rename: |editor, old, new| editor.rename_output(old, new),
+};
+
+fn share(side: &Side, [wanted, found]: [Vec<String>; 2], model: &mut ModelProto) -> Vec<String> {
     let name = side.name;
-    match matched(wanted, found, graph) {
+    let graph = model.graph.get_or_insert_default();
+    match matched(&wanted, &found, graph) {
         Matched::Same | Matched::Not => Vec::new(),
         Matched::Reordered => {
-            order((side.values)(graph), wanted);
+            order((side.values)(graph), &wanted);
             vec![format!("the {name}s are in another order: taken by name")]
         }
         Matched::ByPlace(pairs) => {
+            let mut editor = Editor::new(model);
             let mut said = Vec::new();
             for (new, old) in pairs {
-                let values = (side.values)(graph).iter_mut();
-                let values = values.filter(|v| v.name() == old);
-                values.for_each(|v| v.name = Some(new.clone()));
-                (side.join)(graph, &new, &old);
+                (side.rename)(&mut editor, &old, &new);
                 said.push(format!(
                     "{name} '{new}' is called '{old}' in the other model: taken by its place"
                 ));

@@ -1,7 +1,6 @@
 //! Models rebuilt to show their intermediate tensors, and to take decisions from outside.
 
-use std::collections::HashSet;
-
+use crate::graph::edit::Editor;
 use crate::graph::{Facts, Graph, Node, NodeId};
 use crate::onnx::proto::{
     AttributeProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, tensor_proto::DataType,
@@ -89,18 +88,8 @@ fn quantized(graph: &Graph<'_>, id: NodeId, node: &Node<'_>) -> Option<i32> {
 /// The model with `tensors` as further outputs.
 pub(super) fn expose(model: &ModelProto, tensors: &[String]) -> ModelProto {
     let mut model = model.clone();
-    if let Some(graph) = &mut model.graph {
-        let outputs = graph.output.iter().map(|output| output.name().to_owned());
-        let mut known: HashSet<String> = outputs.collect();
-        for name in tensors {
-            if known.insert(name.clone()) {
-                graph.output.push(ValueInfoProto {
-                    name: Some(name.clone()),
-                    ..ValueInfoProto::default()
-                });
-            }
-        }
-    }
+    let mut editor = Editor::new(&mut model);
+    tensors.iter().for_each(|name| editor.add_output(name));
     model
 }
 
@@ -119,32 +108,22 @@ pub(super) fn own_decision(output: &str) -> String {
 /// [`own_decision`]. The inputs of decisions (`tensors`) become outputs too.
 pub(super) fn force(model: &ModelProto, decisions: &[Decision], tensors: &[String]) -> ModelProto {
     let mut model = model.clone();
-    let Some(graph) = &mut model.graph else {
-        return model;
-    };
+    let mut editor = Editor::new(&mut model);
     for decision in decisions {
         let own = own_decision(&decision.output);
-        if let Some(output) = graph
-            .node
-            .get_mut(decision.index)
-            .and_then(|node| node.output.first_mut())
-        {
+        let node = editor.node_mut(decision.index);
+        if let Some(output) = node.and_then(|node| node.output.first_mut()) {
             output.clone_from(&own);
         }
-        graph
-            .input
-            .push(float_value(forced_input(&decision.output)));
-        graph.output.push(ValueInfoProto {
-            name: Some(own),
-            ..ValueInfoProto::default()
-        });
+        editor.add_input(float_value(forced_input(&decision.output)));
+        editor.add_output(&own);
     }
     let casts = decisions.iter().map(|decision| {
         let to = AttributeProto::int("to", i64::from(decision.element));
         NodeProto::of("Cast", [forced_input(&decision.output)], &decision.output).with(to)
     });
     // Before everything else: they read graph inputs alone.
-    graph.node.splice(0..0, casts);
+    editor.prepend_nodes(casts.collect());
     expose(&model, tensors)
 }
 

@@ -9,7 +9,7 @@ use super::layer::Binary;
 use super::{DOMAIN, VERSION};
 use crate::forms::Shaped;
 use crate::graph::edit::{Editor, used_names};
-use crate::graph::{Facts, Graph, NodeId};
+use crate::graph::{Facts, Graph};
 use crate::onnx::Tensor;
 use crate::onnx::proto::{AttributeProto, NodeProto, OperatorSetIdProto};
 use crate::recognize::Layer;
@@ -59,22 +59,14 @@ pub(super) fn write(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Shape
     let Bits {
         nodes, replaced, ..
     } = bits;
-    let mut behind: BTreeMap<NodeId, Vec<NodeProto>> = BTreeMap::new();
+    let mut behind: BTreeMap<usize, Vec<NodeProto>> = BTreeMap::new();
     for (at, made) in nodes {
-        behind.entry(at).or_default().push(made);
+        behind.entry(at.0).or_default().push(made);
     }
-    if let Some(graph) = &mut edited.graph {
-        let old = std::mem::take(&mut graph.node);
-        for (i, node) in old.into_iter().enumerate() {
-            if !replaced.contains(&NodeId(i)) {
-                graph.node.push(node);
-            }
-            graph
-                .node
-                .extend(behind.remove(&NodeId(i)).unwrap_or_default());
-        }
-    }
-    Editor::new(&mut edited).remove_unused(&was_used);
+    let gone = replaced.iter().map(|n| n.0).collect();
+    let mut editor = Editor::new(&mut edited);
+    editor.replace_nodes(&gone, behind);
+    editor.remove_unused(&was_used);
     edited.opset_import.push(OperatorSetIdProto {
         domain: Some(DOMAIN.to_owned()),
         version: Some(VERSION),
