@@ -22,8 +22,7 @@ use super::shared::{BATCH, Interruptible, json, measured_on, samples};
 pub fn run(args: &EvalArgs, host: &Host<'_>) -> Printed {
     let source = measured_on(&args.data)?
         .ok_or_else(|| Error::Usage("eval needs --data: labelled images".to_owned()))?;
-    let mut model = Model::load(&args.model)?;
-    pipeline::fill_sizes(&mut model, &args.shape.sizes(), Some(&source))?;
+    let model = pipeline::load_model(&args.model, &args.shape.sizes(), Some(&source))?;
     let view = View::new(&args.model, &model.proto)?;
     let runtime = Interruptible(isolated(&args.runtime, host)?, Arc::clone(&host.stop));
     if let Some(note) = view.first_of_several_outputs() {

@@ -197,6 +197,12 @@ impl<'m> Editor<'m> {
         }
     }
 
+    /// Makes the tensor `name` the first output of the graph.
+    pub fn put_output_first(&mut self, name: &str) {
+        self.add_output(name);
+        self.graph.output.sort_by_key(|o| o.name() != name);
+    }
+
     /// The graph's input `old` is called `new` from now on; what reads it goes on reading `old`.
     pub fn rename_input(&mut self, old: &str, new: &str) {
         let inputs = self.graph.input.iter_mut().filter(|v| v.name() == old);

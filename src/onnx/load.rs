@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::external::External;
 use super::limits::{MAX_DECODED, decoded_size};
-use super::proto::{ModelProto, TypeProto};
+use super::proto::{ModelProto, TypeProto, ValueInfoProto};
 use crate::files;
 
 /// Oldest and newest opset of the default domain that the rewriting rules are written for.
@@ -37,6 +37,8 @@ pub struct Model {
     /// As the file declares them, the inputs whose free dimensions have sizes in `proto`
     /// ([`Sizes`](crate::sizes::Sizes)).
     pub free: BTreeMap<String, TypeProto>,
+    /// As the file lists them, the outputs, where `proto` has scores of classes in front of them; else empty.
+    pub outputs: Vec<ValueInfoProto>,
 }
 
 /// Why a file is not a model this tool can work on.
@@ -150,6 +152,7 @@ impl Model {
             external_files: external.files().into_iter().collect(),
             warnings,
             free: BTreeMap::new(),
+            outputs: Vec::new(),
         })
     }
 }

@@ -114,16 +114,20 @@ impl Model {
         if *proto == self.proto && self.external_files.is_empty() {
             return save_bytes(path, &self.bytes);
         }
-        if self.free.is_empty() {
+        if self.free.is_empty() && self.outputs.is_empty() {
             return save(proto, path);
         }
-        let mut freed = proto.clone();
-        for input in freed.graph.iter_mut().flat_map(|g| &mut g.input) {
+        let mut as_given = proto.clone();
+        let graph = as_given.graph.get_or_insert_default();
+        for input in &mut graph.input {
             if let Some(declared) = self.free.get(input.name()) {
                 input.r#type = Some(declared.clone());
             }
         }
-        save(&freed, path)
+        if !self.outputs.is_empty() {
+            graph.output.clone_from(&self.outputs);
+        }
+        save(&as_given, path)
     }
 }
 

@@ -2,14 +2,13 @@
 
 use super::train::TrainJob;
 use super::{
-    Choice, Job, View, Watch, fit, given, identity, images, learn, opened, options, sizes,
+    Choice, Job, View, Watch, fit, given, identity, images, learn, load_model, opened, options,
 };
 use crate::checkpoint::{Checkpoint, Folder, Identity, Plan};
 use crate::distributed::Communicator;
 use crate::error::Error;
 use crate::forms;
 use crate::network::Network;
-use crate::onnx::Model;
 use crate::progress::Observer;
 use crate::subsidiary::{Control, retrain};
 
@@ -22,8 +21,7 @@ pub fn follow(job: &Job, observer: &dyn Observer, group: &dyn Communicator) -> R
         return Err(nothing_to_share());
     };
     group.gather(&[])?;
-    let mut model = Model::load(&job.input)?;
-    sizes::fill(&mut model, &job.sizes, Some(source))?;
+    let model = load_model(&job.input, &job.sizes, Some(source))?;
     let (original, _) = opened(job, &model)?;
     let view = View::new(&job.input, &original)?;
     let job = &Job {
@@ -52,8 +50,7 @@ pub fn follow_training(
     group: &dyn Communicator,
 ) -> Result<(), Error> {
     group.gather(&[])?;
-    let mut model = Model::load(&job.input)?;
-    sizes::fill(&mut model, &job.sizes, Some(&job.source))?;
+    let model = load_model(&job.input, &job.sizes, Some(&job.source))?;
     let opened = forms::unpack(&model.proto);
     let opened = opened.map_err(|e| super::written::form_error(&job.input, e))?;
     let view = View::new(&job.input, &opened)?;

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Choice, Job, Tuning, View, images, run, sizes, written};
+use super::{Budget, Choice, Job, Tuning, View, images, load_model, run, written};
 use crate::checkpoint::{self, Identity, Plan};
 use crate::error::Error;
 use crate::forms;
-use crate::onnx::Model;
 use crate::output;
 use crate::progress::{Heard, Observer};
 use crate::report::{AccuracyReport, ComparisonReport, ComparisonRow, Report, RunReport};
@@ -166,8 +165,7 @@ fn row(cell: &Cell, report: &Report) -> ComparisonRow {
 /// what the cells say.
 fn identity(comparison: &Comparison, observer: &dyn Observer) -> Result<Identity, Error> {
     let job = &comparison.job;
-    let mut model = Model::load(&job.input)?;
-    sizes::fill(&mut model, &job.sizes, job.source.as_ref())?;
+    let model = load_model(&job.input, &job.sizes, job.source.as_ref())?;
     let opened = forms::unpack(&model.proto);
     let opened = opened.map_err(|e| written::form_error(&job.input, e))?;
     let view = View::new(&job.input, &opened)?;

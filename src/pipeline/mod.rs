@@ -15,6 +15,7 @@ mod input_form;
 mod job;
 mod kept;
 mod memory;
+mod model;
 mod normal;
 mod outputs;
 mod proof;
@@ -32,6 +33,7 @@ pub use compare::{Cell, Comparison, compare, forget};
 pub use fit::doubt;
 pub use images::{VAL_SPLIT, load as load_images, load_all as load_all_images};
 pub use job::{Budget, Choice, Job, Tuning};
+pub use model::load_model;
 pub use sizes::fill as fill_sizes;
 pub use train::{TrainJob, train, train_among};
 pub use types::other_float_type;
@@ -213,8 +215,7 @@ fn through(
 /// The model of the file, sizes filled in that the job gives; what can be known to fail by it alone
 /// fails here.
 fn read(job: &Job, observer: &dyn Observer) -> Result<Model, Error> {
-    let mut model = Model::load(&job.input)?;
-    sizes::fill(&mut model, &job.sizes, job.source.as_ref())?;
+    let model = load_model(&job.input, &job.sizes, job.source.as_ref())?;
     model.warnings.iter().for_each(|w| observer.warn(w));
     outputs::check(&job.writes, &model, job.source.as_ref())?;
     written::idle(job, &model.proto)?;

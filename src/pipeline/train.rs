@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::among::{self, Together};
+use super::model::load_model;
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, input_file, output_file};
 use super::trained::{self, Agreement};
 use super::written::{self, Formed};
-use super::{DataSource, View, cut, fit, identity, images, kept, outputs, sizes, stopped, types};
+use super::{DataSource, View, cut, fit, identity, images, kept, outputs, stopped, types};
 use crate::checkpoint::{Folder, Plan};
 use crate::data::Images;
 use crate::distributed::{Alone, Communicator};
@@ -183,8 +184,7 @@ fn readable(job: &TrainJob, observer: &dyn Observer) -> Result<Model, Error> {
             "--data synthetic: images that are made have no labels, and training as it is needs them; give a folder per class".to_owned(),
         ));
     }
-    let mut model = Model::load(&job.input)?;
-    sizes::fill(&mut model, &job.sizes, Some(&job.source))?;
+    let model = load_model(&job.input, &job.sizes, Some(&job.source))?;
     model.warnings.iter().for_each(|w| observer.warn(w));
     outputs::check(&job.writes, &model, Some(&job.source))?;
     written::of_layers(&job.input, &model.proto)?;

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use super::model::scores_of;
 use crate::error::Error;
-use crate::graph::{Facts, FactsError, Graph};
+use crate::graph::{Facts, FactsError, Graph, TensorId};
+use crate::onnx::DataType;
 use crate::onnx::proto::ModelProto;
 use crate::recognize::{self, Layer};
 use crate::rewrite::{Analysis, LayerCost};
@@ -70,6 +72,14 @@ impl<'m> View<'m> {
     pub fn first_of_several_outputs(&self) -> Option<String> {
         let outputs = self.graph.outputs();
         let first = outputs.first().filter(|_| outputs.len() > 1)?;
+        let chosen = |&&t: &&TensorId| scores_of(&self.graph, &self.facts, t) == Some(*first);
+        if let Some(&classes) = outputs.iter().find(chosen) {
+            return Some(format!(
+                "the model gives classes, '{}'; accuracy and learning go by the scores that these are chosen from, '{}'",
+                self.graph.name(classes),
+                self.graph.name(*first)
+            ));
+        }
         Some(format!(
             "the model has {} outputs; accuracy and learning go by the first, '{}'",
             outputs.len(),
@@ -86,11 +96,15 @@ impl<'m> View<'m> {
             dims.map(|(i, d)| d.or((i == 0).then_some(1))).collect()
         };
         let shape = self.facts.shape(output).map(<[usize]>::to_vec);
-        match shape.or_else(declared)?.as_slice() {
-            [n] if *n == self.facts.batch() => Some(1),
-            [_, k, rest @ ..] if rest.iter().all(|&d| d == 1) => Some(*k),
-            _ => None,
-        }
+        let scores = match shape.or_else(declared)?.as_slice() {
+            [n] if *n == self.facts.batch() => 1,
+            [_, k, rest @ ..] if rest.iter().all(|&d| d == 1) => *k,
+            _ => return None,
+        };
+        // One integer is the class itself, or a count.
+        let element = self.facts.element(output).and_then(DataType::from_onnx);
+        let is_number = scores > 1 || element.is_none_or(DataType::is_float);
+        is_number.then_some(scores)
     }
 
     /// Classes that the first output tells apart; one number tells two.

@@ -11,6 +11,7 @@ mod before_learning;
 mod budget;
 mod cache;
 mod checkpoint;
+mod class_outputs;
 mod commands;
 mod compare;
 mod errors;

@@ -209,7 +209,7 @@ pub fn with_outputs(model: &ModelProto, tensors: &[&str]) -> ModelProto {
 }
 
 /// An output of whatever type it has.
-fn undeclared_any(name: &str) -> ValueInfoProto {
+pub fn undeclared_any(name: &str) -> ValueInfoProto {
     ValueInfoProto {
         name: Some(name.to_owned()),
         ..ValueInfoProto::default()
