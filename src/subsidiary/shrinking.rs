@@ -234,6 +234,10 @@ fn insert<'a>(
     match (removal, group.behind) {
         (Removal::Drop, false) => {
             for site in &group.sites {
+                // Another output than the one that is learned from, or none, depends on it.
+                if network.step_of(site.consumer).is_none() {
+                    continue;
+                }
                 let filter_of = match left(site.consumer, site.input) {
                     Some(left) => {
                         let of = |&c: &usize| site.filter_of.get(c).copied().flatten();

@@ -6,7 +6,9 @@ use ndarray::{Array4, Axis, concatenate};
 use onnx_bnnprune::onnx::proto::NodeProto;
 use onnx_bnnprune::onnx::{Model, Tensor, save};
 
-use crate::common::{digit_bytes, json, network, quick_rule, refused, set_dim, tool, write_npz};
+use crate::common::{
+    digit_bytes, json, network, node, quick, quick_rule, refused, set_dim, tool, write_npz,
+};
 
 /// The digits network with a `Slice` in front or at the end, from and to these positions of an axis; it then has so
 /// many channels there.
@@ -144,4 +146,33 @@ fn a_tolerant_network_on_other_pixels_is_told_of() {
     assert!(found["accuracy"]["before"].as_f64().unwrap() > 0.9);
     let warnings = found["warnings"].to_string();
     assert!(warnings.contains("neither --mean nor --std"), "{warnings}");
+}
+
+/// A head that somebody took the output off, its nodes left: they are no reason not to learn.
+#[test]
+fn a_branch_that_no_output_depends_on_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = Model::load(&network("vgg")).unwrap().proto;
+    let graph = model.graph.as_mut().unwrap();
+    let mut backwards = graph.node.iter().rev();
+    let last = backwards.find(|n| n.op_type() == "Conv").unwrap().clone();
+    let beside = NodeProto {
+        name: Some("beside".to_owned()),
+        output: vec!["beside_output".to_owned()],
+        ..last.clone()
+    };
+    let behind = node("ReduceMean", &[last.output[0].as_str()], &["mean"], &[]);
+    graph.node.extend([beside, behind]);
+    let (path, out) = (dir.path().join("m.onnx"), dir.path().join("o.onnx"));
+    save(&model, &path).unwrap();
+    let report = dir.path().join("r.json");
+    let mut c = quick(&path, &out);
+    c.args(["--ratio=0.3", "--report"]).arg(&report);
+    c.assert().success();
+    let found = json(&report);
+    assert!(found["totals"]["pruned_ratio"].as_f64().unwrap() > 0.0);
+    let layers = found["layers"].as_array().unwrap();
+    let beside = layers.iter().find(|l| l["name"] == "beside").unwrap();
+    let why = beside["reason"].as_str().unwrap();
+    assert!(why.contains("no output"), "{beside}");
 }
