@@ -10,7 +10,7 @@
 //! The constants are read by value: swapped ones give the opposite signs, others than ±s are no
 //! binariser to ±1, and a comparison with something else than 0 has a threshold.
 
-use super::pattern::{Side, affine, node_of, side, uniform};
+use super::pattern::{Side, affine, node_of, same_value, side, uniform};
 use super::{Binarizer, Form, sign};
 use crate::graph::{Facts, Graph, TensorId};
 
@@ -105,9 +105,11 @@ pub(super) fn zero_replaced(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Op
     let equal = node_of(graph, condition, "Equal")?;
     let (a, b) = (graph.input_of(equal, 0)?, graph.input_of(equal, 1)?);
     let (compared, with) = if facts.is_data(a) { (a, b) } else { (b, a) };
-    let same_zeros = compared == rest
-        || compared == inner.input
-        || sign::matches(graph, facts, compared).is_some_and(|s| s.input == inner.input);
+    let same = |t| same_value(graph, facts, compared, t);
+    let same_zeros = same(rest)
+        || same(inner.input)
+        || sign::matches(graph, facts, compared)
+            .is_some_and(|s| same_value(graph, facts, s.input, inner.input));
     let fits = inner.form == Form::Signed
         && inner.values[1] == 0.0
         && same_zeros

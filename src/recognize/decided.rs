@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use ndarray::arr0;
 
-use super::pattern::{node_of, through_identity, uniform, with_constant};
+use super::pattern::{node_of, same_value, through_identity, uniform, with_constant};
 use super::{Binarizer, range};
 use crate::graph::{Facts, Graph, Node, NodeId, TensorId, evaluate};
 use crate::onnx::Tensor;
@@ -148,7 +148,7 @@ impl Search<'_, '_> {
             site = match (site, found.site) {
                 (known, None) => known,
                 (None, new) => new,
-                (Some(a), Some(b)) => Some(together(a, b)?),
+                (Some(a), Some(b)) => Some(self.together(a, b)?),
             };
             inputs.push(Some(found.values));
         }
@@ -157,6 +157,16 @@ impl Search<'_, '_> {
             inputs.iter().map(of_case).collect()
         })?;
         Some(Cases { values, site })
+    }
+
+    /// Two decisions as one, if they are about the same.
+    fn together(&self, a: Site, b: Site) -> Option<Site> {
+        let same =
+            a.threshold == b.threshold && same_value(self.graph, self.facts, a.input, b.input);
+        same.then_some(Site {
+            place: a.place.filter(|_| a.place == b.place),
+            ..a
+        })
     }
 
     /// A node that reads data and gives one of three values: their sign, or how they compare with a
@@ -194,15 +204,6 @@ impl Search<'_, '_> {
             }),
         })
     }
-}
-
-/// Two decisions as one, if they are about the same.
-fn together(a: Site, b: Site) -> Option<Site> {
-    let same = a.input == b.input && a.threshold == b.threshold;
-    same.then_some(Site {
-        place: a.place.filter(|_| a.place == b.place),
-        ..a
-    })
 }
 
 fn number(x: f32) -> Tensor {

@@ -1,7 +1,7 @@
 //! `(q - s) + s`, what `q.detach() - s.detach() + s` exports to: q, up to rounding, whatever s is.
 //! No exporter or optimiser simplifies it.
 
-use super::pattern::{node_of, through_identity};
+use super::pattern::{node_of, same_value, through_identity};
 use super::{Binarizer, binarizer_of};
 use crate::graph::{Facts, Graph, TensorId};
 
@@ -50,7 +50,7 @@ pub(super) fn detached(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<
         let n = node_of(graph, through_identity(graph, t), "Sub")?;
         Some((graph.input_of(n, 0)?, graph.input_of(n, 1)?))
     };
-    let same = |a: TensorId, b: TensorId| through_identity(graph, a) == through_identity(graph, b);
+    let same = |a: TensorId, b: TensorId| same_value(graph, facts, a, b);
     match graph.node(n).op() {
         "Add" => [(a, b), (b, a)].into_iter().find_map(|(d, s)| {
             let (q, minus) = difference(d)?;

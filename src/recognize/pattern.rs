@@ -3,6 +3,7 @@
 use ndarray::{ArrayD, arr0};
 
 use crate::graph::{Facts, Graph, NodeId, TensorId};
+use crate::operators::Kind;
 
 /// The node that writes `t`, if it is an `op`.
 pub(super) fn node_of(graph: &Graph<'_>, t: TensorId, op: &str) -> Option<NodeId> {
@@ -28,6 +29,44 @@ pub(super) fn through_identity(graph: &Graph<'_>, mut t: TensorId) -> TensorId {
         t = x;
     }
     t
+}
+
+/// Nodes that [`same_value`] looks at: what is written twice is short.
+const MOST_TWICE: usize = 24;
+
+/// Whether two tensors are one, or computed alike: exporters write what a program does twice as two nodes.
+pub(super) fn same_value(graph: &Graph<'_>, facts: &Facts, a: TensorId, b: TensorId) -> bool {
+    alike(graph, facts, [a, b], &mut MOST_TWICE.clone())
+}
+
+fn alike(graph: &Graph<'_>, facts: &Facts, both: [TensorId; 2], left: &mut usize) -> bool {
+    let [a, b] = both.map(|t| through_identity(graph, t));
+    if a == b {
+        return true;
+    }
+    if !facts.is_data(a) || !facts.is_data(b) {
+        return facts.value(a).is_some() && facts.value(a) == facts.value(b);
+    }
+    let (Some(n), Some(m), Some(rest)) =
+        (graph.producer(a), graph.producer(b), left.checked_sub(1))
+    else {
+        return false;
+    };
+    *left = rest;
+    let [x, y] = [n, m].map(|n| graph.node(n));
+    // An operator that is not known may draw numbers.
+    let known = x
+        .operator()
+        .is_some_and(|row| !matches!(row.kind, Kind::Other));
+    let same = known && x.op() == y.op() && x.proto().attribute == y.proto().attribute;
+    let place = |n, t| graph.outputs_of(n).iter().position(|&o| o == Some(t));
+    let (of_x, of_y) = (graph.inputs_of(n), graph.inputs_of(m));
+    same && place(n, a) == place(m, b)
+        && of_x.len() == of_y.len()
+        && of_x.into_iter().zip(of_y).all(|inputs| match inputs {
+            (Some(p), Some(q)) => alike(graph, facts, [p, q], left),
+            (p, q) => p == q,
+        })
 }
 
 /// Both operands of a node that writes `t` with operator `op`, the data one first and the other

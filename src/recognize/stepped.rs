@@ -12,7 +12,7 @@
 use ndarray::arr0;
 
 use super::pattern::{through_identity, uniform};
-use super::{Binarizer, range};
+use super::{Binarizer, levels, range};
 use crate::bisection::{float_of_key, key_of_float, least};
 use crate::graph::{Facts, Graph, Node, NodeId, TensorId, evaluate};
 use crate::onnx::Tensor;
@@ -36,6 +36,10 @@ pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<B
         }
         input = link.data;
         chain.links.push(link);
+        // Of few values the jump may lie between two of them, or beyond them all.
+        if levels::takes_few_values(graph, facts, input) {
+            continue;
+        }
         if let Some(step) = chain.step(range::never_negative(graph, facts, input)) {
             return Some(Binarizer {
                 zero: step.at_zero(),

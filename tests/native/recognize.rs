@@ -227,6 +227,23 @@ fn what_follows_from_one_decision_is_read_by_value() {
     assert_eq!(threshold["zero"], -1);
 }
 
+/// `(Sign(x) - s) + s'`: where s and s' are the same, computed twice.
+#[test]
+fn what_is_written_twice_is_one_value() {
+    let detached = |bounds: [f32; 2]| {
+        after_sign(move |b, sign| {
+            let clips = bounds.map(|high| {
+                let limits = [b.weight(&[], vec![-1.0]), b.weight(&[], vec![high])];
+                b.node("Clip", &["x", &limits[0], &limits[1]], vec![])
+            });
+            let difference = b.node("Sub", &[sign, &clips[0]], vec![]);
+            b.node("Add", &[&difference, &clips[1]], vec![])
+        })
+    };
+    assert_signed(&detached([1.0, 1.0]), "detach-sign");
+    assert_eq!(detached([1.0, 1.5])["binary"], false);
+}
+
 /// Monotone functions one behind the other that take two values, ±s.
 #[test]
 fn what_jumps_once_is_a_binariser() {
@@ -267,7 +284,7 @@ fn what_jumps_once_is_a_binariser() {
     for (nodes, minus) in [
         (&["Sign"][..], 1.0),
         (&["Sigmoid", "Round"], 1.5),
-        (&["Abs", "Sigmoid", "Round"], 1.0),
+        (&["Tanh", "Abs", "Round"], 1.0),
         (&["Sigmoid"], 1.0),
     ] {
         let layer = doubled(nodes, minus);
