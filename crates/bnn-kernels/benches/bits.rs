@@ -118,7 +118,7 @@ fn layers(c: &mut Criterion) {
         group.bench_function("pack", |b| {
             b.iter(|| {
                 let shape = [1, channels, side * side];
-                let packing = Packing::signs(&x, shape, (&[0.0], 0), &mut signs);
+                let packing = Packing::signs(&x, shape, &[0.0], 0, &mut signs);
                 (0..packing.tasks()).for_each(|task| packing.run(task));
             });
         });

@@ -74,7 +74,7 @@ fn forward(c: &mut Criterion) {
         b.iter(|| forward_sums(&g, &codes, &packed, &mut sums));
     });
     group.bench_function("scaled", |b| {
-        b.iter(|| forward_scaled(&g, &codes, &packed, (&scale, &bias), &mut y));
+        b.iter(|| forward_scaled(&g, &codes, &packed, &scale, &bias, &mut y));
     });
     group.bench_function("pack", |b| b.iter(|| Codes::pack(&x, shape)));
     group.bench_function("float", |b| {

@@ -50,7 +50,7 @@
 //! let weight = SignWeight::pack(&[0.3, 0.7, 0.2, -0.1], strides, &g, false).expect("no zeros");
 //!
 //! let mut y = [0.0; 6];
-//! forward_scaled(&g, &codes, &weight, (&[0.5, 2.0], &[0.0, 1.0]), &mut y);
+//! forward_scaled(&g, &codes, &weight, &[0.5, 2.0], &[0.0, 1.0], &mut y);
 //! assert_eq!(y, [1.0, 0.0, -0.5, 1.0, -3.0, 3.0]);
 //!
 //! // The signs of the same output, with sign(0) = +1: y ≥ 0 is a threshold on the integer sum.

@@ -55,8 +55,14 @@ impl PackedLayer {
     /// The layer's output as floats.
     fn floats(&self, form: &ConvolutionForm, x: &Codes) -> Value {
         let mut y = buffer(form.output.iter().product());
-        let factors = (&self.scale[..], &self.bias[..]);
-        forward_scaled(&form.geometry, x, &self.weight, factors, &mut y);
+        forward_scaled(
+            &form.geometry,
+            x,
+            &self.weight,
+            &self.scale,
+            &self.bias,
+            &mut y,
+        );
         array(&form.output, y).into()
     }
 

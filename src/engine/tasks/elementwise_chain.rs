@@ -258,7 +258,14 @@ impl BatchNormalizer for ElementwiseChain {
             return recycle_array(grad);
         };
         let shape = grad.shape().to_vec();
-        chain.backward_from_normalization(x.source(), &shape, batch, slice_mut(&mut grad));
+        let (statistics, sums) = batch;
+        chain.backward_from_normalization(
+            x.source(),
+            &shape,
+            statistics,
+            sums,
+            slice_mut(&mut grad),
+        );
         pass.add_to_value(self.input, grad);
     }
 }

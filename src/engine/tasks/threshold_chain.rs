@@ -99,9 +99,9 @@ impl ThresholdChain {
                 let weight = slice(&network.param(weight).value);
                 let weights = pass.weights.output(at, &form.geometry, weight)?;
                 let bias = bias.map(|b| slice(&network.param(b).value));
-                let input = (slice(x.float()), bias);
+                let input = slice(x.float());
                 (
-                    weights.codes(&form.geometry, input, pool, thresholds)?,
+                    weights.codes(&form.geometry, input, bias, pool, thresholds)?,
                     form,
                 )
             }

@@ -45,6 +45,15 @@ pub(super) trait InputGradientSource: Sync {
     fn unit(&self, block: &Self::Block, n: usize) -> f32;
 }
 
+/// Gradients of some images, which a task brings to the input.
+struct Block<'a, G: InputGradientSource> {
+    grad: &'a G,
+    /// What the gradients have of these images.
+    block: &'a G::Block,
+    /// How many there are.
+    images: usize,
+}
+
 /// The signs of a layer's weights as the gradient of its input reads them: with `E` = `f32` from gradients
 /// in single precision, with `i16` from rounded ones ([`RoundedGradient`](super::RoundedGradient)).
 ///
@@ -109,7 +118,7 @@ impl<E: TableEntry> InputSigns<E> {
         }
         let sizes = [o, c];
         tasks.into_par_iter().for_each(|(block, phase, to)| {
-            fill(&layout, weight, (sizes, taps), (block, phase), to);
+            fill(&layout, weight, sizes, taps, block, phase, to);
         });
         Some(Self {
             layout,
@@ -145,11 +154,15 @@ impl<E: TableEntry> InputSigns<E> {
             .enumerate()
             .for_each_init(Scratch::default, |scratch, (i, out)| {
                 let count = out.len() / image;
-                let block = grad.block(i * images..i * images + count);
+                let block = Block {
+                    grad,
+                    block: &grad.block(i * images..i * images + count),
+                    images: count,
+                };
                 let [height, width] = self.layout.size;
                 for y in (0..height).step_by(self.layout.tile[0]) {
                     for x in (0..width).step_by(self.layout.tile[1]) {
-                        self.tile((grad, &block, count), [y, x], scratch, out);
+                        self.tile(&block, [y, x], scratch, out);
                     }
                 }
             });
@@ -157,7 +170,7 @@ impl<E: TableEntry> InputSigns<E> {
 
     fn tile<G: InputGradientSource<Entry = E>>(
         &self,
-        (grad, block, count): (&G, &G::Block, usize),
+        block: &Block<'_, G>,
         at: [usize; 2],
         scratch: &mut Scratch<E>,
         out: &mut [f32],
@@ -177,7 +190,7 @@ impl<E: TableEntry> InputSigns<E> {
             let some = first..(first + layout.groups).min(groups);
             wide(
                 #[inline(always)]
-                || self.tables((grad, block, count), at, some.clone(), scratch),
+                || self.tables(block, at, some.clone(), scratch),
             );
             let sums = scratch.sums.slice_mut().chunks_exact_mut(size);
             for ((phase, sums), part) in layout.phases.iter().zip(sums).zip(&mut ranges) {
@@ -191,10 +204,11 @@ impl<E: TableEntry> InputSigns<E> {
                     .planes(scratch.table.slice(), &terms, first == 0, sums);
             }
         }
-        let units: Vec<f32> = (0..count).map(|n| grad.unit(block, n)).collect();
+        let unit = |n| block.grad.unit(block.block, n);
+        let units: Vec<f32> = (0..block.images).map(unit).collect();
         wide(
             #[inline(always)]
-            || self.write((scratch.sums.slice(), pixels), at, &units, out),
+            || self.write(scratch.sums.slice(), pixels, at, &units, out),
         );
     }
 
@@ -202,7 +216,7 @@ impl<E: TableEntry> InputSigns<E> {
     #[inline(always)]
     fn tables<G: InputGradientSource<Entry = E>>(
         &self,
-        (grad, block, count): (&G, &G::Block, usize),
+        block: &Block<'_, G>,
         at: [usize; 2],
         groups: Range<usize>,
         Scratch { table, planes, .. }: &mut Scratch<E>,
@@ -218,7 +232,7 @@ impl<E: TableEntry> InputSigns<E> {
                 };
                 planes.fill(E::default());
                 let some = equal_parts_mut(planes);
-                read_planes(layout, (grad, block, count), at, (group, copy), some);
+                read_planes(layout, block, at, group, copy, some);
                 self.instructions
                     .combine(equal_parts::<FILTERS_PER_TABLE, _>(planes), table);
             }
@@ -229,7 +243,8 @@ impl<E: TableEntry> InputSigns<E> {
     #[inline(always)]
     fn write(
         &self,
-        (sums, pixels): (&[f32], usize),
+        sums: &[f32],
+        pixels: usize,
         [y0, x0]: [usize; 2],
         units: &[f32],
         out: &mut [f32],
@@ -276,9 +291,10 @@ struct Scratch<E: TableEntry> {
 #[inline(always)]
 fn read_planes<G: InputGradientSource>(
     layout: &Layout,
-    (grad, block, count): (&G, &G::Block, usize),
+    block: &Block<'_, G>,
     [y0, x0]: [usize; 2],
-    (group, copy): (usize, isize),
+    group: usize,
+    copy: isize,
     mut to: [&mut [G::Entry]; FILTERS_PER_TABLE],
 ) {
     let [height, width] = layout.from;
@@ -294,11 +310,11 @@ fn read_planes<G: InputGradientSource>(
             continue;
         }
         let start = (y * width as isize + left + skip as isize) as usize;
-        for n in 0..count {
+        for n in 0..block.images {
             let at = r * layout.row + n * layout.cell;
             let range = at + skip..at + columns;
             let to = to.each_mut().map(|to| &mut to[range.clone()]);
-            grad.read(block, n, group, start, to);
+            block.grad.read(block.block, n, group, start, to);
         }
     }
 }
@@ -307,8 +323,10 @@ fn read_planes<G: InputGradientSource>(
 fn fill(
     layout: &Layout,
     weight: &[f32],
-    ([filters, channels], taps): ([usize; 2], usize),
-    (groups, phase): (Range<usize>, &[Tap]),
+    [filters, channels]: [usize; 2],
+    taps: usize,
+    groups: Range<usize>,
+    phase: &[Tap],
     to: &mut [u32],
 ) {
     let (plane, terms) = (layout.plane(), groups.len() * phase.len());

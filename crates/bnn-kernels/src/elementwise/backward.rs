@@ -36,8 +36,8 @@ impl Channel<'_, '_> {
         }
         let input = &mut inputs[0];
         let unmasked = self.chain.maps().saturating_sub(1);
-        let stages = (self.affine, unmasked);
-        self.chain.apply(self.number, stages, x, input);
+        self.chain
+            .apply(self.number, self.affine, unmasked, x, input);
         let [dot] = plane_sums(grad, input, |g, x| [g * x]);
         dot
     }

@@ -218,9 +218,9 @@ impl<'a> ElementwiseChain<'a> {
             .into_par_iter()
             .enumerate()
             .for_each(|(c, outs)| {
-                let chain = (self.affine(c, batch), self.compiled(c));
+                let (affine, compiled) = (self.affine(c, batch), self.compiled(c));
                 for (n, out) in outs.into_iter().enumerate() {
-                    self.emit(c, chain, x.plane(planes, n, c), out);
+                    self.emit(c, affine, compiled, x.plane(planes, n, c), out);
                 }
             });
         out
@@ -258,8 +258,10 @@ impl<'a> ElementwiseChain<'a> {
                     let mut fits = true;
                     for (n, out) in outs.into_iter().enumerate() {
                         let each = channels.clone().zip(&chains);
-                        for ((c, &chain), plane) in each.zip(four.chunks_exact_mut(planes.inner)) {
-                            self.emit(c, chain, x.plane(planes, n, c), plane);
+                        for ((c, &(affine, compiled)), plane) in
+                            each.zip(four.chunks_exact_mut(planes.inner))
+                        {
+                            self.emit(c, affine, compiled, x.plane(planes, n, c), plane);
                         }
                         fits &= Codes::code_planes(four, out);
                     }
@@ -290,7 +292,8 @@ impl<'a> ElementwiseChain<'a> {
     fn emit(
         &self,
         c: usize,
-        (affine, compiled): (Option<Affine>, Option<CompiledChain>),
+        affine: Option<Affine>,
+        compiled: Option<CompiledChain>,
         x: Plane<'_>,
         out: &mut [f32],
     ) {
@@ -298,7 +301,7 @@ impl<'a> ElementwiseChain<'a> {
             let norm = affine.unwrap_or(Affine::IDENTITY);
             return compiled.visit(x, Forward { norm, out });
         }
-        self.apply(c, (affine, self.maps()), x, out);
+        self.apply(c, affine, self.maps(), x, out);
     }
 
     pub(super) fn maps(&self) -> usize {
@@ -309,7 +312,8 @@ impl<'a> ElementwiseChain<'a> {
     pub(super) fn apply(
         &self,
         c: usize,
-        (affine, maps): (Option<Affine>, usize),
+        affine: Option<Affine>,
+        maps: usize,
         x: Plane<'_>,
         out: &mut [f32],
     ) {
@@ -446,7 +450,8 @@ impl<'a> ElementwiseChain<'a> {
         &self,
         x: Source<'_>,
         shape: &[usize],
-        (batch, sums): (&ChannelStatistics, &[[f64; 2]]),
+        batch: &ChannelStatistics,
+        sums: &[[f64; 2]],
         grad: &mut [f32],
     ) {
         let count = batch.count.max(1) as f64;

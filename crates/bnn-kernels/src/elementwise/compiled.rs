@@ -148,7 +148,7 @@ impl Loop for Gate<'_> {
     type Found = [f64; 2];
 
     fn run(self, x: impl Load, before: impl Element, after: impl Element) -> [f64; 2] {
-        loops::gate(x, (before, self.norm, after), self.grad)
+        loops::gate(x, before, self.norm, after, self.grad)
     }
 }
 
@@ -163,7 +163,7 @@ impl Loop for Through<'_> {
     type Found = ();
 
     fn run(self, x: impl Load, before: impl Element, _: impl Element) {
-        loops::through(x, (before, self.norm), self.means, self.grad);
+        loops::through(x, before, self.norm, self.means, self.grad);
     }
 }
 

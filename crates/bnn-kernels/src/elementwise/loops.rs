@@ -134,7 +134,9 @@ pub(super) fn dot(x: impl Load, f: impl Element, grad: &[f32]) -> f64 {
 /// that of its products with the normalised input.
 pub(super) fn gate(
     x: impl Load,
-    (before, norm, after): (impl Element, Affine, impl Element),
+    before: impl Element,
+    norm: Affine,
+    after: impl Element,
     grad: &mut [f32],
 ) -> [f64; 2] {
     wide(
@@ -171,7 +173,8 @@ pub(super) fn gate(
 /// batch, and of its products with the normalised input.
 pub(super) fn through(
     x: impl Load,
-    (before, norm): (impl Element, Affine),
+    before: impl Element,
+    norm: Affine,
     means: [f32; 2],
     grad: &mut [f32],
 ) {

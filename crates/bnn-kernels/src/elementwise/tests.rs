@@ -181,7 +181,7 @@ fn backward(
     };
     let found = chain.backward_to_normalization(x, shape, batch, grad, wanted.mask);
     if wanted.input {
-        chain.backward_from_normalization(x, shape, (batch, &found.normalization), grad);
+        chain.backward_from_normalization(x, shape, batch, &found.normalization, grad);
     }
     found
 }
@@ -214,8 +214,8 @@ fn parts_give_the_statistics_and_gradients_of_the_whole_batch() {
     let mut grad = numbers(5 * row, 2);
     let mut grads = [0, 1, 2].map(|k| part(&grad, k));
     let found = chain.backward_to_normalization(source(&x), &shape, &whole, &mut grad, false);
-    let sums = (&whole, &found.normalization[..]);
-    chain.backward_from_normalization(source(&x), &shape, sums, &mut grad);
+    let sums = &found.normalization;
+    chain.backward_from_normalization(source(&x), &shape, &whole, sums, &mut grad);
     let mut total = vec![[0.0; 2]; CHANNELS];
     for k in 0..3 {
         let x = source(&xs[k]);
@@ -226,7 +226,7 @@ fn parts_give_the_statistics_and_gradients_of_the_whole_batch() {
     }
     for k in 0..3 {
         let x = source(&xs[k]);
-        chain.backward_from_normalization(x, &shapes[k], (&whole, &total), &mut grads[k]);
+        chain.backward_from_normalization(x, &shapes[k], &whole, &total, &mut grads[k]);
     }
     assert!(
         (grads.concat().iter().zip(&grad)).all(|(a, b)| (a - b).abs() < 1e-5 * (1.0 + b.abs()))

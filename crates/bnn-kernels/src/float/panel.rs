@@ -53,7 +53,8 @@ pub(super) fn last(rows: &[usize], offsets: &[u32]) -> usize {
 /// # Panics
 /// If sizes do not fit.
 pub(super) fn for_each_tile<T: Copy + Default, S: Copy + Default, const ROWS: usize>(
-    (rows, offsets): (&[usize], &[u32]),
+    rows: &[usize],
+    offsets: &[u32],
     right: &Panel<T>,
     out: &mut [S],
     tile: impl Fn(&[usize; ROWS], &[u32], &[T], &mut Sums<S, ROWS>),

@@ -78,8 +78,8 @@ impl Kernel for Packer {
         }
         let (bytes, plane) = (bytes_of(c), h * w);
         let mut signs = vec![0; n * plane * bytes];
-        let thresholds = (&self.thresholds[..], self.at);
-        let packing = Packing::signs(x.data, [n, c, plane], thresholds, &mut signs);
+        let shape = [n, c, plane];
+        let packing = Packing::signs(x.data, shape, &self.thresholds, self.at, &mut signs);
         node.parallel(packing.tasks(), |task| packing.run(task))?;
         let zeros = packing.has_zeros();
         let floats = (x.data, &self.thresholds[..]);

@@ -83,7 +83,7 @@ impl Job<'_> {
             let (image, first) = (strip / in_image, strip % in_image * STRIP);
             let some = first..(first + STRIP).min(plane);
             let pixels = image * plane + some.start..image * plane + some.end;
-            windows.fill((&self.conv.g, words), &self.x, &self.places, pixels);
+            windows.fill(self.conv, &self.x, &self.places, pixels);
             let groups = some.len().div_ceil(LANES);
             let mut all = [true; STRIP / LANES];
             for (group, all) in all.iter_mut().enumerate().take(groups) {
@@ -150,13 +150,13 @@ impl Job<'_> {
     /// Filters side by side, for planes of few pixels.
     fn floats_by_filters(&self, task: usize, to: &Floats<'_>) {
         let (strips, blocks) = self.task(task, &self.cut(false));
-        let (words, plane, filters) = (self.conv.words, self.plane(), self.filters());
+        let (plane, filters) = (self.plane(), self.filters());
         let pixels = self.x.batch * plane;
         let mut windows = Windows::default();
         for strip in strips {
             let first = strip * STRIP;
             let some = first..(first + STRIP).min(pixels);
-            windows.fill((&self.conv.g, words), &self.x, &self.places, some.clone());
+            windows.fill(self.conv, &self.x, &self.places, some.clone());
             for block in blocks.clone() {
                 for (t, &all) in windows.all.iter().enumerate() {
                     let at = t * ROWS;

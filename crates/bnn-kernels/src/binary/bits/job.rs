@@ -154,13 +154,13 @@ impl<'a> Job<'a> {
     pub fn signs(&self, task: usize, to: &Signs<'_>) {
         assert_eq!(to.out.len(), self.sign_bytes(), "signs");
         let (strips, blocks) = self.task(task, &self.cut(false));
-        let (words, bytes) = (self.conv.words, bytes_of(self.filters()));
+        let bytes = bytes_of(self.filters());
         let pixels = self.x.batch * self.plane();
         let mut windows = Windows::default();
         for strip in strips {
             let first = strip * STRIP;
             let some = first..(first + STRIP).min(pixels);
-            windows.fill((&self.conv.g, words), &self.x, &self.places, some.clone());
+            windows.fill(self.conv, &self.x, &self.places, some.clone());
             for block in blocks.clone() {
                 for (t, &all) in windows.all.iter().enumerate() {
                     let at = t * ROWS;

@@ -49,7 +49,8 @@ impl<'a> Packing<'a> {
     pub fn signs(
         x: &'a [f32],
         shape: [usize; 3],
-        (thresholds, at): (&'a [f32], i8),
+        thresholds: &'a [f32],
+        at: i8,
         out: &'a mut [u8],
     ) -> Self {
         let what = match at {

@@ -32,7 +32,7 @@ fn packed(x: &[f32], shape: [usize; 3], (thresholds, at): (&[f32], i8)) -> (Vec<
     let bytes = bytes_of(shape[1]);
     let mut planes = [(); 2].map(|()| vec![0xAA; shape[0] * shape[2] * bytes]);
     let [signs, nonzero] = &mut planes;
-    let packing = Packing::signs(x, shape, (thresholds, at), signs);
+    let packing = Packing::signs(x, shape, thresholds, at, signs);
     (0..packing.tasks()).for_each(|task| packing.run(task));
     let zeros = packing.has_zeros();
     let packing = Packing::nonzero(x, shape, thresholds, nonzero);
@@ -315,7 +315,7 @@ fn tasks_run_on_many_threads_at_once() {
         let to = job.signs_to(&vec![2; g.filters], &mut signs);
         let floats = Floats::new(&affine, None, &mut y).with_signs(&mut of_floats);
         let shape = [batch, g.channels, side * side];
-        let packing = Packing::signs(&x, shape, (&[0.0], 0), &mut of_input);
+        let packing = Packing::signs(&x, shape, &[0.0], 0, &mut of_input);
         std::thread::scope(|scope| {
             for thread in 0..threads {
                 let (job, to, floats, packing) = (&job, &to, &floats, &packing);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::convolution::BitGeometry;
+use super::convolution::{BitConv, BitGeometry};
 use super::tile::ROWS;
 use super::{Bits, bytes_of};
 
@@ -107,15 +107,9 @@ fn bytes(words: &mut [u32]) -> &mut [u8] {
 impl Windows {
     /// The windows of some pixels, counted over all images; a multiple of [`ROWS`] of them, those that are too many
     /// being of no use.
-    pub fn fill(
-        &mut self,
-        (g, words): (&BitGeometry, usize),
-        x: &Bits<'_>,
-        places: &Places,
-        pixels: Range<usize>,
-    ) {
+    pub fn fill(&mut self, conv: &BitConv, x: &Bits<'_>, places: &Places, pixels: Range<usize>) {
         let count = pixels.len().next_multiple_of(ROWS);
-        let room = count * words + SHORT / 4;
+        let room = count * conv.words + SHORT / 4;
         // What was there is written over: all that is read of it.
         self.rows.resize(room, 0);
         self.whole.clear();
@@ -134,7 +128,7 @@ impl Windows {
                 false => 0,
             };
             if run > 0 {
-                self.run((g, words), x, image, [row, column], run, i);
+                self.run(conv, x, image, [row, column], run, i);
                 (i, column) = (i + run, column + run);
             } else {
                 if masked.is_none() {
@@ -144,7 +138,7 @@ impl Windows {
                     masked = Some(i);
                 }
                 let spans = [places.rows[row], places.columns[column]];
-                let is_whole = self.window((g, words), x, image, spans, i);
+                let is_whole = self.window(conv, x, image, spans, i);
                 self.note(i, is_whole);
                 (i, column) = (i + 1, column + 1);
             }
@@ -168,13 +162,14 @@ impl Windows {
     /// Windows that lie in the image, next to each other, of one plane.
     fn run(
         &mut self,
-        (g, words): (&BitGeometry, usize),
+        conv: &BitConv,
         x: &Bits<'_>,
         image: usize,
         [row, column]: [usize; 2],
         count: usize,
         i: usize,
     ) {
+        let &BitConv { ref g, words, .. } = conv;
         let side = bytes_of(g.channels);
         let image = &x.bytes[image * x.image()..][..x.image()];
         let [kh, kw] = g.kernel;
@@ -204,12 +199,13 @@ impl Windows {
     /// One window; whether all its bits count.
     fn window(
         &mut self,
-        (g, words): (&BitGeometry, usize),
+        conv: &BitConv,
         x: &Bits<'_>,
         image: usize,
         [rows, columns]: [Span; 2],
         i: usize,
     ) -> bool {
+        let &BitConv { ref g, words, .. } = conv;
         let (side, pixel) = (bytes_of(g.channels), x.pixel());
         let image = &x.bytes[image * x.image()..][..x.image()];
         let [kh, kw] = g.kernel;

@@ -172,17 +172,19 @@ pub fn forward_scaled(
     g: &ConvGeometry,
     x: &Codes,
     weight: &SignWeight,
-    (scale, bias): (&[f32], &[f32]),
+    scale: &[f32],
+    bias: &[f32],
     y: &mut [f32],
 ) {
-    forward_scaled_with(g, x, weight, (scale, bias), y, Instructions::detect());
+    forward_scaled_with(g, x, weight, scale, bias, y, Instructions::detect());
 }
 
 pub(super) fn forward_scaled_with(
     g: &ConvGeometry,
     x: &Codes,
     weight: &SignWeight,
-    (scale, bias): (&[f32], &[f32]),
+    scale: &[f32],
+    bias: &[f32],
     y: &mut [f32],
     instructions: Instructions,
 ) {
@@ -319,14 +321,15 @@ pub fn forward_codes(
     windows: Option<&PoolWindows>,
     thresholds: &Thresholds,
 ) -> Codes {
-    forward_codes_with(g, x, weight, (windows, thresholds), Instructions::detect())
+    forward_codes_with(g, x, weight, windows, thresholds, Instructions::detect())
 }
 
 pub(super) fn forward_codes_with(
     g: &ConvGeometry,
     x: &Codes,
     weight: &SignWeight,
-    (windows, thresholds): (Option<&PoolWindows>, &Thresholds),
+    windows: Option<&PoolWindows>,
+    thresholds: &Thresholds,
     instructions: Instructions,
 ) -> Codes {
     check(g, x);
@@ -366,7 +369,7 @@ pub(super) fn forward_codes_with(
                     }
                 });
                 for (sums, out) in sums.chunks_exact(plane).zip(out.chunks_exact_mut(image)) {
-                    pool(g.out_width, sums, windows, (&blocks, instructions), out);
+                    pool(g.out_width, sums, windows, &blocks, instructions, out);
                 }
             }
         },
@@ -379,7 +382,8 @@ fn pool(
     width: usize,
     sums: &[i16],
     windows: &PoolWindows,
-    (blocks, instructions): (&[Block], Instructions),
+    blocks: &[Block],
+    instructions: Instructions,
     out: &mut [u8],
 ) {
     let filters = blocks.len() * FILTERS;

@@ -109,7 +109,7 @@ proptest! {
         }).collect();
         for instructions in Instructions::all() {
             let mut found = vec![f32::NAN; y.len()];
-            forward_scaled_with(&g, &codes, &signs, (&scale, &bias), &mut found, instructions);
+            forward_scaled_with(&g, &codes, &signs, &scale, &bias, &mut found, instructions);
             prop_assert_eq!(&found, &expected, "{:?}", instructions);
         }
     }
@@ -148,8 +148,8 @@ proptest! {
             }
         }
         for instructions in Instructions::all() {
-            let how = (pooled.then_some(&windows), &thresholds);
-            let found = forward_codes_with(&g, &codes, &signs, how, instructions);
+            let windows = pooled.then_some(&windows);
+            let found = forward_codes_with(&g, &codes, &signs, windows, &thresholds, instructions);
             prop_assert_eq!(found.unpack(), &expected[..], "{:?}", instructions);
         }
     }
@@ -208,8 +208,8 @@ fn sums_as_large_as_they_get_are_exact() {
             let (codes, signs) = packed(&g, &x, &weight);
             for instructions in Instructions::all() {
                 let mut found = vec![f32::NAN; 240];
-                let ones = (&[1.0; 40][..], &[0.0; 40][..]);
-                forward_scaled_with(&g, &codes, &signs, ones, &mut found, instructions);
+                let (ones, zeros) = ([1.0; 40], [0.0; 40]);
+                forward_scaled_with(&g, &codes, &signs, &ones, &zeros, &mut found, instructions);
                 let expected = sign * channels as f32;
                 assert!(found.iter().all(|&y| y == expected), "{instructions:?}");
             }

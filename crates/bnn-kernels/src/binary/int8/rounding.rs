@@ -38,7 +38,7 @@ pub(super) struct Plane<'a> {
 }
 
 #[inline(always)]
-fn rounded(x: f32, factor: f32, (seed, i): (u32, u32)) -> i32 {
+fn rounded(x: f32, factor: f32, seed: u32, i: u32) -> i32 {
     const GOLDEN: u32 = 0x9e37_79b9;
     let dither = i.wrapping_mul(GOLDEN).wrapping_add(seed) >> 9;
     let dither = f32::from_bits(0x3f80_0000 | dither) - 1.5;
@@ -65,7 +65,7 @@ pub(super) fn round_four(planes: [Option<Plane<'_>>; 4], words: &mut [u32]) {
             let x = [a, b, c, d];
             *word = 0;
             for k in 0..4 {
-                let q = rounded(x[k], factors[k], (seeds[k], i));
+                let q = rounded(x[k], factors[k], seeds[k], i);
                 *word |= (q as u32 & 0xff) << (8 * k);
             }
         }
@@ -76,7 +76,7 @@ pub(super) fn round_four(planes: [Option<Plane<'_>>; 4], words: &mut [u32]) {
 #[cfg(test)]
 pub(super) fn round(x: &[f32], factor: f32, seed: u32, out: &mut [i32]) {
     for (i, (x, out)) in x.iter().zip(out).enumerate() {
-        *out = rounded(*x, factor, (seed, i as u32));
+        *out = rounded(*x, factor, seed, i as u32);
     }
 }
 

@@ -67,13 +67,14 @@ impl OutputWeights {
     /// # Panics
     /// If a size is not what the geometry says, or the weights are of another one.
     pub fn output(&self, g: &ConvGeometry, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-        self.output_with(g, (x, bias), y, Instructions::detect());
+        self.output_with(g, x, bias, y, Instructions::detect());
     }
 
     pub(super) fn output_with(
         &self,
         g: &ConvGeometry,
-        (x, bias): (&[f32], Option<&[f32]>),
+        x: &[f32],
+        bias: Option<&[f32]>,
         y: &mut [f32],
         instructions: Instructions,
     ) {
@@ -84,7 +85,7 @@ impl OutputWeights {
         y.par_chunks_mut(count * o * out)
             .zip(x.par_chunks(count * c * g.height * g.width))
             .for_each_init(Scratch::default, |scratch, (y, x)| {
-                self.sums(g, &plan, (x, bias), scratch, instructions);
+                self.sums(g, &plan, x, bias, scratch, instructions);
                 planes_of(&scratch.sums, self.width(), o, out, y);
             });
     }
@@ -98,7 +99,8 @@ impl OutputWeights {
     pub fn codes(
         &self,
         g: &ConvGeometry,
-        (x, bias): (&[f32], Option<&[f32]>),
+        x: &[f32],
+        bias: Option<&[f32]>,
         windows: Option<&PoolWindows>,
         thresholds: &FloatThresholds,
     ) -> Option<Codes> {
@@ -125,7 +127,7 @@ impl OutputWeights {
             .for_each_init(
                 || (Scratch::default(), vec![0.0; self.width()]),
                 |(scratch, most), (to, x)| {
-                    self.sums(g, &plan, (x, bias), scratch, instructions);
+                    self.sums(g, &plan, x, bias, scratch, instructions);
                     let sums = &scratch.sums;
                     let beyond = |v: &f32| v.is_nan() | (v.abs() > FloatThresholds::LARGEST);
                     if wide(|| sums.iter().fold(false, |any, v| any | beyond(v))) {
@@ -196,7 +198,8 @@ impl OutputWeights {
         &self,
         g: &ConvGeometry,
         plan: &Plan,
-        (x, bias): (&[f32], Option<&[f32]>),
+        x: &[f32],
+        bias: Option<&[f32]>,
         Scratch { left, sums }: &mut Scratch,
         instructions: Instructions,
     ) {

@@ -45,7 +45,7 @@ proptest! {
         for instructions in Instructions::all() {
             let mut found = vec![f32::NAN; y.len()];
             let weights = OutputWeights::new(&g, &w).unwrap();
-            weights.output_with(&g, (&x, Some(&bias)), &mut found, instructions);
+            weights.output_with(&g, &x, Some(&bias), &mut found, instructions);
             near(&found, &y, "output")?;
             let mut found = vec![f32::NAN; w.len()];
             backward_weight_with(&g, Activations::Floats(&x), &grad, &mut found, instructions);

@@ -27,8 +27,7 @@ impl Instructions {
         out: &mut [f32],
     ) {
         assert!(panel::last(rows, offsets) < left.len(), "left operand");
-        let operands = (rows, offsets);
-        panel::for_each_tile(operands, right, out, |rows, offsets, right, sums| {
+        panel::for_each_tile(rows, offsets, right, out, |rows, offsets, right, sums| {
             self.tile(left, rows, offsets, right, sums);
         });
     }
