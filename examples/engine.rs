@@ -153,8 +153,8 @@ fn run(args: &Args) -> Result<(), Failure> {
             if mask.is_none() {
                 weights = Arc::new(Weights::new(&network));
             }
-            let run = (&plan, &weights);
-            let (loss, gradient) = step(&mut network, run, &boundary, &labels, &mut adam)?;
+            let (loss, gradient) =
+                step(&mut network, &plan, &weights, &boundary, &labels, &mut adam)?;
             first_loss.get_or_insert(loss);
             let gradient = mask.and_then(|m| gradient.get(m).cloned());
             first_gradient =
@@ -174,16 +174,17 @@ fn run(args: &Args) -> Result<(), Failure> {
 /// Forward, loss, backward, update.
 fn step(
     network: &mut Network,
-    (plan, weights): (&Plan, &Arc<Weights>),
+    plan: &Plan,
+    weights: &Arc<Weights>,
     boundary: &Boundary,
     labels: &[usize],
     optimizer: &mut Optimizer,
 ) -> Result<(f32, Gradients), Failure> {
     let batch = plan.batch(network, labels.len(), &Alone);
-    let from = (&batch, boundary);
-    let (value, gradients) = plan.gradients(network, weights, from, |logits, rows| {
-        cross_entropy(logits, &labels[rows])
-    })?;
+    let (value, gradients) =
+        plan.gradients(network, weights, &batch, boundary, |logits, rows| {
+            cross_entropy(logits, &labels[rows])
+        })?;
     optimizer.step(network, &gradients);
     Ok((value, gradients))
 }

@@ -84,13 +84,14 @@ pub(super) fn gradients(
     let nodes = covers.iter().map(Vec::len).max().unwrap_or_default();
     let length = layout.numbers().div_ceil(size);
     let mut mine = vec![0f32; size * nodes * length];
+    let shares = Shares { nodes, length };
     let mut at = 0;
     for stretch in found {
         let mut end = at;
         for (k, node) in stretch.into_iter().enumerate() {
             let grads = node.sum.by_target.into_values();
             end = grads.fold(at, |at, grad| {
-                spread(slice(&grad), &mut mine, (at, k), (nodes, length));
+                spread(slice(&grad), &mut mine, at, k, &shares);
                 at + grad.len()
             });
         }
@@ -119,14 +120,17 @@ pub(super) fn gradients(
     Ok(layout.unpack(&sums, length))
 }
 
-/// Writes numbers of a node, the first of which is its number `at`, where [`gradients`] wants them: `length` of
-/// each of some nodes side by side, for each process.
-fn spread(
-    numbers: &[f32],
-    to: &mut [f32],
-    (mut at, node): (usize, usize),
-    (nodes, length): (usize, usize),
-) {
+/// What each process gets of nodes' numbers.
+struct Shares {
+    /// Nodes, side by side for each process.
+    nodes: usize,
+    /// Numbers of each of them.
+    length: usize,
+}
+
+/// Writes numbers of node `node`, the first of which is its number `at`, where [`gradients`] wants them.
+fn spread(numbers: &[f32], to: &mut [f32], mut at: usize, node: usize, shares: &Shares) {
+    let &Shares { nodes, length } = shares;
     let mut left = numbers;
     while !left.is_empty() && length > 0 {
         let (process, place) = (at / length, at % length);
@@ -253,6 +257,7 @@ mod tests {
         let count = layout.numbers();
         for (size, nodes) in [(1, 1), (2, 1), (3, 2), (5, 3), (30, 2)] {
             let length = count.div_ceil(size);
+            let shares = Shares { nodes, length };
             let mut all = vec![-1.0; size * nodes * length];
             for node in 0..nodes {
                 let mut at = 0;
@@ -260,7 +265,7 @@ mod tests {
                     let many: usize = shape.iter().product();
                     let numbers: Vec<f32> =
                         (at..at + many).map(|i| (100 * node + i) as f32).collect();
-                    spread(&numbers, &mut all, (at, node), (nodes, length));
+                    spread(&numbers, &mut all, at, node, &shares);
                     at += many;
                 }
             }

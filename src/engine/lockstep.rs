@@ -169,7 +169,8 @@ impl<'a> Run<'a> {
         self,
         part: &mut Part,
         stretch: usize,
-        (statistics, sums): (&Statistics, &[[f64; 2]]),
+        statistics: &Statistics,
+        sums: &[[f64; 2]],
     ) -> Vec<[f64; 2]> {
         let mut pass = Backward {
             network: self.network,
@@ -184,7 +185,7 @@ impl<'a> Run<'a> {
         {
             match sums.is_empty() {
                 true => recycle_array(grad),
-                false => norm.past_normalization(&mut pass, (batch, sums), grad),
+                false => norm.past_normalization(&mut pass, batch, sums, grad),
             }
         }
         let mut own = Vec::new();
@@ -222,7 +223,7 @@ impl<'a> Run<'a> {
         if let Some(slot) = part.flowing.get_mut(self.network.logits().0) {
             *slot = Some(grad.as_standard_layout().into_owned());
         }
-        self.back(part, self.plan.stretches.len() - 1, (statistics, &[]))
+        self.back(part, self.plan.stretches.len() - 1, statistics, &[])
     }
 
     /// Goes on with the way back, in lock-step, with what each part has added up at the normalisation that the
@@ -242,10 +243,9 @@ impl<'a> Run<'a> {
                 }
                 _ => Vec::new(),
             };
-            let known = (statistics, &sums[..]);
             own = parts
                 .par_iter_mut()
-                .map(|part| self.back(part, stretch, known))
+                .map(|part| self.back(part, stretch, statistics, &sums))
                 .collect();
             found.push(self.added_up(parts));
         }
@@ -317,7 +317,8 @@ impl Plan {
         &self,
         network: &Network,
         weights: &Arc<Weights>,
-        (batch, from): (&Batch<'_>, &Boundary),
+        batch: &Batch<'_>,
+        from: &Boundary,
         loss: impl Fn(&ArrayD<f32>, Range<usize>) -> Loss + Sync,
     ) -> Result<(f32, Gradients), RunError> {
         let run = Run {

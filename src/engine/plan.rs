@@ -283,7 +283,8 @@ impl<'n> Planner<'n> {
             weights,
             at,
             self.range.end,
-            (&shape, &self.readers),
+            &shape,
+            &self.readers,
         )
     }
 

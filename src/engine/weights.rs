@@ -130,7 +130,8 @@ impl Weights {
     pub(super) fn input(
         &self,
         network: &Network,
-        (at, id): (StepId, BinaryId),
+        at: StepId,
+        id: BinaryId,
         g: &ConvGeometry,
     ) -> Option<&InputWeights> {
         let weights = || InputWeights::new(g, slice(self.effective(network, id)));
@@ -142,7 +143,8 @@ impl Weights {
     pub(super) fn signs(
         &self,
         network: &Network,
-        (at, id): (StepId, BinaryId),
+        at: StepId,
+        id: BinaryId,
         g: &ConvGeometry,
     ) -> Option<&InputSigns<f32>> {
         signs_in(&self.layers[at.0].signs, network, id, g)
@@ -152,7 +154,8 @@ impl Weights {
     pub(super) fn rounded_signs(
         &self,
         network: &Network,
-        (at, id): (StepId, BinaryId),
+        at: StepId,
+        id: BinaryId,
         g: &ConvGeometry,
     ) -> Option<&InputSigns<i16>> {
         signs_in(&self.layers[at.0].rounded_signs, network, id, g)

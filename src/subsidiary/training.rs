@@ -126,7 +126,7 @@ impl Trainer<'_> {
                 loss(on, logits, &indices[rows], taught.as_ref())
             };
             let (mut loss, mut gradients) =
-                plan.gradients(self.network, &weights, (&batch, &boundary), loss)?;
+                plan.gradients(self.network, &weights, &batch, &boundary, loss)?;
             let right = self.group.gather_numbers(&[right.into_inner() as u64])?;
             if let Some(r) = phase.regularizer {
                 for &p in &training.params {

@@ -136,7 +136,8 @@ impl Task for BinaryLayer {
 /// A binary convolution on its way back.
 struct Gradient<'a> {
     pass: &'a Backward<'a>,
-    at: (StepId, BinaryId),
+    at: StepId,
+    weight: BinaryId,
     form: ConvolutionForm,
     /// The input, if it was kept.
     x: Option<&'a Value>,
@@ -160,7 +161,8 @@ impl<'a> Gradient<'a> {
         };
         let form = form_of(pass.network, step, record.shapes.first()?)?;
         Some(Self {
-            at: (at, id),
+            at,
+            weight: id,
             form: Some(form).filter(ConvolutionForm::is_plain)?,
             x: pass.value(v),
             shapes: &record.shapes,
@@ -198,7 +200,7 @@ impl<'a> Gradient<'a> {
         let g = &self.form.geometry;
         let (network, weights) = (self.pass.network, self.pass.weights);
         let signs = match self.wanted[0] {
-            true => Some(weights.rounded_signs(network, self.at, g)?),
+            true => Some(weights.rounded_signs(network, self.at, self.weight, g)?),
             false => None,
         };
         let rounded = RoundedGradient::new(g, slice(self.grad))?;
@@ -210,7 +212,7 @@ impl<'a> Gradient<'a> {
             false => None,
         };
         let grad_x = signs.and_then(|signs| {
-            let scales = weights.scales(network, self.at.1);
+            let scales = weights.scales(network, self.weight);
             self.written(0, |out| {
                 rounded.input_gradient(signs, scales, out);
                 true
@@ -243,12 +245,12 @@ impl<'a> Gradient<'a> {
     fn input(&self, out: &mut [f32]) {
         let (g, grad) = (&self.form.geometry, slice(self.grad));
         let (network, weights) = (self.pass.network, self.pass.weights);
-        if let Some(signs) = weights.signs(network, self.at, g) {
-            signs.gradient(g, grad, weights.scales(network, self.at.1), out);
-        } else if let Some(weights) = weights.input(network, self.at, g) {
+        if let Some(signs) = weights.signs(network, self.at, self.weight, g) {
+            signs.gradient(g, grad, weights.scales(network, self.weight), out);
+        } else if let Some(weights) = weights.input(network, self.at, self.weight, g) {
             weights.gradient(g, grad, out);
         } else {
-            let weight = slice(weights.effective(network, self.at.1));
+            let weight = slice(weights.effective(network, self.weight));
             conv_backward_input(g, grad, weight, out);
         }
     }

@@ -251,14 +251,14 @@ impl BatchNormalizer for ElementwiseChain {
     fn past_normalization(
         &self,
         pass: &mut Backward<'_>,
-        batch: (&ChannelStatistics, &[[f64; 2]]),
+        statistics: &ChannelStatistics,
+        sums: &[[f64; 2]],
         mut grad: ArrayD<f32>,
     ) {
         let Some((x, chain)) = self.again(pass).filter(|_| self.passes_on()) else {
             return recycle_array(grad);
         };
         let shape = grad.shape().to_vec();
-        let (statistics, sums) = batch;
         chain.backward_from_normalization(
             x.source(),
             &shape,

@@ -74,11 +74,12 @@ pub(super) trait BatchNormalizer {
         grad: &mut ArrayD<f32>,
     ) -> Vec<[f64; 2]>;
 
-    /// Takes it on to what the steps read.
+    /// Takes it on to what the steps read; `sums` are those of all parts.
     fn past_normalization(
         &self,
         pass: &mut Backward<'_>,
-        batch: (&ChannelStatistics, &[[f64; 2]]),
+        statistics: &ChannelStatistics,
+        sums: &[[f64; 2]],
         grad: ArrayD<f32>,
     );
 }

@@ -42,7 +42,8 @@ impl ThresholdChain {
         weights: &Weights,
         at: StepId,
         end: StepId,
-        (shape, readers): (&[usize], &[Vec<usize>]),
+        shape: &[usize],
+        readers: &[Vec<usize>],
     ) -> Option<Self> {
         let step = network.step(at);
         let &Input::Value(input) = step.inputs.first()? else {

@@ -105,7 +105,7 @@ impl Chain {
         let at = |sums: &[i64], steps: usize| {
             let affine = layer.scale.iter().zip(&layer.bias);
             let y = sums.iter().zip(affine).map(|(&n, (s, b))| s * n as f32 + b);
-            self.values(network, y.collect(), (rank, steps))
+            self.values(network, y.collect(), rank, steps)
         };
         if let Some(pool) = self.pool {
             // The largest sum must give the largest value where pooling chooses.
@@ -140,7 +140,7 @@ impl Chain {
         let all = self.steps.len();
         let at = |keys: &[i64], steps: usize| {
             let y = keys.iter().map(|&k| float_of_key(k));
-            self.values(network, y.collect(), (rank, steps))
+            self.values(network, y.collect(), rank, steps)
         };
         if let Some(pool) = self.pool {
             let falling = bisection::falling(|keys| at(keys, pool), channels, most)?;
@@ -171,7 +171,8 @@ impl Chain {
         &self,
         network: &Network,
         y: Vec<f32>,
-        (rank, count): (usize, usize),
+        rank: usize,
+        count: usize,
     ) -> Option<Vec<f32>> {
         let mut shape = vec![1; rank];
         *shape.get_mut(1)? = y.len();

@@ -82,7 +82,7 @@ pub(super) fn gate_gradients(
             let taught = taught.as_ref().map(|t| t.select(Axis(0), &[i]));
             let loss = |logits: &ArrayD<f32>, _| loss(on, logits, &[indices[i]], taught.as_ref());
             let one = boundary.select(&[i]);
-            let (_, gradients) = plan.gradients(network, &weights, (&batch, &one), loss)?;
+            let (_, gradients) = plan.gradients(network, &weights, &batch, &one, loss)?;
             let through = |g: &ArrayD<f32>| g.iter().map(|&g| 2.0 * f64::from(g)).collect();
             let none = || vec![0.0; context.unit.filters];
             Ok(gradients.get(m).map_or_else(none, through))
