@@ -21,7 +21,7 @@ use onnx_bnnprune::onnx::{Model, save};
 use onnx_bnnprune::pipeline::View;
 use onnx_bnnprune::rewrite::Residual;
 use onnx_bnnprune::rewrite::{FilterMasks, Removal, apply_masks, eliminate};
-use onnx_bnnprune::subsidiary::{mask_groups, rules};
+use onnx_bnnprune::subsidiary::{Grouping, mask_groups, rules};
 
 fn random_half(view: &View<'_>) -> FilterMasks {
     let mut masks = FilterMasks::default();
@@ -29,7 +29,11 @@ fn random_half(view: &View<'_>) -> FilterMasks {
         &view.graph,
         &view.layers,
         &view.analysis,
-        (&[], Residual::Coupled, 1),
+        Grouping {
+            keep: &[],
+            residual: Residual::Coupled,
+            round_to: 1,
+        },
     );
     for (seed, unit) in units.iter().enumerate() {
         let keep = rules::random(unit.filters, unit.filters / 2, seed as u64);

@@ -23,7 +23,7 @@ use onnx_bnnprune::ops::ParamKind;
 use onnx_bnnprune::pipeline::View;
 use onnx_bnnprune::rewrite::Residual;
 use onnx_bnnprune::subsidiary::mask::{self, Regularizer};
-use onnx_bnnprune::subsidiary::{MaskGroup, mask_groups};
+use onnx_bnnprune::subsidiary::{Grouping, MaskGroup, mask_groups};
 use onnx_bnnprune::training::loss::cross_entropy;
 use onnx_bnnprune::training::{Adam, Optimizer, Schedule};
 
@@ -78,7 +78,11 @@ fn training(c: &mut Criterion) {
         &view.graph,
         &view.layers,
         &view.analysis,
-        (&[], Residual::Coupled, 1),
+        Grouping {
+            keep: &[],
+            residual: Residual::Coupled,
+            round_to: 1,
+        },
     );
     let unit = &units[1];
     let m = insert_mask(&mut network, unit);

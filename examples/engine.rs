@@ -24,7 +24,7 @@ use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::ops::ParamKind;
 use onnx_bnnprune::pipeline::View;
 use onnx_bnnprune::rewrite::Residual;
-use onnx_bnnprune::subsidiary::mask_groups;
+use onnx_bnnprune::subsidiary::{Grouping, mask_groups};
 use onnx_bnnprune::training::loss::cross_entropy;
 use onnx_bnnprune::training::{Adam, Optimizer, Schedule};
 
@@ -103,7 +103,11 @@ fn run(args: &Args) -> Result<(), Failure> {
             &view.graph,
             &view.layers,
             &view.analysis,
-            (&[], Residual::Coupled, 1),
+            Grouping {
+                keep: &[],
+                residual: Residual::Coupled,
+                round_to: 1,
+            },
         );
         let unit = units.iter().find(|u| u.layers.contains(layer));
         let unit = unit.ok_or_else(|| format!("{layer}: is not a layer that can be masked"))?;

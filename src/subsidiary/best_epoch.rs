@@ -25,12 +25,7 @@ pub(super) struct BestEpoch {
 
 impl BestEpoch {
     /// Keeps the parameters if the epoch that has ended is the best one so far.
-    pub(super) fn note(
-        &mut self,
-        network: &Network,
-        params: &[ParamId],
-        (epoch, loss): (usize, f32),
-    ) {
+    pub(super) fn note(&mut self, network: &Network, params: &[ParamId], epoch: usize, loss: f32) {
         if self.values.is_empty() || loss < self.loss {
             self.values = ParamValues::of(network, params);
             (self.epoch, self.loss) = (epoch, loss);
@@ -55,7 +50,8 @@ impl Trainer<'_> {
         &mut self,
         span: &Span,
         params: &[ParamId],
-        (best, loss): (BestEpoch, f32),
+        best: BestEpoch,
+        loss: f32,
     ) -> Result<f32, TrainError> {
         if !best.is_far_better_than(loss) {
             return Ok(loss);
@@ -107,8 +103,8 @@ mod tests {
         };
         let trained = values(trainer.network);
         let mut best = BestEpoch::default();
-        best.note(trainer.network, &params, (1, 0.5));
-        best.note(trainer.network, &params, (2, 0.7));
+        best.note(trainer.network, &params, 1, 0.5);
+        best.note(trainer.network, &params, 2, 0.7);
         assert!(best.fits(trainer.network, &params) && !best.fits(trainer.network, &params[1..]));
         // Every weight of one sign, and what else there is far off.
         for &p in &params {
@@ -116,23 +112,24 @@ mod tests {
         }
         let ruined = values(trainer.network);
         assert_ne!(ruined, trained);
-        let end = (best.clone(), 0.52);
-        trainer.go_back_to_best(&span, &params, end).unwrap();
+        trainer
+            .go_back_to_best(&span, &params, best.clone(), 0.52)
+            .unwrap();
         assert_eq!(values(trainer.network), ruined);
-        let end = (best.clone(), 0.9);
-        trainer.go_back_to_best(&span, &params, end).unwrap();
+        trainer
+            .go_back_to_best(&span, &params, best.clone(), 0.9)
+            .unwrap();
         assert_eq!(values(trainer.network), trained);
         // What was kept is not better than what is there now.
         for &p in &params {
             trainer.network.values_mut(p).mapv_inplace(|v| 3.0 - v);
         }
         let mut worse = BestEpoch::default();
-        worse.note(trainer.network, &params, (1, 0.5));
+        worse.note(trainer.network, &params, 1, 0.5);
         for (&p, value) in params.iter().zip(&trained) {
             trainer.network.values_mut(p).assign(value);
         }
-        let end = (worse, 0.9);
-        trainer.go_back_to_best(&span, &params, end).unwrap();
+        trainer.go_back_to_best(&span, &params, worse, 0.9).unwrap();
         assert_eq!(values(trainer.network), trained);
         // A phase that is ruined in the middle ends where it was best before.
         let (mut least, mut then) = (f32::INFINITY, Vec::new());

@@ -6,15 +6,13 @@ use super::MaskGroup;
 use super::allocation::shared_out;
 use super::cost::Costs;
 use super::error::TrainError;
-use super::evaluate::logits_of;
+use super::evaluate::{RunContext, Subset, logits_of};
 use super::sanity::{agreement, predictions, spread};
 use super::state::Done;
 use super::trainer::Trainer;
 use super::{EvenParts, Options, Selector, mask};
 use crate::data::Images;
-use crate::distributed::Communicator;
 use crate::network::Network;
-use crate::progress::Observer;
 
 /// Validation images that the whole network is held against its budget on, at most.
 const BUDGET_IMAGES: usize = 10_000;
@@ -66,14 +64,15 @@ impl Judge {
         original: &Network,
         images: &Images,
         options: &Options,
-        within: (&dyn Observer, &dyn Communicator),
+        context: &RunContext<'_>,
     ) -> Result<Option<Self>, TrainError> {
         let Some(most) = options.max_drop else {
             return Ok(None);
         };
         let chosen = spread(&images.val_indices, BUDGET_IMAGES);
         let set = images.val_set();
-        let logits = logits_of(original, (set, &chosen, &images.preprocess), within)?;
+        let of = Subset::of_validation(images, &chosen);
+        let logits = logits_of(original, &of, context)?;
         let answers = predictions(&logits);
         let truth: Vec<usize> = match &set.labels {
             Some(labels) => chosen.iter().map(|&i| labels[i]).collect(),
@@ -93,14 +92,14 @@ impl Judge {
         network: &Network,
         images: &Images,
         count: usize,
-        within: (&dyn Observer, &dyn Communicator),
+        context: &RunContext<'_>,
     ) -> Result<f64, TrainError> {
         let all: Vec<usize> = (0..self.chosen.len()).collect();
         let places = spread(&all, count);
         let pick = |list: &[usize]| places.iter().map(|&p| list[p]).collect::<Vec<usize>>();
         let (chosen, truth) = (pick(&self.chosen), pick(&self.truth));
-        let set = images.val_set();
-        let logits = logits_of(network, (set, &chosen, &images.preprocess), within)?;
+        let of = Subset::of_validation(images, &chosen);
+        let logits = logits_of(network, &of, context)?;
         let right = places.iter().filter(|&&p| self.original[p]).count();
         let before = right as f64 / places.len().max(1) as f64;
         Ok(before - agreement(&predictions(&logits), &truth))
@@ -112,12 +111,7 @@ impl Trainer<'_> {
         let Some(judge) = &self.judge else {
             return Ok(None);
         };
-        let found = judge.drop(
-            self.network,
-            self.images,
-            count,
-            (self.observer, self.group),
-        )?;
+        let found = judge.drop(self.network, self.images, count, &self.context())?;
         Ok(Some(found))
     }
 
@@ -146,7 +140,8 @@ impl Trainer<'_> {
             keep,
             &stage.scores,
             goes,
-            (&unit.parts, self.options.round_to),
+            &unit.parts,
+            self.options.round_to,
         );
         self.observer.note(&format!(
             "{}: costs {:.1} points; keeps {} of {} filters instead of {}",
@@ -203,7 +198,7 @@ impl Trainer<'_> {
         let stays = stays.clamp(STAYS_PRUNED.0, STAYS_PRUNED.1);
         let goals = match self.run.ratio.or(self.options.selector.ratio()) {
             Some(ratio) => {
-                let (ratio, goals) = self.lower_goals((units, costs), ratio, stays);
+                let (ratio, goals) = self.lower_goals(units, costs, ratio, stays);
                 self.run.ratio = Some(ratio);
                 Some(goals)
             }
@@ -216,7 +211,7 @@ impl Trainer<'_> {
                 Some(&goal) => pruned.min(done.keep.len() - goal.min(done.keep.len())),
                 None => (pruned as f64 * stays).floor() as usize,
             };
-            done.keep = more(&done.keep, &done.scores, goes, (&unit.parts, round_to));
+            done.keep = more(&done.keep, &done.scores, goes, &unit.parts, round_to);
             done.report.kept = done.keep.iter().filter(|&&k| k).count();
         }
         self.remask(units)?;
@@ -231,7 +226,8 @@ impl Trainer<'_> {
     /// that some unit gets filters back, of which it keeps multiples perhaps.
     fn lower_goals(
         &self,
-        (units, costs): (&[MaskGroup], &Costs),
+        units: &[MaskGroup],
+        costs: &Costs,
         ratio: f64,
         stays: f64,
     ) -> (f64, Vec<usize>) {
@@ -270,7 +266,8 @@ fn more(
     keep: &[bool],
     scores: &[f32],
     goes: usize,
-    (parts, round_to): (&EvenParts, usize),
+    parts: &EvenParts,
+    round_to: usize,
 ) -> Vec<bool> {
     let stay = keep.len() - goes.min(keep.len());
     let kept = mask::rounded(stay, keep.len(), parts.multiple(round_to));
@@ -292,11 +289,11 @@ mod tests {
         let one = EvenParts::one(6);
         let keep = [true, false, false, true, false, false];
         let scores = [0.1, -0.2, -0.9, 0.3, -0.1, -0.5];
-        let new = more(&keep, &scores, 2, (&one, 1));
+        let new = more(&keep, &scores, 2, &one, 1);
         assert_eq!(new, [true, true, false, true, true, false]);
-        assert_eq!(more(&keep, &scores, 0, (&one, 1)), [true; 6]);
+        assert_eq!(more(&keep, &scores, 0, &one, 1), [true; 6]);
         assert_eq!(
-            more(&keep, &[], 3, (&one, 4)),
+            more(&keep, &[], 3, &one, 4),
             [true, true, true, true, false, false]
         );
     }

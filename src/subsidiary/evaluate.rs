@@ -6,7 +6,7 @@ use super::error::TrainError;
 use super::mask;
 use super::sanity::{agreement, predictions, spread};
 use super::trainer::{Span, Trainer};
-use crate::data::{Dataset, Preprocess};
+use crate::data::{Dataset, Images, Preprocess};
 use crate::distributed::{Communicator, numbers_of};
 use crate::engine::{Boundary, Inference};
 use crate::network::{Network, ParamId};
@@ -23,6 +23,45 @@ const EVAL_BATCH: (usize, usize) = (256, 1 << 22);
 const HELD_ELEMENTS: usize = 1 << 26;
 /// Of however large images: so many are a sample.
 const LEAST_SAMPLE: usize = 64;
+
+/// Images of a set that a network is asked about.
+#[derive(Clone, Copy)]
+pub(super) struct Subset<'a> {
+    pub(super) set: &'a Dataset,
+    /// Which of the set's images.
+    pub(super) indices: &'a [usize],
+    /// How they become the network's input.
+    pub(super) preprocess: &'a Preprocess,
+}
+
+impl<'a> Subset<'a> {
+    /// Some of the images to learn from.
+    pub(super) fn of_training(images: &'a Images, indices: &'a [usize]) -> Self {
+        Self {
+            set: &images.train,
+            indices,
+            preprocess: &images.preprocess,
+        }
+    }
+
+    /// Some of the images to validate on.
+    pub(super) fn of_validation(images: &'a Images, indices: &'a [usize]) -> Self {
+        Self {
+            set: images.val_set(),
+            indices,
+            preprocess: &images.preprocess,
+        }
+    }
+}
+
+/// What a network is run within.
+#[derive(Clone, Copy)]
+pub(super) struct RunContext<'a> {
+    /// Receives progress, and says when to stop.
+    pub(super) observer: &'a dyn Observer,
+    /// The processes that share the work.
+    pub(super) group: &'a dyn Communicator,
+}
 
 /// Images per batch where nothing is learned.
 pub(super) fn eval_batch(network: &Network) -> usize {
@@ -62,8 +101,8 @@ impl Trainer<'_> {
         };
         let chosen = spread(&self.images.val_indices, JUDGE_IMAGES);
         let truth: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
-        let of = (set, &chosen[..], &self.images.preprocess);
-        let logits = logits_of(self.network, of, (self.observer, self.group))?;
+        let of = Subset::of_validation(self.images, &chosen);
+        let logits = logits_of(self.network, &of, &self.context())?;
         Ok(Some(agreement(&predictions(&logits), &truth)))
     }
 
@@ -112,27 +151,28 @@ pub(super) fn share_of<'i>(
 /// The logits `[N, K]` of images, by running statistics.
 pub(super) fn logits_of(
     network: &Network,
-    of: (&Dataset, &[usize], &Preprocess),
-    within: (&dyn Observer, &dyn Communicator),
+    of: &Subset<'_>,
+    context: &RunContext<'_>,
 ) -> Result<ArrayD<f32>, TrainError> {
-    logits_counted(network, of, within, &|_| ())
+    logits_counted(network, of, context, &|_| ())
 }
 
 /// [`logits_of`], which says of how many more images it has them each time that it has.
 pub(super) fn logits_counted(
     network: &Network,
-    (set, indices, preprocess): (&Dataset, &[usize], &Preprocess),
-    (observer, group): (&dyn Observer, &dyn Communicator),
+    of: &Subset<'_>,
+    context: &RunContext<'_>,
     counted: &dyn Fn(usize),
 ) -> Result<ArrayD<f32>, TrainError> {
+    let &RunContext { observer, group } = context;
     let mut rows: Vec<f32> = Vec::new();
     let mut sample: Vec<u64> = Vec::new();
     let inference = Inference::of(network);
-    for chunk in share_of(network, indices, group) {
+    for chunk in share_of(network, of.indices, group) {
         if observer.cancelled() {
             return Err(TrainError::Interrupted);
         }
-        let x = inference.start(set.batch(chunk, preprocess)?)?;
+        let x = inference.start(of.set.batch(chunk, of.preprocess)?)?;
         let logits = inference.logits(&x)?;
         sample = logits.shape()[1..].iter().map(|&d| d as u64).collect();
         rows.extend(logits.iter());
@@ -145,7 +185,7 @@ pub(super) fn logits_counted(
         _ => numbers_of(&group.gather(bytemuck::cast_slice(&sample))?[0]).into_owned(),
     };
     let sample = sample.iter().map(|&d| d as usize);
-    let shape: Vec<usize> = std::iter::once(indices.len()).chain(sample).collect();
+    let shape: Vec<usize> = std::iter::once(of.indices.len()).chain(sample).collect();
     ArrayD::from_shape_vec(IxDyn(&shape), rows)
         .map_err(|e| TrainError::Mismatch(format!("the network's outputs differ in shape: {e}")))
 }

@@ -54,6 +54,17 @@ pub struct Excluded {
     pub reason: String,
 }
 
+/// What filters are masked together by.
+#[derive(Debug, Clone, Copy)]
+pub struct Grouping<'a> {
+    /// Layers whose filters all stay.
+    pub keep: &'a [String],
+    /// Whether producers of a stream lose the same filters.
+    pub residual: Residual,
+    /// Of how many filters a multiple stays.
+    pub round_to: usize,
+}
+
 /// The units of a model bottom-up (by their first node), and the binary layers left out.
 ///
 /// A unit holds at least one binary layer, all of whose members are prunable and none of which
@@ -63,8 +74,13 @@ pub fn mask_groups(
     graph: &Graph<'_>,
     layers: &[Layer],
     analysis: &Analysis,
-    (keep, residual, round_to): (&[String], Residual, usize),
+    grouping: Grouping<'_>,
 ) -> (Vec<MaskGroup>, Vec<Excluded>) {
+    let Grouping {
+        keep,
+        residual,
+        round_to,
+    } = grouping;
     let position: BTreeMap<NodeId, usize> = graph
         .order()
         .iter()

@@ -44,7 +44,7 @@ pub use cost::{Cost, most_that_can_go};
 pub use error::TrainError;
 pub use evaluate::JUDGE_IMAGES;
 pub use even_parts::EvenParts;
-pub use mask_groups::{Excluded, MaskGroup, mask_groups};
+pub use mask_groups::{Excluded, Grouping, MaskGroup, mask_groups};
 pub use options::{Amount, Decay, Options, Selector};
 pub use outlook::{Outlook, outlook};
 pub use prefix::CacheUse;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::cost::Cost;
 use super::mask::Bounds;
+use super::mask_groups::Grouping;
 use super::select::Rule;
 use crate::data::Augment;
 use crate::engine::Precision;
@@ -187,8 +188,12 @@ pub struct Options {
 
 impl Options {
     /// What layers are grouped by.
-    pub(super) fn grouping(&self) -> (&[String], Residual, usize) {
-        (&self.keep, self.residual, self.round_to)
+    pub(super) fn grouping(&self) -> Grouping<'_> {
+        Grouping {
+            keep: &self.keep,
+            residual: self.residual,
+            round_to: self.round_to,
+        }
     }
 
     /// How many of so many training images a stage learns from.

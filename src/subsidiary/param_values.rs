@@ -74,12 +74,7 @@ impl Trainer<'_> {
             self.check_cancelled()?;
             let Sample { boundary, taught } = self.sample(span, indices, false)?;
             let logits = inference.logits(&boundary)?;
-            let loss = loss(
-                (self.images, self.options(), self.temperature),
-                &logits,
-                indices,
-                taught.as_ref(),
-            );
+            let loss = loss(&self.objective(), &logits, indices, taught.as_ref());
             losses.push(f64::from(loss.value) * indices.len() as f64);
         }
         let sum: f64 = self.group.gather_numbers(&losses)?.iter().sum();

@@ -4,7 +4,7 @@ use bnn_kernels::buffers::release_memory;
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
-use super::evaluate::logits_of;
+use super::evaluate::{RunContext, Subset, logits_of};
 use super::sanity::{predictions, spread};
 use super::trainer::Trainer;
 use super::{Control, Decay, JUDGE_IMAGES, Options};
@@ -155,8 +155,12 @@ pub fn native_predictions(
     observer: &dyn Observer,
 ) -> Result<NativePredictions, TrainError> {
     let chosen = spread(&images.val_indices, JUDGE_IMAGES);
-    let of = (images.val_set(), &chosen[..], &images.preprocess);
-    let logits = logits_of(network, of, (observer, &Alone))?;
+    let of = Subset::of_validation(images, &chosen);
+    let context = RunContext {
+        observer,
+        group: &Alone,
+    };
+    let logits = logits_of(network, &of, &context)?;
     Ok(NativePredictions {
         classes: predictions(&logits),
         images: chosen,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ndarray::ArrayD;
 
 use super::error::TrainError;
-use super::evaluate::logits_of;
+use super::evaluate::{RunContext, Subset, logits_of};
 use super::readings::{self, Reading};
 use crate::data::{Dataset, Images, holds_image};
 use crate::distributed::Alone;
@@ -94,17 +94,12 @@ pub fn fits(
         }
         return Ok(None);
     };
-    let asked = answered(
-        network,
-        (set, labels, &images.val_indices),
-        images,
-        observer,
-    )?;
+    let of = Subset::of_validation(images, &images.val_indices);
+    let asked = answered(network, &of, labels, observer)?;
     let accuracy = agreement(&asked.answers, &asked.truth);
     // Nothing can be so much better than that.
     if accuracy + NOTABLE_READING < 1.0 {
-        let chosen = (&asked.chosen[..], &asked.truth[..]);
-        better_reading(network, images, chosen, accuracy, observer)?;
+        better_reading(network, images, &asked, accuracy, observer)?;
     }
     asked.judged(set)?;
     Ok(Some(accuracy))
@@ -122,28 +117,44 @@ struct Asked {
 impl Asked {
     /// Whether the original knows the images of `set`.
     fn judged(&self, set: &Dataset) -> Result<(), TrainError> {
-        let how = (&set.classes[..], set.images.are_floats());
-        judge(&self.answers, &self.truth, self.classes, how)
+        judge(
+            &self.answers,
+            &self.truth,
+            self.classes,
+            &set.classes,
+            set.images.are_floats(),
+        )
     }
 }
 
-/// Asks the original about at most [`IMAGES`] of those images.
+/// Asks the original about at most [`IMAGES`] of those images; `labels` are those of their set.
 fn answered(
     network: &Network,
-    (set, labels, indices): (&Dataset, &[usize], &[usize]),
-    images: &Images,
+    of: &Subset<'_>,
+    labels: &[usize],
     observer: &dyn Observer,
 ) -> Result<Asked, TrainError> {
-    let chosen = spread(indices, IMAGES);
+    let chosen = spread(of.indices, IMAGES);
     let truth = chosen.iter().map(|&i| labels[i]).collect();
-    let of = (set, &chosen[..], &images.preprocess);
-    let logits = logits_of(network, of, (observer, &Alone))?;
+    let some = Subset {
+        indices: &chosen,
+        ..*of
+    };
+    let logits = logits_of(network, &some, &alone(observer))?;
     Ok(Asked {
         chosen,
         truth,
         answers: predictions(&logits),
         classes: classes_of(&logits),
     })
+}
+
+/// What the original is asked in: each process asks for itself.
+fn alone(observer: &dyn Observer) -> RunContext<'_> {
+    RunContext {
+        observer,
+        group: &Alone,
+    }
 }
 
 /// Whether the original knows images to learn from that are others than those of validation: their labels may be
@@ -161,12 +172,8 @@ fn training_images_fit(
     if images.train_indices.len() < LEAST_JUDGED {
         return Ok(());
     }
-    let asked = answered(
-        network,
-        (set, labels, &images.train_indices),
-        images,
-        observer,
-    )?;
+    let of = Subset::of_training(images, &images.train_indices);
+    let asked = answered(network, &of, labels, observer)?;
     asked.judged(set).map_err(|e| match e {
         TrainError::Mismatch(said) => {
             TrainError::Mismatch(format!("to learn from these does not work: {said}"))
@@ -175,25 +182,27 @@ fn training_images_fit(
     })
 }
 
-/// Tries the images in other readings: first on some of them, then the best on all `chosen`.
+/// Tries the images in other readings: first on some of them, then the best on all that it was asked about.
 fn better_reading(
     network: &Network,
     images: &Images,
-    (chosen, truth): (&[usize], &[usize]),
+    asked: &Asked,
     accuracy: f64,
     observer: &dyn Observer,
 ) -> Result<(), TrainError> {
+    let (chosen, truth) = (&asked.chosen, &asked.truth);
     let set = images.val_set();
     let right = |reading: &Reading, places: &[usize]| -> Result<f64, TrainError> {
         let indices: Vec<usize> = places.iter().map(|&p| chosen[p]).collect();
         let truth: Vec<usize> = places.iter().map(|&p| truth[p]).collect();
         let some = readings::some(set, &indices, reading.values.as_deref())?;
         let all: Vec<usize> = (0..indices.len()).collect();
-        let logits = logits_of(
-            network,
-            (&some, &all, &reading.preprocess),
-            (observer, &Alone),
-        )?;
+        let of = Subset {
+            set: &some,
+            indices: &all,
+            preprocess: &reading.preprocess,
+        };
+        let logits = logits_of(network, &of, &alone(observer))?;
         Ok(agreement(&predictions(&logits), &truth))
     };
     let every: Vec<usize> = (0..chosen.len()).collect();
@@ -257,8 +266,8 @@ fn several_answers(
     observer: &dyn Observer,
 ) -> Result<(), TrainError> {
     let chosen = spread(&images.train_indices, IMAGES);
-    let of = (&images.train, &chosen[..], &images.preprocess);
-    let logits = logits_of(network, of, (observer, &Alone))?;
+    let of = Subset::of_training(images, &chosen);
+    let logits = logits_of(network, &of, &alone(observer))?;
     let classes = classes_of(&logits);
     if classes < 2 {
         return Ok(());
@@ -350,12 +359,14 @@ pub(super) fn classes_of(logits: &ArrayD<f32>) -> usize {
 }
 
 /// Are predictions at chance, or much better with the classes in another order? `classes` is the
-/// number of the model's outputs.
+/// number of the model's outputs, `names` are those of the data's classes; `floats` says that the images
+/// are floats, and so as the model reads them.
 fn judge(
     predicted: &[usize],
     truth: &[usize],
     classes: usize,
-    (names, floats): (&[String], bool),
+    names: &[String],
+    floats: bool,
 ) -> Result<(), TrainError> {
     let accuracy = agreement(predicted, truth);
     if let Some(found) = best_permutation(predicted, truth)

@@ -121,8 +121,7 @@ pub fn learn(
     for index in trainer.run.done.len()..units.len() {
         let share = shares.get(index).copied();
         let goal = share.map(|(keep, _)| keep);
-        let place = (index, units.len());
-        let mut done = stage::run(&mut trainer, &units, layers, place, goal)?;
+        let mut done = stage::run(&mut trainer, &units, layers, index, goal)?;
         done.report.sensitivity = share.map(|(_, cost)| cost);
         let line = done.report.line();
         trainer.finish_stage(done)?;

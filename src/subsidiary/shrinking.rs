@@ -177,16 +177,13 @@ impl Trainer<'_> {
     ) -> Result<ParamId, TrainError> {
         let removal = self.options().removal;
         let (Some(whole), Some(channels)) = (&mut self.whole, self.channels) else {
-            return insert(self.network, group, (removal, value), |_, _| None);
+            return insert(self.network, group, removal, value, |_, _| None);
         };
-        insert(
-            &mut whole.network,
-            group,
-            (removal, value.clone()),
-            |_, _| None,
-        )?;
+        insert(&mut whole.network, group, removal, value.clone(), |_, _| {
+            None
+        })?;
         let remaining = &whole.remaining;
-        insert(self.network, group, (removal, value), |consumer, input| {
+        insert(self.network, group, removal, value, |consumer, input| {
             let tensor = channels.graph.input_of(consumer, input)?;
             remaining.of(tensor)
         })
@@ -226,7 +223,8 @@ impl Trainer<'_> {
 fn insert<'a>(
     network: &mut Network,
     group: &MaskGroup,
-    (removal, value): (Removal, ArrayD<f32>),
+    removal: Removal,
+    value: ArrayD<f32>,
     left: impl Fn(NodeId, usize) -> Option<&'a LeftOnAxis>,
 ) -> Result<ParamId, TrainError> {
     let name = format!("mask of {}", group.layers.join(", "));

@@ -92,24 +92,45 @@ pub struct MaskEpoch {
     pub training_accuracy: Option<f64>,
 }
 
-/// Runs the stage of `unit`, `place` = (which, of how many), or the rest of it; which filters stay,
-/// and what happened. With `goal`, exactly so many filters are kept.
+/// The mask that a stage sets.
+pub(super) struct StageMask<'a> {
+    /// The group whose filters it stands for.
+    pub(super) unit: &'a MaskGroup,
+    /// All layers of the file.
+    pub(super) layers: &'a [Layer],
+    /// The mask itself, where it is in the network.
+    pub(super) m: ParamId,
+    /// Exactly so many filters are kept, where that is given.
+    pub(super) goal: Option<usize>,
+    /// Of what is drawn at random in this stage.
+    pub(super) seed: u64,
+}
+
+/// Runs the stage of the unit at `index`, or the rest of it; which filters stay, and what happened.
+/// With `goal`, exactly so many filters are kept.
 pub(super) fn run(
     trainer: &mut Trainer<'_>,
     units: &[MaskGroup],
     layers: &[Layer],
-    (index, count): (usize, usize),
+    index: usize,
     goal: Option<usize>,
 ) -> Result<Done, TrainError> {
     let unit = &units[index];
     let seed = trainer.seed_of(index as u64);
-    let label = format!("layer {}/{count}", index + 1);
+    let label = format!("layer {}/{}", index + 1, units.len());
     let (m, mut span) = trainer.enter(unit, seed)?;
+    let target = StageMask {
+        unit,
+        layers,
+        m,
+        goal,
+        seed,
+    };
     trainer.clock.lap("computing frozen layers", Some(index));
     let keep = match trainer.stage().keep.clone() {
         Some(keep) => keep,
         None => {
-            let keep = choose(trainer, unit, layers, (m, goal, seed), &span, &label)?;
+            let keep = choose(trainer, &target, &span, &label)?;
             trainer.stage().keep = Some(keep.clone());
             trainer.save(Some(&span), None)?;
             keep
@@ -119,7 +140,7 @@ pub(super) fn run(
     let mut report = match trainer.stage().report.clone() {
         Some(report) => report,
         None => {
-            let report = judge(trainer, unit, (m, seed), &keep, &span)?;
+            let report = judge(trainer, &target, &keep, &span)?;
             trainer.stage().report = Some(report.clone());
             trainer.keep_columns(unit, &keep);
             report
@@ -162,19 +183,18 @@ pub(super) fn run(
 /// Which filters stay: by a mask that is trained, or by a rule.
 fn choose(
     trainer: &mut Trainer<'_>,
-    unit: &MaskGroup,
-    layers: &[Layer],
-    (m, goal, seed): (ParamId, Option<usize>, u64),
+    target: &StageMask<'_>,
     span: &Span,
     label: &str,
 ) -> Result<Vec<bool>, TrainError> {
+    let &StageMask { unit, m, goal, .. } = target;
     if goal == Some(unit.filters) {
         return Ok(vec![true; unit.filters]);
     }
     let options = trainer.options();
     Ok(match &options.selector {
         Selector::Subsidiary { .. } => {
-            train_mask(trainer, (unit, layers), (m, goal, seed), span, label)?;
+            train_mask(trainer, target, span, label)?;
             trainer.stage().scores = trainer.param(m).iter().copied().collect();
             mask::decide(trainer.param(m), &unit.parts, options.bounds(goal))
         }
@@ -182,7 +202,7 @@ fn choose(
             let detail = format!("{label}, choosing by {}", rule.name());
             trainer.observer.detail(&detail);
             let keep = goal.unwrap_or_else(|| select::count(unit, amount, options.round_to));
-            let mut context = RuleContext::new(trainer, (unit, layers), (m, seed), span);
+            let mut context = RuleContext::new(trainer, target, span);
             select::by_rule(*rule, &mut context, keep)?
         }
     })
@@ -191,11 +211,11 @@ fn choose(
 /// Puts the mask in place; what it does to the accuracy, and what random ones would do.
 fn judge(
     trainer: &mut Trainer<'_>,
-    unit: &MaskGroup,
-    (m, seed): (ParamId, u64),
+    target: &StageMask<'_>,
     keep: &[bool],
     span: &Span,
 ) -> Result<StageReport, TrainError> {
+    let &StageMask { unit, m, seed, .. } = target;
     let kept = keep.iter().filter(|&&k| k).count();
     let mut report = StageReport {
         layers: unit.layers.clone(),
@@ -224,11 +244,11 @@ fn judge(
 /// they compete for staying.
 fn train_mask(
     trainer: &mut Trainer<'_>,
-    (unit, layers): (&MaskGroup, &[Layer]),
-    (m, goal, seed): (ParamId, Option<usize>, u64),
+    target: &StageMask<'_>,
     span: &Span,
     label: &str,
 ) -> Result<(), TrainError> {
+    let &StageMask { unit, m, goal, .. } = target;
     let costs = vec![1.0; unit.filters];
     let alpha = match goal {
         Some(_) => 0.0,
@@ -245,7 +265,7 @@ fn train_mask(
         None => {
             if let Some(rule) = trainer.options().mask_start {
                 let way = trainer.options().mask_lr * trainer.steps_per_mask(span) as f32;
-                let mut context = RuleContext::new(trainer, (unit, layers), (m, seed), span);
+                let mut context = RuleContext::new(trainer, target, span);
                 let start = mask::ranked(&rule.scores(&mut context)?, START_WAY * way);
                 trainer.network.values_mut(m).assign(&start);
             }

@@ -6,13 +6,12 @@ use ndarray::{ArrayD, Axis};
 
 use super::Options;
 use super::error::TrainError;
-use super::evaluate::logits_counted;
+use super::evaluate::{RunContext, Subset, logits_counted};
 use super::trainer::{Span, Trainer};
 use crate::data::Images;
-use crate::distributed::Communicator;
 use crate::engine::{Boundary, Inference};
 use crate::network::Network;
-use crate::progress::{Observer, Phase};
+use crate::progress::Phase;
 
 /// Where the original's logits come from.
 #[derive(Debug)]
@@ -29,7 +28,7 @@ impl Teacher {
         network: &Network,
         images: &Images,
         options: &Options,
-        (observer, group): (&dyn Observer, &dyn Communicator),
+        context: &RunContext<'_>,
     ) -> Result<Option<Self>, TrainError> {
         if images.train.labels.is_some() && options.distill == 0.0 {
             return Ok(None);
@@ -38,14 +37,15 @@ impl Teacher {
             let original = Inference::new(Cow::Owned(network.clone()), network.all());
             return Ok(Some(Self::Asked(Box::new(original))));
         }
+        let &RunContext { observer, group } = context;
         let all: Vec<usize> = (0..images.train.len()).collect();
         // Of large images this takes long.
         let what = "asking the original about the images";
         let _asking = Phase::of(observer, what, all.len() as u64);
         // Each process has about as many.
         let asked = |count: usize| observer.advance((count * group.size()) as u64);
-        let of = (&images.train, &all[..], &images.preprocess);
-        let logits = logits_counted(network, of, (observer, group), &asked)?;
+        let of = Subset::of_training(images, &all);
+        let logits = logits_counted(network, &of, context, &asked)?;
         Ok(Some(Self::Kept(logits)))
     }
 }

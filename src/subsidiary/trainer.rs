@@ -7,7 +7,7 @@ use ndarray::{ArrayD, Axis};
 
 use super::budget::Judge;
 use super::error::TrainError;
-use super::evaluate::{STATISTICS_IMAGES, eval_batch, logits_of, sample};
+use super::evaluate::{RunContext, STATISTICS_IMAGES, Subset, eval_batch, logits_of, sample};
 use super::prefix::{Budget, Caching, Packed, PrefixCache};
 use super::resume::{Resumed, Shared};
 use super::shrinking::{Channels, Whole};
@@ -89,10 +89,10 @@ impl<'a> Trainer<'a> {
             checkpoint,
             group,
         } = control;
-        let within = (observer, group);
-        let teacher = Teacher::new(network, images, options, within)?;
-        let judge = Judge::new(network, images, options, within)?;
-        let temperature = temperature_of(network, teacher.as_ref(), images, within)?;
+        let context = RunContext { observer, group };
+        let teacher = Teacher::new(network, images, options, &context)?;
+        let judge = Judge::new(network, images, options, &context)?;
+        let temperature = temperature_of(network, teacher.as_ref(), images, &context)?;
         let mut trainer = Self {
             network,
             images,
@@ -129,6 +129,22 @@ impl<'a> Trainer<'a> {
         }
         restore_norms(self.network, starts)?;
         Ok(())
+    }
+
+    pub(super) fn context(&self) -> RunContext<'a> {
+        RunContext {
+            observer: self.observer,
+            group: self.group,
+        }
+    }
+
+    /// What losses of this run are computed from.
+    pub(super) fn objective(&self) -> Objective<'a> {
+        Objective {
+            images: self.images,
+            options: self.options,
+            temperature: self.temperature,
+        }
     }
 
     pub(super) fn options(&self) -> &'a Options {
@@ -396,14 +412,14 @@ fn temperature_of(
     network: &Network,
     teacher: Option<&Teacher>,
     images: &Images,
-    within: (&dyn Observer, &dyn Communicator),
+    context: &RunContext<'_>,
 ) -> Result<f32, TrainError> {
     let chosen = sample(network, &images.train_indices, STATISTICS_IMAGES);
     let logits = match teacher {
         Some(Teacher::Kept(all)) => all.select(Axis(0), &chosen),
         Some(Teacher::Asked(_)) | None => {
-            let of = (&images.train, &chosen[..], &images.preprocess);
-            logits_of(network, of, within)?
+            let of = Subset::of_training(images, &chosen);
+            logits_of(network, &of, context)?
         }
     };
     let labels = images.train.labels.as_ref();
@@ -411,19 +427,38 @@ fn temperature_of(
     Ok(temperature::of(&logits, labels.as_deref()))
 }
 
+/// What a loss is computed from, beside a batch's logits.
+#[derive(Clone, Copy)]
+pub(super) struct Objective<'a> {
+    /// The training images' labels are what cross-entropy compares with.
+    images: &'a Images,
+    /// How cross-entropy and distillation are mixed.
+    options: &'a Options,
+    /// What logits are divided by.
+    temperature: f32,
+}
+
 /// Cross-entropy with the labels and distillation of the original's logits, mixed as the
-/// options say; without labels, distillation alone. All logits are divided by `temperature`.
+/// options say; without labels, distillation alone. All logits are divided by the temperature.
 pub(super) fn loss(
-    (images, options, temperature): (&Images, &Options, f32),
+    objective: &Objective<'_>,
     logits: &ArrayD<f32>,
     indices: &[usize],
     taught: Option<&ArrayD<f32>>,
 ) -> Loss {
+    let &Objective {
+        images,
+        options,
+        temperature,
+    } = objective;
     if temperature != 1.0 {
         let cooled = |x: &ArrayD<f32>| x.mapv(|v| v / temperature);
         let taught = taught.map(cooled);
-        let on = (images, options, 1.0);
-        let mut loss = loss(on, &cooled(logits), indices, taught.as_ref());
+        let objective = Objective {
+            temperature: 1.0,
+            ..*objective
+        };
+        let mut loss = loss(&objective, &cooled(logits), indices, taught.as_ref());
         loss.grad.mapv_inplace(|g| g / temperature);
         return loss;
     }

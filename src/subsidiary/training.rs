@@ -79,8 +79,8 @@ impl Trainer<'_> {
         keep: Option<(usize, &EvenParts)>,
         span: &Span,
     ) -> Training {
-        if let Some(keep) = keep {
-            centre(self.network, m, keep);
+        if let Some((keep, parts)) = keep {
+            centre(self.network, m, keep, parts);
         }
         let options = self.options();
         let schedule = self.schedule(self.steps_per_mask(span));
@@ -116,14 +116,14 @@ impl Trainer<'_> {
             let mine = batch.rows();
             let Sample { boundary, taught } =
                 self.sample(phase.span, &indices[mine.clone()], true)?;
-            let on = (self.images, options, self.temperature);
+            let objective = self.objective();
             let right = AtomicUsize::new(0);
             let loss = |logits: &ArrayD<f32>, rows: Range<usize>| {
                 let found = recognised(self.images, logits, &indices[rows.clone()]);
                 right.fetch_add(found, Ordering::Relaxed);
                 let own = rows.start - mine.start..rows.end - mine.start;
                 let taught = taught.as_ref().map(|t| rows_of(t, own));
-                loss(on, logits, &indices[rows], taught.as_ref())
+                loss(&objective, logits, &indices[rows], taught.as_ref())
             };
             let (mut loss, mut gradients) =
                 plan.gradients(self.network, &weights, &batch, &boundary, loss)?;
@@ -145,9 +145,9 @@ impl Trainer<'_> {
             if phase.regularizer.is_none() {
                 weights = Arc::new(Weights::new(self.network));
             }
-            if let Some(keep) = phase.keep {
+            if let Some((keep, parts)) = phase.keep {
                 for p in &training.params {
-                    centre(self.network, *p, keep);
+                    centre(self.network, *p, keep, parts);
                 }
             }
             if let Some(average) = &mut training.average {
@@ -223,7 +223,7 @@ impl Trainer<'_> {
         while training.epochs < epochs {
             let loss = self.train_epoch(&phase, &mut training)?;
             if let Some(best) = &mut training.best {
-                best.note(self.network, &training.params, (training.epochs, loss));
+                best.note(self.network, &training.params, training.epochs, loss);
             }
             after_epoch(self, &training)?;
         }
@@ -234,7 +234,7 @@ impl Trainer<'_> {
             self.settle(span, &training.params, average)?;
         }
         if let Some(best) = training.best {
-            training.loss = self.go_back_to_best(span, &training.params, (best, training.loss))?;
+            training.loss = self.go_back_to_best(span, &training.params, best, training.loss)?;
         }
         let (before, after) = (training.signs_before, self.latent_signs(span));
         let flipped = after.iter().zip(&before).filter(|(a, b)| a != b).count();
@@ -279,8 +279,8 @@ impl Trainer<'_> {
     }
 }
 
-/// Shifts a mask so that exactly its `keep` largest elements are kept.
-fn centre(network: &mut Network, m: ParamId, (keep, parts): (usize, &EvenParts)) {
+/// Shifts a mask so that exactly its `keep` largest elements are kept, as many of each part.
+fn centre(network: &mut Network, m: ParamId, keep: usize, parts: &EvenParts) {
     let mut value = network.param(m).value.clone();
     parts.centre(&mut value, keep);
     network.values_mut(m).assign(&value);

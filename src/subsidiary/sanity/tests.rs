@@ -23,7 +23,7 @@ fn a_healthy_model_with_few_images_a_class_passes() {
         let (predicted, truth) = half_right(500, count);
         let accuracy = agreement(&predicted, &truth);
         assert!((accuracy - 0.5).abs() < 0.02, "{accuracy}");
-        judge(&predicted, &truth, 500, (&[], false)).unwrap();
+        judge(&predicted, &truth, 500, &[], false).unwrap();
     }
 }
 
@@ -43,7 +43,7 @@ fn permuted_classes_are_refused_with_the_whole_order() {
         "{found:?}"
     );
     let names = ["ant", "bee", "cat", "dog"].map(str::to_owned);
-    let message = judge(&predicted, &truth, 4, (&names, false))
+    let message = judge(&predicted, &truth, 4, &names, false)
         .unwrap_err()
         .to_string();
     assert!(
@@ -61,10 +61,10 @@ fn near_chance_depends_on_the_outputs_of_the_model() {
         let guess = |(i, &t): (usize, &usize)| if i / 2 % 100 < share { t } else { 1 - t };
         truth.iter().enumerate().map(guess).collect()
     };
-    judge(&right(65), &truth, 2, (&[], false)).unwrap();
-    assert!(judge(&right(52), &truth, 2, (&[], false)).is_err());
+    judge(&right(65), &truth, 2, &[], false).unwrap();
+    assert!(judge(&right(52), &truth, 2, &[], false).is_err());
     // The same labels from a model that tells a thousand classes apart: far from chance.
-    judge(&right(45), &truth, 1000, (&[], false)).unwrap();
+    judge(&right(45), &truth, 1000, &[], false).unwrap();
     assert_eq!(
         classes_of(&ArrayD::zeros(ndarray::IxDyn(&[6, 10, 1, 1]))),
         10

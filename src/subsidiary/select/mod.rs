@@ -20,6 +20,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::error::TrainError;
+use super::stage::StageMask;
 use super::trainer::{Span, Trainer};
 use super::{Amount, MaskGroup, mask};
 use crate::network::ParamId;
@@ -99,13 +100,19 @@ pub struct RuleContext<'c, 't> {
 }
 
 impl<'c, 't> RuleContext<'c, 't> {
-    /// For the group whose mask `m` was put in place; from now on that keeps all channels.
+    /// For the group whose mask was put in place; from now on that keeps all channels.
     pub(super) fn new(
         trainer: &'c mut Trainer<'t>,
-        (unit, layers): (&'c MaskGroup, &'c [Layer]),
-        (m, seed): (ParamId, u64),
+        target: &StageMask<'c>,
         span: &'c Span,
     ) -> Self {
+        let &StageMask {
+            unit,
+            layers,
+            m,
+            seed,
+            ..
+        } = target;
         let all = mask::hard(&vec![true; unit.filters]);
         trainer.network.values_mut(m).assign(&all);
         Self {

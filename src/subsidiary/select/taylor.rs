@@ -73,14 +73,15 @@ pub(super) fn gate_gradients(
     let plan = Plan::new(network, context.span.from..network.end(), mode);
     let weights = Arc::new(Weights::new(network));
     let batch = plan.batch(network, 1, &Alone);
-    let on = (trainer.images, trainer.options(), trainer.temperature);
+    let objective = trainer.objective();
     let mut found = Vec::new();
     for indices in spread(&context.span.images, count).chunks(BATCH) {
         trainer.check_cancelled()?;
         let Sample { boundary, taught } = trainer.sample(context.span, indices, true)?;
         let of_image = |i: usize| -> Result<Vec<f64>, TrainError> {
             let taught = taught.as_ref().map(|t| t.select(Axis(0), &[i]));
-            let loss = |logits: &ArrayD<f32>, _| loss(on, logits, &[indices[i]], taught.as_ref());
+            let loss =
+                |logits: &ArrayD<f32>, _| loss(&objective, logits, &[indices[i]], taught.as_ref());
             let one = boundary.select(&[i]);
             let (_, gradients) = plan.gradients(network, &weights, &batch, &one, loss)?;
             let through = |g: &ArrayD<f32>| g.iter().map(|&g| 2.0 * f64::from(g)).collect();

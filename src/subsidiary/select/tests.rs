@@ -20,7 +20,7 @@ use crate::recognize;
 use crate::rewrite::{Analysis, Residual};
 use crate::subsidiary::rules;
 use crate::subsidiary::trainer::loss;
-use crate::subsidiary::{Control, Options, mask_groups};
+use crate::subsidiary::{Control, Grouping, Options, mask_groups};
 
 const IMAGES: usize = 80;
 
@@ -83,7 +83,16 @@ fn asked<R>(
     let facts = Facts::infer(&graph, 2).unwrap();
     let layers = recognize::layers(&graph, &facts);
     let analysis = Analysis::new(&graph, &facts);
-    let (units, excluded) = mask_groups(&graph, &layers, &analysis, (&[], Residual::Coupled, 1));
+    let (units, excluded) = mask_groups(
+        &graph,
+        &layers,
+        &analysis,
+        Grouping {
+            keep: &[],
+            residual: Residual::Coupled,
+            round_to: 1,
+        },
+    );
     assert!(excluded.is_empty(), "{excluded:?}");
     let mut network = Network::import(&graph, &facts, &layers).unwrap();
     prepare(&mut network);
@@ -95,7 +104,14 @@ fn asked<R>(
     };
     let mut trainer = Trainer::new(&mut network, &images, &options, control).unwrap();
     let (m, span) = trainer.enter(&units[group], 5).unwrap();
-    let mut context = RuleContext::new(&mut trainer, (&units[group], &layers), (m, 5), &span);
+    let target = StageMask {
+        unit: &units[group],
+        layers: &layers,
+        m,
+        goal: None,
+        seed: 5,
+    };
+    let mut context = RuleContext::new(&mut trainer, &target, &span);
     ask(&mut context)
 }
 
@@ -382,8 +398,8 @@ fn the_gradient_of_the_gate_is_that_of_the_loss() {
                 };
                 let trace = plan.forward(network, &weights, &boundary).unwrap();
                 let logits = trace.value(network.logits()).unwrap();
-                let on = (trainer.images, trainer.options(), trainer.temperature);
-                f64::from(loss(on, logits, &all, taught.as_ref()).value)
+                let objective = trainer.objective();
+                f64::from(loss(&objective, logits, &all, taught.as_ref()).value)
             };
             for channel in 0..6 {
                 let of_images = gradients.iter().map(|image| image[channel]);

@@ -12,7 +12,7 @@ use crate::ops::ParamKind;
 use crate::ops::testing::random;
 use crate::recognize;
 use crate::rewrite::{Analysis, FilterMasks, Residual};
-use crate::subsidiary::{MaskGroup, mask, mask_groups};
+use crate::subsidiary::{Grouping, MaskGroup, mask, mask_groups};
 
 /// Convolutions with all that channels run through on their way: BatchNormalization, PRelu, a
 /// threshold and a Clip per channel, pooling, a shortcut, a depthwise convolution, Flatten.
@@ -110,7 +110,16 @@ fn masked_and_smaller(m: &ModelProto, constant: bool, seed: u64) -> [[ArrayD<f32
     let facts = Facts::infer(&graph, 2).unwrap();
     let layers = recognize::layers(&graph, &facts);
     let analysis = Analysis::new(&graph, &facts);
-    let (groups, excluded) = mask_groups(&graph, &layers, &analysis, (&[], Residual::Coupled, 1));
+    let (groups, excluded) = mask_groups(
+        &graph,
+        &layers,
+        &analysis,
+        Grouping {
+            keep: &[],
+            residual: Residual::Coupled,
+            round_to: 1,
+        },
+    );
     assert!(excluded.is_empty(), "{excluded:?}");
     let mut masked = import(m);
     let mut masks = FilterMasks::default();
