@@ -11,15 +11,29 @@ use super::probe::{self, Decision};
 use super::rounding::{Bounds, Values};
 use super::ties::TieExplainer;
 
+/// What decisions are checked by: a sample as both models compute it.
+pub(super) struct Evaluation<'a> {
+    /// What the reference computes.
+    pub(super) values: &'a Values,
+    /// What the candidate computes, the reference's decisions forced on it.
+    pub(super) actual: &'a Values,
+    /// How far rounding can move the reference's values.
+    pub(super) bounds: &'a Bounds<'a>,
+}
+
 impl TieExplainer<'_> {
     /// Checks one decision; returns its elements within rounding of the jump.
     pub(super) fn check(
         &self,
         pair: &Counterpart,
         decision: &Decision,
-        (values, actual): (&Values, &Values),
-        bounds: &Bounds<'_>,
+        evaluation: &Evaluation<'_>,
     ) -> Result<Near, String> {
+        let &Evaluation {
+            values,
+            actual,
+            bounds,
+        } = evaluation;
         let (number, other) = self.counterpart(pair)?;
         let expected = values.get(&other.output).ok_or("was not computed")?;
         let restrict = |value: &ArrayD<f32>| {
@@ -30,7 +44,7 @@ impl TieExplainer<'_> {
         let mut bound = ArrayD::<f32>::zeros(IxDyn(shape));
         let mut operands = Vec::new();
         for (name, own) in other.inputs.iter().zip(&decision.inputs) {
-            let of_input = self.bound(number, name, shape, (bounds, values))?;
+            let of_input = self.bound(number, name, shape, evaluation)?;
             bound += &of_input;
             let value = self.reference.operand(name, values, shape)?;
             let found = actual.get(own).map(|value| value.view());
@@ -95,9 +109,9 @@ impl TieExplainer<'_> {
         &self,
         pairs: &[Counterpart],
         number: usize,
-        (values, actual): (&Values, &Values),
-        bounds: &Bounds<'_>,
+        evaluation: &Evaluation<'_>,
     ) -> Result<Near, String> {
+        let &Evaluation { values, actual, .. } = evaluation;
         let (Some(pair), Some(decision)) =
             (pairs.get(number), self.candidate.decisions.get(number))
         else {
@@ -114,7 +128,7 @@ impl TieExplainer<'_> {
             let mut bound = ArrayD::<f32>::zeros(all.raw_dim());
             let mut operands = Vec::new();
             for name in &made.inputs {
-                bound += &self.bound(made_at, name, all.shape(), (bounds, values))?;
+                bound += &self.bound(made_at, name, all.shape(), evaluation)?;
                 operands.push(self.reference.operand(name, values, all.shape())?);
             }
             let margin = margin(&made.op, &operands).ok_or("has operands that do not fit")?;
@@ -163,10 +177,12 @@ impl TieExplainer<'_> {
         decision: usize,
         operand: &str,
         shape: &[usize],
-        (bounds, values): (&Bounds<'_>, &Values),
+        evaluation: &Evaluation<'_>,
     ) -> Result<ArrayD<f32>, &'static str> {
         let share = self.shares.get(decision).copied().unwrap_or(1.0);
-        let bound = self.reference.bound(bounds, operand, values);
+        let bound = self
+            .reference
+            .bound(evaluation.bounds, operand, evaluation.values);
         let bound = bound.ok_or("lies behind an operator whose rounding has no bound")?;
         let bound = bound
             .broadcast(shape)

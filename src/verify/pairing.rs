@@ -70,8 +70,10 @@ pub(super) type Measured = Option<ArrayD<f32>>;
 /// Pairs decisions by what they decide on: the counterpart is the one whose input looks most alike,
 /// channel by channel, up to a positive factor for each. Names and channel maps play no role.
 pub(super) fn by_value<'d>(
-    (reference, expected): (&[Decision], &[Measured]),
-    (candidate, actual): (&'d [Decision], &[Measured]),
+    reference: &[Decision],
+    expected: &[Measured],
+    candidate: &'d [Decision],
+    actual: &[Measured],
 ) -> Result<Vec<Counterpart>, &'d Decision> {
     let mut used = vec![false; reference.len()];
     let mut pairs = Vec::new();
@@ -232,7 +234,7 @@ mod tests {
         let pair = |actual: ArrayD<f32>| {
             let (reference, candidate) = ([decision("s")], [decision("other")]);
             let measured = ([Some(a.clone())], [Some(actual)]);
-            let found = by_value((&reference, &measured.0), (&candidate, &measured.1));
+            let found = by_value(&reference, &measured.0, &candidate, &measured.1);
             found.map(|pairs| pairs[0].kept.clone()).ok()
         };
         assert_eq!(pair(a.clone()), Some(None));

@@ -154,7 +154,8 @@ impl Repeat {
         runtime: &dyn Runtime,
         reference: &ModelProto,
         samples: &Samples<'_>,
-        (batch, tolerance): (usize, Tolerance),
+        batch: usize,
+        tolerance: Tolerance,
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
         let load = |model: &ModelProto, options: &SessionOptions| {

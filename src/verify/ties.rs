@@ -26,6 +26,7 @@ use ndarray::ArrayD;
 
 use super::batched::BatchedSession;
 use super::compare::{Tolerance, difference};
+use super::decide::Evaluation;
 use super::kept_channels::KeptChannels;
 use super::near::{self, Tie};
 use super::pairing::{self, Counterpart, Measured};
@@ -192,7 +193,7 @@ impl<'m> TieExplainer<'m> {
             self.reference.units = units;
             return self.measure(runtime, map, samples);
         }
-        self.pair(map, (join(expected), join(actual)));
+        self.pair(map, join(expected), join(actual));
         for guess in 0..self.pairings.len() {
             let mixed = self.mixes(guess, samples)?;
             self.mixed.push(mixed);
@@ -276,10 +277,10 @@ impl<'m> TieExplainer<'m> {
             })
     }
 
-    fn pair(&mut self, map: &KeptChannels, (expected, actual): (Vec<Measured>, Vec<Measured>)) {
+    fn pair(&mut self, map: &KeptChannels, expected: Vec<Measured>, actual: Vec<Measured>) {
         let (reference, candidate) = (&self.reference.decisions, &self.candidate.decisions);
         let named = pairing::by_name(reference, candidate, map);
-        let valued = pairing::by_value((reference, &expected), (candidate, &actual));
+        let valued = pairing::by_value(reference, &expected, candidate, &actual);
         for guess in [named, valued] {
             match guess {
                 Ok(pairs) => {
@@ -381,11 +382,16 @@ impl<'m> TieExplainer<'m> {
             Err(error) => return Err((0, format!("cannot be explained: {error}"))),
         };
         let bounds = self.bounds(values);
+        let evaluation = Evaluation {
+            values,
+            actual: &actual,
+            bounds: &bounds,
+        };
         let mut tie: Option<(Tie, bool)> = None;
         for (number, (pair, decision)) in pairs.iter().zip(&self.candidate.decisions).enumerate() {
             let checked = match pair.rescaled {
-                true => self.check_rescaled(&pairs, number, (values, &actual), &bounds),
-                false => self.check(pair, decision, (values, &actual), &bounds),
+                true => self.check_rescaled(&pairs, number, &evaluation),
+                false => self.check(pair, decision, &evaluation),
             };
             match checked {
                 Ok(near) => near::add(&mut tie, &decision.node, &near),

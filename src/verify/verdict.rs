@@ -132,7 +132,8 @@ pub fn verify(
         drop((first, second));
         let judge = Judge {
             runtime,
-            models: (reference, candidate),
+            reference,
+            candidate,
             samples,
             options,
         };
@@ -145,7 +146,8 @@ pub fn verify(
 /// What is needed to explain samples.
 struct Judge<'a> {
     runtime: &'a dyn Runtime,
-    models: (&'a ModelProto, &'a ModelProto),
+    reference: &'a ModelProto,
+    candidate: &'a ModelProto,
     samples: &'a Samples<'a>,
     options: &'a VerifyOptions,
 }
@@ -164,8 +166,8 @@ impl Judge<'_> {
         let mut repeat: Option<Repeat> = None;
         let mut explainer = TieExplainer::new(
             self.runtime,
-            self.models.0,
-            self.models.1,
+            self.reference,
+            self.candidate,
             map,
             self.samples,
             self.options.tolerance,
@@ -245,13 +247,16 @@ impl Judge<'_> {
 
     /// What the reference shows against itself; nothing where it cannot be run again.
     fn repeat(&self) -> Repeat {
-        let VerifyOptions {
-            batch,
-            tolerance,
-            session,
-        } = self.options;
-        let how = (*batch, *tolerance);
-        Repeat::measure(self.runtime, self.models.0, self.samples, how, session).unwrap_or_default()
+        let options = self.options;
+        let measured = Repeat::measure(
+            self.runtime,
+            self.reference,
+            self.samples,
+            options.batch,
+            options.tolerance,
+            &options.session,
+        );
+        measured.unwrap_or_default()
     }
 }
 
