@@ -1,5 +1,6 @@
 //! Several processes that learn one network: the first does the whole job, the others learn along.
 
+use super::images::ImagesFor;
 use super::train::TrainJob;
 use super::{
     Choice, Job, View, Watch, fit, given, identity, images, learn, load_model, opened, options,
@@ -28,7 +29,14 @@ pub fn follow(job: &Job, observer: &dyn Observer, group: &dyn Communicator) -> R
         keep: given::kept(job, &view)?,
         ..job.clone()
     };
-    let images = images::load(&job.input, &view, source, (job.seed, true), observer)?;
+    let images = images::load(
+        &job.input,
+        &view,
+        source,
+        job.seed,
+        ImagesFor::Learning,
+        observer,
+    )?;
     fit::learnable(&job.input, &view)?;
     let options = options(job, tuning, &images)?;
     let watch = Watch {
@@ -36,7 +44,7 @@ pub fn follow(job: &Job, observer: &dyn Observer, group: &dyn Communicator) -> R
         folder: None,
         group,
     };
-    learn(job, (&model, &view), &images, &options, watch)?;
+    learn(job, &model, &view, &images, &options, watch)?;
     Ok(())
 }
 
@@ -55,8 +63,15 @@ pub fn follow_training(
     let opened = opened.map_err(|e| super::written::form_error(&job.input, e))?;
     let view = View::new(&job.input, &opened)?;
     fit::learnable(&job.input, &view)?;
-    let how = (job.options.seed, true);
-    let images = images::load(&job.input, &view, &job.source, how, observer)?;
+    let seed = job.options.seed;
+    let images = images::load(
+        &job.input,
+        &view,
+        &job.source,
+        seed,
+        ImagesFor::Learning,
+        observer,
+    )?;
     let network = Network::import(&view.graph, &view.facts, &view.layers);
     let mut network = network.map_err(|source| Error::Import {
         path: job.input.clone(),

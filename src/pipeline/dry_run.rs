@@ -3,15 +3,15 @@
 use std::time::Instant;
 
 use super::rehearsal;
-use super::summary::Summary;
-use super::{Choice, Job, NO_DATA, Proof, View, fit, network, options};
+use super::summary::{Pruned, Summary};
+use super::{Choice, NO_DATA, Proof, View, fit, network, options};
 use crate::data::{Images, Pixels};
 use crate::distributed::Alone;
 use crate::error::Error;
 use crate::network::Network;
 use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
-use crate::progress::{Observer, Silent};
+use crate::progress::Silent;
 use crate::report::{Figures, LearningPlan, PlanReport, Report, StagePlan};
 use crate::rewrite::{FilterMasks, cost};
 use crate::subsidiary::{self, Control, Options, Outlook, Selector, TrainOptions};
@@ -23,19 +23,25 @@ const AROUND: f64 = 3.0;
 /// A step of a mask computes no gradients of weights, one product of three.
 const MASK_STEP: f64 = 2.0 / 3.0;
 
-/// Plans the job: cuts what the masks name, and tries that on one batch; or cuts what learning could
+/// Plans the job that `proof` is of: cuts what the masks name, and tries that on one batch; or cuts what learning could
 /// cut, and says what learning would take.
 ///
 /// # Errors
 /// Whatever would stop the job itself before or behind learning, as far as it shows now.
 pub(super) fn plan(
-    job: &Job,
-    (model, original): (&Model, &ModelProto),
+    model: &Model,
+    original: &ModelProto,
     view: &View<'_>,
-    (masks, images): (Option<FilterMasks>, Option<&Images>),
-    (proof, observer): (&Proof<'_>, &dyn Observer),
+    masks: Option<FilterMasks>,
+    proof: &Proof<'_>,
     mut summary: Summary,
 ) -> Result<Report, Error> {
+    let &Proof {
+        job,
+        images,
+        observer,
+        ..
+    } = proof;
     let groups = view.analysis.groups().iter();
     let mut plan = PlanReport {
         groups: groups
@@ -83,7 +89,13 @@ pub(super) fn plan(
     let planned = learned.as_ref();
     summary.planned = planned.map(|(options, o)| (options.clone(), o.excluded.clone()));
     let after = View::lean(&job.input, &cut.eliminated.model)?;
-    let mut report = summary.report(job, model, (view, &after), &cut.eliminated, masks, None)?;
+    let pruned = Pruned {
+        view: &after,
+        eliminated: &cut.eliminated,
+        masks,
+        params: None,
+    };
+    let mut report = summary.report(job, model, view, &pruned)?;
     report.verification = verification;
     report.normalised = cut.normal.map(|(_, report)| report);
     report.plan = Some(plan);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::cut::{self, Cut};
 use super::proof::Proof;
-use super::summary::{self, Summary};
+use super::summary::{self, Pruned, Summary};
 use super::trained::{self, Agreement};
 use super::written::{self, Provenance, Written};
 use super::{Budget, Choice, Chosen, Job, View, kept, normal};
@@ -349,14 +349,13 @@ impl End<'_> {
         };
         let after = View::lean(&job.input, counted)?;
         let params = [params(self.original), params(&eliminated.model)];
-        summary.report(
-            job,
-            model,
-            (&before, &after),
+        let pruned = Pruned {
+            view: &after,
             eliminated,
-            self.chosen.masks.as_ref(),
-            Some(params),
-        )
+            masks: self.chosen.masks.as_ref(),
+            params: Some(params),
+        };
+        summary.report(job, model, &before, &pruned)
     }
 
     /// The original against what is written of it where only the form changes.

@@ -301,7 +301,7 @@ pub(super) fn classes(
 /// Labels to learn from and to judge by must be of several classes.
 pub(super) fn several_classes(
     images: &Images,
-    (data, val): (&Path, Option<&Path>),
+    source: &DataSource,
     outputs: usize,
     observer: &dyn Observer,
 ) -> Result<(), Error> {
@@ -315,9 +315,9 @@ pub(super) fn several_classes(
         )
     };
     let sides = [
-        (data, present(&images.train, &images.train_indices)),
+        (&source.data, present(&images.train, &images.train_indices)),
         (
-            val.unwrap_or(data),
+            source.val.as_ref().unwrap_or(&source.data),
             present(images.val_set(), &images.val_indices),
         ),
     ];

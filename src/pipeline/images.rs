@@ -21,6 +21,25 @@ const MOST_VALUES: usize = 1 << 21;
 /// Bytes of all images that are made, at most.
 const MOST_BYTES: usize = 4 << 30;
 
+/// What images are loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImagesFor {
+    /// To learn from some of them, and to validate on others.
+    Learning,
+    /// To measure on.
+    Measuring,
+}
+
+impl ImagesFor {
+    /// Those of a job that learns, or does not.
+    pub(super) fn job(learns: bool) -> Self {
+        match learns {
+            true => Self::Learning,
+            false => Self::Measuring,
+        }
+    }
+}
+
 /// Loads the images of `source` for the classifier `view`, read from `model`. The seed splits
 /// validation images off; to learn from the images, training and validation images must differ and
 /// be of several classes.
@@ -32,9 +51,11 @@ pub fn load(
     model: &Path,
     view: &View<'_>,
     source: &DataSource,
-    (seed, learns): (u64, bool),
+    seed: u64,
+    purpose: ImagesFor,
     observer: &dyn Observer,
 ) -> Result<Images, Error> {
+    let learns = purpose == ImagesFor::Learning;
     if let Some(val) = source.val.as_ref().filter(|_| learns) {
         fit::not_the_same(&source.data, val)?;
     }
@@ -100,9 +121,8 @@ pub fn load(
         preprocess: reader.options.preprocess,
         val_source,
     };
-    let paths = (source.data.as_path(), source.val.as_deref());
     if learns {
-        fit::several_classes(&images, paths, reader.outputs, observer)?;
+        fit::several_classes(&images, source, reader.outputs, observer)?;
     }
     Ok(images)
 }
@@ -156,7 +176,7 @@ impl<'a> Reader<'a> {
         for path in read.into_iter().chain(source.val.as_deref()) {
             arrays &= data::holds_arrays(path)?;
         }
-        let form = InputForm::of(model, (&view.graph, &view.facts), arrays)?;
+        let form = InputForm::of(model, &view.graph, &view.facts, arrays)?;
         let element = fit::element(model, &view.graph)?;
         let input = view.graph.inputs().first();
         let name = input.map_or("", |&input| view.graph.name(input));

@@ -26,11 +26,7 @@ impl InputForm {
     ///
     /// # Errors
     /// If it has several inputs, or one that images, or arrays, are not.
-    pub fn of(
-        path: &Path,
-        (graph, facts): (&Graph<'_>, &Facts),
-        arrays: bool,
-    ) -> Result<Self, Error> {
+    pub fn of(path: &Path, graph: &Graph<'_>, facts: &Facts, arrays: bool) -> Result<Self, Error> {
         let &[input] = graph.inputs() else {
             let count = graph.inputs().len();
             return Err(Error::unsuitable(

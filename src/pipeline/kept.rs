@@ -61,7 +61,8 @@ pub(super) fn trained(
     error: Error,
     plan: Option<&Plan>,
     output: &Path,
-    (model, learned): (&Model, &ModelProto),
+    model: &Model,
+    learned: &ModelProto,
 ) -> Error {
     if matches!(error, Error::Interrupted) {
         return error;

@@ -31,7 +31,7 @@ mod written;
 pub use among::{follow, follow_training};
 pub use compare::{Cell, Comparison, compare, forget};
 pub use fit::doubt;
-pub use images::{VAL_SPLIT, load as load_images, load_all as load_all_images};
+pub use images::{ImagesFor, VAL_SPLIT, load as load_images, load_all as load_all_images};
 pub use job::{Budget, Choice, Job, Tuning};
 pub use model::load_model;
 pub use sizes::fill as fill_sizes;
@@ -187,17 +187,22 @@ fn through(
     }
     drop(trying);
     if job.dry_run {
-        let parts = (&model, original);
-        let given = (given, images.as_ref());
-        return dry_run::plan(job, parts, &view, given, (&proof, observer), summary);
+        return dry_run::plan(&model, original, &view, given, &proof, summary);
     }
     let watch = Watch {
         observer,
         folder,
         group,
     };
-    let from = (&model, &view);
-    let chosen = choose(job, from, given, images.as_ref(), watch, &mut summary)?;
+    let chosen = choose(
+        job,
+        &model,
+        &view,
+        given,
+        images.as_ref(),
+        watch,
+        &mut summary,
+    )?;
     // It holds all weights once more. The report gets a new one.
     drop(view);
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
@@ -245,8 +250,8 @@ fn loaded(
     match job.choice {
         Choice::Form => images::load_all(&job.input, view, source, observer),
         _ => {
-            let how = (job.seed, job.learns());
-            images::load(&job.input, view, source, how, observer)
+            let purpose = ImagesFor::job(job.learns());
+            images::load(&job.input, view, source, job.seed, purpose, observer)
         }
     }
 }
@@ -288,7 +293,8 @@ struct Chosen {
 /// Decides which filters go: those of the masks `given`, or learned ones.
 fn choose(
     job: &Job,
-    from: (&Model, &View<'_>),
+    model: &Model,
+    view: &View<'_>,
     given: Option<FilterMasks>,
     images: Option<&Images>,
     watch: Watch<'_>,
@@ -305,9 +311,9 @@ fn choose(
         }
         (Choice::Learn(tuning), Some(images)) => {
             let options = options(job, tuning, images)?;
-            let (network, mut learned) = learn(job, from, images, &options, watch)?;
-            let mut model = from.1.graph.model().clone();
-            write_back(&network, &mut model)
+            let (network, mut learned) = learn(job, model, view, images, &options, watch)?;
+            let mut trained = view.graph.model().clone();
+            write_back(&network, &mut trained)
                 .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
             let answers = learned.predictions.take();
             let answers = answers.map(|a| a.map_err(|e| Error::of_training(e, &job.input)));
@@ -321,7 +327,7 @@ fn choose(
             summary.learned = Some((learned, options));
             Ok(Chosen {
                 masks: Some(masks),
-                network: Some(model),
+                network: Some(trained),
                 folded: Some(folded),
                 answers,
             })
@@ -388,7 +394,8 @@ struct Watch<'a> {
 
 fn learn(
     job: &Job,
-    (model, view): (&Model, &View<'_>),
+    model: &Model,
+    view: &View<'_>,
     images: &Images,
     options: &Options,
     Watch {

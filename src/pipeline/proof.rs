@@ -32,10 +32,10 @@ const LOWER_LEVEL_SAMPLES: usize = BATCH;
 
 /// Runs models in a runtime, on validation images or seeded random inputs.
 pub(super) struct Proof<'a> {
-    job: &'a Job,
+    pub(super) job: &'a Job,
     runtime: &'a dyn Runtime,
-    images: Option<&'a Images>,
-    observer: &'a dyn Observer,
+    pub(super) images: Option<&'a Images>,
+    pub(super) observer: &'a dyn Observer,
     options: SessionOptions,
     /// At most so many samples.
     most: usize,

@@ -84,7 +84,7 @@ pub(super) fn at_others(
         let (Some(masked), Some(pruned)) = (other(masked), other(&eliminated.model)) else {
             break;
         };
-        let there = at((&masked, &pruned), eliminated, runtime, seed)?;
+        let there = at(&masked, &pruned, eliminated, runtime, seed)?;
         let failed = there.as_ref().is_some_and(|v| !v.passed);
         found.extend(there.map(|v| (step, v)));
         if failed {
@@ -96,7 +96,8 @@ pub(super) fn at_others(
 
 /// Both models at one size; `None` where the masked one does not run.
 fn at(
-    (masked, pruned): (&ModelProto, &ModelProto),
+    masked: &ModelProto,
+    pruned: &ModelProto,
     eliminated: &Eliminated,
     runtime: &dyn Runtime,
     seed: u64,

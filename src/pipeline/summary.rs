@@ -15,6 +15,18 @@ use crate::rewrite::{Eliminated, FilterMasks, LayerCost, cost};
 use crate::stopwatch::Stopwatch;
 use crate::subsidiary::{Excluded, Learned, Options};
 
+/// What became of the model.
+pub(super) struct Pruned<'a> {
+    /// What is written, or what it computes.
+    pub(super) view: &'a View<'a>,
+    /// What the elimination did.
+    pub(super) eliminated: &'a Eliminated,
+    /// Which filters were to go.
+    pub(super) masks: Option<&'a FilterMasks>,
+    /// Parameters before and after, where the views do not show them.
+    pub(super) params: Option<[u64; 2]>,
+}
+
 /// What the steps found, beside the models.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
@@ -66,11 +78,15 @@ impl Summary {
         &self,
         job: &Job,
         model: &Model,
-        (before, after): (&View<'_>, &View<'_>),
-        eliminated: &Eliminated,
-        masks: Option<&FilterMasks>,
-        params: Option<[u64; 2]>,
+        before: &View<'_>,
+        pruned: &Pruned<'_>,
     ) -> Result<Report, Error> {
+        let &Pruned {
+            view: after,
+            eliminated,
+            masks,
+            params,
+        } = pruned;
         let cost_before = cost(&before.graph, &before.facts, &before.layers);
         let cost_after = cost(&after.graph, &after.facts, &after.layers);
         let after_by_name: BTreeMap<&str, &LayerCost> = cost_after

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::among::{self, Together};
+use super::images::ImagesFor;
 use super::model::load_model;
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, input_file, output_file};
@@ -133,20 +134,26 @@ fn through(
         let shaped = made
             .as_ref()
             .map_err(|e| Error::unsuitable(&job.input, e.to_string()))?;
+        let trained = Trained {
+            network: &network,
+            proto: &proto,
+            shaped: shaped.as_ref(),
+        };
         finish(
             job,
             &model,
-            (&proto, shaped.as_ref()),
-            &network,
-            (&images, before.as_ref()),
-            (&*runtime, observer),
+            &trained,
+            &images,
+            before.as_ref(),
+            &*runtime,
+            observer,
         )
     };
     let plan = job.checkpoint.as_ref();
     let measuring = Phase::begin(observer, "measuring the trained network");
     let (after, agreement, written) = finish().map_err(|e| {
         let e = e.about(&job.input).unless_stopped(observer.cancelled());
-        kept::trained(e, plan, &job.output, (&model, &proto))
+        kept::trained(e, plan, &job.output, &model, &proto)
     })?;
     drop(measuring);
     Ok(TrainReport {
@@ -204,8 +211,15 @@ fn labelled_images(
     view: &View<'_>,
     observer: &dyn Observer,
 ) -> Result<Images, Error> {
-    let how = (job.options.seed, true);
-    let images = images::load(&job.input, view, &job.source, how, observer)?;
+    let seed = job.options.seed;
+    let images = images::load(
+        &job.input,
+        view,
+        &job.source,
+        seed,
+        ImagesFor::Learning,
+        observer,
+    )?;
     match &images.train.labels {
         Some(_) => Ok(images),
         None => Err(Error::unsuitable(
@@ -258,7 +272,8 @@ fn in_its_form(
 /// Holds what is written against what was trained, where it is in another form.
 fn verified(
     job: &TrainJob,
-    (trained, shaped): (&ModelProto, &ModelProto),
+    trained: &ModelProto,
+    shaped: &ModelProto,
     images: &Images,
     runtime: &dyn Runtime,
 ) -> Result<(), Error> {
@@ -282,24 +297,34 @@ fn verified(
     }
 }
 
+/// What training left.
+struct Trained<'a> {
+    network: &'a Network,
+    /// The network as a model.
+    proto: &'a ModelProto,
+    /// The same in the form that the model came in, where that is another one.
+    shaped: Option<&'a ModelProto>,
+}
+
 /// Measures the trained network, holds it against what was trained, and writes it, in the form that it
 /// came in where that is another one.
 fn finish(
     job: &TrainJob,
     model: &Model,
-    (trained, shaped): (&ModelProto, Option<&ModelProto>),
-    network: &Network,
-    (images, before): (&Images, Option<&verify::Accuracy>),
-    (runtime, observer): (&dyn Runtime, &dyn Observer),
+    trained: &Trained<'_>,
+    images: &Images,
+    before: Option<&verify::Accuracy>,
+    runtime: &dyn Runtime,
+    observer: &dyn Observer,
 ) -> Result<(Option<verify::Accuracy>, Option<f64>, Written), Error> {
-    if let Some(shaped) = shaped {
-        verified(job, (trained, shaped), images, runtime)?;
+    if let Some(shaped) = trained.shaped {
+        verified(job, trained.proto, shaped, images, runtime)?;
     }
-    let proto = shaped.unwrap_or(trained);
+    let proto = trained.shaped.unwrap_or(trained.proto);
     let after = accuracy(runtime, proto, images, observer)?;
     let agreement = match &after {
         Some(after) => {
-            let answers = native_predictions(network, images, observer);
+            let answers = native_predictions(trained.network, images, observer);
             let answers = answers.map_err(|e| Error::of_training(e, &job.input))?;
             Agreement::of(&answers, images, &after.predictions)
         }
