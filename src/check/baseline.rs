@@ -112,9 +112,10 @@ impl Baseline {
         &self,
         reports: &mut Vec<FileReport>,
         roots: &[PathBuf],
-        (folder, file): (&Path, &Path),
+        folder: &Path,
+        file: &Path,
     ) {
-        let pinned = self.places(reports, (folder, file));
+        let pinned = self.places(reports, folder, file);
         let at = |path: &str| place(folder, Path::new(path));
         for report in reports.iter_mut() {
             let pin = pinned.get(&at(&report.path)).map(|(_, pin)| pin);
@@ -141,7 +142,8 @@ impl Baseline {
     fn places(
         &self,
         reports: &[FileReport],
-        (folder, file): (&Path, &Path),
+        folder: &Path,
+        file: &Path,
     ) -> BTreeMap<PathBuf, (&str, &Pin)> {
         let from = |folder: &Path| -> BTreeMap<PathBuf, (&str, &Pin)> {
             let pins = self.models.iter();

@@ -51,7 +51,7 @@ pub fn run(args: &CheckArgs, host: &Host<'_>) -> Printed {
     let mut reports = check_all(&files, &*runtime, &options, host)?;
     if let (Some(baseline), Some(file)) = (&baseline, &args.baseline) {
         let folder = std::env::current_dir().unwrap_or_default();
-        baseline.compare(&mut reports, &args.paths, (&folder, file));
+        baseline.compare(&mut reports, &args.paths, &folder, file);
     }
     let passed = reports.iter().all(|r| r.passed);
     for report in &reports {

@@ -40,7 +40,8 @@ pub fn run(args: &EvalArgs, host: &Host<'_>) -> Printed {
     let _measuring = Phase::begin(host.observer, "measuring");
     let threads = usable_threads(args.threads, host.observer)?;
     let found = measure(
-        (args, threads),
+        args,
+        threads,
         &runtime,
         &model,
         &samples(&images),
@@ -55,7 +56,8 @@ pub fn run(args: &EvalArgs, host: &Host<'_>) -> Printed {
 }
 
 fn measure(
-    (args, threads): (&EvalArgs, Option<usize>),
+    args: &EvalArgs,
+    threads: Option<usize>,
     runtime: &Interruptible,
     model: &Model,
     samples: &Samples<'_>,
