@@ -63,26 +63,28 @@ pub(super) struct LayerNode {
 impl Analysis {
     /// Analyses a graph as it is.
     pub fn new(graph: &Graph<'_>, facts: &Facts) -> Self {
-        Self::of(graph, (facts, &[]), &Zeroed::new(), Residual::Coupled)
+        Self::of(graph, facts, &[], &Zeroed::new(), Residual::Coupled)
     }
 
     /// As [`new`](Self::new), with residual streams as given, and with what holds at `others` too, other sizes.
     pub(super) fn at_sizes(
         graph: &Graph<'_>,
-        facts: (&Facts, &[Facts]),
+        facts: &Facts,
+        others: &[Facts],
         residual: Residual,
     ) -> Self {
-        Self::of(graph, facts, &Zeroed::new(), residual)
+        Self::of(graph, facts, others, &Zeroed::new(), residual)
     }
 
     /// Analyses a graph as if some filters were zero.
     pub(super) fn with_zeroed(graph: &Graph<'_>, facts: &Facts, zeroed: &Zeroed) -> Self {
-        Self::of(graph, (facts, &[]), zeroed, Residual::Coupled)
+        Self::of(graph, facts, &[], zeroed, Residual::Coupled)
     }
 
     fn of(
         graph: &Graph<'_>,
-        facts: (&Facts, &[Facts]),
+        facts: &Facts,
+        others: &[Facts],
         zeroed: &Zeroed,
         residual: Residual,
     ) -> Self {
@@ -101,7 +103,7 @@ impl Analysis {
             budget: MOST_IN_ALL,
         };
         for &n in graph.order() {
-            a.visit(graph, facts, zeroed, n);
+            a.visit(graph, facts, others, zeroed, n);
         }
         a.block_contracts(graph);
         (a.groups, a.sites) = groups::form(&a);
@@ -115,7 +117,8 @@ impl Analysis {
     fn visit(
         &mut self,
         graph: &Graph<'_>,
-        (facts, others): (&Facts, &[Facts]),
+        facts: &Facts,
+        others: &[Facts],
         zeroed: &Zeroed,
         n: NodeId,
     ) {

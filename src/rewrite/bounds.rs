@@ -95,8 +95,8 @@ pub(super) fn of(
         // Beside constants they hold more than that.
         Kind::Concat if behaviour.parameters.is_empty() => moved(ctx, output, known),
         Kind::Unary(f) => channels(0).zip(row).and_then(|(x, row)| {
-            let facts = ((row.trend)(&node), (row.smoothness)(&node));
-            unary(x, &(f.single)(&node), facts)
+            let (trend, smoothness) = ((row.trend)(&node), (row.smoothness)(&node));
+            unary(x, &(f.single)(&node), trend, smoothness)
         }),
         // A dilated window may meet nothing at all.
         Kind::Pool(Pool::Average)
@@ -164,7 +164,8 @@ pub(super) fn of(
 fn unary(
     x: &[Interval],
     f: &Function,
-    (trend, smoothness): (Trend, Smoothness),
+    trend: Trend,
+    smoothness: Smoothness,
 ) -> Option<Vec<Interval>> {
     let map = |i: &Interval| {
         let end = |v: f64| f64::from(f(v as f32));

@@ -48,7 +48,7 @@ pub fn eliminate_with(
         ..options.clone()
     };
     let others = facts_at_other_sizes(model, &graph, &facts, &options.free);
-    let analysis = Analysis::at_sizes(&graph, (&facts, &others), options.residual);
+    let analysis = Analysis::at_sizes(&graph, &facts, &others, options.residual);
     let plan = Plan::new(&graph, &facts, &analysis, options)?;
     check(&graph, &facts, &plan)?;
     let (text, changes) = (plan.to_string(), plan.changes());

@@ -169,7 +169,7 @@ pub(super) fn add_behind(
     let constant = match &add.value {
         Added::Constant(value) => editor.add_initializer(&format!("{label}.absorbed"), value),
         Added::Convolved { kernel, sizes } => {
-            nodes = convolved(graph, editor, add.node, (kernel, sizes));
+            nodes = convolved(graph, editor, add.node, kernel, sizes);
             nodes.last()?.output.first()?.clone()
         }
     };
@@ -191,7 +191,8 @@ fn convolved(
     graph: &Graph<'_>,
     editor: &mut Editor<'_>,
     node: NodeId,
-    (kernel, sizes): (&Tensor, &[usize]),
+    kernel: &Tensor,
+    sizes: &[usize],
 ) -> Vec<NodeProto> {
     let label = graph.label(node);
     let kind = kernel.data_type();

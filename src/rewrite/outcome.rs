@@ -61,7 +61,7 @@ pub(super) fn outcome(
                 graph.label(add)
             ),
             Stays::Rounded => "filters are kept in multiples (--round-to)".to_owned(),
-            Stays::Read(reader, state) => why_read(graph, a, decisions, layer, (reader, state)),
+            Stays::Read(reader, state) => why_read(graph, a, decisions, layer, reader, state),
         })
     };
     let mut reasons: Vec<String> = constant.iter().filter_map(|&o| why(o)).collect();
@@ -81,7 +81,8 @@ fn why_read(
     a: &Analysis,
     decisions: &Decisions,
     layer: &LayerNode,
-    (reader, state): (NodeId, State),
+    reader: NodeId,
+    state: State,
 ) -> String {
     let reader_name = graph.label(reader);
     match state {

@@ -50,7 +50,7 @@ impl Plan {
             {
                 let by = kept.len() as i64 - old;
                 let at = At::Input(p.input);
-                self.add_to_entry((n, at), (entry, target.len()), by);
+                self.add_to_entry(n, at, entry, target.len(), by);
                 continue;
             }
             let implied = behaviour.implied.iter().find(|i| i.input == p.input);
@@ -89,7 +89,7 @@ impl Plan {
     }
 
     /// Another number in one entry of a list that is computed.
-    fn add_to_entry(&mut self, (node, at): (NodeId, At), (entry, len): (usize, usize), by: i64) {
+    fn add_to_entry(&mut self, node: NodeId, at: At, entry: usize, len: usize, by: i64) {
         let mut own = self.corrections.iter_mut();
         let own = own.find(|c| c.node == node && c.at == at);
         if let Some(Correction {

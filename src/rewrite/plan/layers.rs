@@ -10,13 +10,25 @@ use crate::rewrite::liveness::{Solution, kept};
 use crate::rewrite::rules::{Channels, Mixing, Shift, Total};
 use crate::rewrite::{Analysis, RewriteError};
 
+/// What layers absorb constants by.
+pub(super) struct PlanContext<'a> {
+    pub(super) graph: &'a Graph<'a>,
+    pub(super) facts: &'a Facts,
+    /// What is known of the channels.
+    pub(super) analysis: &'a Analysis,
+    /// Which of them stay.
+    pub(super) stays: &'a Solution,
+}
+
 impl Plan {
     /// A layer's weights follow its filters and its input channels, group by group.
     pub(super) fn cut_weights(
         &mut self,
         graph: &Graph<'_>,
         facts: &Facts,
-        (node, mixing, out): (NodeId, &Mixing, TensorId),
+        node: NodeId,
+        mixing: &Mixing,
+        out: TensorId,
     ) -> Result<(), RewriteError> {
         let layer = &mixing.layer;
         let rows = self.kept(graph, out);
@@ -43,12 +55,17 @@ impl Plan {
     /// What a layer takes over from the channels that it no longer reads.
     pub(super) fn absorb(
         &mut self,
-        graph: &Graph<'_>,
-        facts: &Facts,
-        analysis: &Analysis,
-        stays: &Solution,
-        (node, mixing, out): (NodeId, &Mixing, &Channels),
+        context: &PlanContext<'_>,
+        node: NodeId,
+        mixing: &Mixing,
+        out: &Channels,
     ) {
+        let &PlanContext {
+            graph,
+            facts,
+            analysis,
+            stays,
+        } = context;
         let Some(data) = mixing.data.and_then(|t| analysis.tensors[t.0].as_ref()) else {
             return;
         };
@@ -109,15 +126,21 @@ impl Plan {
     fn note(&mut self, graph: &Graph<'_>, node: NodeId, how: &'static str) {
         self.absorbed.insert(graph.label(node).to_owned(), how);
     }
+
     /// What a sum over channels adds behind it for those that are gone.
     pub(super) fn absorb_total(
         &mut self,
-        graph: &Graph<'_>,
-        facts: &Facts,
-        analysis: &Analysis,
-        stays: &Solution,
-        (node, total, data): (NodeId, &Total, &Channels),
+        context: &PlanContext<'_>,
+        node: NodeId,
+        total: &Total,
+        data: &Channels,
     ) {
+        let &PlanContext {
+            graph,
+            facts,
+            analysis,
+            stays,
+        } = context;
         let gone = fold::gone(data, &kept(analysis, stays, data));
         let sum: f64 = gone.iter().map(|(_, v)| v).sum();
         let copies = total.copies.unwrap_or(0) as f64;

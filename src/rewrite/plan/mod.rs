@@ -8,6 +8,7 @@ mod streams;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use self::layers::PlanContext;
 use super::constants::ConstantWriter;
 use super::decide::decide;
 use super::inserted::{AddBehind, Correction, GatherOf, Place, Scatter};
@@ -132,12 +133,18 @@ impl Plan {
         for &n in graph.order() {
             plan.gathers.extend(plan.gather(graph, analysis, n));
         }
+        let context = PlanContext {
+            graph,
+            facts,
+            analysis,
+            stays: &stays,
+        };
         for (layer, mixing, out) in analysis.mixing() {
-            plan.cut_weights(graph, facts, (layer.node, mixing, layer.output))?;
-            plan.absorb(graph, facts, analysis, &stays, (layer.node, mixing, out));
+            plan.cut_weights(graph, facts, layer.node, mixing, layer.output)?;
+            plan.absorb(&context, layer.node, mixing, out);
         }
-        for total in analysis.totals() {
-            plan.absorb_total(graph, facts, analysis, &stays, total);
+        for (node, total, data) in analysis.totals() {
+            plan.absorb_total(&context, node, total, data);
         }
         for l in &analysis.layers {
             plan.layers

@@ -18,12 +18,7 @@ pub(super) fn depthwise(ctx: &Context<'_, '_>, layer: &Layer<'_>) -> Outcome {
     let states = (0..shape.filters)
         .map(|o| match zeroed.and_then(|z| z.get(o)) {
             Some(true) => State::exact(0.0),
-            _ => state(
-                layer,
-                &kernels,
-                (o, o / multiplier),
-                x.states[o / multiplier],
-            ),
+            _ => state(layer, &kernels, o, o / multiplier, x.states[o / multiplier]),
         })
         .collect();
     // The weight's axis 0 holds filters (Conv) or input channels (ConvTranspose).
@@ -54,7 +49,7 @@ pub(super) fn depthwise(ctx: &Context<'_, '_>, layer: &Layer<'_>) -> Outcome {
     }))
 }
 
-fn state(layer: &Layer<'_>, kernels: &Kernels<'_>, (o, i): (usize, usize), input: State) -> State {
+fn state(layer: &Layer<'_>, kernels: &Kernels<'_>, o: usize, i: usize, input: State) -> State {
     let bias = layer.bias.get(o).copied().unwrap_or(0.0);
     let taps = kernels.taps(o, i);
     if input.is_exact_zero() || taps.iter().all(|&w| w == 0.0) {
