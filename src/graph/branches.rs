@@ -16,10 +16,8 @@ const SMALL: usize = 64;
 pub(super) fn shapes<'f>(
     graph: &Graph<'_>,
     node: &Node<'_>,
-    (shape, value): (
-        &impl Fn(TensorId) -> Option<&'f [usize]>,
-        &impl Fn(TensorId) -> Option<&'f Tensor>,
-    ),
+    shape: &impl Fn(TensorId) -> Option<&'f [usize]>,
+    value: &impl Fn(TensorId) -> Option<&'f Tensor>,
     budget: &mut Budget,
 ) -> Vec<Vec<usize>> {
     let around = Around {

@@ -70,8 +70,9 @@ impl Network {
                 input,
             });
         };
-        let origin = (consumer, step.name.clone());
-        let masked = self.insert_step(at, mask.into_op(), source, origin);
+        let name = step.name.clone();
+        let (op, params) = mask.into_op();
+        let masked = self.insert_step(at, op, params, source, consumer, name);
         self.steps[at.0 + 1].inputs[input] = Input::Value(masked);
         Ok(at)
     }
@@ -89,7 +90,8 @@ impl Network {
         let at = self.output_step_of(node).ok_or(EditError::NoStep(node.0))?;
         let (source, name) = (self.step(at).output, self.step(at).name.clone());
         let behind = StepId(at.0 + 1);
-        let masked = self.insert_step(behind, mask.into_op(), source, (node, name));
+        let (op, params) = mask.into_op();
+        let masked = self.insert_step(behind, op, params, source, node, name);
         self.redirect(behind.0 + 1, source, masked);
         Ok(behind)
     }
@@ -137,9 +139,11 @@ impl Network {
     pub(super) fn insert_step(
         &mut self,
         at: StepId,
-        (op, params): (Arc<dyn Op>, Vec<Input>),
+        op: Arc<dyn Op>,
+        params: Vec<Input>,
         source: ValueId,
-        (node, name): (NodeId, String),
+        node: NodeId,
+        name: String,
     ) -> ValueId {
         let output = ValueId(self.value_count());
         self.shapes.push(self.shapes[source.0].clone());

@@ -120,9 +120,8 @@ impl Network {
         let params = [gamma, beta, mean, variance].map(Input::Param);
         let op = Arc::new(BatchNorm { epsilon: EPSILON });
         if hidden.form.steps.is_empty() {
-            let origin = (node, name);
             let behind = StepId(written.0 + 1);
-            let output = self.insert_step(behind, (op, params.to_vec()), hidden.reads, origin);
+            let output = self.insert_step(behind, op, params.to_vec(), hidden.reads, node, name);
             self.redirect(behind.0 + 1, hidden.reads, output);
         } else {
             let inputs = std::iter::once(Input::Value(hidden.reads)).chain(params);

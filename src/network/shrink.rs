@@ -72,7 +72,7 @@ impl Network {
             small.steps[at.0].op = op;
         }
         if step.op.traits(&[]).convolution.is_some() {
-            return self.shrink_weights(small, step, (input, output), kept);
+            return self.shrink_weights(small, step, input, output, kept);
         }
         let masks = matches!(step.op.traits(&[]).role, Role::Mask(_));
         let rank = self.sample_shape(step.output).map(|s| s.len() + 1);
@@ -103,7 +103,8 @@ impl Network {
         &self,
         small: &mut Self,
         step: &Step,
-        (input, output): (Option<&LeftOnAxis>, Option<&LeftOnAxis>),
+        input: Option<&LeftOnAxis>,
+        output: Option<&LeftOnAxis>,
         kept: &mut [Option<KeptAxes>],
     ) -> Option<()> {
         let weight = *step.inputs.get(1)?;

@@ -38,7 +38,7 @@ impl Network {
             else {
                 continue;
             };
-            let origin = (step.node, step.name.clone());
+            let (node, name) = (step.node, step.name.clone());
             let trained = stored.contains(&step.node);
             let [gamma, beta, mean, variance] =
                 [gamma, beta, mean, variance].map(|p| slice(&self.param(p).value));
@@ -59,7 +59,7 @@ impl Network {
                 spread: if trained { 1.0 } else { 0.0 },
                 weight: share,
             };
-            let output = self.insert_step(at, (Arc::new(op), Vec::new()), source, origin);
+            let output = self.insert_step(at, Arc::new(op), Vec::new(), source, node, name);
             self.steps[at.0 + 1].inputs[0] = Input::Value(output);
         }
     }

@@ -23,7 +23,7 @@ pub(super) fn form_of(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<F
     {
         return Some(Form::PerChannel);
     }
-    let levels = levels(graph, facts, t, (DEPTH, &Known::default()))?;
+    let levels = levels(graph, facts, t, DEPTH, &Known::default())?;
     let values: Vec<f32> = levels.iter().map(|&bits| float_of_key(bits)).collect();
     match values[..] {
         [] | [_] => None,
@@ -92,13 +92,14 @@ fn levels(
     graph: &Graph<'_>,
     facts: &Facts,
     t: TensorId,
-    (depth, known): (usize, &Known),
+    depth: usize,
+    known: &Known,
 ) -> Option<Levels> {
     let depth = depth.checked_sub(1)?;
     if let Some(found) = known.borrow().get(&t) {
         return found.clone();
     }
-    let found = levels_of(graph, facts, t, (depth, known));
+    let found = levels_of(graph, facts, t, depth, known);
     known.borrow_mut().insert(t, found.clone());
     found
 }
@@ -107,7 +108,8 @@ fn levels_of(
     graph: &Graph<'_>,
     facts: &Facts,
     t: TensorId,
-    (depth, known): (usize, &Known),
+    depth: usize,
+    known: &Known,
 ) -> Option<Levels> {
     if !facts.is_data(t) {
         let value = facts.value(t)?;
@@ -115,12 +117,12 @@ fn levels_of(
         return (found.len() <= MOST).then_some(found);
     }
     if let Some(q) = detach::detached(graph, facts, t) {
-        return levels(graph, facts, q, (depth, known));
+        return levels(graph, facts, q, depth, known);
     }
     let n = graph.producer(t)?;
     let node = graph.node(n);
     let input = |k: usize| graph.input_of(n, k);
-    let of = |k: usize| levels(graph, facts, input(k)?, (depth, known));
+    let of = |k: usize| levels(graph, facts, input(k)?, depth, known);
     let pairs = |f: fn(f32, f32) -> f32| {
         let (a, b) = (of(0)?, of(1)?);
         if a.len() * b.len() > MOST * MOST {

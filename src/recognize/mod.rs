@@ -245,7 +245,7 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
     let (filters, inputs) = (shape[filter_axis], shape[1 - filter_axis]);
     let group = node.groups()?;
     let latent = latent::find(graph, facts, weight, &values);
-    let known = weights::classify(&values, (filter_axis, group), latent.is_some());
+    let known = weights::classify(&values, filter_axis, group, latent.is_some());
     let binary_weights = known.map(|b| BinaryWeights { latent, ..b });
     let traced = trace::binarizer_behind(graph, facts, data);
     let own_pads = node

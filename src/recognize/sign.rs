@@ -31,7 +31,7 @@ fn within(graph: &Graph<'_>, facts: &Facts, t: TensorId, links: usize) -> Option
     if !facts.is_data(input) {
         return None;
     }
-    if let Some(twice) = sign_add_sign(graph, facts, (t, input), links) {
+    if let Some(twice) = sign_add_sign(graph, facts, t, input, links) {
         return twice;
     }
     let sign = |kind, zero| Binarizer {
@@ -77,7 +77,8 @@ fn shift(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<f32> {
 fn sign_add_sign(
     graph: &Graph<'_>,
     facts: &Facts,
-    (t, input): (TensorId, TensorId),
+    t: TensorId,
+    input: TensorId,
     links: usize,
 ) -> Option<Option<Binarizer>> {
     let (op, sign) = match node_of(graph, input, "Add") {

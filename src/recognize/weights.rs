@@ -29,7 +29,8 @@ const TERNARY: usize = 5;
 /// convolution.
 pub(super) fn classify(
     values: &ArrayD<f32>,
-    (filter_axis, groups): (usize, usize),
+    filter_axis: usize,
+    groups: usize,
     live: bool,
 ) -> Option<BinaryWeights> {
     let mut scale = Vec::with_capacity(values.len_of(Axis(filter_axis)));
@@ -118,7 +119,8 @@ mod tests {
     fn classified(v: &[f32]) -> Option<BinaryWeights> {
         classify(
             &ArrayD::from_shape_vec(IxDyn(&[2, v.len() / 2]), v.to_vec()).unwrap(),
-            (0, 1),
+            0,
+            1,
             false,
         )
     }
@@ -141,8 +143,8 @@ mod tests {
     fn an_input_channel_of_a_group_may_be_of_zeros() {
         let values = [1.0, 0.0, -1.0, 0.0, 1.0, -1.0, -1.0, 1.0];
         let values = ArrayD::from_shape_vec(IxDyn(&[4, 2]), values.to_vec()).unwrap();
-        assert!(classify(&values, (0, 1), false).is_none());
-        assert!(classify(&values, (0, 2), false).unwrap().has_zero);
+        assert!(classify(&values, 0, 1, false).is_none());
+        assert!(classify(&values, 0, 2, false).unwrap().has_zero);
     }
 
     #[test]

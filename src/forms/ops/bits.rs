@@ -134,7 +134,7 @@ impl<'a, 'm> Bits<'a, 'm> {
                 let name = self.fresh(t);
                 let (channels, zeros) = (packed.channels, packed.zeros);
                 let from = vec![packed.name];
-                self.pool(n, attributes, (from, channels), &name);
+                self.pool(n, attributes, from, channels, &name);
                 Some(Packed {
                     name,
                     channels,
@@ -171,7 +171,8 @@ impl<'a, 'm> Bits<'a, 'm> {
         &mut self,
         at: NodeId,
         mut attributes: Vec<AttributeProto>,
-        (inputs, channels): (Vec<String>, usize),
+        inputs: Vec<String>,
+        channels: usize,
         output: &str,
     ) {
         attributes.push(number("channels", channels));
@@ -290,7 +291,7 @@ impl<'a, 'm> Bits<'a, 'm> {
                 let wish = format!("{name}.turned");
                 inputs.push(self.editor.add_initializer(&wish, &turned));
             }
-            self.pool(at, attributes, (inputs, channels), &name);
+            self.pool(at, attributes, inputs, channels, &name);
         }
         self.signed.insert(sums.layer);
         // Whoever else reads the tensor gets it of the bits.

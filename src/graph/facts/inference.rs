@@ -200,14 +200,14 @@ impl Facts {
         let shape = |t| self.shape(t);
         let value = |t| self.value(t);
         let mut budget = self.here.budget;
-        let found = compute(graph, &node, &inputs, (shape, value), &mut budget);
+        let found = compute(graph, &node, &inputs, shape, value, &mut budget);
         self.here.budget = budget;
         self.here.set(&outputs, found);
         if from_data || of_shape {
             let shape = |t| self.shape_at_larger_batch(t);
             let value = |t| self.value_at_larger_batch(t);
             let mut budget = self.larger_batch.budget;
-            let found = compute(graph, &node, &inputs, (shape, value), &mut budget);
+            let found = compute(graph, &node, &inputs, shape, value, &mut budget);
             self.larger_batch.budget = budget;
             self.larger_batch.set(&outputs, found);
         }
@@ -251,14 +251,12 @@ fn compute<'f>(
     graph: &Graph<'_>,
     node: &Node<'_>,
     inputs: &[Option<TensorId>],
-    (shape, value): (
-        impl Fn(TensorId) -> Option<&'f [usize]>,
-        impl Fn(TensorId) -> Option<&'f Tensor>,
-    ),
+    shape: impl Fn(TensorId) -> Option<&'f [usize]>,
+    value: impl Fn(TensorId) -> Option<&'f Tensor>,
     budget: &mut Budget,
 ) -> Found {
     if node.op() == "If" {
-        return Found::Shapes(branches::shapes(graph, node, (&shape, &value), budget));
+        return Found::Shapes(branches::shapes(graph, node, &shape, &value, budget));
     }
     let values: Vec<Option<&Tensor>> = inputs.iter().map(|t| value((*t)?)).collect();
     let shapes: Vec<Option<&[usize]>> = inputs.iter().map(|t| shape((*t)?)).collect();
