@@ -128,7 +128,8 @@ impl Catalogue {
         &self,
         index: usize,
         cut: Option<Cut>,
-        (pre, size): (&Preprocess, Size),
+        pre: &Preprocess,
+        size: Size,
         out: &mut [u8],
     ) -> Result<(), DataError> {
         let image = match cut {

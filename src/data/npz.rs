@@ -86,7 +86,7 @@ pub(super) fn load(
     };
     let images = match x.bytes > options.memory.min(MAX_DATASET_BYTES) {
         true => {
-            let stored = Stored::read(path, &x, (&mut archive, order), progress)?;
+            let stored = Stored::read(path, &x, &mut archive, order, progress)?;
             Pixels::Stored(Arc::new(stored))
         }
         false => in_memory(&x, &mut archive, order).map_err(fail)?,

@@ -103,7 +103,7 @@ fn read_each(
     let done = AtomicUsize::new(0);
     // Whether an image is good; no answer at all once the user wants to stop.
     let one = |index: usize, out: &mut [u8]| -> Result<Result<(), DataError>, DataError> {
-        let found = catalogue.planes(index, None, (pre, size), out);
+        let found = catalogue.planes(index, None, pre, size, out);
         match progress(done.fetch_add(1, Ordering::Relaxed) + 1, all) {
             true => Ok(found),
             false => Err(DataError::Interrupted),

@@ -47,8 +47,8 @@ impl Streamed {
     pub(super) fn image(&self, index: usize, cut: Option<Cut>) -> Result<Array3<u8>, DataError> {
         let mut planes = Array3::zeros(self.image_shape());
         if let Some(out) = planes.as_slice_mut() {
-            let how = (&self.preprocess, self.size);
-            self.catalogue.planes(index, cut, how, out)?;
+            self.catalogue
+                .planes(index, cut, &self.preprocess, self.size, out)?;
         }
         Ok(planes)
     }

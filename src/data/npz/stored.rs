@@ -97,7 +97,8 @@ impl Stored {
     pub(super) fn read(
         path: &Path,
         member: &Member,
-        (archive, order): (&mut Archive, Order),
+        archive: &mut Archive,
+        order: Order,
         progress: &Progress<'_>,
     ) -> Result<Self, DataError> {
         let fail = |reason: String| DataError::Npz {
@@ -139,7 +140,7 @@ impl Stored {
                 file.write_all(bytes).map_err(no_room)?;
             }
             let looked: Result<Vec<_>, String> = (bytes.par_chunks_exact(width).enumerate())
-                .map(|(index, bytes)| look(first + index, bytes, (number, &row), order))
+                .map(|(index, bytes)| look(first + index, bytes, number, &row, order))
                 .collect();
             for (sum, other) in looked.map_err(&fail)? {
                 sums.push(sum);
@@ -267,7 +268,8 @@ impl Member {
 fn look(
     index: usize,
     bytes: &[u8],
-    (number, row): (Number, &[usize]),
+    number: Number,
+    row: &[usize],
     order: Order,
 ) -> Result<(u64, Option<f32>), String> {
     if number == Number::Byte {
