@@ -99,19 +99,35 @@ struct Page<'a> {
     plot_style: String,
 }
 
+/// What stands above a page's sections.
+struct Head<'a> {
+    /// What kind of report it is.
+    kind: &'a str,
+    /// The model's path.
+    model: &'a str,
+    verdict: Verdict,
+    /// The verdict in a sentence.
+    headline: &'a str,
+    run: &'a RunReport,
+    /// The tool's version.
+    version: &'a str,
+}
+
 /// The page of a run.
 ///
 /// # Errors
 /// If a part of it cannot be written.
 pub fn of_report(report: &Report) -> Result<String, PageError> {
     let (verdict, headline) = headline::of_report(report);
-    render(
-        "onnx-bnnprune report",
-        &report.input.path,
-        (verdict, &headline),
-        (&report.run, &report.version),
-        shown(sections::ALL, report)?,
-    )
+    let head = Head {
+        kind: "onnx-bnnprune report",
+        model: &report.input.path,
+        verdict,
+        headline: &headline,
+        run: &report.run,
+        version: &report.version,
+    };
+    render(&head, shown(sections::ALL, report)?)
 }
 
 /// The page of a comparison.
@@ -120,13 +136,15 @@ pub fn of_report(report: &Report) -> Result<String, PageError> {
 /// If a part of it cannot be written.
 pub fn of_comparison(report: &ComparisonReport) -> Result<String, PageError> {
     let headline = headline::of_comparison(report);
-    render(
-        "onnx-bnnprune comparison",
-        &report.model,
-        (Verdict::Done, &headline),
-        (&report.run, &report.version),
-        shown(comparison::ALL, report)?,
-    )
+    let head = Head {
+        kind: "onnx-bnnprune comparison",
+        model: &report.model,
+        verdict: Verdict::Done,
+        headline: &headline,
+        run: &report.run,
+        version: &report.version,
+    };
+    render(&head, shown(comparison::ALL, report)?)
 }
 
 /// The page of a training run.
@@ -135,13 +153,15 @@ pub fn of_comparison(report: &ComparisonReport) -> Result<String, PageError> {
 /// If a part of it cannot be written.
 pub fn of_training(report: &TrainReport) -> Result<String, PageError> {
     let headline = headline::of_training(report);
-    render(
-        "onnx-bnnprune training",
-        &report.input.path,
-        (Verdict::Done, &headline),
-        (&report.run, &report.version),
-        shown(training::ALL, report)?,
-    )
+    let head = Head {
+        kind: "onnx-bnnprune training",
+        model: &report.input.path,
+        verdict: Verdict::Done,
+        headline: &headline,
+        run: &report.run,
+        version: &report.version,
+    };
+    render(&head, shown(training::ALL, report)?)
 }
 
 fn shown<T>(all: &[Section<T>], of: &T) -> Result<Vec<Shown>, PageError> {
@@ -158,13 +178,15 @@ fn shown<T>(all: &[Section<T>], of: &T) -> Result<Vec<Shown>, PageError> {
     Ok(shown)
 }
 
-fn render(
-    kind: &str,
-    model: &str,
-    (verdict, headline): (Verdict, &str),
-    (run, version): (&RunReport, &str),
-    sections: Vec<Shown>,
-) -> Result<String, PageError> {
+fn render(head: &Head<'_>, sections: Vec<Shown>) -> Result<String, PageError> {
+    let &Head {
+        kind,
+        model,
+        verdict,
+        headline,
+        run,
+        version,
+    } = head;
     let path = std::path::Path::new(model);
     let name = path.file_name().map(|name| name.to_string_lossy());
     let title = name.as_deref().unwrap_or(model);

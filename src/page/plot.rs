@@ -51,7 +51,8 @@ pub(super) struct Curve {
 impl Curve {
     pub(super) fn new(
         name: &str,
-        (colour, mark): (usize, Mark),
+        colour: usize,
+        mark: Mark,
         points: impl IntoIterator<Item = (f64, f64)>,
     ) -> Self {
         let points = points.into_iter();
@@ -309,7 +310,8 @@ mod tests {
     fn a_plot_is_an_element_of_its_own() {
         let curve = Curve::new(
             "x",
-            (0, Mark::Line),
+            0,
+            Mark::Line,
             [(1.0, 0.5), (2.0, f64::NAN), (3.0, 0.25)],
         );
         assert_eq!(curve.points.len(), 2);

@@ -52,7 +52,8 @@ pub(super) const SAME_BYTES: &str =
 /// # Errors
 /// If it cannot be rendered.
 pub(super) fn body(
-    (run, version): (&RunReport, &str),
+    run: &RunReport,
+    version: &str,
     promise: &'static str,
     mut facts: Vec<(&'static str, String)>,
     settings: Vec<(String, String)>,

@@ -95,10 +95,11 @@ impl ComparisonReport {
                 kinds.push(kind);
             }
         }
-        kinds.into_iter().map(|kind| self.mean_of(kind)).collect()
+        let mean_of = |(method, ratio)| self.mean_of(method, ratio);
+        kinds.into_iter().map(mean_of).collect()
     }
 
-    fn mean_of(&self, (method, ratio): (&str, f64)) -> MethodMeans {
+    fn mean_of(&self, method: &str, ratio: f64) -> MethodMeans {
         let of_kind = |r: &&ComparisonRow| r.method == method && r.ratio == ratio;
         let rows: Vec<&ComparisonRow> = self.rows.iter().filter(of_kind).collect();
         let each =

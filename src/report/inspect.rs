@@ -114,7 +114,7 @@ impl Inspection {
     ) -> Self {
         let costs = cost(graph, facts, layers);
         let known = layers.iter().zip(&costs.layers);
-        let known = known.map(|(l, cost)| entry(graph, facts, (l, cost), analysis));
+        let known = known.map(|(l, cost)| entry(graph, facts, l, cost, analysis));
         let others = recognize::unread(graph, facts, layers);
         let entries = known.chain(others.into_iter().map(unknown)).collect();
         let dialect = recognize::dialect_of(graph);
@@ -186,7 +186,8 @@ fn unknown(u: Unread) -> LayerEntry {
 fn entry(
     graph: &Graph<'_>,
     facts: &Facts,
-    (l, cost): (&Layer, &LayerCost),
+    l: &Layer,
+    cost: &LayerCost,
     analysis: &Analysis,
 ) -> LayerEntry {
     let reason = match l.why_not_binary() {

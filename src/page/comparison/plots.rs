@@ -73,7 +73,8 @@ fn curves(means: &[MethodMeans], x: fn(&MethodMeans) -> f64) -> Vec<Curve> {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut curve = Curve::new(
             method,
-            (colour, Mark::Dots),
+            colour,
+            Mark::Dots,
             points.iter().map(|(x, m)| (*x, m.accuracy.0)),
         );
         curve.errors = points

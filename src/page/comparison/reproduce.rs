@@ -14,6 +14,5 @@ fn body(report: &ComparisonReport) -> Result<Option<String>, PageError> {
         ("Model", report.model.clone()),
         ("Images", report.data.clone()),
     ];
-    let run = (&report.run, report.version.as_str());
-    reproduce::body(run, "", facts, Vec::new())
+    reproduce::body(&report.run, &report.version, "", facts, Vec::new())
 }

@@ -105,18 +105,21 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
     let restarts = restarts(last);
     let last_loss = [Curve::new(
         WHOLE,
-        (2, Mark::Line),
+        2,
+        Mark::Line,
         numbered(last, 0, |e| Some(f64::from(e.loss))),
     )];
     let last_shares = [
         Curve::new(
             "training images",
-            (2, Mark::Line),
+            2,
+            Mark::Line,
             numbered(last, 0, |e| e.training_accuracy),
         ),
         Curve::new(
             "validation images",
-            (3, Mark::Dots),
+            3,
+            Mark::Dots,
             numbered(last, 0, |e| e.accuracy),
         ),
     ];
@@ -200,15 +203,15 @@ fn overall(report: &Report) -> (Vec<Curve>, Vec<f64>) {
         before += stage.mask_epochs.len();
         let main = numbered(&stage.retraining, before, |e| Some(f64::from(e.loss)));
         before += stage.retraining.len();
-        curves.push(Curve::new(MASK, (1, Mark::Line), mask));
-        curves.push(Curve::new(RETRAINING, (0, Mark::Line), main));
+        curves.push(Curve::new(MASK, 1, Mark::Line, mask));
+        curves.push(Curve::new(RETRAINING, 0, Mark::Line, main));
     }
     let last = &report.final_retraining;
     if before > 0 && !last.is_empty() {
         breaks.push(before as f64 + 0.5);
     }
     let whole = numbered(last, before, |e| Some(f64::from(e.loss)));
-    curves.push(Curve::new(WHOLE, (2, Mark::Line), whole));
+    curves.push(Curve::new(WHOLE, 2, Mark::Line, whole));
     (curves, breaks)
 }
 
@@ -220,29 +223,34 @@ fn of_stage(stage: &StageReport) -> ([Curve; 2], [Curve; 3]) {
         [
             Curve::new(
                 MASK,
-                (1, Mark::Line),
+                1,
+                Mark::Line,
                 numbered(mask, 0, |e| Some(f64::from(e.loss))),
             ),
             Curve::new(
                 RETRAINING,
-                (0, Mark::Line),
+                0,
+                Mark::Line,
                 numbered(main, m, |e| Some(f64::from(e.loss))),
             ),
         ],
         [
             Curve::new(
                 MASK,
-                (1, Mark::Line),
+                1,
+                Mark::Line,
                 numbered(mask, 0, |e| e.training_accuracy),
             ),
             Curve::new(
                 RETRAINING,
-                (0, Mark::Line),
+                0,
+                Mark::Line,
                 numbered(main, m, |e| e.training_accuracy),
             ),
             Curve::new(
                 "share of filters kept",
-                (6, Mark::Dashes),
+                6,
+                Mark::Dashes,
                 numbered(mask, 0, |e| Some(e.kept)),
             ),
         ],

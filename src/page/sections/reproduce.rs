@@ -16,6 +16,6 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
     for (name, value) in &report.settings {
         reproduce::flat(name, value, &mut settings);
     }
-    let run = (&report.run, report.version.as_str());
-    reproduce::body(run, reproduce::SAME_BYTES, facts, settings)
+    let (run, version) = (&report.run, &report.version);
+    reproduce::body(run, version, reproduce::SAME_BYTES, facts, settings)
 }

@@ -128,18 +128,19 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
 }
 
 fn curves(stages: &[StageReport]) -> [Curve; 3] {
-    let curve = |name, style, of: fn(&StageReport) -> Option<f64>| {
+    let curve = |name, colour, mark, of: fn(&StageReport) -> Option<f64>| {
         let numbered = (1u32..).zip(stages);
         Curve::new(
             name,
-            style,
+            colour,
+            mark,
             numbered.filter_map(|(n, s)| Some((f64::from(n), of(s)?))),
         )
     };
     [
-        curve("after retraining", (0, Mark::Dots), |s| s.after_retraining),
-        curve("right after the mask", (1, Mark::Dots), |s| s.after_masking),
-        curve("after random masks of that size", (6, Mark::Dashes), |s| {
+        curve("after retraining", 0, Mark::Dots, |s| s.after_retraining),
+        curve("right after the mask", 1, Mark::Dots, |s| s.after_masking),
+        curve("after random masks of that size", 6, Mark::Dashes, |s| {
             s.random_after_masking
         }),
     ]

@@ -20,12 +20,13 @@ fn body(report: &TrainReport) -> Result<Option<String>, PageError> {
     let training = "training images";
     let losses = [Curve::new(
         training,
-        (2, Mark::Line),
+        2,
+        Mark::Line,
         points(|e| Some(f64::from(e.loss))),
     )];
     let shares = [
-        Curve::new(training, (2, Mark::Line), points(|e| e.training_accuracy)),
-        Curve::new("validation images", (3, Mark::Dots), points(|e| e.accuracy)),
+        Curve::new(training, 2, Mark::Line, points(|e| e.training_accuracy)),
+        Curve::new("validation images", 3, Mark::Dots, points(|e| e.accuracy)),
     ];
     if report.epochs.is_empty() {
         return Ok(None);

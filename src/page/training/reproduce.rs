@@ -18,6 +18,6 @@ fn body(report: &TrainReport) -> Result<Option<String>, PageError> {
     ] {
         reproduce::flat(name, &value.unwrap_or_default(), &mut settings);
     }
-    let run = (&report.run, report.version.as_str());
-    reproduce::body(run, reproduce::SAME_BYTES, facts, settings)
+    let (run, version) = (&report.run, &report.version);
+    reproduce::body(run, version, reproduce::SAME_BYTES, facts, settings)
 }
