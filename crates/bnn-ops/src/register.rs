@@ -153,14 +153,21 @@ unsafe fn entry(op: *const OrtCustomOp) -> &'static Entry {
     unsafe { &*op.cast::<Entry>() }
 }
 
+/// Of which ports of an operator.
+#[derive(Clone, Copy)]
+enum Side {
+    Inputs,
+    Outputs,
+}
+
 /// # Safety
 /// As for [`entry`].
-unsafe fn ports(op: *const OrtCustomOp, outputs: bool) -> &'static [Port] {
+unsafe fn ports(op: *const OrtCustomOp, side: Side) -> &'static [Port] {
     // SAFETY: what the caller promises.
     let operator = unsafe { entry(op) }.operator;
-    match outputs {
-        true => operator.outputs(),
-        false => operator.inputs(),
+    match side {
+        Side::Outputs => operator.outputs(),
+        Side::Inputs => operator.inputs(),
     }
 }
 
@@ -195,12 +202,12 @@ unsafe extern "system" fn input_type(
     index: usize,
 ) -> ONNXTensorElementDataType {
     // SAFETY: the runtime hands over what it was given.
-    element(unsafe { ports(op, false) }, index)
+    element(unsafe { ports(op, Side::Inputs) }, index)
 }
 
 unsafe extern "system" fn input_count(op: *const OrtCustomOp) -> usize {
     // SAFETY: as above.
-    unsafe { ports(op, false) }.len()
+    unsafe { ports(op, Side::Inputs) }.len()
 }
 
 unsafe extern "system" fn output_type(
@@ -208,12 +215,12 @@ unsafe extern "system" fn output_type(
     index: usize,
 ) -> ONNXTensorElementDataType {
     // SAFETY: as above.
-    element(unsafe { ports(op, true) }, index)
+    element(unsafe { ports(op, Side::Outputs) }, index)
 }
 
 unsafe extern "system" fn output_count(op: *const OrtCustomOp) -> usize {
     // SAFETY: as above.
-    unsafe { ports(op, true) }.len()
+    unsafe { ports(op, Side::Outputs) }.len()
 }
 
 unsafe extern "system" fn input_characteristic(
@@ -221,7 +228,7 @@ unsafe extern "system" fn input_characteristic(
     index: usize,
 ) -> OrtCustomOpInputOutputCharacteristic {
     // SAFETY: as above.
-    characteristic(unsafe { ports(op, false) }, index)
+    characteristic(unsafe { ports(op, Side::Inputs) }, index)
 }
 
 unsafe extern "system" fn output_characteristic(
@@ -229,7 +236,7 @@ unsafe extern "system" fn output_characteristic(
     index: usize,
 ) -> OrtCustomOpInputOutputCharacteristic {
     // SAFETY: as above.
-    characteristic(unsafe { ports(op, true) }, index)
+    characteristic(unsafe { ports(op, Side::Outputs) }, index)
 }
 
 unsafe extern "system" fn memory_type(_: *const OrtCustomOp, _: usize) -> OrtMemType {

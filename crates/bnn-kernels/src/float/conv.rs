@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::im2col::{col2im, im2col};
-use super::{Matrix, direct, gemm};
+use super::{Matrix, Product, direct, gemm};
 use crate::ConvGeometry;
 use crate::buffers::Scratch;
 
@@ -120,11 +120,11 @@ pub fn conv_forward(
                     let weight = g.weight(weight, group);
                     if count == 1 {
                         let y = &mut y[group * o * p..(group + 1) * o * p];
-                        gemm(y, weight, columns, 1.0, false);
+                        gemm(y, weight, columns, 1.0, Product::Written);
                         continue;
                     }
                     let product = product.of(o * count * p);
-                    gemm(product, weight, columns, 1.0, false);
+                    gemm(product, weight, columns, 1.0, Product::Written);
                     for (f, line) in product.chunks_exact(count * p).enumerate() {
                         let to = (group * o + f) * p;
                         for (b, line) in line.chunks_exact(p).enumerate() {
@@ -170,11 +170,11 @@ pub fn conv_backward_input(g: &ConvGeometry, grad: &[f32], weight: &[f32], grad_
                     let weight = g.weight(weight, group).t();
                     if count == 1 && g.is_pointwise() {
                         let out = &mut grad_x[group * k * p..(group + 1) * k * p];
-                        gemm(out, weight, grad, 1.0, false);
+                        gemm(out, weight, grad, 1.0, Product::Written);
                         continue;
                     }
                     let columns = columns.of(k * count * p);
-                    gemm(columns, weight, grad, 1.0, false);
+                    gemm(columns, weight, grad, 1.0, Product::Written);
                     col2im(g, columns, count, group, grad_x);
                 }
             },
@@ -213,7 +213,7 @@ pub fn conv_backward_weight(g: &ConvGeometry, x: &[f32], grad: &[f32], grad_weig
                     let columns = g.columns(x, count, group, &mut columns);
                     let grad = g.gathered(grad, count, group, &mut lines);
                     // As [C/g·kH·kW, O/g]: so the wide operand is packed along its rows.
-                    gemm(sum, columns, grad.t(), 1.0, true);
+                    gemm(sum, columns, grad.t(), 1.0, Product::Added);
                 }
             }
             sum

@@ -52,12 +52,22 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `out = scale · lhs · rhs`, or `out += scale · lhs · rhs` with `accumulate`, on the calling thread; `out` is
+/// How a product gets to where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Product {
+    /// Over what was there.
+    Written,
+    /// Added to what was there.
+    Added,
+}
+
+/// `out = scale · lhs · rhs`, or `out += scale · lhs · rhs` where it is added, on the calling thread; `out` is
 /// row-major, `[rows of lhs, columns of rhs]`.
 ///
 /// # Panics
 /// If the sizes do not fit.
-pub fn gemm(out: &mut [f32], lhs: Matrix<'_>, rhs: Matrix<'_>, scale: f32, accumulate: bool) {
+pub fn gemm(out: &mut [f32], lhs: Matrix<'_>, rhs: Matrix<'_>, scale: f32, product: Product) {
+    let accumulate = product == Product::Added;
     let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
     assert_eq!(k, rhs.rows, "inner dimensions of a product");
     assert_eq!(out.len(), m * n, "size of a product");
@@ -115,7 +125,7 @@ pub fn par_gemm(out: &mut [f32], lhs: Matrix<'_>, rhs: Matrix<'_>, scale: f32) {
         .enumerate()
         .for_each(|(i, out)| {
             let rows = lhs.row_range(i * ROWS, out.len() / n);
-            gemm(out, rows, rhs, scale, false);
+            gemm(out, rows, rhs, scale, Product::Written);
         });
 }
 
@@ -146,7 +156,7 @@ mod tests {
                 let mut out = vec![f32::NAN; m * n];
                 par_gemm(&mut out, l, r, 2.0);
                 assert_eq!(out, expected);
-                gemm(&mut out, l, r, 2.0, true);
+                gemm(&mut out, l, r, 2.0, Product::Added);
                 let twice: Vec<f32> = expected.iter().map(|x| 2.0 * x).collect();
                 assert_eq!(out, twice);
             }

@@ -12,4 +12,4 @@ mod panel;
 
 pub use conv::{conv_backward_input, conv_backward_weight, conv_forward};
 pub use direct::{FloatThresholds, InputWeights, OutputWeights};
-pub use matmul::{Matrix, gemm, par_gemm};
+pub use matmul::{Matrix, Product, gemm, par_gemm};

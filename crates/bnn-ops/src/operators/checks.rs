@@ -23,20 +23,27 @@ pub fn channels(node: &impl Attributes) -> Result<usize, Error> {
     })
 }
 
+/// Whether an attribute has to be there.
+#[derive(Clone, Copy)]
+pub enum Presence {
+    Required,
+    Optional,
+}
+
 /// As many numbers, from `least` on, or `least` where the attribute is not there and may be left out.
 pub fn sizes<const N: usize>(
     node: &impl Attributes,
     name: &'static CStr,
     least: usize,
-    needed: bool,
+    presence: Presence,
 ) -> Result<[usize; N], Error> {
     let label = name.to_string_lossy();
     let Some(given) = node.ints(name) else {
-        return match needed {
-            true => Err(Error(format!(
+        return match presence {
+            Presence::Required => Err(Error(format!(
                 "has no attribute `{label}`, or none of whole numbers"
             ))),
-            false => Ok([least; N]),
+            Presence::Optional => Ok([least; N]),
         };
     };
     let fit = |&d: &i64| {

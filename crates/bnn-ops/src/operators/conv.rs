@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use bnn_kernels::binary::bits::{Affine, BitConv, BitGeometry, Floats, Job, bytes_of, interleave};
 
-use super::checks;
+use super::checks::{self, Presence};
 use super::ternary::{Ternary, not_zero};
 use crate::definition::{Kernel, Operator, Port};
 use crate::runtime::{Attributes, Context, Element, Error, Info, ShapeContext};
@@ -69,9 +69,9 @@ impl Layer {
             pads: [0; 4],
         };
         if !self.matmul {
-            g.stride = checks::sizes(node, c"strides", 1, false)?;
-            g.dilation = checks::sizes(node, c"dilations", 1, false)?;
-            g.pads = checks::sizes(node, c"pads", 0, false)?;
+            g.stride = checks::sizes(node, c"strides", 1, Presence::Optional)?;
+            g.dilation = checks::sizes(node, c"dilations", 1, Presence::Optional)?;
+            g.pads = checks::sizes(node, c"pads", 0, Presence::Optional)?;
         }
         match g.is_supported() {
             true => Ok(g),

@@ -2,7 +2,7 @@
 
 use bnn_kernels::binary::bits::{BitPool, bytes_of};
 
-use super::checks;
+use super::checks::{self, Presence};
 use crate::definition::{Kernel, Operator, Port};
 use crate::runtime::{Attributes, Context, Element, Error, Info, ShapeContext};
 
@@ -17,10 +17,10 @@ struct Pool {
 
 fn pool(node: &impl Attributes) -> Result<BitPool, Error> {
     let pool = BitPool {
-        kernel: checks::sizes(node, c"kernel_shape", 1, true)?,
-        stride: checks::sizes(node, c"strides", 1, false)?,
-        dilation: checks::sizes(node, c"dilations", 1, false)?,
-        pads: checks::sizes(node, c"pads", 0, false)?,
+        kernel: checks::sizes(node, c"kernel_shape", 1, Presence::Required)?,
+        stride: checks::sizes(node, c"strides", 1, Presence::Optional)?,
+        dilation: checks::sizes(node, c"dilations", 1, Presence::Optional)?,
+        pads: checks::sizes(node, c"pads", 0, Presence::Optional)?,
     };
     let reach = |i: usize| (pool.kernel[i] - 1).saturating_mul(pool.dilation[i]);
     match (0..4).all(|i| pool.pads[i] <= reach(i % 2)) {

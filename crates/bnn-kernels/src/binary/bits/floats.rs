@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::convolution::Affine;
 use super::disjoint::Disjoint;
-use super::job::{Job, STRIP};
+use super::job::{Job, STRIP, Strips};
 use super::tile::{LANES, Mask, ROWS, Tile};
 use super::windows::Windows;
 use super::{PER_BYTE, bytes_of};
@@ -71,7 +71,7 @@ impl Job<'_> {
 
     /// Pixels side by side: rows of the output are written as they come.
     fn floats_by_pixels(&self, task: usize, to: &Floats<'_>) {
-        let cut = self.cut(true);
+        let cut = self.cut(Strips::OfImage);
         let (strips, blocks) = self.task(task, &cut);
         let (words, plane, bytes) = (self.conv.words, self.plane(), bytes_of(self.filters()));
         let in_image = plane.div_ceil(STRIP);
@@ -149,7 +149,7 @@ impl Job<'_> {
 
     /// Filters side by side, for planes of few pixels.
     fn floats_by_filters(&self, task: usize, to: &Floats<'_>) {
-        let (strips, blocks) = self.task(task, &self.cut(false));
+        let (strips, blocks) = self.task(task, &self.cut(Strips::OfBatch));
         let (plane, filters) = (self.plane(), self.filters());
         let pixels = self.x.batch * plane;
         let mut windows = Windows::default();

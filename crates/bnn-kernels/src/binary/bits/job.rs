@@ -28,6 +28,15 @@ pub struct Job<'a> {
     pub(super) level: Level,
 }
 
+/// What strips of pixels are of.
+#[derive(Clone, Copy)]
+pub(super) enum Strips {
+    /// All images, one behind the other.
+    OfBatch,
+    /// One image.
+    OfImage,
+}
+
 /// How a job is cut: into strips, and parts of the filters.
 pub(super) struct Cut {
     /// Strips of all images.
@@ -86,11 +95,11 @@ impl<'a> Job<'a> {
         self.plane() < LEAST_PLANE
     }
 
-    pub(super) fn cut(&self, by_image: bool) -> Cut {
+    pub(super) fn cut(&self, strips: Strips) -> Cut {
         let pixels = self.x.batch * self.plane();
-        let strips = match by_image {
-            true => self.x.batch * self.plane().div_ceil(STRIP),
-            false => pixels.div_ceil(STRIP),
+        let strips = match strips {
+            Strips::OfImage => self.x.batch * self.plane().div_ceil(STRIP),
+            Strips::OfBatch => pixels.div_ceil(STRIP),
         };
         let products = pixels.saturating_mul(self.filters() * self.conv.words * 32);
         let tasks = (products / GRAIN).clamp(1, MOST_TASKS);
@@ -106,13 +115,16 @@ impl<'a> Job<'a> {
 
     /// How many tasks there are for [`Job::signs`].
     pub fn sign_tasks(&self) -> usize {
-        let cut = self.cut(false);
+        let cut = self.cut(Strips::OfBatch);
         cut.strips.div_ceil(cut.together) * cut.parts
     }
 
     /// How many tasks there are for [`Job::floats`].
     pub fn float_tasks(&self) -> usize {
-        let cut = self.cut(!self.filters_in_lanes());
+        let cut = self.cut(match self.filters_in_lanes() {
+            true => Strips::OfBatch,
+            false => Strips::OfImage,
+        });
         cut.strips.div_ceil(cut.together) * cut.parts
     }
 
@@ -153,7 +165,7 @@ impl<'a> Job<'a> {
     /// Computes a task's signs. Each task is to be computed by one thread; any number of tasks at once.
     pub fn signs(&self, task: usize, to: &Signs<'_>) {
         assert_eq!(to.out.len(), self.sign_bytes(), "signs");
-        let (strips, blocks) = self.task(task, &self.cut(false));
+        let (strips, blocks) = self.task(task, &self.cut(Strips::OfBatch));
         let bytes = bytes_of(self.filters());
         let pixels = self.x.batch * self.plane();
         let mut windows = Windows::default();

@@ -39,6 +39,13 @@ enum What {
     NotAt,
 }
 
+/// What is done with numbers that are at their threshold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zeros {
+    Noted,
+    Ignored,
+}
+
 impl<'a> Packing<'a> {
     /// The signs of `x` `[N, C, plane]` minus one threshold, or one for each channel, as `[N, plane, ⌈C/8⌉]` bytes; `at`
     /// is the sign of what is equal. If that is 0, and [`Packing::has_zeros`] then says so, the other plane is that of
@@ -141,10 +148,10 @@ impl<'a> Packing<'a> {
                     let at = [image, strip * STRIP, byte];
                     // Constants make loops of vectors.
                     match self.what {
-                        What::NotBelow => self.strip(at, |x, t| x >= t, false),
-                        What::Above => self.strip(at, |x, t| x > t, false),
-                        What::AboveOrZero => self.strip(at, |x, t| x > t, true),
-                        What::NotAt => self.strip(at, |x, t| x != t, false),
+                        What::NotBelow => self.strip(at, |x, t| x >= t, Zeros::Ignored),
+                        What::Above => self.strip(at, |x, t| x > t, Zeros::Ignored),
+                        What::AboveOrZero => self.strip(at, |x, t| x > t, Zeros::Noted),
+                        What::NotAt => self.strip(at, |x, t| x != t, Zeros::Ignored),
                     }
                 }
             }
@@ -161,7 +168,7 @@ impl<'a> Packing<'a> {
         &self,
         [image, first, byte]: [usize; 3],
         is_one: impl Fn(f32, f32) -> bool,
-        note_zeros: bool,
+        at_threshold: Zeros,
     ) {
         let bytes = bytes_of(self.channels);
         let count = STRIP.min(self.plane - first);
@@ -186,7 +193,7 @@ impl<'a> Packing<'a> {
             for i in 0..STRIP {
                 ones[i] |= if is_one(x[i], t) { bit } else { 0 };
             }
-            if note_zeros {
+            if at_threshold == Zeros::Noted {
                 for i in 0..STRIP {
                     zeros[i] |= if x[i] == t { 1 } else { 0 };
                 }
