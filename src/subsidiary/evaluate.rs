@@ -5,7 +5,7 @@ use ndarray::{ArrayD, IxDyn};
 use super::error::TrainError;
 use super::mask;
 use super::sanity::{agreement, predictions, spread};
-use super::trainer::{Span, Trainer};
+use super::trainer::{Span, Trainer, TrainingImages};
 use crate::data::{Dataset, Images, Preprocess};
 use crate::distributed::{Communicator, numbers_of};
 use crate::engine::{Boundary, Inference};
@@ -130,7 +130,7 @@ impl Trainer<'_> {
         let mut boundaries = Vec::new();
         for indices in share_of(self.network, chosen, self.group) {
             self.check_cancelled()?;
-            boundaries.push(self.boundary(span, indices, true)?);
+            boundaries.push(self.boundary(span, indices, TrainingImages::Augmented)?);
         }
         Ok(boundaries)
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::TrainError;
 use super::evaluate::{STATISTICS_IMAGES, sample, share_of};
 use super::teacher::Sample;
-use super::trainer::{Span, Trainer, loss};
+use super::trainer::{Span, Trainer, TrainingImages, loss};
 use crate::engine::Inference;
 use crate::network::{Network, ParamId};
 
@@ -72,7 +72,8 @@ impl Trainer<'_> {
         let mut losses = Vec::new();
         for indices in share_of(self.network, &chosen, self.group) {
             self.check_cancelled()?;
-            let Sample { boundary, taught } = self.sample(span, indices, false)?;
+            let Sample { boundary, taught } =
+                self.sample(span, indices, TrainingImages::AsTheyAre)?;
             let logits = inference.logits(&boundary)?;
             let loss = loss(&self.objective(), &logits, indices, taught.as_ref());
             losses.push(f64::from(loss.value) * indices.len() as f64);

@@ -7,7 +7,7 @@ use ndarray::{ArrayD, Axis};
 use super::Options;
 use super::error::TrainError;
 use super::evaluate::{RunContext, Subset, logits_counted};
-use super::trainer::{Span, Trainer};
+use super::trainer::{Span, Trainer, TrainingImages};
 use crate::data::Images;
 use crate::engine::{Boundary, Inference};
 use crate::network::Network;
@@ -60,12 +60,12 @@ pub(super) struct Sample {
 }
 
 impl Trainer<'_> {
-    /// Training images, varied at random if `augmented`.
+    /// Training images to learn from.
     pub(super) fn sample(
         &self,
         span: &Span,
         indices: &[usize],
-        augmented: bool,
+        read: TrainingImages,
     ) -> Result<Sample, TrainError> {
         // A process without a part of a small batch.
         if indices.is_empty() {
@@ -78,9 +78,9 @@ impl Trainer<'_> {
             });
         }
         if let Some(Teacher::Asked(original)) = &self.teacher {
-            let x = self.input(indices, augmented)?;
+            let x = self.input(indices, read)?;
             let taught = original.logits(&original.start(x.clone())?)?;
-            let boundary = match self.kept(span, indices, augmented) {
+            let boundary = match self.kept(span, indices, read) {
                 Some(boundary) => boundary,
                 None => self.prefix(span, x)?,
             };
@@ -94,7 +94,7 @@ impl Trainer<'_> {
             _ => None,
         };
         Ok(Sample {
-            boundary: self.boundary(span, indices, augmented)?,
+            boundary: self.boundary(span, indices, read)?,
             taught,
         })
     }

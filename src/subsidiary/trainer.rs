@@ -46,6 +46,15 @@ pub(super) struct Span {
     frozen: Option<Box<Inference<'static>>>,
 }
 
+/// How training images are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum TrainingImages {
+    /// Varied at random, where the options say so.
+    Augmented,
+    /// As they are.
+    AsTheyAre,
+}
+
 /// One run's network, images and options.
 pub(super) struct Trainer<'a> {
     pub(super) network: &'a mut Network,
@@ -333,18 +342,24 @@ impl<'a> Trainer<'a> {
         &self,
         span: &Span,
         indices: &[usize],
-        augmented: bool,
+        read: TrainingImages,
     ) -> Result<Boundary, TrainError> {
-        match self.kept(span, indices, augmented) {
+        match self.kept(span, indices, read) {
             Some(boundary) => Ok(boundary),
-            None => self.prefix(span, self.input(indices, augmented)?),
+            None => self.prefix(span, self.input(indices, read)?),
         }
     }
 
     /// The same, where it is kept.
-    pub(super) fn kept(&self, span: &Span, indices: &[usize], augmented: bool) -> Option<Boundary> {
+    pub(super) fn kept(
+        &self,
+        span: &Span,
+        indices: &[usize],
+        read: TrainingImages,
+    ) -> Option<Boundary> {
         let fixed = self.options.augment.is_none();
-        let cache = span.caches.get(&self.view()).filter(|_| augmented || fixed);
+        let valid = fixed || read == TrainingImages::Augmented;
+        let cache = span.caches.get(&self.view()).filter(|_| valid);
         let failed = |e| self.caching.failed(&e, self.observer);
         let cache = cache?;
         let place = |image: &usize| span.cached.binary_search(image).ok();
@@ -365,11 +380,11 @@ impl<'a> Trainer<'a> {
     pub(super) fn input(
         &self,
         indices: &[usize],
-        augmented: bool,
+        read: TrainingImages,
     ) -> Result<ArrayD<f32>, TrainError> {
-        Ok(match augmented {
-            false => self.images.train.batch(indices, &self.images.preprocess),
-            true => self.varied(indices, self.view()),
+        Ok(match read {
+            TrainingImages::AsTheyAre => self.images.train.batch(indices, &self.images.preprocess),
+            TrainingImages::Augmented => self.varied(indices, self.view()),
         }?)
     }
 

@@ -13,7 +13,7 @@ use super::retrain::EpochReport;
 use super::sanity::predictions;
 use super::state::Training;
 use super::teacher::Sample;
-use super::trainer::{Span, Trainer, loss};
+use super::trainer::{Span, Trainer, TrainingImages, loss};
 use super::{Decay, EvenParts, mask};
 use crate::data::{Images, epoch_order};
 use crate::engine::{Mode, Plan, Wanted, Weights};
@@ -114,8 +114,11 @@ impl Trainer<'_> {
             }
             let batch = plan.batch(self.network, indices.len(), self.group);
             let mine = batch.rows();
-            let Sample { boundary, taught } =
-                self.sample(phase.span, &indices[mine.clone()], true)?;
+            let Sample { boundary, taught } = self.sample(
+                phase.span,
+                &indices[mine.clone()],
+                TrainingImages::Augmented,
+            )?;
             let objective = self.objective();
             let right = AtomicUsize::new(0);
             let loss = |logits: &ArrayD<f32>, rows: Range<usize>| {

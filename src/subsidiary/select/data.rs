@@ -10,6 +10,7 @@ use crate::engine::Inference;
 use crate::network::{Input, StepId, ValueId};
 use crate::ops::Role;
 use crate::subsidiary::sanity::spread;
+use crate::subsidiary::trainer::TrainingImages;
 
 /// Images at a time: few enough that their activations as floats need little room.
 const BATCH: usize = 32;
@@ -116,7 +117,7 @@ impl RuleContext<'_, '_> {
         let chosen = spread(&self.span.images, count);
         for (batch, indices) in chosen.chunks(BATCH).enumerate() {
             trainer.check_cancelled()?;
-            let mut at = trainer.boundary(self.span, indices, true)?;
+            let mut at = trainer.boundary(self.span, indices, TrainingImages::Augmented)?;
             for (i, (reading, stretch)) in readings.iter().zip(&stretches).enumerate() {
                 if let Some(stretch) = stretch {
                     at = stretch.run(&at)?;

@@ -18,7 +18,7 @@ use crate::distributed::Alone;
 use crate::engine::{Mode, Plan, Precision, Wanted, Weights};
 use crate::subsidiary::sanity::spread;
 use crate::subsidiary::teacher::Sample;
-use crate::subsidiary::trainer::loss;
+use crate::subsidiary::trainer::{TrainingImages, loss};
 
 /// Training images looked at.
 const IMAGES: usize = 1_024;
@@ -77,7 +77,8 @@ pub(super) fn gate_gradients(
     let mut found = Vec::new();
     for indices in spread(&context.span.images, count).chunks(BATCH) {
         trainer.check_cancelled()?;
-        let Sample { boundary, taught } = trainer.sample(context.span, indices, true)?;
+        let Sample { boundary, taught } =
+            trainer.sample(context.span, indices, TrainingImages::Augmented)?;
         let of_image = |i: usize| -> Result<Vec<f64>, TrainError> {
             let taught = taught.as_ref().map(|t| t.select(Axis(0), &[i]));
             let loss =

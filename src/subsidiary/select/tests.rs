@@ -19,7 +19,7 @@ use crate::progress::Silent;
 use crate::recognize;
 use crate::rewrite::{Analysis, Residual};
 use crate::subsidiary::rules;
-use crate::subsidiary::trainer::loss;
+use crate::subsidiary::trainer::{TrainingImages, loss};
 use crate::subsidiary::{Control, Grouping, Options, mask_groups};
 
 const IMAGES: usize = 80;
@@ -364,7 +364,9 @@ fn read(context: &RuleContext<'_, '_>) -> (ValueId, ArrayD<f32>) {
         panic!("no data input")
     };
     let all: Vec<usize> = (0..IMAGES).collect();
-    let start = trainer.boundary(context.span, &all, true).unwrap();
+    let start = trainer
+        .boundary(context.span, &all, TrainingImages::Augmented)
+        .unwrap();
     let below = Inference::new(Cow::Borrowed(network), context.span.from..consumer);
     let at = below.run(&start).unwrap();
     let x = at.values.iter().find(|(v, _)| *v == value).unwrap();
@@ -386,7 +388,10 @@ fn the_gradient_of_the_gate_is_that_of_the_loss() {
             let plan = Plan::step_by_step(network, consumer..network.end(), Mode::default());
             let weights = Arc::new(Weights::new(network));
             let all: Vec<usize> = (0..IMAGES).collect();
-            let taught = trainer.sample(context.span, &all, true).unwrap().taught;
+            let taught = trainer
+                .sample(context.span, &all, TrainingImages::Augmented)
+                .unwrap()
+                .taught;
             let (value, x) = read(context);
             let at = |channel: usize, gate: f32| {
                 let mut x = x.clone();
