@@ -7,11 +7,16 @@ use super::{Bound, Bounds, SAFETY, UNIT};
 use crate::graph::{Node, TensorId};
 use crate::operators::{Arithmetic, How, Operator, Slope, Smoothness, Unary};
 
-/// The bound of one rounding of `value`, where `exactly` is what it would be without.
-fn rounding(value: f32, exactly: f64, inputs_exact: bool) -> f32 {
+/// The bound of one rounding of `value`.
+fn rounding(value: f32) -> f32 {
+    (SAFETY * UNIT * f64::from(value.abs())) as f32
+}
+
+/// The same where `exactly` is what it would be without: of exact inputs there may be nothing to round.
+fn rounding_if_any(value: f32, exactly: f64, inputs_exact: bool) -> f32 {
     match inputs_exact && exactly == f64::from(value) {
         true => 0.0,
-        false => (SAFETY * UNIT * f64::from(value.abs())) as f32,
+        false => rounding(value),
     }
 }
 
@@ -48,7 +53,7 @@ impl Bounds<'_> {
             for (bound, value) in bounds.iter().zip(&values) {
                 total.sums += &bound.sums;
                 total.single += &bound.single;
-                total.single += &value.mapv(|v| rounding(v, f64::NAN, false));
+                total.single += &value.mapv(rounding);
             }
             return Some(total);
         }
@@ -88,7 +93,7 @@ impl Bounds<'_> {
             .and(b)
             .and(out)
             .for_each(|single, &a, &b, &out| {
-                *single += rounding(out, result(f64::from(a), f64::from(b)), exact);
+                *single += rounding_if_any(out, result(f64::from(a), f64::from(b)), exact);
             });
         if arithmetic.how == How::Mul {
             // A scale behind a layer, which a runtime folds into its weights; powers of two keep
@@ -123,7 +128,7 @@ impl Bounds<'_> {
         if !self.bound(*inputs.first()?)?.is_exact() {
             return None;
         }
-        let single = out.mapv(|v| rounding(v, f64::NAN, false));
+        let single = out.mapv(rounding);
         Some(Bound {
             sums: ArrayD::zeros(out.raw_dim()),
             single,
@@ -159,7 +164,7 @@ impl Bounds<'_> {
         let gain = slope.broadcast(out.shape())?.mapv(|s| s.abs().max(1.0));
         let mut bound = self.bound(x)?.broadcast(out.shape())?;
         bound = bound.map(|part| Some(counted(&gain, part)))?;
-        bound.single += &out.mapv(|v| rounding(v, f64::NAN, false));
+        bound.single += &out.mapv(rounding);
         Some(bound)
     }
 
