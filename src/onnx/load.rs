@@ -118,6 +118,7 @@ impl Model {
         model
             .warnings
             .extend(notes.expanded.into_iter().chain(notes.hidden));
+        super::cast_like::resolve(&mut model.proto);
         match super::default_opset(&model.proto) {
             opset if OPSETS.contains(&opset) => Ok(model),
             opset => Err(named(LoadErrorKind::Opset(opset))),

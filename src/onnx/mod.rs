@@ -1,5 +1,6 @@
 //! ONNX files in and out: the protobuf model, tensors as ndarray, external data, limits.
 
+mod cast_like;
 mod element;
 mod external;
 mod inline;
