@@ -20,7 +20,7 @@ pub mod scalar;
 mod shapes;
 mod single;
 
-pub(crate) use eval::evaluate;
+pub(crate) use eval::{evaluate, integer_range};
 pub use facts::{Facts, FactsError};
 pub use index::{Graph, GraphError, NodeId, TensorId, Use};
 pub use mode::is_training;

@@ -29,7 +29,7 @@ pub struct Node<'m> {
 }
 
 impl<'m> Node<'m> {
-    pub(super) fn new(proto: &'m NodeProto, opset: i64) -> Self {
+    pub(crate) fn new(proto: &'m NodeProto, opset: i64) -> Self {
         Self { proto, opset }
     }
 

@@ -103,6 +103,15 @@ impl Op for Arithmetic {
     }
 }
 
+/// `Sum` of one or two operands.
+pub(super) fn import_sum(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
+    match view.input_count() {
+        1 => super::identity::import(view),
+        2 => view.imported(Arithmetic::Add, &[ParamKind::Constant, ParamKind::Constant]),
+        _ => Err(view.reject("only up to two operands are supported")),
+    }
+}
+
 pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     let op = match view.node.op() {
         "Add" => Arithmetic::Add,

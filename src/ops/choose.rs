@@ -84,8 +84,10 @@ impl Op for Pair {
 
 /// Two-operand forms only.
 pub(super) fn import_pair(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
-    if view.input_count() != 2 {
-        return Err(view.reject("only two operands are supported"));
+    match (view.input_count(), view.node.op()) {
+        (1, "Max" | "Min") => return super::identity::import(view),
+        (2, _) => {}
+        _ => return Err(view.reject("only two operands are supported")),
     }
     let pair = PAIRS.iter().find(|p| p.name == view.node.op());
     let pair = *pair.ok_or_else(|| view.reject("it is not in the table"))?;

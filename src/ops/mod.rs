@@ -29,6 +29,7 @@ mod part;
 mod pointwise;
 mod pool;
 mod quantize;
+mod quantize_linear;
 mod reduce;
 mod reshape;
 mod softmax;
@@ -80,6 +81,7 @@ const OPERATORS: &[(&str, Importer)] = &[
     ("Clip", clip::import),
     ("Concat", concat::import),
     ("Conv", conv::import),
+    ("DequantizeLinear", quantize_linear::import),
     ("Div", arithmetic::import),
     ("Dropout", identity::import_dropout),
     ("Equal", choose::import_pair),
@@ -109,6 +111,7 @@ const OPERATORS: &[(&str, Importer)] = &[
     ("PRelu", activation::import_prelu),
     ("Pad", pad::import),
     ("Pow", pointwise::import_pow),
+    ("QuantizeLinear", quantize_linear::import),
     ("ReduceMax", reduce::import),
     ("ReduceMean", reduce::import),
     ("ReduceMin", reduce::import),
@@ -121,6 +124,7 @@ const OPERATORS: &[(&str, Importer)] = &[
     ("Split", part::import_split),
     ("Squeeze", reshape::import),
     ("Sub", arithmetic::import),
+    ("Sum", arithmetic::import_sum),
     ("Transpose", transpose::import),
     ("Unsqueeze", reshape::import),
     ("Where", choose::import_where),

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::graph::edit::Editor;
-use crate::graph::{Graph, NodeId, TensorId, operand_name};
+use crate::graph::{Graph, Node, NodeId, TensorId, Use, evaluate, operand_name};
 use crate::onnx::Tensor;
+use crate::onnx::proto::{AttributeProto, NodeProto};
 
 /// Values wanted at node inputs.
 #[derive(Debug, Default)]
@@ -19,6 +20,14 @@ struct Request {
     node: NodeId,
     input: usize,
     value: Tensor,
+}
+
+/// Whether a tensor is listed as an input of the graph.
+fn is_listed(graph: &Graph<'_>, t: TensorId) -> bool {
+    graph.model().graph.as_ref().is_some_and(|g| {
+        let name = graph.name(t);
+        g.input.iter().any(|v| v.name() == name)
+    })
 }
 
 impl ConstantWriter {
@@ -74,7 +83,13 @@ impl ConstantWriter {
                 Some(name) => name,
                 None => {
                     let own = graph.name(source);
-                    let name = if self.owns(graph, source, &r.value)
+                    let quantised = self.quantised(graph, source, &r.value);
+                    let name = if let Some((integers, value)) = quantised {
+                        let held = graph.name(integers);
+                        editor.set_initializer(held, &value);
+                        in_place.extend([held.to_owned(), own.to_owned()]);
+                        own.to_owned()
+                    } else if self.owns(graph, source, &r.value)
                         && editor.set_initializer(own, &r.value)
                     {
                         in_place.insert(own.to_owned());
@@ -104,17 +119,52 @@ impl ConstantWriter {
     /// Whether an initializer has no reader but those that want this very value, and is listed
     /// nowhere else.
     fn owns(&self, graph: &Graph<'_>, t: TensorId, value: &Tensor) -> bool {
-        let listed = graph.model().graph.as_ref().is_some_and(|g| {
-            let name = graph.name(t);
-            g.input.iter().any(|v| v.name() == name)
-        });
-        graph.initializer(t).is_some()
-            && !listed
-            && !graph.is_output(t)
-            && graph.consumers(t).iter().all(|u| {
-                u.input
-                    .and_then(|k| self.requested(u.node, k))
-                    .is_some_and(|v| v == value)
-            })
+        graph.initializer(t).is_some() && !is_listed(graph, t) && self.all_want(graph, t, value)
+    }
+
+    /// Whether a tensor has no reader but those that want this very value.
+    fn all_want(&self, graph: &Graph<'_>, t: TensorId, value: &Tensor) -> bool {
+        let wants = |u: &Use| u.input.and_then(|k| self.requested(u.node, k)) == Some(value);
+        !graph.is_output(t) && graph.consumers(t).iter().all(wants)
+    }
+
+    /// The integers, and what they are to be, of which the `DequantizeLinear` that writes `t` makes this value to the
+    /// bit: what came in eight bits stays in eight bits. `None` where that cannot be, or others read them.
+    fn quantised(
+        &self,
+        graph: &Graph<'_>,
+        t: TensorId,
+        value: &Tensor,
+    ) -> Option<(TensorId, Tensor)> {
+        let n = graph.producer(t)?;
+        let node = graph.node(n);
+        let (integers, scale) = (graph.input_of(n, 0)?, graph.input_of(n, 1)?);
+        let alone = graph.consumers(integers).len() == 1 && !is_listed(graph, integers);
+        if node.op() != "DequantizeLinear" || !alone || !self.all_want(graph, t, value) {
+            return None;
+        }
+        let (held, scale) = (
+            graph.initializer_value(integers)?,
+            graph.initializer_value(scale)?,
+        );
+        let zero = match graph.input_of(n, 2) {
+            Some(zero) => graph.initializer_value(zero)?,
+            None => Tensor::of(held.data_type(), &ArrayD::zeros(scale.shape())),
+        };
+        let axis = node.axis(1, held.shape().len())?;
+        let same = |axis: usize| held.shape().get(axis) == value.shape().get(axis);
+        // Of a scale for each place on an axis, none went.
+        if scale.len() != 1 && !same(axis) {
+            return None;
+        }
+        let inputs = [t, integers, t].map(|t| graph.name(t).to_owned());
+        let back = NodeProto::of("QuantizeLinear", inputs, "")
+            .with(AttributeProto::int("axis", axis as i64));
+        let new = evaluate(
+            &Node::new(&back, graph.opset()),
+            &[Some(value), Some(&scale), Some(&zero)],
+        )?;
+        let again = evaluate(&node, &[Some(&new), Some(&scale), Some(&zero)])?;
+        (again == *value && new.data_type() == held.data_type()).then_some((integers, new))
     }
 }

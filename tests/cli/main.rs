@@ -34,6 +34,7 @@ mod ops;
 mod outputs;
 mod page;
 mod printing;
+mod quantised_layers;
 mod rules;
 mod schema;
 mod signals;

@@ -287,6 +287,35 @@ fn all() -> Vec<(&'static str, (i64, Chain))> {
         b.node("Expand", &[&map, &shape], vec![])
     };
     all.push(("expanded gate of one channel", gate(17, expanded)));
+    // Eight bits around binary layers.
+    for (kind, zero) in [("of bytes", 120u8), ("of one zero", 0)] {
+        let quantised = move |b: &mut Builder, x: &str| {
+            let step = b.weight(&[], vec![0.02]);
+            let zero = b.constant(&Tensor::U8(ndarray::arr0(zero).into_dyn()));
+            let whole = b.node("QuantizeLinear", &[x, &step, &zero], vec![]);
+            b.node("DequantizeLinear", &[&whole, &step, &zero], vec![])
+        };
+        all.push((kind, (17, Box::new(quantised))));
+    }
+    let each = |b: &mut Builder, x: &str| {
+        let steps = b.weight(
+            &[CHANNELS],
+            (0..CHANNELS).map(|c| 0.01 + 0.002 * c as f32).collect(),
+        );
+        let zeros = b.constant(&Tensor::I8(
+            ndarray::Array1::from_elem(CHANNELS, 3i8).into_dyn(),
+        ));
+        let axis = || vec![("axis", Attr::Int(1))];
+        let whole = b.node("QuantizeLinear", &[x, &steps, &zeros], axis());
+        b.node("DequantizeLinear", &[&whole, &steps, &zeros], axis())
+    };
+    all.push(("of a step a channel", (17, Box::new(each))));
+    let alone = |b: &mut Builder, x: &str| {
+        let sum = b.node("Sum", &[x], vec![]);
+        let both = b.node("Sum", &[&sum, x], vec![]);
+        b.node("Max", &[&both], vec![])
+    };
+    all.push(("one operand", (17, Box::new(alone))));
     // What inputs say today were attributes.
     let old = |b: &mut Builder, x: &str| {
         let ints = |name, values: &[i64]| (name, Attr::Ints(values.to_vec()));

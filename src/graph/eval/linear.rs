@@ -51,7 +51,8 @@ pub(super) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Te
                 (None, 0) => DataType::U8,
                 (None, number) => DataType::from_onnx(number)?,
             };
-            let (least, most) = range(kind)?;
+            let (least, most) = integer_range(kind)?;
+            let (least, most) = (f64::from(least), f64::from(most));
             // As runtimes divide.
             let double = x.data_type() == DataType::F64;
             let quotient = |x: f64, s: f64| match double {
@@ -69,12 +70,13 @@ pub(super) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Te
     }
 }
 
-fn range(kind: DataType) -> Option<(f64, f64)> {
+/// The least and the largest integer of a type that `QuantizeLinear` gives.
+pub(crate) fn integer_range(kind: DataType) -> Option<(f32, f32)> {
     Some(match kind {
-        DataType::U8 => (0.0, f64::from(u8::MAX)),
-        DataType::I8 => (f64::from(i8::MIN), f64::from(i8::MAX)),
-        DataType::U16 => (0.0, f64::from(u16::MAX)),
-        DataType::I16 => (f64::from(i16::MIN), f64::from(i16::MAX)),
+        DataType::U8 => (0.0, f32::from(u8::MAX)),
+        DataType::I8 => (f32::from(i8::MIN), f32::from(i8::MAX)),
+        DataType::U16 => (0.0, f32::from(u16::MAX)),
+        DataType::I16 => (f32::from(i16::MIN), f32::from(i16::MAX)),
         _ => return None,
     })
 }

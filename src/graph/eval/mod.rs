@@ -4,6 +4,8 @@ mod arithmetic;
 mod bits;
 mod linear;
 
+pub(crate) use linear::integer_range;
+
 use ndarray::{Array1, ArrayD, Axis, IxDyn, Slice, arr0};
 
 use super::node::{Node, normalize_axis};

@@ -16,6 +16,7 @@ use super::graph::{Input, Network, Step, ValueId};
 use super::param::{Origin, Param, ParamId};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
 use crate::onnx::DataType;
+use crate::operators::Kind;
 use crate::ops::{
     Arithmetic, Binarize, Head, ImportError, Imported, NodeView, ParamKind, importer,
 };
@@ -356,6 +357,11 @@ impl<'g, 'm> Builder<'g, 'm> {
             ParamKind::Constant => self.free_batch(view, value)?,
             _ => value.clone(),
         };
+        // Integers in the file stay what they are.
+        let kind = match self.is_dequantized(t) {
+            true => ParamKind::Constant,
+            false => kind,
+        };
         let p = self.network.push_param(Param {
             name: self.graph.name(t).to_owned(),
             origin: Some(Origin {
@@ -367,6 +373,24 @@ impl<'g, 'm> Builder<'g, 'm> {
         });
         self.params.insert(key, p);
         Ok(Input::Param(p))
+    }
+
+    /// Whether a constant comes of integers by `DequantizeLinear`, moved or cast perhaps.
+    fn is_dequantized(&self, mut t: TensorId) -> bool {
+        while let Some(n) = self.graph.producer(t) {
+            let node = self.graph.node(n);
+            let kind = node.operator().map(|row| row.kind);
+            match (kind, self.graph.input_of(n, 0)) {
+                (Some(Kind::Dequantize), _) => return true,
+                (Some(Kind::View | Kind::Cast | Kind::Same), Some(input)) => t = input,
+                _ if node.op() == "Identity" => match self.graph.input_of(n, 0) {
+                    Some(input) => t = input,
+                    None => return false,
+                },
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// A constant operand that was repeated to the batch size of the facts, once.
