@@ -55,12 +55,16 @@ const MOST_FOLDERS: usize = 50;
 const LISTED: usize = 10;
 
 /// Evaluates the original on the data; an error names the likely cause if it does not fit, and a
-/// warning what is doubtful. Returns the accuracy, if there are labels.
+/// warning what is doubtful. Returns the accuracy, if there are labels. `budgeted`: what is lost is limited.
 pub fn check(
     network: &Network,
     images: &Images,
+    budgeted: bool,
     observer: &dyn Observer,
 ) -> Result<Option<f64>, TrainError> {
+    if images.val_set().labels.is_none() {
+        several_answers(network, images, budgeted, observer)?;
+    }
     let accuracy = fits(network, images, observer)?;
     if let Some(accuracy) = accuracy {
         enough(accuracy, images.val_indices.len(), observer)?;
@@ -83,7 +87,6 @@ pub fn fits(
 ) -> Result<Option<f64>, TrainError> {
     let set = images.val_set();
     let Some(labels) = &set.labels else {
-        several_answers(network, images, observer)?;
         let count = images.val_indices.len();
         let error = uncertainty(USUAL_AGREEMENT, count);
         if error > UNSURE {
@@ -259,10 +262,12 @@ fn enough(accuracy: f64, images: usize, observer: &dyn Observer) -> Result<(), T
     Ok(())
 }
 
-/// Without labels: images that are all one class to the original are one class's folder.
+/// Without labels: images that are all one class to the original are one class's folder, or read wrongly; agreement
+/// on them would say nothing.
 fn several_answers(
     network: &Network,
     images: &Images,
+    budgeted: bool,
     observer: &dyn Observer,
 ) -> Result<(), TrainError> {
     let chosen = spread(&images.train_indices, IMAGES);
@@ -272,15 +277,42 @@ fn several_answers(
     if classes < 2 {
         return Ok(());
     }
-    let source = &images.train.source;
-    match one_answer(&predictions(&logits), beside(source), classes) {
-        // An archive has no folders to be mistaken for one another: noise, perhaps.
-        Err(e) if !source.is_dir() => {
-            observer.warn(&format!("{}: {e}", source.display()));
+    let (source, answers) = (&images.train.source, predictions(&logits));
+    if source.is_dir() {
+        return one_answer(&answers, beside(source), classes);
+    }
+    // Archives, and images that are made, have no folders to be mistaken for one another.
+    let Some((class, share)) = most_frequent(&answers).filter(|&(_, share)| share >= ALMOST_ALL)
+    else {
+        return Ok(());
+    };
+    let asked = match images.train.images.are_floats() {
+        true => "is x what the model reads",
+        false => "are they scaled as in training (--scale, --mean, --std)",
+    };
+    let said = format!(
+        "to the original {:.0} % of the images are of class {class}, so that agreement with it says nothing of what pruning costs: {asked}? Give images of all classes",
+        share * 100.0
+    );
+    match budgeted {
+        true => Err(TrainError::Mismatch(format!(
+            "{said}, or --max-drop none to prune all the same"
+        ))),
+        false => {
+            observer.warn(&format!("{}: {said}", source.display()));
             Ok(())
         }
-        found => found,
     }
+}
+
+/// The class that most answers are, and their share; `None` without any.
+fn most_frequent(answers: &[usize]) -> Option<(usize, f64)> {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for &answer in answers {
+        *counts.entry(answer).or_default() += 1;
+    }
+    let (class, count) = counts.into_iter().max_by_key(|&(_, count)| count)?;
+    Some((class, count as f64 / answers.len() as f64))
 }
 
 /// `beside`: how many other folders of images there are beside the data. With one for each other of
@@ -294,14 +326,9 @@ fn one_answer(answers: &[usize], beside: usize, classes: usize) -> Result<(), Tr
             "has no labels, and {beside} other folders of images lie beside it, one for each other of the model's {classes} classes: is it one class's folder? Give the folder that holds a folder for each class, or images of all classes"
         )));
     }
-    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-    for &answer in answers {
-        *counts.entry(answer).or_default() += 1;
-    }
-    let Some((class, count)) = counts.into_iter().max_by_key(|&(_, count)| count) else {
+    let Some((class, share)) = most_frequent(answers) else {
         return Ok(());
     };
-    let share = count as f64 / answers.len() as f64;
     let most = if beside > 1 { LARGE_SHARE } else { ALMOST_ALL };
     if share < most {
         return Ok(());

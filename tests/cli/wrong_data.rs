@@ -48,6 +48,22 @@ fn one_classs_folder_is_not_the_data() {
     select(&data, |_, label| label == 3, false);
     let mut c = job(&network("vgg"), &data, &dir.at("o.onnx"));
     refused(c.args(["--distill", "0.3"]), 2, &["--distill", "no labels"]);
+    let mut c = job(&network("vgg"), &data, &dir.at("o.onnx"));
+    refused(
+        &mut c,
+        2,
+        &["zeros.npz", "of class 3", "--scale", "--max-drop none"],
+    );
+    let short = [
+        "--max-drop=none",
+        "--ratio=0.2",
+        "--mask-epochs=1",
+        "--main-epochs=1",
+    ];
+    let mut c = job(&network("vgg"), &data, &dir.at("known.onnx"));
+    let done = c.args(short).arg("--final-epochs=1").assert().success();
+    let said = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    assert!(said.contains("of class 3"), "{said}");
     // With labels.
     select(&data, |_, label| label == 3, true);
     let mut c = job(&network("vgg"), &data, &dir.at("o.onnx"));
