@@ -25,7 +25,7 @@ pub fn run(args: &EvalArgs, host: &Host<'_>) -> Printed {
     let model = pipeline::load_model(&args.model, &args.shape.sizes(), Some(&source))?;
     let view = View::new(&args.model, &model.proto)?;
     let runtime = Interruptible(isolated(&args.runtime, host)?, Arc::clone(&host.stop));
-    if let Some(note) = view.first_of_several_outputs() {
+    if let Some(note) = view.first_of_several_outputs(&model.outputs) {
         host.observer.note(&note);
     }
     let images = pipeline::load_all_images(&args.model, &view, &source, host.observer)?;

@@ -1,7 +1,6 @@
 //! `inspect`.
 
-use crate::onnx::Model;
-use crate::pipeline::{View, fill_sizes, other_float_type};
+use crate::pipeline::{View, load_model, other_float_type};
 use crate::report::Inspection;
 
 use super::Printed;
@@ -11,8 +10,7 @@ use super::shared::json;
 
 /// Lists layers and groups.
 pub fn run(args: &InspectArgs) -> Printed {
-    let mut model = Model::load(&args.model)?;
-    fill_sizes(&mut model, &args.shape.sizes(), None)?;
+    let model = load_model(&args.model, &args.shape.sizes(), None)?;
     let view = View::lean(&args.model, &model.proto)?;
     let mut warnings = model.warnings;
     warnings.extend(other_float_type(&view));

@@ -31,8 +31,10 @@ pub fn run(args: &VerifyArgs, host: &Host<'_>) -> Printed {
     for model in [&mut reference, &mut candidate] {
         pipeline::fill_sizes(model, &args.shape.sizes(), source.as_ref())?;
     }
-    let view = View::new(&args.reference, &reference.proto)?;
     let runtime = Interruptible(isolated(&args.runtime, host)?, Arc::clone(&host.stop));
+    // Images are read for the scores; what is compared is what the files give.
+    pipeline::put_scores_first(&mut reference);
+    let view = View::new(&args.reference, &reference.proto)?;
     let images = match source {
         Some(source) => Some(pipeline::load_all_images(
             &args.reference,
@@ -42,6 +44,8 @@ pub fn run(args: &VerifyArgs, host: &Host<'_>) -> Printed {
         )?),
         None => None,
     };
+    drop(view);
+    reference.restore_outputs();
     let samples = match &images {
         Some(images) => samples(images),
         None => Samples::Random {

@@ -2,27 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use crate::onnx::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, type_proto,
+};
 use crate::onnx::{Tensor, names};
 
 /// Applies edits to a model's main graph and keeps names unique.
 #[derive(Debug)]
 pub struct Editor<'m> {
     graph: &'m mut GraphProto,
+    ir_version: &'m mut Option<i64>,
     names: HashSet<String>,
 }
 
 impl<'m> Editor<'m> {
     /// An editor of `model`'s main graph.
     pub fn new(model: &'m mut ModelProto) -> Self {
-        // Before IR version 4 every initializer had to be an input of the graph as well; those that
-        // are added here are not.
-        if model.ir_version.is_some_and(|v| v < 4) {
-            model.ir_version = Some(4);
-        }
         let graph = model.graph.get_or_insert_default();
         let names = names(graph);
-        Self { graph, names }
+        Self {
+            graph,
+            ir_version: &mut model.ir_version,
+            names,
+        }
     }
 
     /// A name that nothing in the graph has yet, made from `wish`.
@@ -53,7 +55,7 @@ impl<'m> Editor<'m> {
     /// Adds an initializer under a fresh name made from `wish`, and returns the name.
     pub fn add_initializer(&mut self, wish: &str, value: &Tensor) -> String {
         let name = self.fresh_name(wish);
-        self.graph.initializer.push(value.to_proto(&name));
+        self.put_initializer(&name, value);
         name
     }
 
@@ -117,6 +119,10 @@ impl<'m> Editor<'m> {
 
     /// Adds an initializer of that very name, which [`Editor::remove_source`] has set free.
     pub fn put_initializer(&mut self, name: &str, value: &Tensor) {
+        // Before IR version 4 every initializer had to be an input of the graph as well; this one is not.
+        if self.ir_version.is_some_and(|v| v < 4) {
+            *self.ir_version = Some(4);
+        }
         self.graph.initializer.push(value.to_proto(name));
     }
 
@@ -187,11 +193,20 @@ impl<'m> Editor<'m> {
         self.graph.input.push(value);
     }
 
-    /// Makes the tensor `name` an output of the graph, if it is none.
+    /// Makes the tensor `name` an output of the graph, if it is none, of the type that the file says it has.
     pub fn add_output(&mut self, name: &str) {
         if self.graph.output.iter().all(|o| o.name() != name) {
+            let mut said = self.graph.value_info.iter();
+            let mut kind = said
+                .find(|v| v.name() == name)
+                .and_then(|v| v.r#type.clone());
+            let value = kind.as_mut().and_then(|kind| kind.value.as_mut());
+            if let Some(type_proto::Value::TensorType(t)) = value {
+                t.shape = None;
+            }
             self.graph.output.push(ValueInfoProto {
                 name: Some(name.to_owned()),
+                r#type: kind,
                 ..ValueInfoProto::default()
             });
         }
@@ -207,6 +222,7 @@ impl<'m> Editor<'m> {
     pub fn rename_input(&mut self, old: &str, new: &str) {
         let inputs = self.graph.input.iter_mut().filter(|v| v.name() == old);
         inputs.for_each(|v| v.name = Some(new.to_owned()));
+        self.names.insert(new.to_owned());
         self.prepend_nodes(vec![NodeProto::of("Identity", [new], old)]);
     }
 

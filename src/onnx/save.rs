@@ -108,6 +108,13 @@ fn save_bytes(path: &Path, bytes: &[u8]) -> Result<Written, SaveError> {
 }
 
 impl Model {
+    /// Gives the model the outputs that its file lists.
+    pub fn restore_outputs(&mut self) {
+        if !self.outputs.is_empty() {
+            self.proto.graph.get_or_insert_default().output = std::mem::take(&mut self.outputs);
+        }
+    }
+
     /// Writes the model: by copying the input's bytes where `proto` is unchanged, so that an
     /// untouched model stays the same to the bit.
     pub fn save_edited(&self, proto: &ModelProto, path: &Path) -> Result<Written, SaveError> {

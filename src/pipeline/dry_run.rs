@@ -56,7 +56,7 @@ pub(super) fn plan(
             let costs = cost(&view.graph, &view.facts, &view.layers).layers;
             fit::reachable(&job.input, &view.subject(&costs), &options)?;
             let copy = network(job, view, images, observer)?;
-            let outlook = subsidiary::outlook(&view.graph, &view.layers, &view.analysis, &options);
+            let outlook = subsidiary::outlook(&view.subject(&costs), &options);
             // Where no layer may lose a filter, nothing is learned.
             let learns = !outlook.groups.is_empty();
             plan.learning = learns.then(|| LearningPlan {

@@ -33,7 +33,7 @@ pub use compare::{Cell, Comparison, compare, forget};
 pub use fit::doubt;
 pub use images::{ImagesFor, VAL_SPLIT, load as load_images, load_all as load_all_images};
 pub use job::{Budget, Choice, Job, Tuning};
-pub use model::load_model;
+pub use model::{load_model, put_scores_first};
 pub use sizes::fill as fill_sizes;
 pub use train::{TrainJob, train, train_among};
 pub use types::other_float_type;
@@ -176,7 +176,9 @@ fn through(
     let runtime = open()?;
     summary.clock.lap("reading model and images", None);
     summary.images_are(images.as_ref());
-    summary.notes.extend(before_learning(job, &view, original));
+    summary
+        .notes
+        .extend(before_learning(job, &model, &view, original));
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
     if job.learns() {
         // Whatever cannot be done with the original cannot be done with what is learned.
@@ -257,10 +259,15 @@ fn loaded(
 }
 
 /// What the user should know of the model and the images before anything is learned.
-fn before_learning(job: &Job, view: &View<'_>, original: &ModelProto) -> Vec<String> {
+fn before_learning(
+    job: &Job,
+    model: &Model,
+    view: &View<'_>,
+    original: &ModelProto,
+) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(source) = &job.source {
-        notes.extend(view.first_of_several_outputs());
+        notes.extend(view.first_of_several_outputs(&model.outputs));
         if source.synthetic.is_some() {
             notes.push(match source.val {
                 Some(_) => MADE.to_owned(),
@@ -379,7 +386,8 @@ fn network(
         source,
     })?;
     let _checking = Phase::begin(observer, "looking at the images");
-    subsidiary::sanity::check(&network, images, observer)
+    let budget = job.budget.learning(images.val_set().labels.is_some());
+    subsidiary::sanity::check(&network, images, budget.is_some(), observer)
         .map_err(|e| Error::of_training(e, &job.source_path()))?;
     Ok(network)
 }

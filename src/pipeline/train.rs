@@ -96,7 +96,7 @@ fn through(
         None => None,
     };
     let images = labelled_images(job, &view, observer)?;
-    if let Some(note) = view.first_of_several_outputs() {
+    if let Some(note) = view.first_of_several_outputs(&model.outputs) {
         observer.note(&note);
     }
     let runtime = open()?;

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use super::model::scores_of;
 use crate::error::Error;
-use crate::graph::{Facts, FactsError, Graph, TensorId};
+use crate::graph::{Facts, FactsError, Graph};
 use crate::onnx::DataType;
-use crate::onnx::proto::ModelProto;
+use crate::onnx::proto::{ModelProto, ValueInfoProto};
 use crate::recognize::{self, Layer};
 use crate::rewrite::{Analysis, LayerCost};
 use crate::subsidiary::Subject;
@@ -68,23 +67,23 @@ impl<'m> View<'m> {
         }
     }
 
-    /// Where a model has several outputs: that the first one counts.
-    pub fn first_of_several_outputs(&self) -> Option<String> {
+    /// Where a model has several outputs: that the first one counts. `file`: those of the file, where scores of
+    /// classes were put in front of them ([`Model::outputs`](crate::onnx::Model)).
+    pub fn first_of_several_outputs(&self, file: &[ValueInfoProto]) -> Option<String> {
         let outputs = self.graph.outputs();
-        let first = outputs.first().filter(|_| outputs.len() > 1)?;
-        let chosen = |&&t: &&TensorId| scores_of(&self.graph, &self.facts, t) == Some(*first);
-        if let Some(&classes) = outputs.iter().find(chosen) {
-            return Some(format!(
-                "the model gives classes, '{}'; accuracy and learning go by the scores that these are chosen from, '{}'",
-                self.graph.name(classes),
-                self.graph.name(*first)
-            ));
+        let first = self.graph.name(*outputs.first()?);
+        match file.first() {
+            Some(classes) => Some(format!(
+                "the model gives classes, '{}'; accuracy and learning go by the scores that these are chosen from, '{first}'",
+                classes.name()
+            )),
+            None => (outputs.len() > 1).then(|| {
+                format!(
+                    "the model has {} outputs; accuracy and learning go by the first, '{first}'",
+                    outputs.len()
+                )
+            }),
         }
-        Some(format!(
-            "the model has {} outputs; accuracy and learning go by the first, '{}'",
-            outputs.len(),
-            self.graph.name(*first)
-        ))
     }
 
     /// Numbers a sample of the first output, if it is `[N, K]`, `[N, K, 1, 1]`, or `[N]` (one), N being the batch.

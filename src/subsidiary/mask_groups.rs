@@ -87,7 +87,6 @@ pub fn mask_groups(
         .enumerate()
         .map(|(i, &n)| (n, i))
         .collect();
-    let needed = nodes_of_outputs(graph);
     let by_name: BTreeMap<&str, &Layer> = layers.iter().map(|l| (l.name.as_str(), l)).collect();
     let with_axis = |layer: &Layer| {
         let output = graph.output_of(layer.node, 0);
@@ -97,14 +96,11 @@ pub fn mask_groups(
     let mut found: Vec<(usize, MaskGroup)> = Vec::new();
     let mut excluded = Vec::new();
     for group in analysis.groups() {
-        let named = group.layers.iter();
-        let named = named.filter_map(|name| by_name.get(name.as_str()).copied());
-        let (members, idle): (Vec<&Layer>, Vec<&Layer>) =
-            named.partition(|layer| needed.contains(&layer.node));
-        excluded.extend(idle.iter().filter(|l| l.is_binary()).map(|l| Excluded {
-            layer: l.name.clone(),
-            reason: "no output of the model depends on it".to_owned(),
-        }));
+        let members: Vec<&Layer> = group
+            .layers
+            .iter()
+            .filter_map(|name| by_name.get(name.as_str()).copied())
+            .collect();
         let mut binary: Vec<&Layer> = members.iter().copied().filter(|l| l.is_binary()).collect();
         if binary.is_empty() {
             continue;
@@ -168,22 +164,6 @@ pub fn mask_groups(
     }
     found.sort_by_key(|(place, _)| *place);
     (found.into_iter().map(|(_, u)| u).collect(), excluded)
-}
-
-/// The nodes that some output of a graph depends on.
-fn nodes_of_outputs(graph: &Graph<'_>) -> BTreeSet<NodeId> {
-    let mut needed = BTreeSet::new();
-    for &n in graph.order().iter().rev() {
-        let mut outputs = graph.outputs_of(n).into_iter().flatten();
-        let read = |t| {
-            let mut readers = graph.consumers(t).iter();
-            graph.is_output(t) || readers.any(|reader| needed.contains(&reader.node))
-        };
-        if outputs.any(read) {
-            needed.insert(n);
-        }
-    }
-    needed
 }
 
 /// One of the layers that write into a stream, whose filters go without those of the others.

@@ -232,7 +232,7 @@ fn insert<'a>(
     match (removal, group.behind) {
         (Removal::Drop, false) => {
             for site in &group.sites {
-                // Another output than the one that is learned from, or none, depends on it.
+                // Only another output than the one that is learned from depends on it.
                 if network.step_of(site.consumer).is_none() {
                     continue;
                 }

@@ -124,6 +124,46 @@ fn classes_are_measured_learned_from_and_written_as_they_came() {
     }
 }
 
+/// Other commands take them, too.
+#[test]
+fn classes_are_compared_and_converted() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (nodes, outputs) = ways().remove(0);
+    of_classes(&at("c.onnx"), &nodes, &outputs);
+    let data = fixture("digits_test.npz");
+    let mut c = tool();
+    c.arg("convert")
+        .arg(at("c.onnx"))
+        .arg(at("p.onnx"))
+        .args(["--to", "packed"]);
+    c.assert().success();
+    let mut c = tool();
+    c.arg("verify")
+        .arg(at("c.onnx"))
+        .arg(at("p.onnx"))
+        .arg("--data")
+        .arg(&data);
+    c.assert().success();
+    let mut c = quick(&at("c.onnx"), &at("o.onnx"));
+    c.arg("--save-masked").arg(at("m.onnx"));
+    c.assert().success();
+    let mut c = tool();
+    c.arg("verify")
+        .arg(at("m.onnx"))
+        .arg(at("o.onnx"))
+        .arg("--data")
+        .arg(&data);
+    c.assert().success();
+    for name in ["p.onnx", "m.onnx", "o.onnx"] {
+        let graph = Model::load(&at(name)).unwrap().proto.graph.unwrap();
+        let names: Vec<&str> = graph.output.iter().map(|o| o.name()).collect();
+        assert_eq!(names, outputs, "{name}");
+    }
+    let mut c = quick(&at("c.onnx"), &at("none.onnx"));
+    c.arg("--dry-run").assert().success();
+}
+
 /// Nothing goes: the file is copied, whatever was put in front of its outputs meanwhile.
 #[test]
 fn what_stays_whole_stays_the_same() {
