@@ -9,7 +9,7 @@ use super::cost::Costs;
 use super::error::TrainError;
 use super::evaluate::sample;
 use super::trainer::Trainer;
-use super::{MaskGroup, mask, rules};
+use super::{MaskGroup, Options, mask, rules};
 use crate::engine::{Boundary, Inference};
 use crate::training::loss::distillation;
 use crate::training::reestimate_running_statistics;
@@ -68,13 +68,32 @@ pub(super) fn shared_out(
     costs: &Costs,
     ratio: f64,
 ) -> Vec<usize> {
-    let options = trainer.options();
+    shared_by(&trainer.run.costs, units, costs, trainer.options(), ratio)
+}
+
+/// The same before anything is probed: as if all units were missed alike.
+pub(super) fn shared_alike(
+    units: &[MaskGroup],
+    costs: &Costs,
+    options: &Options,
+    ratio: f64,
+) -> Vec<usize> {
+    shared_by(&vec![1.0; units.len()], units, costs, options, ratio)
+}
+
+fn shared_by(
+    moved: &[f64],
+    units: &[MaskGroup],
+    costs: &Costs,
+    options: &Options,
+    ratio: f64,
+) -> Vec<usize> {
     let demand = |(unit, &cost): (&MaskGroup, &f64)| Demand {
         filters: unit.filters,
         multiple: unit.parts.multiple(options.round_to),
         cost,
     };
-    let demands: Vec<Demand> = units.iter().zip(&trainer.run.costs).map(demand).collect();
+    let demands: Vec<Demand> = units.iter().zip(moved).map(demand).collect();
     let limits = Limits {
         max_share: options.max_share,
         ratio,

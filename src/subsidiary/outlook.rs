@@ -1,11 +1,11 @@
 //! Before anything is learned: what will be masked together, and how much of it may go.
 
+use super::allocation::shared_alike;
+use super::cost::Costs;
 use super::mask::decide;
 use super::schedule::prune;
-use super::{Excluded, MaskGroup, Options, Selector, mask_groups, select};
-use crate::graph::Graph;
-use crate::recognize::Layer;
-use crate::rewrite::{Analysis, FilterMasks};
+use super::{Excluded, MaskGroup, Options, Selector, Subject, mask_groups, select};
+use crate::rewrite::FilterMasks;
 
 /// What is known of a run of the schedule before it begins.
 #[derive(Debug)]
@@ -23,20 +23,24 @@ pub struct Outlook {
 }
 
 /// Looks ahead at what [`learn`](super::learn) would do with the same arguments.
-pub fn outlook(
-    graph: &Graph<'_>,
-    layers: &[Layer],
-    analysis: &Analysis,
-    options: &Options,
-) -> Outlook {
+pub fn outlook(subject: &Subject<'_>, options: &Options) -> Outlook {
+    let &Subject {
+        graph,
+        layers,
+        analysis,
+        ..
+    } = subject;
     let (units, excluded) = mask_groups(graph, layers, analysis, options.grouping());
     let mut masks = FilterMasks::default();
     let mut kept = Vec::new();
-    for unit in &units {
+    let goals = options.selector.shared().map(|ratio| {
+        let costs = Costs::of(options.cost, subject, &units);
+        shared_alike(&units, &costs, options, ratio)
+    });
+    for (i, unit) in units.iter().enumerate() {
         let keep = match &options.selector {
-            Selector::Subsidiary { ratio, .. } => {
-                let share = |r: f64| unit.filters - (unit.filters as f64 * r).floor() as usize;
-                let goal = ratio.map(|r| unit.nearest(share(r).max(1), options.round_to));
+            Selector::Subsidiary { .. } => {
+                let goal = goals.as_ref().and_then(|goals| goals.get(i)).copied();
                 // No filter asks to stay.
                 let m = ndarray::ArrayD::from_elem(vec![unit.filters], -1.0);
                 decide(&m, &unit.parts, options.bounds(goal))
