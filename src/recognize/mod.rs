@@ -29,6 +29,7 @@ mod width;
 use ndarray::{ArrayD, arr0};
 
 use crate::graph::{Facts, Graph, NodeId, TensorId, WeightsAt};
+use crate::onnx::DataType;
 
 pub use dialect::{Dialect, Exporter, dialect_of};
 pub use latent::{Latent, LatentScale};
@@ -143,6 +144,8 @@ pub struct Layer {
     pub weight: TensorId,
     /// Which axis of the weight is the filter: 0 for Conv and Gemm with transB, else 1.
     pub filter_axis: usize,
+    /// The type that the weights are computed in; `None` if it is none that the tool reads.
+    pub element: Option<DataType>,
     /// The evaluated weights, in the file's own layout.
     pub values: ArrayD<f32>,
     /// The weights as ±scale, if they are.
@@ -175,7 +178,11 @@ impl Layer {
                 Some("its input is quantised to more than two values, not to ±1")
             }
             (Some(_), Some(Form::Signed)) => None,
-            (None, Some(Form::Signed)) => Some(weights::why_not(&self.values, self.filter_axis)),
+            (None, Some(Form::Signed)) => Some(weights::why_not(
+                &self.values,
+                self.element,
+                self.filter_axis,
+            )),
             (Some(_), None) => Some("its input is not binarised to ±1"),
             (None, None) => Some("float layer: neither its weights nor its input are ±1"),
         }
@@ -245,7 +252,8 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
     let (filters, inputs) = (shape[filter_axis], shape[1 - filter_axis]);
     let group = node.groups()?;
     let latent = latent::find(graph, facts, weight, &values);
-    let known = weights::classify(&values, filter_axis, group, latent.is_some());
+    let element = facts.element(weight).and_then(DataType::from_onnx);
+    let known = weights::classify(&values, element, filter_axis, group, latent.is_some());
     let binary_weights = known.map(|b| BinaryWeights { latent, ..b });
     let traced = trace::binarizer_behind(graph, facts, data);
     let own_pads = node
@@ -264,6 +272,7 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
         group,
         weight,
         filter_axis,
+        element,
         values,
         binary_weights,
         binarizer: traced.map(|t| t.binarizer),

@@ -3,6 +3,7 @@
 use ndarray::{ArrayD, Axis};
 
 use super::Latent;
+use crate::onnx::DataType;
 
 /// Weights that are ±scale, a scale per filter.
 #[derive(Debug, Clone)]
@@ -15,24 +16,34 @@ pub struct BinaryWeights {
     pub latent: Option<Latent>,
 }
 
-/// Folding chains such as `(b - clip(w)) + clip(w)` leave noise of a few ulp.
-const TOLERANCE: f32 = 1e-4;
+/// By how much of their size weights of one scale may differ: folding chains such as `(b - clip(w)) + clip(w)` leave
+/// noise of some steps of the type that they are computed in.
+fn tolerance(element: Option<DataType>) -> f32 {
+    match element {
+        Some(DataType::F16) => 1.0 / 128.0,
+        Some(DataType::Bf16) => 1.0 / 32.0,
+        _ => 1e-4,
+    }
+}
+
 /// Where more than one in this many weights (of filters that are not all zero) is 0, they are
 /// ternary: `Sign` of a latent that is exactly 0 is a rare accident.
 const TERNARY: usize = 5;
 
 /// Classifies by value: within each filter (slice along `filter_axis`) every entry must have the
-/// same magnitude within 1e-4 relative, or be 0. `None` if they are not binary, or if no filter
+/// same magnitude but for rounding in the type `element`, or be 0. `None` if they are not binary, or if no filter
 /// shows both signs: a box or averaging filter is all one value.
 ///
 /// `live`: they are the signs of latents in the file, of which any number may be 0. `groups`: those of a
 /// convolution.
 pub(super) fn classify(
     values: &ArrayD<f32>,
+    element: Option<DataType>,
     filter_axis: usize,
     groups: usize,
     live: bool,
 ) -> Option<BinaryWeights> {
+    let tolerance = tolerance(element);
     let mut scale = Vec::with_capacity(values.len_of(Axis(filter_axis)));
     let (mut has_zero, mut mixed, mut nonzero) = (false, false, false);
     for filter in values.axis_iter(Axis(filter_axis)) {
@@ -46,7 +57,7 @@ pub(super) fn classify(
             for &w in filter {
                 match w {
                     0.0 => has_zero = true,
-                    w if (w.abs() - s).abs() <= TOLERANCE * s => {
+                    w if (w.abs() - s).abs() <= tolerance * s => {
                         plus |= w > 0.0;
                         minus |= w < 0.0;
                     }
@@ -92,13 +103,18 @@ fn ternary(values: &ArrayD<f32>, filter_axis: usize, groups: usize) -> bool {
 }
 
 /// Why [`classify`] does not take weights for binary ones.
-pub(super) fn why_not(values: &ArrayD<f32>, filter_axis: usize) -> &'static str {
+pub(super) fn why_not(
+    values: &ArrayD<f32>,
+    element: Option<DataType>,
+    filter_axis: usize,
+) -> &'static str {
+    let tolerance = tolerance(element);
     let (mut mixed, mut on_grid) = (false, true);
     for filter in values.axis_iter(Axis(filter_axis)) {
         let s = filter.iter().fold(0f32, |m, w| m.max(w.abs()));
         on_grid &= filter
             .iter()
-            .all(|w| *w == 0.0 || (w.abs() - s).abs() <= TOLERANCE * s);
+            .all(|w| *w == 0.0 || (w.abs() - s).abs() <= tolerance * s);
         mixed |= filter.iter().any(|w| *w > 0.0) && filter.iter().any(|w| *w < 0.0);
     }
     match on_grid {
@@ -119,10 +135,24 @@ mod tests {
     fn classified(v: &[f32]) -> Option<BinaryWeights> {
         classify(
             &ArrayD::from_shape_vec(IxDyn(&[2, v.len() / 2]), v.to_vec()).unwrap(),
+            None,
             0,
             1,
             false,
         )
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_type() {
+        let one = ndarray::arr2(&[[0.1f32, -0.1001, 0.0999, -0.1]]).into_dyn();
+        assert!(classify(&one, None, 0, 1, false).is_none());
+        for half in [DataType::F16, DataType::Bf16] {
+            assert!(classify(&one, Some(half), 0, 1, false).is_some());
+        }
+        let two = ndarray::arr2(&[[0.1f32, -0.12, 0.1, -0.1]]).into_dyn();
+        for half in [DataType::F16, DataType::Bf16] {
+            assert!(classify(&two, Some(half), 0, 1, false).is_none());
+        }
     }
 
     #[test]
@@ -143,8 +173,8 @@ mod tests {
     fn an_input_channel_of_a_group_may_be_of_zeros() {
         let values = [1.0, 0.0, -1.0, 0.0, 1.0, -1.0, -1.0, 1.0];
         let values = ArrayD::from_shape_vec(IxDyn(&[4, 2]), values.to_vec()).unwrap();
-        assert!(classify(&values, 0, 1, false).is_none());
-        assert!(classify(&values, 0, 2, false).unwrap().has_zero);
+        assert!(classify(&values, None, 0, 1, false).is_none());
+        assert!(classify(&values, None, 0, 2, false).unwrap().has_zero);
     }
 
     #[test]
