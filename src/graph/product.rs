@@ -63,3 +63,39 @@ impl Node<'_> {
         usize::try_from(self.int("group", 1)).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::{AttributeProto, NodeProto};
+
+    fn axes(op: &str, turned: &[&str], weights: WeightsAt, rank: usize) -> Option<[usize; 4]> {
+        let attributes = turned.iter().map(|name| AttributeProto::int(name, 1));
+        let node = NodeProto {
+            op_type: Some(op.to_owned()),
+            attribute: attributes.collect(),
+            ..NodeProto::default()
+        };
+        let found = Node::new(&node, 17).product_axes(weights, rank)?;
+        Some([found.data, found.inputs, found.filters, found.output])
+    }
+
+    #[test]
+    fn axes_are_those_of_the_standard() {
+        use WeightsAt::{Left, Right};
+        assert_eq!(axes("Conv", &[], Right, 4), Some([1, 1, 0, 1]));
+        assert_eq!(axes("ConvTranspose", &[], Right, 4), Some([1, 0, 1, 1]));
+        // A [M, K] · B [K, N]; turned ones are [K, M] and [N, K].
+        assert_eq!(axes("Gemm", &[], Right, 2), Some([1, 0, 1, 1]));
+        assert_eq!(axes("Gemm", &["transB"], Right, 2), Some([1, 1, 0, 1]));
+        assert_eq!(axes("Gemm", &["transA"], Right, 2), Some([0, 0, 1, 1]));
+        assert_eq!(axes("Gemm", &[], Left, 2), Some([0, 1, 0, 0]));
+        assert_eq!(axes("Gemm", &["transA"], Left, 2), Some([0, 0, 1, 0]));
+        assert_eq!(axes("Gemm", &["transB"], Left, 2), Some([1, 1, 0, 0]));
+        assert_eq!(axes("MatMul", &[], Right, 3), Some([2, 0, 1, 2]));
+        assert_eq!(axes("MatMul", &[], Left, 3), Some([1, 1, 0, 1]));
+        assert_eq!(axes("MatMul", &[], Left, 1), None);
+        assert_eq!(axes("Conv", &[], Left, 4), None);
+        assert_eq!(axes("Relu", &[], Right, 4), None);
+    }
+}

@@ -36,7 +36,7 @@ pub(super) fn form_of(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<F
 
 /// Whether a tensor takes a few values only, by an operator that makes them.
 pub(super) fn takes_few_values(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> bool {
-    levels(graph, facts, t, (DEPTH, &Known::default())).is_some()
+    levels(graph, facts, t, DEPTH, &Known::default()).is_some()
 }
 
 /// Bounds of `Clip`, `Min(Max(x))` or `Max(Min(x))` with numbers, and what is clipped.

@@ -11,11 +11,11 @@
 
 use ndarray::arr0;
 
-use super::pattern::{through_identity, uniform};
+use super::pattern::through_identity;
 use super::{Binarizer, levels, range};
 use crate::bisection::{float_of_key, key_of_float, least};
-use crate::graph::{Facts, Graph, Node, NodeId, TensorId, evaluate};
-use crate::onnx::Tensor;
+use crate::graph::{Facts, Graph, Node, NodeId, TensorId, evaluate, integer_range};
+use crate::onnx::{DataType, Tensor};
 use crate::operators::{How, Kind, Trend};
 
 /// Nodes that a chain may have: nobody writes more.
@@ -37,7 +37,8 @@ pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<B
         input = link.data;
         chain.links.push(link);
         // Of few values the jump may lie between two of them, or beyond them all.
-        if levels::takes_few_values(graph, facts, input) {
+        let single = facts.element(input) == Some(DataType::F32.to_onnx());
+        if !single || levels::takes_few_values(graph, facts, input) {
             continue;
         }
         if let Some(step) = chain.step(range::never_negative(graph, facts, input)) {
@@ -51,6 +52,9 @@ pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<B
     }
     None
 }
+
+/// Numbers between the least and the largest at which a chain is looked at beside its jump.
+const LOOKED_AT: i64 = 256;
 
 /// A monotone node.
 struct Link {
@@ -107,16 +111,22 @@ impl Chain<'_, '_> {
 
     /// A constant of one value, in the type that it has.
     fn number(&self, t: TensorId) -> Option<Tensor> {
-        match self.facts.value(t)? {
-            value if value.len() == 1 && value.shape().is_empty() => Some(value.clone()),
-            _ => Some(Tensor::F32(arr0(uniform(self.facts, t)?).into_dyn())),
-        }
+        let value = self.facts.value(t)?;
+        let values = value.to_f64();
+        let &first = values.first()?;
+        let same = values.iter().all(|&v| v == first);
+        same.then(|| Tensor::of(value.data_type(), &arr0(first).into_dyn()))
     }
 
-    /// What the chain makes of a number.
+    /// What the chain makes of a number; `None` where an integer may wrap around: runtimes differ there, and the
+    /// order is lost.
     fn value(&self, x: f32) -> Option<f32> {
         let mut value = Tensor::F32(arr0(x).into_dyn());
         for link in self.links.iter().rev() {
+            let constants = link.constants.iter().flatten();
+            if !fits_integers(&self.graph.node(link.node), &value, constants) {
+                return None;
+            }
             let mut inputs: Vec<Option<&Tensor>> =
                 link.constants.iter().map(Option::as_ref).collect();
             *inputs.get_mut(link.place)? = Some(&value);
@@ -138,13 +148,20 @@ impl Chain<'_, '_> {
         let arrives = least(from, most, |key| Some(value(key)? == above))?;
         let (threshold, at) = match arrives - leaves {
             // Between two neighbours: the rounder of them is what was meant.
-            0 => match trailing_zeros(leaves - 1) > trailing_zeros(leaves) {
+            0 => match (leaves - 1).trailing_zeros() > leaves.trailing_zeros() {
                 true => (leaves - 1, below),
                 false => (leaves, above),
             },
             1 => (leaves, value(leaves).filter(|&at| at == 0.0)?),
             _ => return None,
         };
+        // A chain that turns in between is none, whatever its parts promise.
+        let looked = (0..=LOOKED_AT).map(|i| from + (most - from) / LOOKED_AT * i);
+        for key in looked.filter(|key| !(leaves..=arrives).contains(key)) {
+            if value(key)? != if key < leaves { below } else { above } {
+                return None;
+            }
+        }
         Some(Step {
             threshold: float_of_key(threshold),
             values: [below, at, above],
@@ -169,8 +186,46 @@ impl Step {
     }
 }
 
-fn trailing_zeros(key: i64) -> u32 {
-    key.trailing_zeros()
+/// Magnitudes up to which sums and products of two 32-bit integers are exact.
+const SMALL: f64 = 32_768.0;
+
+/// Whether no integer wraps around where a node reads `value` and numbers.
+fn fits_integers<'t>(
+    node: &Node<'_>,
+    value: &'t Tensor,
+    constants: impl Iterator<Item = &'t Tensor>,
+) -> bool {
+    let number = |t: &Tensor| t.to_f64().first().copied().unwrap_or(f64::NAN);
+    let row = node.operator().map(|row| row.kind);
+    match row {
+        Some(Kind::Cast) => {
+            let to = i32::try_from(node.int("to", 0)).ok();
+            let Some((low, high)) = to.and_then(DataType::from_onnx).and_then(bounds) else {
+                return true;
+            };
+            (low..=high).contains(&number(value))
+        }
+        Some(Kind::Arithmetic(_)) if !value.data_type().is_float() => {
+            let wide = matches!(value.data_type(), DataType::I32 | DataType::I64);
+            let mut all = std::iter::once(value).chain(constants);
+            wide && all.all(|t| number(t).abs() <= SMALL)
+        }
+        _ => true,
+    }
+}
+
+/// What an integer type holds for sure; `None` of other types.
+fn bounds(kind: DataType) -> Option<(f64, f64)> {
+    if let Some((low, high)) = integer_range(kind) {
+        return Some((f64::from(low), f64::from(high)));
+    }
+    let signed = f64::from(1 << 30);
+    match kind {
+        DataType::I32 | DataType::I64 => Some((-signed, signed)),
+        DataType::Bool => None,
+        kind if kind.is_float() => None,
+        _ => Some((0.0, signed)),
+    }
 }
 
 /// Whether a node never turns as its input `place` rises, numbers in the place of all others.
@@ -189,8 +244,8 @@ fn is_monotone(node: &Node<'_>, place: usize) -> bool {
         Kind::Comparison(_) => node.op() != "Equal",
         Kind::Choice => place == 0,
         Kind::Logic => node.op() == "Not",
-        // Of truth values, and to numbers: what is not 0 is true on both sides of it.
-        Kind::Cast => node.int("to", 0) != i64::from(crate::onnx::DataType::Bool.to_onnx()),
+        // What is not 0 is true on both sides of it.
+        Kind::Cast => node.int("to", 0) != i64::from(DataType::Bool.to_onnx()),
         _ => false,
     }
 }

@@ -259,6 +259,11 @@ fn what_jumps_once_is_a_binariser() {
                     }
                     "to int" => b.node("Cast", &[&at], vec![("to", Attr::Int(7))]),
                     "to float" => b.node("Cast", &[&at], vec![("to", Attr::Int(1))]),
+                    "to byte" => b.node("Cast", &[&at], vec![("to", Attr::Int(2))]),
+                    "+ 0.5" => {
+                        let half = b.weight(&[], vec![0.5]);
+                        b.node("Add", &[&at, &half], vec![])
+                    }
                     op => b.node(op, &[&at], vec![]),
                 };
             }
@@ -274,6 +279,9 @@ fn what_jumps_once_is_a_binariser() {
         (&["Clip", "Floor"], -1),
         (&["Clip", "to int", "to float"], -1),
         (&["Neg", "Clip", "Ceil"], -1),
+        (&["Neg", "+ 0.5", "Relu", "Sign"], 1),
+        (&["+ 0.5", "Relu", "Sign"], 1),
+        (&["Clip", "to byte", "to float"], -1),
         (&["Relu", "GlobalMaxPool", "Sign"], -1),
     ] {
         let layer = doubled(nodes, 1.0);
@@ -286,6 +294,9 @@ fn what_jumps_once_is_a_binariser() {
         (&["Sigmoid", "Round"], 1.5),
         (&["Tanh", "Abs", "Round"], 1.0),
         (&["Sigmoid"], 1.0),
+        // Where it wraps around, and where is the runtime's choice.
+        (&["to byte", "to float", "Sign"], 1.0),
+        (&["to int", "to byte", "to float", "Sign"], 1.0),
     ] {
         let layer = doubled(nodes, minus);
         assert_eq!(layer["binary"], false, "{nodes:?}: {layer}");
