@@ -21,22 +21,32 @@ pub(super) fn list(root: &Path, class_file: Option<&Path>) -> Result<Catalogue, 
     let walk = WalkDir::new(root).follow_links(true).sort_by_file_name();
     let visible = |entry: &DirEntry| entry.depth() == 0 || !is_hidden(entry);
     for entry in walk.into_iter().filter_entry(visible) {
-        let entry = entry.map_err(|error| walk_error(root, error))?;
-        let class = class_of(root, entry.path());
-        if entry.file_type().is_dir() {
-            if entry.depth() == 1 {
-                let class = class_name(entry.path(), entry.file_name().to_str())?;
-                by_class.entry(class).or_default();
+        let path = match entry {
+            Ok(entry) if entry.file_type().is_dir() => {
+                if entry.depth() == 1 {
+                    let class = class_name(entry.path(), entry.file_name().to_str())?;
+                    by_class.entry(class).or_default();
+                }
+                continue;
             }
+            Ok(entry) => entry.into_path(),
+            // A link back to a folder that holds it: what is there is listed already.
+            Err(error) if error.loop_ancestor().is_some() => continue,
+            // An image behind a link that leads nowhere cannot be read, as it may be damaged.
+            Err(error) => match error
+                .path()
+                .filter(|path| path.is_symlink() && is_image(path))
+            {
+                Some(path) => path.to_owned(),
+                None => return Err(walk_error(root, error)),
+            },
+        };
+        if !is_image(&path) {
             continue;
         }
-        // Images of other kinds too: they are found to be none that is read, by name.
-        if !decode::is_supported(entry.path()) && !decode::is_other_image(entry.path()) {
-            continue;
-        }
-        match class {
-            None => flat.push(entry.into_path()),
-            Some(class) => by_class.entry(class).or_default().push(entry.into_path()),
+        match class_of(root, &path) {
+            None => flat.push(path),
+            Some(class) => by_class.entry(class).or_default().push(path),
         }
     }
     if by_class.values().all(Vec::is_empty) {
@@ -94,6 +104,11 @@ pub fn image_files(root: &Path) -> impl Iterator<Item = PathBuf> {
         .filter(|entry| entry.depth() == 0 || holds_data(entry.path()))
         .map(DirEntry::into_path)
         .chain(beside)
+}
+
+/// Whether the name says that this is an image; of other kinds too, which are found to be none that is read, by name.
+fn is_image(path: &Path) -> bool {
+    decode::is_supported(path) || decode::is_other_image(path)
 }
 
 /// Whether the name says that this is an image, or a file of several.
@@ -165,12 +180,9 @@ fn is_hidden(entry: &DirEntry) -> bool {
 
 fn walk_error(root: &Path, error: walkdir::Error) -> DataError {
     let path = error.path().unwrap_or(root).to_owned();
-    let source = match error.loop_ancestor() {
-        Some(ancestor) => std::io::Error::other(format!("link back to {}", ancestor.display())),
-        None => error
-            .into_io_error()
-            .unwrap_or_else(|| std::io::Error::other("cannot be listed")),
-    };
+    let source = error
+        .into_io_error()
+        .unwrap_or_else(|| std::io::Error::other("cannot be listed"));
     DataError::Io { path, source }
 }
 
