@@ -71,6 +71,9 @@ pub enum LoadErrorKind {
     /// Not protobuf, or cut short.
     #[error("is not a readable ONNX file ({0}); was it copied or downloaded completely?")]
     Decode(String),
+    /// A file of another kind, by its first bytes.
+    #[error("is {0}, not an ONNX file; give the model as onnx.save writes it (.onnx)")]
+    OtherFormat(&'static str),
     /// What a version control leaves in place of a large file.
     #[error("is only a pointer to the model; fetch it with git lfs pull or git annex get")]
     Pointer,
@@ -115,10 +118,10 @@ impl Model {
         };
         let mut model = Self::load_inner(path).map_err(named)?;
         let notes = super::inline_functions(&mut model.proto);
+        super::cast_like::resolve(&mut model.proto);
         model
             .warnings
             .extend(notes.expanded.into_iter().chain(notes.hidden));
-        super::cast_like::resolve(&mut model.proto);
         match super::default_opset(&model.proto) {
             opset if OPSETS.contains(&opset) => Ok(model),
             opset => Err(named(LoadErrorKind::Opset(opset))),
@@ -175,7 +178,11 @@ pub fn decode(bytes: Bytes) -> Result<ModelProto, LoadErrorKind> {
     if bytes.starts_with(b"version https://git-lfs") || bytes.starts_with(b"/annex/objects/") {
         return Err(LoadErrorKind::Pointer);
     }
-    let proto = ModelProto::decode(bytes).map_err(|e| LoadErrorKind::Decode(e.to_string()))?;
+    let format = other_format(&bytes);
+    let proto = ModelProto::decode(bytes).map_err(|e| match format {
+        Some(format) => LoadErrorKind::OtherFormat(format),
+        None => LoadErrorKind::Decode(e.to_string()),
+    })?;
     if proto.graph.is_none() {
         return Err(LoadErrorKind::NotAModel("graph"));
     }
@@ -183,6 +190,23 @@ pub fn decode(bytes: Bytes) -> Result<ModelProto, LoadErrorKind> {
         return Err(LoadErrorKind::NotAModel("ir_version"));
     }
     Ok(proto)
+}
+
+/// What a file that is no ONNX is by its first bytes, where they tell.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    let at = |place: usize, magic: &[u8]| bytes.get(place..).is_some_and(|b| b.starts_with(magic));
+    let first = bytes.trim_ascii_start().first();
+    match first {
+        _ if at(4, b"ORTM") => Some("a model in ONNX Runtime's own format"),
+        _ if at(4, b"TFL3") => Some("a TensorFlow Lite model"),
+        _ if at(0, b"\x89HDF") => Some("an HDF5 file, as Keras writes"),
+        _ if at(0, b"PK\x03\x04") => Some("a zip archive, as torch.save and zip write"),
+        _ if at(0, b"\x1f\x8b") => Some("compressed by gzip"),
+        Some(b'{') => Some("JSON"),
+        Some(b'<') => Some("a text, of ONNX or XML"),
+        _ if bytes.trim_ascii_start().starts_with(b"ir_version") => Some("a text of protobuf"),
+        _ => None,
+    }
 }
 
 /// Says what differs between the file and what would be written for it.

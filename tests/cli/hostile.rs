@@ -252,3 +252,26 @@ fn computed_tensors_of_any_declared_size_take_no_time() {
     }
     assert!(start.elapsed().as_secs() < 20);
 }
+
+/// What is no ONNX by its first bytes is called what it is.
+#[test]
+fn files_of_other_kinds_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.onnx");
+    let kinds: [(&[u8], &str); 5] = [
+        (
+            b"\x20\x00\x00\x00ORTM\xff\xff\xff",
+            "ONNX Runtime's own format",
+        ),
+        (b"PK\x03\x04\xff\xff\xff\xff", "a zip archive"),
+        (b"\x1f\x8b\x08\x00\xff\xff", "compressed by gzip"),
+        (b"{\"irVersion\": \"8\"}", "JSON"),
+        (b"ir_version: 8\nproducer_name: \"x\"", "a text of protobuf"),
+    ];
+    for (bytes, word) in kinds {
+        std::fs::write(&path, bytes).unwrap();
+        refused(&path, &["m.onnx", word, "not an ONNX file"]);
+    }
+    std::fs::write(&path, b"\x08\x08\xff\xff").unwrap();
+    refused(&path, &["m.onnx", "was it copied or downloaded completely"]);
+}
