@@ -181,11 +181,22 @@ fn newer(reason: &str) -> &'static str {
     }
 }
 
-/// The first line of what a runtime said, for one-line errors.
+/// Indented lines that belong to the first one of a message, at most.
+const MORE_LINES: usize = 4;
+
+/// The first line of what a runtime said, with those that are indented below it, for one-line errors.
 pub(super) fn first_line(error: impl std::fmt::Display) -> String {
     let text = error.to_string();
-    let line = text.lines().find(|line| !line.trim().is_empty());
-    without_place(line.unwrap_or("unknown error").trim()).to_owned()
+    let mut lines = text.lines().skip_while(|line| line.trim().is_empty());
+    let first = lines.next().unwrap_or("unknown error").trim();
+    let mut said = without_place(first).to_owned();
+    for more in lines
+        .take_while(|line| line.starts_with(' '))
+        .take(MORE_LINES)
+    {
+        said = format!("{said}; {}", more.trim());
+    }
+    said
 }
 
 /// ONNX Runtime's message without the place in its source that it begins with.
@@ -217,5 +228,9 @@ mod tests {
             "{text}"
         );
         assert_eq!(first_line("a.cc:3 f(x) why"), "a.cc:3 f(x) why");
+        let sizes =
+            "for the following indices\n index: 0 Got: 8 Expected: 1\n Please fix either.\nat f()";
+        let said = "for the following indices; index: 0 Got: 8 Expected: 1; Please fix either.";
+        assert_eq!(first_line(sizes), said);
     }
 }
