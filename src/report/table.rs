@@ -82,9 +82,17 @@ fn filters(layer: &LayerReport) -> Text {
 
 /// Nothing pruned is a result that must not be overlooked.
 fn nothing_pruned(report: &Report, screen: &mut Screen) {
-    let said = match report.plan {
-        None => "NOTHING WAS PRUNED: no binary filter was removed.",
-        Some(_) => "NOTHING WOULD BE PRUNED: no binary filter can be removed.",
+    let others = report.layers.iter().filter(|layer| !layer.binary);
+    let others: usize = others.map(|layer| layer.filters - layer.kept).sum();
+    let count = match others {
+        1 => "1 filter".to_owned(),
+        n => format!("{n} filters"),
+    };
+    let said = match (&report.plan, others) {
+        (None, 0) => "NOTHING WAS PRUNED: no binary filter was removed.".to_owned(),
+        (Some(_), 0) => "NOTHING WOULD BE PRUNED: no binary filter can be removed.".to_owned(),
+        (None, _) => format!("NO BINARY FILTER WAS PRUNED, but {count} of other layers."),
+        (Some(_), _) => format!("NO BINARY FILTER WOULD BE PRUNED, but {count} of other layers."),
     };
     screen.line(Text::of(Role::Bad, said));
     let binary: Vec<&LayerReport> = report.layers.iter().filter(|layer| layer.binary).collect();
@@ -254,6 +262,9 @@ mod tests {
         );
         let none = render(&report(vec![layer("/2/Conv", false, 64, 64)])).to_string();
         assert!(none.contains("no binary layer"), "{none}");
+        let other = render(&report(vec![layer("/2/Conv", false, 64, 40)])).to_string();
+        assert!(other.contains("but 24 filters of other layers"), "{other}");
+        assert!(!other.contains("NOTHING"), "{other}");
     }
 
     #[test]
