@@ -85,26 +85,24 @@ impl Chain<'_, '_> {
     fn link(&self, t: TensorId) -> Option<Link> {
         let id = self.graph.producer(t).filter(|_| self.facts.is_data(t))?;
         let node = self.graph.node(id);
-        let (mut constants, mut data) = (Vec::new(), None);
-        for (k, input) in self.graph.inputs_of(id).into_iter().enumerate() {
-            constants.push(match input {
-                Some(t) if self.facts.is_data(t) => {
-                    if data.replace((k, t)).is_some() {
-                        return None;
-                    }
-                    None
-                }
-                Some(t) => Some(self.number(t)?),
-                None => None,
-            });
+        let inputs = self.graph.inputs_of(id);
+        let is_data = |t: &Option<TensorId>| t.is_some_and(|t| self.facts.is_data(t));
+        let place = inputs.iter().position(is_data)?;
+        let alone = self.graph.outputs_of(id).first() == Some(&Some(t))
+            && !inputs[place + 1..].iter().any(is_data);
+        // Before constants are looked at: weights are large.
+        if !alone || !is_monotone(&node, place) {
+            return None;
         }
-        let (place, data) = data?;
-        let outputs = self.graph.outputs_of(id);
-        let alone = outputs.first() == Some(&Some(t));
-        (alone && is_monotone(&node, place)).then_some(Link {
+        let data = inputs[place]?;
+        let numbers = inputs.into_iter().enumerate().map(|(k, t)| match t {
+            Some(t) if k != place => self.number(t).map(Some),
+            _ => Some(None),
+        });
+        Some(Link {
             node: id,
             data,
-            constants,
+            constants: numbers.collect::<Option<_>>()?,
             place,
         })
     }
