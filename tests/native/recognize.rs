@@ -260,10 +260,6 @@ fn what_jumps_once_is_a_binariser() {
                     "to int" => b.node("Cast", &[&at], vec![("to", Attr::Int(7))]),
                     "to float" => b.node("Cast", &[&at], vec![("to", Attr::Int(1))]),
                     "to byte" => b.node("Cast", &[&at], vec![("to", Attr::Int(2))]),
-                    "+ 0.5" => {
-                        let half = b.weight(&[], vec![0.5]);
-                        b.node("Add", &[&at, &half], vec![])
-                    }
                     op => b.node(op, &[&at], vec![]),
                 };
             }
@@ -279,8 +275,6 @@ fn what_jumps_once_is_a_binariser() {
         (&["Clip", "Floor"], -1),
         (&["Clip", "to int", "to float"], -1),
         (&["Neg", "Clip", "Ceil"], -1),
-        (&["Neg", "+ 0.5", "Relu", "Sign"], 1),
-        (&["+ 0.5", "Relu", "Sign"], 1),
         (&["Clip", "to byte", "to float"], -1),
         (&["Relu", "GlobalMaxPool", "Sign"], -1),
     ] {
@@ -288,6 +282,10 @@ fn what_jumps_once_is_a_binariser() {
         assert_signed(&layer, "stepped");
         assert_eq!(layer["zero"], zero, "{nodes:?}");
     }
+    // One that falls: +1 below 1.
+    let falling = doubled(&["Clip", "Neg", "Ceil"], -1.0);
+    assert_signed(&falling, "stepped");
+    assert_eq!(falling["zero"], 1, "{falling}");
     // Three values; two that are not ±s; a function that turns.
     for (nodes, minus) in [
         (&["Sign"][..], 1.0),
