@@ -5,21 +5,29 @@ use std::sync::Arc;
 use ndarray::{ArrayD, Zip};
 
 use super::ParamKind;
-use super::broadcast::expand;
+use super::broadcast::{Broadcast, expand};
 use super::node_view::{ImportError, Imported, NodeView};
 use super::{Backward, ChannelsLeft, Op, Saved, ShapeError};
 use crate::graph::Quantizer;
 
-/// A quantiser with its scale and zero point, which broadcast to x.
+/// The scale and the zero point of a quantiser, which broadcast to its data.
 #[derive(Debug, Clone)]
-struct Quantize {
-    quantizer: Quantizer,
-    scale: ArrayD<f32>,
-    zero: ArrayD<f32>,
+pub(super) struct Steps {
+    pub(super) scale: ArrayD<f32>,
+    pub(super) zero: ArrayD<f32>,
 }
 
-impl Quantize {
-    fn map(&self, x: &ArrayD<f32>, f: impl Fn(f32, f32, f32) -> f32) -> ArrayD<f32> {
+impl Steps {
+    /// Whether they broadcast to data of that shape.
+    pub(super) fn check(&self, shape: &[usize]) -> Result<(), ShapeError> {
+        for constant in [&self.scale, &self.zero] {
+            Broadcast::into(constant.shape(), shape)?;
+        }
+        Ok(())
+    }
+
+    /// `f` of each element, its scale and its zero point.
+    pub(super) fn map(&self, x: &ArrayD<f32>, f: impl Fn(f32, f32, f32) -> f32) -> ArrayD<f32> {
         let (scale, zero) = (
             expand(&self.scale, x.shape()),
             expand(&self.zero, x.shape()),
@@ -29,6 +37,22 @@ impl Quantize {
             .and(&zero)
             .map_collect(|&x, &s, &z| f(x, s, z))
     }
+
+    /// Those of the channels that are left; `None`: all.
+    pub(super) fn of_channels(&self, left: &ChannelsLeft<'_>) -> Option<Self> {
+        let (output, rank) = (left.output?, left.sample?.len() + 1);
+        Some(Self {
+            scale: output.of_repeated(&self.scale, rank),
+            zero: output.of_repeated(&self.zero, rank),
+        })
+    }
+}
+
+/// A quantiser.
+#[derive(Debug, Clone)]
+struct Quantize {
+    quantizer: Quantizer,
+    steps: Steps,
 }
 
 impl Op for Quantize {
@@ -37,10 +61,10 @@ impl Op for Quantize {
     }
 
     fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
-        for shape in [self.scale.shape(), self.zero.shape()] {
-            super::broadcast::Broadcast::into(shape, inputs[0].shape())?;
-        }
-        let y = self.map(inputs[0], |x, s, z| self.quantizer.apply(x, s, z));
+        self.steps.check(inputs[0].shape())?;
+        let y = self
+            .steps
+            .map(inputs[0], |x, s, z| self.quantizer.apply(x, s, z));
         Ok((y, Saved::Nothing))
     }
 
@@ -54,7 +78,7 @@ impl Op for Quantize {
             _ => None,
         };
         if let Some((low, high, step)) = range {
-            let open = self.map(pass.input(0), |x, s, z| {
+            let open = self.steps.map(pass.input(0), |x, s, z| {
                 f32::from(u8::from((low..=high).contains(&((x / s + z) / step))))
             });
             grad *= &open;
@@ -63,10 +87,8 @@ impl Op for Quantize {
     }
 
     fn with_channels(&self, left: &ChannelsLeft<'_>) -> Option<Arc<dyn Op>> {
-        let (output, rank) = (left.output?, left.sample?.len() + 1);
         Some(Arc::new(Self {
-            scale: output.of_repeated(&self.scale, rank),
-            zero: output.of_repeated(&self.zero, rank),
+            steps: self.steps.of_channels(left)?,
             ..self.clone()
         }))
     }
@@ -81,10 +103,12 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
         .ok_or_else(|| view.reject("its rounding mode or bit width is not supported"))?;
     let op = Quantize {
         quantizer,
-        scale: view.floats(1)?,
-        zero: match quantizer {
-            Quantizer::Bipolar => ndarray::arr0(0.0).into_dyn(),
-            _ => view.floats(2)?,
+        steps: Steps {
+            scale: view.floats(1)?,
+            zero: match quantizer {
+                Quantizer::Bipolar => ndarray::arr0(0.0).into_dyn(),
+                _ => view.floats(2)?,
+            },
         },
     };
     view.imported(op, &[ParamKind::Constant])
@@ -104,8 +128,10 @@ mod tests {
                 high: 1.0,
                 rounding: Rounding::Nearest,
             },
-            scale: vector(&[0.5]),
-            zero: vector(&[0.0]),
+            steps: Steps {
+                scale: vector(&[0.5]),
+                zero: vector(&[0.0]),
+            },
         };
         let x = vector(&[-3.0, -0.3, 0.25, 0.4, 9.0]);
         assert_eq!(forward(&op, &[&x]), vector(&[-1.0, -0.5, 0.0, 0.5, 0.5]));

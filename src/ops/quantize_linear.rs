@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use ndarray::{ArrayD, IxDyn, Zip};
+use ndarray::{ArrayD, IxDyn};
 
 use super::ParamKind;
-use super::broadcast::{Broadcast, expand};
 use super::node_view::{ImportError, Imported, NodeView};
+use super::quantize::Steps;
 use super::{Backward, ChannelsLeft, Op, Saved, ShapeError};
 use crate::graph::integer_range;
 use crate::onnx::DataType;
@@ -15,10 +15,7 @@ use crate::onnx::DataType;
 /// Either of the two.
 #[derive(Debug, Clone)]
 struct Linear {
-    /// One step, broadcast to the data.
-    scale: ArrayD<f32>,
-    /// The integer that stands for 0.
-    zero: ArrayD<f32>,
+    steps: Steps,
     way: Way,
 }
 
@@ -28,19 +25,6 @@ enum Way {
     Quantize(f32, f32),
     /// Back to real numbers.
     Dequantize,
-}
-
-impl Linear {
-    fn map(&self, x: &ArrayD<f32>, f: impl Fn(f32, f32, f32) -> f32) -> ArrayD<f32> {
-        let (scale, zero) = (
-            expand(&self.scale, x.shape()),
-            expand(&self.zero, x.shape()),
-        );
-        Zip::from(x)
-            .and(&scale)
-            .and(&zero)
-            .map_collect(|&x, &s, &z| f(x, s, z))
-    }
 }
 
 impl Op for Linear {
@@ -53,14 +37,12 @@ impl Op for Linear {
 
     fn forward(&self, inputs: &[&ArrayD<f32>]) -> Result<(ArrayD<f32>, Saved), ShapeError> {
         let x = inputs[0];
-        for constant in [&self.scale, &self.zero] {
-            Broadcast::into(constant.shape(), x.shape())?;
-        }
+        self.steps.check(x.shape())?;
         let y = match self.way {
-            Way::Quantize(low, high) => self.map(x, |x, s, z| {
+            Way::Quantize(low, high) => self.steps.map(x, |x, s, z| {
                 ((x / s).round_ties_even() + z).clamp(low, high)
             }),
-            Way::Dequantize => self.map(x, |x, s, z| (x - z) * s),
+            Way::Dequantize => self.steps.map(x, |x, s, z| (x - z) * s),
         };
         Ok((y, Saved::Nothing))
     }
@@ -68,20 +50,18 @@ impl Op for Linear {
     /// As if nothing were rounded: 0 where the integer is cut off.
     fn backward(&self, pass: &Backward<'_>, mut grad: ArrayD<f32>) -> Vec<Option<ArrayD<f32>>> {
         grad *= &match self.way {
-            Way::Quantize(low, high) => self.map(pass.input(0), |x, s, z| {
+            Way::Quantize(low, high) => self.steps.map(pass.input(0), |x, s, z| {
                 let inside = (low..=high).contains(&((x / s).round_ties_even() + z));
                 if inside { 1.0 / s } else { 0.0 }
             }),
-            Way::Dequantize => self.map(pass.input(0), |_, s, _| s),
+            Way::Dequantize => self.steps.map(pass.input(0), |_, s, _| s),
         };
         vec![Some(grad)]
     }
 
     fn with_channels(&self, left: &ChannelsLeft<'_>) -> Option<Arc<dyn Op>> {
-        let (output, rank) = (left.output?, left.sample?.len() + 1);
         Some(Arc::new(Self {
-            scale: output.of_repeated(&self.scale, rank),
-            zero: output.of_repeated(&self.zero, rank),
+            steps: self.steps.of_channels(left)?,
             ..self.clone()
         }))
     }
@@ -123,7 +103,8 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
             Way::Quantize(low, high)
         }
     };
-    view.imported(Linear { scale, zero, way }, &[ParamKind::Constant])
+    let steps = Steps { scale, zero };
+    view.imported(Linear { steps, way }, &[ParamKind::Constant])
 }
 
 #[cfg(test)]
@@ -134,8 +115,10 @@ mod tests {
     #[test]
     fn values_and_the_estimator() {
         let quantize = Linear {
-            scale: vector(&[0.5]),
-            zero: vector(&[3.0]),
+            steps: Steps {
+                scale: vector(&[0.5]),
+                zero: vector(&[3.0]),
+            },
             way: Way::Quantize(0.0, 7.0),
         };
         let x = vector(&[-9.0, -1.5, 0.25, 0.3, 9.0]);
