@@ -48,21 +48,9 @@ pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<B
     if above != -below || scale == 0.0 || !scale.is_finite() || ![below, 0.0, above].contains(&at) {
         return None;
     }
-    let at_zero = match threshold {
-        c if c < 0.0 => above,
-        c if c > 0.0 => below,
-        _ => at,
-    };
     Some(Binarizer {
-        zero: if at_zero == 0.0 {
-            0
-        } else {
-            at_zero.signum() as i8
-        },
-        values: [below, at, above],
-        threshold: arr0(threshold).into_dyn(),
         threshold_at: place,
-        ..Binarizer::signed("decided", 0, input, t)
+        ..Binarizer::at("decided", threshold, [below, at, above], input, t)
     })
 }
 

@@ -112,6 +112,32 @@ impl Binarizer {
         }
     }
 
+    /// A binariser that gives these values below a number, at it, and above it.
+    fn at(
+        kind: &'static str,
+        threshold: f32,
+        values: [f32; 3],
+        input: TensorId,
+        output: TensorId,
+    ) -> Self {
+        let [below, at, above] = values;
+        let at_zero = match threshold {
+            c if c < 0.0 => above,
+            c if c > 0.0 => below,
+            _ => at,
+        };
+        let zero = if at_zero == 0.0 {
+            0
+        } else {
+            at_zero.signum() as i8
+        };
+        Self {
+            values,
+            threshold: arr0(threshold).into_dyn(),
+            ..Self::signed(kind, zero, input, output)
+        }
+    }
+
     /// Whether it gives ±scale. Others do not make a binary layer.
     pub fn is_signed(&self) -> bool {
         self.form == Form::Signed

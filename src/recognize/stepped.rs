@@ -42,12 +42,9 @@ pub(super) fn matches(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<B
             continue;
         }
         if let Some(step) = chain.step(range::never_negative(graph, facts, input)) {
-            return Some(Binarizer {
-                zero: step.at_zero(),
-                values: step.values,
-                threshold: arr0(step.threshold).into_dyn(),
-                ..Binarizer::signed("stepped", 0, through_identity(graph, input), t)
-            });
+            let input = through_identity(graph, input);
+            let Step { threshold, values } = step;
+            return Some(Binarizer::at("stepped", threshold, values, input, t));
         }
     }
     None
@@ -164,23 +161,6 @@ impl Chain<'_, '_> {
             threshold: float_of_key(threshold),
             values: [below, at, above],
         })
-    }
-}
-
-impl Step {
-    /// The sign of its value at 0.
-    fn at_zero(&self) -> i8 {
-        let [below, at, above] = self.values;
-        let value = match self.threshold {
-            c if c < 0.0 => above,
-            c if c > 0.0 => below,
-            _ => at,
-        };
-        if value == 0.0 {
-            0
-        } else {
-            value.signum() as i8
-        }
     }
 }
 
