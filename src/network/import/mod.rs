@@ -380,13 +380,10 @@ impl<'g, 'm> Builder<'g, 'm> {
         while let Some(n) = self.graph.producer(t) {
             let node = self.graph.node(n);
             let kind = node.operator().map(|row| row.kind);
-            match (kind, self.graph.input_of(n, 0)) {
-                (Some(Kind::Dequantize), _) => return true,
-                (Some(Kind::View | Kind::Cast | Kind::Same), Some(input)) => t = input,
-                _ if node.op() == "Identity" => match self.graph.input_of(n, 0) {
-                    Some(input) => t = input,
-                    None => return false,
-                },
+            let moves = matches!(kind, Some(Kind::View | Kind::Cast | Kind::Same));
+            match self.graph.input_of(n, 0) {
+                _ if matches!(kind, Some(Kind::Dequantize)) => return true,
+                Some(input) if moves || node.op() == "Identity" => t = input,
                 _ => return false,
             }
         }
