@@ -23,6 +23,13 @@ pub(super) fn uniform(facts: &Facts, t: TensorId) -> Option<f32> {
     value.iter().all(|&x| x == first).then_some(first)
 }
 
+/// [`uniform`], of a constant of any numbers, integers that no float holds among them.
+pub(super) fn uniform_number(facts: &Facts, t: TensorId) -> Option<f64> {
+    let values = facts.value(t)?.to_f64();
+    let &first = values.first()?;
+    values.iter().all(|&v| v == first).then_some(first)
+}
+
 /// `t` seen through nodes that give their input unchanged.
 pub(super) fn through_identity(graph: &Graph<'_>, mut t: TensorId) -> TensorId {
     while let Some(x) = operand(graph, t, "Identity").or_else(|| operand(graph, t, "Dropout")) {
@@ -36,7 +43,8 @@ const MOST_TWICE: usize = 24;
 
 /// Whether two tensors are one, or computed alike: exporters write what a program does twice as two nodes.
 pub(super) fn same_value(graph: &Graph<'_>, facts: &Facts, a: TensorId, b: TensorId) -> bool {
-    alike(graph, facts, [a, b], &mut MOST_TWICE.clone())
+    let mut left = MOST_TWICE;
+    alike(graph, facts, [a, b], &mut left)
 }
 
 fn alike(graph: &Graph<'_>, facts: &Facts, both: [TensorId; 2], left: &mut usize) -> bool {

@@ -11,7 +11,7 @@
 
 use ndarray::arr0;
 
-use super::pattern::through_identity;
+use super::pattern::{through_identity, uniform_number};
 use super::{Binarizer, levels, range};
 use crate::bisection::{float_of_key, key_of_float, least};
 use crate::graph::{Facts, Graph, Node, NodeId, TensorId, evaluate, integer_range};
@@ -106,11 +106,8 @@ impl Chain<'_, '_> {
 
     /// A constant of one value, in the type that it has.
     fn number(&self, t: TensorId) -> Option<Tensor> {
-        let value = self.facts.value(t)?;
-        let values = value.to_f64();
-        let &first = values.first()?;
-        let same = values.iter().all(|&v| v == first);
-        same.then(|| Tensor::of(value.data_type(), &arr0(first).into_dyn()))
+        let kind = self.facts.value(t)?.data_type();
+        uniform_number(self.facts, t).map(|number| Tensor::of(kind, &arr0(number).into_dyn()))
     }
 
     /// What the chain makes of a number; `None` where an integer may wrap around: runtimes differ there, and the
