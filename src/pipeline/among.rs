@@ -1,6 +1,5 @@
 //! Several processes that learn one network: the first does the whole job, the others learn along.
 
-use super::images::ImagesFor;
 use super::train::TrainJob;
 use super::{
     Choice, Job, View, Watch, fit, given, identity, images, learn, load_model, opened, options,
@@ -29,14 +28,7 @@ pub fn follow(job: &Job, observer: &dyn Observer, group: &dyn Communicator) -> R
         keep: given::kept(job, &view)?,
         ..job.clone()
     };
-    let images = images::load(
-        &job.input,
-        &view,
-        source,
-        job.seed,
-        ImagesFor::Learning,
-        observer,
-    )?;
+    let images = images::load_to_learn_from(&job.input, &view, source, job.seed, observer)?;
     fit::learnable(&job.input, &view)?;
     let options = options(job, tuning, &images)?;
     let watch = Watch {
@@ -64,14 +56,7 @@ pub fn follow_training(
     let view = View::new(&job.input, &opened)?;
     fit::learnable(&job.input, &view)?;
     let seed = job.options.seed;
-    let images = images::load(
-        &job.input,
-        &view,
-        &job.source,
-        seed,
-        ImagesFor::Learning,
-        observer,
-    )?;
+    let images = images::load_to_learn_from(&job.input, &view, &job.source, seed, observer)?;
     let network = Network::import(&view.graph, &view.facts, &view.layers);
     let mut network = network.map_err(|source| Error::Import {
         path: job.input.clone(),

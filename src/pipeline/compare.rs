@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::images::ImagesFor;
 use super::{Budget, Choice, Job, Tuning, View, images, load_model, run, written};
 use crate::checkpoint::{self, Identity, Plan};
 use crate::error::Error;
@@ -174,14 +173,7 @@ fn identity(comparison: &Comparison, observer: &dyn Observer) -> Result<Identity
         .source
         .as_ref()
         .ok_or_else(|| Error::Usage("compare needs --data: images to learn from".to_owned()))?;
-    let images = images::load(
-        &job.input,
-        &view,
-        source,
-        job.seed,
-        ImagesFor::Learning,
-        observer,
-    )?;
+    let images = images::load_to_learn_from(&job.input, &view, source, job.seed, observer)?;
     super::identity::of_comparison(comparison, &model, &images)
 }
 

@@ -127,6 +127,20 @@ pub fn load(
     Ok(images)
 }
 
+/// [`load`], to learn from.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn load_to_learn_from(
+    model: &Path,
+    view: &View<'_>,
+    source: &DataSource,
+    seed: u64,
+    observer: &dyn Observer,
+) -> Result<Images, Error> {
+    load(model, view, source, seed, ImagesFor::Learning, observer)
+}
+
 /// Loads the images of `source.data` to measure on: all validate, none trains.
 ///
 /// # Errors

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::among::{self, Together};
-use super::images::ImagesFor;
 use super::model::load_model;
 use super::proof::{BATCH, session, validation};
 use super::summary::{hex, input_file, output_file};
@@ -212,14 +211,7 @@ fn labelled_images(
     observer: &dyn Observer,
 ) -> Result<Images, Error> {
     let seed = job.options.seed;
-    let images = images::load(
-        &job.input,
-        view,
-        &job.source,
-        seed,
-        ImagesFor::Learning,
-        observer,
-    )?;
+    let images = images::load_to_learn_from(&job.input, view, &job.source, seed, observer)?;
     match &images.train.labels {
         Some(_) => Ok(images),
         None => Err(Error::unsuitable(
