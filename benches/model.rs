@@ -19,7 +19,6 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use graphs::Builder;
 use onnx_bnnprune::onnx::{Model, save};
 use onnx_bnnprune::pipeline::View;
-use onnx_bnnprune::rewrite::Residual;
 use onnx_bnnprune::rewrite::{FilterMasks, Removal, apply_masks, eliminate};
 use onnx_bnnprune::subsidiary::{Grouping, mask_groups, rules};
 
@@ -29,11 +28,7 @@ fn random_half(view: &View<'_>) -> FilterMasks {
         &view.graph,
         &view.layers,
         &view.analysis,
-        Grouping {
-            keep: &[],
-            residual: Residual::Coupled,
-            round_to: 1,
-        },
+        Grouping::default(),
     );
     for (seed, unit) in units.iter().enumerate() {
         let keep = rules::random(unit.filters, unit.filters / 2, seed as u64);

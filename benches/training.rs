@@ -21,7 +21,6 @@ use onnx_bnnprune::network::{MaskSpec, Network, ParamId, StepId};
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::ops::ParamKind;
 use onnx_bnnprune::pipeline::View;
-use onnx_bnnprune::rewrite::Residual;
 use onnx_bnnprune::subsidiary::mask::{self, Regularizer};
 use onnx_bnnprune::subsidiary::{Grouping, MaskGroup, mask_groups};
 use onnx_bnnprune::training::loss::cross_entropy;
@@ -78,11 +77,7 @@ fn training(c: &mut Criterion) {
         &view.graph,
         &view.layers,
         &view.analysis,
-        Grouping {
-            keep: &[],
-            residual: Residual::Coupled,
-            round_to: 1,
-        },
+        Grouping::default(),
     );
     let unit = &units[1];
     let m = insert_mask(&mut network, unit);

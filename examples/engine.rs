@@ -23,7 +23,6 @@ use onnx_bnnprune::network::{MaskSpec, Network, StepId};
 use onnx_bnnprune::onnx::Model;
 use onnx_bnnprune::ops::ParamKind;
 use onnx_bnnprune::pipeline::View;
-use onnx_bnnprune::rewrite::Residual;
 use onnx_bnnprune::subsidiary::{Grouping, mask_groups};
 use onnx_bnnprune::training::loss::cross_entropy;
 use onnx_bnnprune::training::{Adam, Optimizer, Schedule};
@@ -103,11 +102,7 @@ fn run(args: &Args) -> Result<(), Failure> {
             &view.graph,
             &view.layers,
             &view.analysis,
-            Grouping {
-                keep: &[],
-                residual: Residual::Coupled,
-                round_to: 1,
-            },
+            Grouping::default(),
         );
         let unit = units.iter().find(|u| u.layers.contains(layer));
         let unit = unit.ok_or_else(|| format!("{layer}: is not a layer that can be masked"))?;

@@ -65,6 +65,17 @@ pub struct Grouping<'a> {
     pub round_to: usize,
 }
 
+impl Default for Grouping<'_> {
+    /// All layers, coupled streams, any number of filters.
+    fn default() -> Self {
+        Self {
+            keep: &[],
+            residual: Residual::default(),
+            round_to: 1,
+        }
+    }
+}
+
 /// The units of a model bottom-up (by their first node), and the binary layers left out.
 ///
 /// A unit holds at least one binary layer, all of whose members are prunable and none of which

@@ -17,7 +17,7 @@ use crate::onnx::proto::ModelProto;
 use crate::ops::testing::random as values;
 use crate::progress::Silent;
 use crate::recognize;
-use crate::rewrite::{Analysis, Residual};
+use crate::rewrite::Analysis;
 use crate::subsidiary::rules;
 use crate::subsidiary::trainer::{TrainingImages, loss};
 use crate::subsidiary::{Control, Grouping, Options, mask_groups};
@@ -83,16 +83,7 @@ fn asked<R>(
     let facts = Facts::infer(&graph, 2).unwrap();
     let layers = recognize::layers(&graph, &facts);
     let analysis = Analysis::new(&graph, &facts);
-    let (units, excluded) = mask_groups(
-        &graph,
-        &layers,
-        &analysis,
-        Grouping {
-            keep: &[],
-            residual: Residual::Coupled,
-            round_to: 1,
-        },
-    );
+    let (units, excluded) = mask_groups(&graph, &layers, &analysis, Grouping::default());
     assert!(excluded.is_empty(), "{excluded:?}");
     let mut network = Network::import(&graph, &facts, &layers).unwrap();
     prepare(&mut network);

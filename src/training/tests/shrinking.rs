@@ -11,7 +11,7 @@ use crate::onnx::proto::ModelProto;
 use crate::ops::ParamKind;
 use crate::ops::testing::random;
 use crate::recognize;
-use crate::rewrite::{Analysis, FilterMasks, Residual};
+use crate::rewrite::{Analysis, FilterMasks};
 use crate::subsidiary::{Grouping, MaskGroup, mask, mask_groups};
 
 /// Convolutions with all that channels run through on their way: BatchNormalization, PRelu, a
@@ -110,16 +110,7 @@ fn masked_and_smaller(m: &ModelProto, constant: bool, seed: u64) -> [[ArrayD<f32
     let facts = Facts::infer(&graph, 2).unwrap();
     let layers = recognize::layers(&graph, &facts);
     let analysis = Analysis::new(&graph, &facts);
-    let (groups, excluded) = mask_groups(
-        &graph,
-        &layers,
-        &analysis,
-        Grouping {
-            keep: &[],
-            residual: Residual::Coupled,
-            round_to: 1,
-        },
-    );
+    let (groups, excluded) = mask_groups(&graph, &layers, &analysis, Grouping::default());
     assert!(excluded.is_empty(), "{excluded:?}");
     let mut masked = import(m);
     let mut masks = FilterMasks::default();
