@@ -32,7 +32,7 @@ pub fn run(
             observer: relay,
             stop: Arc::clone(&relay.stop),
             installation: &installation,
-            group: &Alone,
+            processes: &Alone,
         };
         cli::call(arguments, &host)
     })

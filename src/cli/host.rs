@@ -32,7 +32,7 @@ pub struct Host<'a> {
     /// How the tool is installed.
     pub installation: &'a Installation,
     /// The processes that learn together; [`Alone`](crate::distributed::Alone) where there is one.
-    pub group: &'a dyn Communicator,
+    pub processes: &'a dyn Communicator,
 }
 
 impl Host<'_> {

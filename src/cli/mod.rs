@@ -86,7 +86,7 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &I
         Ok(processes) => processes,
         Err(e) => return reader.print(Err(e)),
     };
-    let leads = processes.group().rank() == 0;
+    let leads = processes.communicator().rank() == 0;
     if let Some(path) = messages.log_file.as_ref().filter(|_| leads) {
         let typed: Vec<_> = arguments.iter().map(|a| a.to_string_lossy()).collect();
         let opened =
@@ -117,7 +117,7 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &I
         observer,
         stop,
         installation,
-        group: processes.group(),
+        processes: processes.communicator(),
     };
     let outcome = run(&parsed, &host);
     drop(terminal);
@@ -131,7 +131,7 @@ fn conclude(reader: &Reader, processes: &Processes, outcome: Printed) -> u8 {
         Err(e) => Err(e.exit_code()),
     };
     // The others wait, and mpirun with them: it would not while one is printing and another is gone.
-    if processes.group().rank() == 0 {
+    if processes.communicator().rank() == 0 {
         let printed = reader.print(outcome);
         return processes.end(code.map(|_| printed)).code.max(printed);
     }
@@ -314,7 +314,7 @@ fn run(parsed: &Parsed, host: &Host<'_>) -> Printed {
     };
     let threads = host::usable_threads(cli.threads(), host.observer)?;
     let outcome = host::with_threads(threads, command)?;
-    let saved = match config::to_save(&parsed.matches).filter(|_| host.group.rank() == 0) {
+    let saved = match config::to_save(&parsed.matches).filter(|_| host.processes.rank() == 0) {
         Some((path, text)) => write_atomically(&path, text.as_bytes()).map_err(Error::from),
         None => Ok(()),
     };

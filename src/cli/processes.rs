@@ -63,7 +63,7 @@ impl Processes {
     }
 
     /// How they talk to each other.
-    pub(super) fn group(&self) -> &dyn Communicator {
+    pub(super) fn communicator(&self) -> &dyn Communicator {
         match self {
             Self::One => &Alone,
             #[cfg(feature = "mpi")]

@@ -56,11 +56,11 @@ fn run_in(
     let observer = host.observer;
     let on_stdout = targets::on_stdout(&writes);
     let job = job(args, input, output, writes)?;
-    if host.group.rank() > 0 {
-        pipeline::follow(&job, observer, host.group)?;
+    if host.processes.rank() > 0 {
+        pipeline::follow(&job, observer, host.processes)?;
         return Ok(Outcome::default());
     }
-    let mut report = pipeline::run_among(&job, open, observer, host.group)?;
+    let mut report = pipeline::run_among(&job, open, observer, host.processes)?;
     report.run.command = words(line);
     let reported = write_report(args.run.report.as_deref(), &report);
     let paged = write_page(args.run.html.as_deref(), || page::of_report(&report));
@@ -374,7 +374,7 @@ mod tests {
             observer: &Silent,
             stop: Arc::default(),
             installation: &Installation::default(),
-            group: &crate::distributed::Alone,
+            processes: &crate::distributed::Alone,
         };
         let wrong = run_in(&args, &[], &host, || open(true)).unwrap();
         assert_eq!(wrong.code, 1, "{}", wrong.text());

@@ -62,8 +62,8 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
         }),
     };
     let observer = host.observer;
-    if host.group.rank() > 0 {
-        pipeline::follow_training(&job, observer, host.group)?;
+    if host.processes.rank() > 0 {
+        pipeline::follow_training(&job, observer, host.processes)?;
         return Ok(Outcome::default());
     }
     let open = || {
@@ -75,7 +75,7 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
             Some(&job.source),
         )
     };
-    let mut report = pipeline::train_among(&job, open, observer, host.group)
+    let mut report = pipeline::train_among(&job, open, observer, host.processes)
         .map_err(|e| e.about(&args.input))?;
     report.run.command = words(line);
     let reported = write_report(args.run.report.as_deref(), &report);

@@ -170,26 +170,26 @@ mod tests {
 
     #[test]
     fn processes_hear_each_other_and_of_failures() {
-        let found = in_threads(3, |group| {
-            let group: &dyn Communicator = group;
-            let mine = [group.rank() as f64, 0.5];
-            group.gather_numbers(&mine[..group.rank()])
+        let found = in_threads(3, |processes| {
+            let processes: &dyn Communicator = processes;
+            let mine = [processes.rank() as f64, 0.5];
+            processes.gather_numbers(&mine[..processes.rank()])
         });
         assert!(found.iter().all(|f| f.as_deref() == Ok(&[1.0, 2.0, 0.5])));
-        let found = in_threads(3, |group| {
-            let to: Vec<[u8; 2]> = (0..3).map(|r| [group.rank() as u8, r]).collect();
-            group.exchange(to.as_flattened())
+        let found = in_threads(3, |processes| {
+            let to: Vec<[u8; 2]> = (0..3).map(|r| [processes.rank() as u8, r]).collect();
+            processes.exchange(to.as_flattened())
         });
         for (rank, found) in found.into_iter().enumerate() {
             let expected: Vec<Bytes> = (0..3).map(|r| vec![r, rank as u8].into()).collect();
             assert_eq!(found, Ok(expected));
         }
-        let found = in_threads(3, |group| match group.rank() {
+        let found = in_threads(3, |processes| match processes.rank() {
             1 => {
-                group.fail();
+                processes.fail();
                 None
             }
-            _ => Some(group.gather(&[])),
+            _ => Some(processes.gather(&[])),
         });
         assert_eq!(found[0], Some(Err(Absent { rank: 1 })));
         assert_eq!(found[2], Some(Err(Absent { rank: 1 })));

@@ -51,7 +51,7 @@ pub struct Batch<'c> {
     /// The parts of this process.
     pub(super) mine: Range<usize>,
     /// The processes.
-    pub(super) group: &'c dyn Communicator,
+    pub(super) processes: &'c dyn Communicator,
 }
 
 impl<'c> Batch<'c> {
@@ -60,7 +60,7 @@ impl<'c> Batch<'c> {
         Batch {
             parts: std::iter::once(0..from.batch()).collect(),
             mine: 0..1,
-            group: &Alone,
+            processes: &Alone,
         }
     }
 
@@ -85,7 +85,7 @@ impl Plan {
         &self,
         network: &Network,
         images: usize,
-        group: &'c dyn Communicator,
+        processes: &'c dyn Communicator,
     ) -> Batch<'c> {
         let sizes = network.boundary(self.range.start).into_iter().map(|v| {
             let sample = network.sample_shape(v);
@@ -100,7 +100,11 @@ impl Plan {
             None => PartSize::TRAINING,
         };
         let parts = size.parts(images, sizes.sum());
-        let mine = group.share(parts.len());
-        Batch { parts, mine, group }
+        let mine = processes.share(parts.len());
+        Batch {
+            parts,
+            mine,
+            processes,
+        }
     }
 }

@@ -15,10 +15,10 @@ use crate::network::{BinaryId, ParamId};
 
 /// The moments of all parts, in their order.
 pub(super) fn moments(
-    group: &dyn Communicator,
+    processes: &dyn Communicator,
     own: Vec<Moments>,
 ) -> Result<Vec<Moments>, RunError> {
-    if group.size() == 1 {
+    if processes.size() == 1 {
         return Ok(own);
     }
     let channels = own.first().map_or(0, |m| m.sums.len());
@@ -27,7 +27,7 @@ pub(super) fn moments(
         mine.push(part.count as f64);
         mine.extend(part.sums.iter().flatten());
     }
-    let all = group.gather(bytemuck::cast_slice(&mine))?;
+    let all = processes.gather(bytemuck::cast_slice(&mine))?;
     let mut parts = Vec::new();
     for theirs in all {
         let numbers: Cow<'_, [f64]> = numbers_of(&theirs);
@@ -47,12 +47,12 @@ pub(super) fn moments(
 
 /// The sums of all parts, added up in their order: two for each channel; empty where no part has any.
 pub(super) fn total(
-    group: &dyn Communicator,
+    processes: &dyn Communicator,
     own: &[Vec<[f64; 2]>],
     channels: usize,
 ) -> Result<Vec<[f64; 2]>, RunError> {
     let numbers: Vec<f64> = own.iter().flat_map(|s| s.as_flattened()).copied().collect();
-    let numbers = group.gather_numbers(&numbers)?;
+    let numbers = processes.gather_numbers(&numbers)?;
     if numbers.is_empty() {
         return Ok(Vec::new());
     }
@@ -71,12 +71,12 @@ pub(super) fn gradients(
     batch: &Batch<'_>,
     found: Vec<Vec<Node<Found>>>,
 ) -> Result<Vec<Found>, RunError> {
-    let (group, count) = (batch.group, batch.parts.len());
-    if group.size() == 1 {
+    let (processes, count) = (batch.processes, batch.parts.len());
+    if processes.size() == 1 {
         return Ok(found.into_iter().flatten().map(|n| n.sum).collect());
     }
     let layout = Layout::of(batch, &found)?;
-    let size = group.size();
+    let size = processes.size();
     // Of each node an even share of its numbers for each process; as many nodes for all.
     let covers: Vec<_> = (0..size)
         .map(|r| tree::cover(count, share(count, r, size)))
@@ -97,7 +97,7 @@ pub(super) fn gradients(
         }
         at = end;
     }
-    let theirs = group.exchange(bytemuck::cast_slice(&mine))?;
+    let theirs = processes.exchange(bytemuck::cast_slice(&mine))?;
     drop(mine);
     let theirs: Vec<Cow<'_, [f32]>> = theirs.iter().map(|t| numbers_of(t)).collect();
     let mut all = Vec::new();
@@ -115,7 +115,7 @@ pub(super) fn gradients(
     };
     let sum = tree::fold(count, all, add).pop();
     let sum = sum.map_or(Cow::Borrowed(&[][..]), |n| n.sum);
-    let sums = group.gather(bytemuck::cast_slice(&sum))?;
+    let sums = processes.gather(bytemuck::cast_slice(&sum))?;
     let sums: Vec<Cow<'_, [f32]>> = sums.iter().map(|s| numbers_of(s)).collect();
     Ok(layout.unpack(&sums, length))
 }
@@ -156,10 +156,10 @@ impl Layout {
                 .collect()
         };
         let own = Self(found.iter().map(of).collect());
-        if batch.parts.len() >= batch.group.size() {
+        if batch.parts.len() >= batch.processes.size() {
             return Ok(own);
         }
-        let all = batch.group.gather_numbers(&own.as_numbers())?;
+        let all = batch.processes.gather_numbers(&own.as_numbers())?;
         Ok(Self::from_numbers(&all))
     }
 

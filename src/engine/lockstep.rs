@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
                 .map(|part| self.ahead(part, stretch, known))
                 .collect::<Result<_, _>>()?;
             let moments: Vec<Moments> = moments.into_iter().flatten().collect();
-            let all = exchange::moments(self.batch.group, moments)?;
+            let all = exchange::moments(self.batch.processes, moments)?;
             statistics.insert(stretch + 1, ChannelStatistics::of_parts(&all));
         }
         Ok(statistics)
@@ -239,7 +239,7 @@ impl<'a> Run<'a> {
             let next = self.normalizer(stretch + 1);
             let sums = match (next, statistics.get(&(stretch + 1))) {
                 (Some((planned, norm)), Some(batch)) if planned.moves && norm.passes_on() => {
-                    exchange::total(self.batch.group, &own, batch.mean.len())?
+                    exchange::total(self.batch.processes, &own, batch.mean.len())?
                 }
                 _ => Vec::new(),
             };
@@ -352,7 +352,7 @@ impl Plan {
             })
             .collect::<Result<_, RunError>>()?;
         let (losses, sums): (Vec<f32>, Vec<_>) = ended.into_iter().unzip();
-        let losses = batch.group.gather_numbers(&losses)?;
+        let losses = batch.processes.gather_numbers(&losses)?;
         let gradients = run.backward(&mut parts, &statistics, sums)?;
         for part in parts {
             part.values.into_iter().flatten().for_each(Value::recycle);

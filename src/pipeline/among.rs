@@ -16,11 +16,15 @@ use crate::subsidiary::{Control, retrain};
 ///
 /// # Errors
 /// Whatever stops this process, or another one.
-pub fn follow(job: &Job, observer: &dyn Observer, group: &dyn Communicator) -> Result<(), Error> {
+pub fn follow(
+    job: &Job,
+    observer: &dyn Observer,
+    processes: &dyn Communicator,
+) -> Result<(), Error> {
     let (Choice::Learn(tuning), Some(source)) = (&job.choice, &job.source) else {
         return Err(nothing_to_share());
     };
-    group.gather(&[])?;
+    processes.gather(&[])?;
     let model = load_model(&job.input, &job.sizes, Some(source))?;
     let (original, _) = opened(job, &model)?;
     let view = View::new(&job.input, &original)?;
@@ -34,7 +38,7 @@ pub fn follow(job: &Job, observer: &dyn Observer, group: &dyn Communicator) -> R
     let watch = Watch {
         observer,
         folder: None,
-        group,
+        processes,
     };
     learn(job, &model, &view, &images, &options, watch)?;
     Ok(())
@@ -47,9 +51,9 @@ pub fn follow(job: &Job, observer: &dyn Observer, group: &dyn Communicator) -> R
 pub fn follow_training(
     job: &TrainJob,
     observer: &dyn Observer,
-    group: &dyn Communicator,
+    processes: &dyn Communicator,
 ) -> Result<(), Error> {
-    group.gather(&[])?;
+    processes.gather(&[])?;
     let model = load_model(&job.input, &job.sizes, Some(&job.source))?;
     let opened = forms::unpack(&model.proto);
     let opened = opened.map_err(|e| super::written::form_error(&job.input, e))?;
@@ -63,11 +67,14 @@ pub fn follow_training(
         source,
     })?;
     let run = || identity::of_training(job, &model, &images);
-    agreed(run, None, group)?;
+    agreed(run, None, processes)?;
     let control = Control {
-        observer: &Together { observer, group },
+        observer: &Together {
+            observer,
+            processes,
+        },
         checkpoint: None,
-        group,
+        processes,
     };
     let augment = job.source.augment;
     retrain(&mut network, &images, augment, &job.options, control)
@@ -83,20 +90,20 @@ pub fn follow_training(
 pub(super) fn agreed(
     run: impl FnOnce() -> Result<Identity, Error>,
     folder: Option<(Folder, &Plan)>,
-    group: &dyn Communicator,
+    processes: &dyn Communicator,
 ) -> Result<Option<Checkpoint>, Error> {
-    if group.size() == 1 && folder.is_none() {
+    if processes.size() == 1 && folder.is_none() {
         return Ok(None);
     }
     let run = run()?;
-    if group.size() > 1 {
-        same(&run, group)?;
+    if processes.size() > 1 {
+        same(&run, processes)?;
     }
     Ok(folder.map(|(folder, plan)| Checkpoint::new(folder, plan.every, run)))
 }
 
 /// Checks that all processes are about to do the same.
-fn same(run: &Identity, group: &dyn Communicator) -> Result<(), Error> {
+fn same(run: &Identity, processes: &dyn Communicator) -> Result<(), Error> {
     let mut run = run.clone();
     let instructions = bnn_kernels::simd::instructions().to_owned();
     run.insert("the processor's instructions".to_owned(), instructions);
@@ -105,7 +112,7 @@ fn same(run: &Identity, group: &dyn Communicator) -> Result<(), Error> {
             .map(|(name, value)| format!("{name} ({value})"))
             .collect()
     };
-    let all = group.gather(text(&run).join("\n").as_bytes())?;
+    let all = processes.gather(text(&run).join("\n").as_bytes())?;
     let read = |rank: usize| String::from_utf8_lossy(&all[rank]).into_owned();
     let first = read(0);
     for rank in 1..all.len() {
@@ -131,7 +138,7 @@ pub(super) fn nothing_to_share() -> Error {
 /// Progress of several processes, which stop together.
 pub(super) struct Together<'a> {
     pub observer: &'a dyn Observer,
-    pub group: &'a dyn Communicator,
+    pub processes: &'a dyn Communicator,
 }
 
 impl Observer for Together<'_> {
@@ -141,6 +148,6 @@ impl Observer for Together<'_> {
 
     fn cancelled(&self) -> bool {
         // The first one stops by itself, where it can save the run; the others hear of that.
-        self.group.stops() || (self.group.rank() == 0 && self.observer.cancelled())
+        self.processes.stops() || (self.processes.rank() == 0 && self.observer.cancelled())
     }
 }

@@ -169,7 +169,7 @@ fn seconds(
         let control = Control {
             observer: &Silent,
             checkpoint: None,
-            group: &Alone,
+            processes: &Alone,
         };
         let start = Instant::now();
         subsidiary::retrain(&mut copy, &images, options.augment, &once, control).ok()?;

@@ -79,7 +79,7 @@ pub fn run(
     run_among(job, open, observer, &Alone)
 }
 
-/// [`run`] where other processes learn along ([`follow`]): those of `group`, of which this is the first.
+/// [`run`] where other processes learn along ([`follow`]): those of `processes`, of which this is the first.
 ///
 /// # Errors
 /// As [`run`], or if another process fails.
@@ -87,15 +87,15 @@ pub fn run_among(
     job: &Job,
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
-    group: &dyn Communicator,
+    processes: &dyn Communicator,
 ) -> Result<Report, Error> {
     let learns = job.learns();
-    if group.size() > 1 && (!learns || job.dry_run) {
+    if processes.size() > 1 && (!learns || job.dry_run) {
         return Err(among::nothing_to_share());
     }
     let start = Instant::now();
     let heard = Heard::new(observer);
-    let mut report = through(job, open, &heard, group)
+    let mut report = through(job, open, &heard, processes)
         .map_err(|e| stopped(e, observer, job.checkpoint.as_ref(), learns))?;
     report.warnings = heard.warnings_and(report.warnings);
     report.seconds = start.elapsed().as_secs_f64();
@@ -139,7 +139,7 @@ fn through(
     job: &Job,
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
-    group: &dyn Communicator,
+    processes: &dyn Communicator,
 ) -> Result<Report, Error> {
     let mut summary = Summary::beginning();
     let model = read(job, observer)?;
@@ -155,7 +155,7 @@ fn through(
         types::check_learning(&job.input, &view)?;
     }
     // The others wait until it is known that there is something to do.
-    group.gather(&[])?;
+    processes.gather(&[])?;
     // Before images are read: that may take long.
     let folder = match &job.checkpoint {
         Some(plan) if job.learns() && !job.dry_run => Some((Folder::open(&plan.folder)?, plan)),
@@ -194,7 +194,7 @@ fn through(
     let watch = Watch {
         observer,
         folder,
-        group,
+        processes,
     };
     let chosen = choose(
         job,
@@ -397,7 +397,7 @@ struct Watch<'a> {
     observer: &'a dyn Observer,
     folder: Option<(Folder, &'a Plan)>,
     /// The processes that learn along.
-    group: &'a dyn Communicator,
+    processes: &'a dyn Communicator,
 }
 
 fn learn(
@@ -409,7 +409,7 @@ fn learn(
     Watch {
         observer,
         folder,
-        group,
+        processes,
     }: Watch<'_>,
 ) -> Result<(Network, Learned), Error> {
     let costs = rewrite::cost(&view.graph, &view.facts, &view.layers).layers;
@@ -417,11 +417,14 @@ fn learn(
     fit::reachable(&job.input, &subject, options)?;
     let mut network = network(job, view, images, observer)?;
     let run = || identity::of(job, model, images, options);
-    let mut checkpoint = among::agreed(run, folder, group)?;
+    let mut checkpoint = among::agreed(run, folder, processes)?;
     let control = Control {
-        observer: &among::Together { observer, group },
+        observer: &among::Together {
+            observer,
+            processes,
+        },
         checkpoint: checkpoint.as_mut(),
-        group,
+        processes,
     };
     let learned = subsidiary::learn(&mut network, &subject, images, options, control)
         .map_err(|e| Error::of_training(e, &job.input))?;

@@ -62,7 +62,7 @@ pub fn train(
 }
 
 /// [`train`] where other processes train along ([`follow_training`](super::follow_training)): those of
-/// `group`, of which this is the first.
+/// `processes`, of which this is the first.
 ///
 /// # Errors
 /// As [`train`], or if another process fails.
@@ -70,9 +70,9 @@ pub fn train_among(
     job: &TrainJob,
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
-    group: &dyn Communicator,
+    processes: &dyn Communicator,
 ) -> Result<TrainReport, Error> {
-    through(job, open, observer, group)
+    through(job, open, observer, processes)
         .map_err(|e| stopped(e, observer, job.checkpoint.as_ref(), true))
 }
 
@@ -80,7 +80,7 @@ fn through(
     job: &TrainJob,
     open: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
     observer: &dyn Observer,
-    group: &dyn Communicator,
+    processes: &dyn Communicator,
 ) -> Result<TrainReport, Error> {
     let start = Instant::now();
     let run = RunReport::beginning();
@@ -89,7 +89,7 @@ fn through(
     let opened = forms::unpack(&model.proto).map_err(form_error)?;
     let view = View::new(&job.input, &opened)?;
     trainable(job, &view)?;
-    group.gather(&[])?;
+    processes.gather(&[])?;
     let folder = match &job.checkpoint {
         Some(plan) => Some((Folder::open(&plan.folder)?, plan)),
         None => None,
@@ -109,11 +109,14 @@ fn through(
     let packs = written::formed(None, &model.proto, &opened, Computed::new);
     packs.map_err(form_error)?;
     let identity = || identity::of_training(job, &model, &images);
-    let mut checkpoint = among::agreed(identity, folder, group)?;
+    let mut checkpoint = among::agreed(identity, folder, processes)?;
     let control = Control {
-        observer: &Together { observer, group },
+        observer: &Together {
+            observer,
+            processes,
+        },
         checkpoint: checkpoint.as_mut(),
-        group,
+        processes,
     };
     let augment = job.source.augment;
     let trained = retrain(&mut network, &images, augment, &job.options, control)

@@ -110,8 +110,8 @@ fn probe(trainer: &mut Trainer<'_>, unit: &MaskGroup, index: u64) -> Result<f64,
     let span = trainer.span_over(unit.first)?;
     let boundaries = trainer.boundaries(&span, &chosen)?;
     // By statistics of the same images, so that only the mask moves the outputs.
-    let group = trainer.group;
-    reestimate_running_statistics(trainer.network, boundaries.clone(), span.from, group)?;
+    let processes = trainer.processes;
+    reestimate_running_statistics(trainer.network, boundaries.clone(), span.from, processes)?;
     let original = outputs(trainer, &boundaries)?;
     let kept = unit.filters - (unit.filters as f64 * PROBE_SHARE).ceil() as usize;
     let mut sum = 0.0;
@@ -120,7 +120,7 @@ fn probe(trainer: &mut Trainer<'_>, unit: &MaskGroup, index: u64) -> Result<f64,
         let seed = trainer.seed_of(index) ^ (0x100 + draw);
         let random = rules::random(unit.filters, kept.max(1), seed);
         trainer.network.values_mut(m).assign(&mask::hard(&random));
-        reestimate_running_statistics(trainer.network, boundaries.clone(), span.from, group)?;
+        reestimate_running_statistics(trainer.network, boundaries.clone(), span.from, processes)?;
         let moved = outputs(trainer, &boundaries)?;
         let pairs = moved.iter().zip(&original);
         let each: Vec<f64> = pairs
@@ -128,7 +128,7 @@ fn probe(trainer: &mut Trainer<'_>, unit: &MaskGroup, index: u64) -> Result<f64,
                 f64::from(distillation(a, b, trainer.temperature).value) * a.shape()[0] as f64
             })
             .collect();
-        let total: f64 = group.gather_numbers(&each)?.iter().sum();
+        let total: f64 = processes.gather_numbers(&each)?.iter().sum();
         sum += total / chosen.len().max(1) as f64;
     }
     *trainer.network = before;

@@ -65,7 +65,10 @@ fn bits(network: &Network) -> Vec<Vec<u32>> {
 }
 
 /// What a process ends with: the masks, the network, and every figure on the way.
-fn learned(group: &dyn Communicator, options: &Options) -> (FilterMasks, Vec<Vec<u32>>, String) {
+fn learned(
+    processes: &dyn Communicator,
+    options: &Options,
+) -> (FilterMasks, Vec<Vec<u32>>, String) {
     let model = model();
     let graph = Graph::new(&model).unwrap();
     let facts = Facts::infer(&graph, 2).unwrap();
@@ -82,7 +85,7 @@ fn learned(group: &dyn Communicator, options: &Options) -> (FilterMasks, Vec<Vec
     let control = Control {
         observer: &Silent,
         checkpoint: None,
-        group,
+        processes,
     };
     let found = learn(&mut network, &subject, &images(), options, control).unwrap();
     let figures = format!("{:?} {:?}", found.stages, found.final_retraining);
@@ -128,7 +131,7 @@ fn any_number_of_processes_learns_the_same() {
         let one = learned(&Alone, &options);
         assert!(!one.0.layers.is_empty());
         for size in [2, 3, 7] {
-            let all = in_threads(size, |group| learned(group, &options));
+            let all = in_threads(size, |processes| learned(processes, &options));
             for (rank, found) in all.into_iter().enumerate() {
                 assert!(found == one, "{what}: process {rank} of {size} differs");
             }
@@ -144,14 +147,14 @@ fn more_processes_than_parts_learn_the_same() {
         ..options()
     };
     let one = learned(&Alone, &options);
-    for found in in_threads(5, |group| learned(group, &options)) {
+    for found in in_threads(5, |processes| learned(processes, &options)) {
         assert!(found == one);
     }
 }
 
 #[test]
 fn any_number_of_processes_trains_the_same() {
-    let trained = |group: &dyn Communicator| {
+    let trained = |processes: &dyn Communicator| {
         let model = model();
         let graph = Graph::new(&model).unwrap();
         let facts = Facts::infer(&graph, 2).unwrap();
@@ -170,7 +173,7 @@ fn any_number_of_processes_trains_the_same() {
         let control = Control {
             observer: &Silent,
             checkpoint: None,
-            group,
+            processes,
         };
         let images = images();
         let found = retrain(&mut network, &images, Augment::default(), &options, control);
@@ -179,7 +182,7 @@ fn any_number_of_processes_trains_the_same() {
     let one = trained(&Alone);
     for size in [2, 4] {
         assert!(
-            in_threads(size, |group| trained(group))
+            in_threads(size, |processes| trained(processes))
                 .iter()
                 .all(|f| *f == one)
         );

@@ -91,7 +91,7 @@ mod tests {
         let control = Control {
             observer: &Silent,
             checkpoint: None,
-            group: &crate::distributed::Alone,
+            processes: &crate::distributed::Alone,
         };
         let mut trainer = Trainer::new(&mut network, &images, &options, control).unwrap();
         let span = trainer.whole();

@@ -60,7 +60,7 @@ pub(super) struct RunContext<'a> {
     /// Receives progress, and says when to stop.
     pub(super) observer: &'a dyn Observer,
     /// The processes that share the work.
-    pub(super) group: &'a dyn Communicator,
+    pub(super) processes: &'a dyn Communicator,
 }
 
 /// Images per batch where nothing is learned.
@@ -116,7 +116,7 @@ impl Trainer<'_> {
             self.network,
             boundaries,
             span.from,
-            self.group,
+            self.processes,
         )?)
     }
 
@@ -128,7 +128,7 @@ impl Trainer<'_> {
         chosen: &[usize],
     ) -> Result<Vec<Boundary>, TrainError> {
         let mut boundaries = Vec::new();
-        for indices in share_of(self.network, chosen, self.group) {
+        for indices in share_of(self.network, chosen, self.processes) {
             self.check_cancelled()?;
             boundaries.push(self.boundary(span, indices, TrainingImages::Augmented)?);
         }
@@ -140,10 +140,10 @@ impl Trainer<'_> {
 pub(super) fn share_of<'i>(
     network: &Network,
     indices: &'i [usize],
-    group: &dyn Communicator,
+    processes: &dyn Communicator,
 ) -> impl Iterator<Item = &'i [usize]> + use<'i> {
     let size = eval_batch(network);
-    let share = group.share(indices.len().div_ceil(size));
+    let share = processes.share(indices.len().div_ceil(size));
     let batches = indices.chunks(size);
     batches.skip(share.start).take(share.len())
 }
@@ -164,11 +164,14 @@ pub(super) fn logits_counted(
     context: &RunContext<'_>,
     counted: &dyn Fn(usize),
 ) -> Result<ArrayD<f32>, TrainError> {
-    let &RunContext { observer, group } = context;
+    let &RunContext {
+        observer,
+        processes,
+    } = context;
     let mut rows: Vec<f32> = Vec::new();
     let mut sample: Vec<u64> = Vec::new();
     let inference = Inference::of(network);
-    for chunk in share_of(network, of.indices, group) {
+    for chunk in share_of(network, of.indices, processes) {
         if observer.cancelled() {
             return Err(TrainError::Interrupted);
         }
@@ -178,11 +181,11 @@ pub(super) fn logits_counted(
         rows.extend(logits.iter());
         counted(chunk.len());
     }
-    let rows = group.gather_numbers(&rows)?;
+    let rows = processes.gather_numbers(&rows)?;
     // The first process has a share if any has.
-    let sample = match group.size() {
+    let sample = match processes.size() {
         1 => sample,
-        _ => numbers_of(&group.gather(bytemuck::cast_slice(&sample))?[0]).into_owned(),
+        _ => numbers_of(&processes.gather(bytemuck::cast_slice(&sample))?[0]).into_owned(),
     };
     let sample = sample.iter().map(|&d| d as usize);
     let shape: Vec<usize> = std::iter::once(of.indices.len()).chain(sample).collect();

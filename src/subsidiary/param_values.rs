@@ -70,7 +70,7 @@ impl Trainer<'_> {
         let steps = span.from..self.network.end();
         let inference = Inference::new(Cow::Borrowed(&*self.network), steps);
         let mut losses = Vec::new();
-        for indices in share_of(self.network, &chosen, self.group) {
+        for indices in share_of(self.network, &chosen, self.processes) {
             self.check_cancelled()?;
             let Sample { boundary, taught } =
                 self.sample(span, indices, TrainingImages::AsTheyAre)?;
@@ -78,7 +78,7 @@ impl Trainer<'_> {
             let loss = loss(&self.objective(), &logits, indices, taught.as_ref());
             losses.push(f64::from(loss.value) * indices.len() as f64);
         }
-        let sum: f64 = self.group.gather_numbers(&losses)?.iter().sum();
+        let sum: f64 = self.processes.gather_numbers(&losses)?.iter().sum();
         Ok(sum / chosen.len().max(1) as f64)
     }
 }

@@ -109,12 +109,12 @@ impl Trainer<'_> {
             Some(checkpoint) => checkpoint.load::<Saved<'static>>()?,
             None => None,
         };
-        if self.group.size() == 1 {
+        if self.processes.size() == 1 {
             return Ok(saved);
         }
         let bytes = saved.as_ref().map(postcard::to_allocvec).transpose();
         let all = self
-            .group
+            .processes
             .gather(&bytes.map_err(|_| self.unfit())?.unwrap_or_default())?;
         match all.first() {
             Some(bytes) if !bytes.is_empty() => match postcard::from_bytes(bytes) {

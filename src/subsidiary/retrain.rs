@@ -158,7 +158,7 @@ pub fn native_predictions(
     let of = Subset::of_validation(images, &chosen);
     let context = RunContext {
         observer,
-        group: &Alone,
+        processes: &Alone,
     };
     let logits = logits_of(network, &of, &context)?;
     Ok(NativePredictions {

@@ -156,7 +156,7 @@ fn answered(
 fn alone(observer: &dyn Observer) -> RunContext<'_> {
     RunContext {
         observer,
-        group: &Alone,
+        processes: &Alone,
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Control<'a> {
     /// Where the run is saved, and what it goes on from; the first process's alone.
     pub checkpoint: Option<&'a mut Checkpoint>,
     /// The processes that share the run.
-    pub group: &'a dyn Communicator,
+    pub processes: &'a dyn Communicator,
 }
 
 /// The model that a network was imported from.
@@ -132,7 +132,7 @@ pub fn learn(
     }
     trainer.finish()?;
     observer.detail("asking the trained network");
-    let first = trainer.group.rank() == 0;
+    let first = trainer.processes.rank() == 0;
     let predictions = first.then(|| native_predictions(trainer.network, images, observer));
     release_memory();
     observer.end();

@@ -37,13 +37,16 @@ impl Teacher {
             let original = Inference::new(Cow::Owned(network.clone()), network.all());
             return Ok(Some(Self::Asked(Box::new(original))));
         }
-        let &RunContext { observer, group } = context;
+        let &RunContext {
+            observer,
+            processes,
+        } = context;
         let all: Vec<usize> = (0..images.train.len()).collect();
         // Of large images this takes long.
         let what = "asking the original about the images";
         let _asking = Phase::of(observer, what, all.len() as u64);
         // Each process has about as many.
-        let asked = |count: usize| observer.advance((count * group.size()) as u64);
+        let asked = |count: usize| observer.advance((count * processes.size()) as u64);
         let of = Subset::of_training(images, &all);
         let logits = logits_counted(network, &of, context, &asked)?;
         Ok(Some(Self::Kept(logits)))

@@ -62,7 +62,7 @@ pub(super) struct Trainer<'a> {
     pub(super) options: &'a Options,
     pub(super) observer: &'a dyn Observer,
     /// The processes that share the run.
-    pub(super) group: &'a dyn Communicator,
+    pub(super) processes: &'a dyn Communicator,
     pub(super) teacher: Option<Teacher>,
     /// What the network is held against.
     pub(super) judge: Option<Judge>,
@@ -96,9 +96,12 @@ impl<'a> Trainer<'a> {
         let Control {
             observer,
             checkpoint,
-            group,
+            processes,
         } = control;
-        let context = RunContext { observer, group };
+        let context = RunContext {
+            observer,
+            processes,
+        };
         let teacher = Teacher::new(network, images, options, &context)?;
         let judge = Judge::new(network, images, options, &context)?;
         let temperature = temperature_of(network, teacher.as_ref(), images, &context)?;
@@ -107,7 +110,7 @@ impl<'a> Trainer<'a> {
             images,
             options,
             observer,
-            group,
+            processes,
             teacher,
             judge,
             weights: Vec::new(),
@@ -143,7 +146,7 @@ impl<'a> Trainer<'a> {
     pub(super) fn context(&self) -> RunContext<'a> {
         RunContext {
             observer: self.observer,
-            group: self.group,
+            processes: self.processes,
         }
     }
 
@@ -258,7 +261,7 @@ impl<'a> Trainer<'a> {
         'views: for view in self.views_ahead() {
             let mut cache = PrefixCache::new(span.cached.len());
             let batches: Vec<&[usize]> = span.cached.chunks(eval_batch(self.network)).collect();
-            let rounds = batches.chunks(self.group.size());
+            let rounds = batches.chunks(self.processes.size());
             let count = rounds.len();
             // A batch for each process, then the next ones.
             for (done, round) in rounds.enumerate() {
@@ -268,7 +271,7 @@ impl<'a> Trainer<'a> {
                 self.observer.detail(&format!(
                     "layer {layer}, computing what is frozen below: {share} %"
                 ));
-                let own = match round.get(self.group.rank()) {
+                let own = match round.get(self.processes.rank()) {
                     Some(batch) => {
                         let boundary = self.prefix(&span, self.varied(batch, view)?)?;
                         let values: Vec<_> = boundary.values.into_iter().map(|(_, x)| x).collect();
@@ -295,11 +298,11 @@ impl<'a> Trainer<'a> {
         budget: &mut Budget,
     ) -> Result<bool, TrainError> {
         let mut keep = |packed| cache.push(packed, budget);
-        let kept = match self.group.size() {
+        let kept = match self.processes.size() {
             1 => own.map_or(Ok(()), keep),
             _ => {
                 let own = own.map_or_else(Vec::new, |packed| packed.to_bytes());
-                let all = self.group.gather(&own)?;
+                let all = self.processes.gather(&own)?;
                 let mut all = all.iter().filter_map(|bytes| Packed::from_bytes(bytes));
                 all.try_for_each(&mut keep)
             }
@@ -307,7 +310,7 @@ impl<'a> Trainer<'a> {
         if let Err(why) = &kept {
             self.caching.declined(why, self.options, self.observer);
         }
-        let all = self.group.gather_numbers(&[u8::from(kept.is_ok())])?;
+        let all = self.processes.gather_numbers(&[u8::from(kept.is_ok())])?;
         if let (Ok(()), Some(rank)) = (&kept, all.iter().position(|&kept| kept == 0)) {
             self.caching.failed_elsewhere(rank, self.observer);
         }

@@ -112,7 +112,7 @@ impl Trainer<'_> {
             if phase.batch_statistics && indices.len() < 2 {
                 continue;
             }
-            let batch = plan.batch(self.network, indices.len(), self.group);
+            let batch = plan.batch(self.network, indices.len(), self.processes);
             let mine = batch.rows();
             let Sample { boundary, taught } = self.sample(
                 phase.span,
@@ -130,7 +130,9 @@ impl Trainer<'_> {
             };
             let (mut loss, mut gradients) =
                 plan.gradients(self.network, &weights, &batch, &boundary, loss)?;
-            let right = self.group.gather_numbers(&[right.into_inner() as u64])?;
+            let right = self
+                .processes
+                .gather_numbers(&[right.into_inner() as u64])?;
             if let Some(r) = phase.regularizer {
                 for &p in &training.params {
                     let value = &self.network.param(p).value;

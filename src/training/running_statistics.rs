@@ -63,7 +63,7 @@ pub fn reestimate_running_statistics(
     network: &mut Network,
     batches: impl IntoIterator<Item = Boundary>,
     from: StepId,
-    group: &dyn Communicator,
+    processes: &dyn Communicator,
 ) -> Result<(), RunError> {
     let mut batches = batches.into_iter().peekable();
     let norms = network.batch_norms(from);
@@ -98,7 +98,7 @@ pub fn reestimate_running_statistics(
             measured.resize(end, 0.0);
         }
     }
-    let measured = group.gather_numbers(&measured)?;
+    let measured = processes.gather_numbers(&measured)?;
     let mut pooled: BTreeMap<StepId, Pooled> = BTreeMap::new();
     let mut left = &measured[..];
     while !left.is_empty() {

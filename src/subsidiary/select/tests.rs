@@ -91,7 +91,7 @@ fn asked<R>(
     let control = Control {
         observer: &Silent,
         checkpoint: None,
-        group: &crate::distributed::Alone,
+        processes: &crate::distributed::Alone,
     };
     let mut trainer = Trainer::new(&mut network, &images, &options, control).unwrap();
     let (m, span) = trainer.enter(&units[group], 5).unwrap();
