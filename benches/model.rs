@@ -24,17 +24,17 @@ use onnx_bnnprune::subsidiary::{Grouping, mask_groups, rules};
 
 fn random_half(view: &View<'_>) -> FilterMasks {
     let mut masks = FilterMasks::default();
-    let (units, _) = mask_groups(
+    let (groups, _) = mask_groups(
         &view.graph,
         &view.layers,
         &view.analysis,
         Grouping::default(),
     );
-    for (seed, unit) in units.iter().enumerate() {
-        let keep = rules::random(unit.filters, unit.filters / 2, seed as u64);
-        let pruned: Vec<usize> = (0..unit.filters).filter(|&f| !keep[f]).collect();
-        for (name, filters) in unit.group.filters_of(&pruned) {
-            let count = view.analysis.filters(&name).unwrap_or(unit.filters);
+    for (seed, group) in groups.iter().enumerate() {
+        let keep = rules::random(group.filters, group.filters / 2, seed as u64);
+        let pruned: Vec<usize> = (0..group.filters).filter(|&f| !keep[f]).collect();
+        for (name, filters) in group.class.filters_of(&pruned) {
+            let count = view.analysis.filters(&name).unwrap_or(group.filters);
             masks.prune(&name, count, filters);
         }
     }

@@ -52,9 +52,9 @@ fn step(
     optimizer.step(network, &gradients);
 }
 
-fn insert_mask(network: &mut Network, unit: &MaskGroup) -> ParamId {
-    let m = network.add_param("mask", ParamKind::Mask, mask::initial(unit.filters, 0));
-    for site in &unit.sites {
+fn insert_mask(network: &mut Network, group: &MaskGroup) -> ParamId {
+    let m = network.add_param("mask", ParamKind::Mask, mask::initial(group.filters, 0));
+    for site in &group.sites {
         let spec = MaskSpec {
             axis: site.axis,
             filter_of: site.filter_of.clone(),
@@ -73,14 +73,14 @@ fn training(c: &mut Criterion) {
     let view = View::new(&path, &model.proto).expect("a valid graph");
     let mut network =
         Network::import(&view.graph, &view.facts, &view.layers).expect("a native network");
-    let (units, _) = mask_groups(
+    let (groups, _) = mask_groups(
         &view.graph,
         &view.layers,
         &view.analysis,
         Grouping::default(),
     );
-    let unit = &units[1];
-    let m = insert_mask(&mut network, unit);
+    let group = &groups[1];
+    let m = insert_mask(&mut network, group);
 
     let digits = test_digits();
     let labels = digits.labels.as_ref().expect("labelled digits");
@@ -88,14 +88,14 @@ fn training(c: &mut Criterion) {
     let labels = &labels[..BATCH];
     let start = Boundary::start(&network, digits.batch(&chosen, &gray()).expect("in memory"))
         .expect("digits fit");
-    let from = network.step_of(unit.first).expect("the unit's layer");
+    let from = network.step_of(group.first).expect("the group's layer");
     let boundary = Inference::new(Cow::Borrowed(&network), StepId(0)..from)
         .run(&start)
         .expect("shapes that fit");
 
-    let layers = unit.layers.join(" and ");
-    let mut group = c.benchmark_group(format!("digits_vgg.onnx, {layers}, batch {BATCH}"));
-    let regularizer = Regularizer::new(0.1, &vec![1.0; unit.filters]);
+    let layers = group.layers.join(" and ");
+    let mut measured = c.benchmark_group(format!("digits_vgg.onnx, {layers}, batch {BATCH}"));
+    let regularizer = Regularizer::new(0.1, &vec![1.0; group.filters]);
     let wanted = Wanted::of(&network, [m]);
     let main = Wanted::of(&network, network.main_params(from..network.end()));
     for (name, gradients) in [("", Precision::F32), (", 8 bits", Precision::Int8)] {
@@ -107,7 +107,7 @@ fn training(c: &mut Criterion) {
             ..Mode::default()
         };
         let plan = Plan::new(&network, from..network.end(), mode);
-        group.bench_function(format!("mask step{name}"), |b| {
+        measured.bench_function(format!("mask step{name}"), |b| {
             b.iter(|| {
                 let regularizer = Some((&regularizer, m));
                 step(
@@ -128,11 +128,11 @@ fn training(c: &mut Criterion) {
             ..Mode::default()
         };
         let plan = Plan::new(&network, from..network.end(), mode);
-        group.bench_function(format!("retraining step{name}"), |b| {
+        measured.bench_function(format!("retraining step{name}"), |b| {
             b.iter(|| step(&mut network, &boundary, &plan, labels, None, &mut adam))
         });
     }
-    group.finish();
+    measured.finish();
 }
 
 criterion_group!(benches, training);

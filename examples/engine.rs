@@ -4,7 +4,7 @@
 //! cargo run --release --example engine -- MODEL.onnx inference [--batch 128] [--repeat 5]
 //! ```
 //!
-//! Phases: `inference`; `mask LAYER`, a mask step of the unit that the layer belongs to, with the frozen part below
+//! Phases: `inference`; `mask LAYER`, a mask step of the group that the layer belongs to, with the frozen part below
 //! computed beforehand; `retrain`, a full step. Prints a line of JSON: milliseconds per image of
 //! each repetition, the loss of the first step, and the gradient of M (mask phase).
 
@@ -53,7 +53,7 @@ struct Args {
 enum Phase {
     /// The logits.
     Inference,
-    /// A mask step of the unit that a layer belongs to.
+    /// A mask step of the group that a layer belongs to.
     Mask {
         /// A layer of it.
         layer: String,
@@ -98,19 +98,19 @@ fn run(args: &Args) -> Result<(), Failure> {
     let mut boundary = Boundary::start(&network, x.clone())?;
     let mut mask = None;
     if let Phase::Mask { layer } = &args.phase {
-        let (units, _) = mask_groups(
+        let (groups, _) = mask_groups(
             &view.graph,
             &view.layers,
             &view.analysis,
             Grouping::default(),
         );
-        let unit = units.iter().find(|u| u.layers.contains(layer));
-        let unit = unit.ok_or_else(|| format!("{layer}: is not a layer that can be masked"))?;
+        let group = groups.iter().find(|u| u.layers.contains(layer));
+        let group = group.ok_or_else(|| format!("{layer}: is not a layer that can be masked"))?;
         // Every fourth filter is masked.
-        let m = (0..unit.filters).map(|f| if f % 4 == 1 { -1e-4 } else { 1e-4 });
-        let m = ArrayD::from_shape_vec(vec![unit.filters], m.collect())?;
+        let m = (0..group.filters).map(|f| if f % 4 == 1 { -1e-4 } else { 1e-4 });
+        let m = ArrayD::from_shape_vec(vec![group.filters], m.collect())?;
         let param = network.add_param("M", ParamKind::Mask, m);
-        for site in &unit.sites {
+        for site in &group.sites {
             let spec = MaskSpec {
                 axis: site.axis,
                 filter_of: site.filter_of.clone(),
@@ -118,7 +118,7 @@ fn run(args: &Args) -> Result<(), Failure> {
             };
             network.insert_mask(site.consumer, site.input, spec)?;
         }
-        let from = network.step_of(unit.first).ok_or("no step")?;
+        let from = network.step_of(group.first).ok_or("no step")?;
         boundary = Inference::new(Cow::Borrowed(&network), StepId(0)..from).run(&boundary)?;
         mask = Some(param);
     }

@@ -121,9 +121,9 @@ fn learning(images: &Images, options: &Options, outlook: &Outlook) -> LearningPl
     LearningPlan {
         figures,
         stages: stages
-            .map(|(unit, &kept)| StagePlan {
-                layers: unit.layers.clone(),
-                filters: unit.filters,
+            .map(|(group, &kept)| StagePlan {
+                layers: group.layers.clone(),
+                filters: group.filters,
                 kept,
             })
             .collect(),
@@ -213,11 +213,11 @@ fn few(images: &Images, count: usize) -> Result<Images, Error> {
     })
 }
 
-/// Share of the operations in the layers from a unit's first on.
-fn share_from(view: &View<'_>, unit: &subsidiary::MaskGroup) -> f64 {
+/// Share of the operations in the layers from a group's first on.
+fn share_from(view: &View<'_>, group: &subsidiary::MaskGroup) -> f64 {
     let order = view.graph.order();
     let place = |node| order.iter().position(|&n| n == node);
-    let first = place(unit.first);
+    let first = place(group.first);
     let all = cost(&view.graph, &view.facts, &view.layers);
     let of = |above: bool| -> u64 {
         let layers = view.layers.iter().zip(&all.layers);

@@ -1,4 +1,4 @@
-//! How many filters each unit keeps when the share over all of them is given: fewest where they
+//! How many filters each group keeps when the share over all of them is given: fewest where they
 //! are missed least.
 
 use std::borrow::Cow;
@@ -14,14 +14,14 @@ use crate::engine::{Boundary, Inference};
 use crate::training::loss::distillation;
 use crate::training::reestimate_running_statistics;
 
-/// Training images that a unit is judged on.
+/// Training images that a group is judged on.
 const PROBE_IMAGES: usize = 1_024;
-/// Share of a unit's filters that a probe masks.
+/// Share of a group's filters that a probe masks.
 const PROBE_SHARE: f64 = 0.25;
-/// Random masks that the cost of a unit is averaged over.
+/// Random masks that the cost of a group is averaged over.
 const PROBES: u64 = 3;
 
-/// What is known of a unit when the shares are decided.
+/// What is known of a group when the shares are decided.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Demand {
     /// Filters of the mask.
@@ -33,67 +33,67 @@ struct Demand {
     cost: f64,
 }
 
-/// For each unit how many filters it keeps, so that (at least) `ratio` of what the model costs goes,
+/// For each group how many filters it keeps, so that (at least) `ratio` of what the model costs goes,
 /// and how far its probe moved the outputs.
 ///
-/// Masking a share r of unit i is taken to harm by a_i · r / (1 - r), with a_i measured by masking
-/// filters at random. The least harm for a given saving then keeps, in each unit, a share
+/// Masking a share r of group i is taken to harm by a_i · r / (1 - r), with a_i measured by masking
+/// filters at random. The least harm for a given saving then keeps, in each group, a share
 /// proportional to √(a_i / c_i), c_i being what its filters cost (of binary filters their number; of
-/// operations what they and their readers take, as far as these are left); no unit loses more than
+/// operations what they and their readers take, as far as these are left); no group loses more than
 /// `max_share`.
 pub(super) fn allocate(
     trainer: &mut Trainer<'_>,
-    units: &[MaskGroup],
+    groups: &[MaskGroup],
     costs: &Costs,
     ratio: f64,
 ) -> Result<Vec<(usize, f64)>, TrainError> {
-    for (index, unit) in units.iter().enumerate().skip(trainer.run.costs.len()) {
-        let label = format!("probing layer {}/{}", index + 1, units.len());
+    for (index, group) in groups.iter().enumerate().skip(trainer.run.costs.len()) {
+        let label = format!("probing layer {}/{}", index + 1, groups.len());
         trainer.observer.detail(&label);
-        let cost = probe(trainer, unit, index as u64)?;
+        let cost = probe(trainer, group, index as u64)?;
         trainer.run.costs.push(cost);
         trainer.save_if_due(None, None)?;
     }
-    let keep = shared_out(trainer, units, costs, ratio);
+    let keep = shared_out(trainer, groups, costs, ratio);
     Ok(keep
         .into_iter()
         .zip(trainer.run.costs.iter().copied())
         .collect())
 }
 
-/// For each unit, which were probed, how many filters it keeps at a ratio.
+/// For each group, which were probed, how many filters it keeps at a ratio.
 pub(super) fn shared_out(
     trainer: &Trainer<'_>,
-    units: &[MaskGroup],
+    groups: &[MaskGroup],
     costs: &Costs,
     ratio: f64,
 ) -> Vec<usize> {
-    shared_by(&trainer.run.costs, units, costs, trainer.options(), ratio)
+    shared_by(&trainer.run.costs, groups, costs, trainer.options(), ratio)
 }
 
-/// The same before anything is probed: as if all units were missed alike.
+/// The same before anything is probed: as if all groups were missed alike.
 pub(super) fn shared_alike(
-    units: &[MaskGroup],
+    groups: &[MaskGroup],
     costs: &Costs,
     options: &Options,
     ratio: f64,
 ) -> Vec<usize> {
-    shared_by(&vec![1.0; units.len()], units, costs, options, ratio)
+    shared_by(&vec![1.0; groups.len()], groups, costs, options, ratio)
 }
 
 fn shared_by(
     moved: &[f64],
-    units: &[MaskGroup],
+    groups: &[MaskGroup],
     costs: &Costs,
     options: &Options,
     ratio: f64,
 ) -> Vec<usize> {
-    let demand = |(unit, &cost): (&MaskGroup, &f64)| Demand {
-        filters: unit.filters,
-        multiple: unit.parts.multiple(options.round_to),
+    let demand = |(group, &cost): (&MaskGroup, &f64)| Demand {
+        filters: group.filters,
+        multiple: group.parts.multiple(options.round_to),
         cost,
     };
-    let demands: Vec<Demand> = units.iter().zip(moved).map(demand).collect();
+    let demands: Vec<Demand> = groups.iter().zip(moved).map(demand).collect();
     let limits = Limits {
         max_share: options.max_share,
         ratio,
@@ -101,24 +101,24 @@ fn shared_by(
     keep_counts(&demands, costs, ratio * costs.total(), limits)
 }
 
-/// Masks filters of one unit at random; how far the outputs move. Leaves the network as it was.
-fn probe(trainer: &mut Trainer<'_>, unit: &MaskGroup, index: u64) -> Result<f64, TrainError> {
+/// Masks filters of one group at random; how far the outputs move. Leaves the network as it was.
+fn probe(trainer: &mut Trainer<'_>, group: &MaskGroup, index: u64) -> Result<f64, TrainError> {
     let chosen = sample(trainer.network, &trainer.images.train_indices, PROBE_IMAGES);
     let before = trainer.network.clone();
-    let whole = mask::hard(&vec![true; unit.filters]);
-    let m = trainer.insert_mask(unit, whole)?;
-    let span = trainer.span_over(unit.first)?;
+    let whole = mask::hard(&vec![true; group.filters]);
+    let m = trainer.insert_mask(group, whole)?;
+    let span = trainer.span_over(group.first)?;
     let boundaries = trainer.boundaries(&span, &chosen)?;
     // By statistics of the same images, so that only the mask moves the outputs.
     let processes = trainer.processes;
     reestimate_running_statistics(trainer.network, boundaries.clone(), span.from, processes)?;
     let original = outputs(trainer, &boundaries)?;
-    let kept = unit.filters - (unit.filters as f64 * PROBE_SHARE).ceil() as usize;
+    let kept = group.filters - (group.filters as f64 * PROBE_SHARE).ceil() as usize;
     let mut sum = 0.0;
     for draw in 0..PROBES {
         trainer.check_cancelled()?;
         let seed = trainer.seed_of(index) ^ (0x100 + draw);
-        let random = rules::random(unit.filters, kept.max(1), seed);
+        let random = rules::random(group.filters, kept.max(1), seed);
         trainer.network.values_mut(m).assign(&mask::hard(&random));
         reestimate_running_statistics(trainer.network, boundaries.clone(), span.from, processes)?;
         let moved = outputs(trainer, &boundaries)?;
@@ -143,16 +143,16 @@ fn outputs(trainer: &Trainer<'_>, boundaries: &[Boundary]) -> Result<Vec<ArrayD<
     Ok(logits.collect::<Result<_, _>>()?)
 }
 
-/// What holds for each unit.
+/// What holds for each group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// No more than this share of a unit goes, or than the ratio, if that is larger.
+    /// No more than this share of a group goes, or than the ratio, if that is larger.
     pub(super) max_share: f64,
     pub(super) ratio: f64,
 }
 
 impl Limits {
-    /// How many filters a unit keeps at least, a multiple of `multiple` or all.
+    /// How many filters a group keeps at least, a multiple of `multiple` or all.
     pub(super) fn least(self, filters: usize, multiple: usize) -> usize {
         let stay = filters as f64 * (1.0 - self.max_share.max(self.ratio));
         // A ratio that is to be reached may not fail by a part of a filter.
@@ -169,8 +169,8 @@ impl Limits {
 /// the layers that it reads and is read by.
 const ROUNDS: usize = 6;
 
-/// How many filters each unit keeps, for so much to be saved. Rounding never leaves less saved than
-/// asked for, unless units are at their limits.
+/// How many filters each group keeps, for so much to be saved. Rounding never leaves less saved than
+/// asked for, unless groups are at their limits.
 fn keep_counts(demands: &[Demand], costs: &Costs, wanted: f64, limits: Limits) -> Vec<usize> {
     let wanted = wanted - 1e-9 * costs.total().max(1.0);
     let least = demands.iter().map(|d| limits.least(d.filters, d.multiple));
@@ -232,7 +232,7 @@ fn keep_counts(demands: &[Demand], costs: &Costs, wanted: f64, limits: Limits) -
 }
 
 /// Where filters go in multiples, gives those back that need not go for so much to be saved: first to
-/// units that miss them most.
+/// groups that miss them most.
 fn given_back(demands: &[Demand], costs: &Costs, wanted: f64, mut keep: Vec<usize>) -> Vec<usize> {
     let saved = |keep: &[usize]| {
         let each = keep.iter().zip(demands);

@@ -117,7 +117,7 @@ impl Trainer<'_> {
 
     /// Whether the stage under way cost too much, and has been given back half of what it pruned: it is
     /// to be retrained once more then.
-    pub(super) fn stage_keeps_more(&mut self, units: &[MaskGroup]) -> Result<bool, TrainError> {
+    pub(super) fn stage_keeps_more(&mut self, groups: &[MaskGroup]) -> Result<bool, TrainError> {
         let Some(drop) = self.drop_on(STAGE_IMAGES)? else {
             return Ok(false);
         };
@@ -126,7 +126,7 @@ impl Trainer<'_> {
         let index = self.run.done.len();
         let stage = self.run.stage.get_or_insert_default();
         let costly = drop > most + STAGE_SLACK && drop > before + STAGE_COST;
-        let (Some(keep), Some(unit)) = (&stage.keep, units.get(index)) else {
+        let (Some(keep), Some(group)) = (&stage.keep, groups.get(index)) else {
             return Ok(false);
         };
         let pruned = keep.iter().filter(|&&k| !k).count();
@@ -140,20 +140,20 @@ impl Trainer<'_> {
             keep,
             &stage.scores,
             goes,
-            &unit.parts,
+            &group.parts,
             self.options.round_to,
         );
         self.observer.note(&format!(
             "{}: costs {:.1} points; keeps {} of {} filters instead of {}",
-            unit.layers.join(", "),
+            group.layers.join(", "),
             (drop - before) * 100.0,
             keep.iter().filter(|&&k| k).count(),
-            unit.filters,
-            unit.filters - pruned,
+            group.filters,
+            group.filters - pruned,
         ));
         stage.tries += 1;
         stage.keep = Some(keep);
-        self.remask(units)?;
+        self.remask(groups)?;
         Ok(true)
     }
 
@@ -161,16 +161,16 @@ impl Trainer<'_> {
     /// were given back, or none as exactly so many were asked for. It is to be retrained then.
     pub(super) fn goes_on(
         &mut self,
-        units: &[MaskGroup],
+        groups: &[MaskGroup],
         costs: &Costs,
     ) -> Result<bool, TrainError> {
         let Some(drop) = self.drop_on(BUDGET_IMAGES)? else {
             return Ok(false);
         };
-        let pruned: usize = units
+        let pruned: usize = groups
             .iter()
             .zip(&self.run.done)
-            .map(|(unit, done)| done.keep.iter().filter(|&&k| !k).count() * unit.layers.len())
+            .map(|(group, done)| done.keep.iter().filter(|&&k| !k).count() * group.layers.len())
             .sum();
         self.run.attempts.push(Attempt { pruned, drop });
         let most = self.judge.as_ref().map_or(1.0, |j| j.most);
@@ -198,23 +198,23 @@ impl Trainer<'_> {
         let stays = stays.clamp(STAYS_PRUNED.0, STAYS_PRUNED.1);
         let goals = match self.run.ratio.or(self.options.selector.ratio()) {
             Some(ratio) => {
-                let (ratio, goals) = self.lower_goals(units, costs, ratio, stays);
+                let (ratio, goals) = self.lower_goals(groups, costs, ratio, stays);
                 self.run.ratio = Some(ratio);
                 Some(goals)
             }
             None => None,
         };
         let round_to = self.options.round_to;
-        for (i, (done, unit)) in self.run.done.iter_mut().zip(units).enumerate() {
+        for (i, (done, group)) in self.run.done.iter_mut().zip(groups).enumerate() {
             let pruned = done.keep.iter().filter(|&&k| !k).count();
             let goes = match goals.as_ref().and_then(|goals| goals.get(i)) {
                 Some(&goal) => pruned.min(done.keep.len() - goal.min(done.keep.len())),
                 None => (pruned as f64 * stays).floor() as usize,
             };
-            done.keep = more(&done.keep, &done.scores, goes, &unit.parts, round_to);
+            done.keep = more(&done.keep, &done.scores, goes, &group.parts, round_to);
             done.report.kept = done.keep.iter().filter(|&&k| k).count();
         }
-        self.remask(units)?;
+        self.remask(groups)?;
         if !retrains {
             let whole = self.whole();
             self.reestimate(&whole)?;
@@ -222,17 +222,17 @@ impl Trainer<'_> {
         Ok(true)
     }
 
-    /// A ratio of at most `stays` times what it was, and how many filters each unit keeps at it: so small
-    /// that some unit gets filters back, of which it keeps multiples perhaps.
+    /// A ratio of at most `stays` times what it was, and how many filters each group keeps at it: so small
+    /// that some group gets filters back, of which it keeps multiples perhaps.
     fn lower_goals(
         &self,
-        units: &[MaskGroup],
+        groups: &[MaskGroup],
         costs: &Costs,
         ratio: f64,
         stays: f64,
     ) -> (f64, Vec<usize>) {
         let mut ratio = ratio * stays;
-        let mut goals = shared_out(self, units, costs, ratio);
+        let mut goals = shared_out(self, groups, costs, ratio);
         for _ in 0..LOWERED {
             let kept = |done: &Done| done.keep.iter().filter(|&&k| k).count();
             let mut both = goals.iter().zip(&self.run.done);
@@ -240,7 +240,7 @@ impl Trainer<'_> {
                 break;
             }
             ratio *= stays;
-            goals = shared_out(self, units, costs, ratio);
+            goals = shared_out(self, groups, costs, ratio);
         }
         (ratio, goals)
     }

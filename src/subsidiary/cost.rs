@@ -52,7 +52,7 @@ pub(super) struct Costs {
 }
 
 impl Costs {
-    pub(super) fn of(cost: Cost, subject: &Subject<'_>, units: &[MaskGroup]) -> Self {
+    pub(super) fn of(cost: Cost, subject: &Subject<'_>, groups: &[MaskGroup]) -> Self {
         let layers = subject.layers.iter().zip(subject.costs);
         let terms: Vec<Term> = layers
             .filter(|(layer, _)| cost != Cost::Filters || layer.is_binary())
@@ -62,12 +62,12 @@ impl Costs {
                     Cost::Macs => costs.macs as f64,
                     Cost::Bytes => costs.bytes as f64,
                 },
-                group: units
+                group: groups
                     .iter()
-                    .position(|u| u.group.layers.contains(&layer.name)),
+                    .position(|u| u.class.layers.contains(&layer.name)),
                 reads: match cost {
                     Cost::Filters => Vec::new(),
-                    Cost::Macs | Cost::Bytes => reads(layer, units),
+                    Cost::Macs | Cost::Bytes => reads(layer, groups),
                 },
             })
             .collect();
@@ -108,9 +108,9 @@ impl Costs {
 
     /// By how much the regulariser weighs the filters of each group: what one costs, in units of what
     /// one costs on average.
-    pub(super) fn weights(&self, units: &[MaskGroup]) -> Vec<f32> {
-        let whole = self.of_groups(&vec![1.0; units.len()]);
-        let filters: Vec<f64> = units.iter().map(|u| u.filters.max(1) as f64).collect();
+    pub(super) fn weights(&self, groups: &[MaskGroup]) -> Vec<f32> {
+        let whole = self.of_groups(&vec![1.0; groups.len()]);
+        let filters: Vec<f64> = groups.iter().map(|u| u.filters.max(1) as f64).collect();
         let mean = whole.iter().sum::<f64>() / filters.iter().sum::<f64>().max(1.0);
         let weight = |(cost, filters): (&f64, &f64)| {
             let weight = cost / filters / mean.max(f64::MIN_POSITIVE);
@@ -123,7 +123,7 @@ impl Costs {
 /// The largest share of its cost that a model can lose, if `options` ask for more: each layer keeps
 /// some filters.
 pub fn most_that_can_go(subject: &Subject<'_>, options: &Options) -> Option<f64> {
-    let (units, _) = mask_groups(
+    let (groups, _) = mask_groups(
         subject.graph,
         subject.layers,
         subject.analysis,
@@ -133,31 +133,31 @@ pub fn most_that_can_go(subject: &Subject<'_>, options: &Options) -> Option<f64>
         return None;
     }
     let ratio = options.selector.ratio()?;
-    let filters = |unit: &MaskGroup| unit.filters.max(1) as f64;
+    let filters = |group: &MaskGroup| group.filters.max(1) as f64;
     let reached = match options.selector.shared() {
         // A rule takes the ratio of each layer, as far as that goes.
         None => {
-            let left = units.iter().map(|u| {
+            let left = groups.iter().map(|u| {
                 let multiple = u.parts.multiple(options.round_to);
                 mask::rounded(mask::minimum(u.filters), u.filters, multiple) as f64
             });
-            1.0 - left.sum::<f64>() / units.iter().map(filters).sum::<f64>().max(1.0)
+            1.0 - left.sum::<f64>() / groups.iter().map(filters).sum::<f64>().max(1.0)
         }
         Some(_) => {
             let limits = Limits {
                 max_share: options.max_share,
                 ratio,
             };
-            let left = units
+            let left = groups
                 .iter()
                 .map(|u| (u, u.parts.multiple(options.round_to)))
                 .map(|(u, multiple)| limits.least(u.filters, multiple) as f64 / filters(u));
             let left: Vec<f64> = left.collect();
-            let costs = Costs::of(options.cost, subject, &units);
+            let costs = Costs::of(options.cost, subject, &groups);
             costs.saved(&left) / costs.total().max(f64::MIN_POSITIVE)
         }
     };
-    match units.is_empty() {
+    match groups.is_empty() {
         // Where the file itself has nothing to prune, others say so.
         true => (!options.keep.is_empty() || options.round_to > 1).then_some(0.0),
         false => (reached + 1e-9 < ratio).then_some(reached),
@@ -176,10 +176,10 @@ impl Term {
 }
 
 /// The groups whose channels a layer reads.
-fn reads(layer: &Layer, units: &[MaskGroup]) -> Vec<(usize, f64)> {
+fn reads(layer: &Layer, groups: &[MaskGroup]) -> Vec<(usize, f64)> {
     let mut found = Vec::new();
-    for (g, unit) in units.iter().enumerate() {
-        for site in unit.sites.iter().filter(|s| s.consumer == layer.node) {
+    for (g, group) in groups.iter().enumerate() {
+        for site in group.sites.iter().filter(|s| s.consumer == layer.node) {
             let of_group = site.filter_of.iter().flatten().count();
             found.push((g, of_group as f64 / site.filter_of.len().max(1) as f64));
         }

@@ -11,7 +11,7 @@ use crate::rewrite::{Analysis, Group, MaskSite, Residual};
 #[derive(Debug, Clone)]
 pub struct MaskGroup {
     /// The group in the analysis: every layer whose filters are cut together, float ones included.
-    pub group: Group,
+    pub class: Group,
     /// Its binary layers, in order of execution.
     pub layers: Vec<String>,
     /// Channels that can be chosen: the length of the mask.
@@ -25,7 +25,7 @@ pub struct MaskGroup {
     pub behind: bool,
     /// The nodes of the group's layers, in its order, and along which axis of what they write filters lie.
     pub nodes: Vec<(NodeId, usize)>,
-    /// The first node of the unit in order of execution.
+    /// The first node of the group in order of execution.
     pub first: NodeId,
 }
 
@@ -76,10 +76,10 @@ impl Default for Grouping<'_> {
     }
 }
 
-/// The units of a model bottom-up (by their first node), and the binary layers left out.
+/// The groups of a model bottom-up (by their first node), and the binary layers left out.
 ///
-/// A unit holds at least one binary layer, all of whose members are prunable and none of which
-/// the user keeps. Producers of a stream are one unit or, with [`Residual::Scatter`], each binary one
+/// A group holds at least one binary layer, all of whose members are prunable and none of which
+/// the user keeps. Producers of a stream are one group or, with [`Residual::Scatter`], each binary one
 /// is one for itself.
 pub fn mask_groups(
     graph: &Graph<'_>,
@@ -162,7 +162,7 @@ pub fn mask_groups(
         found.push((
             place(first),
             MaskGroup {
-                group: group.clone(),
+                class: group.clone(),
                 layers: binary.iter().map(|l| l.name.clone()).collect(),
                 filters: group.channels,
                 parts,
@@ -180,7 +180,7 @@ pub fn mask_groups(
 /// One of the layers that write into a stream, whose filters go without those of the others.
 fn producer(group: &Group, layer: &Layer, node: (NodeId, usize)) -> MaskGroup {
     MaskGroup {
-        group: Group {
+        class: Group {
             channels: layer.filters,
             layers: vec![layer.name.clone()],
             channel_of: vec![(0..layer.filters).collect()],

@@ -14,8 +14,8 @@ pub struct Outlook {
     pub groups: Vec<MaskGroup>,
     /// Binary layers that are left alone, and why.
     pub excluded: Vec<Excluded>,
-    /// Filters kept in each unit: at least so many where masks are learned freely; just so many by
-    /// a rule; so many on average where a ratio is shared out among the units.
+    /// Filters kept in each group: at least so many where masks are learned freely; just so many by
+    /// a rule; so many on average where a ratio is shared out among the groups.
     pub kept: Vec<usize>,
     /// Masks of that size. Which filters a mask takes shows only when it is learned, or when a rule
     /// looks at the data: these take the last ones.
@@ -30,32 +30,32 @@ pub fn outlook(subject: &Subject<'_>, options: &Options) -> Outlook {
         analysis,
         ..
     } = subject;
-    let (units, excluded) = mask_groups(graph, layers, analysis, options.grouping());
+    let (groups, excluded) = mask_groups(graph, layers, analysis, options.grouping());
     let mut masks = FilterMasks::default();
     let mut kept = Vec::new();
     let goals = options.selector.shared().map(|ratio| {
-        let costs = Costs::of(options.cost, subject, &units);
-        shared_alike(&units, &costs, options, ratio)
+        let costs = Costs::of(options.cost, subject, &groups);
+        shared_alike(&groups, &costs, options, ratio)
     });
-    for (i, unit) in units.iter().enumerate() {
+    for (i, group) in groups.iter().enumerate() {
         let keep = match &options.selector {
             Selector::Subsidiary { .. } => {
                 let goal = goals.as_ref().and_then(|goals| goals.get(i)).copied();
                 // No filter asks to stay.
-                let m = ndarray::ArrayD::from_elem(vec![unit.filters], -1.0);
-                decide(&m, &unit.parts, options.bounds(goal))
+                let m = ndarray::ArrayD::from_elem(vec![group.filters], -1.0);
+                decide(&m, &group.parts, options.bounds(goal))
             }
             Selector::Rule { amount, .. } => {
-                let keep = select::count(unit, amount, options.round_to);
-                let first: Vec<f64> = (0..unit.filters).map(|f| -(f as f64)).collect();
-                unit.parts.largest(&first, keep)
+                let keep = select::count(group, amount, options.round_to);
+                let first: Vec<f64> = (0..group.filters).map(|f| -(f as f64)).collect();
+                group.parts.largest(&first, keep)
             }
         };
         kept.push(keep.iter().filter(|&&k| k).count());
-        prune(&mut masks, unit, &keep, analysis);
+        prune(&mut masks, group, &keep, analysis);
     }
     Outlook {
-        groups: units,
+        groups,
         excluded,
         kept,
         masks,

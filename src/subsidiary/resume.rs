@@ -70,18 +70,18 @@ pub(super) struct Resumed {
 impl Trainer<'_> {
     /// Goes on from the checkpoint, if there is one; whether there was. If not, the run is saved as
     /// it starts: a folder that cannot take it then shows now.
-    pub(super) fn resume(&mut self, units: &[MaskGroup]) -> Result<bool, TrainError> {
+    pub(super) fn resume(&mut self, groups: &[MaskGroup]) -> Result<bool, TrainError> {
         let Some(saved) = self.saved()? else {
             self.save(None, None)?;
             return Ok(false);
         };
         let run = saved.run.into_owned();
-        if !run.fits(units) {
+        if !run.fits(groups) {
             return Err(self.unfit());
         }
         let begun = run.done.len() + usize::from(run.stage.is_some());
-        for unit in units.iter().take(begun) {
-            self.insert_mask(unit, mask::hard(&vec![true; unit.filters]))?;
+        for group in groups.iter().take(begun) {
+            self.insert_mask(group, mask::hard(&vec![true; group.filters]))?;
         }
         if saved.values.restore(self.network).is_none() {
             return Err(self.unfit());
@@ -92,7 +92,7 @@ impl Trainer<'_> {
         };
         let place = match run.finished {
             true => "all layers are learned".to_owned(),
-            false => format!("{} of {} layers are learned", run.done.len(), units.len()),
+            false => format!("{} of {} layers are learned", run.done.len(), groups.len()),
         };
         if let Some(checkpoint) = self.checkpoint.as_deref() {
             let path = checkpoint.path();
@@ -175,15 +175,15 @@ impl Trainer<'_> {
         self.save_if_due(Some(span), Some(training))
     }
 
-    /// Begins the stage of a unit, or takes it up where it was saved: its mask and its span.
+    /// Begins the stage of a group, or takes it up where it was saved: its mask and its span.
     pub(super) fn enter(
         &mut self,
-        unit: &MaskGroup,
+        group: &MaskGroup,
         seed: u64,
     ) -> Result<(ParamId, Span), TrainError> {
         if self.run.stage.is_none() {
-            let m = self.insert_mask(unit, mask::initial(unit.filters, seed))?;
-            let span = self.span_from(unit.first)?;
+            let m = self.insert_mask(group, mask::initial(group.filters, seed))?;
+            let span = self.span_from(group.first)?;
             self.run.stage = Some(Stage {
                 mask: Some(m),
                 ..Stage::default()
@@ -196,7 +196,7 @@ impl Trainer<'_> {
         };
         let mut shared = std::mem::take(&mut self.resumed.shared);
         shared.swap(self.network);
-        let span = self.span_from(unit.first);
+        let span = self.span_from(group.first);
         shared.swap(self.network);
         Ok((m, span?))
     }

@@ -74,9 +74,9 @@ pub struct Subject<'a> {
 
 /// Chooses filters of the network's binary layers and retrains it around the gaps.
 ///
-/// For each unit, bottom-up: (1) its mask is trained (or set by a rule) with everything below
+/// For each group, bottom-up: (1) its mask is trained (or set by a rule) with everything below
 /// already pruned and the main network frozen; (2) the mask is fixed, and the main network is
-/// retrained from the unit on, everything below frozen.
+/// retrained from the group on, everything below frozen.
 ///
 /// With a checkpoint, the run is saved after each phase and every few minutes within, and goes on
 /// from where it was saved last: the result is that of an uninterrupted run, to the bit.
@@ -93,42 +93,42 @@ pub fn learn(
         analysis,
         ..
     } = subject;
-    let (units, excluded) = mask_groups(graph, layers, analysis, options.grouping());
-    let costs = Costs::of(options.cost, subject, &units);
+    let (groups, excluded) = mask_groups(graph, layers, analysis, options.grouping());
+    let costs = Costs::of(options.cost, subject, &groups);
     let observer = control.observer;
     let mut trainer = Trainer::new(network, images, options, control)?;
-    let resumed = trainer.resume(&units)?;
+    let resumed = trainer.resume(&groups)?;
     if !trainer.network.shares_parameters() {
         trainer.channels = Some(Channels {
             graph,
             analysis,
-            groups: &units,
+            groups: &groups,
         });
     }
     trainer.shrink()?;
-    let steps = trainer.steps_of_run(units.len());
+    let steps = trainer.steps_of_run(groups.len());
     observer.begin("learning", steps.saturating_sub(trainer.run.steps));
     trainer.clock.lap("preparing to learn", None);
     let shares = match options.selector.shared() {
-        Some(ratio) => allocate(&mut trainer, &units, &costs, ratio)?,
+        Some(ratio) => allocate(&mut trainer, &groups, &costs, ratio)?,
         None => Vec::new(),
     };
     trainer.clock.lap("sharing filters out", None);
     trainer.weights = match options.cost {
-        Cost::Filters => vec![1.0; units.len()],
-        Cost::Macs | Cost::Bytes => costs.weights(&units),
+        Cost::Filters => vec![1.0; groups.len()],
+        Cost::Macs | Cost::Bytes => costs.weights(&groups),
     };
-    for index in trainer.run.done.len()..units.len() {
+    for index in trainer.run.done.len()..groups.len() {
         let share = shares.get(index).copied();
         let goal = share.map(|(keep, _)| keep);
-        let mut done = stage::run(&mut trainer, &units, layers, index, goal)?;
+        let mut done = stage::run(&mut trainer, &groups, layers, index, goal)?;
         done.report.sensitivity = share.map(|(_, cost)| cost);
         let line = done.report.line();
         trainer.finish_stage(done)?;
-        observer.note(&format!("layer {}/{}  {line}", index + 1, units.len()));
+        observer.note(&format!("layer {}/{}  {line}", index + 1, groups.len()));
     }
-    if !units.is_empty() && !trainer.run.finished {
-        trainer.retrain_whole(&units, &costs)?;
+    if !groups.is_empty() && !trainer.run.finished {
+        trainer.retrain_whole(&groups, &costs)?;
     }
     trainer.finish()?;
     observer.detail("asking the trained network");
@@ -139,14 +139,14 @@ pub fn learn(
     trainer.clock.lap("retraining the whole network", None);
     let cache = trainer.caching.most();
     let mut stages = Vec::new();
-    let streams = units.iter().filter(|unit| unit.behind);
-    let folded = streams.fold(FoldedColumns::of(graph, analysis), |folded, unit| {
-        folded.with_stream(graph, analysis, unit.group.id)
+    let streams = groups.iter().filter(|group| group.behind);
+    let folded = streams.fold(FoldedColumns::of(graph, analysis), |folded, group| {
+        folded.with_stream(graph, analysis, group.class.id)
     });
     let judged = trainer.images.val_indices.len();
     let mut masks = FilterMasks::default();
-    for (unit, done) in units.iter().zip(std::mem::take(&mut trainer.run.done)) {
-        prune(&mut masks, unit, &done.keep, analysis);
+    for (group, done) in groups.iter().zip(std::mem::take(&mut trainer.run.done)) {
+        prune(&mut masks, group, &done.keep, analysis);
         let mut report = done.report;
         report.warnings = stage::warnings(&report, options.main_epochs, judged);
         stages.push(report);
@@ -179,14 +179,14 @@ impl Trainer<'_> {
     }
 
     /// Retrains the whole network with all masks in place, and again for as long as filters are given back.
-    fn retrain_whole(&mut self, units: &[MaskGroup], costs: &Costs) -> Result<(), TrainError> {
+    fn retrain_whole(&mut self, groups: &[MaskGroup], costs: &Costs) -> Result<(), TrainError> {
         let epochs = self.options().final_epochs;
         loop {
             if epochs > 0 {
                 let whole = self.whole();
                 self.retrain(&whole, epochs, "whole network")?;
             }
-            if !self.goes_on(units, costs)? {
+            if !self.goes_on(groups, costs)? {
                 return Ok(());
             }
             self.save(None, None)?;
@@ -196,12 +196,17 @@ impl Trainer<'_> {
     }
 }
 
-/// Adds a unit's mask to those of its layers.
-pub(super) fn prune(masks: &mut FilterMasks, unit: &MaskGroup, keep: &[bool], analysis: &Analysis) {
+/// Adds a group's mask to those of its layers.
+pub(super) fn prune(
+    masks: &mut FilterMasks,
+    group: &MaskGroup,
+    keep: &[bool],
+    analysis: &Analysis,
+) {
     let gone = keep.iter().enumerate().filter(|(_, keep)| !**keep);
     let gone: Vec<usize> = gone.map(|(f, _)| f).collect();
-    for (name, filters) in unit.group.filters_of(&gone) {
-        let count = analysis.filters(&name).unwrap_or(unit.filters);
+    for (name, filters) in group.class.filters_of(&gone) {
+        let count = analysis.filters(&name).unwrap_or(group.filters);
         masks.prune(&name, count, filters);
     }
 }

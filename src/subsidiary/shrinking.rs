@@ -252,7 +252,7 @@ fn insert<'a>(
             }
             // As in the file: what is constant where it is read is masked where it is written, and that
             // constant stays.
-            let constant = &group.group.constant;
+            let constant = &group.class.constant;
             insert_behind(network, group, param, |c| constant.contains(&c))?;
         }
         (Removal::Fold, _) | (Removal::Drop, true) => {
@@ -269,7 +269,7 @@ fn insert_behind(
     param: ParamId,
     masked: impl Fn(usize) -> bool,
 ) -> Result<(), TrainError> {
-    for (&(node, axis), channel_of) in group.nodes.iter().zip(&group.group.channel_of) {
+    for (&(node, axis), channel_of) in group.nodes.iter().zip(&group.class.channel_of) {
         let filter_of = channel_of.iter().map(|&c| masked(c).then_some(c));
         let filter_of: Vec<Option<usize>> = filter_of.collect();
         if filter_of.iter().all(Option::is_none) {

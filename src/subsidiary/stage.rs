@@ -1,4 +1,4 @@
-//! One stage: train a unit's mask, fix it, retrain what lies above.
+//! One stage: train a group's mask, fix it, retrain what lies above.
 
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +95,7 @@ pub struct MaskEpoch {
 /// The mask that a stage sets.
 pub(super) struct StageMask<'a> {
     /// The group whose filters it stands for.
-    pub(super) unit: &'a MaskGroup,
+    pub(super) group: &'a MaskGroup,
     /// All layers of the file.
     pub(super) layers: &'a [Layer],
     /// The mask itself, where it is in the network.
@@ -106,21 +106,21 @@ pub(super) struct StageMask<'a> {
     pub(super) seed: u64,
 }
 
-/// Runs the stage of the unit at `index`, or the rest of it; which filters stay, and what happened.
+/// Runs the stage of the group at `index`, or the rest of it; which filters stay, and what happened.
 /// With `goal`, exactly so many filters are kept.
 pub(super) fn run(
     trainer: &mut Trainer<'_>,
-    units: &[MaskGroup],
+    groups: &[MaskGroup],
     layers: &[Layer],
     index: usize,
     goal: Option<usize>,
 ) -> Result<Done, TrainError> {
-    let unit = &units[index];
+    let group = &groups[index];
     let seed = trainer.seed_of(index as u64);
-    let label = format!("layer {}/{}", index + 1, units.len());
-    let (m, mut span) = trainer.enter(unit, seed)?;
+    let label = format!("layer {}/{}", index + 1, groups.len());
+    let (m, mut span) = trainer.enter(group, seed)?;
     let target = StageMask {
-        unit,
+        group,
         layers,
         m,
         goal,
@@ -142,14 +142,14 @@ pub(super) fn run(
         None => {
             let report = judge(trainer, &target, &keep, &span)?;
             trainer.stage().report = Some(report.clone());
-            trainer.keep_columns(unit, &keep);
+            trainer.keep_columns(group, &keep);
             report
         }
     };
     trainer.shrink()?;
     trainer.clock.lap("judging the mask", Some(index));
     // There is nothing to retrain around; the end retrains everything.
-    let whole = goal == Some(unit.filters);
+    let whole = goal == Some(group.filters);
     loop {
         if whole {
             break;
@@ -157,11 +157,11 @@ pub(super) fn run(
         let (flipped, loss) = trainer.retrain(&span, trainer.options().main_epochs, &label)?;
         report.flipped_weights = flipped;
         report.loss = loss;
-        if !trainer.stage_keeps_more(units)? {
+        if !trainer.stage_keeps_more(groups)? {
             break;
         }
         // Masks that are put in and taken out again may have moved the steps.
-        span.from = trainer.first_step(unit)?;
+        span.from = trainer.first_step(group)?;
         if trainer.options().main_epochs == 0 {
             trainer.reestimate(&span)?;
         }
@@ -187,21 +187,21 @@ fn choose(
     span: &Span,
     label: &str,
 ) -> Result<Vec<bool>, TrainError> {
-    let &StageMask { unit, m, goal, .. } = target;
-    if goal == Some(unit.filters) {
-        return Ok(vec![true; unit.filters]);
+    let &StageMask { group, m, goal, .. } = target;
+    if goal == Some(group.filters) {
+        return Ok(vec![true; group.filters]);
     }
     let options = trainer.options();
     Ok(match &options.selector {
         Selector::Subsidiary { .. } => {
             train_mask(trainer, target, span, label)?;
             trainer.stage().scores = trainer.param(m).iter().copied().collect();
-            mask::decide(trainer.param(m), &unit.parts, options.bounds(goal))
+            mask::decide(trainer.param(m), &group.parts, options.bounds(goal))
         }
         Selector::Rule { rule, amount } => {
             let detail = format!("{label}, choosing by {}", rule.name());
             trainer.observer.detail(&detail);
-            let keep = goal.unwrap_or_else(|| select::count(unit, amount, options.round_to));
+            let keep = goal.unwrap_or_else(|| select::count(group, amount, options.round_to));
             let mut context = RuleContext::new(trainer, target, span);
             select::by_rule(*rule, &mut context, keep)?
         }
@@ -215,19 +215,19 @@ fn judge(
     keep: &[bool],
     span: &Span,
 ) -> Result<StageReport, TrainError> {
-    let &StageMask { unit, m, seed, .. } = target;
+    let &StageMask { group, m, seed, .. } = target;
     let kept = keep.iter().filter(|&&k| k).count();
     let mut report = StageReport {
-        layers: unit.layers.clone(),
-        filters: unit.filters,
+        layers: group.layers.clone(),
+        filters: group.filters,
         kept,
         mask_epochs: trainer.stage().mask_epochs.clone(),
         ..StageReport::default()
     };
-    if matches!(trainer.options().selector, Selector::Subsidiary { .. }) && kept < unit.filters {
+    if matches!(trainer.options().selector, Selector::Subsidiary { .. }) && kept < group.filters {
         let mut sum = 0.0;
         for draw in 0..RANDOM_DRAWS {
-            let random = unit.parts.random(kept, seed ^ (draw + 1));
+            let random = group.parts.random(kept, seed ^ (draw + 1));
             sum += trainer.masked_accuracy(m, &random, span)?.unwrap_or(0.0);
         }
         report.random_after_masking = Some(sum / RANDOM_DRAWS as f64);
@@ -248,8 +248,8 @@ fn train_mask(
     span: &Span,
     label: &str,
 ) -> Result<(), TrainError> {
-    let &StageMask { unit, m, goal, .. } = target;
-    let costs = vec![1.0; unit.filters];
+    let &StageMask { group, m, goal, .. } = target;
+    let costs = vec![1.0; group.filters];
     let alpha = match goal {
         Some(_) => 0.0,
         None => {
@@ -258,7 +258,7 @@ fn train_mask(
         }
     };
     let regularizer = mask::Regularizer::new(alpha, &costs);
-    let goal = goal.map(|keep| (keep, &unit.parts));
+    let goal = goal.map(|keep| (keep, &group.parts));
     let phase = Phase::of_mask(span, &regularizer, goal);
     let mut training = match trainer.saved_mask_training(m)? {
         Some(training) => training,
@@ -281,7 +281,7 @@ fn train_mask(
         let at_bounds = mask::share_at_bounds(trainer.param(m));
         let after = mask::kept(trainer.param(m));
         let before = &trainer.stage().signs_before;
-        let share = |n: usize| n as f64 / unit.filters.max(1) as f64;
+        let share = |n: usize| n as f64 / group.filters.max(1) as f64;
         let now = MaskEpoch {
             kept: share(after.iter().filter(|&&k| k).count()),
             flips: share(after.iter().zip(before).filter(|(a, b)| a != b).count()),

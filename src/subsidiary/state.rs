@@ -1,6 +1,6 @@
 //! Where a run is: everything that a checkpoint holds.
 //!
-//! All else that a run uses (units, the teacher, caches, orders of images, random masks) follows
+//! All else that a run uses (groups, the teacher, caches, orders of images, random masks) follows
 //! from the model, the images and the options.
 
 use std::borrow::Cow;
@@ -36,7 +36,7 @@ pub(super) struct Run {
     pub(super) epoch: u64,
     /// Counts every training step.
     pub(super) steps: u64,
-    /// What masking cost of the units probed so far, where a ratio is shared out by that.
+    /// What masking cost of the groups probed so far, where a ratio is shared out by that.
     pub(super) costs: Vec<f64>,
     /// The stages that are done.
     pub(super) done: Vec<Done>,
@@ -59,16 +59,16 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Whether this can be a run over those units.
-    pub(super) fn fits(&self, units: &[MaskGroup]) -> bool {
+    /// Whether this can be a run over those groups.
+    pub(super) fn fits(&self, groups: &[MaskGroup]) -> bool {
         let under_way = self.stage.as_ref().map(|s| s.keep.as_deref());
         let done = self.done.iter().map(|d| Some(&d.keep[..]));
         let stages = done.chain(under_way);
-        let as_long = |(keep, unit): (Option<&[bool]>, &MaskGroup)| {
-            keep.is_none_or(|keep| keep.len() == unit.filters && keep.contains(&true))
+        let as_long = |(keep, group): (Option<&[bool]>, &MaskGroup)| {
+            keep.is_none_or(|keep| keep.len() == group.filters && keep.contains(&true))
         };
         let count = self.done.len() + usize::from(self.stage.is_some());
-        count <= units.len() && self.costs.len() <= units.len() && stages.zip(units).all(as_long)
+        count <= groups.len() && self.costs.len() <= groups.len() && stages.zip(groups).all(as_long)
     }
 }
 

@@ -91,7 +91,7 @@ impl RuleContext<'_, '_> {
                 filter_of: filter_of.clone(),
             })
         };
-        let mut readings: Vec<Reading> = self.unit.sites.iter().filter_map(reading).collect();
+        let mut readings: Vec<Reading> = self.group.sites.iter().filter_map(reading).collect();
         readings.sort_by_key(|r| r.consumer);
         readings
     }

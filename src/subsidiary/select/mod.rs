@@ -91,7 +91,7 @@ impl Serialize for dyn Rule {
 /// What a rule decides by: the group, the file's layers, and the network with its data at that stage.
 pub struct RuleContext<'c, 't> {
     trainer: &'c mut Trainer<'t>,
-    unit: &'c MaskGroup,
+    group: &'c MaskGroup,
     layers: &'c [Layer],
     span: &'c Span,
     /// The group's mask, which keeps all of its channels here.
@@ -107,17 +107,17 @@ impl<'c, 't> RuleContext<'c, 't> {
         span: &'c Span,
     ) -> Self {
         let &StageMask {
-            unit,
+            group,
             layers,
             m,
             seed,
             ..
         } = target;
-        let all = mask::hard(&vec![true; unit.filters]);
+        let all = mask::hard(&vec![true; group.filters]);
         trainer.network.values_mut(m).assign(&all);
         Self {
             trainer,
-            unit,
+            group,
             layers,
             span,
             m,
@@ -127,13 +127,13 @@ impl<'c, 't> RuleContext<'c, 't> {
 
     /// Channels to score.
     fn filters(&self) -> usize {
-        self.unit.filters
+        self.group.filters
     }
 
     /// The layers of the group as the file has them, each with the channel of each of its filters.
     fn members(&self) -> impl Iterator<Item = (&'c Layer, &'c [usize])> + use<'c> {
-        let (group, layers) = (&self.unit.group, self.layers);
-        let members = group.layers.iter().zip(&group.channel_of);
+        let (class, layers) = (&self.group.class, self.layers);
+        let members = class.layers.iter().zip(&class.channel_of);
         members.filter_map(|(name, channel_of)| {
             let layer = layers.iter().find(|l| l.name == *name)?;
             Some((layer, channel_of.as_slice()))
@@ -142,20 +142,20 @@ impl<'c, 't> RuleContext<'c, 't> {
 }
 
 /// How many filters of a group a rule keeps.
-pub(super) fn count(unit: &MaskGroup, amount: &Amount, round_to: usize) -> usize {
+pub(super) fn count(group: &MaskGroup, amount: &Amount, round_to: usize) -> usize {
     let keep = match amount {
         Amount::Ratio(r) | Amount::Shared(r) => {
-            unit.filters - (unit.filters as f64 * r).round() as usize
+            group.filters - (group.filters as f64 * r).round() as usize
         }
-        Amount::Like { masks, .. } => unit
+        Amount::Like { masks, .. } => group
             .layers
             .iter()
             .find_map(|l| masks.layers.get(l))
-            .map_or(unit.filters, |l| {
-                unit.filters.saturating_sub(l.pruned.len())
+            .map_or(group.filters, |l| {
+                group.filters.saturating_sub(l.pruned.len())
             }),
     };
-    unit.nearest(keep.max(mask::minimum(unit.filters)), round_to)
+    group.nearest(keep.max(mask::minimum(group.filters)), round_to)
 }
 
 /// Which `keep` filters of a group a rule keeps.
@@ -168,7 +168,7 @@ pub(super) fn by_rule(
         return Ok(vec![true; context.filters()]);
     }
     let scores = rule.scores(context)?;
-    Ok(context.unit.parts.largest(&scores, keep))
+    Ok(context.group.parts.largest(&scores, keep))
 }
 
 /// Scores of channels that a rule takes out one after the other: the first one has the lowest.

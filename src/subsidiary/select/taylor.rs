@@ -86,7 +86,7 @@ pub(super) fn gate_gradients(
             let one = boundary.select(&[i]);
             let (_, gradients) = plan.gradients(network, &weights, &batch, &one, loss)?;
             let through = |g: &ArrayD<f32>| g.iter().map(|&g| 2.0 * f64::from(g)).collect();
-            let none = || vec![0.0; context.unit.filters];
+            let none = || vec![0.0; context.group.filters];
             Ok(gradients.get(m).map_or_else(none, through))
         };
         let all = (0..indices.len()).into_par_iter().map(of_image);

@@ -83,7 +83,7 @@ fn asked<R>(
     let facts = Facts::infer(&graph, 2).unwrap();
     let layers = recognize::layers(&graph, &facts);
     let analysis = Analysis::new(&graph, &facts);
-    let (units, excluded) = mask_groups(&graph, &layers, &analysis, Grouping::default());
+    let (groups, excluded) = mask_groups(&graph, &layers, &analysis, Grouping::default());
     assert!(excluded.is_empty(), "{excluded:?}");
     let mut network = Network::import(&graph, &facts, &layers).unwrap();
     prepare(&mut network);
@@ -94,9 +94,9 @@ fn asked<R>(
         processes: &crate::distributed::Alone,
     };
     let mut trainer = Trainer::new(&mut network, &images, &options, control).unwrap();
-    let (m, span) = trainer.enter(&units[group], 5).unwrap();
+    let (m, span) = trainer.enter(&groups[group], 5).unwrap();
     let target = StageMask {
-        unit: &units[group],
+        group: &groups[group],
         layers: &layers,
         m,
         goal: None,

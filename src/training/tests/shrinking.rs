@@ -120,7 +120,7 @@ fn masked_and_smaller(m: &ModelProto, constant: bool, seed: u64) -> [[ArrayD<f32
         keep[seed as usize % group.filters] = true;
         insert(&mut masked, group, &keep);
         let gone: Vec<usize> = (0..keep.len()).filter(|&f| !keep[f]).collect();
-        for (name, filters) in group.group.filters_of(&gone) {
+        for (name, filters) in group.class.filters_of(&gone) {
             masks.prune(&name, analysis.filters(&name).unwrap(), filters);
         }
     }
