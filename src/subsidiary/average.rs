@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use super::param_values::ParamValues;
-use super::trainer::{Span, Trainer};
+use super::span::Span;
+use super::trainer::Trainer;
 use crate::network::{Network, ParamId};
 
 /// A moving average of parameters over the last tenth of a phase: the sign of an averaged latent

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use super::param_values::ParamValues;
-use super::trainer::{Span, Trainer};
+use super::span::Span;
+use super::trainer::Trainer;
 use crate::network::{Network, ParamId};
 
 /// An epoch's loss this many times the best one's is no noise.

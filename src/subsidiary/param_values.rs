@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use super::evaluate::{STATISTICS_IMAGES, sample, share_of};
+use super::objective::loss;
+use super::span::{Span, TrainingImages};
 use super::teacher::Sample;
-use super::trainer::{Span, Trainer, TrainingImages, loss};
+use super::trainer::Trainer;
 use crate::engine::Inference;
 use crate::network::{Network, ParamId};
 

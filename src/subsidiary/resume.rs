@@ -6,8 +6,9 @@ use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
+use super::span::Span;
 use super::state::{Done, Saved, Stage, Training, Values};
-use super::trainer::{Span, Trainer};
+use super::trainer::Trainer;
 use super::{MaskGroup, mask};
 use crate::checkpoint::Checkpoint;
 use crate::network::{BinaryId, Input, Network, ParamId, StepId};
@@ -62,9 +63,25 @@ fn both<T: Ord + Copy>([mut a, b]: [Vec<T>; 2]) -> Vec<T> {
 /// What a checkpoint holds beside the run and the network, until the phase that was under way takes
 /// it up.
 #[derive(Debug, Default)]
-pub(super) struct Resumed {
+struct Resumed {
     shared: Shared,
     training: Option<Training>,
+}
+
+/// Where a run is saved, and what is yet to be taken up of what was saved there.
+pub(super) struct Saving<'a> {
+    checkpoint: Option<&'a mut Checkpoint>,
+    resumed: Resumed,
+}
+
+impl<'a> Saving<'a> {
+    /// Into a checkpoint, or nowhere.
+    pub(super) fn to(checkpoint: Option<&'a mut Checkpoint>) -> Self {
+        Self {
+            checkpoint,
+            resumed: Resumed::default(),
+        }
+    }
 }
 
 impl Trainer<'_> {
@@ -86,7 +103,7 @@ impl Trainer<'_> {
         if saved.values.restore(self.network).is_none() {
             return Err(self.unfit());
         }
-        self.resumed = Resumed {
+        self.saving.resumed = Resumed {
             shared: saved.shared.into_owned(),
             training: saved.training.map(Cow::into_owned),
         };
@@ -94,7 +111,7 @@ impl Trainer<'_> {
             true => "all layers are learned".to_owned(),
             false => format!("{} of {} layers are learned", run.done.len(), groups.len()),
         };
-        if let Some(checkpoint) = self.checkpoint.as_deref() {
+        if let Some(checkpoint) = self.saving.checkpoint.as_deref() {
             let path = checkpoint.path();
             let note = format!("continuing from {}: {place}", path.display());
             self.observer.note(&note);
@@ -105,7 +122,7 @@ impl Trainer<'_> {
 
     /// What the first process finds in its checkpoint, for all of them.
     fn saved(&self) -> Result<Option<Saved<'static>>, TrainError> {
-        let saved = match self.checkpoint.as_deref() {
+        let saved = match self.saving.checkpoint.as_deref() {
             Some(checkpoint) => checkpoint.load::<Saved<'static>>()?,
             None => None,
         };
@@ -127,7 +144,7 @@ impl Trainer<'_> {
 
     /// The error of a checkpoint that does not fit the run.
     fn unfit(&self) -> TrainError {
-        let unfit = self.checkpoint.as_deref().map(Checkpoint::unfit);
+        let unfit = self.saving.checkpoint.as_deref().map(Checkpoint::unfit);
         unfit.map_or(TrainError::Interrupted, TrainError::from)
     }
 
@@ -138,7 +155,7 @@ impl Trainer<'_> {
         span: Option<&Span>,
         training: Option<&Training>,
     ) -> Result<(), TrainError> {
-        let Some(checkpoint) = self.checkpoint.take() else {
+        let Some(checkpoint) = self.saving.checkpoint.take() else {
             return Ok(());
         };
         let shared = span.map(|s| Cow::Borrowed(&s.shared));
@@ -150,7 +167,7 @@ impl Trainer<'_> {
             values: Values::of(self.whole_network()),
         });
         self.run = run;
-        self.checkpoint = Some(checkpoint);
+        self.saving.checkpoint = Some(checkpoint);
         Ok(saved?)
     }
 
@@ -160,7 +177,12 @@ impl Trainer<'_> {
         span: Option<&Span>,
         training: Option<&Training>,
     ) -> Result<(), TrainError> {
-        match self.checkpoint.as_deref().is_some_and(Checkpoint::is_due) {
+        match self
+            .saving
+            .checkpoint
+            .as_deref()
+            .is_some_and(Checkpoint::is_due)
+        {
             true => self.save(span, training),
             false => Ok(()),
         }
@@ -194,7 +216,7 @@ impl Trainer<'_> {
         let Some(m) = self.stage().mask else {
             return Err(self.unfit());
         };
-        let mut shared = std::mem::take(&mut self.resumed.shared);
+        let mut shared = std::mem::take(&mut self.saving.resumed.shared);
         shared.swap(self.network);
         let span = self.span_from(group.first);
         shared.swap(self.network);
@@ -208,7 +230,7 @@ impl Trainer<'_> {
 
     /// The training of `params` that was under way when the run was saved, if there was one.
     pub(super) fn take_up(&mut self, params: &[ParamId]) -> Result<Option<Training>, TrainError> {
-        let Some(training) = self.resumed.training.take() else {
+        let Some(training) = self.saving.resumed.training.take() else {
             return Ok(None);
         };
         match training.fits(self.network, params) {

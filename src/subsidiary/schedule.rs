@@ -99,7 +99,7 @@ pub fn learn(
     let mut trainer = Trainer::new(network, images, options, control)?;
     let resumed = trainer.resume(&groups)?;
     if !trainer.network.shares_parameters() {
-        trainer.channels = Some(Channels {
+        trainer.shrinking.allow(Channels {
             graph,
             analysis,
             groups: &groups,

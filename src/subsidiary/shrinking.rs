@@ -28,9 +28,27 @@ pub(super) struct Channels<'a> {
     pub groups: &'a [MaskGroup],
 }
 
+/// How far the filters that fixed masks have removed are taken out of the network that learns.
+#[derive(Default)]
+pub(super) struct Shrinking<'a> {
+    /// What is known of the network's channels, where filters that are gone may be taken out.
+    channels: Option<Channels<'a>>,
+    /// The network of the file, where the one that learns has become smaller.
+    whole: Option<Whole>,
+    /// Stages whose filters were taken out.
+    stages: usize,
+}
+
+impl<'a> Shrinking<'a> {
+    /// From now on filters may be taken out.
+    pub(super) fn allow(&mut self, channels: Channels<'a>) {
+        self.channels = Some(channels);
+    }
+}
+
 /// The network as it is in the file, its filters masked, beside the smaller one that learns.
 #[derive(Debug)]
-pub(super) struct Whole {
+struct Whole {
     network: Network,
     kept: KeptElements,
     remaining: RemainingChannels,
@@ -38,7 +56,7 @@ pub(super) struct Whole {
 
 impl Whole {
     /// With what the smaller network has learned.
-    pub(super) fn learned(&mut self, small: &Network) -> &Network {
+    fn learned(&mut self, small: &Network) -> &Network {
         self.network.take_back(small, &self.kept);
         &self.network
     }
@@ -47,7 +65,7 @@ impl Whole {
 /// However a run ends, whoever lent the network gets that of the file back.
 impl Drop for Trainer<'_> {
     fn drop(&mut self) {
-        if let Some(mut whole) = self.whole.take() {
+        if let Some(mut whole) = self.shrinking.whole.take() {
             whole.learned(self.network);
             *self.network = whole.network;
         }
@@ -57,7 +75,7 @@ impl Drop for Trainer<'_> {
 impl Trainer<'_> {
     /// The network of the file with what was learned: masked, all filters in their places.
     pub(super) fn whole_network(&mut self) -> &Network {
-        match &mut self.whole {
+        match &mut self.shrinking.whole {
             Some(whole) => whole.learned(self.network),
             None => self.network,
         }
@@ -66,22 +84,24 @@ impl Trainer<'_> {
     /// Takes the filters out that fixed masks have removed, stage by stage. Where a smaller network
     /// cannot be had, this and all later masks stay masks.
     pub(super) fn shrink(&mut self) -> Result<(), TrainError> {
-        let Some(channels) = self.channels else {
+        let Some(channels) = self.shrinking.channels else {
             return Ok(());
         };
         if self.options().removal != Removal::Drop {
             return Ok(());
         }
         // What was decided before the run was saved is not decided again, by other parameters.
-        while self.shrunk < self.run.shrunk && self.shrink_to(channels, self.shrunk + 1, false)? {
-            self.shrunk += 1;
+        while self.shrinking.stages < self.run.shrunk
+            && self.shrink_to(channels, self.shrinking.stages + 1, false)?
+        {
+            self.shrinking.stages += 1;
         }
         let fixed = self.fixed_stages().count();
-        while self.shrunk < fixed && !self.run.shrinking_ended {
-            match self.shrink_to(channels, self.shrunk + 1, true)? {
+        while self.shrinking.stages < fixed && !self.run.shrinking_ended {
+            match self.shrink_to(channels, self.shrinking.stages + 1, true)? {
                 true => {
-                    self.shrunk += 1;
-                    self.run.shrunk = self.shrunk;
+                    self.shrinking.stages += 1;
+                    self.run.shrunk = self.shrinking.stages;
                 }
                 false => self.run.shrinking_ended = true,
             }
@@ -115,7 +135,7 @@ impl Trainer<'_> {
             return Ok(false);
         }
         *self.network = small;
-        self.whole = Some(Whole {
+        self.shrinking.whole = Some(Whole {
             network: whole,
             kept,
             remaining,
@@ -126,7 +146,7 @@ impl Trainer<'_> {
     /// Puts the masks in place that the stages have now, where these keep more filters than before: the
     /// network of the file takes the place of the smaller one, which is made anew.
     pub(super) fn remask(&mut self, groups: &[MaskGroup]) -> Result<(), TrainError> {
-        if let Some(mut whole) = self.whole.take() {
+        if let Some(mut whole) = self.shrinking.whole.take() {
             whole.learned(self.network);
             *self.network = whole.network;
         }
@@ -141,7 +161,11 @@ impl Trainer<'_> {
         for (group, keep) in groups.iter().zip(&fixed) {
             self.keep_columns(group, keep);
         }
-        (self.shrunk, self.run.shrunk, self.run.shrinking_ended) = (0, 0, false);
+        (
+            self.shrinking.stages,
+            self.run.shrunk,
+            self.run.shrinking_ended,
+        ) = (0, 0, false);
         self.shrink()
     }
 
@@ -176,7 +200,8 @@ impl Trainer<'_> {
         value: ArrayD<f32>,
     ) -> Result<ParamId, TrainError> {
         let removal = self.options().removal;
-        let (Some(whole), Some(channels)) = (&mut self.whole, self.channels) else {
+        let (Some(whole), Some(channels)) = (&mut self.shrinking.whole, self.shrinking.channels)
+        else {
             return insert(self.network, group, removal, value, |_, _| None);
         };
         insert(&mut whole.network, group, removal, value.clone(), |_, _| {
@@ -194,8 +219,8 @@ impl Trainer<'_> {
         if self.options().removal == Removal::Fold {
             return;
         }
-        let graph = self.channels.map(|c| c.graph);
-        let mut whole = self.whole.as_mut();
+        let graph = self.shrinking.channels.map(|c| c.graph);
+        let mut whole = self.shrinking.whole.as_mut();
         for site in &group.sites {
             let columns = site
                 .filter_of

@@ -10,7 +10,7 @@ use crate::engine::Inference;
 use crate::network::{Input, StepId, ValueId};
 use crate::ops::Role;
 use crate::subsidiary::sanity::spread;
-use crate::subsidiary::trainer::TrainingImages;
+use crate::subsidiary::span::TrainingImages;
 
 /// Images at a time: few enough that their activations as floats need little room.
 const BATCH: usize = 32;

@@ -20,8 +20,9 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::error::TrainError;
+use super::span::Span;
 use super::stage::StageMask;
-use super::trainer::{Span, Trainer};
+use super::trainer::Trainer;
 use super::{Amount, MaskGroup, mask};
 use crate::network::ParamId;
 use crate::recognize::Layer;

@@ -16,9 +16,10 @@ use rayon::prelude::*;
 use super::{Rule, RuleContext, TrainError};
 use crate::distributed::Alone;
 use crate::engine::{Mode, Plan, Precision, Wanted, Weights};
+use crate::subsidiary::objective::loss;
 use crate::subsidiary::sanity::spread;
+use crate::subsidiary::span::TrainingImages;
 use crate::subsidiary::teacher::Sample;
-use crate::subsidiary::trainer::{TrainingImages, loss};
 
 /// Training images looked at.
 const IMAGES: usize = 1_024;

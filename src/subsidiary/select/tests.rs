@@ -18,8 +18,9 @@ use crate::ops::testing::random as values;
 use crate::progress::Silent;
 use crate::recognize;
 use crate::rewrite::Analysis;
+use crate::subsidiary::objective::loss;
 use crate::subsidiary::rules;
-use crate::subsidiary::trainer::{TrainingImages, loss};
+use crate::subsidiary::span::TrainingImages;
 use crate::subsidiary::{Control, Grouping, Options, mask_groups};
 
 const IMAGES: usize = 80;
