@@ -210,6 +210,50 @@ mod tests {
         assert!(Facts::infer(&graph, 1).is_ok());
     }
 
+    /// `-bias.expand_as(x)` and zeros like x, both read by what has x's shape; `more` nodes.
+    fn repeated(more: Vec<NodeProto>) -> ModelProto {
+        let mut nodes = vec![
+            node("Shape", &["x"], "s", None),
+            node("Expand", &["bias", "s"], "e", None),
+            node("Neg", &["e"], "n", None),
+            node("ConstantOfShape", &["s"], "z", None),
+            node("Greater", &["x", "z"], "c", None),
+            node("Where", &["c", "n", "z"], "w", None),
+            node("Add", &["x", "n"], "y", None),
+        ];
+        nodes.extend(more);
+        let mut m = model(vec![floats("bias", &[8, 1, 1])], nodes);
+        m.graph.as_mut().unwrap().input.push(input(&[4, 8, 16, 16]));
+        m
+    }
+
+    #[test]
+    fn what_broadcasts_to_data_is_not_repeated() {
+        let shape_of = |m: &ModelProto, name: &str| {
+            let graph = Graph::new(m).unwrap();
+            let facts = Facts::infer(&graph, 1).unwrap();
+            let t = graph.find(name).unwrap();
+            facts.value(t).map(|v| v.shape().to_vec())
+        };
+        let m = repeated(vec![]);
+        for (name, shape) in [
+            ("e", [1, 8, 1, 1]),
+            ("n", [1, 8, 1, 1]),
+            ("z", [1, 1, 1, 1]),
+        ] {
+            assert_eq!(shape_of(&m, name).unwrap(), shape, "{name}");
+        }
+        // What reads it otherwise, and what is smaller, need all of it.
+        let flat = node("Flatten", &["n"], "f", Some(1));
+        let mean = node("GlobalAveragePool", &["x"], "m", None);
+        let smaller = node("Mul", &["m", "n"], "p", None);
+        for more in [vec![flat], vec![mean, smaller]] {
+            let m = repeated(more);
+            assert_eq!(shape_of(&m, "n").unwrap(), [4, 8, 16, 16]);
+            assert_eq!(shape_of(&m, "z").unwrap(), [1, 1, 1, 1]);
+        }
+    }
+
     #[test]
     fn zero_elements_hide_no_large_dimension() {
         let empty = TensorProto {

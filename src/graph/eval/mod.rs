@@ -188,7 +188,7 @@ fn where_(condition: &Tensor, a: &Tensor, b: &Tensor) -> Option<Tensor> {
     )
 }
 
-fn to_shape(t: &Tensor, shape: &[usize]) -> Option<Tensor> {
+pub(super) fn to_shape(t: &Tensor, shape: &[usize]) -> Option<Tensor> {
     if shapes::product(shape)? != t.len() {
         return None;
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::repeats::{self, one_for_all};
 use super::world::{Found, World};
 use super::{Facts, FactsError};
 use crate::graph::budget::Budget;
@@ -62,6 +63,21 @@ impl Facts {
     }
 
     fn of(graph: &Graph<'_>, batch: usize, constants: Constants<'_>) -> Result<Self, FactsError> {
+        let facts = Self::pass(graph, batch, constants, None)?;
+        match repeats::repeated(graph, &facts) {
+            Some(repeated) => Self::pass(graph, batch, constants, Some(&repeated)),
+            None => Ok(facts),
+        }
+    }
+
+    /// From the inputs to the outputs, once. Of the tensors that are `repeated`, if that is known, one number is
+    /// kept for all that are the same.
+    fn pass(
+        graph: &Graph<'_>,
+        batch: usize,
+        constants: Constants<'_>,
+        repeated: Option<&[bool]>,
+    ) -> Result<Self, FactsError> {
         let count = graph.tensor_count();
         let mut facts = Self {
             batch,
@@ -121,8 +137,11 @@ impl Facts {
             Constants::Of(other) => facts.share(other),
             own => facts.read(graph, matches!(own, Constants::Few)),
         }
+        let shared = matches!(constants, Constants::Of(_));
         for &n in graph.order() {
-            facts.visit(graph, n, matches!(constants, Constants::Of(_)));
+            let out = graph.output_of(n, 0);
+            let repeats = repeated.is_some_and(|repeated| out.is_some_and(|t| repeated[t.0]));
+            facts.visit(graph, n, shared, repeats);
         }
         Ok(facts)
     }
@@ -159,8 +178,8 @@ impl Facts {
         self.here.budget = other.here.budget;
     }
 
-    /// `shared`: what depends on constants alone is known.
-    fn visit(&mut self, graph: &Graph<'_>, n: NodeId, shared: bool) {
+    /// `shared`: what depends on constants alone is known; `repeats`: one number is enough for all that are the same.
+    fn visit(&mut self, graph: &Graph<'_>, n: NodeId, shared: bool, repeats: bool) {
         let node = graph.node(n);
         let Some(out) = graph.output_of(n, 0) else {
             return;
@@ -200,14 +219,14 @@ impl Facts {
         let shape = |t| self.shape(t);
         let value = |t| self.value(t);
         let mut budget = self.here.budget;
-        let found = compute(graph, &node, &inputs, shape, value, &mut budget);
+        let found = compute(graph, &node, &inputs, shape, value, repeats, &mut budget);
         self.here.budget = budget;
         self.here.set(&outputs, found);
         if from_data || of_shape {
             let shape = |t| self.shape_at_larger_batch(t);
             let value = |t| self.value_at_larger_batch(t);
             let mut budget = self.larger_batch.budget;
-            let found = compute(graph, &node, &inputs, shape, value, &mut budget);
+            let found = compute(graph, &node, &inputs, shape, value, repeats, &mut budget);
             self.larger_batch.budget = budget;
             self.larger_batch.set(&outputs, found);
         }
@@ -253,6 +272,7 @@ fn compute<'f>(
     inputs: &[Option<TensorId>],
     shape: impl Fn(TensorId) -> Option<&'f [usize]>,
     value: impl Fn(TensorId) -> Option<&'f Tensor>,
+    repeats: bool,
     budget: &mut Budget,
 ) -> Found {
     if node.op() == "If" {
@@ -271,6 +291,10 @@ fn compute<'f>(
     );
     if all_known && !inputs.is_empty() {
         let result = found.as_ref().and_then(|s| s.first()).map(Vec::as_slice);
+        let one = result.filter(|_| repeats);
+        if let Some(one) = one.and_then(|r| one_for_all(node, &values, r.len())) {
+            return Found::Value(one);
+        }
         let touched = |r| shapes.iter().copied().flatten().chain([r]);
         if result.is_some_and(|r| budget.spend(touched(r)))
             && let Some(value) = eval::evaluate(node, &values)

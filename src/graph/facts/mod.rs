@@ -2,6 +2,7 @@
 //! where it is constant.
 
 mod inference;
+mod repeats;
 mod world;
 
 use std::borrow::Cow;
