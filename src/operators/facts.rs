@@ -192,6 +192,8 @@ pub enum Statistics {
     Group,
     /// The axes from the attribute `axis` on.
     Layer,
+    /// The same, without the mean being subtracted.
+    RootMeanSquare,
     /// The axes of the attribute `axes`.
     Axes,
 }

@@ -11,6 +11,7 @@ pub(super) static ROWS: &[Operator] = &[
     own("InstanceNormalization", Statistics::Instance, Shape::First),
     own("GroupNormalization", Statistics::Group, Shape::First).mixing(),
     own("LayerNormalization", Statistics::Layer, Shape::First).mixing(),
+    own("RMSNormalization", Statistics::RootMeanSquare, Shape::First).mixing(),
     own("MeanVarianceNormalization", Statistics::Axes, Shape::First).mixing(),
     Operator::new("LpNormalization", Kind::NormDivision, Shape::First).mixing(),
     Operator::new("LRN", Kind::ResponseNormalization, Shape::First).mixing(),

@@ -278,6 +278,20 @@ pub(super) static ROWS: &[Operator] = &[
                 root * root
             })
         }),
+    unary("Swish", |a| {
+        let alpha = a.float("alpha", 1.0);
+        Box::new(move |x| x * sigmoid(alpha * x))
+    })
+    .slope(|_| Slope::AtMost(1.1))
+    .smooth(|_| Smoothness::Scaled(1.0))
+    .like_input()
+    .derivative(|a| {
+        let alpha = a.float("alpha", 1.0);
+        Box::new(move |x| {
+            let s = sigmoid(alpha * x);
+            s + alpha * x * s * (1.0 - s)
+        })
+    }),
     unary("Mish", |_| Box::new(|x| x * softplus(x).tanh()))
         .slope(|_| Slope::AtMost(1.1))
         .smooth(|_| Smoothness::Scaled(1.0))

@@ -7,6 +7,7 @@ use ndarray::ArrayD;
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
+use super::tensor_product;
 use super::{Backward, Convolution, ConvolutionForm, Op, Params, Saved, ShapeError, Traits, check};
 use crate::arrays::{array, slice, slice_mut};
 
@@ -191,7 +192,7 @@ pub(super) fn import_gemm(view: &NodeView<'_, '_>) -> Result<Imported, ImportErr
 
 pub(super) fn import_matmul(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     if view.input_shape(1)?.len() != 2 || !view.is_constant(1) {
-        return Err(view.reject("only a constant matrix on the right is supported"));
+        return tensor_product::import(view);
     }
     let op = Dense {
         name: "MatMul",

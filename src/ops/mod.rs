@@ -31,8 +31,10 @@ mod pool;
 mod quantize;
 mod quantize_linear;
 mod reduce;
+mod reduce_norm;
 mod reshape;
 mod softmax;
+mod tensor_product;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transpose;
@@ -112,10 +114,16 @@ const OPERATORS: &[(&str, Importer)] = &[
     ("Pad", pad::import),
     ("Pow", pointwise::import_pow),
     ("QuantizeLinear", quantize_linear::import),
+    ("ReduceL1", reduce_norm::import),
+    ("ReduceL2", reduce_norm::import),
+    ("ReduceLogSum", reduce_norm::import),
+    ("ReduceLogSumExp", reduce_norm::import),
     ("ReduceMax", reduce::import),
     ("ReduceMean", reduce::import),
     ("ReduceMin", reduce::import),
     ("ReduceSum", reduce::import),
+    ("ReduceSumSquare", reduce_norm::import),
+    ("RMSNormalization", own_norm::import),
     ("Relu", activation::import_relu),
     ("Reshape", reshape::import),
     ("Sign", binarize::import_sign),

@@ -1,5 +1,5 @@
-//! Normalisations by the statistics of each sample itself: `InstanceNormalization`, `GroupNormalization` and
-//! `LayerNormalization`.
+//! Normalisations by the statistics of each sample itself: `InstanceNormalization`, `GroupNormalization`,
+//! `LayerNormalization` and `RMSNormalization`.
 
 use ndarray::ArrayD;
 use rayon::prelude::*;
@@ -22,11 +22,12 @@ enum Together {
 }
 
 /// `y = scale · (x - mean) / √(variance + epsilon) + shift`: inputs x, scale and perhaps shift, which stay as
-/// they are.
+/// they are. Where it is not centred, the mean counts as 0.
 #[derive(Debug, Clone)]
 struct OwnNorm {
     name: &'static str,
     together: Together,
+    centred: bool,
     epsilon: f32,
 }
 
@@ -74,10 +75,18 @@ impl OwnNorm {
         Ok((way, array(&shape, slice(parameter).to_vec())))
     }
 
+    /// The mean of numbers, where that is subtracted.
+    fn mean(&self, of: &[f32]) -> f64 {
+        match self.centred {
+            true => of.iter().map(|&v| f64::from(v)).sum::<f64>() / of.len().max(1) as f64,
+            false => 0.0,
+        }
+    }
+
     /// Mean and 1 / √(variance + epsilon) of numbers.
     fn statistics(&self, of: &[f32]) -> (f64, f64) {
         let n = of.len().max(1) as f64;
-        let mean = of.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let mean = self.mean(of);
         let square = |&v: &f32| (f64::from(v) - mean).powi(2);
         let variance = of.iter().map(square).sum::<f64>() / n;
         (mean, 1.0 / (variance + f64::from(self.epsilon)).sqrt())
@@ -101,7 +110,7 @@ impl OwnNorm {
         stretches.zip(pairs).for_each(|(g, (x, y))| {
             let n = count as f64;
             let (_, factor) = self.statistics(x);
-            let mean = g.iter().map(|&g| f64::from(g)).sum::<f64>() / n;
+            let mean = self.mean(g);
             let dot = g.iter().zip(y).map(|(&g, &y)| f64::from(g) * f64::from(y));
             let dot = dot.sum::<f64>() / n;
             for (g, &y) in g.iter_mut().zip(y) {
@@ -209,12 +218,17 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
             let axis = axis.ok_or_else(|| {
                 view.reject("it normalises over the batch, which is not supported")
             })?;
-            ("LayerNormalization", Together::From(axis))
+            let name = match op {
+                "RMSNormalization" => "RMSNormalization",
+                _ => "LayerNormalization",
+            };
+            (name, Together::From(axis))
         }
     };
     let own = OwnNorm {
         name,
         together,
+        centred: op != "RMSNormalization",
         epsilon: view.node.epsilon(),
     };
     view.imported(own, &[ParamKind::Constant; 3])
@@ -229,6 +243,7 @@ mod tests {
         let of = |together| OwnNorm {
             name: "OwnNorm",
             together,
+            centred: true,
             epsilon: 1e-2,
         };
         vec![
@@ -260,8 +275,31 @@ mod tests {
     }
 
     #[test]
+    fn without_the_mean_squares_have_the_mean_1() {
+        let x = random(&[2, 4, 3, 2], 1).mapv(|x| 5.0 + x);
+        for op in not_centred() {
+            let y = forward(&op.0, &[&x, &ArrayD::ones(&op.1[..])]);
+            for stretch in slice(&y).chunks_exact(op.0.count(x.shape()).unwrap()) {
+                let square = stretch.iter().map(|y| y * y).sum::<f32>() / stretch.len() as f32;
+                assert!((0.99..1.0).contains(&square), "{square}");
+                assert!(stretch.iter().all(|&y| y > 0.5));
+            }
+        }
+    }
+
+    fn not_centred() -> Vec<(OwnNorm, Vec<usize>)> {
+        let layers = all().into_iter();
+        let layers = layers.filter(|(op, _)| matches!(op.together, Together::From(_)));
+        let not_centred = |op| OwnNorm {
+            centred: false,
+            ..op
+        };
+        layers.map(|(op, shape)| (not_centred(op), shape)).collect()
+    }
+
+    #[test]
     fn gradients_are_finite_differences() {
-        for (op, shape) in all() {
+        for (op, shape) in all().into_iter().chain(not_centred()) {
             let parameters = [random(&shape, 2), random(&shape, 3)];
             let [scale, shift] = parameters;
             check_gradients(&op, &[random(&[2, 4, 3, 2], 1), scale.clone(), shift]);

@@ -231,6 +231,78 @@ fn all() -> Vec<(&'static str, (i64, Chain))> {
         "LayerNormalization",
         norm("LayerNormalization", 17, &[6], ("axis", -1)),
     ));
+    let root_mean_square = |b: &mut Builder, x: &str| {
+        let scale = floats(b, &[6], 2);
+        b.node("RMSNormalization", &[x, &scale], vec![])
+    };
+    all.push(("RMSNormalization", (23, Box::new(root_mean_square))));
+    let swish = |b: &mut Builder, x: &str| {
+        let alpha = vec![("alpha", Attr::Float(1.5))];
+        let y = b.node("Swish", &[x], alpha);
+        b.node("Swish", &[&y], vec![])
+    };
+    all.push(("Swish", (24, Box::new(swish))));
+    for op in ["ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"] {
+        let scaled = move |b: &mut Builder, x: &str| {
+            let norm = b.node(op, &[x], vec![("axes", Attr::Ints(vec![2, 3]))]);
+            let one = b.weight(&[], vec![1.5]);
+            let norm = b.node("Max", &[&norm, &one], vec![]);
+            b.node("Div", &[x, &norm], vec![])
+        };
+        all.push((op, (17, Box::new(scaled))));
+    }
+    let logarithm = |b: &mut Builder, x: &str| {
+        let above = b.node("Exp", &[x], vec![]);
+        b.node(
+            "ReduceLogSum",
+            &[&above],
+            vec![("axes", Attr::Ints(vec![2, 3]))],
+        )
+    };
+    all.push(("ReduceLogSum", gate(17, logarithm)));
+    // A row that all images have in front of their own, as a class token.
+    let token = |b: &mut Builder, x: &str| {
+        let row = floats(b, &[1, CHANNELS, 1, 6], 17);
+        let shape = b.node("Shape", &[x], vec![]);
+        let (first, count) = (b.ints(&[0]), b.ints(&[CHANNELS as i64, 1, 6]));
+        let images = b.node("Gather", &[&shape, &first], vec![]);
+        let of_all = b.node("Concat", &[&images, &count], vec![("axis", Attr::Int(0))]);
+        let row = b.node("Expand", &[&row, &of_all], vec![]);
+        let both = b.node("Concat", &[&row, x], vec![("axis", Attr::Int(2))]);
+        let (starts, ends) = (b.ints(&[0]), b.ints(&[6]));
+        let axes = b.ints(&[2]);
+        b.node("Slice", &[&both, &starts, &ends, &axes], vec![])
+    };
+    all.push(("class token", (17, Box::new(token))));
+    // Attention between rows of each channel, and between channels.
+    let of_rows = |b: &mut Builder, x: &str| {
+        let order = vec![("perm", Attr::Ints(vec![0, 1, 3, 2]))];
+        let keys = b.node("Transpose", &[x], order);
+        let alike = b.node("MatMul", &[x, &keys], vec![]);
+        let shares = b.node("Softmax", &[&alike], vec![]);
+        b.node("MatMul", &[&shares, x], vec![])
+    };
+    all.push(("attention of rows", (17, Box::new(of_rows))));
+    let of_channels = |b: &mut Builder, x: &str| {
+        let flat = b.ints(&[0, CHANNELS as i64, -1]);
+        let flat = b.node("Reshape", &[x, &flat], vec![]);
+        let keys = b.node(
+            "Transpose",
+            &[&flat],
+            vec![("perm", Attr::Ints(vec![0, 2, 1]))],
+        );
+        let alike = b.node("MatMul", &[&flat, &keys], vec![]);
+        let shares = b.node("Softmax", &[&alike], vec![]);
+        let mixed = b.node("MatMul", &[&shares, &flat], vec![]);
+        let whole = b.ints(&[0, CHANNELS as i64, 6, 6]);
+        b.node("Reshape", &[&mixed, &whole], vec![])
+    };
+    all.push(("attention of channels", (17, Box::new(of_channels))));
+    let constant_first = |b: &mut Builder, x: &str| {
+        let w = floats(b, &[6, 6], 11);
+        b.node("MatMul", &[&w, x], vec![])
+    };
+    all.push(("constant matrix first", (17, Box::new(constant_first))));
     // What all channels meet alike varies with the image, and writes none of them.
     let of_one_channel = |b: &mut Builder, x: &str| {
         let w = floats(b, &[1, CHANNELS, 1, 1], 4);
@@ -366,6 +438,7 @@ fn masks_are_learned_through_it_and_the_result_is_verified() {
         "Gelu",
         "InstanceNormalization",
         "GlobalMaxPool",
+        "ReduceL2",
         "opset 9",
         "gate of one channel",
         "map of one channel",
@@ -373,7 +446,14 @@ fn masks_are_learned_through_it_and_the_result_is_verified() {
         "expanded gate",
         "expanded gate of one channel",
     ];
-    let mixing = ["GroupNormalization", "LayerNormalization"];
+    let mixing = [
+        "GroupNormalization",
+        "LayerNormalization",
+        "RMSNormalization",
+        "attention of rows",
+        "attention of channels",
+        "constant matrix first",
+    ];
     // Filters stay that leave a constant to one reader.
     let partly = ["two readers"];
     let mut seen = 0;
@@ -396,8 +476,9 @@ fn masks_are_learned_through_it_and_the_result_is_verified() {
         let layers = report["layers"].as_array().unwrap().iter();
         let first = layers.filter(|l| l["filters"] == CHANNELS).nth(1).unwrap();
         let gone = first["pruned"].as_array().unwrap().len();
-        // A LayerNormalization of rows treats channels alike as well.
-        if op != "LayerNormalization" && !partly.contains(&op) {
+        // A normalisation of rows treats channels alike as well.
+        let either = ["LayerNormalization", "RMSNormalization"].contains(&op);
+        if !either && !partly.contains(&op) {
             assert_eq!(gone > 0, alike.contains(&op), "{op}: {gone}");
         }
         seen += 1;

@@ -116,6 +116,7 @@ pub const ACTIVATIONS: &[Case] = &[
     case("Softsign", |b, x| op(b, "Softsign", &x)),
     at(18, "Mish", |b, x| op(b, "Mish", &x)),
     at(20, "Gelu", |b, x| op(b, "Gelu", &x)),
+    at(24, "Swish", |b, x| op(b, "Swish", &x)),
     case("Erf", |b, x| op(b, "Erf", &x)),
     case("Exp", |b, x| {
         let x = op(b, "Exp", &x);

@@ -20,6 +20,7 @@ fn activations() {
         ("HardSwish", 17),
         ("Mish", 18),
         ("Gelu", 20),
+        ("Swish", 24),
     ] {
         goes_nearly(op, opset, vec![]);
     }

@@ -20,7 +20,9 @@ impl Stretches {
         let axes: Vec<usize> = match over {
             Statistics::Instance => (2..rank).collect(),
             Statistics::Group => (1..rank).collect(),
-            Statistics::Layer => (node.axis(-1, rank)?..rank).collect(),
+            Statistics::Layer | Statistics::RootMeanSquare => {
+                (node.axis(-1, rank)?..rank).collect()
+            }
             Statistics::Axes => {
                 let given = node.ints("axes").unwrap_or(&[0, 2, 3]);
                 let axis = |&a: &i64| normalize_axis(a, rank);
@@ -98,7 +100,10 @@ impl Bounds<'_> {
         let most = |part: &[f32]| part.iter().fold(0.0, |m, &e| f64::max(m, f64::from(e)));
         for (number, x) in values.chunks(stretches.size).enumerate() {
             let at = number * stretches.size..number * stretches.size + x.len();
-            let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / x.len() as f64;
+            let mean = match over {
+                Statistics::RootMeanSquare => 0.0,
+                _ => x.iter().map(|&v| f64::from(v)).sum::<f64>() / x.len() as f64,
+            };
             let squares = x.iter().map(|&v| (f64::from(v) - mean).powi(2));
             let deviation = (squares.sum::<f64>() / x.len() as f64 + epsilon).sqrt();
             let gain = match over {
