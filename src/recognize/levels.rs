@@ -23,9 +23,20 @@ pub(super) fn form_of(graph: &Graph<'_>, facts: &Facts, t: TensorId) -> Option<F
     {
         return Some(Form::PerChannel);
     }
-    let levels = levels(graph, facts, t, DEPTH, &Known::default())?;
-    let values: Vec<f32> = levels.iter().map(|&bits| float_of_key(bits)).collect();
-    match values[..] {
+    let values = |known: &Known| -> Option<Vec<f32>> {
+        let levels = levels(graph, facts, t, DEPTH, known)?;
+        Some(levels.iter().map(|&bits| float_of_key(bits)).collect())
+    };
+    let found = values(&Known::default())?;
+    match found[..] {
+        // The 0 of a Sign that is scaled and shifted is no level that anybody means.
+        [_, middle, _] if middle != 0.0 => form_of_values(&values(&Known::without_zero())?),
+        _ => form_of_values(&found),
+    }
+}
+
+fn form_of_values(values: &[f32]) -> Option<Form> {
+    match *values {
         [] | [_] => None,
         [a, b] if a == -b => None,
         [a, b] if a == 0.0 || b == 0.0 => Some(Form::ZeroOne),
@@ -86,7 +97,21 @@ fn set(values: impl IntoIterator<Item = f32>) -> Levels {
 }
 
 /// What was found out already: a tensor may be reached on many ways.
-type Known = RefCell<BTreeMap<TensorId, Option<Levels>>>;
+#[derive(Default)]
+struct Known {
+    found: RefCell<BTreeMap<TensorId, Option<Levels>>>,
+    /// Whether a Sign counts as ±1 alone.
+    without_zero: bool,
+}
+
+impl Known {
+    fn without_zero() -> Self {
+        Self {
+            without_zero: true,
+            ..Self::default()
+        }
+    }
+}
 
 fn levels(
     graph: &Graph<'_>,
@@ -96,11 +121,11 @@ fn levels(
     known: &Known,
 ) -> Option<Levels> {
     let depth = depth.checked_sub(1)?;
-    if let Some(found) = known.borrow().get(&t) {
+    if let Some(found) = known.found.borrow().get(&t) {
         return found.clone();
     }
     let found = levels_of(graph, facts, t, depth, known);
-    known.borrow_mut().insert(t, found.clone());
+    known.found.borrow_mut().insert(t, found.clone());
     found
 }
 
@@ -135,10 +160,11 @@ fn levels_of(
     };
     let found = match node.op() {
         "Sign" => match of(0) {
-            Some(known) => set(known
+            Some(of) => set(of
                 .iter()
                 .map(|&x| crate::graph::scalar::sign(float_of_key(x)))),
             None if range::never_negative(graph, facts, input(0)?) => set([0.0, 1.0]),
+            None if known.without_zero => set([-1.0, 1.0]),
             None => set([-1.0, 0.0, 1.0]),
         },
         _ if node.operator().is_some_and(is_truth) => set([0.0, 1.0]),
