@@ -345,6 +345,9 @@ fn finish(
             job.output.display(),
         )));
     }
+    if let (Some(before), Some(after)) = (before, &after) {
+        judged(job, before.fraction, after.fraction, images, observer)?;
+    }
     if observer.cancelled() {
         return Err(Error::Interrupted);
     }
@@ -364,6 +367,48 @@ fn finish(
     }
     let written = model.save_edited(&made, &job.output)?;
     Ok((after, agreement.map(|a| a.share()), written))
+}
+
+/// Accuracy that training may cost before that is said.
+const WORSE: f64 = 0.01;
+
+/// Refuses a network that training has ruined: that lost more than half of what it was better than the most
+/// frequent class by. What got worse is said.
+fn judged(
+    job: &TrainJob,
+    before: f64,
+    after: f64,
+    images: &Images,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
+    let points = format!("{:.2} -> {:.2} %", 100.0 * before, 100.0 * after);
+    let chance = most_frequent(images);
+    if before > chance && after < chance + (before - chance) / 2.0 {
+        return Err(Error::Verification(format!(
+            "{}: training ruined the network ({points} of the validation images); {} was not written; give a smaller --lr, a longer --warm-up or more --epochs",
+            job.input.display(),
+            job.output.display(),
+        )));
+    }
+    if after < before - WORSE {
+        observer.warn(&format!(
+            "training made the network worse: {points} of the validation images; give a smaller --lr or more --epochs"
+        ));
+    }
+    Ok(())
+}
+
+/// The share of the validation images that are of the most frequent class.
+fn most_frequent(images: &Images) -> f64 {
+    let Some(labels) = &images.val_set().labels else {
+        return 0.0;
+    };
+    let mut counts = std::collections::BTreeMap::<usize, usize>::new();
+    for &i in &images.val_indices {
+        *counts.entry(labels[i]).or_default() += 1;
+    }
+    let most = counts.values().max().copied().unwrap_or(0);
+    most as f64 / images.val_indices.len().max(1) as f64
 }
 
 /// Top-1 accuracy in the runtime; `None` without labels.
