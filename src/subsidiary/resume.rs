@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use super::span::Span;
-use super::state::{Done, Saved, Stage, Training, Values};
+use super::state::{Done, Run, Saved, Stage, Training, Values};
 use super::trainer::Trainer;
 use super::{MaskGroup, mask};
 use crate::checkpoint::Checkpoint;
@@ -52,6 +52,17 @@ impl Shared {
     }
 }
 
+/// What to say of a run that was begun with another budget.
+fn other_budget(run: &Run) -> String {
+    let begun = match run.max_drop {
+        Some(most) => format!("--max-drop {}", 100.0 * most),
+        None => "--max-drop none".to_owned(),
+    };
+    format!(
+        "this run was begun with {begun}: filters that it gave back, and stages that it took, stay as they are; another folder for --checkpoint learns all with the new one"
+    )
+}
+
 /// What two lists have in common, ascending.
 fn both<T: Ord + Copy>([mut a, b]: [Vec<T>; 2]) -> Vec<T> {
     a.retain(|x| b.contains(x));
@@ -89,6 +100,7 @@ impl Trainer<'_> {
     /// it starts: a folder that cannot take it then shows now.
     pub(super) fn resume(&mut self, groups: &[MaskGroup]) -> Result<bool, TrainError> {
         let Some(saved) = self.saved()? else {
+            self.run.max_drop = self.options.max_drop;
             self.save(None, None)?;
             return Ok(false);
         };
@@ -115,6 +127,9 @@ impl Trainer<'_> {
             let path = checkpoint.path();
             let note = format!("continuing from {}: {place}", path.display());
             self.observer.note(&note);
+        }
+        if run.max_drop != self.options.max_drop {
+            self.observer.warn(&other_budget(&run));
         }
         self.run = run;
         Ok(true)

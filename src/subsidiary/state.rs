@@ -44,6 +44,8 @@ pub(super) struct Run {
     pub(super) stage: Option<Stage>,
     /// What the stages cost so far ([`super::Attempt::drop`]).
     pub(super) drop: f64,
+    /// What may be lost, as it was when the run began: what was decided by it stays.
+    pub(super) max_drop: Option<f64>,
     /// The share that is pruned, where filters were given back.
     pub(super) ratio: Option<f64>,
     /// The networks that retraining ended in, filters given back in between.
