@@ -136,8 +136,16 @@ pub fn mask_groups(
         }
         let parts = EvenParts::of(analysis, group);
         let even = || {
-            let grouped = parts.multiple(1) > 1 && parts.multiple(round_to) >= group.channels;
-            grouped.then(|| NONE_CAN_GO.to_owned())
+            let multiple = parts.multiple(round_to);
+            match (multiple >= group.channels, parts.multiple(1) > 1) {
+                (false, _) => None,
+                (true, true) => Some(NONE_CAN_GO.to_owned()),
+                (true, false) if multiple > 1 => Some(format!(
+                    "keeps multiples of {multiple} filters (--round-to), and has {}",
+                    group.channels
+                )),
+                (true, false) => None,
+            }
         };
         let reason = group.layers.iter().find_map(|name| {
             if keep.contains(name) {
