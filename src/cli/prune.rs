@@ -88,7 +88,7 @@ fn run_in(
         (true, None) => "nothing (--dry-run): this is the plan".to_owned(),
         (false, _) => {
             let why = match verified {
-                true => too_costly(input, &report, job.checkpoint.as_ref()),
+                true => too_costly(input, &report, &job),
                 false => format!(
                     "{}: the pruned model does not compute what the masked model computes",
                     input.display()
@@ -122,8 +122,14 @@ fn run_in(
     Ok(outcome.and(reported).and(paged))
 }
 
+/// What to do where what was learned costs too much.
+const LEARN_OTHERWISE: &str =
+    "prune less (--ratio, --alpha), train longer (--final-epochs), give more images, or allow more";
+/// The same, of a run that was saved.
+const LEARN_OTHERWISE_OR_TAKE: &str = "prune less (--ratio, --alpha), train longer (--final-epochs), give more images, or allow more; the same command with --max-drop none takes it from the checkpoint";
+
 /// Why a network is worse than its budget allows, and what to do.
-fn too_costly(input: &Path, report: &report::Report, checkpoint: Option<&Plan>) -> String {
+fn too_costly(input: &Path, report: &report::Report, job: &Job) -> String {
     let Some(budget) = &report.budget else {
         return input.display().to_string();
     };
@@ -139,12 +145,13 @@ fn too_costly(input: &Path, report: &report::Report, checkpoint: Option<&Plan>) 
         ),
         _ => String::new(),
     };
-    let remedy = match checkpoint {
-        Some(_) => "; the same command with --max-drop none takes it from the checkpoint",
-        None => "",
+    let remedy = match (&job.choice, &job.checkpoint) {
+        (Choice::Masks(_), _) => "leave filters out of the masks file, or allow more",
+        (_, None) => LEARN_OTHERWISE,
+        (_, Some(_)) => LEARN_OTHERWISE_OR_TAKE,
     };
     format!(
-        "{}: without {} of {} binary filters {} falls by {} points, more than the {} of --max-drop{nearest}; prune less (--ratio, --alpha), train longer (--final-epochs), give more images, or allow more{remedy}",
+        "{}: without {} of {} binary filters {} falls by {} points, more than the {} of --max-drop{nearest}; {remedy}",
         input.display(),
         report.totals.filters.saturating_sub(report.totals.kept),
         report.totals.filters,

@@ -18,6 +18,8 @@ use crate::training::RestoreError;
 pub const VAL_SPLIT: f64 = 0.1;
 /// Values of an image that is made, at most: a network's activations are many times that.
 const MOST_VALUES: usize = 1 << 21;
+/// Images that cannot be read and are named, at most.
+const MOST_NAMED: usize = 20;
 /// Bytes of all images that are made, at most.
 const MOST_BYTES: usize = 4 << 30;
 
@@ -326,15 +328,18 @@ impl<'a> Reader<'a> {
             Err(DataError::Interrupted) => return Err(Error::Interrupted),
             read => read?,
         };
-        if let Some(first) = set.skipped.first() {
+        if !set.skipped.is_empty() {
+            let named = set.skipped.iter().take(MOST_NAMED);
+            let named: Vec<String> = named.map(ToString::to_string).collect();
+            let others = match set.skipped.len().saturating_sub(MOST_NAMED) {
+                0 => String::new(),
+                n => format!("; and {n} others"),
+            };
             self.observer.warn(&format!(
-                "{}: {} images left out (--skip-bad): {first}{}",
+                "{}: {} images left out (--skip-bad): {}{others}",
                 path.display(),
                 set.skipped.len(),
-                match set.skipped.len() {
-                    1 => "",
-                    _ => ", and others; the report names them",
-                }
+                named.join("; "),
             ));
         }
         fit::classes(self.model, path, &set, self.outputs)?;

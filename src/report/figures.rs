@@ -41,7 +41,12 @@ pub(super) fn figures(report: &Report, screen: &mut Screen) {
         verification::show(verification, models, screen);
     }
     if let Some(agreement) = report.agreement {
-        let text = format!("{} (the same top-1 class)", percent(agreement));
+        // Without images the inputs were random numbers.
+        let of = match report.settings.contains_key("data") {
+            true => "",
+            false => ", of random inputs",
+        };
+        let text = format!("{} (the same top-1 class{of})", percent(agreement));
         screen.figure("like the original", text);
     }
     if let Some(accuracy) = &report.accuracy {

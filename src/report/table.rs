@@ -170,6 +170,7 @@ mod tests {
                 ..Verification::default()
             }),
             agreement: Some(0.913),
+            settings: serde_json::Map::from_iter([("data".to_owned(), "cifar".into())]),
             latency_ms: Some(LatencyReport {
                 before: 1.234,
                 after: 0.9,

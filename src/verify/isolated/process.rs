@@ -225,7 +225,9 @@ fn last_line(mut from: impl Read) -> String {
         kept.drain(..excess);
     }
     let text = String::from_utf8_lossy(&kept);
-    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+    // Of a panic the hint at the end says nothing.
+    let says = |line: &&str| !line.is_empty() && !line.starts_with("note: run with");
+    let last = text.lines().map(str::trim).rfind(says);
     last.unwrap_or_default().chars().take(200).collect()
 }
 
