@@ -36,4 +36,5 @@ if [ -x "$command" ]; then
 fi
 ONNX_BNNPRUNE_EXAMPLES="$(cd "$built/examples" && pwd)"
 export ONNX_BNNPRUNE_EXAMPLES
-exec "$python" -m pytest -q "$@"
+# A test a processor: networks of tests are too small for several threads to share.
+exec "$python" -m pytest -q --numprocesses=auto --dist=worksteal "$@"
