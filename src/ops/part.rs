@@ -21,6 +21,27 @@ pub struct Part {
 }
 
 impl Part {
+    /// The output of a `Split` along `axis` that a view wants.
+    pub(super) fn of_split(view: &NodeView<'_, '_>, axis: usize) -> Result<Self, ImportError> {
+        let sizes: Result<Vec<usize>, ImportError> = (0..=view.output)
+            .map(|k| Ok(view.shape_of_output(k)?.get(axis).copied().unwrap_or(0)))
+            .collect();
+        let sizes = sizes?;
+        let first: usize = sizes.iter().take(view.output).sum();
+        let size = sizes.last().copied().unwrap_or(0);
+        Ok(Self {
+            axes: vec![(axis, (first..first + size).collect())],
+        })
+    }
+
+    /// The same positions of another axis.
+    pub(super) fn along(self, axis: usize) -> Self {
+        let axes = self.axes.into_iter();
+        Self {
+            axes: axes.map(|(_, positions)| (axis, positions)).collect(),
+        }
+    }
+
     /// The channels of the output that are left of these of the input; `None`: all.
     pub fn channels_through(&self, left: &LeftOnAxis) -> Option<LeftOnAxis> {
         let Some((_, positions)) = self.axes.iter().find(|(axis, _)| *axis == left.axis) else {
@@ -93,9 +114,9 @@ impl Op for Part {
 
 /// What lies at one position of an axis (not the batch's), without that axis: the last step of a signal.
 #[derive(Debug, Clone)]
-struct Place {
-    axis: usize,
-    position: usize,
+pub(super) struct Place {
+    pub axis: usize,
+    pub position: usize,
 }
 
 impl Op for Place {
@@ -198,13 +219,7 @@ pub(super) fn import_split(view: &NodeView<'_, '_>) -> Result<Imported, ImportEr
     let rank = view.input_shape(0)?.len();
     let axis = view.node.axis(0, rank);
     let axis = axis.ok_or_else(|| view.reject("its input has no such axis"))?;
-    let sizes: Result<Vec<usize>, ImportError> = (0..=view.output)
-        .map(|k| Ok(view.shape_of_output(k)?.get(axis).copied().unwrap_or(0)))
-        .collect();
-    let sizes = sizes?;
-    let first: usize = sizes.iter().take(view.output).sum();
-    let size = sizes.last().copied().unwrap_or(0);
-    imported(view, vec![(axis, (first..first + size).collect())])
+    imported(view, Part::of_split(view, axis)?.axes)
 }
 
 pub(super) fn import_slice(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {

@@ -8,8 +8,8 @@ use super::{Backward, Op, Saved, ShapeError, check};
 
 /// Output axis i is input axis `order[i]`, a permutation.
 #[derive(Debug, Clone)]
-struct Transpose {
-    order: Vec<usize>,
+pub(super) struct Transpose {
+    pub order: Vec<usize>,
 }
 
 /// A tensor whose axis i is axis `order[i]` of `x`.
@@ -45,7 +45,8 @@ impl Op for Transpose {
     }
 }
 
-pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
+/// The input's axes in the order of the output's.
+pub(super) fn order_of(view: &NodeView<'_, '_>) -> Result<Vec<usize>, ImportError> {
     let rank = view.input_shape(0)?.len();
     let order: Option<Vec<usize>> = match view.node.ints("perm") {
         None => Some((0..rank).rev().collect()),
@@ -57,6 +58,11 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     if !sorted.iter().copied().eq(0..rank) {
         return Err(view.reject("the attribute 'perm' is not a permutation of the input's axes"));
     }
+    Ok(order)
+}
+
+pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
+    let order = order_of(view)?;
     if order.first() != Some(&0) {
         return Err(view.reject("it moves the batch axis, which is not supported"));
     }

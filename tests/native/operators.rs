@@ -128,6 +128,36 @@ fn norm(
     (opset, Box::new(chain))
 }
 
+/// Both parts of `[2, N, …]`.
+fn halves(b: &mut Builder, way: &str, x: &str) -> [String; 2] {
+    match way {
+        "Gather" => [0, 1].map(|k| {
+            let at = b.constant(&Tensor::I64(ndarray::arr0(k).into_dyn()));
+            b.node("Gather", &[x, &at], vec![("axis", Attr::Int(0))])
+        }),
+        "Split" => {
+            let first = b.node("Split", &[x], vec![("axis", Attr::Int(0))]);
+            let second = format!("{first}.second");
+            let node = b.graph.node.last_mut().unwrap();
+            node.output.push(second.clone());
+            [first, second].map(|half| {
+                let axes = b.ints(&[0]);
+                b.node("Squeeze", &[&half, &axes], vec![])
+            })
+        }
+        _ => {
+            let order = vec![("perm", Attr::Ints(vec![1, 2, 3, 0]))];
+            let x = b.node("Transpose", &[x], order);
+            let axes = b.ints(&[3]);
+            [0, 1].map(|k| {
+                let (low, high) = (b.ints(&[k]), b.ints(&[k + 1]));
+                let half = b.node("Slice", &[&x, &low, &high, &axes], vec![]);
+                b.node("Squeeze", &[&half, &axes], vec![])
+            })
+        }
+    }
+}
+
 fn all() -> Vec<(&'static str, (i64, Chain))> {
     let mut all: Vec<(&'static str, (i64, Chain))> = [
         "Abs",
@@ -298,6 +328,25 @@ fn all() -> Vec<(&'static str, (i64, Chain))> {
         b.node("Reshape", &[&mixed, &whole], vec![])
     };
     all.push(("attention of channels", (17, Box::new(of_channels))));
+    // `q, k, v = qkv.permute(…)`: the batch stands behind the axis that is taken apart.
+    for way in ["Gather", "Split", "Slice"] {
+        let heads = move |b: &mut Builder, x: &str| {
+            let shape = b.ints(&[0, 2, 8, 36]);
+            let both = b.node("Reshape", &[x, &shape], vec![]);
+            let order = vec![("perm", Attr::Ints(vec![1, 0, 3, 2]))];
+            let first = b.node("Transpose", &[&both], order);
+            let [q, v] = halves(b, way, &first);
+            let order = vec![("perm", Attr::Ints(vec![0, 2, 1]))];
+            let k = b.node("Transpose", &[&q], order);
+            let alike = b.node("MatMul", &[&k, &q], vec![]);
+            let shares = b.node("Softmax", &[&alike], vec![]);
+            let y = b.node("MatMul", &[&v, &shares], vec![]);
+            let twice = b.node("Concat", &[&y, &y], vec![("axis", Attr::Int(2))]);
+            let shape = b.ints(&[0, CHANNELS as i64, 6, 6]);
+            b.node("Reshape", &[&twice, &shape], vec![])
+        };
+        all.push(("heads", (17, Box::new(heads))));
+    }
     let constant_first = |b: &mut Builder, x: &str| {
         let w = floats(b, &[6, 6], 11);
         b.node("MatMul", &[&w, x], vec![])

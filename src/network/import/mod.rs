@@ -18,7 +18,8 @@ use crate::graph::{Facts, Graph, NodeId, TensorId};
 use crate::onnx::DataType;
 use crate::operators::Kind;
 use crate::ops::{
-    Arithmetic, Binarize, Head, ImportError, Imported, NodeView, ParamKind, importer,
+    Arithmetic, Binarize, Head, ImportError, Imported, NodeView, ParamKind, import_moved_batch,
+    importer,
 };
 use crate::recognize::{self, Layer};
 
@@ -68,6 +69,7 @@ impl Network {
             values: BTreeMap::from([(input, ValueId(0))]),
             params: BTreeMap::new(),
             binaries: BTreeMap::new(),
+            batch_axes: BTreeMap::new(),
             network: Self {
                 params: Vec::new(),
                 binary: Vec::new(),
@@ -85,6 +87,11 @@ impl Network {
         builder.learned_along(&sources)?;
         for t in sources {
             builder.import_tensor(t)?;
+        }
+        if builder.batch_axes.contains_key(&logits) {
+            return Err(ImportError::Graph(
+                "the graph's output has its batch on another axis than the first".into(),
+            ));
         }
         builder.network.logits = builder.value(logits)?;
         Ok(builder.network)
@@ -137,6 +144,8 @@ struct Builder<'g, 'm> {
     /// BatchNormalization measures its own.
     params: BTreeMap<(TensorId, ParamKind, Option<NodeId>), ParamId>,
     binaries: BTreeMap<(TensorId, usize), BinaryId>,
+    /// The axis of the batch, of tensors where it is not the first.
+    batch_axes: BTreeMap<TensorId, usize>,
     network: Network,
 }
 
@@ -245,6 +254,9 @@ impl<'g, 'm> Builder<'g, 'm> {
             return Err(view.reject("only its first output is supported"));
         }
         let view = view.of_output(output);
+        if let Some((imported, batch)) = self.view_of_moved_batch(&view)? {
+            return self.push_imported(&view, imported, t, batch);
+        }
         let Some(import) = importer(view.node.op()) else {
             return Err(ImportError::Operator {
                 node: self.graph.label(id).to_owned(),
@@ -256,21 +268,51 @@ impl<'g, 'm> Builder<'g, 'm> {
         if elements.is_none_or(|n| n > MAX_ELEMENTS) {
             return Err(view.reject("its output is too large"));
         }
-        let Imported { op, operands } = import(&view)?;
+        let imported = import(&view)?;
+        self.push_imported(&view, imported, t, 0)
+    }
+
+    /// A view of a tensor whose batch is moved, or that moves it; any other reader of such a tensor is refused.
+    fn view_of_moved_batch(
+        &self,
+        view: &NodeView<'_, '_>,
+    ) -> Result<Option<(Imported, usize)>, ImportError> {
+        let batch_of = |t: Option<TensorId>| t.and_then(|t| self.batch_axes.get(&t)).copied();
+        let inputs = self.graph.inputs_of(view.id);
+        let mut others = inputs.iter().skip(1);
+        if others.any(|&t| batch_of(t).is_some()) {
+            return Err(view.reject("an operand has its batch on another axis than the first"));
+        }
+        match (batch_of(inputs.first().copied().flatten()), view.node.op()) {
+            (None, op) if op != "Transpose" => Ok(None),
+            (batch, _) => import_moved_batch(view, batch.unwrap_or(0)),
+        }
+    }
+
+    /// Adds the step of a node, of whose output `t` the batch is on axis `batch`.
+    fn push_imported(
+        &mut self,
+        view: &NodeView<'_, '_>,
+        imported: Imported,
+        t: TensorId,
+        batch: usize,
+    ) -> Result<(), ImportError> {
+        let Imported { op, operands } = imported;
         let mut inputs = Vec::with_capacity(operands.len());
         for (k, kind) in operands {
-            inputs.push(self.operand(&view, k, kind)?);
+            inputs.push(self.operand(view, k, kind)?);
         }
-        self.push(
-            Step {
-                op,
-                inputs,
-                output: ValueId(self.network.value_count()),
-                node: id,
-                name: self.graph.label(id).to_owned(),
-            },
-            t,
-        );
+        let step = Step {
+            op,
+            inputs,
+            output: ValueId(self.network.value_count()),
+            node: view.id,
+            name: self.graph.label(view.id).to_owned(),
+        };
+        if batch > 0 {
+            self.batch_axes.insert(t, batch);
+        }
+        self.push(step, t);
         Ok(())
     }
 
@@ -308,8 +350,12 @@ impl<'g, 'm> Builder<'g, 'm> {
 
     fn push(&mut self, step: Step, t: TensorId) {
         self.values.insert(t, step.output);
-        let shape = self.facts.shape(t).and_then(|s| s.get(1..));
-        self.network.shapes.push(shape.map(<[usize]>::to_vec));
+        let batch = self.batch_axes.get(&t).copied().unwrap_or(0);
+        let sample = self.facts.shape(t).map(|shape| {
+            let axes = shape.iter().enumerate();
+            axes.filter(|(axis, _)| *axis != batch).map(|(_, &d)| d)
+        });
+        self.network.shapes.push(sample.map(Iterator::collect));
         self.network.steps.push(step);
     }
 
