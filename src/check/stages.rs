@@ -16,7 +16,7 @@ use crate::qonnx;
 use crate::recognize;
 use crate::rewrite::cost;
 use crate::runnable::with_float_inputs;
-use crate::sizes::Sizes;
+use crate::sizes::{Sizes, SizesError};
 use crate::verify::{Runtime, RuntimeError, Trial};
 
 /// How files are checked.
@@ -26,6 +26,8 @@ pub struct CheckOptions {
     pub seed: u64,
     /// Sizes of dynamic dimensions.
     pub sizes: Sizes,
+    /// Whether there is no other file, so that the sizes have to be of this one.
+    pub alone: bool,
 }
 
 /// What was found in one file (`check --json`; keys are a contract).
@@ -184,6 +186,13 @@ fn run(
             "interface",
             format!("graph input '{input}' has no shape, so nothing can be run; declare it"),
         );
+        return None;
+    }
+    let misfit = options.sizes.check(model).err();
+    // Of several files each may have dimensions of other names.
+    let misfit = misfit.filter(|e| options.alone || matches!(e, SizesError::Contradiction { .. }));
+    if let Some(misfit) = misfit {
+        findings.error("interface", misfit.to_string());
         return None;
     }
     let copies = dims::filled(model, &options.sizes);

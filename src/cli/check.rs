@@ -47,6 +47,7 @@ pub fn run(args: &CheckArgs, host: &Host<'_>) -> Printed {
     let options = CheckOptions {
         seed: args.seed,
         sizes: args.shape.sizes(),
+        alone: files.len() == 1,
     };
     let mut reports = check_all(&files, &*runtime, &options, host)?;
     if let (Some(baseline), Some(file)) = (&baseline, &args.baseline) {

@@ -83,7 +83,11 @@ impl Sizes {
         Ok(())
     }
 
-    fn check(&self, model: &ModelProto) -> Result<(), SizesError> {
+    /// Whether these are sizes of that model.
+    ///
+    /// # Errors
+    /// If a name is not the model's, or a size contradicts the file.
+    pub fn check(&self, model: &ModelProto) -> Result<(), SizesError> {
         let inputs = || inputs(model);
         for (input, given) in &self.shapes {
             let Some(value) = inputs().find(|v| v.name() == input) else {

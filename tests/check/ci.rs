@@ -83,6 +83,26 @@ fn dynamic_sizes_are_filled_in_or_given() {
     let (code, json) = check(&path, &["--dim", "side=12"]);
     assert_eq!(code, 0, "{json}");
     assert_eq!(json["models"][0]["summary"]["macs"], 864);
+    // Sizes that are not of the only file are mistakes; of several files each may have others.
+    for (wrong, message) in [
+        (["--dim", "height=12"], "no input has a free dimension"),
+        (
+            ["--input-shape", "image=1,3,12,12"],
+            "there is no such input",
+        ),
+        (["--input-shape", "x=1,1,12,12"], "the file declares"),
+    ] {
+        let (code, json) = check(&path, &wrong);
+        let said = json["models"][0]["problems"][0]["message"].to_string();
+        assert!(code == 1 && said.contains(message), "{said}");
+    }
+    let other = crate::common::network("vgg");
+    tool()
+        .arg("check")
+        .args([&path, &other])
+        .args(["--dim", "side=12"])
+        .assert()
+        .success();
     tool()
         .arg("check")
         .arg(&path)
