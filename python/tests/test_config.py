@@ -100,6 +100,17 @@ def test_files_that_a_config_names_are_written(vgg, train_path, tmp_path):
     assert other.exists() and not report.exists()
 
 
+def test_an_option_of_a_config_without_effect_is_named_with_the_file(vgg, command, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("mask-epochs = 3\n")
+    said = command(vgg, tmp_path / "out.onnx", "--config", path, code=2).stderr
+    assert "run.toml: --mask-epochs has no effect here" in said
+    assert "--unset mask-epochs" in said
+    command(vgg, tmp_path / "out.onnx", "--config", path, "--unset", "mask-epochs")
+    typed = command(vgg, tmp_path / "out.onnx", "--mask-epochs", 3, code=2).stderr
+    assert "run.toml" not in typed and "--unset" not in typed
+
+
 @pytest.mark.parametrize("in_file", [False, True])
 def test_what_is_asked_for_in_a_config(vgg, train_path, tmp_path, in_file):
     def config(**options):

@@ -6,6 +6,7 @@
 mod needs;
 mod tables;
 
+use super::config;
 use super::options::is_given;
 use crate::error::Error;
 use clap::ArgMatches;
@@ -20,22 +21,32 @@ type Table = &'static [Group];
 /// The arguments of a run.
 struct Given<'m>(&'m ArgMatches);
 
-/// Checks the arguments that were given.
+/// Checks the arguments that were given, those `typed` and those that files add to them.
 ///
 /// # Errors
 /// Names the first that would do nothing, and says why.
-pub fn check(matches: &ArgMatches) -> Result<(), Error> {
+pub fn check(matches: &ArgMatches, typed: &ArgMatches) -> Result<(), Error> {
+    let files = config::files(matches);
     let (table, matches) = match matches.subcommand() {
         Some((name, matches)) => (tables::of(name), matches),
         None => (tables::MAIN, matches),
     };
+    let typed = Given(typed.subcommand().map_or(typed, |(_, typed)| typed));
     let given = Given(matches);
     for (name, need) in table.iter().copied().flatten() {
         if given.has(name)
             && let Some(why) = need(&given)
         {
             let option = option_of(name);
-            return Err(Error::Usage(format!("{option} has no effect here: {why}")));
+            let problem = format!("{option} has no effect here: {why}");
+            return Err(Error::Usage(match typed.has(name) {
+                true => problem,
+                false if !typed.has("config") => format!("{files}: {problem}"),
+                false => {
+                    let name = option.trim_start_matches('-');
+                    format!("{files}: {problem}; --unset {name} leaves it out")
+                }
+            }));
         }
     }
     Ok(())

@@ -166,6 +166,8 @@ pub fn call(
 struct Parsed {
     cli: Cli,
     matches: ArgMatches,
+    /// Without what the files add.
+    typed: ArgMatches,
     /// As typed.
     line: Vec<OsString>,
 }
@@ -191,6 +193,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusa
     }
     let (mut cli, mut matches) =
         read(&arguments).map_err(|e| Refusal::Arguments(tips::with_tip(e)))?;
+    let typed = matches.clone();
     let added = config::arguments(&matches).map_err(Refusal::File)?;
     if !added.is_empty() {
         // Behind the names of program and command.
@@ -202,7 +205,12 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusa
             Refusal::File(Error::Usage(format!("{}: {why}", config::files(&matches))))
         })?;
     }
-    Ok(Parsed { cli, matches, line })
+    Ok(Parsed {
+        cli,
+        matches,
+        typed,
+        line,
+    })
 }
 
 /// What is wrong with arguments, without the usage that follows it.
@@ -298,7 +306,7 @@ impl Reader {
 /// Runs the command that was asked for.
 fn run(parsed: &Parsed, host: &Host<'_>) -> Printed {
     let (cli, line) = (&parsed.cli, &parsed.line);
-    effect::check(&parsed.matches)?;
+    effect::check(&parsed.matches, &parsed.typed)?;
     let command = || match &cli.command {
         Some(Command::Inspect(a)) => unless_stopped(host, inspect::run(a)),
         Some(Command::Eval(a)) => unless_stopped(host, eval::run(a, host)),

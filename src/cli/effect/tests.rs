@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 fn checked(line: &str) -> Result<(), String> {
     let words = std::iter::once("onnx-bnnprune").chain(line.split_whitespace());
     let matches = Cli::command().try_get_matches_from(words).unwrap();
-    check(&matches).map_err(|e| e.to_string())
+    check(&matches, &matches).map_err(|e| e.to_string())
 }
 
 #[test]
