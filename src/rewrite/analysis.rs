@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::Residual;
 use super::bounds::{self, Interval};
 use super::classes::{ChannelClass, ChannelClasses};
+use super::did_you_mean;
 use super::groups::{self, Group, GroupId, MaskSite};
-use super::near;
 use super::rules::{
     self, Behaviour, Channels, Context, LayerShape, Mixing, Output, Source, Total, Zeroed,
 };
@@ -361,7 +361,7 @@ impl Analysis {
 
     /// `; did you mean …?`, where layers have names like `wanted`; else nothing.
     pub fn did_you_mean(&self, wanted: &str) -> String {
-        near::did_you_mean(wanted, self.layers.iter().map(|l| l.name.as_str()))
+        did_you_mean(wanted, self.layers.iter().map(|l| l.name.as_str()))
     }
 
     /// What is known of each channel of a tensor; `None` where its channels are not tracked.

@@ -13,6 +13,7 @@ mod classes;
 mod constants;
 mod cost;
 mod decide;
+mod did_you_mean;
 mod eliminate;
 mod even;
 mod fold;
@@ -21,7 +22,6 @@ mod inference;
 mod inserted;
 mod liveness;
 mod masks;
-mod near;
 mod options;
 mod other_sizes;
 mod outcome;
@@ -37,11 +37,11 @@ pub use apply::{
     FoldedColumns, Masked, Note, Removal, apply_learned_masks, apply_masks, without_biases,
 };
 pub use cost::{BitCost, Cost, LayerCost, cost};
+pub(crate) use did_you_mean::did_you_mean;
 pub use eliminate::{Eliminated, eliminate, eliminate_with};
 pub use groups::{Group, GroupId, MaskSite};
 pub use inference::{check_deterministic, to_inference_mode};
 pub use masks::{FilterMasks, LayerMask, MasksError};
-pub(crate) use near::did_you_mean;
 pub use options::{EliminateOptions, Residual};
 pub use outcome::LayerOutcome;
 pub use plan::{ChannelMap, ChannelMaps, Plan};
