@@ -71,6 +71,7 @@ fn whoever_lets_it_pass_is_told_and_loses_no_learning() {
         .assert()
         .success()
         .stderr(predicate::str::contains("continuing from"))
+        .stderr(predicate::str::contains("begun with --max-drop 1:"))
         .stdout(predicate::str::contains("accuracy fell by"));
     assert!(dir.path().join("out.onnx").exists());
     let report = json(&dir.path().join("report.json"));
@@ -149,7 +150,8 @@ fn given_masks_have_a_budget_only_if_asked() {
         c.arg("--masks").arg(&masks).args(options);
         c
     };
-    refused(&mut with(&["--max-drop", "1"]), 1, &["accuracy falls by"]);
+    let words = ["accuracy falls by", "leave filters out of the masks file"];
+    refused(&mut with(&["--max-drop", "1"]), 1, &words);
     assert!(!dir.path().join("out.onnx").exists());
     let loud = predicate::str::contains("--masks takes filters out and retrains nothing");
     with(&["--report"])
@@ -182,6 +184,22 @@ fn what_cannot_go_is_said_before_learning() {
     // What is said to be the most is accepted.
     let mut c = job("vgg", dir.path(), &["--ratio", "0.953", "--dry-run"]);
     c.assert().success();
+}
+
+/// More than a layer has are no multiple of what stays: nothing is learned for it.
+#[test]
+fn what_rounding_leaves_whole_is_not_learned() {
+    let dir = tempfile::tempdir().unwrap();
+    job("vgg", dir.path(), &["--round-to", "100"])
+        .assert()
+        .success()
+        .stderr(predicate::str::contains("learning").not());
+    let report = json(&dir.path().join("report.json"));
+    assert_eq!(report["stages"].as_array().unwrap().len(), 0);
+    let text = report.to_string();
+    assert!(text.contains("keeps multiples of 100 filters (--round-to), and has 40"));
+    let written = std::fs::read(dir.path().join("out.onnx")).unwrap();
+    assert_eq!(written, std::fs::read(network("vgg")).unwrap());
 }
 
 #[test]

@@ -141,6 +141,28 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn a_network_that_training_ruins_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("in.onnx");
+    std::fs::copy(network("vgg"), &model).unwrap();
+    let before = std::fs::read(&model).unwrap();
+    let mut c = train(&model, &model, "1");
+    c.args(["--in-place", "--lr", "10"]);
+    refused(&mut c, 1, &["training ruined the network", "--lr"]);
+    assert_eq!(std::fs::read(&model).unwrap(), before);
+}
+
+#[test]
+fn in_place_is_of_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.onnx");
+    let mut c = train(&network("vgg"), &out, "1");
+    c.arg("--in-place");
+    refused(&mut c, 2, &["--in-place", "another file than the input"]);
+    assert!(!out.exists());
+}
+
+#[test]
 fn a_qonnx_file_stays_one() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out.onnx");
