@@ -7,6 +7,7 @@ use crate::graphs::around::{
 };
 use crate::graphs::{Attr, Builder};
 use onnx_bnnprune::onnx::Tensor;
+use onnx_bnnprune::rewrite::{FilterMasks, Removal, apply_masks, eliminate};
 
 #[test]
 fn activations() {
@@ -52,6 +53,38 @@ fn operands_of_any_number_and_shape() {
         let f = b.node("Cast", &[&or], vec![("to", Attr::Int(1))]);
         b.node("Sub", &[&f, x], vec![])
     });
+}
+
+/// `x + bias.expand_as(x)`, `x + map.expand_as(x)`, `where(x >= 0, ones_like(x), -ones_like(x))`: what was repeated is
+/// written, once.
+#[test]
+fn constants_that_are_repeated_to_the_shape_of_data() {
+    for shape in [vec![8, 1, 1], vec![1, 4, 4], vec![1, 8, 1, 4]] {
+        let count = shape.iter().product();
+        goes(128, |b, x| {
+            let sizes = b.node("Shape", &[x], vec![]);
+            let bias = b.weight(&shape, values(count, 9));
+            let whole = b.node("Expand", &[&bias, &sizes], vec![]);
+            b.node("Add", &[x, &whole], vec![])
+        });
+    }
+    let signs = |b: &mut Builder, x: &str| {
+        let sizes = b.node("Shape", &[x], vec![]);
+        let (zero, one) = (b.weight(&[], vec![0.0]), b.weight(&[], vec![1.0]));
+        let zeros = b.node("ConstantOfShape", &[&sizes], vec![]);
+        let ones = b.node("Expand", &[&one, &sizes], vec![]);
+        let minus = b.node("Sub", &[&zeros, &ones], vec![]);
+        let above = b.node("GreaterOrEqual", &[x, &zero], vec![]);
+        b.node("Where", &[&above, &ones, &minus], vec![])
+    };
+    goes(128, signs);
+    let (model, layer) = around(17, 128, signs);
+    let mut masks = FilterMasks::default();
+    masks.prune(&layer, 8, [1, 2, 6]);
+    let masked = apply_masks(&model, &masks, Removal::Drop).unwrap().model;
+    let cut = eliminate(&masked).unwrap().model;
+    let nodes = &cut.graph.as_ref().unwrap().node;
+    assert!(nodes.iter().all(|n| n.op_type() != "Expand"), "{nodes:?}");
 }
 
 #[test]

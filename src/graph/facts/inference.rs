@@ -85,6 +85,7 @@ impl Facts {
             of_shape: vec![false; count],
             data: vec![false; count],
             left: vec![false; count],
+            repeated: vec![false; count],
             elements: elements::infer(graph),
             here: World::new(count),
             larger_batch: World::new(count),
@@ -173,6 +174,7 @@ impl Facts {
                 self.here.values[i].clone_from(&other.here.values[i]);
                 self.here.shapes[i].clone_from(&other.here.shapes[i]);
                 self.left[i] = other.left[i];
+                self.repeated[i] = other.repeated[i];
             }
         }
         self.here.budget = other.here.budget;
@@ -212,9 +214,11 @@ impl Facts {
             return;
         }
         let outputs = graph.outputs_of(n);
+        let of_repeated = inputs.iter().flatten().any(|t| self.repeated[t.0]);
         for t in outputs.iter().flatten() {
             self.data[t.0] = from_data;
             self.of_shape[t.0] = of_shape;
+            self.repeated[t.0] = repeats || (of_repeated && !from_data);
         }
         let shape = |t| self.shape(t);
         let value = |t| self.value(t);

@@ -23,6 +23,8 @@ pub struct Facts {
     data: Vec<bool>,
     /// Constants whose value was left in the file.
     left: Vec<bool>,
+    /// Constants that are known by one number for all that are the same.
+    repeated: Vec<bool>,
     /// The type of each tensor's elements.
     elements: Vec<Option<i32>>,
     pub(super) here: World,
@@ -183,6 +185,12 @@ impl Facts {
         let repeats = one.shape().first() == Some(&1)
             && eval::broadcast_to(one, more.shape()).as_ref() == Some(more);
         repeats.then_some(one)
+    }
+
+    /// Whether a constant is one that the program repeats to the shape of the data that it meets: its value and its
+    /// shape are those of what is repeated, which broadcasts to them.
+    pub fn is_repeated(&self, t: TensorId) -> bool {
+        self.repeated[t.0]
     }
 
     /// Whether a known value depends on the shape of data (a `Shape` of something computed from

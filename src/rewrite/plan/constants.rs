@@ -57,7 +57,7 @@ impl Plan {
             let current = match (self.constants.requested(n, p.input), implied) {
                 (Some(value), _) => Some(value.clone()),
                 (None, Some(i)) => Some(Tensor::I64(Array1::from(i.value.clone()).into_dyn())),
-                (None, None) if p.cut == Cut::Uniform => {
+                (None, None) if matches!(p.cut, Cut::Uniform | Cut::Whole) => {
                     input.and_then(|t| facts.value(t)).cloned()
                 }
                 (None, None) => input.and_then(|t| {
@@ -159,6 +159,7 @@ fn cut(value: &Tensor, p: &Parameter, kept: &[usize]) -> Option<Tensor> {
             }
             Some(value)
         }
+        Cut::Whole => Some(value.clone()),
         Cut::Groups => None,
     }
 }

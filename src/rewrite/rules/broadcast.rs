@@ -230,8 +230,10 @@ fn constant_operand(
     axis: usize,
     out: &[usize],
 ) -> Result<Operand, String> {
+    let repeated = ctx.tensor(k).is_some_and(|t| ctx.facts.is_repeated(t));
     if let Some(t) = ctx.tensor(k)
         && ctx.facts.is_of_shape(t)
+        && !repeated
         && ctx.shape(k).is_some_and(|s| s.iter().all(|&d| d == 1))
     {
         // A number computed from shapes, the batch's perhaps.
@@ -284,12 +286,17 @@ fn constant_operand(
             .map(|j| value.select(a, &[j]).map_or(State::Live, |t| uniform(&t)))
             .collect(),
     };
+    let cut = match own {
+        Some(a) => Some(Cut::Axis(a)),
+        // In the file it has all channels.
+        None => repeated.then_some(Cut::Whole),
+    };
     Ok(Operand {
         states,
-        parameter: own.map(|a| Parameter {
+        parameter: cut.map(|cut| Parameter {
             input: k,
             along: Along::Output(0),
-            cut: Cut::Axis(a),
+            cut,
         }),
         ..Operand::default()
     })

@@ -254,6 +254,8 @@ pub(crate) enum Cut {
     Groups,
     /// All elements are equal: one stands for them.
     Uniform,
+    /// Nothing: it stands in the place of what the program repeats, and broadcasts to any number of channels.
+    Whole,
 }
 
 impl Behaviour {
