@@ -5,7 +5,7 @@
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::part::{Part, Place};
+use super::part::{Part, Place, imported};
 use super::transpose::{Transpose, order_of};
 use crate::graph::normalize_axis;
 
@@ -31,6 +31,12 @@ pub(crate) fn import(
         let imported = view.imported(place, &[ParamKind::Constant])?;
         Ok(Some((imported, batch - usize::from(axis < batch))))
     };
+    let part = |part: Part| {
+        // Of the batch nothing may be left out, which is in front then.
+        let place = |axis| if axis == batch { 0 } else { native(axis) };
+        let imported = imported(view, part.with_axes(place))?;
+        Ok(Some((imported, batch)))
+    };
     match op {
         "Transpose" => {
             let order = order_of(view)?;
@@ -46,11 +52,8 @@ pub(crate) fn import(
             Ok(Some((view.imported(transpose, &[ParamKind::Constant])?, to)))
         }
         _ if batch == 0 => Ok(None),
-        "Split" => {
-            let axis = other(view.node.axis(0, rank))?;
-            let part = Part::of_split(view, axis)?.along(native(axis));
-            Ok(Some((view.imported(part, &[ParamKind::Constant])?, batch)))
-        }
+        "Split" => part(Part::of_split(view, other(view.node.axis(0, rank))?)?),
+        "Slice" => part(Part::of_slice(view, batch)?),
         "Squeeze" => {
             let axes = match view.node.ints("axes") {
                 Some(axes) => axes.to_vec(),
@@ -69,7 +72,7 @@ pub(crate) fn import(
             one(axis, position)
         }
         _ => Err(view.reject(
-            "it reads a tensor whose batch is not its first axis; only Transpose, Split, Squeeze and Gather of one index may",
+            "it reads a tensor whose batch is not its first axis; only Transpose, Split, Slice, Squeeze and Gather of one index may",
         )),
     }
 }

@@ -34,11 +34,46 @@ impl Part {
         })
     }
 
-    /// The same positions of another axis.
-    pub(super) fn along(self, axis: usize) -> Self {
+    /// What a `Slice` takes of data whose batch is on axis `batch`: there, the whole.
+    pub(super) fn of_slice(view: &NodeView<'_, '_>, batch: usize) -> Result<Self, ImportError> {
+        let shape = view.input_shape(0)?;
+        let list = |k: usize, name: &str| -> Result<Option<Vec<i64>>, ImportError> {
+            match view.node.opset() < 10 {
+                true => Ok(view.node.ints(name).map(<[i64]>::to_vec)),
+                false if view.has_input(k) => view.ints(k).map(Some),
+                false => Ok(None),
+            }
+        };
+        let starts = list(1, "starts")?.unwrap_or_default();
+        let ends = list(2, "ends")?.unwrap_or_default();
+        let (axes, steps) = (list(3, "axes")?, list(4, "steps")?);
+        let all = stretches(shape, &starts, &ends, axes.as_deref(), steps.as_deref())
+            .ok_or_else(|| view.reject("its starts, ends, axes or steps do not fit its input"))?;
+        let mut parts = Vec::new();
+        for (at, stretch) in all.iter().enumerate() {
+            let positions: Vec<usize> = stretch.indices().collect();
+            // What is all of the batch that shapes were inferred for need not be all of another one.
+            let whole =
+                stretch.axis != batch || (starts[at] == 0 && ends[at] >= i64::from(i32::MAX));
+            if !whole || !positions.iter().copied().eq(0..shape[stretch.axis]) {
+                parts.push((stretch.axis, positions));
+            }
+        }
+        Ok(Self { axes: parts })
+    }
+
+    /// Whether something is left out along an axis.
+    pub(super) fn parts(&self, axis: usize) -> bool {
+        self.axes.iter().any(|&(own, _)| own == axis)
+    }
+
+    /// The same positions where axes have other places.
+    pub(super) fn with_axes(self, place: impl Fn(usize) -> usize) -> Self {
         let axes = self.axes.into_iter();
         Self {
-            axes: axes.map(|(_, positions)| (axis, positions)).collect(),
+            axes: axes
+                .map(|(axis, positions)| (place(axis), positions))
+                .collect(),
         }
     }
 
@@ -185,17 +220,15 @@ fn put_back(grad: &ArrayD<f32>, shape: &[usize], axis: usize, positions: &[usize
     array(shape, all)
 }
 
-fn imported(
-    view: &NodeView<'_, '_>,
-    axes: Vec<(usize, Vec<usize>)>,
-) -> Result<Imported, ImportError> {
-    if axes.iter().any(|(axis, _)| *axis == 0) {
+/// A part of data whose batch is in front.
+pub(super) fn imported(view: &NodeView<'_, '_>, part: Part) -> Result<Imported, ImportError> {
+    if part.parts(0) {
         return Err(view.reject("it parts the images of a batch, which is not supported"));
     }
-    if axes.iter().any(|(_, positions)| positions.is_empty()) {
+    if part.axes.iter().any(|(_, positions)| positions.is_empty()) {
         return Err(view.reject("nothing is left of its input"));
     }
-    view.imported(Part { axes }, &[ParamKind::Constant])
+    view.imported(part, &[ParamKind::Constant])
 }
 
 pub(super) fn import_gather(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
@@ -207,7 +240,10 @@ pub(super) fn import_gather(view: &NodeView<'_, '_>) -> Result<Imported, ImportE
     let positions: Option<Vec<usize>> = positions.collect();
     let positions = positions.ok_or_else(|| view.reject("an index lies beyond its input"))?;
     match (view.output_shape()?.len(), &positions[..]) {
-        (rank, _) if rank == shape.len() => imported(view, vec![(axis, positions)]),
+        (rank, _) if rank == shape.len() => {
+            let axes = vec![(axis, positions)];
+            imported(view, Part { axes })
+        }
         (rank, &[position]) if rank + 1 == shape.len() && axis > 0 => {
             view.imported(Place { axis, position }, &[ParamKind::Constant])
         }
@@ -219,33 +255,11 @@ pub(super) fn import_split(view: &NodeView<'_, '_>) -> Result<Imported, ImportEr
     let rank = view.input_shape(0)?.len();
     let axis = view.node.axis(0, rank);
     let axis = axis.ok_or_else(|| view.reject("its input has no such axis"))?;
-    imported(view, Part::of_split(view, axis)?.axes)
+    imported(view, Part::of_split(view, axis)?)
 }
 
 pub(super) fn import_slice(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
-    let shape = view.input_shape(0)?;
-    let list = |k: usize, name: &str| -> Result<Option<Vec<i64>>, ImportError> {
-        match view.node.opset() < 10 {
-            true => Ok(view.node.ints(name).map(<[i64]>::to_vec)),
-            false if view.has_input(k) => view.ints(k).map(Some),
-            false => Ok(None),
-        }
-    };
-    let starts = list(1, "starts")?.unwrap_or_default();
-    let ends = list(2, "ends")?.unwrap_or_default();
-    let (axes, steps) = (list(3, "axes")?, list(4, "steps")?);
-    let all = stretches(shape, &starts, &ends, axes.as_deref(), steps.as_deref())
-        .ok_or_else(|| view.reject("its starts, ends, axes or steps do not fit its input"))?;
-    let mut parts = Vec::new();
-    for (at, stretch) in all.iter().enumerate() {
-        let positions: Vec<usize> = stretch.indices().collect();
-        // What is all of the batch that shapes were inferred for need not be all of another one.
-        let whole = stretch.axis > 0 || (starts[at] == 0 && ends[at] >= i64::from(i32::MAX));
-        if !whole || !positions.iter().copied().eq(0..shape[stretch.axis]) {
-            parts.push((stretch.axis, positions));
-        }
-    }
-    imported(view, parts)
+    imported(view, Part::of_slice(view, 0)?)
 }
 
 #[cfg(test)]

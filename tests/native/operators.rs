@@ -147,8 +147,11 @@ fn halves(b: &mut Builder, way: &str, x: &str) -> [String; 2] {
         }
         _ => {
             let order = vec![("perm", Attr::Ints(vec![1, 2, 3, 0]))];
-            let x = b.node("Transpose", &[x], order);
-            let axes = b.ints(&[3]);
+            let (x, axis) = match way {
+                "Slice" => (x.to_owned(), 0),
+                _ => (b.node("Transpose", &[x], order), 3),
+            };
+            let axes = b.ints(&[axis]);
             [0, 1].map(|k| {
                 let (low, high) = (b.ints(&[k]), b.ints(&[k + 1]));
                 let half = b.node("Slice", &[&x, &low, &high, &axes], vec![]);
@@ -329,7 +332,7 @@ fn all() -> Vec<(&'static str, (i64, Chain))> {
     };
     all.push(("attention of channels", (17, Box::new(of_channels))));
     // `q, k, v = qkv.permute(…)`: the batch stands behind the axis that is taken apart.
-    for way in ["Gather", "Split", "Slice"] {
+    for way in ["Gather", "Split", "Slice", "Slice behind"] {
         let heads = move |b: &mut Builder, x: &str| {
             let shape = b.ints(&[0, 2, 8, 36]);
             let both = b.node("Reshape", &[x, &shape], vec![]);
