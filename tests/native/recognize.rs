@@ -335,7 +335,7 @@ fn what_may_stand_between_binariser_and_layer() {
         let c = b.weight(&[1], vec![1.0]);
         b.node("Add", &[sign, &c], vec![])
     });
-    assert_eq!(shifted["binarizer"], "k-bit", "{shifted}");
+    assert_eq!(shifted["binarizer"], "01", "{shifted}");
 }
 
 /// Half of the channels ±1, half of them ±0.5 would be two levels, not one.

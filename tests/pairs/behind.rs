@@ -246,6 +246,12 @@ pub const NORMALISATIONS: &[Case] = &[
             b.node("LayerNormalization", &[x, &scale, &shift], vec![])
         })
     }),
+    at(23, "RMSNormalization", |b, x| {
+        channels_last(b, &x, |b, x| {
+            let [scale, _] = scales(b, WIDE);
+            b.node("RMSNormalization", &[x, &scale], vec![])
+        })
+    }),
     case("MeanVarianceNormalization", |b, x| {
         op(b, "MeanVarianceNormalization", &x)
     }),

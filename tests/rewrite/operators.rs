@@ -61,12 +61,17 @@ fn operands_of_any_number_and_shape() {
 fn constants_that_are_repeated_to_the_shape_of_data() {
     for shape in [vec![8, 1, 1], vec![1, 4, 4], vec![1, 8, 1, 4]] {
         let count = shape.iter().product();
-        goes(128, |b, x| {
+        let (model, layer) = around(17, 128, |b, x| {
             let sizes = b.node("Shape", &[x], vec![]);
             let bias = b.weight(&shape, values(count, 9));
             let whole = b.node("Expand", &[&bias, &sizes], vec![]);
             b.node("Add", &[x, &whole], vec![])
         });
+        let [drop, fold] = left(&model, &layer, &[1, 2, 6], 0.0);
+        assert_eq!(drop, [0, 3, 4, 5, 7]);
+        // What differs over space is no constant that a bias could hold.
+        let uniform = shape == [8, 1, 1];
+        assert_eq!(fold.len(), if uniform { 5 } else { 8 }, "{shape:?}");
     }
     let signs = |b: &mut Builder, x: &str| {
         let sizes = b.node("Shape", &[x], vec![]);
