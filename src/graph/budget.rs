@@ -255,6 +255,22 @@ mod tests {
     }
 
     #[test]
+    fn constants_that_are_read_a_thousand_times_are_looked_at_once() {
+        let sum = |of: &str, out: &str| node("Sum", &[of; 1000], out, None);
+        let m = repeated(vec![
+            sum("z", "a"),
+            sum("a", "b"),
+            sum("b", "d"),
+            sum("d", "g"),
+            node("Add", &["x", "g"], "h", None),
+        ]);
+        let graph = Graph::new(&m).unwrap();
+        let facts = Facts::infer(&graph, 1).unwrap();
+        let last = graph.find("g").unwrap();
+        assert_eq!(facts.shape(last), Some(&[1, 1, 1, 1][..]));
+    }
+
+    #[test]
     fn zero_elements_hide_no_large_dimension() {
         let empty = TensorProto {
             name: Some("w".into()),

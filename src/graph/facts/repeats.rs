@@ -4,6 +4,8 @@
 //! of images of usual size would have hundreds of millions of numbers. So they are known by one number for all
 //! that are the same.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ndarray::Array1;
 
 use super::Facts;
@@ -17,47 +19,65 @@ const MOST_BETWEEN: usize = 4;
 /// The tensors that may be known by what is repeated in them, `None` where there are none. `facts` are those of the
 /// whole graph, whatever they know of these.
 pub(super) fn repeated(graph: &Graph<'_>, facts: &Facts) -> Option<Vec<bool>> {
+    let mut readers = Readers {
+        graph,
+        facts,
+        known: BTreeMap::new(),
+    };
     let mut found = vec![false; graph.tensor_count()];
     for &n in graph.order() {
         let repeats = matches!(graph.node(n).op(), "Expand" | "ConstantOfShape");
-        let out = graph
-            .output_of(n, 0)
-            .filter(|&t| repeats && !facts.is_data(t));
-        let Some(t) = out else {
-            continue;
-        };
-        found[t.0] = meets_data(graph, facts, t, MOST_BETWEEN);
+        let out = graph.output_of(n, 0);
+        if let Some(t) = out.filter(|&t| repeats && !facts.is_data(t)) {
+            found[t.0] = readers.meet_data(t, MOST_BETWEEN);
+        }
     }
     found.contains(&true).then_some(found)
 }
 
-/// Whether all that reads a constant combines it, number by number, with data of at least its shape.
-fn meets_data(graph: &Graph<'_>, facts: &Facts, t: TensorId, left: usize) -> bool {
-    let readers = graph.consumers(t);
-    let of_node = |n: NodeId| {
-        let out = graph.output_of(n, 0);
-        match reader_kind(&graph.node(n)) {
-            Reader::Combines
-                if graph
-                    .inputs_of(n)
-                    .iter()
-                    .flatten()
-                    .any(|&x| fills(facts, x, t)) =>
-            {
-                true
-            }
-            Reader::Combines | Reader::EachNumber => {
-                left > 0
-                    && out.is_some_and(|out| {
-                        !facts.is_data(out) && meets_data(graph, facts, out, left - 1)
-                    })
-            }
-            Reader::Other => false,
+/// What reads constants.
+struct Readers<'a, 'g> {
+    graph: &'a Graph<'g>,
+    facts: &'a Facts,
+    /// What was found out of a tensor, and so many nodes between: a tensor may be reached on many ways.
+    known: BTreeMap<(TensorId, usize), bool>,
+}
+
+impl Readers<'_, '_> {
+    /// Whether all that reads a constant combines it, number by number, with data of at least its shape; so many
+    /// nodes may stand between.
+    fn meet_data(&mut self, t: TensorId, between: usize) -> bool {
+        if let Some(&known) = self.known.get(&(t, between)) {
+            return known;
         }
-    };
-    !graph.is_output(t)
-        && !readers.is_empty()
-        && readers.iter().all(|u| u.input.is_some() && of_node(u.node))
+        let uses = self.graph.consumers(t);
+        let inputs: Option<BTreeSet<(NodeId, usize)>> =
+            uses.iter().map(|u| Some((u.node, u.input?))).collect();
+        let found = inputs.is_some_and(|inputs| {
+            let read = !inputs.is_empty() && !self.graph.is_output(t);
+            read && inputs
+                .iter()
+                .all(|&(n, k)| self.meets_data(n, k, t, between))
+        });
+        self.known.insert((t, between), found);
+        found
+    }
+
+    /// Whether a node does, of which the constant is input `k`.
+    fn meets_data(&mut self, n: NodeId, k: usize, t: TensorId, between: usize) -> bool {
+        let reader = reader_kind(&self.graph.node(n), k);
+        if matches!(reader, Reader::Other) {
+            return false;
+        }
+        let inputs = self.graph.inputs_of(n);
+        let mut inputs = inputs.iter().flatten();
+        if matches!(reader, Reader::Combines) && inputs.any(|&x| fills(self.facts, x, t)) {
+            return true;
+        }
+        let out = self.graph.output_of(n, 0);
+        let out = out.filter(|&out| between > 0 && !self.facts.is_data(out));
+        out.is_some_and(|out| self.meet_data(out, between - 1))
+    }
 }
 
 /// Whether data have all positions of a constant, at any batch size.
@@ -85,11 +105,13 @@ enum Reader {
     Other,
 }
 
-fn reader_kind(node: &Node<'_>) -> Reader {
+fn reader_kind(node: &Node<'_>, input: usize) -> Reader {
     match node.operator().map(|row| row.kind) {
-        Some(
-            Kind::Arithmetic(_) | Kind::Comparison(_) | Kind::Logic | Kind::Choice | Kind::Slope,
-        ) => Reader::Combines,
+        Some(Kind::Arithmetic(_) | Kind::Comparison(_) | Kind::Logic | Kind::Choice) => {
+            Reader::Combines
+        }
+        // What has a slope gives the output its shape.
+        Some(Kind::Slope) if input == 1 => Reader::Combines,
         Some(Kind::Unary(_) | Kind::Cast | Kind::Same) => Reader::EachNumber,
         _ => Reader::Other,
     }
