@@ -103,6 +103,9 @@ pub enum Error {
     /// has other outputs.
     #[error("{0}")]
     Verification(String),
+    /// A network that training has ruined.
+    #[error("{0}")]
+    Ruined(String),
     /// What failed behind learning, and where that is kept.
     #[error("{source}; {note}")]
     Kept {
@@ -227,6 +230,7 @@ impl Error {
             | Self::Junit(_)
             | Self::Usage(_)
             | Self::Verification(_)
+            | Self::Ruined(_)
             | Self::Absent(_)
             | Self::Interrupted
             | Self::Unsaved => None,
@@ -237,7 +241,9 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Kept { source, .. } => source.exit_code(),
-            Self::Verification(_) | Self::Runtime(RuntimeError::Candidate(_)) => 1,
+            Self::Verification(_) | Self::Ruined(_) | Self::Runtime(RuntimeError::Candidate(_)) => {
+                1
+            }
             Self::Runtime(RuntimeError::Missing(_)) => 3,
             Self::Interrupted | Self::Unsaved | Self::Paused(_) => 130,
             _ => 2,

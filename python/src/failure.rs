@@ -61,7 +61,9 @@ fn kind(error: &Error) -> &'static str {
         Error::Kept { source, .. } => kind(source),
         Error::Usage(_) => "usage",
         Error::Runtime(RuntimeError::Missing(_)) => "runtime_missing",
-        Error::Verification(_) | Error::Runtime(RuntimeError::Candidate(_)) => "verification",
+        Error::Verification(_) | Error::Ruined(_) | Error::Runtime(RuntimeError::Candidate(_)) => {
+            "verification"
+        }
         Error::Interrupted | Error::Unsaved | Error::Paused(_) => INTERRUPTED,
         Error::Data(_) => "data",
         Error::Masks(_)

@@ -153,10 +153,13 @@ fn through(
     };
     let plan = job.checkpoint.as_ref();
     let measuring = Phase::begin(observer, "measuring the trained network");
-    let (after, agreement, written) = finish().map_err(|e| {
-        let e = e.about(&job.input).unless_stopped(observer.cancelled());
-        kept::trained(e, plan, &job.output, &model, &proto)
-    })?;
+    let (after, agreement, written) =
+        finish().map_err(
+            |e| match e.about(&job.input).unless_stopped(observer.cancelled()) {
+                ruined @ Error::Ruined(_) => ruined,
+                e => kept::trained(e, plan, &job.output, &model, &proto),
+            },
+        )?;
     drop(measuring);
     Ok(TrainReport {
         tool: "onnx-bnnprune".to_owned(),
@@ -372,8 +375,11 @@ fn finish(
 /// Accuracy that training may cost before that is said.
 const WORSE: f64 = 0.01;
 
+/// Accuracy that a ruined network has lost at least.
+const RUINED: f64 = 0.1;
+
 /// Refuses a network that training has ruined: that lost more than half of what it was better than the most
-/// frequent class by. What got worse is said.
+/// frequent class by, and more than so many images can err by. What got worse is said.
 fn judged(
     job: &TrainJob,
     before: f64,
@@ -383,9 +389,16 @@ fn judged(
 ) -> Result<(), Error> {
     let points = format!("{:.2} -> {:.2} %", 100.0 * before, 100.0 * after);
     let chance = most_frequent(images);
-    if before > chance && after < chance + (before - chance) / 2.0 {
-        return Err(Error::Verification(format!(
-            "{}: training ruined the network ({points} of the validation images); {} was not written; give a smaller --lr, a longer --warm-up or more --epochs",
+    // Two standard errors of the difference of two shares.
+    let by_chance = (2.0 / images.val_indices.len().max(1) as f64).sqrt();
+    let lost = before - after;
+    if lost > RUINED.max(by_chance) && lost > (before - chance) / 2.0 {
+        let folder = match &job.checkpoint {
+            Some(_) => ", and another folder for --checkpoint",
+            None => "",
+        };
+        return Err(Error::Ruined(format!(
+            "{}: training ruined the network ({points} of the validation images); {} was not written; give a smaller --lr, a longer --warm-up or more --epochs{folder}",
             job.input.display(),
             job.output.display(),
         )));

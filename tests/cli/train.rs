@@ -150,6 +150,7 @@ fn a_network_that_training_ruins_is_not_written() {
     c.args(["--in-place", "--lr", "10"]);
     refused(&mut c, 1, &["training ruined the network", "--lr"]);
     assert_eq!(std::fs::read(&model).unwrap(), before);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[test]
