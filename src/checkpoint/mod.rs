@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 use crate::files::{self, sync_folder};
 
 /// The `format` of a checkpoint.
-pub const FORMAT: &str = "onnx-bnnprune-checkpoint/7";
+pub const FORMAT: &str = "onnx-bnnprune-checkpoint/8";
 
 const FILE: &str = "checkpoint.bin";
 /// The next checkpoint while it is written; a leftover of a killed run is removed.

@@ -124,7 +124,11 @@ pub fn mask_groups(
                 let kept = keep
                     .contains(&layer.name)
                     .then(|| "kept (--keep)".to_owned());
-                match kept.or_else(|| analysis.prunable(&layer.name).err()) {
+                let whole = || rounded_away(round_to, layer.filters);
+                match kept
+                    .or_else(|| analysis.prunable(&layer.name).err())
+                    .or_else(whole)
+                {
                     Some(reason) => excluded.push(Excluded {
                         layer: layer.name.clone(),
                         reason,
@@ -137,14 +141,9 @@ pub fn mask_groups(
         let parts = EvenParts::of(analysis, group);
         let even = || {
             let multiple = parts.multiple(round_to);
-            match (multiple >= group.channels, parts.multiple(1) > 1) {
-                (false, _) => None,
-                (true, true) => Some(NONE_CAN_GO.to_owned()),
-                (true, false) if multiple > 1 => Some(format!(
-                    "keeps multiples of {multiple} filters (--round-to), and has {}",
-                    group.channels
-                )),
-                (true, false) => None,
+            match parts.multiple(1) > 1 {
+                true => (multiple >= group.channels).then(|| NONE_CAN_GO.to_owned()),
+                false => rounded_away(multiple, group.channels),
             }
         };
         let reason = group.layers.iter().find_map(|name| {
@@ -183,6 +182,12 @@ pub fn mask_groups(
     }
     found.sort_by_key(|(place, _)| *place);
     (found.into_iter().map(|(_, u)| u).collect(), excluded)
+}
+
+/// Why filters of which multiples stay all stay.
+fn rounded_away(multiple: usize, filters: usize) -> Option<String> {
+    (multiple > 1 && multiple >= filters)
+        .then(|| format!("keeps multiples of {multiple} filters (--round-to), and has {filters}"))
 }
 
 /// One of the layers that write into a stream, whose filters go without those of the others.

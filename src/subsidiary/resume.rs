@@ -55,7 +55,8 @@ impl Shared {
 /// What to say of a run that was begun with another budget.
 fn other_budget(run: &Run) -> String {
     let begun = match run.max_drop {
-        Some(most) => format!("--max-drop {}", 100.0 * most),
+        // As it was typed, as far as anybody types.
+        Some(most) => format!("--max-drop {}", (1e4 * most).round() / 100.0),
         None => "--max-drop none".to_owned(),
     };
     format!(
