@@ -10,7 +10,9 @@ use crate::onnx::proto::{
 /// the former, but do not fail where they are wrong.
 pub(super) fn inner(graph: &Graph<'_>, facts: &Facts, proto: &GraphProto, found: &mut Findings) {
     for value in &proto.value_info {
-        let Some(t) = graph.find(value.name()) else {
+        // What is repeated is known by the shape of what is repeated.
+        let found_there = graph.find(value.name());
+        let Some(t) = found_there.filter(|&t| !facts.is_repeated(t)) else {
             continue;
         };
         if let (Some(declared), Some(inferred)) = (declared(value), facts.shape(t))
