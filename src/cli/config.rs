@@ -109,6 +109,15 @@ pub fn files(matches: &ArgMatches) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
+/// Whether the file of `--config` holds an option, which `--unset` leaves out then.
+pub fn holds(matches: &ArgMatches, name: &str) -> bool {
+    let names = Given::of(matches)
+        .path("config")
+        .map(|path| config_names(&path));
+    let mut names = names.and_then(Result::ok).into_iter().flatten();
+    names.any(|(held, _)| held == name.replace('-', "_"))
+}
+
 /// Where `--save-config` goes, and what belongs there: all options that were given, in files or as
 /// arguments.
 pub fn to_save(matches: &ArgMatches) -> Option<(PathBuf, String)> {

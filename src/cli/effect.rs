@@ -26,7 +26,7 @@ struct Given<'m>(&'m ArgMatches);
 /// # Errors
 /// Names the first that would do nothing, and says why.
 pub fn check(matches: &ArgMatches, typed: &ArgMatches) -> Result<(), Error> {
-    let files = config::files(matches);
+    let all = matches;
     let (table, matches) = match matches.subcommand() {
         Some((name, matches)) => (tables::of(name), matches),
         None => (tables::MAIN, matches),
@@ -41,10 +41,12 @@ pub fn check(matches: &ArgMatches, typed: &ArgMatches) -> Result<(), Error> {
             let problem = format!("{option} has no effect here: {why}");
             return Err(Error::Usage(match typed.has(name) {
                 true => problem,
-                false if !typed.has("config") => format!("{files}: {problem}"),
                 false => {
-                    let name = option.trim_start_matches('-');
-                    format!("{files}: {problem}; --unset {name} leaves it out")
+                    let (files, name) = (config::files(all), option.trim_start_matches('-'));
+                    match config::holds(all, name) {
+                        true => format!("{files}: {problem}; --unset {name} leaves it out"),
+                        false => format!("{files}: {problem}"),
+                    }
                 }
             }));
         }
