@@ -223,6 +223,9 @@ impl<'g, 'm> Builder<'g, 'm> {
         };
         let view = NodeView::new(self.graph, self.facts, id);
         if let Some(b) = recognize::binarizer_of(self.graph, self.facts, t) {
+            if self.batch_axes.contains_key(&b.input) {
+                return Err(view.reject("it binarises a tensor whose batch is not its first axis"));
+            }
             let mut input = Input::Value(self.value(b.input)?);
             let mut threshold = self.free_batch(&view, &b.threshold)?;
             if let Some(place) = b.threshold_at
