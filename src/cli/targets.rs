@@ -44,13 +44,6 @@ pub fn check(targets: &Targets<'_>) -> Result<Vec<Target>, Error> {
                 input.display()
             )));
         }
-        if t.in_place && FileId::of_input(input).is_some_and(|i| !is(t, &i)) {
-            return Err(Error::Usage(format!(
-                "--in-place: {} is another file than the input {}; leave it out",
-                t.path.display(),
-                input.display()
-            )));
-        }
         writable(&t.path)?;
     }
     let others: Vec<Target> = writes.iter().filter(|t| !t.in_place).cloned().collect();

@@ -4,7 +4,7 @@ use super::DataSource;
 use crate::data;
 use crate::error::Error;
 use crate::onnx::{self, Model, SaveError};
-use crate::output::{self, Target};
+use crate::output::{self, FileId, Target};
 
 /// Room for a report or a masks file, in bytes.
 const SMALL: u64 = 64 << 10;
@@ -38,6 +38,16 @@ pub(super) fn check(
         output::overwrites(&beside, "the weights of IN", &model.external_files)?;
         let all: Vec<Target> = writes.iter().chain(&beside).cloned().collect();
         output::clash(&all)?;
+    }
+    for target in writes.iter().filter(|t| t.in_place) {
+        let input = FileId::of_input(&model.path);
+        if input.is_some() && input != FileId::of_output(&target.path) {
+            return Err(Error::Usage(format!(
+                "--in-place: {} is another file than the input {}; leave it out",
+                target.path.display(),
+                model.path.display()
+            )));
+        }
     }
     for target in writes {
         let room = match is_model(&target) {
