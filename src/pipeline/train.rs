@@ -26,7 +26,7 @@ use crate::report::{RunReport, TrainAccuracy, TrainReport};
 use crate::rewrite;
 use crate::runnable::runnable;
 use crate::sizes::Sizes;
-use crate::subsidiary::{Control, TrainOptions, native_predictions, retrain};
+use crate::subsidiary::{Control, TrainOptions, native_predictions, retrain, sanity};
 use crate::verify::{self, KeptChannels, Runtime, RuntimeError, SessionOptions, VerifyOptions};
 
 /// What `train` is asked to do.
@@ -388,7 +388,8 @@ fn judged(
     observer: &dyn Observer,
 ) -> Result<(), Error> {
     let points = format!("{:.2} -> {:.2} %", 100.0 * before, 100.0 * after);
-    let chance = most_frequent(images);
+    let most_frequent = truth_of(images).and_then(|truth| sanity::most_frequent(&truth));
+    let chance = most_frequent.map_or(0.0, |(_, share)| share);
     // Two standard errors of the difference of two shares.
     let by_chance = (2.0 / images.val_indices.len().max(1) as f64).sqrt();
     let lost = before - after;
@@ -411,17 +412,10 @@ fn judged(
     Ok(())
 }
 
-/// The share of the validation images that are of the most frequent class.
-fn most_frequent(images: &Images) -> f64 {
-    let Some(labels) = &images.val_set().labels else {
-        return 0.0;
-    };
-    let mut counts = std::collections::BTreeMap::<usize, usize>::new();
-    for &i in &images.val_indices {
-        *counts.entry(labels[i]).or_default() += 1;
-    }
-    let most = counts.values().max().copied().unwrap_or(0);
-    most as f64 / images.val_indices.len().max(1) as f64
+/// The labels of the validation images, where they have some.
+fn truth_of(images: &Images) -> Option<Vec<usize>> {
+    let labels = images.val_set().labels.as_ref()?;
+    Some(images.val_indices.iter().map(|&i| labels[i]).collect())
 }
 
 /// Top-1 accuracy in the runtime; `None` without labels.
@@ -434,10 +428,9 @@ fn accuracy(
     if observer.cancelled() {
         return Err(Error::Interrupted);
     }
-    let Some(labels) = &images.val_set().labels else {
+    let Some(truth) = truth_of(images) else {
         return Ok(None);
     };
-    let truth: Vec<usize> = images.val_indices.iter().map(|&i| labels[i]).collect();
     let mut session = session(runtime, model, &SessionOptions::default())?;
     let threshold = verify::threshold_of_one_output(model);
     let samples = validation(images);

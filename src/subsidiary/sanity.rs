@@ -306,7 +306,7 @@ fn several_answers(
 }
 
 /// The class that most answers are, and their share; `None` without any.
-fn most_frequent(answers: &[usize]) -> Option<(usize, f64)> {
+pub(crate) fn most_frequent(answers: &[usize]) -> Option<(usize, f64)> {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for &answer in answers {
         *counts.entry(answer).or_default() += 1;
