@@ -189,8 +189,9 @@ fn run(
         return None;
     }
     // Of several files each may have dimensions of its own, and some that are fixed.
-    let misfit = options.sizes.check(model).err();
-    if let Some(misfit) = misfit.filter(|_| options.alone) {
+    if options.alone
+        && let Err(misfit) = options.sizes.check(model)
+    {
         findings.error("interface", misfit.to_string());
         return None;
     }

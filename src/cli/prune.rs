@@ -122,12 +122,6 @@ fn run_in(
     Ok(outcome.and(reported).and(paged))
 }
 
-/// What to do where what was learned costs too much.
-const LEARN_OTHERWISE: &str =
-    "prune less (--ratio, --alpha), train longer (--final-epochs), give more images, or allow more";
-/// The same, of a run that was saved.
-const LEARN_OTHERWISE_OR_TAKE: &str = "prune less (--ratio, --alpha), train longer (--final-epochs), give more images, or allow more; the same command with --max-drop none takes it from the checkpoint";
-
 /// Why a network is worse than its budget allows, and what to do.
 fn too_costly(input: &Path, report: &report::Report, job: &Job) -> String {
     let Some(budget) = &report.budget else {
@@ -145,13 +139,18 @@ fn too_costly(input: &Path, report: &report::Report, job: &Job) -> String {
         ),
         _ => String::new(),
     };
-    let remedy = match (&job.choice, &job.checkpoint) {
-        (Choice::Masks(_), _) => "leave filters out of the masks file, or allow more",
-        (_, None) => LEARN_OTHERWISE,
-        (_, Some(_)) => LEARN_OTHERWISE_OR_TAKE,
+    let remedy = match &job.choice {
+        Choice::Masks(_) => "leave filters out of the masks file, or allow more",
+        _ => {
+            "prune less (--ratio, --alpha), train longer (--final-epochs), give more images, or allow more"
+        }
+    };
+    let saved = match &job.checkpoint {
+        Some(_) => "; the same command with --max-drop none takes it from the checkpoint",
+        None => "",
     };
     format!(
-        "{}: without {} of {} binary filters {} falls by {} points, more than the {} of --max-drop{nearest}; {remedy}",
+        "{}: without {} of {} binary filters {} falls by {} points, more than the {} of --max-drop{nearest}; {remedy}{saved}",
         input.display(),
         report.totals.filters.saturating_sub(report.totals.kept),
         report.totals.filters,
