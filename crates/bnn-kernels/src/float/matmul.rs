@@ -1,4 +1,4 @@
-//! Matrix products, through the `gemm` crate.
+//! Matrix products, through the crate `gemm-f32`.
 
 use rayon::prelude::*;
 
@@ -80,17 +80,23 @@ pub fn gemm(out: &mut [f32], lhs: Matrix<'_>, rhs: Matrix<'_>, scale: f32, produ
         }
         return;
     }
+    // The kernels want columns next to each other, except of one alone: outᵀ = rhsᵀ · lhsᵀ.
+    let (lhs, rhs, column_stride, row_stride) = match n {
+        1 => (lhs, rhs, 1, 1),
+        _ => (rhs.t(), lhs.t(), n as isize, 1),
+    };
+    let kernel = gemm_f32::gemm::f32::get_gemm_fn();
     // SAFETY: `Matrix` holds at least rows × cols elements at its strides (checked where it is
     // made; transposing and taking rows keep that), `out` has m × n elements, and it is borrowed
     // mutably, so it overlaps neither operand. Strides are at most the slices' lengths.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
+        kernel(
+            lhs.rows,
+            rhs.cols,
             k,
             out.as_mut_ptr(),
-            1,
-            n as isize,
+            column_stride,
+            row_stride,
             accumulate,
             lhs.data.as_ptr(),
             lhs.col_stride as isize,
@@ -103,7 +109,7 @@ pub fn gemm(out: &mut [f32], lhs: Matrix<'_>, rhs: Matrix<'_>, scale: f32, produ
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }
