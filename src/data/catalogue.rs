@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::{DynamicImage, GrayImage, RgbImage};
+use image::RgbImage;
 
 use super::augment::Cut;
 use super::{DataError, Preprocess, Size, decode};
@@ -95,7 +95,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// If it cannot be read, or is none.
-    pub fn image(&self, index: usize) -> Result<DynamicImage, DataError> {
+    pub fn image(&self, index: usize) -> Result<RgbImage, DataError> {
         let bytes = self.bytes(index)?;
         let image = match self.items.get(index) {
             Some(Item::Pixels { shape, .. }) => from_planes(&bytes, *shape),
@@ -111,7 +111,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// As [`image`](Self::image), and if it is smaller than what is to be cut out.
-    pub fn fitted(&self, index: usize, pre: &Preprocess) -> Result<DynamicImage, DataError> {
+    pub fn fitted(&self, index: usize, pre: &Preprocess) -> Result<RgbImage, DataError> {
         let image = self.image(index)?;
         decode::fitted(image, pre).map_err(|reason| DataError::Image {
             path: self.path(index),
@@ -133,7 +133,7 @@ impl Catalogue {
         out: &mut [u8],
     ) -> Result<(), DataError> {
         let image = match cut {
-            Some(cut) => cut.of_image(self.image(index)?, size),
+            Some(cut) => cut.of_image(&self.image(index)?, size),
             None => self.fitted(index, pre)?,
         };
         let found = decode::size_of(&image);
@@ -144,7 +144,7 @@ impl Catalogue {
                 expected: size,
             });
         }
-        decode::write_planes(image, pre.channels, out);
+        decode::write_planes(&image, pre.channels, out);
         Ok(())
     }
 
@@ -211,19 +211,14 @@ impl Catalogue {
 }
 
 /// Planes of pixels as an image.
-fn from_planes(planes: &[u8], [channels, height, width]: [u32; 3]) -> Result<DynamicImage, String> {
+fn from_planes(planes: &[u8], [channels, height, width]: [u32; 3]) -> Result<RgbImage, String> {
     let area = height as usize * width as usize;
-    let image = match channels {
-        1 => GrayImage::from_raw(width, height, planes.to_vec()).map(DynamicImage::ImageLuma8),
-        _ => {
-            let at = |channel: usize, place: usize| planes.get(channel * area + place).copied();
-            let pixel = |place| [0, 1, 2].map(|channel| at(channel, place).unwrap_or_default());
-            let pixels: Vec<u8> = (0..area).flat_map(pixel).collect();
-            RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8)
-        }
-    };
-    let image = image.ok_or_else(|| "holds fewer pixels than it says".to_owned())?;
-    Ok(DynamicImage::ImageRgb8(image.into_rgb8()))
+    let at = |channel: usize, place: usize| planes.get(channel * area + place).copied();
+    let planes_of = if channels == 1 { [0; 3] } else { [0, 1, 2] };
+    let pixel = |place| planes_of.map(|channel| at(channel, place));
+    let pixels: Option<Vec<u8>> = (0..area).flat_map(pixel).collect();
+    let image = pixels.and_then(|pixels| RgbImage::from_raw(width, height, pixels));
+    image.ok_or_else(|| "holds fewer pixels than it says".to_owned())
 }
 
 /// A part of a file.

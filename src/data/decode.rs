@@ -3,8 +3,10 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, imageops};
 
 use super::{Channels, Preprocess, Size, whole};
 
@@ -41,7 +43,7 @@ fn extension(path: &Path) -> String {
 ///
 /// # Errors
 /// What is wrong with it, without its name.
-pub(super) fn original(bytes: &[u8]) -> Result<DynamicImage, String> {
+pub(super) fn original(bytes: &[u8]) -> Result<RgbImage, String> {
     // By content: a .jpg that holds a PNG is common.
     let format = image::guess_format(bytes).ok();
     match format {
@@ -63,14 +65,14 @@ pub(super) fn original(bytes: &[u8]) -> Result<DynamicImage, String> {
     let mut image = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
     image.apply_orientation(orientation);
     // Before resizing, so that every source format goes through the same arithmetic.
-    Ok(DynamicImage::ImageRgb8(image.into_rgb8()))
+    Ok(image.into_rgb8())
 }
 
 /// An image resized and cropped as `pre` says.
 ///
 /// # Errors
 /// If it is smaller than what is to be cut out.
-pub(super) fn fitted(mut image: DynamicImage, pre: &Preprocess) -> Result<DynamicImage, String> {
+pub(super) fn fitted(mut image: RgbImage, pre: &Preprocess) -> Result<RgbImage, String> {
     if let Some(size) = pre.resize
         && size != size_of(&image)
     {
@@ -87,7 +89,7 @@ pub(super) fn fitted(mut image: DynamicImage, pre: &Preprocess) -> Result<Dynami
             (have.width - size.width) / 2,
             (have.height - size.height) / 2,
         );
-        image = image.crop_imm(x, y, size.width, size.height);
+        image = imageops::crop_imm(&image, x, y, size.width, size.height).to_image();
     }
     Ok(image)
 }
@@ -97,16 +99,22 @@ pub(super) fn fitted(mut image: DynamicImage, pre: &Preprocess) -> Result<Dynami
 ///
 /// # Errors
 /// If there is no such size.
-pub(super) fn resized(image: &DynamicImage, size: Size) -> Result<DynamicImage, String> {
-    let mut to = DynamicImage::new(size.width, size.height, image.color());
+pub(super) fn resized(image: &RgbImage, size: Size) -> Result<RgbImage, String> {
+    let mut to = RgbImage::new(size.width, size.height);
     let how = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    let done = Resizer::new().resize(image, &mut to, &how);
-    done.map_err(|e| format!("cannot be made {size}: {e}"))?;
+    let fail = |e: String| format!("cannot be made {size}: {e}");
+    let from = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image);
+    let from = from.map_err(|e| fail(e.to_string()))?;
+    let view = TypedImage::<U8x3>::from_buffer(size.width, size.height, &mut to);
+    let mut view = view.map_err(|e| fail(e.to_string()))?;
+    // Of this one kind of pixel: a resizer of any would be compiled for a dozen.
+    let done = Resizer::new().resize_typed(&from, &mut view, &how);
+    done.map_err(|e| fail(e.to_string()))?;
     Ok(to)
 }
 
 /// Height and width of an image.
-pub(super) fn size_of(image: &DynamicImage) -> Size {
+pub(super) fn size_of(image: &RgbImage) -> Size {
     Size {
         height: image.height(),
         width: image.width(),
@@ -114,10 +122,9 @@ pub(super) fn size_of(image: &DynamicImage) -> Size {
 }
 
 /// Writes an image into `out`, `[C, H, W]`, red first (the order of `Bgr` is applied in a batch).
-pub(super) fn write_planes(image: DynamicImage, channels: Channels, out: &mut [u8]) {
-    let pixels = image.into_rgb8();
-    let area = pixels.width() as usize * pixels.height() as usize;
-    for (at, pixel) in pixels.pixels().enumerate() {
+pub(super) fn write_planes(image: &RgbImage, channels: Channels, out: &mut [u8]) {
+    let area = image.width() as usize * image.height() as usize;
+    for (at, pixel) in image.pixels().enumerate() {
         match channels {
             Channels::Gray => out[at] = luma(pixel.0),
             Channels::Rgb | Channels::Bgr => {
@@ -140,7 +147,7 @@ mod tests {
     use super::*;
     use image::{ImageBuffer, Rgb, Rgba};
 
-    fn decode(path: &Path, pre: &Preprocess) -> Result<DynamicImage, String> {
+    fn decode(path: &Path, pre: &Preprocess) -> Result<RgbImage, String> {
         let image = original(&std::fs::read(path).unwrap())?;
         fitted(image, pre)
     }
@@ -158,7 +165,7 @@ mod tests {
         let (_dir, path) = saved(DynamicImage::ImageRgba16(wide), "a.png");
         let image = decode(&path, &Preprocess::default()).unwrap();
         let mut out = [0; 6];
-        write_planes(image, Channels::Rgb, &mut out);
+        write_planes(&image, Channels::Rgb, &mut out);
         assert_eq!(out, [255, 255, 7, 7, 0, 0]);
     }
 
@@ -181,7 +188,7 @@ mod tests {
             crop: size("2x4"),
             ..Preprocess::default()
         };
-        let cut = decode(&path, &pre).unwrap().into_rgb8();
+        let cut = decode(&path, &pre).unwrap();
         assert_eq!((cut.width(), cut.height()), (4, 2));
         assert_eq!(cut.get_pixel(0, 0).0[0], 20);
         let pre = Preprocess {

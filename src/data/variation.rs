@@ -1,6 +1,6 @@
 //! Random parts of images, and random colours.
 
-use image::{DynamicImage, RgbImage};
+use image::{RgbImage, imageops};
 use ndarray::{Array3, ArrayView3};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha12Rng;
@@ -64,9 +64,9 @@ impl Cut {
     }
 
     /// The part of an image, made the size that is wanted.
-    pub(super) fn of_image(self, image: DynamicImage, size: Size) -> DynamicImage {
+    pub(super) fn of_image(self, image: &RgbImage, size: Size) -> RgbImage {
         let [top, left, h, w] = self.place(image.height(), image.width());
-        let part = image.crop_imm(left, top, w, h);
+        let part = imageops::crop_imm(image, left, top, w, h).to_image();
         // What cannot be resized is too large or empty, and was refused before.
         decode::resized(&part, size).unwrap_or(part)
     }
@@ -81,11 +81,11 @@ impl Cut {
             let at = |channel: usize| image[[channel.min(c - 1), y as usize, x as usize]];
             image::Rgb([at(0), at(1), at(2)])
         };
-        let whole = DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, pixel));
-        let part = self.of_image(whole, Size { height, width });
+        let whole = RgbImage::from_fn(width, height, pixel);
+        let part = self.of_image(&whole, Size { height, width });
         let mut planes = Array3::zeros((3, h, w));
         if let Some(out) = planes.as_slice_mut() {
-            decode::write_planes(part, Channels::Rgb, out);
+            decode::write_planes(&part, Channels::Rgb, out);
         }
         planes.slice(ndarray::s![..c, .., ..]).to_owned()
     }
