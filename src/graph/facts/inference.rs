@@ -63,20 +63,20 @@ impl Facts {
     }
 
     fn of(graph: &Graph<'_>, batch: usize, constants: Constants<'_>) -> Result<Self, FactsError> {
-        let facts = Self::pass(graph, batch, constants, None)?;
+        let start = Self::start(graph, batch, constants)?;
+        let shared = matches!(constants, Constants::Of(_));
+        let facts = start.clone().followed(graph, shared, None);
         match repeats::repeated(graph, &facts) {
-            Some(repeated) => Self::pass(graph, batch, constants, Some(&repeated)),
+            Some(repeated) => Ok(start.followed(graph, shared, Some(&repeated))),
             None => Ok(facts),
         }
     }
 
-    /// From the inputs to the outputs, once. Of the tensors that are `repeated`, if that is known, one number is
-    /// kept for all that are the same.
-    fn pass(
+    /// What the file says: the inputs' shapes, and what it holds.
+    fn start(
         graph: &Graph<'_>,
         batch: usize,
         constants: Constants<'_>,
-        repeated: Option<&[bool]>,
     ) -> Result<Self, FactsError> {
         let count = graph.tensor_count();
         let mut facts = Self {
@@ -138,13 +138,18 @@ impl Facts {
             Constants::Of(other) => facts.share(other),
             own => facts.read(graph, matches!(own, Constants::Few)),
         }
-        let shared = matches!(constants, Constants::Of(_));
+        Ok(facts)
+    }
+
+    /// From the inputs to the outputs, once; `shared`: what depends on constants alone is known. Of the tensors that
+    /// are `repeated`, if that is known, one number is kept for all that are the same.
+    fn followed(mut self, graph: &Graph<'_>, shared: bool, repeated: Option<&[bool]>) -> Self {
         for &n in graph.order() {
             let out = graph.output_of(n, 0);
             let repeats = repeated.is_some_and(|repeated| out.is_some_and(|t| repeated[t.0]));
-            facts.visit(graph, n, shared, repeats);
+            self.visit(graph, n, shared, repeats);
         }
-        Ok(facts)
+        self
     }
 
     /// What the file holds; `lean`: without the weights of layers.

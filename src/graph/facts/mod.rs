@@ -14,8 +14,8 @@ use self::world::World;
 use super::{Graph, TensorId, eval};
 use crate::onnx::{DataType, Tensor};
 
-/// Shapes and constant values of a graph's tensors.
-#[derive(Debug)]
+/// Shapes and constant values of a graph's tensors. A clone shares the values.
+#[derive(Debug, Clone)]
 pub struct Facts {
     batch: usize,
     fixed_batch: bool,

@@ -7,7 +7,7 @@ use crate::graph::budget::Budget;
 use crate::onnx::Tensor;
 
 /// Shapes and values at one batch size.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::graph) struct World {
     pub(super) shapes: Vec<Option<Vec<usize>>>,
     /// Shared by the facts of one model at several sizes.
