@@ -164,7 +164,9 @@ fn levels_of(
                 .iter()
                 .map(|&x| crate::graph::scalar::sign(float_of_key(x)))),
             None if range::never_negative(graph, facts, input(0)?) => set([0.0, 1.0]),
-            None if known.without_zero => set([-1.0, 1.0]),
+            None if known.without_zero && !rests_at_zero(graph, facts, input(0)?, depth, known) => {
+                set([-1.0, 1.0])
+            }
             None => set([-1.0, 0.0, 1.0]),
         },
         _ if node.operator().is_some_and(is_truth) => set([0.0, 1.0]),
@@ -195,6 +197,32 @@ fn levels_of(
         _ => return None,
     };
     (found.len() <= MOST).then_some(found)
+}
+
+/// Whether a tensor is 0 not at single points alone but wherever its data lie within some range.
+fn rests_at_zero(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    t: TensorId,
+    depth: usize,
+    known: &Known,
+) -> bool {
+    let t = through_identity(graph, t);
+    let Some(n) = graph.producer(t) else {
+        return false;
+    };
+    let node = graph.node(n);
+    let mut inputs = graph.inputs_of(n).into_iter().flatten();
+    match node.op() {
+        "Shrink" => node.float("lambd", 0.5) > 0.0,
+        "Round" | "Floor" | "Ceil" => true,
+        "Where" => inputs.skip(1).any(|t| uniform(facts, t) == Some(0.0)),
+        "Mul" => inputs.any(|t| {
+            let found = levels(graph, facts, t, depth, known);
+            found.is_some_and(|found| found.contains(&ordered(0.0)))
+        }),
+        _ => false,
+    }
 }
 
 /// Whether an operator gives truth values.
