@@ -41,6 +41,8 @@ pub fn fill(model: &mut Model, sizes: &Sizes, source: Option<&DataSource>) -> Re
 pub(super) struct Elsewhere {
     /// At each at which the masked model runs, up to the first that failed: how much larger its images are.
     found: Vec<(usize, Verification)>,
+    /// Whether there are other sizes: none where all that is free is the batch, or follows from weights.
+    tried: bool,
 }
 
 impl Elsewhere {
@@ -54,11 +56,12 @@ impl Elsewhere {
                 .failures
                 .extend(found.failures.into_iter().map(at));
         }
-        match (verification.passed, sizes) {
+        match (verification.passed && self.tried, sizes) {
             (false, _) => None,
-            (true, 1) => {
-                Some("free dimensions: verified at one size, the model runs at no other".to_owned())
-            }
+            (true, 1) => Some(
+                "free dimensions: verified at one size, the model runs at none of the others tried"
+                    .to_owned(),
+            ),
             (true, _) => Some(format!(
                 "free dimensions stay free: verified at {sizes} sizes"
             )),
@@ -79,11 +82,13 @@ pub(super) fn at_others(
     seed: u64,
 ) -> Result<Elsewhere, Error> {
     let mut found = Vec::new();
+    let mut tried = false;
     for step in STEPS {
         let other = |m: &ModelProto| enlarged(m, &model.free, step);
         let (Some(masked), Some(pruned)) = (other(masked), other(&eliminated.model)) else {
             break;
         };
+        tried = true;
         let there = at(&masked, &pruned, eliminated, runtime, seed)?;
         let failed = there.as_ref().is_some_and(|v| !v.passed);
         found.extend(there.map(|v| (step, v)));
@@ -91,7 +96,7 @@ pub(super) fn at_others(
             break;
         }
     }
-    Ok(Elsewhere { found })
+    Ok(Elsewhere { found, tried })
 }
 
 /// Both models at one size; `None` where the masked one does not run.

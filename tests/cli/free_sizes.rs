@@ -340,3 +340,16 @@ fn images_of_the_listed_classes_give_their_size() {
     refused(&mut c, 2, &["unlabelled"]);
     c.arg("--classes").arg(&list).assert().success();
 }
+
+/// There is no other size of the images that anything could be verified at.
+#[test]
+fn a_free_batch_alone_says_nothing_of_other_sizes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut c = tool();
+    c.arg("convert").arg(fixture("digits_vgg.onnx"));
+    c.arg(dir.path().join("packed.onnx"))
+        .args(["--to", "packed", "--dim", "N=3"]);
+    let text = c.assert().success().get_output().stdout.clone();
+    let text = String::from_utf8(text).unwrap();
+    assert!(!text.contains("free dimensions"), "{text}");
+}
