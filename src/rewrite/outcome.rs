@@ -51,7 +51,7 @@ pub(super) fn outcome(
         Some(match stays[root]? {
             Stays::Blocked => a.classes.why_blocked(root)?.to_owned(),
             Stays::Kept => "its layer is kept whole".to_owned(),
-            Stays::Last => "a layer keeps at least one filter".to_owned(),
+            Stays::Last => "what reads it needs at least one channel".to_owned(),
             Stays::Even(reader) => format!(
                 "the groups of '{}' keep as many channels as each other",
                 graph.label(reader)
