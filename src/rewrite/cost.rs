@@ -91,6 +91,7 @@ fn of_sample(facts: &Facts, t: Option<TensorId>) -> u64 {
 /// Counts the cost of a model's layers and initializers.
 pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
     let mut total = Cost::default();
+    let mut counted = BTreeSet::new();
     for l in layers {
         // Each output element reads `inputs` channels through the kernel.
         let outputs = of_sample(facts, graph.output_of(l.node, 0));
@@ -116,7 +117,12 @@ pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
             binary_ops,
             params,
             bytes: params.saturating_mul(size),
-            stored_bytes: stored(graph, facts, l.weight).saturating_add(bias.saturating_mul(size)),
+            // What layers share is stored once.
+            stored_bytes: match counted.insert(l.weight) {
+                true => stored(graph, facts, l.weight),
+                false => 0,
+            }
+            .saturating_add(bias.saturating_mul(size)),
             bits,
         });
     }
@@ -138,7 +144,7 @@ fn bits(graph: &Graph<'_>, facts: &Facts, l: &Layer, outputs: u64) -> BitCost {
     // Every weight is used once at each place of the output.
     let places = outputs / (l.filters as u64).max(1);
     let operations = places.saturating_mul(nonzero);
-    let inputs = of_sample(facts, graph.input_of(l.node, 0));
+    let inputs = of_sample(facts, graph.input_of(l.node, l.weights_at.data_input()));
     BitCost {
         operations: operations.saturating_mul(weight).saturating_mul(input),
         weights: nonzero.saturating_mul(weight),

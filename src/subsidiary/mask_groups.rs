@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{EvenParts, mask};
+use super::{EvenParts, mask, shared_weights};
 use crate::graph::{Graph, NodeId};
 use crate::recognize::Layer;
 use crate::rewrite::{Analysis, Group, MaskSite, Residual};
@@ -80,7 +80,7 @@ impl Default for Grouping<'_> {
 ///
 /// A group holds at least one binary layer, all of whose members are prunable and none of which
 /// the user keeps. Producers of a stream are one group or, with [`Residual::Scatter`], each binary one
-/// is one for itself.
+/// is one for itself. Layers that share a weight are one group, too.
 pub fn mask_groups(
     graph: &Graph<'_>,
     layers: &[Layer],
@@ -180,6 +180,7 @@ pub fn mask_groups(
             },
         ));
     }
+    let mut found = shared_weights::joined(found, &by_name);
     found.sort_by_key(|(place, _)| *place);
     (found.into_iter().map(|(_, u)| u).collect(), excluded)
 }

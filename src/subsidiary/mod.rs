@@ -32,6 +32,7 @@ pub mod rules;
 pub mod sanity;
 mod schedule;
 mod select;
+mod shared_weights;
 mod shrinking;
 mod span;
 mod stage;

@@ -63,6 +63,16 @@ pub fn quick_rule(model: &Path, out: &Path) -> Command {
     c
 }
 
+/// Writes a network for the digits and trains it until it knows some: what guesses is refused by the main job.
+pub fn write_trained(model: &onnx_bnnprune::onnx::proto::ModelProto, path: &Path) {
+    onnx_bnnprune::onnx::save(model, path).unwrap();
+    let mut c = tool();
+    c.arg("train").arg(path).arg(path).arg("--in-place");
+    c.arg("--data").arg(fixture("digits_train.npz"));
+    c.arg("--val").arg(fixture("digits_test.npz"));
+    c.args(["--epochs", "8", "--lr", "0.01"]).assert().success();
+}
+
 /// ONNX Runtime; a test without it fails.
 pub fn runtime() -> OrtRuntime {
     OrtRuntime::new(None).expect("ONNX Runtime is needed: run scripts/test.sh, which installs it")
