@@ -145,6 +145,7 @@ impl Summary {
                 bits_after: then.map(|c| c.bits.into()).unwrap_or_default(),
             });
         }
+        layers.extend(cut_beside(before, eliminated, masks));
         let mut totals = Totals::of(&layers);
         // Without the form, in which bytes hold eight of them.
         let [params_before, params_after] =
@@ -223,6 +224,38 @@ impl Summary {
         }
         map
     }
+}
+
+/// Layers beside those of the views that lost filters all the same: a ConvTranspose, a Gemm that turns its data. What
+/// they cost is not counted.
+fn cut_beside(
+    before: &View<'_>,
+    eliminated: &Eliminated,
+    masks: Option<&FilterMasks>,
+) -> Vec<LayerReport> {
+    let graph = &before.graph;
+    let listed = |name: &str| before.layers.iter().any(|layer| layer.name == name);
+    let cut = (eliminated.layers.iter())
+        .filter(|outcome| outcome.kept.len() < outcome.filters && !listed(&outcome.name));
+    cut.map(|outcome| {
+        let stays = |f: &usize| outcome.kept.binary_search(f).is_ok();
+        let masked = masks.and_then(|m| m.layers.get(&outcome.name));
+        let node = graph
+            .order()
+            .iter()
+            .find(|&&n| graph.label(n) == outcome.name);
+        LayerReport {
+            name: outcome.name.clone(),
+            kind: format!("float {}", node.map_or("", |&n| graph.node(n).op())),
+            filters: outcome.filters,
+            kept: outcome.kept.len(),
+            pruned: (0..outcome.filters).filter(|f| !stays(f)).collect(),
+            masked_but_kept: masked.map_or(0, |m| m.pruned.iter().filter(|f| stays(f)).count()),
+            reason: outcome.reason.clone(),
+            ..LayerReport::default()
+        }
+    })
+    .collect()
 }
 
 /// Why no layer of so few filters can lose one, where that is so.

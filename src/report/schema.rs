@@ -25,7 +25,8 @@ pub struct Report {
     pub output: Option<FileReport>,
     /// What a dry run plans; absent after any other run. Counts and costs are then what would be left.
     pub plan: Option<PlanReport>,
-    /// Every Conv, Gemm and MatMul with constant-derived weights, in graph order.
+    /// Every Conv, Gemm and MatMul with constant-derived weights, in graph order; behind them other layers (a
+    /// ConvTranspose) that lost filters, whose costs are not counted and are 0.
     pub layers: Vec<LayerReport>,
     /// What happened in each stage of learning, bottom-up; empty without training.
     pub stages: Vec<StageReport>,

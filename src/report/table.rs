@@ -47,6 +47,11 @@ fn layer_table(report: &Report) -> Table {
                 Text::from(shortened(&layer.name, LONGEST_NAME - 8)).and(Role::Dim, " (float)")
             }
         };
+        // Of an operator whose costs are not counted.
+        if layer.bytes_before == 0 && layer.macs_before == 0 {
+            table.row([name, filters(layer), "".into(), "".into(), "".into()]);
+            continue;
+        }
         table.row([
             name,
             filters(layer),
