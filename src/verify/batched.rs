@@ -37,6 +37,11 @@ impl BatchedSession {
         self.fixed
     }
 
+    /// Whether the graph showed that it runs samples one by one, which its inputs do not say.
+    pub fn is_of_one(&self) -> bool {
+        self.fixed == Some(1) && declared_batch(self.session.inputs()).is_none()
+    }
+
     /// Runs `inputs`, whose first dimension is the batch.
     ///
     /// # Errors
