@@ -180,11 +180,21 @@ enum Refusal {
     File(Error),
 }
 
+/// A number below 0 is a value, which its option may refuse, and no option of its own.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let allow = |arg: clap::Arg| match arg.get_action().takes_values() && !arg.is_positional() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    let command = command.mut_args(allow);
+    command.mut_subcommands(|command| command.mut_args(allow))
+}
+
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusal> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let line = arguments.clone();
     let read = |arguments: &[OsString]| {
-        let matches = Cli::command().try_get_matches_from(arguments)?;
+        let matches = with_negative_numbers(Cli::command()).try_get_matches_from(arguments)?;
         Ok((Cli::from_arg_matches(&matches)?, matches))
     };
     let first = arguments.get(1).map(|a| a.to_string_lossy());

@@ -422,3 +422,50 @@ fn eval_and_verify_stop_when_interrupted() {
         assert!(stderr.contains("interrupted"), "{stderr}");
     }
 }
+
+/// It gives the same numbers, but the program that runs 32 images at a time stops there.
+#[test]
+fn verify_refuses_what_runs_samples_one_by_one_only() {
+    let flat = |rows: i64| {
+        let mut b = crate::graphs::Builder::new(&[2, 3]);
+        let shape = b.ints(&[rows, 6]);
+        let y = b.node("Reshape", &["x", &shape], vec![]);
+        b.model(&[&y])
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let [free, baked] = [("free.onnx", -1), ("baked.onnx", 1)].map(|(name, rows)| {
+        let path = dir.path().join(name);
+        save(&flat(rows), &path).unwrap();
+        path
+    });
+    let mut c = tool();
+    c.arg("verify").arg(&free).arg(&baked);
+    let out = c.assert().code(1).get_output().clone();
+    let said = [out.stdout, out.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("one sample at a time"), "{said}");
+    tool()
+        .arg("verify")
+        .arg(&baked)
+        .arg(&free)
+        .assert()
+        .success();
+    tool()
+        .arg("verify")
+        .arg(&baked)
+        .arg(&baked)
+        .assert()
+        .success();
+}
+
+#[test]
+fn a_number_below_0_is_a_value() {
+    let mut c = tool();
+    c.arg(network("vgg"))
+        .arg("o.onnx")
+        .args(["--ratio", "-0.1"]);
+    let out = c.assert().code(2).get_output().clone();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(said.contains("-0.1") && said.contains("--ratio"), "{said}");
+    assert!(!said.contains("unexpected argument"), "{said}");
+}
