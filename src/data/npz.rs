@@ -72,7 +72,7 @@ pub(super) fn load(
             [n] | [n, 1] => *n,
             shape => {
                 return Err(fail(format!(
-                    "y has shape {shape:?}; expected one class index an image (y.argmax(1) of one-hot rows)"
+                    "y has shape {shape:?}; expected one class index an image (y.argmax(1) of one-hot rows; several labels an image are not learned)"
                 )));
             }
         };

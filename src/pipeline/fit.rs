@@ -46,7 +46,12 @@ pub(super) fn learnable(path: &Path, view: &View<'_>) -> Result<(), Error> {
 
 /// What is learned or judged by must tell classes apart: one number a sample does where labels say that there
 /// are two, or where it is a probability. It may be anything else, of which neither the loss nor agreement knows.
-pub(super) fn tells_classes(model: &Path, view: &View<'_>, images: &Images) -> Result<(), Error> {
+pub(super) fn tells_classes(
+    model: &Path,
+    view: &View<'_>,
+    images: &Images,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
     let labelled = images.train.labels.is_some() && images.val_set().labels.is_some();
     let probability = verify::threshold_of_one_output(view.graph.model()) > 0.0;
     match view.scores() {
@@ -54,6 +59,18 @@ pub(super) fn tells_classes(model: &Path, view: &View<'_>, images: &Images) -> R
             model,
             "has one output a sample, and the images no labels: is it the logit of two classes? Give labels (a folder per class, or `y` of 0 and 1), or end the model in a Sigmoid",
         )),
+        Some(scores @ 2..) if !labelled => {
+            let graph = &view.graph;
+            let output = graph.outputs().first();
+            let last = output.and_then(|&t| graph.producer(t));
+            if last.is_some_and(|n| graph.node(n).op() == "Sigmoid") {
+                observer.warn(&format!(
+                    "{} ends in a Sigmoid of {scores}: it is taken for a classifier of one class an image, that of the largest; if its images have several labels at once, neither learning nor agreement asks for the others",
+                    model.display()
+                ));
+            }
+            Ok(())
+        }
         _ => Ok(()),
     }
 }
@@ -314,21 +331,35 @@ pub(super) fn several_classes(
                 .collect(),
         )
     };
+    let (train, val) = (&images.train, images.val_set());
     let sides = [
-        (&source.data, present(&images.train, &images.train_indices)),
+        (&source.data, train, &images.train_indices, "to learn from"),
         (
             source.val.as_ref().unwrap_or(&source.data),
-            present(images.val_set(), &images.val_indices),
+            val,
+            &images.val_indices,
+            "split off to judge by",
         ),
     ];
-    for (path, found) in sides {
-        let Some(found) = found else { continue };
+    for (path, set, indices, purpose) in sides {
+        let Some(found) = present(set, indices) else {
+            continue;
+        };
+        let all: BTreeSet<&usize> = set.labels.iter().flatten().collect();
+        // Of a part that has not all the classes of its file, which part it is is said.
+        let (part, remedy) = match all.len() > found.len() {
+            true => (
+                format!(" {purpose}"),
+                "more images of them, or other images to judge by (--val)",
+            ),
+            false => (String::new(), "images of all classes"),
+        };
         if found.len() < 2 && outputs > 1 {
             let only = found.first().copied().unwrap_or_default();
             return Err(Error::unsuitable(
                 path,
                 format!(
-                    "all its images are of one class ({}) of the model's {outputs}; nothing can be learned or judged of the others: give images of all classes",
+                    "all its images{part} are of one class ({}) of the model's {outputs}; nothing can be learned or judged of the others: give {remedy}",
                     class_name(images, only)
                 ),
             ));
@@ -338,7 +369,7 @@ pub(super) fn several_classes(
                 .find(|k| !found.contains(k))
                 .unwrap_or_default();
             observer.warn(&format!(
-                "{}: holds images of {} of the model's {outputs} classes (none of {}): what the others need may be pruned",
+                "{}: its images{part} are of {} of the model's {outputs} classes (none of {}): what the others need may be pruned",
                 path.display(),
                 found.len(),
                 class_name(images, missing)

@@ -169,7 +169,7 @@ fn through(
         .as_ref()
         .filter(|_| job.learns() || job.budget.given().is_some())
     {
-        fit::tells_classes(&job.input, &view, images)?;
+        fit::tells_classes(&job.input, &view, images, observer)?;
     }
     // Only now, so that a wrong path is not reported as a missing runtime; but before training.
     let trying = Phase::begin(observer, "trying the model out");
