@@ -52,7 +52,7 @@ impl OutputForm for Packed {
 
     fn idle(&self, model: &ModelProto) -> Option<String> {
         (self.is_of(model) && is_packed_whole(model))
-            .then(|| "is packed already, and stays so; leave it out".to_owned())
+            .then(|| "is packed already, and stays so".to_owned())
     }
 
     fn write(&self, model: &ModelProto, computed: &Computed) -> Result<Shaped, FormError> {

@@ -27,7 +27,7 @@ impl OutputForm for Quantised {
 
     fn idle(&self, model: &ModelProto) -> Option<String> {
         self.is_of(model)
-            .then(|| "is QONNX already, and stays so; leave it out".to_owned())
+            .then(|| "is QONNX already, and stays so".to_owned())
     }
 
     fn is_qonnx(&self) -> bool {

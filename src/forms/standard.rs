@@ -20,9 +20,8 @@ impl OutputForm for Standard {
     }
 
     fn idle(&self, model: &ModelProto) -> Option<String> {
-        (!qonnx::is_qonnx(model) && !is_packed(model)).then(|| {
-            "has standard operators already, and no packed weights; leave it out".to_owned()
-        })
+        (!qonnx::is_qonnx(model) && !is_packed(model))
+            .then(|| "has standard operators already, and no packed weights".to_owned())
     }
 
     fn write(&self, model: &ModelProto, _: &Computed) -> Result<Shaped, FormError> {

@@ -94,6 +94,14 @@ fn lost(form: &dyn OutputForm, why: &FormError) -> String {
     )
 }
 
+/// What is said of a pruned network that has nothing left to be written in the form asked for.
+fn not_in_form(form: &dyn OutputForm, why: &FormError) -> String {
+    format!(
+        "not written {}, but with weights as floats: it {why}",
+        form.name()
+    )
+}
+
 /// Refuses a model whose binary layers are operators of the form `ops`: nothing is pruned from those, or
 /// trained in them.
 ///
@@ -120,7 +128,13 @@ pub(super) fn idle(job: &Job, model: &ModelProto) -> Result<(), Error> {
         && let Some(why) = form.idle(model)
     {
         let name = form.name();
-        return Err(Error::Usage(format!("--to {name}: {input} {why}")));
+        let remedy = match job.choice {
+            Choice::Form => "there is nothing to convert",
+            _ => "leave it out",
+        };
+        return Err(Error::Usage(format!(
+            "--to {name}: {input} {why}; {remedy}"
+        )));
     }
     let standard = job.form.is_some_and(|form| !form.is_qonnx());
     match job.normalise && qonnx::is_qonnx(model) && !standard {
@@ -147,7 +161,13 @@ pub(super) fn shape(
 ) -> Result<(Option<Written>, Option<String>), Error> {
     let exact = to_be_formed(job, model).map_err(|e| form_error(&job.input, e))?;
     let computed = || computed(&exact, proof.runtime());
-    let formed = formed(job.form, came, &exact, computed);
+    let formed = match (job.form, formed(job.form, came, &exact, computed)) {
+        // The network that came had something: what was learned of it is not lost for a form.
+        (Some(form), Err(e @ FormError::Nothing { .. })) if job.learns() => {
+            Ok(Formed::Lost(not_in_form(form, &e)))
+        }
+        (_, formed) => formed,
+    };
     let (form, shaped) = match formed.map_err(|e| form_error(&job.input, e))? {
         Formed::AsItIs => return Ok((None, None)),
         Formed::Lost(why) => return Ok((None, Some(why))),
