@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::Layer;
-use crate::graph::{Facts, Graph, NodeId, OPS_DOMAIN, TensorId};
+use crate::graph::{Facts, Graph, NodeId, OPS_DOMAIN, TensorId, WeightsAt};
 use crate::onnx::proto::{FunctionProto, NodeProto};
 use crate::onnx::{is_default_domain, type_name};
 
@@ -21,6 +21,10 @@ pub struct Unread {
     pub kind: Option<String>,
     /// Their shape, as far as it is known.
     pub shape: Option<Vec<usize>>,
+    /// How many filters they are of, and how many channels of the input one filter reads; 0 if that is not known.
+    pub filters: usize,
+    /// See `filters`.
+    pub inputs: usize,
     /// Why it is not followed.
     pub why: String,
 }
@@ -98,7 +102,7 @@ fn of_node(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Unread> {
                 "a transposed convolution is not taken for a binary layer, but masks may name it".to_owned()
             }
             None if node.op() == "Gemm" && node.int("transA", 0) != 0 => {
-                "it transposes its data (transA)".to_owned()
+                "it transposes its data (transA): no binary layer is looked for there, but masks may name it".to_owned()
             }
             None => format!(
                 "its weights have the shape {:?}, which is not that of filters",
@@ -113,10 +117,32 @@ fn of_node(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Unread> {
             )
         }
     };
+    let at = if left {
+        WeightsAt::Left
+    } else {
+        WeightsAt::Right
+    };
+    let axes = node.product_axes(at, 2);
+    let [filters, inputs] = axes.map_or([0, 1], |axes| [axes.filters, axes.inputs]);
+    let size = |axis: usize| {
+        shape
+            .as_ref()
+            .and_then(|s| s.get(axis))
+            .copied()
+            .unwrap_or(0)
+    };
+    // Axis 1 of a transposed convolution has the filters of one group.
+    let groups = if filters == 1 {
+        node.groups().unwrap_or(1)
+    } else {
+        1
+    };
     Some(Unread {
         name: graph.label(n).to_owned(),
         op: node.full_op(),
         kind,
+        filters: size(filters).saturating_mul(groups),
+        inputs: size(inputs),
         shape,
         why,
     })
@@ -150,7 +176,7 @@ fn reason(graph: &Graph<'_>, facts: &Facts, weight: TensorId) -> Option<String> 
                 None => "",
             };
             return Some(format!(
-                "its weights come from '{}' of {}{sparse}, which is not read",
+                "its weights come from '{}' of {}{sparse}, which is not read; store it as floats or as integers of 8 bits",
                 graph.name(t),
                 named(t)
             ));
@@ -200,6 +226,8 @@ fn hidden(label: &str, node: &NodeProto, functions: &[FunctionProto], found: &mu
                 op: inner.op_type().to_owned(),
                 kind: None,
                 shape: None,
+                filters: 0,
+                inputs: 0,
                 why: format!("it is inside {of}, which is not looked into"),
             });
         }

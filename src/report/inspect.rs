@@ -153,14 +153,10 @@ impl Inspection {
 
 /// The entry of an operator whose weights are not understood.
 fn unknown(u: Unread) -> LayerEntry {
-    let size = |k: usize| {
-        let shape = u.shape.as_ref();
-        shape.and_then(|s| s.get(k)).copied().unwrap_or(0)
-    };
     LayerEntry {
         name: u.name,
-        filters: size(0),
-        inputs: size(1),
+        filters: u.filters,
+        inputs: u.inputs,
         kernel: match &u.shape {
             Some(shape) if u.op.contains("Conv") => shape.iter().skip(2).copied().collect(),
             _ => Vec::new(),
