@@ -1,8 +1,11 @@
 //! From a layer's data input back to the binariser.
 
+use ndarray::arr0;
+
 use super::pattern::{uniform, with_constant};
 use super::{Binarizer, Form, binarizer_of, levels};
-use crate::graph::{Facts, Graph, NodeId, TensorId};
+use crate::graph::{Facts, Graph, NodeId, TensorId, evaluate};
+use crate::onnx::Tensor;
 
 /// Inputs of Concats followed, in all: a hostile graph doubles them at every node.
 const MOST_BRANCHES: usize = 64;
@@ -48,24 +51,28 @@ fn follow(
         let n = graph.producer(t)?;
         let node = graph.node(n);
         let op = node.op();
+        let behind = match op {
+            "Concat" => Some(concat(graph, facts, n, branches)?),
+            "DequantizeLinear" => in_integers(graph, facts, n, branches),
+            _ => None,
+        };
+        if let Some(found) = behind {
+            let size = found.binarizer.scale() * f32::abs(unpadded * found.factor);
+            if padding.is_some_and(|p| p != 0.0 && p.abs() != size) {
+                return None;
+            }
+            return Some(Traced {
+                padding: padding.or(found.padding),
+                factor: factor * found.factor,
+                ..found
+            });
+        }
         match op {
             "Pad" => match (pad_value(graph, facts, n)?, padding) {
                 (Some(v), None) => (padding, unpadded) = (Some(v), 1.0),
                 (Some(v), Some(p)) if v != p => return None,
                 _ => {}
             },
-            "Concat" => {
-                let found = concat(graph, facts, n, branches)?;
-                let size = found.binarizer.scale() * f32::abs(unpadded * found.factor);
-                if padding.is_some_and(|p| p != 0.0 && p.abs() != size) {
-                    return None;
-                }
-                return Some(Traced {
-                    padding: padding.or(found.padding),
-                    factor: factor * found.factor,
-                    ..found
-                });
-            }
             "Mul" | "Div" if scaled(graph, facts, t, op).is_some() => {
                 let (data, by) = scaled(graph, facts, t, op)?;
                 (t, factor, unpadded) = (data, factor * by, unpadded * by);
@@ -125,6 +132,38 @@ fn concat(graph: &Graph<'_>, facts: &Facts, n: NodeId, branches: &mut usize) -> 
         }
     }
     first
+}
+
+/// What a `QuantizeLinear` takes, of which this `DequantizeLinear` makes floats again, if it gives ± one number for ±s.
+fn in_integers(
+    graph: &Graph<'_>,
+    facts: &Facts,
+    n: NodeId,
+    branches: &mut usize,
+) -> Option<Traced> {
+    let q = graph.producer(graph.input_of(n, 0)?)?;
+    if graph.node(q).op() != "QuantizeLinear" {
+        return None;
+    }
+    *branches = branches.checked_sub(1)?;
+    let found = follow(graph, facts, graph.input_of(q, 0)?, branches)?;
+    let size = found.binarizer.scale() * found.factor.abs();
+    let of_one = |node: NodeId, x: &Tensor| -> Option<Tensor> {
+        let constant = |k: usize| match graph.input_of(node, k) {
+            Some(t) => facts.constant(t).filter(|c| c.len() == 1).map(Some),
+            None => Some(None),
+        };
+        evaluate(&graph.node(node), &[Some(x), constant(1)?, constant(2)?])
+    };
+    let through = |x: f32| {
+        let x = Tensor::F32(arr0(x).into_dyn());
+        of_one(n, &of_one(q, &x)?)?.scalar_f32()
+    };
+    let (low, high) = (through(-size)?, through(size)?);
+    (low == -high && high > 0.0).then(|| Traced {
+        factor: found.factor * high / size,
+        ..found
+    })
 }
 
 /// What a `Pad` writes: `Some(None)` if it repeats values or pads nothing, `None` if that is not

@@ -2,7 +2,7 @@
 
 use crate::common::tool;
 use crate::graphs::{Attr, Builder};
-use onnx_bnnprune::onnx::save;
+use onnx_bnnprune::onnx::{Tensor, save};
 
 /// A Conv with ±1 weights behind what `chain` makes of `x` `[N, 2, 4, 4]`, as `inspect` lists it.
 fn inspected(chain: impl Fn(&mut Builder) -> String) -> serde_json::Value {
@@ -336,6 +336,65 @@ fn what_may_stand_between_binariser_and_layer() {
         b.node("Add", &[sign, &c], vec![])
     });
     assert_eq!(shifted["binarizer"], "01", "{shifted}");
+}
+
+/// Sign(x) + 1 is {0, 2} but for x = 0; with a range of data at 0 in front of the Sign, 1 is a value like others.
+#[test]
+fn a_sign_behind_a_dead_zone_takes_three_values() {
+    let shifted = |zone: &'static str| {
+        inspected(move |b| {
+            let zero = b.weight(&[], vec![0.0]);
+            let held = match zone {
+                "Where" => {
+                    let size = b.node("Abs", &["x"], vec![]);
+                    let limit = b.weight(&[], vec![0.5]);
+                    let far = b.node("Greater", &[&size, &limit], vec![]);
+                    b.node("Where", &[&far, "x", &zero], vec![])
+                }
+                "Mul" => {
+                    let near = b.node("Less", &["x", &zero], vec![]);
+                    let near = b.node("Cast", &[&near], vec![("to", Attr::Int(1))]);
+                    b.node("Mul", &["x", &near], vec![])
+                }
+                op => b.node(op, &["x"], vec![]),
+            };
+            let (sign, one) = (b.node("Sign", &[&held], vec![]), b.weight(&[], vec![1.0]));
+            b.node("Add", &[&sign, &one], vec![])
+        })
+    };
+    for zone in ["Shrink", "Round", "Where", "Mul"] {
+        assert_eq!(shifted(zone)["binarizer"], "k-bit", "{zone}");
+    }
+    assert_eq!(shifted("Tanh")["binarizer"], "01");
+}
+
+/// As ONNX Runtime's static quantisation puts them around every operator.
+#[test]
+fn signs_in_eight_bits_are_signs_where_both_are_met() {
+    let quantised = |scale: f32, zero: i8, pooled: bool| {
+        after_sign(move |b, sign| {
+            let scale = b.weight(&[], vec![scale]);
+            let zero = b.constant(&Tensor::I8(ndarray::arr0(zero).into_dyn()));
+            let pair = |b: &mut Builder, t: &str| {
+                let q = b.node("QuantizeLinear", &[t, &scale, &zero], vec![]);
+                b.node("DequantizeLinear", &[&q, &scale, &zero], vec![])
+            };
+            let mut at = pair(b, sign);
+            if pooled {
+                let window = vec![("kernel_shape", Attr::Ints(vec![1, 1]))];
+                let pool = b.node("MaxPool", &[&at], window);
+                at = pair(b, &pool);
+            }
+            at
+        })
+    };
+    for pooled in [false, true] {
+        assert_signed(&quantised(1.0, 0, pooled), "sign");
+        assert_signed(&quantised(1.0 / 127.0, 0, pooled), "sign");
+        // 1 is cut off, and -1 is not; both are 0.
+        assert_eq!(quantised(1.0 / 127.0, 3, pooled)["binary"], false);
+        assert_eq!(quantised(4.0, 0, pooled)["binary"], false);
+    }
 }
 
 /// Half of the channels ±1, half of them ±0.5 would be two levels, not one.
