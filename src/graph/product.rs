@@ -1,6 +1,6 @@
 //! Where nodes that multiply data by weights keep filters and channels.
 
-use super::Node;
+use super::{Facts, Graph, Node, NodeId};
 
 /// The operand of a product that holds its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +9,31 @@ pub enum WeightsAt {
     Right,
     /// In front of the data: of a `Gemm` or `MatMul`.
     Left,
+}
+
+impl WeightsAt {
+    /// Of a product that reads data.
+    pub fn of(graph: &Graph<'_>, facts: &Facts, id: NodeId) -> Option<Self> {
+        let data = |k: usize| graph.input_of(id, k).is_some_and(|t| facts.is_data(t));
+        match (data(0), data(1)) {
+            (true, _) => Some(Self::Right),
+            (false, true) => Some(Self::Left),
+            (false, false) => None,
+        }
+    }
+
+    /// The node's input that holds the weights.
+    pub fn weight_input(self) -> usize {
+        match self {
+            Self::Right => 1,
+            Self::Left => 0,
+        }
+    }
+
+    /// The node's input that is data.
+    pub fn data_input(self) -> usize {
+        1 - self.weight_input()
+    }
 }
 
 /// Axes of a layer's data, weights and output: `Conv` and `ConvTranspose`, `Gemm` and `MatMul` with weights of

@@ -64,7 +64,8 @@ impl Network {
             .step_of(consumer)
             .ok_or(EditError::NoStep(consumer.0))?;
         let step = self.step(at);
-        let Some(&Input::Value(source)) = step.inputs.get(input) else {
+        let place = self.place_of(at, input);
+        let Some(&Input::Value(source)) = step.inputs.get(place) else {
             return Err(EditError::NoInput {
                 node: step.name.clone(),
                 input,
@@ -73,7 +74,7 @@ impl Network {
         let name = step.name.clone();
         let (op, params) = mask.into_op();
         let masked = self.insert_step(at, op, params, source, consumer, name);
-        self.steps[at.0 + 1].inputs[input] = Input::Value(masked);
+        self.steps[at.0 + 1].inputs[place] = Input::Value(masked);
         Ok(at)
     }
 

@@ -1,5 +1,6 @@
 //! The network: parameters, and steps in the order of execution.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ pub enum Input {
 pub struct Step {
     /// What it computes.
     pub op: Arc<dyn Op>,
-    /// What it reads, in the order of the ONNX operator's inputs.
+    /// What it reads, in the order of the ONNX operator's inputs; but a layer its data first.
     pub inputs: Vec<Input>,
     /// What it writes.
     pub output: ValueId,
@@ -68,6 +69,8 @@ pub struct Network {
     pub(super) steps: Vec<Step>,
     /// For each value the shape of one sample, where it is known.
     pub(super) shapes: Vec<Option<Vec<usize>>>,
+    /// The axis of the batch in the file's tensor, of values where it is not the first there.
+    pub(super) batch_axes: BTreeMap<ValueId, usize>,
     pub(super) input: ValueId,
     pub(super) input_shape: Vec<usize>,
     pub(super) logits: ValueId,
@@ -266,6 +269,16 @@ impl Network {
         match first {
             Input::Value(v) if others.iter().all(|i| matches!(i, Input::Param(_))) => Some(*v),
             _ => None,
+        }
+    }
+
+    /// Where a step has the ONNX operator's input `input`, which is data.
+    pub fn place_of(&self, step: StepId, input: usize) -> usize {
+        let step = self.step(step);
+        let is_data = matches!(step.inputs.get(input), Some(Input::Value(_)));
+        match !is_data && step.op.traits(&[]).convolution.is_some() {
+            true => 0,
+            false => input,
         }
     }
 

@@ -180,8 +180,8 @@ impl Network {
         Some(())
     }
 
-    /// For each value the channels that are left, given those of the tensors that nodes write. Those
-    /// of inserted steps are those of what they read.
+    /// For each value the channels that are left, given those of the tensors that nodes write, on the axes that
+    /// these have in the file. Those of inserted steps are those of what they read.
     pub fn channels_of_values(
         &self,
         mut of_node: impl FnMut(NodeId) -> Option<LeftOnAxis>,
@@ -198,10 +198,17 @@ impl Network {
                     read.and_then(|read| part.channels_through(&read))
                 }
                 (Some(read), _) if inserted => read,
-                _ => of_node(step.node),
+                _ => of_node(step.node).map(|left| self.with_batch_in_front(step.output, left)),
             };
         }
         left
+    }
+
+    /// On the axis of a value what lies on one of the file's tensor.
+    fn with_batch_in_front(&self, value: ValueId, left: LeftOnAxis) -> LeftOnAxis {
+        let batch = self.batch_axes.get(&value).copied().unwrap_or(0);
+        let axis = left.axis + usize::from(left.axis < batch);
+        LeftOnAxis { axis, ..left }
     }
 
     /// The parameters of masks, in the order in which they were added.

@@ -232,7 +232,7 @@ fn is_scaled_behind(graph: &Graph<'_>, facts: &Facts, mut t: TensorId) -> bool {
 
 /// Whether nothing multiplies or divides what a layer reads behind its binariser.
 fn is_plain(graph: &Graph<'_>, facts: &Facts, layer: &Layer) -> bool {
-    let mut open = vec![graph.input_of(layer.node, 0)];
+    let mut open = vec![graph.input_of(layer.node, layer.weights_at.data_input())];
     let mut seen = BTreeSet::new();
     while let Some(t) = open.pop() {
         let Some(t) = t else {
@@ -285,7 +285,7 @@ impl Plan<'_> {
         let name = &self.layer.name;
         let weight = Tensor::F32(self.weight.clone());
         let weight = editor.add_initializer(&format!("{name}.sign"), &weight);
-        editor.set_input(index, 1, &weight);
+        editor.set_input(index, self.layer.weights_at.weight_input(), &weight);
         if self.layer.op == LayerOp::Gemm {
             editor.remove_attribute(index, "alpha");
             editor.remove_attribute(index, "beta");

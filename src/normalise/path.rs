@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::ArrayD;
 
-use crate::graph::{Facts, Graph, NodeId, TensorId, broadcast, is_training, scalar};
+use crate::graph::{Facts, Graph, NodeId, TensorId, WeightsAt, broadcast, is_training, scalar};
 use crate::operators::{Smoothness, Trend};
-use crate::recognize::{Layer, binarizer_of};
+use crate::recognize::{Layer, LayerOp, binarizer_of};
 
 /// The operators between a layer's output and a binariser, each monotone in its input, channel by
 /// channel.
@@ -173,9 +173,10 @@ impl Path {
 
 /// The shape of one value per channel that broadcasts against the layer's output.
 pub(super) fn channel_shape(rank: usize, layer: &Layer) -> Vec<usize> {
-    let axis = match layer.op {
-        crate::recognize::LayerOp::Conv => 1,
-        _ => rank.saturating_sub(1),
+    let axis = match (layer.op, layer.weights_at) {
+        (LayerOp::Conv, _) => 1,
+        (_, WeightsAt::Right) => rank.saturating_sub(1),
+        (_, WeightsAt::Left) => rank.saturating_sub(2),
     };
     let mut shape = vec![1; rank];
     if let Some(d) = shape.get_mut(axis) {

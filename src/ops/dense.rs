@@ -7,8 +7,8 @@ use ndarray::ArrayD;
 
 use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
-use super::tensor_product;
 use super::{Backward, Convolution, ConvolutionForm, Op, Params, Saved, ShapeError, Traits, check};
+use super::{left_matrix, tensor_product};
 use crate::arrays::{array, slice, slice_mut};
 
 /// `y = alpha · x · W (+ beta · bias)`: x `[…, I]`, weight `[I, O]` or, transposed, `[O, I]`, bias
@@ -191,7 +191,11 @@ pub(super) fn import_gemm(view: &NodeView<'_, '_>) -> Result<Imported, ImportErr
 }
 
 pub(super) fn import_matmul(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
-    if view.input_shape(1)?.len() != 2 || !view.is_constant(1) {
+    let (left, right) = (view.input_shape(0)?.len(), view.input_shape(1)?.len());
+    if left == 2 && right > 2 && view.is_constant(0) {
+        return left_matrix::import(view);
+    }
+    if right != 2 || !view.is_constant(1) {
         return tensor_product::import(view);
     }
     let op = Dense {

@@ -19,6 +19,7 @@ mod hard_sigmoid;
 mod head;
 mod identity;
 mod lanes;
+mod left_matrix;
 mod match_statistics;
 mod moved_batch;
 mod node_view;

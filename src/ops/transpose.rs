@@ -1,4 +1,4 @@
-//! `Transpose` that leaves the batch in front.
+//! `Transpose` that leaves the batch in front; what moves it is read by [`super::moved_batch`].
 
 use ndarray::{ArrayD, IxDyn};
 
@@ -63,9 +63,6 @@ pub(super) fn order_of(view: &NodeView<'_, '_>) -> Result<Vec<usize>, ImportErro
 
 pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     let order = order_of(view)?;
-    if order.first() != Some(&0) {
-        return Err(view.reject("it moves the batch axis, which is not supported"));
-    }
     view.imported(Transpose { order }, &[ParamKind::Constant])
 }
 

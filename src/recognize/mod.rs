@@ -44,7 +44,7 @@ pub enum LayerOp {
     Conv,
     /// `Gemm`, weight `[I, O]`, or `[O, I]` with transB.
     Gemm,
-    /// `MatMul` with the constant on the right, weight `[I, O]`.
+    /// `MatMul`, weight `[I, O]`, or on the left `[O, I]`.
     MatMul,
 }
 
@@ -166,9 +166,11 @@ pub struct Layer {
     pub kernel: Vec<usize>,
     /// Convolution groups; 1 for Gemm and MatMul.
     pub group: usize,
-    /// The tensor at the weight input (input 1).
+    /// Which of the node's inputs holds the weights.
+    pub weights_at: WeightsAt,
+    /// The tensor there.
     pub weight: TensorId,
-    /// Which axis of the weight is the filter: 0 for Conv and Gemm with transB, else 1.
+    /// Which axis of the weight is the filter: 0 for Conv, Gemm with transB and a matrix on the left, else 1.
     pub filter_axis: usize,
     /// The type that the weights are computed in; `None` if it is none that the tool reads.
     pub element: Option<DataType>,
@@ -261,14 +263,17 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
         "MatMul" => LayerOp::MatMul,
         _ => return None,
     };
-    let filter_axis = node.product_axes(WeightsAt::Right, 2)?.filters;
-    let data = graph.input_of(n, 0)?;
-    let weight = graph.input_of(n, 1)?;
-    let values = facts.weights(graph, weight)?.into_owned();
     // A convolution of two constants is a constant, not a layer.
-    if facts.constant(data).is_some() {
+    let weights_at = WeightsAt::of(graph, facts, n)?;
+    let data = graph.input_of(n, weights_at.data_input())?;
+    let weight = graph.input_of(n, weights_at.weight_input())?;
+    // In front of a matrix of data a matrix would mix the images of a batch.
+    let mixes_images = || facts.shape(data).is_none_or(|shape| shape.len() < 3);
+    if weights_at == WeightsAt::Left && (op != LayerOp::MatMul || mixes_images()) {
         return None;
     }
+    let filter_axis = node.product_axes(weights_at, 2)?.filters;
+    let values = facts.weights(graph, weight)?.into_owned();
     let shape = values.shape();
     let kernel = match op {
         LayerOp::Conv if shape.len() >= 3 => shape[2..].to_vec(),
@@ -296,6 +301,7 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
         inputs,
         kernel,
         group,
+        weights_at,
         weight,
         filter_axis,
         element,

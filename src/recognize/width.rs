@@ -22,7 +22,7 @@ pub fn input_bits(graph: &Graph<'_>, facts: &Facts, layer: &Layer) -> u64 {
         Some(Form::Ternary) => 2,
         Some(Form::Levels(count)) => u64::from(count.next_power_of_two().trailing_zeros()).max(1),
         None => {
-            let input = graph.input_of(layer.node, 0);
+            let input = graph.input_of(layer.node, layer.weights_at.data_input());
             input.map_or(32, |t| element_bits(facts, t))
         }
     }

@@ -415,7 +415,9 @@ fn accounted_for(b: Option<Behaviour>, tracked: &[bool]) -> Result<Option<Behavi
             let sources = b.outputs.iter().flat_map(|o| &o.sources);
             let known = sources.into_iter().any(|s| s.input == k)
                 || b.blocked.iter().any(|(i, _)| *i == k)
-                || b.mixing.as_ref().is_some_and(|m| m.layer.data_input == k)
+                || b.mixing
+                    .as_ref()
+                    .is_some_and(|m| m.layer.weights_at.data_input() == k)
                 || (b.total.is_some() && k == 0);
             if !known {
                 return Err(format!("reads channels at input {k}, which has no rule"));

@@ -359,7 +359,7 @@ fn zero_layer(
                 layer: layer.name.clone(),
             });
         }
-        writer.request(layer.node, shape.weight_input, weight);
+        writer.request(layer.node, shape.weights_at.weight_input(), weight);
     }
     let filters = zero_bias(graph, facts, layer, &zeros.filters, writer)?;
     if filters > 0 {

@@ -88,7 +88,7 @@ pub(super) fn of(
         Kind::Products => behaviour
             .mixing
             .as_ref()
-            .and_then(|m| mixing(ctx, m, channels(m.layer.data_input))),
+            .and_then(|m| mixing(ctx, m, channels(m.layer.weights_at.data_input()))),
         Kind::BatchNormalization => channels(0).and_then(|x| batch_norm(ctx, x)),
         // What they hold is what they read; padding never wins in a maximum.
         Kind::Same | Kind::View | Kind::Pool(Pool::Max) => moved(ctx, output, known),

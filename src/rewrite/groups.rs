@@ -173,7 +173,7 @@ fn sites(a: &Analysis, count: usize, place: &[Option<(usize, usize)>]) -> Vec<Ve
         for (g, filter_of) in found {
             sites[g].push(MaskSite {
                 consumer,
-                input: mixing.layer.data_input,
+                input: mixing.layer.weights_at.data_input(),
                 axis: data.axis,
                 filter_of,
             });

@@ -37,7 +37,7 @@ fn runs(graph: &Graph<'_>, facts: &Facts, there: &Facts) -> bool {
         let Some(layer) = LayerShape::of(graph, facts, n) else {
             return true;
         };
-        let data = graph.input_of(n, layer.data_input);
+        let data = graph.input_of(n, layer.weights_at.data_input());
         data.and_then(|t| there.shape(t)).is_some_and(|shape| {
             let axis = layer.data_axis(&graph.node(n), shape.len());
             shape.get(axis) == Some(&layer.inputs)

@@ -29,16 +29,20 @@ pub(super) fn reversed(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
     let mut editor = Editor::new(&mut turned);
     let mut gathers = Vec::new();
     for &id in graph.order() {
-        let (Some(x), Some(weight)) = (graph.input_of(id, 0), graph.input_of(id, 1)) else {
+        let Some(at) = WeightsAt::of(graph, facts, id) else {
+            continue;
+        };
+        let inputs = [at.data_input(), at.weight_input()];
+        let [Some(x), Some(weight)] = inputs.map(|k| graph.input_of(id, k)) else {
             continue;
         };
         let shape = facts.shape(weight).unwrap_or_default();
         let rank = facts.shape(x).map_or(0, <[usize]>::len);
-        let Some((of_input, of_weight)) = summed_axes(&graph.node(id), rank, shape) else {
+        let Some((of_input, of_weight)) = summed_axes(&graph.node(id), at, rank, shape) else {
             continue;
         };
         let count = shape[of_weight] as i64;
-        if count < 2 || !facts.is_data(x) {
+        if count < 2 {
             continue;
         }
         let order = Tensor::I64(
@@ -48,7 +52,8 @@ pub(super) fn reversed(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
                 .into_dyn(),
         );
         let order = editor.add_initializer("reversed/order", &order);
-        for (k, t, axis) in [(0, x, of_input), (1, weight, of_weight)] {
+        let of_data = (at.data_input(), x, of_input);
+        for (k, t, axis) in [of_data, (at.weight_input(), weight, of_weight)] {
             let output = editor.fresh_name(&format!("{}/reversed", graph.name(t)));
             let inputs = [graph.name(t).to_owned(), order.clone()];
             gathers.push((
@@ -80,12 +85,13 @@ pub(super) fn rescaled(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
     for &id in graph.order() {
         let row = graph.node(id).operator();
         let sums = row.is_some_and(|row| matches!(row.kind, Kind::Products));
-        let (Some(x), Some(out)) = (graph.input_of(id, 0), graph.output_of(id, 0)) else {
+        let Some(at) = WeightsAt::of(graph, facts, id).filter(|_| sums) else {
             continue;
         };
-        if !sums || !facts.is_data(x) {
+        let x = graph.input_of(id, at.data_input());
+        let (Some(x), Some(out)) = (x, graph.output_of(id, 0)) else {
             continue;
-        }
+        };
         // In the type that the node computes in.
         let kind = facts.element(x).and_then(DataType::from_onnx);
         let kind = kind.filter(|k| k.is_float()).unwrap_or(DataType::F32);
@@ -94,7 +100,7 @@ pub(super) fn rescaled(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
             editor.add_initializer("rescaled/scale", &scale)
         });
         // Weights and bias.
-        for k in 1..3 {
+        for k in [at.weight_input(), 2] {
             let Some(t) = graph.input_of(id, k) else {
                 continue;
             };
@@ -120,14 +126,18 @@ pub(super) fn rescaled(graph: &Graph<'_>, facts: &Facts) -> ModelProto {
 }
 
 /// The axes of input and weights that a node sums over.
-fn summed_axes(node: &Node<'_>, rank: usize, weight: &[usize]) -> Option<(usize, usize)> {
+fn summed_axes(
+    node: &Node<'_>,
+    at: WeightsAt,
+    rank: usize,
+    weight: &[usize],
+) -> Option<(usize, usize)> {
     let fits = match (node.op(), weight.len()) {
         ("Conv", 3..) => node.groups() == Some(1),
-        ("Gemm", 2) => node.int("transA", 0) == 0,
-        ("MatMul", 2) => true,
+        ("Gemm" | "MatMul", 2) => true,
         _ => false,
     };
-    let axes = node.product_axes(WeightsAt::Right, rank).filter(|_| fits)?;
+    let axes = node.product_axes(at, rank).filter(|_| fits)?;
     Some((axes.data, axes.inputs))
 }
 
@@ -230,8 +240,10 @@ mod tests {
             .input("x", &[-1, 3, 4, 4])
             .weight("w", &[2, 3, 2, 2], &weight)
             .weight("m", &[18, 1], &weight[..18])
+            .weight("l", &[3, 3], &weight[9..18])
             .node("Conv", &["x", "w"], "c")
-            .node("Flatten", &["c"], "f")
+            .node("MatMul", &["l", "c"], "r")
+            .node("Flatten", &["r"], "f")
             .node("MatMul", &["f", "m"], "y")
             .output("y")
             .model();
@@ -242,7 +254,7 @@ mod tests {
             nodes.iter().filter(|n| n.op_type() == op).count()
         };
         let (turned, scaled) = (reversed(&graph, &facts), rescaled(&graph, &facts));
-        assert_eq!((count(&turned, "Gather"), count(&scaled, "Div")), (4, 2));
+        assert_eq!((count(&turned, "Gather"), count(&scaled, "Div")), (6, 3));
         let x = ArrayD::from_shape_fn(vec![2, 3, 4, 4], |i| (i[1] * 5 + i[2] * 3 + i[3]) as f32);
         let run = |model: &ModelProto| -> NamedTensors {
             let runtime = OrtRuntime::new(None).expect("ONNX Runtime for the tests");

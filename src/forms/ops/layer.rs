@@ -29,7 +29,9 @@ impl<'a> Binary<'a> {
             return Err(why);
         }
         let node = graph.node(layer.node);
-        let input = graph.input_of(layer.node, 0).ok_or("has no input")?;
+        let input = graph
+            .input_of(layer.node, layer.weights_at.data_input())
+            .ok_or("has no input")?;
         let sums = graph.output_of(layer.node, 0).ok_or("has no output")?;
         if !is_float32(facts, layer.weight) || !is_float32(facts, input) {
             return Err("it does not compute in float32");

@@ -27,7 +27,7 @@ impl Builder<'_, '_> {
         let key = (layer.weight, layer.filter_axis);
         if let Some(&id) = self.binaries.get(&key) {
             let uses = &mut self.network.binary[id.0].origin.uses;
-            uses.push((layer.node, 1));
+            uses.push((layer.node, layer.weights_at.weight_input()));
             return id;
         }
         let id = BinaryId(self.network.binary.len());
@@ -68,7 +68,7 @@ impl Builder<'_, '_> {
             latent_origin,
             origin: Origin {
                 initial: layer.values.clone(),
-                uses: vec![(layer.node, 1)],
+                uses: vec![(layer.node, layer.weights_at.weight_input())],
             },
             imported: ArrayD::zeros(vec![0]),
         });

@@ -75,6 +75,7 @@ impl Network {
                 binary: Vec::new(),
                 steps: Vec::new(),
                 shapes: vec![Some(shape.to_vec())],
+                batch_axes: BTreeMap::new(),
                 input: ValueId(0),
                 input_shape: shape.to_vec(),
                 logits: ValueId(0),
@@ -257,15 +258,15 @@ impl<'g, 'm> Builder<'g, 'm> {
             return Err(view.reject("only its first output is supported"));
         }
         let view = view.of_output(output);
-        if let Some((imported, batch)) = self.view_of_moved_batch(&view)? {
-            return self.push_imported(&view, imported, t, batch);
-        }
         let Some(import) = importer(view.node.op()) else {
             return Err(ImportError::Operator {
                 node: self.graph.label(id).to_owned(),
                 op: view.node.full_op(),
             });
         };
+        if let Some((imported, batch)) = self.view_of_moved_batch(&view)? {
+            return self.push_imported(&view, imported, t, batch);
+        }
         let mut elements = view.output_shape()?.iter().skip(1);
         let elements = elements.try_fold(1usize, |n, d| n.checked_mul(*d));
         if elements.is_none_or(|n| n > MAX_ELEMENTS) {
@@ -314,6 +315,7 @@ impl<'g, 'm> Builder<'g, 'm> {
         };
         if batch > 0 {
             self.batch_axes.insert(t, batch);
+            self.network.batch_axes.insert(step.output, batch);
         }
         self.push(step, t);
         Ok(())
@@ -384,7 +386,7 @@ impl<'g, 'm> Builder<'g, 'm> {
             return Ok(Input::Value(self.value(t)?));
         }
         let layer = self.layers.get(&view.id).copied();
-        if let Some(layer) = layer.filter(|l| l.weight == t && k == 1)
+        if let Some(layer) = layer.filter(|l| l.weight == t && k == l.weights_at.weight_input())
             && layer.binary_weights.is_some()
         {
             return Ok(Input::Binary(self.binary(layer)));

@@ -48,7 +48,8 @@ impl Plan {
         if groups != layer.groups {
             self.groups.push((node, groups));
         }
-        self.constants.request(node, layer.weight_input, weight);
+        self.constants
+            .request(node, layer.weights_at.weight_input(), weight);
         Ok(())
     }
 

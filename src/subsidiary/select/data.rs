@@ -74,7 +74,8 @@ impl RuleContext<'_, '_> {
         let network = &*self.trainer.network;
         let reading = |site: &crate::rewrite::MaskSite| {
             let consumer = network.step_of(site.consumer)?;
-            let Input::Value(value) = *network.step(consumer).inputs.get(site.input)? else {
+            let place = network.place_of(consumer, site.input);
+            let Input::Value(value) = *network.step(consumer).inputs.get(place)? else {
                 return None;
             };
             // The mask in front of the consumer knows which channels earlier stages have left.

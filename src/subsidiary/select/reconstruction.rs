@@ -83,8 +83,10 @@ impl Consumer {
             Input::Param(_) | Input::Binary(_) => None,
         });
         let form = sample.zip(weight.as_ref()).and_then(|(sample, weight)| {
-            let (x, weight) = with_rows(sample, weight.shape());
-            step.op.traits(&[]).convolution?.form(&x, &weight)
+            let convolution = step.op.traits(&[]).convolution?;
+            let image = [&[1], sample].concat();
+            let form = convolution.form(&image, weight.shape());
+            form.or_else(|| convolution.form(&as_rows(sample)?, weight.shape()))
         });
         let fits = |form: &ConvolutionForm| form.geometry.channels == reading.filter_of.len();
         match (weight, form.filter(fits)) {
@@ -157,15 +159,10 @@ fn inside([top, left]: [usize; 2], g: &bnn_kernels::ConvGeometry) -> Vec<(usize,
     found
 }
 
-/// The shapes of one image and of a weight, where leading axes of a matrix are rows.
-fn with_rows(sample: &[usize], weight: &[usize]) -> (Vec<usize>, Vec<usize>) {
-    match (sample, weight) {
-        (&[.., last], &[_, _]) => {
-            let rows = sample.iter().rev().skip(1).product();
-            (vec![rows, last], weight.to_vec())
-        }
-        _ => ([&[1], sample].concat(), weight.to_vec()),
-    }
+/// One image as a matrix, whose leading axes are rows.
+fn as_rows(sample: &[usize]) -> Option<[usize; 2]> {
+    let (&last, lead) = sample.split_last()?;
+    Some([lead.iter().product(), last])
 }
 
 /// The Gram matrices of all consumers, each in units of its own contributions: they count alike,

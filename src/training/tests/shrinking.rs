@@ -85,6 +85,31 @@ fn model(shortcut: bool, depthwise: bool, constant: bool, parted: bool) -> Model
     .build()
 }
 
+/// Channels that run through products with constant matrices in front (as many tokens as channels, so that their
+/// axes could be mistaken for each other), and stand in front of the batch for a while.
+fn tokens() -> ModelProto {
+    let list = |values: &[i64]| Tensor::I64(ndarray::Array1::from(values.to_vec()).into_dyn());
+    ModelBuilder::new(&[0, 2, 2, 4])
+        .binary_conv("c1", "x", 8, 2)
+        .batch_norm("bn1", "c1", 8)
+        .tensor("row", &list(&[0, 8, 8]))
+        .tensor("plane", &list(&[0, 8, 2, 4]))
+        .node("rows", "Reshape", &["bn1", "row"], &[])
+        .constant("right", random(&[8, 8], 21))
+        .node("before", "MatMul", &["rows", "right"], &[])
+        .node("tokens", "Transpose", &["before"], &[("perm", &[0, 2, 1])])
+        .constant("left", random(&[8, 8], 22))
+        .node("mixed", "MatMul", &["left", "tokens"], &[])
+        .node("moved", "Transpose", &["mixed"], &[("perm", &[2, 0, 1])])
+        .node("back", "Transpose", &["moved"], &[("perm", &[1, 0, 2])])
+        .node("planes", "Reshape", &["back", "plane"], &[])
+        .binary_conv("c2", "planes", 7, 8)
+        .node("flat", "Flatten", &["c2"], &[])
+        .constant("fc.w", random(&[3, 56], 3))
+        .node("fc", "Gemm", &["flat", "fc.w"], &[("transB", &[1])])
+        .build()
+}
+
 /// Puts a group's mask into a network.
 fn insert(n: &mut Network, group: &MaskGroup, keep: &[bool]) -> ParamId {
     let param = n.add_param("mask", ParamKind::Mask, mask::hard(keep));
@@ -105,7 +130,12 @@ fn insert(n: &mut Network, group: &MaskGroup, keep: &[bool]) -> ParamId {
 
 /// A network with random masks, the same without its masked filters, and both again after the second
 /// was given other parameters and the first took them back.
-fn masked_and_smaller(m: &ModelProto, constant: bool, seed: u64) -> [[ArrayD<f32>; 2]; 2] {
+fn masked_and_smaller(
+    m: &ModelProto,
+    images: &[usize],
+    constant: bool,
+    seed: u64,
+) -> [[ArrayD<f32>; 2]; 2] {
     let graph = Graph::new(m).unwrap();
     let facts = Facts::infer(&graph, 2).unwrap();
     let layers = recognize::layers(&graph, &facts);
@@ -133,7 +163,7 @@ fn masked_and_smaller(m: &ModelProto, constant: bool, seed: u64) -> [[ArrayD<f32
     let elements = |n: &Network| n.params().iter().map(|p| p.value.len()).sum::<usize>();
     assert!(masks.layers.is_empty() || elements(&small) < elements(&masked));
     assert!(small.steps().iter().all(|s| !s.is_mask()) || constant);
-    let x = random(&[4, 2, 6, 6], seed);
+    let x = random(images, seed);
     let outputs =
         |masked: &Network, small: &Network| [masked, small].map(|n| infer(n, x.clone()).unwrap());
     let before = outputs(&masked, &small);
@@ -153,13 +183,23 @@ fn a_network_without_its_masked_filters_computes_what_the_masked_one_does() {
         let cases = (0..20).map(|i| (i % 2 == 1, i / 2));
         for (constant, seed) in cases {
             let m = model(shortcut, depthwise, constant, parted);
-            for [masked, small] in masked_and_smaller(&m, constant, seed) {
+            for [masked, small] in masked_and_smaller(&m, &[4, 2, 6, 6], constant, seed) {
                 let worst = (&masked - &small).iter().fold(0f32, |m, d| m.max(d.abs()));
                 assert!(
                     worst < 1e-5,
                     "{shortcut} {depthwise} {parted} {constant} {seed}: {worst}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn channels_of_tokens_go_without_their_tokens() {
+    for seed in 0..20 {
+        for [masked, small] in masked_and_smaller(&tokens(), &[4, 2, 2, 4], false, seed) {
+            let worst = (&masked - &small).iter().fold(0f32, |m, d| m.max(d.abs()));
+            assert!(worst < 1e-5, "{seed}: {worst}");
         }
     }
 }

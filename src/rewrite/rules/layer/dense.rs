@@ -1,6 +1,7 @@
 //! `Gemm` and `MatMul`, with the constant matrix on either side.
 
 use super::{Layer, LayerShape, Outcome, Shift, mix, weights};
+use crate::graph::WeightsAt;
 use crate::rewrite::rules::Context;
 
 /// `Gemm`: any transposes, `alpha` and `beta`.
@@ -15,9 +16,9 @@ pub(in crate::rewrite::rules) fn gemm(ctx: &Context<'_, '_>) -> Outcome {
             c.into_iter().map(|v| beta * v).collect()
         }
     };
-    let out_axis = match shape.data_input {
-        0 => 1,
-        _ => 0,
+    let out_axis = match shape.weights_at {
+        WeightsAt::Right => 1,
+        WeightsAt::Left => 0,
     };
     let scale = node.float("alpha", 1.0);
     let layer = Layer {
@@ -35,7 +36,7 @@ pub(in crate::rewrite::rules) fn gemm(ctx: &Context<'_, '_>) -> Outcome {
 /// `MatMul`.
 pub(in crate::rewrite::rules) fn matmul(ctx: &Context<'_, '_>) -> Outcome {
     let (shape, weight) = weights(ctx)?;
-    let data = ctx.shape(shape.data_input);
+    let data = ctx.shape(shape.weights_at.data_input());
     let rank = data.ok_or("reads a tensor of unknown shape")?.len();
     if rank < 2 {
         return Err("reads a vector, which has no channel rule".to_owned());

@@ -112,7 +112,7 @@ fn weights<'a>(ctx: &Context<'a, '_>) -> Result<Weighted<'a>, String> {
 /// The behaviour of a layer.
 fn mix(ctx: &Context<'_, '_>, l: Layer<'_>) -> Outcome {
     let shape = l.shape;
-    let input = shape.data_input;
+    let input = shape.weights_at.data_input();
     if ctx.shape(input).and_then(|s| s.get(l.data_axis)) != Some(&shape.inputs) {
         return Err("has weights that do not fit its input".to_owned());
     }

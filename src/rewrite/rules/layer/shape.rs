@@ -12,9 +12,7 @@ use crate::onnx::{Tensor, map_each};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LayerShape {
     pub weight: TensorId,
-    /// Which of the node's inputs is data, and which the weights.
-    pub data_input: usize,
-    pub weight_input: usize,
+    pub weights_at: WeightsAt,
     pub filters: usize,
     pub inputs: usize,
     /// Of a convolution; else 1.
@@ -39,40 +37,29 @@ pub(crate) enum Shift {
 impl LayerShape {
     /// The axis of its data, which have that many, that is mixed.
     pub fn data_axis(&self, node: &Node<'_>, rank: usize) -> usize {
-        let axes = node.product_axes(self.weights_at(), rank);
+        let axes = node.product_axes(self.weights_at, rank);
         axes.map_or(1, |axes| axes.data)
-    }
-
-    fn weights_at(&self) -> WeightsAt {
-        match self.weight_input {
-            0 => WeightsAt::Left,
-            _ => WeightsAt::Right,
-        }
     }
 
     /// Of a node, if it is such a layer and reads data.
     pub fn of(graph: &Graph<'_>, facts: &Facts, id: NodeId) -> Option<Self> {
         let node = graph.node(id);
-        let data = |k: usize| graph.input_of(id, k).is_some_and(|t| facts.is_data(t));
-        let (at, data_input, weight_input) = match data(0) {
-            true => (WeightsAt::Right, 0, 1),
-            false => (WeightsAt::Left, 1, 0),
-        };
-        let axes = node.product_axes(at, 2)?;
-        let shift = match (node.op(), at) {
+        let weights_at = WeightsAt::of(graph, facts, id)?;
+        let axes = node.product_axes(weights_at, 2)?;
+        let shift = match (node.op(), weights_at) {
             ("Conv" | "ConvTranspose", _) => Shift::Bias,
             ("Gemm", WeightsAt::Right) => Shift::Scaled,
             (_, WeightsAt::Right) => Shift::Behind(0),
             (_, WeightsAt::Left) => Shift::Behind(1),
         };
         let (filter_axis, input_axis) = (axes.filters, axes.inputs);
-        let weight = graph.input_of(id, weight_input)?;
+        let weight = graph.input_of(id, weights_at.weight_input())?;
         let shape = facts.weights_shape(weight)?;
         let fits = match shift {
             Shift::Bias => shape.len() >= 3,
             _ => shape.len() == 2,
         };
-        if !fits || !data(data_input) {
+        if !fits {
             return None;
         }
         let groups = match shift {
@@ -87,8 +74,7 @@ impl LayerShape {
         }
         Some(Self {
             weight,
-            data_input,
-            weight_input,
+            weights_at,
             filters,
             inputs,
             groups,
