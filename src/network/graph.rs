@@ -10,7 +10,7 @@ use super::binary_weight::{BinaryId, BinaryWeight, ScaleMode};
 use super::param::{Param, ParamId};
 use super::restored::RestoredNorm;
 use crate::graph::NodeId;
-use crate::ops::{Head, Op, ParamKind, Role};
+use crate::ops::{Convolution, Head, Op, ParamKind, Role};
 
 /// A tensor that depends on the data: the network's input, or the output of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -272,13 +272,12 @@ impl Network {
         }
     }
 
-    /// Where a step has the ONNX operator's input `input`, which is data.
+    /// Where a step has input `input` of the ONNX operator.
     pub fn place_of(&self, step: StepId, input: usize) -> usize {
-        let step = self.step(step);
-        let is_data = matches!(step.inputs.get(input), Some(Input::Value(_)));
-        match !is_data && step.op.traits(&[]).convolution.is_some() {
-            true => 0,
-            false => input,
+        let convolution = self.step(step).op.traits(&[]).convolution;
+        match (convolution.map_or(0, Convolution::data_input), input) {
+            (1, 0 | 1) => 1 - input,
+            _ => input,
         }
     }
 

@@ -127,6 +127,10 @@ impl Op for LeftMatrix {
 }
 
 impl Convolution for LeftMatrix {
+    fn data_input(&self) -> usize {
+        1
+    }
+
     fn form(&self, x: &[usize], weight: &[usize]) -> Option<ConvolutionForm> {
         let &[batch, _, places] = x else {
             return None;

@@ -203,6 +203,11 @@ pub trait Convolution: Debug + Send + Sync {
     /// The convolution, for data and weight of these shapes. `None` if it is none for such data.
     fn form(&self, x: &[usize], weight: &[usize]) -> Option<ConvolutionForm>;
 
+    /// Which input of the ONNX operator is the data; the operator reads it first.
+    fn data_input(&self) -> usize {
+        0
+    }
+
     /// The axis of the weight, of its first two, along which its filters lie.
     fn filter_axis(&self) -> usize {
         0
