@@ -7,13 +7,15 @@
 mod opset;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use ndarray::{ArrayD, Axis, IxDyn, arr0};
 use thiserror::Error;
 
 use crate::graph::edit::{Editor, used_names};
-use crate::graph::{Facts, FactsError, Graph, GraphError, NodeId, Quantizer, is_qonnx_domain};
+use crate::graph::{
+    Facts, FactsError, Graph, GraphError, NodeId, Quantizer, TensorId, is_qonnx_domain,
+};
 use crate::onnx::Tensor;
 use crate::onnx::proto::{ModelProto, NodeProto, OperatorSetIdProto};
 use crate::recognize;
@@ -321,7 +323,8 @@ pub fn restore(original: &ModelProto, model: &mut ModelProto) -> Result<Restored
             }
             match signs_and_scale(&layer.values, layer.filter_axis) {
                 Some((signs, scale)) => {
-                    planned.push((layer.node, signs, scale));
+                    let place = (layer.node, layer.weights_at.weight_input());
+                    planned.push((place, layer.weight, signs, scale));
                     restored.quantized.push(layer.name);
                 }
                 None => restored.constant.push(layer.name),
@@ -329,7 +332,7 @@ pub fn restore(original: &ModelProto, model: &mut ModelProto) -> Result<Restored
         }
     }
     let was_used = model.graph.as_ref().map(used_names).unwrap_or_default();
-    planned.sort_by_key(|(n, ..)| std::cmp::Reverse(*n));
+    planned.sort_by_key(|((n, _), ..)| *n);
     let any = !planned.is_empty();
     let domain = domain_of(original);
     let imports = |m: &ModelProto| m.opset_import.iter().any(|o| o.domain() == domain);
@@ -341,19 +344,31 @@ pub fn restore(original: &ModelProto, model: &mut ModelProto) -> Result<Restored
         });
     }
     let mut editor = Editor::new(model);
-    for (node, signs, scale) in planned {
+    let mut quantizers: BTreeMap<TensorId, String> = BTreeMap::new();
+    let mut new = Vec::new();
+    for ((node, input), weight, signs, scale) in planned {
+        // Layers that share a weight share its quantiser.
+        if let Some(known) = quantizers.get(&weight) {
+            editor.set_input(node.0, input, known);
+            continue;
+        }
         let Some(old) = editor
             .node_mut(node.0)
-            .and_then(|n| n.input.get(1).cloned())
+            .and_then(|n| n.input.get(input).cloned())
         else {
             continue;
         };
         let signs = editor.add_initializer(&format!("{old}.signs"), &Tensor::F32(signs));
         let scale = editor.add_initializer(&format!("{old}.scale"), &Tensor::F32(scale));
         let out = editor.fresh_name(&format!("{old}.bipolar"));
-        editor.set_input(node.0, 1, &out);
+        editor.set_input(node.0, input, &out);
+        quantizers.insert(weight, out.clone());
         let bipolar = NodeProto::of("BipolarQuant", [signs, scale], out).in_domain(&domain);
-        editor.insert_node(node.0, bipolar.named_as_output());
+        new.push((node.0, bipolar.named_as_output()));
+    }
+    // From the end, so that earlier indices stay true.
+    for (index, bipolar) in new.into_iter().rev() {
+        editor.insert_node(index, bipolar);
     }
     if any {
         editor.remove_unused(&was_used);

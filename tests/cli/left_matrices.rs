@@ -56,17 +56,19 @@ fn inspected(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&out.unwrap().stdout).unwrap()
 }
 
+/// How many filters each MatMul has, and whether it is binary.
+fn filters(found: &serde_json::Value) -> Vec<(u64, bool)> {
+    let layers = found["layers"].as_array().unwrap().iter();
+    let products = layers.filter(|l| l["op"] == "MatMul");
+    let one = |l: &serde_json::Value| (l["filters"].as_u64().unwrap(), l["binary"] == true);
+    products.map(one).collect()
+}
+
 #[test]
 fn they_are_binary_layers_that_learn_and_lose_filters() {
     let dir = tempfile::tempdir().unwrap();
     let [path, out, report] = ["m.onnx", "o.onnx", "r.json"].map(|n| dir.path().join(n));
     write_trained(&network(), &path);
-    let filters = |found: &serde_json::Value| -> Vec<(u64, bool)> {
-        let layers = found["layers"].as_array().unwrap().iter();
-        let products = layers.filter(|l| l["op"] == "MatMul");
-        let one = |l: &serde_json::Value| (l["filters"].as_u64().unwrap(), l["binary"] == true);
-        products.map(one).collect()
-    };
     let before = inspected(&path);
     assert_eq!(filters(&before), [(20, false), (24, true), (16, true)]);
     quick(&path, &out)
@@ -103,5 +105,30 @@ fn what_is_pruned_or_converted_computes_the_same() {
         c.args(["--val"]).arg(fixture("digits_train.npz"));
         c.args(["--main-epochs", "0", "--final-epochs", "0"]);
         c.assert().success();
+        assert_eq!(filters(&inspected(&out))[1..], [(17, true), (11, true)]);
     }
+}
+
+/// A pruned QONNX file has its weights in `BipolarQuant` again, on the side where they were.
+#[test]
+fn qonnx_stays_qonnx() {
+    let dir = tempfile::tempdir().unwrap();
+    let [path, qonnx, out] = ["m.onnx", "q.onnx", "o.onnx"].map(|n| dir.path().join(n));
+    write_trained(&network(), &path);
+    let mut c = tool();
+    c.arg("convert")
+        .arg(&path)
+        .arg(&qonnx)
+        .args(["--to", "qonnx"]);
+    c.assert().success();
+    let text = quick(&qonnx, &out).arg("--ratio=0.3").assert().success();
+    let text = String::from_utf8(text.get_output().stdout.clone()).unwrap();
+    assert!(text.contains("verification        passed"), "{text}");
+    let found = inspected(&out);
+    let layers = found["layers"].as_array().unwrap().iter();
+    let kept: u64 = layers
+        .filter(|l| l["binary"] == true)
+        .map(|l| l["filters"].as_u64().unwrap())
+        .sum();
+    assert_eq!(kept, 28, "{found}");
 }
