@@ -10,7 +10,7 @@
 mod path;
 mod threshold;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ndarray::ArrayD;
 
@@ -18,7 +18,7 @@ use crate::graph::edit::{Editor, used_names};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::proto::{ModelProto, NodeProto};
 use crate::onnx::{DataType, Tensor};
-use crate::recognize::{Layer, LayerOp, binarizer_of};
+use crate::recognize::{Layer, LayerOp};
 use path::{End, Path, channel_shape};
 use threshold::{Affine, Thresholds};
 
@@ -128,7 +128,7 @@ fn plan<'a>(
     if !(layer.binarizer.as_ref()).is_some_and(|b| b.values.iter().all(unit)) {
         return Err("its input is not ±1 but ±a scale");
     }
-    if !is_plain(graph, facts, layer) {
+    if layer.factor != 1.0 {
         return Err("its input is scaled behind the binariser");
     }
     let output = graph.output_of(layer.node, 0).ok_or("has no output")?;
@@ -228,40 +228,6 @@ fn is_scaled_behind(graph: &Graph<'_>, facts: &Facts, mut t: TensorId) -> bool {
             None => return false,
         }
     }
-}
-
-/// Whether nothing multiplies or divides what a layer reads behind its binariser.
-fn is_plain(graph: &Graph<'_>, facts: &Facts, layer: &Layer) -> bool {
-    let mut open = vec![graph.input_of(layer.node, layer.weights_at.data_input())];
-    let mut seen = BTreeSet::new();
-    while let Some(t) = open.pop() {
-        let Some(t) = t else {
-            return false;
-        };
-        if !seen.insert(t) || binarizer_of(graph, facts, t).is_some() {
-            continue;
-        }
-        let Some(n) = graph.producer(t) else {
-            return false;
-        };
-        match graph.node(n).op() {
-            op @ ("Mul" | "Div") => {
-                let one = |k: usize| {
-                    let value = graph.input_of(n, k).and_then(|t| facts.constant(t));
-                    let value = value.and_then(Tensor::as_f32);
-                    value.is_some_and(|v| v.iter().all(|&v| v == 1.0))
-                };
-                match (one(0), one(1)) {
-                    (_, true) => open.push(graph.input_of(n, 0)),
-                    (true, _) if op == "Mul" => open.push(graph.input_of(n, 1)),
-                    _ => return false,
-                }
-            }
-            "Concat" => open.extend(graph.inputs_of(n)),
-            _ => open.push(graph.input_of(n, 0)),
-        }
-    }
-    true
 }
 
 impl Plan<'_> {

@@ -180,6 +180,8 @@ pub struct Layer {
     pub binary_weights: Option<BinaryWeights>,
     /// What binarises the input, if anything does.
     pub binarizer: Option<Binarizer>,
+    /// What multiplies the binariser's values on their way to the layer; 1 without a binariser.
+    pub factor: f32,
     /// What its border is padded with (0 by the operator's own pads); `None` without padding.
     pub padding: Option<f32>,
 }
@@ -307,6 +309,7 @@ fn layer(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Layer> {
         element,
         values,
         binary_weights,
+        factor: traced.as_ref().map_or(1.0, |t| t.factor),
         binarizer: traced.map(|t| t.binarizer),
         padding,
     })

@@ -17,7 +17,7 @@ pub(super) struct Traced {
     /// What explicit `Pad`s between binariser and layer write.
     pub padding: Option<f32>,
     /// What the binariser's values are multiplied by on the way.
-    factor: f32,
+    pub factor: f32,
 }
 
 /// The binariser behind `t`, through operators that keep its values what they are.
@@ -58,7 +58,9 @@ fn follow(
         };
         if let Some(found) = behind {
             let size = found.binarizer.scale() * f32::abs(unpadded * found.factor);
-            if padding.is_some_and(|p| p != 0.0 && p.abs() != size) {
+            let alien = padding.is_some_and(|p| p != 0.0 && p.abs() != size);
+            // Two borders of two values.
+            if alien || padding.zip(found.padding).is_some_and(|(a, b)| a != b) {
                 return None;
             }
             return Some(Traced {

@@ -7,7 +7,8 @@ use ndarray::{Array2, Axis, arr0};
 use onnx_bnnprune::onnx::proto::GraphProto;
 use onnx_bnnprune::onnx::{Model, Tensor, save};
 
-use crate::common::{fixture, network, node, quick, tool};
+use crate::common::{fixture, network, node, quick, refused, tool};
+use crate::graphs::Builder;
 
 /// The digits network with its classifier in eight bits: weights, behind a `Transpose` perhaps, and what they read.
 fn with_bytes(path: &Path, transposed: bool) {
@@ -129,4 +130,34 @@ fn training_leaves_the_integers_alone() {
         assert_ne!(std::fs::read(&path).unwrap(), std::fs::read(&out).unwrap());
         assert_eq!(bytes(&path), bytes(&out), "{transposed}");
     }
+}
+
+/// ±1 in the steps of 2/255 that ONNX Runtime takes for it is ±0.996: sums of them are not those of ±1.
+#[test]
+fn signs_that_became_another_number_have_no_integer_form() {
+    let mut b = Builder::new(&[2, 6, 6]);
+    let weight = |count: usize| {
+        (0..count)
+            .map(|i| (i as f32 * 0.7).sin().signum())
+            .collect()
+    };
+    let stem = b.weight(&[16, 2, 3, 3], weight(288));
+    let stem = b.node("Conv", &["x", &stem], vec![]);
+    let sign = b.node("Sign", &[&stem], vec![]);
+    let step = b.weight(&[], vec![2.0 / 255.0]);
+    let zero = b.constant(&Tensor::I8(arr0(0i8).into_dyn()));
+    let bytes = b.node("QuantizeLinear", &[&sign, &step, &zero], vec![]);
+    let floats = b.node("DequantizeLinear", &[&bytes, &step, &zero], vec![]);
+    let binary = b.weight(&[4, 16, 3, 3], weight(576));
+    let sums = b.node("Conv", &[&floats, &binary], vec![]);
+    let y = b.node("Sign", &[&sums], vec![]);
+    let dir = tempfile::tempdir().unwrap();
+    let [path, out] = ["m.onnx", "o.onnx"].map(|name| dir.path().join(name));
+    save(&b.model(&[&y]), &path).unwrap();
+    let mut c = tool();
+    c.arg("convert")
+        .arg(&path)
+        .arg(&out)
+        .args(["--to", "integer"]);
+    refused(&mut c, 2, &["scaled behind the binariser"]);
 }

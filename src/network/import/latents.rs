@@ -59,7 +59,8 @@ impl Builder<'_, '_> {
             filter_axis: layer.filter_axis,
             groups: layer.group,
             on_signs: layer.is_binary()
-                && layer.binarizer.as_ref().is_some_and(|b| b.scale() == 1.0),
+                && (layer.binarizer.as_ref())
+                    .is_some_and(|b| b.scale() * layer.factor.abs() == 1.0),
             // Drawn latents are 0 exactly where the weight is.
             zero: weights
                 .and_then(|w| w.latent.as_ref())
