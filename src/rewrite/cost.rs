@@ -18,7 +18,7 @@ pub struct LayerCost {
     /// Weights and bias.
     pub params: u64,
     /// The same in bytes: in 16-bit floats or `float64` where the layer computes in these, else as
-    /// `float32`.
+    /// `float32`. Weights that layers share are the first one's alone, here and as stored.
     pub bytes: u64,
     /// The same in bytes as the file stores it: latents, bits and scales, quantised weights.
     pub stored_bytes: u64,
@@ -108,6 +108,8 @@ pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
         let binary_ops = if l.is_binary() { macs } else { 0 };
         let size = element_bytes(facts, l);
         let bits = bits(graph, facts, l, outputs);
+        let latent = l.binary_weights.as_ref().and_then(|w| w.latent.as_ref());
+        let first = counted.insert(latent.map_or(l.weight, |latent| latent.initializer));
         total.macs = total.macs.saturating_add(macs);
         total.binary_ops = total.binary_ops.saturating_add(binary_ops);
         total.bits = total.bits.plus(bits);
@@ -116,9 +118,11 @@ pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
             macs,
             binary_ops,
             params,
-            bytes: params.saturating_mul(size),
-            // What layers share is stored once.
-            stored_bytes: match counted.insert(l.weight) {
+            bytes: match first {
+                true => params.saturating_mul(size),
+                false => bias.saturating_mul(size),
+            },
+            stored_bytes: match first {
                 true => stored(graph, facts, l.weight),
                 false => 0,
             }

@@ -80,7 +80,7 @@ impl Default for Grouping<'_> {
 ///
 /// A group holds at least one binary layer, all of whose members are prunable and none of which
 /// the user keeps. Producers of a stream are one group or, with [`Residual::Scatter`], each binary one
-/// is one for itself. Layers that share a weight are one group, too.
+/// is one for itself. Layers that share a weight, and may both lose filters, are one group too.
 pub fn mask_groups(
     graph: &Graph<'_>,
     layers: &[Layer],

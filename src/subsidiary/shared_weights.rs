@@ -7,30 +7,45 @@ use super::{EvenParts, MaskGroup};
 use crate::recognize::Layer;
 use crate::rewrite::MaskSite;
 
-/// The groups, those that share weights as one: at the place of the first, and masked wherever one of them was.
+/// The groups, those that share weights as one: at the place of the first, and masked wherever one of them was. Layers that
+/// write into a stream stay apart where they are masked apart.
 pub(super) fn joined(
     groups: Vec<(usize, MaskGroup)>,
     by_name: &BTreeMap<&str, &Layer>,
 ) -> Vec<(usize, MaskGroup)> {
     let mut joined: Vec<(usize, MaskGroup)> = Vec::new();
-    for (place, group) in groups {
-        let found = joined.iter_mut().find_map(|(first, other)| {
-            let channel_in_other = common_channels(other, &group, by_name)?;
-            Some((first, other, channel_in_other))
-        });
-        match found {
-            Some((first, other, channel_in_other)) => {
-                // What the first of both is masked by, and what it keeps constant, holds for both.
-                if place < *first {
-                    other.first = group.first;
-                }
-                *first = place.min(*first);
-                take_in(other, group, &channel_in_other);
+    for (mut place, mut group) in groups {
+        // What it has in common with one may bring it together with another.
+        while let Some((k, channel_in_group)) = joined
+            .iter()
+            .enumerate()
+            .find_map(|(k, (_, other))| Some((k, common_channels(&group, other, by_name)?)))
+        {
+            let (other_place, other) = joined.remove(k);
+            // The channels are the first one's, the layers in the order of execution.
+            if other_place < place {
+                let mut first = other;
+                let channel_in_first = inverse(&channel_in_group);
+                take_in(&mut first, group, &channel_in_first);
+                group = first;
+                place = other_place;
+            } else {
+                take_in(&mut group, other, &channel_in_group);
             }
-            None => joined.push((place, group)),
         }
+        joined.push((place, group));
     }
     joined
+}
+
+fn inverse(map: &[usize]) -> Vec<usize> {
+    let mut inverse = vec![0; map.len()];
+    for (from, &to) in map.iter().enumerate() {
+        if let Some(slot) = inverse.get_mut(to) {
+            *slot = from;
+        }
+    }
+    inverse
 }
 
 /// For each channel of `group` that of `other` whose filter is the same one of a weight that both have; `None` if they
@@ -41,7 +56,7 @@ fn common_channels(
     by_name: &BTreeMap<&str, &Layer>,
 ) -> Option<Vec<usize>> {
     let free = |group: &MaskGroup| group.parts == EvenParts::one(group.filters);
-    let together = other.behind == group.behind && other.filters == group.filters;
+    let together = !other.behind && !group.behind && other.filters == group.filters;
     if !together || !free(other) || !free(group) {
         return None;
     }
@@ -92,11 +107,19 @@ fn take_in(other: &mut MaskGroup, group: MaskGroup, channel_in_other: &[usize]) 
     let in_other = |channel: usize| channel_in_other.get(channel).copied().unwrap_or(channel);
     other.layers.extend(group.layers);
     other.nodes.extend(group.nodes);
-    let sites = group.sites.into_iter().map(|site| MaskSite {
-        filter_of: site.filter_of.iter().map(|f| f.map(in_other)).collect(),
-        ..site
-    });
-    other.sites.extend(sites);
+    for mut site in group.sites {
+        let own = site.filter_of.iter_mut().flatten();
+        own.for_each(|filter| *filter = in_other(*filter));
+        let place = |s: &MaskSite| (s.consumer, s.input, s.axis);
+        match other.sites.iter_mut().find(|s| place(s) == place(&site)) {
+            // Both are read there, side by side.
+            Some(known) => {
+                let both = known.filter_of.iter_mut().zip(site.filter_of);
+                both.for_each(|(a, b)| *a = a.or(b));
+            }
+            None => other.sites.push(site),
+        }
+    }
     let class = group.class;
     other.class.layers.extend(class.layers);
     let channels = class.channel_of.into_iter();

@@ -57,12 +57,17 @@ fn branches_of_one_weight_lose_the_same_filters_and_go_on_sharing_it() {
     let dir = tempfile::tempdir().unwrap();
     let [path, out, report] = ["m.onnx", "o.onnx", "r.json"].map(|n| dir.path().join(n));
     write_trained(&siamese(), &path);
-    quick(&path, &out)
-        .args(["--ratio=0.3", "--report"])
-        .arg(&report)
-        .assert()
-        .success();
-    let report = json(&report);
+    for method in ["reconstruction", "subsidiary"] {
+        quick(&path, &out)
+            .args(["--ratio=0.3", "--method", method, "--report"])
+            .arg(&report)
+            .assert()
+            .success();
+        assert_shared(&json(&report), &out);
+    }
+}
+
+fn assert_shared(report: &serde_json::Value, out: &std::path::Path) {
     let layers = report["layers"].as_array().unwrap();
     let binary: Vec<_> = layers.iter().filter(|l| l["binary"] == true).collect();
     assert_eq!(binary.len(), 4);
@@ -74,7 +79,7 @@ fn branches_of_one_weight_lose_the_same_filters_and_go_on_sharing_it() {
             .any(|l| l["kept"].as_u64() < l["filters"].as_u64())
     );
     // Each weight of a binary layer is there once, and read twice.
-    let graph = Model::load(&out).unwrap().proto.graph.unwrap();
+    let graph = Model::load(out).unwrap().proto.graph.unwrap();
     let convolutions = graph.node.iter().filter(|n| n.op_type() == "Conv");
     let mut readers: BTreeMap<&str, usize> = BTreeMap::new();
     convolutions.for_each(|n| *readers.entry(&n.input[1]).or_default() += 1);
