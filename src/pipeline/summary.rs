@@ -226,8 +226,8 @@ impl Summary {
     }
 }
 
-/// Layers beside those of the views that lost filters all the same: a ConvTranspose, a Gemm that turns its data. What
-/// they cost is not counted.
+/// Layers beside those of the views that lost filters all the same, or were to: a ConvTranspose, a Gemm that turns its
+/// data. What they cost is not counted.
 fn cut_beside(
     before: &View<'_>,
     eliminated: &Eliminated,
@@ -235,8 +235,11 @@ fn cut_beside(
 ) -> Vec<LayerReport> {
     let graph = &before.graph;
     let listed = |name: &str| before.layers.iter().any(|layer| layer.name == name);
-    let cut = (eliminated.layers.iter())
-        .filter(|outcome| outcome.kept.len() < outcome.filters && !listed(&outcome.name));
+    let named = |name: &str| masks.is_some_and(|m| m.layers.contains_key(name));
+    let cut = eliminated.layers.iter().filter(|outcome| {
+        let touched = outcome.kept.len() < outcome.filters || named(&outcome.name);
+        touched && !listed(&outcome.name)
+    });
     cut.map(|outcome| {
         let stays = |f: &usize| outcome.kept.binary_search(f).is_ok();
         let masked = masks.and_then(|m| m.layers.get(&outcome.name));

@@ -49,12 +49,17 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
     if report.layers.is_empty() {
         return Ok(None);
     }
-    let rows = report.layers.iter().map(|layer| Row {
-        filters: change(layer.filters as u64, layer.kept as u64, grouped),
-        left: left(layer.filters as u64, layer.kept as u64),
-        macs: change(layer.macs_before, layer.macs_after, short),
-        bytes: change(layer.bytes_before, layer.bytes_after, bytes),
-        layer,
+    let rows = report.layers.iter().map(|layer| {
+        // Of an operator whose costs are not counted.
+        let known = layer.macs_before > 0 || layer.bytes_before > 0;
+        let cost = |said: String| if known { said } else { String::new() };
+        Row {
+            filters: change(layer.filters as u64, layer.kept as u64, grouped),
+            left: left(layer.filters as u64, layer.kept as u64),
+            macs: cost(change(layer.macs_before, layer.macs_after, short)),
+            bytes: cost(change(layer.bytes_before, layer.bytes_after, bytes)),
+            layer,
+        }
     });
     let t: &Totals = &report.totals;
     let layers = Layers {
