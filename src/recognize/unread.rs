@@ -95,7 +95,9 @@ fn of_node(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Unread> {
     let plain = matches!(node.op(), "Conv" | "Gemm" | "MatMul");
     let why = match weight {
         None => "has no weights".to_owned(),
-        Some(_) if left => "its weights are its left operand: no binary layer is looked for there, but masks may name it".to_owned(),
+        Some(_) if left => data.and_then(|t| reason(graph, facts, t)).unwrap_or_else(|| {
+            "its weights are the left operand of a matrix, or of a Gemm: no binary layer is looked for there, but masks may name it".to_owned()
+        }),
         Some(t) if plain || node.op() == "ConvTranspose" => match reason(graph, facts, t) {
             Some(why) => why,
             None if node.op() == "ConvTranspose" => {
@@ -123,7 +125,8 @@ fn of_node(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Unread> {
         WeightsAt::Right
     };
     let axes = node.product_axes(at, 2);
-    let [filters, inputs] = axes.map_or([0, 1], |axes| [axes.filters, axes.inputs]);
+    let [filter_axis, input_axis] = axes.map_or([0, 1], |axes| [axes.filters, axes.inputs]);
+    let groups = node.groups().unwrap_or(1).max(1);
     let size = |axis: usize| {
         shape
             .as_ref()
@@ -131,18 +134,20 @@ fn of_node(graph: &Graph<'_>, facts: &Facts, n: NodeId) -> Option<Unread> {
             .copied()
             .unwrap_or(0)
     };
-    // Axis 1 of a transposed convolution has the filters of one group.
-    let groups = if filters == 1 {
-        node.groups().unwrap_or(1)
-    } else {
-        1
+    // Axis 0 of a convolution's weights is whole, axis 1 that of one group.
+    let (filters, inputs) = match filter_axis {
+        0 => (size(filter_axis), size(input_axis)),
+        _ => (
+            size(filter_axis).saturating_mul(groups),
+            size(input_axis) / groups,
+        ),
     };
     Some(Unread {
         name: graph.label(n).to_owned(),
         op: node.full_op(),
         kind,
-        filters: size(filters).saturating_mul(groups),
-        inputs: size(inputs),
+        filters,
+        inputs,
         shape,
         why,
     })

@@ -480,3 +480,26 @@ fn endless_chains_are_given_up() {
     });
     assert!(layer["binary"].is_boolean(), "{layer}");
 }
+
+/// What masks files count, and what one filter reads.
+#[test]
+fn a_transposed_convolution_has_its_filters_on_the_second_axis() {
+    let mut b = Builder::new(&[8, 4, 4]);
+    let weight = b.weight(&[8, 3, 2, 2], vec![0.5; 96]);
+    let y = b.node(
+        "ConvTranspose",
+        &["x", &weight],
+        vec![("group", Attr::Int(2))],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.onnx");
+    save(&b.model(&[&y]), &path).unwrap();
+    let out = tool().arg("inspect").arg(&path).arg("--json").output();
+    let found: serde_json::Value = serde_json::from_slice(&out.unwrap().stdout).unwrap();
+    let layer = &found["layers"][0];
+    assert_eq!(
+        (&layer["filters"], &layer["inputs"]),
+        (&6.into(), &4.into()),
+        "{layer}"
+    );
+}
