@@ -62,7 +62,16 @@ pub(super) fn tells_classes(
         Some(scores @ 2..) if !labelled => {
             let graph = &view.graph;
             let output = graph.outputs().first();
-            let last = output.and_then(|&t| graph.producer(t));
+            let mut last = output.and_then(|&t| graph.producer(t));
+            // Behind it views may stand.
+            while let Some(n) = last
+                && matches!(
+                    graph.node(n).op(),
+                    "Cast" | "Flatten" | "Identity" | "Reshape" | "Squeeze"
+                )
+            {
+                last = graph.input_of(n, 0).and_then(|t| graph.producer(t));
+            }
             if last.is_some_and(|n| graph.node(n).op() == "Sigmoid") {
                 observer.warn(&format!(
                     "{} ends in a Sigmoid of {scores}: it is taken for a classifier of one class an image, that of the largest; if its images have several labels at once, neither learning nor agreement asks for the others",

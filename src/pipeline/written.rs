@@ -163,7 +163,9 @@ pub(super) fn shape(
     let computed = || computed(&exact, proof.runtime());
     let formed = match (job.form, formed(job.form, came, &exact, computed)) {
         // The network that came had something: what was learned of it is not lost for a form.
-        (Some(form), Err(e @ FormError::Nothing { .. })) if job.learns() => {
+        (Some(form), Err(e @ (FormError::Nothing { .. } | FormError::Rounded { .. })))
+            if job.learns() =>
+        {
             Ok(Formed::Lost(not_in_form(form, &e)))
         }
         (_, formed) => formed,

@@ -56,16 +56,18 @@ fn asked(
     k: Option<usize>,
     rank: usize,
 ) -> Option<(usize, usize)> {
-    if k != Some(0) {
-        return None;
-    }
-    let weight = dims_of(graph, graph.input_of(n, 1)?)?;
+    let side = match (k, node.op()) {
+        (Some(0), _) => WeightsAt::Right,
+        (Some(1), "MatMul") => WeightsAt::Left,
+        _ => return None,
+    };
+    let weight = dims_of(graph, graph.input_of(n, side.weight_input())?)?;
     let at = |k: usize| weight.get(k).copied();
     match node.op() {
         "BatchNormalization" | "InstanceNormalization" => Some((1, at(0)?)),
         "MatMul" if weight.len() != 2 => None,
         op => {
-            let axes = node.product_axes(WeightsAt::Right, rank)?;
+            let axes = node.product_axes(side, rank)?;
             let groups = if op == "Conv" { node.groups()? } else { 1 };
             Some((axes.data, at(axes.inputs)?.checked_mul(groups)?))
         }

@@ -129,7 +129,7 @@ pub fn verify(
     }
     if second.is_of_one() && first.fixed_batch().is_none() {
         verification.failures.push(
-            "the candidate runs one sample at a time (its graph holds a batch of 1 that its inputs do not declare), the reference any number of them".into(),
+            "the candidate runs one sample at a time only, which its inputs do not declare, the reference any number of them".into(),
         );
     }
     if !found.offending.is_empty() {
