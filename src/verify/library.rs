@@ -18,6 +18,9 @@ pub(super) const REMEDY: &str = "install it with `pip install onnxruntime` (1.17
 /// Every build of the library is larger.
 const SMALLEST: u64 = 1 << 20;
 
+/// So much of the library holds the names of its symbols' versions.
+const FRONT: u64 = 4 << 20;
+
 /// The path of ONNX Runtime's shared library: `explicit` (`--ort-lib`), else `ORT_DYLIB_PATH`, each
 /// of which may name the file or a folder that holds it; else the first that is found in `installed`,
 /// or where there is no such folder, beside the executable or in an installed Python's `onnxruntime`;
@@ -212,10 +215,13 @@ pub(super) fn version(build_info: &str, path: &Path) -> String {
         .unwrap_or_else(|| "unknown version".to_owned())
 }
 
-/// The name of the library's ELF symbol version, `VERS_1.20.0`.
+/// The name of the library's ELF symbol version, `VERS_1.20.0`. Linkers put it in front, so that of tens of
+/// megabytes, which each worker would read, only the first are looked at.
 fn symbol_version(path: &Path) -> Option<String> {
     const MARK: &[u8] = b"VERS_";
-    let bytes = std::fs::read(path).ok()?;
+    let mut bytes = Vec::new();
+    let file = files::open(path).ok()?;
+    file.take(FRONT).read_to_end(&mut bytes).ok()?;
     bytes
         .windows(MARK.len())
         .enumerate()
