@@ -15,6 +15,7 @@ use onnx_bnnprune::pipeline::View;
 use onnx_bnnprune::qonnx;
 use onnx_bnnprune::rewrite::to_inference_mode;
 use onnx_bnnprune::verify::{BatchedSession, Runtime as _, SessionOptions};
+use rayon::prelude::*;
 use serde_json::Value;
 
 /// Models whose weights or inputs make no binary layer.
@@ -74,10 +75,10 @@ fn load(path: &Path) -> Result<ModelProto, String> {
     }
 }
 
-/// Runs `check` on every model and reports all that fail at once.
-fn each(models: &[PathBuf], check: impl Fn(&Path) -> Result<(), String>) {
+/// Runs `check` on every model, several at a time, and reports all that fail at once.
+fn each(models: &[PathBuf], check: impl Fn(&Path) -> Result<(), String> + Sync) {
     let failed: Vec<String> = models
-        .iter()
+        .par_iter()
         .filter_map(|p| check(p).err().map(|e| format!("{}: {e}", name(p))))
         .collect();
     let count = models.len();
@@ -216,10 +217,10 @@ fn masked_equals_pruned() {
                 layers.insert(l["name"].as_str().unwrap().to_owned(), entry);
             }
         }
-        let masks = dir.path().join("masks.json");
+        let own = |what: &str| dir.path().join(format!("{}.{what}", name(path)));
+        let (masks, out) = (own("masks.json"), own("out.onnx"));
         let file = serde_json::json!({"format": "onnx-bnnprune-masks/1", "layers": layers});
         std::fs::write(&masks, file.to_string()).unwrap();
-        let out = dir.path().join("out.onnx");
         for removal in ["drop", "fold"] {
             let done = tool()
                 .arg(path)
@@ -254,7 +255,7 @@ fn a_short_training_run_works() {
     each(&models, |path| {
         let done = tool()
             .arg(path)
-            .arg(dir.path().join("out.onnx"))
+            .arg(dir.path().join(format!("{}.out.onnx", name(path))))
             .arg("--data")
             .arg(&data)
             .args([
