@@ -24,7 +24,7 @@ fn every_network_is_pruned_and_equals_its_masked_model_in_onnx_runtime() {
         assert!(pruned > 0.0, "{name}: nothing was pruned");
         assert_eq!(report["verification"]["passed"], true);
         assert_eq!(report["verification"]["runtime"], "ONNX Runtime");
-        assert_eq!(report["accuracy"]["samples"], 1347);
+        assert_eq!(report["accuracy"]["samples"], 400);
         assert_eq!(masks["format"], "onnx-bnnprune-masks/1");
         let small = std::fs::metadata(at("out.onnx")).unwrap().len();
         assert!(small < std::fs::metadata(network(name)).unwrap().len());
@@ -387,7 +387,7 @@ fn the_report_names_the_rule_and_the_file_it_is_like() {
         .arg(at("r.json"))
         .assert()
         .success()
-        .stdout(predicate::str::contains("native network, 1,347 images"));
+        .stdout(predicate::str::contains("native network, 400 images"));
     let report = json(&at("r.json"));
     assert_eq!(report["settings"]["method"], "magnitude");
     let amount = &report["settings"]["training"]["selector"]["amount"];

@@ -143,7 +143,7 @@ fn a_page_has_the_figures_of_the_report_and_loads_nothing() {
     let gone = totals["filters"].as_u64().unwrap() - totals["kept"].as_u64().unwrap();
     let v = &report["verification"];
     let headline = format!(
-        "Done. {gone} of 152 binary filters removed; accuracy {} → {}; verified in ONNX Runtime {} on 1,347 images.",
+        "Done. {gone} of 152 binary filters removed; accuracy {} → {}; verified in ONNX Runtime {} on 400 images.",
         percent(&accuracy["before"]),
         percent(&accuracy["after"]),
         v["runtime_version"].as_str().unwrap()
