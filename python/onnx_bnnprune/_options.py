@@ -90,12 +90,17 @@ class Tuning(TypedDict, total=False):
     views: int
 
 
-class Elimination(Shape, Runtime, total=False):
-    """Options of removing, whoever chose the filters."""
+class Config(TypedDict, total=False):
+    """Options in a file."""
 
     config: Union[_Path, Mapping[str, Any]]
     save_config: _Path
     unset: Union[str, Sequence[str]]
+
+
+class Elimination(Shape, Runtime, Config, total=False):
+    """Options of removing, whoever chose the filters."""
+
     keep: Union[str, Sequence[str]]
     round_to: int
     residual: Literal["coupled", "scatter"]
@@ -142,7 +147,7 @@ class Convert(Shape, Images, Runtime, total=False):
     in_place: bool
 
 
-class Train(Shape, LearningImages, Runtime, Checkpoint, total=False):
+class Train(Shape, LearningImages, Runtime, Checkpoint, Config, total=False):
     """Options of ``train``."""
 
     epochs: int
@@ -159,7 +164,7 @@ class Train(Shape, LearningImages, Runtime, Checkpoint, total=False):
     in_place: bool
 
 
-class Compare(Shape, LearningImages, Tuning, Runtime, Checkpoint, total=False):
+class Compare(Shape, LearningImages, Tuning, Runtime, Checkpoint, Config, total=False):
     """Options of ``compare``."""
 
     methods: Sequence[str]

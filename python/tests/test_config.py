@@ -171,3 +171,10 @@ def test_what_lies_in_memory_is_not_saved(vgg, train_path, digits, tmp_path):
     text = saved.read_text()
     assert 'method = "none"' in text and "scale" in text and "report" not in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.toml"]
+
+
+def test_training_takes_a_file_too(vgg, train_path, test_path, tmp_path):
+    saved = tmp_path / "train.toml"
+    first = bnn.train(vgg, test_path, val=train_path, epochs=1, seed=5, save_config=saved)
+    again = bnn.train(vgg, test_path, config=saved)
+    assert again.to_bytes() == first.to_bytes()

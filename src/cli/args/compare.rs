@@ -6,8 +6,8 @@ use crate::report::UNPRUNED;
 use clap::{Args, ValueEnum as _};
 
 use super::{
-    CheckpointArgs, LearningDataArgs, MessageArgs, Method, RuntimeArgs, ShapeArgs, TuningArgs,
-    parse_share,
+    CheckpointArgs, ConfigArgs, LearningDataArgs, MessageArgs, Method, RuntimeArgs, ShapeArgs,
+    TuningArgs, parse_share,
 };
 
 /// Arguments of `compare`.
@@ -16,6 +16,8 @@ pub struct CompareArgs {
     /// The network to prune; nothing is written
     #[arg(value_name = "IN.onnx")]
     pub input: PathBuf,
+    #[command(flatten)]
+    pub config: ConfigArgs,
     #[command(flatten)]
     pub images: LearningDataArgs,
     #[command(flatten)]

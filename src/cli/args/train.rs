@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    CheckpointArgs, LearningDataArgs, OptimizerName, PrecisionName, RunArgs, RuntimeArgs,
-    ScheduleName, ShapeArgs, parse_count, parse_rate,
+    CheckpointArgs, ConfigArgs, LearningDataArgs, OptimizerName, PrecisionName, RunArgs,
+    RuntimeArgs, ScheduleName, ShapeArgs, parse_count, parse_rate,
 };
 
 /// Arguments of `train`.
@@ -18,6 +18,8 @@ pub struct TrainArgs {
     /// Where to write the trained one
     #[arg(value_name = "OUT.onnx")]
     pub output: PathBuf,
+    #[command(flatten)]
+    pub config: ConfigArgs,
     #[command(flatten)]
     pub images: LearningDataArgs,
     #[command(flatten)]

@@ -79,6 +79,19 @@ fn what_is_no_option_is_an_error_with_a_name_like_it() {
 }
 
 #[test]
+fn train_and_compare_take_files_of_their_own_options() {
+    let train = ["train", "in.onnx", "out.onnx"];
+    let mut found = in_file("epochs = 3\nlr = 0.01\nin_place = true\n", &train).unwrap();
+    found.sort();
+    assert_eq!(found, ["--epochs=3", "--in-place", "--lr=0.01"]);
+    let compare = ["compare", "in.onnx", "--seeds=4"];
+    let found = in_file("methods = ['random', 'taylor']\nseeds = 2\n", &compare).unwrap();
+    assert_eq!(found, ["--methods=random,taylor"]);
+    let why = in_file("ratio = 0.3\n", &train).unwrap_err();
+    assert!(why.contains("there is no option 'ratio'"), "{why}");
+}
+
+#[test]
 fn what_is_saved_reads_as_what_was_given() {
     let given = [
         "in.onnx",

@@ -75,16 +75,17 @@ const MESSAGES: Group = &[
     ("markdown", not_json),
 ];
 
+/// Options in files.
+const CONFIG: Group = &[
+    ("config", always),
+    ("save_config", always),
+    // Never without --config.
+    ("unset", always),
+];
+
 pub(super) const MAIN: Table = &[
-    &[
-        ("input", always),
-        ("output", always),
-        ("others", always),
-        ("config", always),
-        ("save_config", always),
-        // Never without --config.
-        ("unset", always),
-    ],
+    &[("input", always), ("output", always), ("others", always)],
+    CONFIG,
     SIZES,
     LEARNED_FROM,
     IMAGES,
@@ -146,6 +147,7 @@ pub(super) const MAIN: Table = &[
 
 const TRAIN: Table = &[
     &[("input", always), ("output", always)],
+    CONFIG,
     SIZES,
     LEARNED_FROM,
     IMAGES,
@@ -170,6 +172,7 @@ const TRAIN: Table = &[
 
 const COMPARE: Table = &[
     &[("input", always)],
+    CONFIG,
     SIZES,
     LEARNED_FROM,
     IMAGES,
