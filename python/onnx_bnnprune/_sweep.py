@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
     Path = Union[str, "os.PathLike[str]"]
 
-# Options that are the sweep's own.
+# Options that are the sweep's own; and a file's, which may hold those.
 _OWN = frozenset(
     {
         "checkpoint",
+        "config",
         "data",
         "html",
         "log_file",
@@ -42,7 +43,9 @@ _OWN = frozenset(
         "quiet",
         "ratios",
         "report",
+        "save_config",
         "seeds",
+        "unset",
         "val",
         "verbose",
     }
