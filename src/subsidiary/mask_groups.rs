@@ -180,9 +180,9 @@ pub fn mask_groups(
             },
         ));
     }
-    let mut found = shared_weights::joined(found, &by_name);
     found.sort_by_key(|(place, _)| *place);
-    (found.into_iter().map(|(_, u)| u).collect(), excluded)
+    let in_order = found.into_iter().map(|(_, group)| group);
+    (shared_weights::joined(in_order, &by_name), excluded)
 }
 
 /// Why filters of which multiples stay all stay.

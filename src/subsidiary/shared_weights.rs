@@ -7,45 +7,26 @@ use super::{EvenParts, MaskGroup};
 use crate::recognize::Layer;
 use crate::rewrite::MaskSite;
 
-/// The groups, those that share weights as one: at the place of the first, and masked wherever one of them was. Layers that
-/// write into a stream stay apart where they are masked apart.
+/// The groups, which come in the order of execution, those that share weights as one: at the place of the first, and
+/// masked wherever one of them was. Layers that write into a stream stay apart where they are masked apart.
 pub(super) fn joined(
-    groups: Vec<(usize, MaskGroup)>,
+    groups: impl IntoIterator<Item = MaskGroup>,
     by_name: &BTreeMap<&str, &Layer>,
-) -> Vec<(usize, MaskGroup)> {
-    let mut joined: Vec<(usize, MaskGroup)> = Vec::new();
-    for (mut place, mut group) in groups {
-        // What it has in common with one may bring it together with another.
-        while let Some((k, channel_in_group)) = joined
-            .iter()
-            .enumerate()
-            .find_map(|(k, (_, other))| Some((k, common_channels(&group, other, by_name)?)))
+) -> Vec<MaskGroup> {
+    let mut joined: Vec<MaskGroup> = Vec::new();
+    for mut group in groups {
+        let mut place = joined.len();
+        // What it has in common with one may bring it together with another, further in front.
+        while let Some((k, channel_in_other)) = (joined.iter().enumerate().rev())
+            .find_map(|(k, other)| Some((k, common_channels(other, &group, by_name)?)))
         {
-            let (other_place, other) = joined.remove(k);
-            // The channels are the first one's, the layers in the order of execution.
-            if other_place < place {
-                let mut first = other;
-                let channel_in_first = inverse(&channel_in_group);
-                take_in(&mut first, group, &channel_in_first);
-                group = first;
-                place = other_place;
-            } else {
-                take_in(&mut group, other, &channel_in_group);
-            }
+            let mut first = joined.remove(k);
+            take_in(&mut first, group, &channel_in_other);
+            (group, place) = (first, k);
         }
-        joined.push((place, group));
+        joined.insert(place, group);
     }
     joined
-}
-
-fn inverse(map: &[usize]) -> Vec<usize> {
-    let mut inverse = vec![0; map.len()];
-    for (from, &to) in map.iter().enumerate() {
-        if let Some(slot) = inverse.get_mut(to) {
-            *slot = from;
-        }
-    }
-    inverse
 }
 
 /// For each channel of `group` that of `other` whose filter is the same one of a weight that both have; `None` if they
