@@ -153,20 +153,7 @@ impl Convolution for Dense {
             false => (1, outputs),
         };
         Some(ConvolutionForm {
-            geometry: ConvGeometry {
-                batch: rows,
-                channels: inputs,
-                height: 1,
-                width: 1,
-                filters: outputs,
-                out_height: 1,
-                out_width: 1,
-                kernel: [1, 1],
-                stride: [1, 1],
-                dilation: [1, 1],
-                pad: [0, 0],
-                groups: 1,
-            },
+            geometry: ConvGeometry::of_matrix(rows, inputs, outputs, 1),
             strides: WeightStrides { filter, channel },
             output: vec![rows, outputs],
             alpha: self.alpha,

@@ -137,20 +137,7 @@ impl Convolution for LeftMatrix {
         };
         let sizes = Sizes::of(x, weight)?;
         Some(ConvolutionForm {
-            geometry: ConvGeometry {
-                batch,
-                channels: sizes.inputs,
-                height: 1,
-                width: places,
-                filters: sizes.outputs,
-                out_height: 1,
-                out_width: places,
-                kernel: [1, 1],
-                stride: [1, 1],
-                dilation: [1, 1],
-                pad: [0, 0],
-                groups: 1,
-            },
+            geometry: ConvGeometry::of_matrix(batch, sizes.inputs, sizes.outputs, places),
             strides: WeightStrides {
                 filter: sizes.inputs,
                 channel: 1,

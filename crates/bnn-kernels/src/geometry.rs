@@ -34,6 +34,24 @@ pub struct ConvGeometry {
 }
 
 impl ConvGeometry {
+    /// A matrix that mixes the channels of each of so many places: a convolution with a kernel of one.
+    pub fn of_matrix(batch: usize, channels: usize, filters: usize, places: usize) -> Self {
+        Self {
+            batch,
+            channels,
+            height: 1,
+            width: places,
+            filters,
+            out_height: 1,
+            out_width: places,
+            kernel: [1, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pad: [0, 0],
+            groups: 1,
+        }
+    }
+
     /// Elements of one filter's output for one image, OH · OW.
     pub fn out_plane(&self) -> usize {
         self.out_height * self.out_width
