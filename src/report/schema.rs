@@ -239,6 +239,13 @@ pub struct Totals {
     pub bits_after: BitsReport,
 }
 
+impl LayerReport {
+    /// Whether its costs are counted: those of other operators than Conv, Gemm and MatMul are not.
+    pub fn is_counted(&self) -> bool {
+        self.macs_before > 0 || self.bytes_before > 0
+    }
+}
+
 impl Totals {
     /// Sums `layers`; `params_before` and `params_after` are the caller's to fill in.
     pub fn of(layers: &[LayerReport]) -> Self {

@@ -47,8 +47,7 @@ fn layer_table(report: &Report) -> Table {
                 Text::from(shortened(&layer.name, LONGEST_NAME - 8)).and(Role::Dim, " (float)")
             }
         };
-        // Of an operator whose costs are not counted.
-        if layer.bytes_before == 0 && layer.macs_before == 0 {
+        if !layer.is_counted() {
             table.row([name, filters(layer), "".into(), "".into(), "".into()]);
             continue;
         }

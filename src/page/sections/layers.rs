@@ -50,9 +50,10 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
         return Ok(None);
     }
     let rows = report.layers.iter().map(|layer| {
-        // Of an operator whose costs are not counted.
-        let known = layer.macs_before > 0 || layer.bytes_before > 0;
-        let cost = |said: String| if known { said } else { String::new() };
+        let cost = |said: String| match layer.is_counted() {
+            true => said,
+            false => String::new(),
+        };
         Row {
             filters: change(layer.filters as u64, layer.kept as u64, grouped),
             left: left(layer.filters as u64, layer.kept as u64),
