@@ -133,7 +133,7 @@ fn plan<'a>(
     }
     let output = graph.output_of(layer.node, 0).ok_or("has no output")?;
     let rank = facts.shape(output).ok_or("has an unknown shape")?.len();
-    let shape = channel_shape(rank, layer);
+    let shape = channel_shape(graph, rank, layer);
     let node = graph.node(layer.node);
     let (alpha, beta) = match layer.op {
         LayerOp::Gemm => (node.float("alpha", 1.0), node.float("beta", 1.0)),

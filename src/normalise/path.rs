@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::ArrayD;
 
-use crate::graph::{Facts, Graph, NodeId, TensorId, WeightsAt, broadcast, is_training, scalar};
+use crate::graph::{Facts, Graph, NodeId, TensorId, broadcast, is_training, scalar};
 use crate::operators::{Smoothness, Trend};
-use crate::recognize::{Layer, LayerOp, binarizer_of};
+use crate::recognize::{Layer, binarizer_of};
 
 /// The operators between a layer's output and a binariser, each monotone in its input, channel by
 /// channel.
@@ -118,7 +118,7 @@ impl Path {
         ends: &BTreeMap<TensorId, End>,
     ) -> Option<Self> {
         let mut t = graph.output_of(layer.node, 0)?;
-        let shape = channel_shape(facts.shape(t)?.len(), layer);
+        let shape = channel_shape(graph, facts.shape(t)?.len(), layer);
         let mut steps = Vec::new();
         loop {
             if graph.is_output(t) {
@@ -172,14 +172,10 @@ impl Path {
 }
 
 /// The shape of one value per channel that broadcasts against the layer's output.
-pub(super) fn channel_shape(rank: usize, layer: &Layer) -> Vec<usize> {
-    let axis = match (layer.op, layer.weights_at) {
-        (LayerOp::Conv, _) => 1,
-        (_, WeightsAt::Right) => rank.saturating_sub(1),
-        (_, WeightsAt::Left) => rank.saturating_sub(2),
-    };
+pub(super) fn channel_shape(graph: &Graph<'_>, rank: usize, layer: &Layer) -> Vec<usize> {
+    let axes = graph.node(layer.node).product_axes(layer.weights_at, rank);
     let mut shape = vec![1; rank];
-    if let Some(d) = shape.get_mut(axis) {
+    if let Some(d) = axes.and_then(|axes| shape.get_mut(axes.output)) {
         *d = layer.filters;
     }
     shape
