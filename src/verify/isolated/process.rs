@@ -289,10 +289,9 @@ mod tests {
         let mut process = Process::start(&program, limits, "sleep").unwrap();
         let model = vec![0; 16 << 20];
         let request = Request::TryOut { seed: 0, memory: 1 };
-        let start = Instant::now();
         let asked = process.ask(&request, &Payload::Bytes(&model));
         let error = asked.err().map(|e| e.to_string()).unwrap_or_default();
+        // Who waits for all to be read hears of a broken pipe instead, when the sleeper ends.
         assert!(error.contains("did not finish within 0.3 s"), "{error}");
-        assert!(start.elapsed() < Duration::from_secs(30));
     }
 }
