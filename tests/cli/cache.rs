@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::common::{fixture, json, network, tool};
+use crate::common::{few_digits, fixture, json, network, tool};
 
 /// A run's masks and output, what it kept in memory and on disk, and its stderr.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ fn run(name: &str, extra: &[&str]) -> Run {
     command.arg(network(name)).arg(at("o.onnx"));
     // A third of the images, as bytes are compared, not what was learned.
     command.arg("--data").arg(fixture("digits_test.npz"));
-    command.arg("--val").arg(fixture("digits_train.npz"));
+    command.arg("--val").arg(few_digits());
     command.args(["--mask-epochs", "2", "--main-epochs", "1"]);
     command.args(["--final-epochs", "1", "--max-drop", "none"]);
     command.args(["--seed", "7", "--threads", "2"]).args(extra);

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::common::{fixture, json, network, refused};
+use crate::common::{few_digits, fixture, json, network, refused};
 
 /// Seed of the moments at which runs are killed.
 const SEED: u64 = 20;
@@ -45,7 +45,7 @@ impl Run {
             .arg("--data")
             .arg(fixture("digits_test.npz"))
             .arg("--val")
-            .arg(fixture("digits_train.npz"))
+            .arg(few_digits())
             .args(["--ratio", "0.3", "--mask-epochs", "2", "--main-epochs", "2"])
             .args(["--stage-images", "330"])
             .args([

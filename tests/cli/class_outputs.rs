@@ -7,7 +7,7 @@ use onnx_bnnprune::onnx::proto::{ModelProto, NodeProto};
 use onnx_bnnprune::onnx::{Model, Tensor, save};
 use onnx_bnnprune::verify::Optimization;
 
-use crate::common::{digit_bytes, fixture, json, network, node, quick, refused, tool};
+use crate::common::{digit_bytes, few_digits, fixture, json, network, node, quick, refused, tool};
 use crate::graphs::{run, undeclared_any};
 
 /// The ways of it: the nodes that `logits` go through, and what the graph gives then.
@@ -92,10 +92,7 @@ fn classes_are_measured_learned_from_and_written_as_they_came() {
         assert_eq!(found["accuracy"].as_f64(), Some(expected), "{outputs:?}");
         let report = dir.path().join("r.json");
         let mut c = tool();
-        c.arg(&path)
-            .arg(&out)
-            .arg("--data")
-            .arg(fixture("digits_train.npz"));
+        c.arg(&path).arg(&out).arg("--data").arg(few_digits());
         c.arg("--val").arg(fixture("digits_test.npz"));
         c.args([
             "--ratio=0.3",

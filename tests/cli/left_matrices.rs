@@ -4,7 +4,7 @@ use std::path::Path;
 
 use onnx_bnnprune::onnx::proto::ModelProto;
 
-use crate::common::{fixture, json, quick, tool, write_trained};
+use crate::common::{few_digits, fixture, json, quick, tool, write_trained};
 use crate::graphs::{Attr, Builder};
 
 /// Numbers of both signs that look drawn.
@@ -102,7 +102,7 @@ fn what_is_pruned_or_converted_computes_the_same() {
             .args(["--method", "random", "--ratio=0.3"]);
         c.args(["--removal", removal, "--max-drop", "none"]);
         c.args(["--data"]).arg(fixture("digits_test.npz"));
-        c.args(["--val"]).arg(fixture("digits_train.npz"));
+        c.args(["--val"]).arg(few_digits());
         c.args(["--main-epochs", "0", "--final-epochs", "0"]);
         c.assert().success();
         assert_eq!(filters(&inspected(&out))[1..], [(17, true), (11, true)]);

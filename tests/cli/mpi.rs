@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{fixture, network};
+use crate::common::{few_digits, fixture, network};
 
 /// So many processes of the tool.
 fn processes(count: usize) -> Command {
@@ -43,11 +43,11 @@ impl Job {
             .arg("--save-masks")
             .arg(self.at("masks.json"))
             .arg("--data")
-            .arg(fixture("digits_train.npz"))
+            .arg(few_digits())
             .arg("--val")
             .arg(fixture("digits_test.npz"))
             .args(["--ratio", "0.3", "--mask-epochs", "1", "--main-epochs", "1"])
-            .args(["--stage-images", "1000"])
+            .args(["--stage-images", "300"])
             .args([
                 "--final-epochs",
                 "2",
@@ -104,7 +104,7 @@ fn training_as_it_is_is_shared_too() {
             .arg(network("nin"))
             .arg(job.at("out.onnx"))
             .arg("--data")
-            .arg(fixture("digits_train.npz"))
+            .arg(few_digits())
             .args(["--epochs", "2", "--threads", "1"]);
         succeeds(c);
         std::fs::read(job.at("out.onnx")).unwrap()

@@ -39,7 +39,7 @@ fn masks_may_start_at_the_ranks_of_a_rule() {
     let pruned = |args: &[&str]| -> Vec<BTreeSet<u64>> {
         let mut c = tool();
         c.arg(network("vgg")).arg(at("o.onnx")).arg("--data");
-        c.arg(fixture("digits_train.npz"))
+        c.arg(fixture("digits_test.npz"))
             .args(["--ratio", "0.3", "--max-drop", "none", "-q"])
             .args(["--main-epochs", "0", "--final-epochs", "0"])
             .arg("--save-masks")

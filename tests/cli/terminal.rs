@@ -3,16 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::{fixture, network, quick, tool};
+use crate::common::{few_digits, fixture, network, quick, tool};
 
 /// Words of a quick run whose table has long lines.
 fn pruning(out: &Path) -> Vec<String> {
-    let digits = |name: &str| fixture(name).display().to_string();
     let words = [
         network("vgg").display().to_string(),
         out.display().to_string(),
-        format!("--data={}", digits("digits_train.npz")),
-        format!("--val={}", digits("digits_test.npz")),
+        format!("--data={}", few_digits().display()),
+        format!("--val={}", fixture("digits_test.npz").display()),
         "--mask-epochs=1".into(),
         "--main-epochs=1".into(),
         "--final-epochs=1".into(),
