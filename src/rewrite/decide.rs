@@ -7,7 +7,7 @@ use super::classes::ChannelClass;
 use super::even::uneven;
 use super::fold;
 use super::liveness::{self, Decisions, Solution, Stays, kept};
-use super::{Analysis, EliminateOptions};
+use super::{Analysis, EliminateOptions, FilterMasks};
 use crate::graph::NodeId;
 
 /// Solves until nothing more has to stay. Each round only adds, so it ends.
@@ -42,6 +42,24 @@ pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Dec
             return (stays, decisions);
         }
         decisions.no_map.extend(too_large);
+    }
+}
+
+impl Analysis {
+    /// The filters that leave the file without any mask: what they write is constant, or read by nothing.
+    pub fn dead_filters(&self) -> FilterMasks {
+        let (stays, _) = decide(self, &EliminateOptions::default());
+        let mut dead = FilterMasks::default();
+        for layer in &self.layers {
+            let Some(channels) = &self.tensors[layer.output.0] else {
+                continue;
+            };
+            let classes = channels.classes.iter().enumerate();
+            let gone = classes.filter(|(_, u)| stays[self.classes.find(**u)].is_none());
+            let gone: Vec<usize> = gone.map(|(filter, _)| filter).collect();
+            dead.prune(&layer.name, channels.classes.len(), gone);
+        }
+        dead
     }
 }
 

@@ -26,11 +26,20 @@ const PROBES: u64 = 3;
 struct Demand {
     /// Filters of the mask.
     filters: usize,
+    /// Those of them that are not dead: no more are kept.
+    live: usize,
     /// How many are kept is a multiple of this, or all.
     multiple: usize,
     /// How far the outputs move when [`PROBE_SHARE`] of the filters is masked: mean
     /// Kullback-Leibler divergence from the whole network's.
     cost: f64,
+}
+
+impl Demand {
+    /// How many filters are kept at most.
+    fn most(&self) -> usize {
+        mask::rounded(self.live, self.filters, self.multiple)
+    }
 }
 
 /// For each group how many filters it keeps, so that (at least) `ratio` of what the model costs goes,
@@ -90,6 +99,7 @@ fn shared_by(
 ) -> Vec<usize> {
     let demand = |(group, &cost): (&MaskGroup, &f64)| Demand {
         filters: group.filters,
+        live: group.live(),
         multiple: group.parts.multiple(options.round_to),
         cost,
     };
@@ -173,7 +183,10 @@ const ROUNDS: usize = 6;
 /// asked for, unless groups are at their limits.
 fn keep_counts(demands: &[Demand], costs: &Costs, wanted: f64, limits: Limits) -> Vec<usize> {
     let wanted = wanted - 1e-9 * costs.total().max(1.0);
-    let least = demands.iter().map(|d| limits.least(d.filters, d.multiple));
+    let least = demands.iter().map(|d| {
+        let least = limits.least(d.filters, d.multiple);
+        least.min(d.most())
+    });
     let least: Vec<usize> = least.collect();
     let shares = |kept: &[f64]| -> Vec<f64> {
         let each = kept.iter().zip(demands);
@@ -186,8 +199,11 @@ fn keep_counts(demands: &[Demand], costs: &Costs, wanted: f64, limits: Limits) -
         let kept_at = |price: f64| -> Vec<f64> {
             let each = demands.iter().zip(&least).zip(&sizes);
             let kept = each.map(|((d, &least), &size)| {
+                // Of what is not dead, which is that part of what the group costs.
+                let live = d.live as f64;
+                let size = size * live / d.filters.max(1) as f64;
                 let share = (d.cost.max(1e-12) / (price * size.max(1e-12))).sqrt();
-                (d.filters as f64 * share).clamp(least as f64, d.filters as f64)
+                (live * share).clamp(least as f64, d.most() as f64)
             });
             kept.collect()
         };
@@ -203,7 +219,7 @@ fn keep_counts(demands: &[Demand], costs: &Costs, wanted: f64, limits: Limits) -
         sizes = costs.of_groups(&shares(&exact));
     }
     let round = |(d, (&k, &least)): (&Demand, (&f64, &usize))| {
-        mask::rounded((k.round() as usize).max(least), d.filters, d.multiple)
+        mask::rounded((k.round() as usize).max(least), d.filters, d.multiple).min(d.most())
     };
     let mut keep: Vec<usize> = demands
         .iter()
@@ -244,7 +260,7 @@ fn given_back(demands: &[Demand], costs: &Costs, wanted: f64, mut keep: Vec<usiz
     order.sort_by(|&a, &b| demands[b].cost.total_cmp(&demands[a].cost).then(a.cmp(&b)));
     for i in order {
         let d = demands[i];
-        while keep[i] < d.filters {
+        while keep[i] < d.most() {
             let before = keep[i];
             keep[i] = mask::rounded(before + 1, d.filters, d.multiple);
             if saved(&keep) < wanted {
@@ -263,6 +279,7 @@ mod tests {
     fn demand(filters: usize, cost: f64) -> Demand {
         Demand {
             filters,
+            live: filters,
             multiple: 1,
             cost,
         }
@@ -313,6 +330,27 @@ mod tests {
         let share = |i: usize| keep[i] as f64 / demands[i].filters as f64;
         assert!(share(0) > share(1) && share(1) > share(2), "{keep:?}");
         assert_eq!(gone(&demands, &keep), 68);
+    }
+
+    #[test]
+    fn what_is_dead_goes_first_and_counts() {
+        let half_dead = Demand {
+            live: 50,
+            ..demand(100, 0.1)
+        };
+        // No more than what is dead has to go: of the other layer nothing does.
+        assert_eq!(keep(&[half_dead, demand(100, 0.1)], 0.2, 0.6, 1), [50, 100]);
+        // Beyond that both lose equal shares of what is live.
+        let kept = keep(&[half_dead, demand(50, 0.1)], 0.5, 0.7, 1);
+        assert_eq!(kept.iter().sum::<usize>(), 75);
+        assert!(kept[0].abs_diff(kept[1]) <= 1, "{kept:?}");
+        // More than a layer may lose is dead: all of that goes.
+        let most_dead = Demand {
+            live: 10,
+            ..demand(100, 0.1)
+        };
+        assert_eq!(keep(&[most_dead], 0.2, 0.6, 1), [10]);
+        assert_eq!(keep(&[most_dead], 0.2, 0.6, 8), [16]);
     }
 
     #[test]

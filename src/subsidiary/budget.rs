@@ -131,11 +131,13 @@ impl Trainer<'_> {
         };
         let pruned = keep.iter().filter(|&&k| !k).count();
         let free = self.options.selector.decides_how_many();
-        if !costly || !free || stage.tries >= STAGE_TRIES || pruned == 0 {
+        if !costly || !free || stage.tries >= STAGE_TRIES || pruned == dead {
             self.run.drop = drop;
             return Ok(false);
         }
-        let goes = pruned / 2;
+        // What is dead is missed by nobody.
+        let dead = group.dead_among_pruned(keep);
+        let goes = dead + (pruned - dead) / 2;
         let keep = more(
             keep,
             &stage.scores,
@@ -209,7 +211,10 @@ impl Trainer<'_> {
             let pruned = done.keep.iter().filter(|&&k| !k).count();
             let goes = match goals.as_ref().and_then(|goals| goals.get(i)) {
                 Some(&goal) => pruned.min(done.keep.len() - goal.min(done.keep.len())),
-                None => (pruned as f64 * stays).floor() as usize,
+                None => {
+                    let dead = group.dead_among_pruned(&done.keep);
+                    dead + ((pruned - dead) as f64 * stays).floor() as usize
+                }
             };
             done.keep = more(&done.keep, &done.scores, goes, &group.parts, round_to);
             done.report.kept = done.keep.iter().filter(|&&k| k).count();

@@ -81,9 +81,9 @@ pub fn centre<D: Dimension>(m: &mut Array<f32, D>, keep: usize) {
 
 /// Which filters to keep: those of [`kept`], but as many as `bounds` allow, and never fewer than
 /// [`minimum`] (those with the largest M, ties by index); of each part equally many.
-pub fn decide(m: &ArrayD<f32>, parts: &EvenParts, bounds: Bounds) -> Vec<bool> {
+pub fn decide(m: &[f64], parts: &EvenParts, bounds: Bounds) -> Vec<bool> {
     let filters = m.len();
-    let keep = kept(m);
+    let keep: Vec<bool> = m.iter().map(|&m| m >= 0.0).collect();
     let wanted = bounds.keep.map(|k| k.min(filters)).unwrap_or_else(|| {
         let least = filters - (filters as f64 * bounds.most).floor() as usize;
         let kept = keep.iter().filter(|&&k| k).count().max(least);
@@ -94,8 +94,7 @@ pub fn decide(m: &ArrayD<f32>, parts: &EvenParts, bounds: Bounds) -> Vec<bool> {
     if stands && parts.are_even(&keep) {
         return keep;
     }
-    let scores: Vec<f64> = m.iter().copied().map(f64::from).collect();
-    parts.largest(&scores, wanted)
+    parts.largest(m, wanted)
 }
 
 /// Share of M at the bounds ±1, where Adam's steps no longer move it outwards.
@@ -179,9 +178,9 @@ mod tests {
 
     #[test]
     fn a_layer_is_never_emptied() {
-        let keep = decide(&array(&[-0.5, -0.1, -0.3]), &EvenParts::one(3), ANY);
+        let keep = decide(&[-0.5, -0.1, -0.3], &EvenParts::one(3), ANY);
         assert_eq!(keep, [false, true, false]);
-        let forty = decide(&array(&[-1.0; 40]), &EvenParts::one(40), ANY);
+        let forty = decide(&[-1.0; 40], &EvenParts::one(40), ANY);
         assert_eq!(forty.iter().filter(|&&k| k).count(), 2);
     }
 
@@ -205,7 +204,7 @@ mod tests {
     #[test]
     fn a_ratio_takes_the_smallest() {
         let keep = decide(
-            &array(&[0.1, 0.4, 0.2, 0.3]),
+            &[0.1, 0.4, 0.2, 0.3],
             &EvenParts::one(4),
             Bounds {
                 keep: Some(2),
@@ -217,7 +216,7 @@ mod tests {
 
     #[test]
     fn filters_are_kept_in_multiples() {
-        let m = array(&[0.1, -0.4, 0.2, -0.3, 0.3, -0.1]);
+        let m = [0.1, -0.4, 0.2, -0.3, 0.3, -0.1];
         let to = |round_to| Bounds { round_to, ..ANY };
         let count = |n| {
             decide(&m, &EvenParts::one(m.len()), to(n))
@@ -234,7 +233,7 @@ mod tests {
 
     #[test]
     fn no_more_than_a_share_of_a_layer_goes() {
-        let m = array(&[-0.1, -0.4, -0.2, -0.3, 0.3]);
+        let m = [-0.1, -0.4, -0.2, -0.3, 0.3];
         let keep = decide(&m, &EvenParts::one(m.len()), Bounds { most: 0.6, ..ANY });
         assert_eq!(keep, [true, false, false, false, true]);
     }

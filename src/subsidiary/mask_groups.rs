@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ndarray::ArrayD;
+
 use super::{EvenParts, mask, shared_weights};
 use crate::graph::{Graph, NodeId};
 use crate::recognize::Layer;
-use crate::rewrite::{Analysis, Group, MaskSite, Residual};
+use crate::rewrite::{Analysis, FilterMasks, Group, MaskSite, Residual};
 
 /// One stage of the schedule: filters that share one mask.
 #[derive(Debug, Clone)]
@@ -27,6 +29,9 @@ pub struct MaskGroup {
     pub nodes: Vec<(NodeId, usize)>,
     /// The first node of the group in order of execution.
     pub first: NodeId,
+    /// Channels that leave the file without a mask, as they are constant or read by nothing: the first ones that
+    /// a mask takes, so that they count as part of what is to go.
+    pub dead: Vec<usize>,
 }
 
 /// Why none of the filters goes that grouped convolutions write or read.
@@ -42,6 +47,53 @@ impl MaskGroup {
         let below = keep / multiple * multiple;
         let fewer = self.parts.multiple(1) > 1 && below > 0 && keep - below < above - keep;
         if fewer { below } else { above }
+    }
+
+    /// How many of its channels are not dead.
+    pub(super) fn live(&self) -> usize {
+        self.filters - self.dead.len().min(self.filters)
+    }
+
+    /// How many of those that a mask takes are dead.
+    pub(super) fn dead_among_pruned(&self, keep: &[bool]) -> usize {
+        let pruned = |&&c: &&usize| keep.get(c).is_some_and(|&keep| !keep);
+        self.dead.iter().filter(pruned).count()
+    }
+
+    /// Gives dead channels the lowest score there can be.
+    pub(super) fn with_dead_last(&self, mut scores: Vec<f64>) -> Vec<f64> {
+        for &channel in &self.dead {
+            if let Some(score) = scores.get_mut(channel) {
+                *score = f64::NEG_INFINITY;
+            }
+        }
+        scores
+    }
+
+    /// Masks dead channels in M; all others are as with a goal of so many that stay, where there is one.
+    pub(super) fn settle(&self, m: &mut ArrayD<f32>, goal: Option<usize>) {
+        if let Some(keep) = goal {
+            self.parts.centre(m, keep);
+        }
+        for &channel in &self.dead {
+            if let Some(m) = m.get_mut([channel]) {
+                *m = -1.0;
+            }
+        }
+    }
+
+    fn find_dead(&mut self, filters: &FilterMasks) {
+        let mut live = vec![false; self.filters];
+        for (name, channel_of) in self.class.layers.iter().zip(&self.class.channel_of) {
+            let dead = filters.layers.get(name).map_or(&[][..], |l| &l.pruned);
+            for (filter, &channel) in channel_of.iter().enumerate() {
+                if let Some(live) = live.get_mut(channel) {
+                    *live |= dead.binary_search(&filter).is_err();
+                }
+            }
+        }
+        let all = live.iter().enumerate();
+        self.dead = all.filter(|(_, live)| !**live).map(|(c, _)| c).collect();
     }
 }
 
@@ -177,12 +229,16 @@ pub fn mask_groups(
                 behind: false,
                 nodes: members.iter().map(|l| with_axis(l)).collect(),
                 first: first.node,
+                dead: Vec::new(),
             },
         ));
     }
     found.sort_by_key(|(place, _)| *place);
     let in_order = found.into_iter().map(|(_, group)| group);
-    (shared_weights::joined(in_order, &by_name), excluded)
+    let mut groups = shared_weights::joined(in_order, &by_name);
+    let dead = analysis.dead_filters();
+    groups.iter_mut().for_each(|group| group.find_dead(&dead));
+    (groups, excluded)
 }
 
 /// Why filters of which multiples stay all stay.
@@ -209,5 +265,6 @@ fn producer(group: &Group, layer: &Layer, node: (NodeId, usize)) -> MaskGroup {
         behind: true,
         nodes: vec![node],
         first: layer.node,
+        dead: Vec::new(),
     }
 }

@@ -18,7 +18,7 @@ pub struct Outlook {
     /// a rule; so many on average where a ratio is shared out among the groups.
     pub kept: Vec<usize>,
     /// Masks of that size. Which filters a mask takes shows only when it is learned, or when a rule
-    /// looks at the data: these take the last ones.
+    /// looks at the data: these take the dead and the last ones.
     pub masks: FilterMasks,
 }
 
@@ -42,13 +42,13 @@ pub fn outlook(subject: &Subject<'_>, options: &Options) -> Outlook {
             Selector::Subsidiary { .. } => {
                 let goal = goals.as_ref().and_then(|goals| goals.get(i)).copied();
                 // No filter asks to stay.
-                let m = ndarray::ArrayD::from_elem(vec![group.filters], -1.0);
+                let m = group.with_dead_last(vec![-1.0; group.filters]);
                 decide(&m, &group.parts, options.bounds(goal))
             }
             Selector::Rule { amount, .. } => {
                 let keep = select::count(group, amount, options.round_to);
                 let first: Vec<f64> = (0..group.filters).map(|f| -(f as f64)).collect();
-                group.parts.largest(&first, keep)
+                group.parts.largest(&group.with_dead_last(first), keep)
             }
         };
         kept.push(keep.iter().filter(|&&k| k).count());

@@ -148,7 +148,7 @@ pub fn learn(
     for (group, done) in groups.iter().zip(std::mem::take(&mut trainer.run.done)) {
         prune(&mut masks, group, &done.keep, analysis);
         let mut report = done.report;
-        report.warnings = stage::warnings(&report, options.main_epochs, judged);
+        report.warnings = stage::warnings(&report, judged);
         stages.push(report);
     }
     Ok(Learned {

@@ -189,15 +189,20 @@ fn choose(
     label: &str,
 ) -> Result<Vec<bool>, TrainError> {
     let &StageMask { group, m, goal, .. } = target;
-    if goal == Some(group.filters) {
-        return Ok(vec![true; group.filters]);
+    if let Some(goal) = goal.filter(|&goal| goal >= group.live()) {
+        let scores = group.with_dead_last(vec![0.0; group.filters]);
+        let keep = group.parts.largest(&scores, goal);
+        trainer.stage().scores = scores.iter().map(|&s| s as f32).collect();
+        return Ok(keep);
     }
     let options = trainer.options();
     Ok(match &options.selector {
         Selector::Subsidiary { .. } => {
             train_mask(trainer, target, span, label)?;
-            trainer.stage().scores = trainer.param(m).iter().copied().collect();
-            mask::decide(trainer.param(m), &group.parts, options.bounds(goal))
+            let scores = trainer.param(m).iter().copied().map(f64::from);
+            let scores = group.with_dead_last(scores.collect());
+            trainer.stage().scores = scores.iter().map(|&s| s as f32).collect();
+            mask::decide(&scores, &group.parts, options.bounds(goal))
         }
         Selector::Rule { rule, amount } => {
             let detail = format!("{label}, choosing by {}", rule.name());
@@ -259,8 +264,7 @@ fn train_mask(
         }
     };
     let regularizer = mask::Regularizer::new(alpha, &costs);
-    let goal = goal.map(|keep| (keep, &group.parts));
-    let phase = Phase::of_mask(span, &regularizer, goal);
+    let phase = Phase::of_mask(span, &regularizer, group, goal);
     let mut training = match trainer.saved_mask_training(m)? {
         Some(training) => training,
         None => {
@@ -270,7 +274,7 @@ fn train_mask(
                 let start = mask::ranked(&rule.scores(&mut context)?, START_WAY * way);
                 trainer.network.values_mut(m).assign(&start);
             }
-            trainer.mask_training(m, goal, span)
+            trainer.mask_training(m, group, goal, span)
         }
     };
     while training.epochs < trainer.options().mask_epochs {
@@ -299,7 +303,7 @@ fn train_mask(
 }
 
 /// What looks wrong in a stage that was judged on validation images, so many of which there are.
-pub(super) fn warnings(report: &StageReport, main_epochs: usize, images: usize) -> Vec<String> {
+pub(super) fn warnings(report: &StageReport, images: usize) -> Vec<String> {
     let name = report.layers.join(", ");
     let mut warnings = Vec::new();
     if let (Some(learned), Some(random)) = (report.after_masking, report.random_after_masking)
@@ -312,7 +316,8 @@ pub(super) fn warnings(report: &StageReport, main_epochs: usize, images: usize) 
             learned * 100.0
         ));
     }
-    if main_epochs > 0 && report.flipped_weights == 0.0 && report.kept < report.filters {
+    let retrained = !report.retraining.is_empty();
+    if retrained && report.flipped_weights == 0.0 && report.kept < report.filters {
         warnings.push(format!(
             "{name}: retraining flipped no binary weight; a larger --main-lr may help"
         ));

@@ -16,7 +16,7 @@ use super::span::{Span, TrainingImages};
 use super::state::Training;
 use super::teacher::Sample;
 use super::trainer::Trainer;
-use super::{Decay, EvenParts, mask};
+use super::{Decay, MaskGroup, mask};
 use crate::data::{Images, epoch_order};
 use crate::engine::{Mode, Plan, Wanted, Weights};
 use crate::network::{Network, ParamId};
@@ -34,23 +34,24 @@ pub(super) struct Phase<'a> {
     batch_statistics: bool,
     /// Of a mask phase.
     regularizer: Option<&'a mask::Regularizer>,
-    /// Of a mask phase: how many filters to keep after each step, as many of each part.
-    keep: Option<(usize, &'a EvenParts)>,
+    /// Of a mask phase: the group, and how many filters to keep after each step, where that is given.
+    mask: Option<(&'a MaskGroup, Option<usize>)>,
 }
 
 impl<'a> Phase<'a> {
     /// A phase that trains a mask alone; the main network is frozen, and BatchNormalization uses
-    /// running statistics. With `keep`, exactly so many filters are kept after each step.
+    /// running statistics. With a goal, exactly so many filters are kept after each step.
     pub(super) fn of_mask(
         span: &'a Span,
         regularizer: &'a mask::Regularizer,
-        keep: Option<(usize, &'a EvenParts)>,
+        group: &'a MaskGroup,
+        goal: Option<usize>,
     ) -> Self {
         Self {
             span,
             batch_statistics: false,
             regularizer: Some(regularizer),
-            keep,
+            mask: Some((group, goal)),
         }
     }
 
@@ -60,7 +61,7 @@ impl<'a> Phase<'a> {
             span,
             batch_statistics: true,
             regularizer: None,
-            keep: None,
+            mask: None,
         }
     }
 }
@@ -78,12 +79,11 @@ impl Trainer<'_> {
     pub(super) fn mask_training(
         &mut self,
         m: ParamId,
-        keep: Option<(usize, &EvenParts)>,
+        group: &MaskGroup,
+        goal: Option<usize>,
         span: &Span,
     ) -> Training {
-        if let Some((keep, parts)) = keep {
-            centre(self.network, m, keep, parts);
-        }
+        settle(self.network, m, group, goal);
         let options = self.options();
         let schedule = self.schedule(self.steps_per_mask(span));
         let optimizer = Optimizer::new(&Adam, options.mask_lr, schedule);
@@ -152,9 +152,9 @@ impl Trainer<'_> {
             if phase.regularizer.is_none() {
                 weights = Arc::new(Weights::new(self.network));
             }
-            if let Some((keep, parts)) = phase.keep {
+            if let Some((group, goal)) = phase.mask {
                 for p in &training.params {
-                    centre(self.network, *p, keep, parts);
+                    settle(self.network, *p, group, goal);
                 }
             }
             if let Some(average) = &mut training.average {
@@ -286,10 +286,13 @@ impl Trainer<'_> {
     }
 }
 
-/// Shifts a mask so that exactly its `keep` largest elements are kept, as many of each part.
-fn centre(network: &mut Network, m: ParamId, keep: usize, parts: &EvenParts) {
+/// Puts a group's M where it is between two steps ([`MaskGroup::settle`]).
+fn settle(network: &mut Network, m: ParamId, group: &MaskGroup, goal: Option<usize>) {
+    if goal.is_none() && group.dead.is_empty() {
+        return;
+    }
     let mut value = network.param(m).value.clone();
-    parts.centre(&mut value, keep);
+    group.settle(&mut value, goal);
     network.values_mut(m).assign(&value);
 }
 

@@ -14,6 +14,7 @@ mod checkpoint;
 mod class_outputs;
 mod commands;
 mod compare;
+mod dead_filters;
 mod errors;
 mod forms;
 mod free_sizes;

@@ -146,7 +146,8 @@ impl<'c, 't> RuleContext<'c, 't> {
 pub(super) fn count(group: &MaskGroup, amount: &Amount, round_to: usize) -> usize {
     let keep = match amount {
         Amount::Ratio(r) | Amount::Shared(r) => {
-            group.filters - (group.filters as f64 * r).round() as usize
+            let keep = group.filters - (group.filters as f64 * r).round() as usize;
+            keep.min(group.live())
         }
         Amount::Like { masks, .. } => group
             .layers
@@ -159,7 +160,7 @@ pub(super) fn count(group: &MaskGroup, amount: &Amount, round_to: usize) -> usiz
     group.nearest(keep.max(mask::minimum(group.filters)), round_to)
 }
 
-/// Which `keep` filters of a group a rule keeps.
+/// Which `keep` filters of a group a rule keeps; the first that go are dead.
 pub(super) fn by_rule(
     rule: &dyn Rule,
     context: &mut RuleContext<'_, '_>,
@@ -168,8 +169,12 @@ pub(super) fn by_rule(
     if keep >= context.filters() {
         return Ok(vec![true; context.filters()]);
     }
-    let scores = rule.scores(context)?;
-    Ok(context.group.parts.largest(&scores, keep))
+    let scores = match keep < context.group.live() {
+        true => rule.scores(context)?,
+        false => vec![0.0; context.filters()],
+    };
+    let group = context.group;
+    Ok(group.parts.largest(&group.with_dead_last(scores), keep))
 }
 
 /// Scores of channels that a rule takes out one after the other: the first one has the lowest.
