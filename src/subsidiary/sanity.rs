@@ -433,10 +433,20 @@ fn describe(label_of: &BTreeMap<usize, usize>, names: &[String]) -> String {
     listed.join(", ") + more
 }
 
-/// At most `count` of the indices, evenly spread.
+/// `count` of the indices, or all where there are no more, evenly spread: one of each of so many parts. At which
+/// place of its part each is has no period, or images whose classes go round would be of few classes.
 pub(super) fn spread(indices: &[usize], count: usize) -> Vec<usize> {
-    let step = indices.len().div_ceil(count.max(1)).max(1);
-    indices.iter().copied().step_by(step).collect()
+    let count = count.min(indices.len());
+    // Multiples of the golden ratio, modulo 1, are spread evenly themselves.
+    let place = |part: usize| (part as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as u128;
+    let begin =
+        |part: usize| (part as u128 * indices.len() as u128 / count.max(1) as u128) as usize;
+    let chosen = (0..count).map(|part| {
+        let (from, to) = (begin(part), begin(part + 1));
+        let within = ((to - from) as u128 * place(part)) >> 64;
+        indices[from + within as usize]
+    });
+    chosen.collect()
 }
 
 /// The class of each row of `[N, K, …]`: the largest logit, or whether one alone is above 0.

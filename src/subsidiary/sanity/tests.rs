@@ -108,6 +108,30 @@ fn one_class_without_labels_shows() {
 fn spreading_keeps_to_the_limit_and_the_order() {
     let all: Vec<usize> = (0..1000).collect();
     let some = spread(&all, 300);
-    assert!(some.len() <= 300 && some.is_sorted());
+    assert!(some.len() == 300 && some.windows(2).all(|w| w[0] < w[1]));
+    // One of every three or four.
+    assert!(
+        some.iter()
+            .enumerate()
+            .all(|(i, &k)| (k * 3 / 10).abs_diff(i) <= 1)
+    );
     assert_eq!(spread(&all[..5], 300), [0, 1, 2, 3, 4]);
+    assert_eq!(spread(&all, 1), [0]);
+    assert!(spread(&[], 9).is_empty() && spread(&all, 0).is_empty());
+}
+
+#[test]
+fn what_is_spread_over_classes_that_go_round_has_all_of_them() {
+    for (classes, images, count) in [(10, 20_000, 2_000), (10, 50_000, 2_048), (8, 4_096, 512)] {
+        let all: Vec<usize> = (0..images).collect();
+        let mut of_each = vec![0; classes];
+        for image in spread(&all, count) {
+            of_each[image % classes] += 1;
+        }
+        let even = count / classes;
+        assert!(
+            of_each.iter().all(|&k| k > even / 2 && k < 2 * even),
+            "{images}: {of_each:?}"
+        );
+    }
 }
