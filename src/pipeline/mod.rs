@@ -388,9 +388,13 @@ fn network(
     let _checking = Phase::begin(observer, "looking at the images");
     let budget = job.budget.learning(images.val_set().labels.is_some());
     subsidiary::sanity::check(&network, images, budget.is_some(), observer)
-        .map_err(|e| Error::of_training(e, &job.source_path()))?;
+        .map_err(|e| Error::of_training(e, val.as_ref().unwrap_or(&data)))?;
+    subsidiary::sanity::training_images_fit(&network, images, observer)
+        .map_err(|e| Error::of_training(e, &data))?;
     Ok(network)
 }
+    let data = job.source_path();
+    let val = job.source.as_ref().and_then(|source| source.val.clone());
 
 /// Progress, and the folder that learning is saved in.
 struct Watch<'a> {

@@ -54,7 +54,7 @@ const MOST_FOLDERS: usize = 50;
 /// Outputs that a message lists.
 const LISTED: usize = 10;
 
-/// Evaluates the original on the data; an error names the likely cause if it does not fit, and a
+/// Evaluates the original on the images to validate by; an error names the likely cause if they do not fit, and a
 /// warning what is doubtful. Returns the accuracy, if there are labels. `budgeted`: what is lost is limited.
 pub fn check(
     network: &Network,
@@ -68,10 +68,6 @@ pub fn check(
     let accuracy = fits(network, images, observer)?;
     if let Some(accuracy) = accuracy {
         enough(accuracy, images.val_indices.len(), observer)?;
-    }
-    // Else they are of the same source.
-    if images.val.is_some() {
-        training_images_fit(network, images, observer)?;
     }
     Ok(accuracy)
 }
@@ -162,7 +158,10 @@ fn alone(observer: &dyn Observer) -> RunContext<'_> {
 
 /// Whether the original knows images to learn from that are others than those of validation: their labels may be
 /// in another order, or mean nothing.
-fn training_images_fit(
+///
+/// # Errors
+/// If it does not, with the likely cause.
+pub fn training_images_fit(
     network: &Network,
     images: &Images,
     observer: &dyn Observer,
@@ -171,8 +170,8 @@ fn training_images_fit(
     let Some(labels) = &set.labels else {
         return Ok(());
     };
-    // Too few say nothing.
-    if images.train_indices.len() < LEAST_JUDGED {
+    // Those of one source were asked about; too few say nothing.
+    if images.val.is_none() || images.train_indices.len() < LEAST_JUDGED {
         return Ok(());
     }
     let of = Subset::of_training(images, &images.train_indices);

@@ -99,6 +99,21 @@ fn validation_images_are_other_images() {
     );
 }
 
+/// The file whose labels are wrong is the one that is named.
+#[test]
+fn wrong_labels_are_those_of_their_file() {
+    let dir = Dir::new();
+    let (images, labels) = digit_bytes();
+    let wrong: Vec<usize> = labels.iter().map(|&k| (k * 7 + 3) % 10).collect();
+    let (good, bad) = (fixture("digits_train.npz"), dir.at("bad.npz"));
+    write_npz(&bad, &images, Some(&wrong));
+    let out = dir.at("o.onnx");
+    let mut c = job(&network("vgg"), &good, &out);
+    refused(c.arg("--val").arg(&bad), 2, &["bad.npz: "]);
+    let mut c = job(&network("vgg"), &bad, &out);
+    refused(c.arg("--val").arg(&good), 2, &["bad.npz: to learn from"]);
+}
+
 /// The NIN with `x · std + mean` in front: trained, as it were, on normalised pixels.
 fn normalised(path: &Path, mean: f32, std: f32) {
     let mut model = Model::load(&network("nin")).unwrap().proto;
