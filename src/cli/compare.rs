@@ -28,11 +28,13 @@ pub fn run(args: &CompareArgs, line: &[OsString], host: &Host<'_>) -> Printed {
             ("--val", data.val.as_deref()),
             ("--classes", data.data.classes.as_deref()),
             ("--preprocessor", data.data.preprocessor.as_deref()),
+            ("--config", args.config.config.as_deref()),
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
         writes: vec![
             ("--report", args.report.as_deref()),
             ("--html", args.html.as_deref()),
+            ("--save-config", args.config.save_config.as_deref()),
         ],
         checkpoint: args.checkpoint.folder.as_deref(),
     })?;

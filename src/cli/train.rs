@@ -21,6 +21,7 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     let beside = [
         ("--report", args.run.report.as_deref()),
         ("--html", args.run.html.as_deref()),
+        ("--save-config", args.config.save_config.as_deref()),
     ];
     let writes = targets::check(&Targets {
         input: &args.input,
@@ -31,6 +32,7 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
             ("--val", data.val.as_deref()),
             ("--classes", data.data.classes.as_deref()),
             ("--preprocessor", data.data.preprocessor.as_deref()),
+            ("--config", args.config.config.as_deref()),
             ("--ort-lib", args.runtime.ort_lib.as_deref()),
         ],
         writes: beside.to_vec(),
@@ -89,7 +91,7 @@ pub fn run(args: &TrainArgs, line: &[OsString], host: &Host<'_>) -> Printed {
         observer.warn(&e.to_string());
     }
     let mut screen = report.render();
-    let [report_file, page_file] = beside;
+    let [report_file, page_file, _] = beside;
     also_written(
         &mut screen,
         &[(report_file, reported.is_ok()), (page_file, paged.is_ok())],
