@@ -310,6 +310,43 @@ fn pooling_as_the_runtime_does_it() {
     assert_eq!((drop.len(), fold.len()), (5, 8));
 }
 
+/// With dilations a window may lie in padding altogether: what runtimes make of it is no constant of the channel.
+#[test]
+fn a_maximum_of_nothing_but_padding_is_none_of_the_channel() {
+    let pool = |dilation: i64| -> Attributes {
+        vec![
+            ("kernel_shape", ints(&[2, 2])),
+            ("dilations", ints(&[dilation, dilation])),
+            ("pads", ints(&[1, 1, 1, 1])),
+        ]
+    };
+    // Of windows at -1 and 0 each meets the image.
+    goes(32, one("MaxPool", pool(4)));
+    // That at -1 reads -1 and 4, of a row of 4.
+    let why = declined(8, one("MaxPool", pool(5)));
+    assert!(why.contains("nothing but padding"), "{why}");
+}
+
+/// A 0 takes the size of the axis at its own place over, which need not be that of the channels.
+#[test]
+fn a_size_taken_over_from_another_axis_is_no_count_of_channels() {
+    let twice = |b: &mut Builder, x: &str| {
+        let wide = b.node("Concat", &[x, x], vec![("axis", Attr::Int(3))]);
+        b.node("Transpose", &[&wide], vec![("perm", ints(&[0, 2, 3, 1]))])
+    };
+    let why = declined(256, |b, x| {
+        let last = twice(b, x);
+        let target = b.ints(&[0, 32, 0, 1]);
+        b.node("Reshape", &[&last, &target], vec![])
+    });
+    assert!(why.contains("another axis"), "{why}");
+    goes(256, |b, x| {
+        let last = twice(b, x);
+        let target = b.ints(&[0, 32, -1, 1]);
+        b.node("Reshape", &[&last, &target], vec![])
+    });
+}
+
 #[test]
 fn instances_are_normalised_channel_by_channel() {
     let (model, a) = around(17, 128, |b, x| {

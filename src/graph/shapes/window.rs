@@ -114,6 +114,33 @@ impl Window {
     }
 
     /// Whether runtimes may disagree on the size of what a pooling makes of an input `[N, C, spatial…]`. The last window
+    /// Whether a window of a pooling over an input `[N, C, spatial…]` may lie in padding altogether: where a dilation
+    /// leads past the input, or a stride behind it.
+    pub fn may_miss(&self, node: &Node<'_>, input: &[usize]) -> bool {
+        let ceil = node.int("ceil_mode", 0) != 0;
+        let mut axes = input.iter().skip(2).enumerate();
+        axes.any(|(i, &d)| self.misses(i, d, ceil).unwrap_or(true))
+    }
+
+    /// The same of spatial axis `i` of size `d`; `None` where there are too many windows to look at.
+    fn misses(&self, i: usize, d: usize, ceil: bool) -> Option<bool> {
+        /// Windows that begin in front of the input, at most.
+        const MOST: usize = 1 << 16;
+        let (stride, dilation, begin) = (self.strides[i], self.dilations[i], self.begin[i]);
+        let last = self.output(i, d, ceil)?.checked_sub(1)?;
+        if last.checked_mul(stride)? >= begin.checked_add(d)? {
+            return Some(true);
+        }
+        let in_front = begin.div_ceil(stride).min(last + 1);
+        let meets = |window: usize| {
+            // The first element that is not in front of the input.
+            let short = begin - window * stride;
+            let element = short.div_ceil(dilation);
+            element < self.kernel[i] && element * dilation - short < d
+        };
+        (in_front <= MOST).then(|| !(0..in_front).all(meets))
+    }
+
     /// of the ceil mode that would start in the padding is left out when it runs, but it was counted by the
     /// formula of opsets before 22, which ONNX Runtime still infers shapes by.
     pub fn is_disputed(&self, node: &Node<'_>, input: &[usize]) -> bool {

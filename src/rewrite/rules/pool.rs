@@ -17,8 +17,16 @@ fn product(sizes: impl Iterator<Item = usize>) -> usize {
 /// `MaxPool`, `GlobalMaxPool`: padding never wins, so constants stay.
 pub(super) fn max(ctx: &Context<'_, '_>) -> Outcome {
     ctx.only_first_output()?;
-    let (x, _) = ctx.data()?;
+    let (x, shape) = ctx.data()?;
     on_axis_one(x.axis)?;
+    let node = ctx.node();
+    if node.op() == "MaxPool"
+        && Window::of(&node, shape, None).is_none_or(|w| w.may_miss(&node, shape))
+    {
+        return Err(
+            "has windows of nothing but padding, of which runtimes make any number".to_owned(),
+        );
+    }
     Ok(Some(Behaviour::channelwise(x, |s| s)))
 }
 

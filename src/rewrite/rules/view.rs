@@ -35,7 +35,7 @@ pub(super) fn reshape(ctx: &Context<'_, '_>) -> Outcome {
         .collect();
     let mut behaviour = Behaviour::of(Output::rearranged(x, map.axis, &index));
     if ctx.node().op() == "Reshape" {
-        behaviour.parameters = target(ctx, map.axis)?.into_iter().collect();
+        behaviour.parameters = target(ctx, x.axis, map.axis)?.into_iter().collect();
     }
     Ok(Some(behaviour))
 }
@@ -48,15 +48,21 @@ fn normalised_as_groups<'g>(ctx: &Context<'g, '_>) -> Option<&'g str> {
     Some(ctx.graph.label(norm.node))
 }
 
-/// The entry of the Reshape target that holds the channels' count: -1 and 0 follow by themselves.
-fn target(ctx: &Context<'_, '_>, axis: usize) -> Result<Option<Parameter>, String> {
+/// The entry of the Reshape target that holds the channels' count, of which `before` is the axis in what is read and
+/// `axis` that in what is written: -1 and 0 follow by themselves.
+fn target(ctx: &Context<'_, '_>, before: usize, axis: usize) -> Result<Option<Parameter>, String> {
     let t = ctx.tensor(1).ok_or("has no target shape")?;
     // Also where it is computed from other shapes.
     let value = ctx.facts.value(t).and_then(|v| v.to_ints());
-    let entry = value.as_deref().and_then(|v| v.get(axis)).copied();
-    match entry {
+    let entry = |axis| value.as_deref().and_then(|v: &[i64]| v.get(axis)).copied();
+    let copies = |axis| entry(axis) == Some(0) && ctx.node().int("allowzero", 0) == 0;
+    // A size that is taken over from an axis is not that of another one, but by chance.
+    if before != axis && (copies(before) || copies(axis)) {
+        return Err("takes the size of another axis over, which is equal by chance".to_owned());
+    }
+    match entry(axis) {
         Some(-1) => Ok(None),
-        Some(0) if ctx.node().int("allowzero", 0) == 0 => Ok(None),
+        Some(0) if copies(axis) => Ok(None),
         Some(_) => Ok(Some(Parameter {
             input: 1,
             along: Along::Output(0),
