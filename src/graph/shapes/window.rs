@@ -51,8 +51,8 @@ impl Window {
                 w.end.copy_from_slice(&pads[n..]);
             }
             "VALID" => {}
-            upper_or_lower => {
-                let lower = upper_or_lower == "SAME_LOWER";
+            same @ ("SAME_UPPER" | "SAME_LOWER") => {
+                let lower = same == "SAME_LOWER";
                 for i in 0..n {
                     let d = input[i + 2];
                     let out = d.div_ceil(w.strides[i]);
@@ -69,6 +69,7 @@ impl Window {
                     };
                 }
             }
+            _ => return None,
         }
         Some(w)
     }
@@ -113,7 +114,6 @@ impl Window {
         Some(self.span(i, d)?.div_ceil(self.strides[i]) + 1)
     }
 
-    /// Whether runtimes may disagree on the size of what a pooling makes of an input `[N, C, spatial…]`. The last window
     /// Whether a window of a pooling over an input `[N, C, spatial…]` may lie in padding altogether: where a dilation
     /// leads past the input, or a stride behind it.
     pub fn may_miss(&self, node: &Node<'_>, input: &[usize]) -> bool {
@@ -141,6 +141,7 @@ impl Window {
         (in_front <= MOST).then(|| !(0..in_front).all(meets))
     }
 
+    /// Whether runtimes may disagree on the size of what a pooling makes of an input `[N, C, spatial…]`. The last window
     /// of the ceil mode that would start in the padding is left out when it runs, but it was counted by the
     /// formula of opsets before 22, which ONNX Runtime still infers shapes by.
     pub fn is_disputed(&self, node: &Node<'_>, input: &[usize]) -> bool {
