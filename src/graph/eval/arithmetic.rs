@@ -92,8 +92,13 @@ pub(super) fn cast(t: &Tensor, to: DataType) -> Option<Tensor> {
     Some(match (t, to) {
         (t, to) if t.data_type() == to => t.clone(),
         // To floats too small for it, a number is rounded once.
-        (t, to) if to.is_float() || to == DataType::Bool || t.data_type().is_float() => {
-            Tensor::of(to, &t.to_f64())
+        (t, to) if to.is_float() || to == DataType::Bool => Tensor::of(to, &t.to_f64()),
+        // What of a float does not fit an integer, ONNX leaves open: runtimes wrap around, or stop at the end.
+        (t, to) if t.data_type().is_float() => {
+            let values = t.to_f64();
+            let whole = Tensor::of(to, &values);
+            let fits = whole.to_f64() == values.mapv(f64::trunc);
+            return fits.then_some(whole);
         }
         (t, to) if matches!(t, Tensor::Bool(_)) => Tensor::of(to, &t.to_f64()),
         // Between integers, what does not fit wraps around.
@@ -112,4 +117,23 @@ pub(super) fn cast(t: &Tensor, to: DataType) -> Option<Tensor> {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_that_no_integer_holds_are_not_cast() {
+        let of = |v: f32| Tensor::F32(ndarray::arr1(&[1.0, v]).into_dyn());
+        let bytes = |v: f32| cast(&of(v), DataType::U8).map(|t| t.to_f64()[1]);
+        assert_eq!(bytes(12.7), Some(12.0));
+        assert_eq!((bytes(-0.5), bytes(255.9)), (Some(0.0), Some(255.0)));
+        for outside in [-1.0, 256.0, f32::INFINITY, f32::NAN] {
+            assert_eq!(bytes(outside), None, "{outside}");
+        }
+        let signed = cast(&of(-128.0), DataType::I8).map(|t| t.to_f64()[1]);
+        assert_eq!(signed, Some(-128.0));
+        assert!(cast(&of(128.0), DataType::I8).is_none());
+    }
 }
