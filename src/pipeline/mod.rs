@@ -3,6 +3,7 @@
 mod among;
 mod channels;
 mod compare;
+mod computed_weights;
 mod cut;
 mod drawn;
 mod dry_run;
@@ -179,6 +180,9 @@ fn through(
     summary
         .notes
         .extend(before_learning(job, &model, &view, original));
+    if !matches!(job.choice, Choice::Form) {
+        computed_weights::agree(&job.input, &view, original, runtime.as_ref())?;
+    }
     let proof = Proof::new(job, runtime.as_ref(), images.as_ref(), observer);
     if job.learns() {
         // Whatever cannot be done with the original cannot be done with what is learned.
@@ -387,14 +391,14 @@ fn network(
     })?;
     let _checking = Phase::begin(observer, "looking at the images");
     let budget = job.budget.learning(images.val_set().labels.is_some());
+    let data = job.source_path();
+    let val = job.source.as_ref().and_then(|source| source.val.clone());
     subsidiary::sanity::check(&network, images, budget.is_some(), observer)
         .map_err(|e| Error::of_training(e, val.as_ref().unwrap_or(&data)))?;
     subsidiary::sanity::training_images_fit(&network, images, observer)
         .map_err(|e| Error::of_training(e, &data))?;
     Ok(network)
 }
-    let data = job.source_path();
-    let val = job.source.as_ref().and_then(|source| source.val.clone());
 
 /// Progress, and the folder that learning is saved in.
 struct Watch<'a> {

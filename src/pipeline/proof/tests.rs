@@ -189,7 +189,8 @@ impl Session for CountingSession {
     }
 
     fn run(&mut self, inputs: &[(String, ArrayD<f32>)]) -> Result<NamedTensors, RuntimeError> {
-        let rows = inputs[0].1.len_of(Axis(0));
+        // What computes weights is fed none.
+        let rows = inputs.first().map_or(0, |(_, x)| x.len_of(Axis(0)));
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.inner.run(inputs)
     }
