@@ -278,3 +278,30 @@ fn outputs_that_the_first_one_computes_along_are_learned_along() {
     ];
     crate::common::refused(&mut c, 2, &said);
 }
+
+/// What `fold` adds at the border is computed of constants: the file is learned from, and pruned, like any other.
+#[test]
+fn a_file_with_border_maps_is_pruned_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let [once, twice] = ["once.onnx", "twice.onnx"].map(|n| dir.path().join(n));
+    let rule = ["--method", "magnitude", "--ratio", "0.2"];
+    let mut first = quick_rule(&network("vgg"), &once);
+    first
+        .args(rule)
+        .args(["--removal", "fold"])
+        .assert()
+        .success();
+    let model = Model::load(&once).unwrap().proto;
+    let nodes = &model.graph.as_ref().unwrap().node;
+    let maps = nodes.iter().filter(|n| n.name().ends_with(".absorbed"));
+    assert!(maps.count() > 0);
+    let report = dir.path().join("r.json");
+    let mut second = quick_rule(&once, &twice);
+    second.args(rule).arg("--report").arg(&report);
+    second.assert().success();
+    let layers = json(&report)["layers"].clone();
+    let layers = layers.as_array().unwrap();
+    for layer in layers.iter().filter(|l| l["binary"] == true) {
+        assert!(!layer["pruned"].as_array().unwrap().is_empty(), "{layer}");
+    }
+}

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod bits;
+mod conv;
 mod linear;
 
 pub(crate) use linear::integer_range;
@@ -45,6 +46,7 @@ pub(crate) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Te
         }
         "CastLike" => cast(x()?, input(1)?.data_type()),
         "QuantizeLinear" | "DequantizeLinear" => linear::evaluate(node, inputs),
+        "Conv" => conv::evaluate(node, inputs),
         "Not" => match x()? {
             Tensor::Bool(a) => Some(Tensor::Bool(a.mapv(|b| !b))),
             _ => None,
