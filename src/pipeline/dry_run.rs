@@ -13,7 +13,7 @@ use crate::onnx::Model;
 use crate::onnx::proto::ModelProto;
 use crate::progress::Silent;
 use crate::report::{Figures, LearningPlan, PlanReport, Report, StagePlan};
-use crate::rewrite::{FilterMasks, cost};
+use crate::rewrite::{FilterMasks, cost, parameters};
 use crate::subsidiary::{self, Control, Options, Outlook, Selector, TrainOptions};
 
 /// Training steps whose time is taken, behind a first one.
@@ -93,7 +93,7 @@ pub(super) fn plan(
         view: &after,
         eliminated: &cut.eliminated,
         masks,
-        params: None,
+        params: [original, &cut.eliminated.model].map(parameters),
     };
     let mut report = summary.report(job, model, view, &pruned)?;
     report.verification = verification;

@@ -10,7 +10,7 @@ use super::written::{self, Provenance, Written};
 use super::{Budget, Choice, Chosen, Job, View, kept, normal};
 use crate::error::Error;
 use crate::forms;
-use crate::onnx::proto::{ModelProto, TensorProto};
+use crate::onnx::proto::ModelProto;
 use crate::onnx::provenance::stamp;
 use crate::onnx::{self, Model};
 use crate::progress::{Observer, Phase};
@@ -348,12 +348,11 @@ impl End<'_> {
             false => result,
         };
         let after = View::lean(&job.input, counted)?;
-        let params = [params(self.original), params(&eliminated.model)];
         let pruned = Pruned {
             view: &after,
             eliminated,
             masks: self.chosen.masks.as_ref(),
-            params: Some(params),
+            params: [self.original, &eliminated.model].map(parameters),
         };
         summary.report(job, model, &before, &pruned)
     }
@@ -465,15 +464,4 @@ fn unlimited(job: &Job, report: &Report) -> Option<String> {
         )),
         _ => None,
     }
-}
-
-/// Elements of a model's initializers.
-fn params(model: &ModelProto) -> u64 {
-    let tensors = model.graph.iter().flat_map(|g| &g.initializer);
-    let count = |t: &TensorProto| {
-        t.dims
-            .iter()
-            .fold(1u64, |n, &d| n.saturating_mul(d.unsigned_abs()))
-    };
-    tensors.map(count).fold(0, u64::saturating_add)
 }

@@ -23,8 +23,8 @@ pub(super) struct Pruned<'a> {
     pub(super) eliminated: &'a Eliminated,
     /// Which filters were to go.
     pub(super) masks: Option<&'a FilterMasks>,
-    /// Parameters before and after, where the views do not show them.
-    pub(super) params: Option<[u64; 2]>,
+    /// Parameters before and after, without the form, in which bytes hold eight of them.
+    pub(super) params: [u64; 2],
 }
 
 /// What the steps found, beside the models.
@@ -147,11 +147,7 @@ impl Summary {
         }
         layers.extend(cut_beside(before, eliminated, masks));
         let mut totals = Totals::of(&layers);
-        // Without the form, in which bytes hold eight of them.
-        let [params_before, params_after] =
-            params.unwrap_or([cost_before.params, cost_after.params]);
-        totals.params_before = params_before;
-        totals.params_after = params_after;
+        [totals.params_before, totals.params_after] = params;
         Ok(Report {
             tool: "onnx-bnnprune".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::graph::{Facts, Graph, TensorId};
+use crate::onnx::proto::ModelProto;
 use crate::onnx::{DataType, element_count};
 use crate::recognize::{self, Layer};
 
@@ -61,10 +62,6 @@ pub struct Cost {
     pub macs: u64,
     /// Of these, in binary layers.
     pub binary_ops: u64,
-    /// Elements of all initializers (parameters).
-    pub params: u64,
-    /// Bytes of all initializers.
-    pub bytes: u64,
     /// Bits of all layers.
     pub bits: BitCost,
 }
@@ -130,15 +127,26 @@ pub fn cost(graph: &Graph<'_>, facts: &Facts, layers: &[Layer]) -> Cost {
             bits,
         });
     }
-    for t in graph.tensors() {
-        let Some(proto) = graph.initializer(t) else {
-            continue;
-        };
-        let count = element_count(&proto.dims).map_or(0, |(_, n)| n as u64);
-        total.params = total.params.saturating_add(count);
-        total.bytes = total.bytes.saturating_add(held(graph, t));
-    }
     total
+}
+
+/// Elements of a model's constants: of its initializers, those that are stored sparsely whole, and of its `Constant`
+/// nodes.
+pub fn parameters(model: &ModelProto) -> u64 {
+    let Some(graph) = &model.graph else {
+        return 0;
+    };
+    let dense = graph.initializer.iter().map(|t| &t.dims);
+    let sparse = graph.sparse_initializer.iter().map(|s| &s.dims);
+    let nodes = graph.node.iter().filter(|n| n.op_type() == "Constant");
+    let values = nodes.flat_map(|n| &n.attribute);
+    let values = values.filter_map(|a| {
+        let sparse = || a.sparse_tensor.as_ref().map(|s| &s.dims);
+        a.t.as_ref().map(|t| &t.dims).or_else(sparse)
+    });
+    let all = dense.chain(sparse).chain(values);
+    let counts = all.map(|dims| element_count(dims).map_or(0, |(_, n)| n as u64));
+    counts.fold(0, u64::saturating_add)
 }
 
 fn bits(graph: &Graph<'_>, facts: &Facts, l: &Layer, outputs: u64) -> BitCost {
@@ -197,4 +205,41 @@ fn stored(graph: &Graph<'_>, facts: &Facts, weight: TensorId) -> u64 {
         }
     }
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::ArrayD;
+
+    use super::*;
+    use crate::onnx::Tensor;
+    use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, SparseTensorProto};
+
+    #[test]
+    fn parameters_are_counted_wherever_a_model_holds_them() {
+        let of = |shape: &[usize]| Tensor::F32(ArrayD::zeros(shape)).to_proto("w");
+        let constant = NodeProto {
+            attribute: vec![AttributeProto {
+                name: Some("value".to_owned()),
+                t: Some(of(&[2, 3])),
+                ..AttributeProto::default()
+            }],
+            ..NodeProto::of("Constant", [""; 0], "c")
+        };
+        let graph = GraphProto {
+            initializer: vec![of(&[4]), of(&[])],
+            sparse_initializer: vec![SparseTensorProto {
+                dims: vec![5, 2],
+                ..SparseTensorProto::default()
+            }],
+            node: vec![constant],
+            ..GraphProto::default()
+        };
+        let model = ModelProto {
+            graph: Some(graph),
+            ..ModelProto::default()
+        };
+        assert_eq!(parameters(&model), 4 + 1 + 10 + 6);
+        assert_eq!(parameters(&ModelProto::default()), 0);
+    }
 }

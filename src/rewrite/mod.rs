@@ -36,7 +36,7 @@ pub use analysis::Analysis;
 pub use apply::{
     FoldedColumns, Masked, Note, Removal, apply_learned_masks, apply_masks, without_biases,
 };
-pub use cost::{BitCost, Cost, LayerCost, cost};
+pub use cost::{BitCost, Cost, LayerCost, cost, parameters};
 pub(crate) use did_you_mean::did_you_mean;
 pub use eliminate::{Eliminated, eliminate, eliminate_with};
 pub use groups::{Group, GroupId, MaskSite};
