@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::onnx::fed_inputs;
 use crate::onnx::proto::{
     GraphProto, ModelProto, TensorShapeProto, tensor_shape_proto::dimension::Value, type_proto,
 };
@@ -81,12 +82,7 @@ struct Guessed {
 
 /// Whether an input's rank is not declared: then nothing can be filled in.
 pub(super) fn without_shape(graph: &GraphProto) -> Option<&str> {
-    let initializers: HashSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
-    let mut inputs = graph
-        .input
-        .iter()
-        .filter(|v| !initializers.contains(v.name()));
-    let open = inputs.find(|v| {
+    let open = fed_inputs(graph).find(|v| {
         let value = v.r#type.as_ref().and_then(|t| t.value.as_ref());
         matches!(value, Some(type_proto::Value::TensorType(t)) if t.shape.is_none())
     });

@@ -1,19 +1,15 @@
 //! A model's inputs: what is free of them, and sizes in its place.
 
-use crate::onnx::Model;
 use crate::onnx::proto::{
     ModelProto, TensorShapeProto, ValueInfoProto,
     tensor_shape_proto::{Dimension, dimension::Value},
     type_proto,
 };
+use crate::onnx::{Model, fed_inputs};
 
 /// The graph inputs that are not initializers.
 pub(super) fn inputs(model: &ModelProto) -> impl Iterator<Item = &ValueInfoProto> {
-    let graph = model.graph.iter();
-    graph.flat_map(|g| {
-        let held = |v: &&ValueInfoProto| !g.initializer.iter().any(|t| t.name() == v.name());
-        g.input.iter().filter(held)
-    })
+    model.graph.iter().flat_map(fed_inputs)
 }
 
 pub(super) fn shape_of(value: &ValueInfoProto) -> Option<&TensorShapeProto> {

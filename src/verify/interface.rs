@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::graph::edit::{Editor, used_names};
+use crate::onnx::fed_inputs;
 use crate::onnx::proto::{GraphProto, ModelProto, ValueInfoProto};
 
 /// Gives `candidate` the names of `reference`'s inputs and outputs, where that says which is which: those of the
@@ -12,12 +13,8 @@ pub fn share_names(reference: &ModelProto, candidate: &mut ModelProto) -> Vec<St
     let (Some(of), Some(graph)) = (&reference.graph, &candidate.graph) else {
         return Vec::new();
     };
-    // Initializers may be listed as inputs too.
-    let held = |g: &GraphProto, name: &str| g.initializer.iter().any(|t| t.name() == name);
-    let fed = |g: &GraphProto| -> Vec<String> {
-        let inputs = g.input.iter().filter(|v| !held(g, v.name()));
-        inputs.map(|v| v.name().to_owned()).collect()
-    };
+    let fed =
+        |g: &GraphProto| -> Vec<String> { fed_inputs(g).map(|v| v.name().to_owned()).collect() };
     let given =
         |g: &GraphProto| -> Vec<String> { g.output.iter().map(|v| v.name().to_owned()).collect() };
     let (inputs, outputs) = ([fed(of), fed(graph)], [given(of), given(graph)]);

@@ -1,6 +1,6 @@
 //! tract, the runtime that is built in (feature `tract`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ndarray::ArrayD;
@@ -13,6 +13,7 @@ use tract_onnx::prelude::{
 use super::runtime::{
     NamedTensors, Runtime, RuntimeError, Session, SessionOptions, TensorInfo, first_line,
 };
+use crate::onnx::fed_inputs;
 use crate::onnx::proto::{
     GraphProto, ModelProto, ValueInfoProto, tensor_proto, tensor_shape_proto::dimension, type_proto,
 };
@@ -62,13 +63,8 @@ impl Runtime for TractRuntime {
 
 /// Inputs (without those that are initializers) and outputs of a graph.
 fn interface(graph: &GraphProto) -> (Vec<TensorInfo>, Vec<TensorInfo>) {
-    let initializers: HashSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
-    let inputs = graph
-        .input
-        .iter()
-        .filter(|value| !initializers.contains(value.name()));
     (
-        inputs.map(info).collect(),
+        fed_inputs(graph).map(info).collect(),
         graph.output.iter().map(info).collect(),
     )
 }
