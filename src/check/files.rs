@@ -40,7 +40,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FindError> {
             about => Some(about.map_err(|e| FindError::new(path, format!("cannot be read: {e}")))?),
         };
         if about.is_none_or(|a| !a.is_dir()) {
-            if seen.insert(path.clone()) {
+            if seen.insert(key(path)) {
                 files.push(path.clone());
             }
             continue;
@@ -58,7 +58,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FindError> {
                 continue;
             }
             holds_any = true;
-            if seen.insert(file.to_owned()) {
+            if seen.insert(key(file)) {
                 files.push(file.to_owned());
             }
         }
@@ -137,6 +137,9 @@ mod tests {
         // A folder of which all was named before.
         let found = find(&[at("b/z.onnx"), at("b"), at("b")]).unwrap();
         assert_eq!(found, [at("b/z.onnx"), at("b/a.ONNX")]);
+        // However it is written.
+        let found = find(&[at("a.onnx"), at("./a.onnx")]).unwrap();
+        assert_eq!(found, [at("a.onnx")]);
         assert!(find(&[at("missing.onnx")]).is_err());
         std::fs::remove_file(at("b/a.ONNX")).unwrap();
         std::fs::remove_file(at("b/z.onnx")).unwrap();
