@@ -17,8 +17,8 @@ use crate::progress::{Observer, Phase};
 use crate::report::{
     AccuracyReport, BudgetReport, LatencyReport, NormalisedReport, Report, Totals,
 };
-use crate::rewrite::Eliminated;
-use crate::subsidiary::{Cost, Options};
+use crate::rewrite::{Eliminated, parameters};
+use crate::subsidiary::{Cost, Options, within};
 use crate::verify::{KeptChannels, Verification};
 
 /// The job from there on.
@@ -419,8 +419,7 @@ impl End<'_> {
             measure: measure.to_owned(),
             max_drop,
             drop,
-            // Counts of images, divided: what is equal may differ by a rounding.
-            met: drop <= max_drop + 1e-9,
+            met: within(drop, max_drop),
             attempts: learned.map_or(Vec::new(), |(learned, _)| learned.attempts.clone()),
         })
     }
