@@ -241,6 +241,18 @@ fn parse_count(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| "must be a number from 1 to 1048576".to_owned())
 }
 
+/// The same, or none at all.
+fn parse_epochs(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|&n| n <= 1 << 20);
+    count.ok_or_else(|| "must be a number from 0 to 1048576".to_owned())
+}
+
+/// How many images are learned from at a time: statistics of one have no variance.
+fn parse_batch(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|&n| (2..=1 << 20).contains(&n));
+    count.ok_or_else(|| "must be a number from 2 to 1048576".to_owned())
+}
+
 /// A learning rate or a weight.
 fn parse_rate(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {

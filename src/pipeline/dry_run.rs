@@ -104,20 +104,13 @@ pub(super) fn plan(
 
 fn learning(images: &Images, options: &Options, outlook: &Outlook) -> LearningPlan {
     let count = images.train_indices.len();
-    let steps = |images: usize| images.div_ceil(options.batch_size.max(1));
     let stage_images = options.images_of_stage(count);
     let stages = outlook.groups.iter().zip(&outlook.kept);
-    let (figures, mask_epochs) = match options.selector {
-        Selector::Subsidiary { ratio: None, .. }
-        | Selector::Subsidiary {
-            gives_back: true, ..
-        } => (Figures::Most, options.mask_epochs),
-        Selector::Subsidiary { .. } => (Figures::Total, options.mask_epochs),
-        Selector::Rule { .. } => (Figures::Exact, 0),
+    let figures = match options.selector {
+        Selector::Subsidiary { .. } if options.selector.decides_how_many() => Figures::Most,
+        Selector::Subsidiary { .. } => Figures::Total,
+        Selector::Rule { .. } => Figures::Exact,
     };
-    let in_stages = (mask_epochs.saturating_add(options.main_epochs))
-        .saturating_mul(outlook.groups.len())
-        .saturating_mul(steps(stage_images));
     LearningPlan {
         figures,
         stages: stages
@@ -131,11 +124,11 @@ fn learning(images: &Images, options: &Options, outlook: &Outlook) -> LearningPl
         images: count,
         stage_images,
         validation_images: images.val_indices.len(),
-        mask_epochs,
+        mask_epochs: options.mask_epochs_of_stage(),
         main_epochs: options.main_epochs,
         final_epochs: options.final_epochs,
         batch_size: options.batch_size,
-        steps: in_stages.saturating_add(steps(count).saturating_mul(options.final_epochs)),
+        steps: options.steps_of_run(count, outlook.groups.len()),
         seconds: None,
         cache_mb: options.cache_mb,
         cache_disk_mb: options.cache_disk_mb,
@@ -153,7 +146,7 @@ fn seconds(
 ) -> Option<f64> {
     let batch = options.batch_size.max(1);
     let count = images.train_indices.len();
-    let batches = |images: usize| images.div_ceil(batch) as f64;
+    let batches = |images: usize| options.batches(images) as f64;
     let once = TrainOptions {
         epochs: 1,
         lr: options.main_lr,
@@ -184,11 +177,7 @@ fn seconds(
         Some(more @ 1..) => ((all - first) / more as f64).max(least),
         _ => all,
     };
-    let mask_epochs = match options.selector {
-        Selector::Subsidiary { .. } => options.mask_epochs,
-        Selector::Rule { .. } => 0,
-    };
-    let in_stage = MASK_STEP * mask_epochs as f64 + options.main_epochs as f64;
+    let in_stage = MASK_STEP * options.mask_epochs_of_stage() as f64 + options.main_epochs as f64;
     let shares: f64 = outlook.groups.iter().map(|u| share_from(view, u)).sum();
     let in_stages = batches(options.images_of_stage(count)) * shares * in_stage;
     Some(step * (in_stages + batches(count) * options.final_epochs as f64))

@@ -200,7 +200,13 @@ pub struct Tuning {
 impl Tuning {
     /// All options, for those images.
     pub fn options(&self, images: &Images, job: &Job) -> Options {
-        let mut o = Options::for_stages(images.train_indices.len(), self.stage_images);
+        let labelled = images.val_set().labels.is_some();
+        self.options_for(images.train_indices.len(), labelled, job)
+    }
+
+    /// The same for so many images to learn from.
+    pub(super) fn options_for(&self, count: usize, labelled: bool, job: &Job) -> Options {
+        let mut o = Options::for_stages(count, self.stage_images, self.batch_size);
         o.cache_mb = memory::cache_mb(o.cache_mb);
         macro_rules! take {
             ($($field:ident),*) => {
@@ -221,7 +227,6 @@ impl Tuning {
             optimizer,
             decay,
             gradients,
-            batch_size,
             cache_mb,
             cache_disk_mb,
             views
@@ -233,7 +238,7 @@ impl Tuning {
         o.removal = job.removal;
         o.residual = job.residual;
         o.seed = job.seed;
-        o.max_drop = job.budget.learning(images.val_set().labels.is_some());
+        o.max_drop = job.budget.learning(labelled);
         if let Some(source) = &job.source {
             o.augment = source.augment;
         }

@@ -10,7 +10,7 @@ use super::evaluate::{RunContext, Subset, logits_of};
 use super::sanity::{agreement, predictions, spread};
 use super::state::Done;
 use super::trainer::Trainer;
-use super::{EvenParts, Options, Selector, mask};
+use super::{EvenParts, Options, mask};
 use crate::data::Images;
 use crate::network::Network;
 
@@ -135,13 +135,13 @@ impl Trainer<'_> {
             return Ok(false);
         };
         let pruned = keep.iter().filter(|&&k| !k).count();
+        // What is dead is missed by nobody.
+        let dead = group.dead_among_pruned(keep);
         let free = self.options.selector.decides_how_many();
         if !costly || !free || stage.tries >= STAGE_TRIES || pruned == dead {
             self.run.drop = drop;
             return Ok(false);
         }
-        // What is dead is missed by nobody.
-        let dead = group.dead_among_pruned(keep);
         let goes = dead + (pruned - dead) / 2;
         let keep = more(
             keep,
@@ -253,20 +253,6 @@ impl Trainer<'_> {
             goals = shared_out(self, groups, costs, ratio);
         }
         (ratio, goals)
-    }
-}
-
-impl Selector {
-    /// Whether it decides itself how many filters go.
-    pub(super) fn decides_how_many(&self) -> bool {
-        matches!(
-            self,
-            Self::Subsidiary { ratio: None, .. }
-                | Self::Subsidiary {
-                    gives_back: true,
-                    ..
-                }
-        )
     }
 }
 

@@ -56,6 +56,18 @@ impl Selector {
         }
     }
 
+    /// Whether it decides itself how many filters go.
+    pub fn decides_how_many(&self) -> bool {
+        matches!(
+            self,
+            Self::Subsidiary { ratio: None, .. }
+                | Self::Subsidiary {
+                    gives_back: true,
+                    ..
+                }
+        )
+    }
+
     /// The share that is shared out among the layers by what masks do to the outputs.
     pub(super) fn shared(&self) -> Option<f64> {
         match self {
@@ -202,6 +214,28 @@ impl Options {
             .map_or(all, |count| count.clamp(1, all.max(1)))
     }
 
+    /// Epochs of mask training per stage; a rule trains none.
+    pub fn mask_epochs_of_stage(&self) -> usize {
+        match self.selector {
+            Selector::Subsidiary { .. } => self.mask_epochs,
+            Selector::Rule { .. } => 0,
+        }
+    }
+
+    /// Batches of so many images.
+    pub fn batches(&self, images: usize) -> usize {
+        images.div_ceil(self.batch_size.max(1))
+    }
+
+    /// Batches of a whole run with so many stages, as far as they are known before.
+    pub fn steps_of_run(&self, images: usize, stages: usize) -> usize {
+        let epochs = self.mask_epochs_of_stage().saturating_add(self.main_epochs);
+        let of_stage = self.batches(self.images_of_stage(images));
+        let in_stages = of_stage.saturating_mul(epochs).saturating_mul(stages);
+        let at_end = self.batches(images).saturating_mul(self.final_epochs);
+        in_stages.saturating_add(at_end)
+    }
+
     /// How many filters a learned mask may leave.
     pub(super) fn bounds(&self, keep: Option<usize>) -> Bounds {
         Bounds {
@@ -230,12 +264,13 @@ impl Options {
     /// Defaults for `images` training images. The number of epochs is such that a phase has some
     /// hundred steps: the paper's 200 epochs a phase take days.
     pub fn for_images(images: usize) -> Self {
-        Self::for_stages(images, None)
+        Self::for_stages(images, None, None)
     }
 
-    /// The same where each stage learns from so many of them, if that is asked for.
-    pub fn for_stages(images: usize, of_stage: Option<usize>) -> Self {
-        let batch_size = if images >= 12_800 { 128 } else { 64 };
+    /// The same where each stage learns from so many of them, or a step from so many, if that is asked for.
+    pub fn for_stages(images: usize, of_stage: Option<usize>, batch_size: Option<usize>) -> Self {
+        let usual = if images >= 12_800 { 128 } else { 64 };
+        let batch_size = batch_size.unwrap_or(usual).max(1);
         let steps = images.div_ceil(batch_size).max(1);
         let most = (images > Self::STAGE_IMAGES).then_some(Self::STAGE_IMAGES);
         let stage_images = of_stage.or(most);

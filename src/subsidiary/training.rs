@@ -110,8 +110,10 @@ impl Trainer<'_> {
         for indices in batches.skip(training.batches) {
             self.pause(phase.span, training)?;
             training.batches += 1;
-            // A batch of one has no variance to normalise by.
+            // A batch of one, the last of an epoch, has no variance to normalise by.
             if phase.batch_statistics && indices.len() < 2 {
+                self.run.steps += 1;
+                self.observer.advance(1);
                 continue;
             }
             let batch = plan.batch(self.network, indices.len(), self.processes);

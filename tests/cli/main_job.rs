@@ -499,6 +499,12 @@ fn a_plan_in_figures() {
         batches * (5 * stages.len() as u64 + 1)
     );
     assert!(learning["seconds"].as_f64().unwrap() > 0.0);
+    // Epochs are so many that there are as many steps, whatever a step is.
+    let small = &plan(&["--batch-size", "16"])["plan"]["learning"];
+    assert!(small["mask_epochs"].as_u64().unwrap() * images.div_ceil(16) >= 240);
+    let usual = &plan(&[])["plan"]["learning"];
+    assert!(small["mask_epochs"].as_u64() < usual["mask_epochs"].as_u64());
+    assert!(small["final_epochs"].as_u64() < usual["final_epochs"].as_u64());
     // Streams are cut together.
     assert!(!most["plan"]["groups"].as_array().unwrap().is_empty());
     let ratio = |report: &serde_json::Value| report["totals"]["pruned_ratio"].as_f64().unwrap();

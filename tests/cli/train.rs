@@ -137,6 +137,14 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
     let mut report = train(&same, &out, "1");
     report.arg("--report").arg(fixture("digits_train.npz"));
     refused(&mut report, 2, &["--report would overwrite --data"]);
+    let mut config = train(&same, &out, "1");
+    config.arg("--save-config").arg(&same);
+    refused(&mut config, 2, &["--save-config would overwrite IN"]);
+    let mut config = train(&same, &out, "1");
+    config.arg("--save-config").arg(&out);
+    refused(&mut config, 2, &["--save-config", "OUT"]);
+    let mut single = train(&same, &out, "1");
+    refused(single.arg("--batch-size=1"), 2, &["--batch-size", "from 2"]);
     assert!(!out.exists());
 }
 

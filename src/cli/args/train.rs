@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     CheckpointArgs, ConfigArgs, LearningDataArgs, OptimizerName, PrecisionName, RunArgs,
-    RuntimeArgs, ScheduleName, ShapeArgs, parse_count, parse_rate,
+    RuntimeArgs, ScheduleName, ShapeArgs, parse_batch, parse_count, parse_rate,
 };
 
 /// Arguments of `train`.
@@ -49,7 +49,7 @@ pub struct TrainArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Speed and memory")]
     pub gradients: PrecisionName,
     /// Images per step
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_count, help_heading = "Training")]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_batch, help_heading = "Training")]
     pub batch_size: usize,
     #[command(flatten)]
     pub run: RunArgs,

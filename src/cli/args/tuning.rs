@@ -6,7 +6,9 @@ use crate::error::Error;
 use crate::pipeline::Tuning;
 use clap::Args;
 
-use super::{CostName, OptimizerName, PrecisionName, RuleName, ScheduleName, parse_count};
+use super::{
+    CostName, OptimizerName, PrecisionName, RuleName, ScheduleName, parse_count, parse_epochs,
+};
 use crate::cli::shared::{decay, precision};
 
 /// How masks and weights are learned, however filters are chosen.
@@ -32,14 +34,14 @@ pub struct TuningArgs {
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub stage_images: Option<usize>,
     /// Epochs of mask training per layer [default: so many that there are 240 steps, 1 to 20]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = parse_epochs, help_heading = "Training")]
     pub mask_epochs: Option<usize>,
     /// Epochs of retraining per layer [default: so many that there are 240 steps, 1 to 20]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = parse_epochs, help_heading = "Training")]
     pub main_epochs: Option<usize>,
     /// Epochs of retraining the whole network at the end [default: so many that there are 2,000 steps, at
     /// most 150; 1,500 where an epoch has 100 and more]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = parse_epochs, help_heading = "Training")]
     pub final_epochs: Option<usize>,
     /// A rule at whose ranks masks start, for learning to go on from [default: at random, next to 0, as in
     /// the paper]
@@ -97,12 +99,12 @@ impl TuningArgs {
     /// If a number is none that an option takes.
     pub fn tuning(&self) -> Result<Tuning, Error> {
         // Statistics of one image have no variance.
-        for (name, count, least) in [
-            ("--batch-size", self.batch_size, 1),
-            ("--stage-images", self.stage_images, 2),
+        for (name, count) in [
+            ("--batch-size", self.batch_size),
+            ("--stage-images", self.stage_images),
         ] {
-            if count.is_some_and(|count| count < least) {
-                return Err(Error::Usage(format!("{name} must be at least {least}")));
+            if count.is_some_and(|count| count < 2) {
+                return Err(Error::Usage(format!("{name} must be at least 2")));
             }
         }
         for (name, rate) in [("--mask-lr", self.mask_lr), ("--main-lr", self.main_lr)] {
