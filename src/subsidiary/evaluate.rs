@@ -179,14 +179,24 @@ pub(super) fn logits_counted(
         let x = inference.start(of.set.batch(chunk, of.preprocess)?)?;
         let logits = inference.logits(&x)?;
         sample = logits.shape()[1..].iter().map(|&d| d as u64).collect();
+        if rows.is_empty() {
+            let each = logits.len() / chunk.len().max(1);
+            rows.reserve_exact(each.saturating_mul(of.indices.len()) / processes.size().max(1));
+        }
         rows.extend(logits.iter());
         counted(chunk.len());
     }
-    let rows = processes.gather_numbers(&rows)?;
-    // The first process has a share if any has.
-    let sample = match processes.size() {
-        1 => sample,
-        _ => numbers_of(&processes.gather(bytemuck::cast_slice(&sample))?[0]).into_owned(),
+    let (rows, sample) = match processes.size() {
+        // They may be many: those of a million images.
+        1 => (rows, sample),
+        // The first process has a share if any has.
+        _ => {
+            let shapes = processes.gather(bytemuck::cast_slice(&sample))?;
+            (
+                processes.gather_numbers(&rows)?,
+                numbers_of(&shapes[0]).into_owned(),
+            )
+        }
     };
     let sample = sample.iter().map(|&d| d as usize);
     let shape: Vec<usize> = std::iter::once(of.indices.len()).chain(sample).collect();
