@@ -6,11 +6,12 @@ use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
-use super::span::Span;
+use super::span::{Frozen, Span};
 use super::state::{Done, Run, Saved, Stage, Training, Values};
 use super::trainer::Trainer;
 use super::{MaskGroup, mask};
 use crate::checkpoint::Checkpoint;
+use crate::distributed::Communicator;
 use crate::network::{BinaryId, Input, Network, ParamId, StepId};
 
 /// What both the frozen and the trained steps of a stage read, as it was when the stage began: the
@@ -83,16 +84,54 @@ struct Resumed {
 /// Where a run is saved, and what is yet to be taken up of what was saved there.
 pub(super) struct Saving<'a> {
     checkpoint: Option<&'a mut Checkpoint>,
+    /// What was found there, until the run goes on from it.
+    found: Option<Saved<'static>>,
     resumed: Resumed,
 }
 
 impl<'a> Saving<'a> {
-    /// Into a checkpoint, or nowhere.
-    pub(super) fn to(checkpoint: Option<&'a mut Checkpoint>) -> Self {
-        Self {
+    /// Into a checkpoint, or nowhere; what the first process finds there is that of all of them.
+    pub(super) fn to(
+        checkpoint: Option<&'a mut Checkpoint>,
+        processes: &dyn Communicator,
+    ) -> Result<Self, TrainError> {
+        let mut saving = Self {
             checkpoint,
+            found: None,
             resumed: Resumed::default(),
+        };
+        saving.found = saving.saved(processes)?;
+        Ok(saving)
+    }
+
+    /// Whether a run is saved there of which nothing is left to train.
+    pub(super) fn is_finished(&self) -> bool {
+        self.found.as_ref().is_some_and(|saved| saved.run.finished)
+    }
+
+    fn saved(&self, processes: &dyn Communicator) -> Result<Option<Saved<'static>>, TrainError> {
+        let saved = match self.checkpoint.as_deref() {
+            Some(checkpoint) => checkpoint.load::<Saved<'static>>()?,
+            None => None,
+        };
+        if processes.size() == 1 {
+            return Ok(saved);
         }
+        let bytes = saved.as_ref().map(postcard::to_allocvec).transpose();
+        let all = processes.gather(&bytes.map_err(|_| self.unfit())?.unwrap_or_default())?;
+        match all.first() {
+            Some(bytes) if !bytes.is_empty() => match postcard::from_bytes(bytes) {
+                Ok(saved) => Ok(Some(saved)),
+                Err(_) => Err(self.unfit()),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// The error of a checkpoint that does not fit the run.
+    fn unfit(&self) -> TrainError {
+        let unfit = self.checkpoint.as_deref().map(Checkpoint::unfit);
+        unfit.map_or(TrainError::Interrupted, TrainError::from)
     }
 }
 
@@ -100,21 +139,21 @@ impl Trainer<'_> {
     /// Goes on from the checkpoint, if there is one; whether there was. If not, the run is saved as
     /// it starts: a folder that cannot take it then shows now.
     pub(super) fn resume(&mut self, groups: &[MaskGroup]) -> Result<bool, TrainError> {
-        let Some(saved) = self.saved()? else {
+        let Some(saved) = self.saving.found.take() else {
             self.run.max_drop = self.options.max_drop;
             self.save(None, None)?;
             return Ok(false);
         };
         let run = saved.run.into_owned();
         if !run.fits(groups) {
-            return Err(self.unfit());
+            return Err(self.saving.unfit());
         }
         let begun = run.done.len() + usize::from(run.stage.is_some());
         for group in groups.iter().take(begun) {
             self.insert_mask(group, mask::hard(&vec![true; group.filters]))?;
         }
         if saved.values.restore(self.network).is_none() {
-            return Err(self.unfit());
+            return Err(self.saving.unfit());
         }
         self.saving.resumed = Resumed {
             shared: saved.shared.into_owned(),
@@ -134,34 +173,6 @@ impl Trainer<'_> {
         }
         self.run = run;
         Ok(true)
-    }
-
-    /// What the first process finds in its checkpoint, for all of them.
-    fn saved(&self) -> Result<Option<Saved<'static>>, TrainError> {
-        let saved = match self.saving.checkpoint.as_deref() {
-            Some(checkpoint) => checkpoint.load::<Saved<'static>>()?,
-            None => None,
-        };
-        if self.processes.size() == 1 {
-            return Ok(saved);
-        }
-        let bytes = saved.as_ref().map(postcard::to_allocvec).transpose();
-        let all = self
-            .processes
-            .gather(&bytes.map_err(|_| self.unfit())?.unwrap_or_default())?;
-        match all.first() {
-            Some(bytes) if !bytes.is_empty() => match postcard::from_bytes(bytes) {
-                Ok(saved) => Ok(Some(saved)),
-                Err(_) => Err(self.unfit()),
-            },
-            _ => Ok(None),
-        }
-    }
-
-    /// The error of a checkpoint that does not fit the run.
-    fn unfit(&self) -> TrainError {
-        let unfit = self.saving.checkpoint.as_deref().map(Checkpoint::unfit);
-        unfit.map_or(TrainError::Interrupted, TrainError::from)
     }
 
     /// Saves the run, if there is a checkpoint to save it in. Within a stage with its span, within a
@@ -218,10 +229,11 @@ impl Trainer<'_> {
         &mut self,
         group: &MaskGroup,
         seed: u64,
+        frozen: Frozen,
     ) -> Result<(ParamId, Span), TrainError> {
         if self.run.stage.is_none() {
             let m = self.insert_mask(group, mask::initial(group.filters, seed))?;
-            let span = self.span_from(group.first)?;
+            let span = self.span_from(group.first, frozen)?;
             self.run.stage = Some(Stage {
                 mask: Some(m),
                 ..Stage::default()
@@ -230,11 +242,11 @@ impl Trainer<'_> {
         }
         // A stage has its mask from the first; a checkpoint without is of another program.
         let Some(m) = self.stage().mask else {
-            return Err(self.unfit());
+            return Err(self.saving.unfit());
         };
         let mut shared = std::mem::take(&mut self.saving.resumed.shared);
         shared.swap(self.network);
-        let span = self.span_from(group.first);
+        let span = self.span_from(group.first, frozen);
         shared.swap(self.network);
         Ok((m, span?))
     }
@@ -250,7 +262,7 @@ impl Trainer<'_> {
             return Ok(None);
         };
         match training.fits(self.network, params) {
-            false => Err(self.unfit()),
+            false => Err(self.saving.unfit()),
             true => Ok(Some(training)),
         }
     }

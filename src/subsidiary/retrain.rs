@@ -109,8 +109,7 @@ pub fn retrain(
         observer.begin("training", steps.saturating_sub(trainer.run.steps));
         let whole = trainer.whole();
         (flipped_weights, _) = trainer.retrain_watched(&whole, epochs, |trainer, training| {
-            trainer.reestimate(&whole)?;
-            let report = training.report(trainer.accuracy()?);
+            let report = training.report(trainer.accuracy_by_now(&whole)?);
             trainer.run.whole.push(report);
             observer.note(&report.line(training.epochs, epochs));
             Ok(())

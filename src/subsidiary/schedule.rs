@@ -10,7 +10,7 @@ use super::retrain::{EpochReport, NativePredictions, native_predictions};
 use super::shrinking::Channels;
 use super::stage::{self, StageReport};
 use super::trainer::Trainer;
-use super::{Attempt, Excluded, MaskGroup, Options, Selector, mask_groups};
+use super::{Attempt, Excluded, MaskGroup, Options, mask_groups};
 use crate::checkpoint::Checkpoint;
 use crate::data::Images;
 use crate::distributed::Communicator;
@@ -106,7 +106,7 @@ pub fn learn(
         });
     }
     trainer.shrink()?;
-    let steps = trainer.steps_of_run(groups.len());
+    let steps = options.steps_of_run(images.train_indices.len(), groups.len()) as u64;
     observer.begin("learning", steps.saturating_sub(trainer.run.steps));
     trainer.clock.lap("preparing to learn", None);
     let shares = match options.selector.shared() {
@@ -166,18 +166,6 @@ pub fn learn(
 }
 
 impl Trainer<'_> {
-    /// Batches of a whole run with so many stages, as far as they are known before.
-    fn steps_of_run(&self, stages: usize) -> u64 {
-        let options = self.options();
-        let mask_epochs = match options.selector {
-            Selector::Subsidiary { .. } => options.mask_epochs,
-            Selector::Rule { .. } => 0,
-        };
-        let of_stage = options.images_of_stage(self.images.train_indices.len());
-        let in_stages = self.steps(of_stage) * (mask_epochs + options.main_epochs) * stages;
-        (in_stages + self.steps_per_epoch() * options.final_epochs) as u64
-    }
-
     /// Retrains the whole network with all masks in place, and again for as long as filters are given back.
     fn retrain_whole(&mut self, groups: &[MaskGroup], costs: &Costs) -> Result<(), TrainError> {
         let epochs = self.options().final_epochs;
@@ -189,9 +177,9 @@ impl Trainer<'_> {
             if !self.goes_on(groups, costs)? {
                 return Ok(());
             }
+            let whole = self.whole();
+            self.take_again(&whole, epochs, groups.len());
             self.save(None, None)?;
-            let steps = self.steps_per_epoch() * epochs;
-            self.observer.begin("retraining", steps as u64);
         }
     }
 }

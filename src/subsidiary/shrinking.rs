@@ -161,11 +161,8 @@ impl Trainer<'_> {
         for (group, keep) in groups.iter().zip(&fixed) {
             self.keep_columns(group, keep);
         }
-        (
-            self.shrinking.stages,
-            self.run.shrunk,
-            self.run.shrinking_ended,
-        ) = (0, 0, false);
+        // Which of the masks could be taken out was decided, and stays: steps may not move within a stage.
+        self.shrinking.stages = 0;
         self.shrink()
     }
 

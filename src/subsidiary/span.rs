@@ -43,6 +43,15 @@ pub(super) enum TrainingImages {
     AsTheyAre,
 }
 
+/// When what lies below a stage is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Frozen {
+    /// Before it, once for all of its images, as each of its epochs needs that.
+    Before,
+    /// For the images that are looked at: nothing is learned.
+    AsNeeded,
+}
+
 impl Trainer<'_> {
     /// The training images that the stage under way, or the next one, learns from.
     fn images_of_stage(&self) -> Vec<usize> {
@@ -97,17 +106,17 @@ impl Trainer<'_> {
     }
 
     /// Everything from `first` on, to learn a stage by, with the frozen part below computed once where that is
-    /// valid and there is room for it.
-    pub(super) fn span_from(&self, first: NodeId) -> Result<Span, TrainError> {
+    /// asked for and valid, and there is room for it.
+    pub(super) fn span_from(&self, first: NodeId, frozen: Frozen) -> Result<Span, TrainError> {
         let mut span = Span {
             images: self.images_of_stage(),
             ..self.span_over(first)?
         };
         let from = span.from;
-        let frozen = Inference::new(Cow::Owned(self.network.clone()), StepId(0)..from);
-        span.frozen = Some(Box::new(frozen));
+        let below = Inference::new(Cow::Owned(self.network.clone()), StepId(0)..from);
+        span.frozen = Some(Box::new(below));
         let at_input = self.network.boundary(from) == [self.network.input()];
-        if at_input {
+        if at_input || frozen == Frozen::AsNeeded {
             return Ok(span);
         }
         span.cached.clone_from(&span.images);
@@ -185,7 +194,9 @@ impl Trainer<'_> {
     /// The views that a stage which begins (or goes on) now trains on, if they come again.
     fn views_ahead(&self) -> BTreeSet<u64> {
         let (fixed, views) = (self.options.augment.is_none(), self.options.views as u64);
-        let epochs = self.options.mask_epochs + self.options.main_epochs;
+        let epochs = self.options.mask_epochs_of_stage() + self.options.main_epochs;
+        // Beyond that they come again.
+        let epochs = epochs.min(self.options.views.max(1));
         match (fixed, views) {
             (true, _) => BTreeSet::from([0]),
             (false, 0) => BTreeSet::new(),

@@ -6,7 +6,7 @@ use super::error::TrainError;
 use super::evaluate::JUDGE_IMAGES;
 use super::retrain::EpochReport;
 use super::sanity::uncertainty;
-use super::span::Span;
+use super::span::{Frozen, Span};
 use super::state::Done;
 use super::trainer::Trainer;
 use super::training::Phase;
@@ -119,7 +119,12 @@ pub(super) fn run(
     let group = &groups[index];
     let seed = trainer.seed_of(index as u64);
     let label = format!("layer {}/{}", index + 1, groups.len());
-    let (m, mut span) = trainer.enter(group, seed)?;
+    let nothing_to_choose = goal.is_some_and(|goal| goal >= group.live());
+    let frozen = match nothing_to_choose {
+        true => Frozen::AsNeeded,
+        false => Frozen::Before,
+    };
+    let (m, mut span) = trainer.enter(group, seed, frozen)?;
     let target = StageMask {
         group,
         layers,
@@ -149,18 +154,20 @@ pub(super) fn run(
     };
     trainer.shrink()?;
     trainer.clock.lap("judging the mask", Some(index));
-    // There is nothing to retrain around; the end retrains everything.
-    let whole = goal == Some(group.filters);
     loop {
-        if whole {
+        // There is nothing to retrain around; the end retrains everything.
+        if nothing_to_choose {
+            trainer.skip(&span);
             break;
         }
-        let (flipped, loss) = trainer.retrain(&span, trainer.options().main_epochs, &label)?;
+        let epochs = trainer.options().main_epochs;
+        let (flipped, loss) = trainer.retrain(&span, epochs, &label)?;
         report.flipped_weights = flipped;
         report.loss = loss;
         if !trainer.stage_keeps_more(groups)? {
             break;
         }
+        trainer.take_again(&span, epochs, groups.len());
         // Masks that are put in and taken out again may have moved the steps.
         span.from = trainer.first_step(group)?;
         if trainer.options().main_epochs == 0 {
@@ -230,7 +237,10 @@ fn judge(
         mask_epochs: trainer.stage().mask_epochs.clone(),
         ..StageReport::default()
     };
-    if matches!(trainer.options().selector, Selector::Subsidiary { .. }) && kept < group.filters {
+    let learned = matches!(trainer.options().selector, Selector::Subsidiary { .. });
+    // Without labels there is nothing to compare by.
+    let labelled = trainer.images.val_set().labels.is_some();
+    if learned && labelled && kept < group.live() {
         let mut sum = 0.0;
         for draw in 0..RANDOM_DRAWS {
             let random = group.parts.random(kept, seed ^ (draw + 1));
@@ -239,9 +249,6 @@ fn judge(
         report.random_after_masking = Some(sum / RANDOM_DRAWS as f64);
     }
     report.after_masking = trainer.masked_accuracy(m, keep, span)?;
-    if report.after_masking.is_none() {
-        report.random_after_masking = None;
-    }
     Ok(report)
 }
 

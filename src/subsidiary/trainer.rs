@@ -63,8 +63,17 @@ impl<'a> Trainer<'a> {
             observer,
             processes,
         };
-        let teacher = Teacher::new(network, images, options, &context)?;
-        let judge = Judge::new(network, images, options, &context)?;
+        let saving = Saving::to(checkpoint, processes)?;
+        // Of a run that has learned, nobody asks the original any more.
+        let learns = !saving.is_finished();
+        let teacher = match learns {
+            true => Teacher::new(network, images, options, &context)?,
+            false => None,
+        };
+        let judge = match learns {
+            true => Judge::new(network, images, options, &context)?,
+            false => None,
+        };
         let temperature = temperature_of(network, teacher.as_ref(), images, &context)?;
         let mut trainer = Self {
             network,
@@ -79,7 +88,7 @@ impl<'a> Trainer<'a> {
             caching: Caching::default(),
             run: Run::default(),
             shrinking: Shrinking::default(),
-            saving: Saving::to(checkpoint),
+            saving,
             clock: Stopwatch::default(),
         };
         trainer.restore_norms()?;
@@ -133,12 +142,31 @@ impl<'a> Trainer<'a> {
 
     /// Steps of an epoch of so many images.
     pub(super) fn steps(&self, images: usize) -> usize {
-        images.div_ceil(self.options.batch_size.max(1))
+        self.options.batches(images)
     }
 
     /// Steps of an epoch of all training images.
     pub(super) fn steps_per_epoch(&self) -> usize {
         self.steps(self.images.train_indices.len())
+    }
+
+    /// Begins with progress anew where a phase is run once more: steps are counted as they were planned.
+    pub(super) fn take_again(&mut self, span: &Span, epochs: usize, stages: usize) {
+        let again = self.steps(span.images.len()).saturating_mul(epochs);
+        self.run.steps = self.run.steps.saturating_sub(again as u64);
+        let images = self.images.train_indices.len();
+        let all = self.options.steps_of_run(images, stages) as u64;
+        let left = all.saturating_sub(self.run.steps);
+        self.observer.begin("learning", left);
+    }
+
+    /// Counts the steps of a stage that has nothing to learn as done.
+    pub(super) fn skip(&mut self, span: &Span) {
+        let options = self.options;
+        let epochs = options.mask_epochs_of_stage() + options.main_epochs;
+        let steps = self.steps(span.images.len()).saturating_mul(epochs) as u64;
+        self.run.steps += steps;
+        self.observer.advance(steps);
     }
 
     /// Steps in which a mask is trained.

@@ -200,13 +200,7 @@ impl Trainer<'_> {
         let whole = self.run.stage.is_none();
         let due = training.epochs.is_multiple_of(every) || training.epochs == epochs;
         let accuracy = match whole && due && self.images.val_set().labels.is_some() {
-            true => {
-                // Whoever stops the run now stops it at the next batch, where it is saved.
-                let observer = std::mem::replace(&mut self.observer, &Silent);
-                let found = self.reestimate(span).and_then(|()| self.accuracy());
-                self.observer = observer;
-                found?
-            }
+            true => self.accuracy_by_now(span)?,
             false => None,
         };
         let report = training.report(accuracy);
@@ -215,6 +209,15 @@ impl Trainer<'_> {
             None => self.run.whole.push(report),
         }
         Ok(())
+    }
+
+    /// The accuracy after an epoch, by statistics measured anew. Whoever stops the run now stops it at the next batch,
+    /// where it is saved.
+    pub(super) fn accuracy_by_now(&mut self, span: &Span) -> Result<Option<f64>, TrainError> {
+        let observer = std::mem::replace(&mut self.observer, &Silent);
+        let found = self.reestimate(span).and_then(|()| self.accuracy());
+        self.observer = observer;
+        found
     }
 
     /// [`Trainer::retrain`] that calls `after_epoch` after each epoch.

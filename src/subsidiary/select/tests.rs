@@ -20,7 +20,7 @@ use crate::recognize;
 use crate::rewrite::Analysis;
 use crate::subsidiary::objective::loss;
 use crate::subsidiary::rules;
-use crate::subsidiary::span::TrainingImages;
+use crate::subsidiary::span::{Frozen, TrainingImages};
 use crate::subsidiary::{Control, Grouping, Options, mask_groups};
 
 const IMAGES: usize = 80;
@@ -95,7 +95,7 @@ fn asked<R>(
         processes: &crate::distributed::Alone,
     };
     let mut trainer = Trainer::new(&mut network, &images, &options, control).unwrap();
-    let (m, span) = trainer.enter(&groups[group], 5).unwrap();
+    let (m, span) = trainer.enter(&groups[group], 5, Frozen::Before).unwrap();
     let target = StageMask {
         group: &groups[group],
         layers: &layers,
