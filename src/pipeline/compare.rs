@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Choice, Job, Tuning, View, images, load_model, run, written};
-use crate::checkpoint::{self, Identity, Plan};
+use super::{Budget, Choice, Job, Tuning, View, fit, images, load_model, run, written};
+use crate::checkpoint::{self, Folder, Identity, Plan};
 use crate::error::Error;
 use crate::forms;
 use crate::output;
 use crate::progress::{Heard, Observer};
 use crate::report::{AccuracyReport, ComparisonReport, ComparisonRow, Report, RunReport};
+use crate::rewrite;
 use crate::subsidiary::Selector;
 use crate::verify::{Runtime, RuntimeError};
 
@@ -34,6 +35,13 @@ pub struct Cell {
     pub selector: Selector,
 }
 
+impl Cell {
+    fn label(&self) -> String {
+        let share = 100.0 * self.ratio;
+        format!("{}, {share:.0} %, seed {}", self.method, self.seed)
+    }
+}
+
 /// What is compared.
 #[derive(Debug, Clone)]
 pub struct Comparison {
@@ -53,6 +61,25 @@ struct Kept {
     /// Of which comparison they are.
     identity: Identity,
     rows: Vec<ComparisonRow>,
+    /// What they warned of.
+    #[serde(default)]
+    warnings: Vec<String>,
+}
+
+impl Kept {
+    /// Keeps the warnings of a run: as they are where whoever watches was told, else with the run that they are of.
+    fn hear(&mut self, cell: &Cell, report: &Report, heard: &Heard<'_>) {
+        let told = heard.warnings_and(Vec::new());
+        for warning in &report.warnings {
+            let said = match told.contains(warning) {
+                true => warning.clone(),
+                false => format!("{}: {warning}", cell.label()),
+            };
+            if !self.warnings.contains(&said) {
+                self.warnings.push(said);
+            }
+        }
+    }
 }
 
 /// Runs a comparison, or the rest of it; `open` gives the runtime that verifies each run.
@@ -67,8 +94,14 @@ pub fn compare(
     let heard = Heard::new(observer);
     let observer: &dyn Observer = &heard;
     let run_report = RunReport::beginning();
+    // Held until the end: what runs leave there is of one comparison.
+    let _folder = match &comparison.folder {
+        Some(plan) => Some(Folder::open(&plan.folder)?),
+        None => None,
+    };
+    let identity = prepared(comparison, observer)?;
     let mut kept = match &comparison.folder {
-        Some(plan) => kept(&plan.folder, identity(comparison, observer)?)?,
+        Some(plan) => kept(&plan.folder, identity)?,
         None => Kept::default(),
     };
     let all = comparison.cells.len();
@@ -76,13 +109,7 @@ pub fn compare(
         if kept.rows.iter().any(|row| is_of(row, cell)) {
             continue;
         }
-        observer.note(&format!(
-            "{} of {all}: {}, {:.0} %, seed {}",
-            i + 1,
-            cell.method,
-            100.0 * cell.ratio,
-            cell.seed
-        ));
+        observer.note(&format!("{} of {all}: {}", i + 1, cell.label()));
         let report = run(&comparison.job_of(cell), &mut open, observer)?;
         if !report.passed() {
             return Err(Error::Verification(format!(
@@ -93,6 +120,7 @@ pub fn compare(
             )));
         }
         kept.rows.push(row(cell, &report));
+        kept.hear(cell, &report, &heard);
         if let Some(plan) = &comparison.folder {
             let folder = plan.folder.join(UNDER_WAY);
             checkpoint::remove(&folder)?;
@@ -107,7 +135,7 @@ pub fn compare(
         model: comparison.job.input.display().to_string(),
         data: comparison.job.source_path().display().to_string(),
         rows,
-        warnings: heard.warnings_and(Vec::new()),
+        warnings: heard.warnings_and(kept.warnings),
         run: run_report,
     })
 }
@@ -117,16 +145,20 @@ impl Comparison {
         Job {
             output: None,
             budget: Budget::Unlimited,
-            choice: Choice::Learn(Box::new(Tuning {
-                selector: Some(cell.selector.clone()),
-                ..self.tuning.clone()
-            })),
+            choice: Choice::Learn(Box::new(self.tuning_of(cell))),
             seed: cell.seed,
             checkpoint: self.folder.as_ref().map(|plan| Plan {
                 folder: plan.folder.join(UNDER_WAY),
                 ..plan.clone()
             }),
             ..self.job.clone()
+        }
+    }
+
+    fn tuning_of(&self, cell: &Cell) -> Tuning {
+        Tuning {
+            selector: Some(cell.selector.clone()),
+            ..self.tuning.clone()
         }
     }
 }
@@ -161,14 +193,24 @@ fn row(cell: &Cell, report: &Report) -> ComparisonRow {
     }
 }
 
-/// Of which comparison rows are: the model, the images by what they show, and whatever else shapes a run but for
-/// what the cells say.
-fn identity(comparison: &Comparison, observer: &dyn Observer) -> Result<Identity, Error> {
+/// Whether each run can have its share, which is to be known before the first; and of which comparison rows are: the
+/// model, the images by what they show, and whatever else shapes a run but for what the cells say.
+fn prepared(comparison: &Comparison, observer: &dyn Observer) -> Result<Identity, Error> {
     let job = &comparison.job;
     let model = load_model(&job.input, &job.sizes, job.source.as_ref())?;
     let opened = forms::unpack(&model.proto);
     let opened = opened.map_err(|e| written::form_error(&job.input, e))?;
     let view = View::new(&job.input, &opened)?;
+    let costs = rewrite::cost(&view.graph, &view.facts, &view.layers).layers;
+    for cell in &comparison.cells {
+        let tuning = comparison.tuning_of(cell);
+        // How many images there are does not matter here.
+        let options = tuning.options_for(1, true, job);
+        fit::reachable(&job.input, &view.subject(&costs), &options)?;
+    }
+    if comparison.folder.is_none() {
+        return Ok(Identity::default());
+    }
     let source = job
         .source
         .as_ref()
@@ -211,7 +253,7 @@ fn kept(folder: &Path, identity: Identity) -> Result<Kept, Error> {
             fs::create_dir_all(folder).map_err(|e| Error::unsuitable(folder, e.to_string()))?;
             return Ok(Kept {
                 identity,
-                rows: Vec::new(),
+                ..Kept::default()
             });
         }
         Err(e) => return Err(unreadable(e.to_string())),

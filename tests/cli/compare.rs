@@ -148,6 +148,20 @@ fn an_interrupted_comparison_goes_on_where_it_was() {
 }
 
 #[test]
+fn two_comparisons_do_not_share_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let saved = dir.path().join("saved");
+    std::fs::create_dir(&saved).unwrap();
+    let lock = std::fs::File::create(saved.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let options = ["--methods=random", "--checkpoint", saved.to_str().unwrap()];
+    let done = compare(dir.path(), &options).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("another run"), "{said}");
+}
+
+#[test]
 fn what_makes_no_comparison_is_refused() {
     let mut c = tool();
     c.arg("compare").arg(network("vgg"));
@@ -162,6 +176,15 @@ fn what_makes_no_comparison_is_refused() {
         (&["--only", "best:0.3:0"][..], "METHOD:SHARE:SEED"),
         (&["--only", "unpruned:0.3:0"][..], "unpruned:0:SEED"),
         (&["--only", "random:0.3:0", "--seeds", "2"][..], "--seeds"),
+        (
+            &["--save-config", "fixtures/digits_vgg.onnx"][..],
+            "--save-config would overwrite IN",
+        ),
+        // Before the first run, which could be done.
+        (
+            &["--ratios", "0.3,0.9", "--keep", "/conv3/*"][..],
+            "--ratio",
+        ),
     ] {
         let mut c = tool();
         c.arg("compare").arg(network("vgg")).arg("--data");
