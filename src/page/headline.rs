@@ -87,7 +87,7 @@ pub(super) fn of_comparison(report: &ComparisonReport) -> String {
         if others == 1 { "way" } else { "ways" },
         count(report.rows.len())
     );
-    let before = report.rows.first().map(|r| r.accuracy_before);
+    let before = report.as_it_came();
     if let (Some(before), Some(best)) = (before, best) {
         words += &format!(
             "; the model as it came has {}, and at best {} with {} of its filters gone ({})",

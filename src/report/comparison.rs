@@ -1,5 +1,7 @@
 //! What `compare` says: each run, and means over seeds.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::RunReport;
@@ -134,7 +136,7 @@ impl ComparisonReport {
         for means in self.means() {
             table.row(line(&means));
         }
-        let before = self.rows.first().map_or(0.0, |r| r.accuracy_before);
+        let before = self.as_it_came().unwrap_or_default();
         let mut screen = Screen::default();
         screen.table(table);
         screen.blank();
@@ -146,6 +148,14 @@ impl ComparisonReport {
             screen.warning(warning.as_str());
         }
         screen
+    }
+
+    /// Accuracy of the model as it came: the mean over seeds, each of which may judge by other images.
+    pub fn as_it_came(&self) -> Option<f64> {
+        let by_seed = self.rows.iter().map(|r| (r.seed, r.accuracy_before));
+        let by_seed: BTreeMap<u64, f64> = by_seed.collect();
+        let values: Vec<f64> = by_seed.into_values().collect();
+        (!values.is_empty()).then(|| mean(&values).0)
     }
 
     /// By how much a run is better than the unpruned network retrained alike with its seed.

@@ -47,7 +47,7 @@ fn body(report: &ComparisonReport) -> Result<Option<String>, PageError> {
             y: ("", Scale::Share),
             curves: &curves,
             breaks: &[],
-            level: report.rows.first().map(|r| r.accuracy_before),
+            level: report.as_it_came(),
         }
         .svg()?;
         plots.push((svg, label));
