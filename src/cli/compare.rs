@@ -95,7 +95,12 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>, Error> {
         cells.push(unpruned(seed));
         for &ratio in &args.ratios {
             for &method in &args.methods {
-                cells.push(cell(method, ratio, seed)?);
+                let one = cell(method, ratio, seed)?;
+                let known = |c: &Cell| c.method == one.method && c.ratio == ratio && c.seed == seed;
+                // Given twice, it is run once.
+                if !cells.iter().any(known) {
+                    cells.push(one);
+                }
             }
         }
     }
