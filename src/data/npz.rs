@@ -20,7 +20,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::arrays::{finite, no_numbers};
-use super::load::{MAX_DATASET_BYTES, Progress};
+use super::load::Progress;
 use super::{DataError, Dataset, LoadOptions, Pixels, Size, classes};
 use crate::files;
 use order::{Order, order};
@@ -84,7 +84,7 @@ pub(super) fn load(
         Some(file) => classes::read(file)?,
         None => Vec::new(),
     };
-    let images = match x.bytes > options.memory.min(MAX_DATASET_BYTES) {
+    let images = match x.bytes > options.memory {
         true => {
             let stored = Stored::read(path, &x, &mut archive, order, progress)?;
             Pixels::Stored(Arc::new(stored))
