@@ -257,10 +257,16 @@ impl Plan<'_> {
             editor.remove_attribute(index, "beta");
         }
         let sums = editor.fresh_name(&format!("{name}.sums"));
+        // Up to opset 10 a Gemm has to have a bias.
+        let no_bias = (self.layer.op == LayerOp::Gemm && graph.opset() < 11).then(|| {
+            let zeros = Tensor::F32(ArrayD::zeros(vec![self.layer.filters]));
+            editor.add_initializer(&format!("{name}.no_bias"), &zeros)
+        });
         let Some(node) = editor.node_mut(index) else {
             return;
         };
         node.input.truncate(2);
+        node.input.extend(no_bias);
         // Masks files go by the node's name, or else by its output's, which changes now.
         node.name = Some(name.clone());
         let output = std::mem::replace(&mut node.output, vec![sums.clone()]);

@@ -257,6 +257,27 @@ fn inputs_of_another_scale_are_left_alone() {
 }
 
 /// Bounds of `Clip` were attributes once: some of these filters never get above their threshold.
+/// Up to opset 10 a Gemm has to have a bias, also where the division behind it takes its place.
+#[test]
+fn old_opsets_keep_a_bias() {
+    for opset in [9, 11] {
+        let mut b = Builder::new(&[8]);
+        let signs = b.node("Sign", &["x"], vec![]);
+        let weight = (0..32).map(|k| if k * k % 7 < 3 { 0.5 } else { -0.5 });
+        let weight = b.weight(&[4, 8], weight.collect());
+        let bias = b.weight(&[4], vec![0.25, -0.5, 0.75, 0.0]);
+        let turned = vec![("transB", Attr::Int(1))];
+        let y = b.node("Gemm", &[&signs, &weight, &bias], turned);
+        let mut model = b.model(&[&y]);
+        model.opset_import[0].version = Some(opset);
+        let x = ArrayD::from_shape_vec(IxDyn(&[16, 8]), noise(128, 7)).unwrap();
+        let expected = run(&model, &x, Optimization::Off);
+        let (integer, layers) = normal(&model);
+        assert_eq!(layers[0].1, Form::Divided, "{opset}");
+        assert_eq!(run(&integer, &x, Optimization::Off), expected, "{opset}");
+    }
+}
+
 #[test]
 fn old_opsets_keep_their_bounds() {
     let mut b = Builder::new(&[4, 6, 6]);

@@ -146,6 +146,8 @@ fn options_that_would_do_nothing_are_refused() {
             "--normalise",
             "--to integer",
         ),
+        ("a b --to ops --normalise", "--normalise", "--to ops"),
+        ("a b --masks m --data d --seed 3", "--seed", "--data"),
         ("verify a b --crop 3", "--crop", "--data"),
         (
             "eval a --data d --runtime tract --threads 2",
