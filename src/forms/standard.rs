@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::unpacked::{computes_weights, evaluated};
 use super::{Computed, FormError, OutputForm, Shaped, is_packed, unpack};
 use crate::onnx::proto::ModelProto;
 use crate::qonnx;
@@ -20,19 +21,21 @@ impl OutputForm for Standard {
     }
 
     fn idle(&self, model: &ModelProto) -> Option<String> {
-        (!qonnx::is_qonnx(model) && !is_packed(model))
-            .then(|| "has standard operators already, and no packed weights".to_owned())
+        (!qonnx::is_qonnx(model) && !is_packed(model) && !computes_weights(model))
+            .then(|| "has standard operators and weights as floats already".to_owned())
     }
 
-    fn write(&self, model: &ModelProto, _: &Computed) -> Result<Shaped, FormError> {
+    fn write(&self, model: &ModelProto, computed: &Computed) -> Result<Shaped, FormError> {
         let lowered = qonnx::lower(model)?;
         let plain = match unpack(&lowered.model)? {
             Cow::Owned(plain) => plain,
             Cow::Borrowed(_) => lowered.model.into_owned(),
         };
+        // Latents are no weights: other tools look for initializers.
+        let (plain, changed) = evaluated(plain, computed)?;
         Ok(Shaped {
             model: plain,
-            changed: Vec::new(),
+            changed,
             left: BTreeMap::new(),
         })
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::packed::{ABOUT, bits_of};
-use super::{Computed, FormError, with_weights};
+use super::{Computed, FormError, is_float32, values_of, with_weights};
 use crate::graph::{Facts, Graph, TensorId};
 use crate::onnx::proto::ModelProto;
 use crate::onnx::{DataType, Tensor};
@@ -99,6 +99,59 @@ pub fn unpack(model: &ModelProto) -> Result<Cow<'_, ModelProto>, FormError> {
     let text = out.doc_string().replace(ABOUT, "");
     out.doc_string = Some(text.trim_end().to_owned()).filter(|t| !t.is_empty());
     Ok(Cow::Owned(out))
+}
+
+/// Whether some binary layer's weights are computed by nodes of the model, of its latents perhaps.
+pub(super) fn computes_weights(model: &ModelProto) -> bool {
+    let found = || -> Result<bool, FormError> {
+        let graph = Graph::new(model)?;
+        let facts = Facts::lean(&graph, 1)?;
+        let layers = recognize::layers(&graph, &facts);
+        Ok(layers
+            .iter()
+            .any(|layer| is_computed(&graph, &facts, layer)))
+    };
+    found().unwrap_or_default()
+}
+
+/// The model with the weights of binary layers that its nodes compute written as what they compute, each under the name
+/// that it has; and which layers these are.
+///
+/// # Errors
+/// If the graph is invalid.
+pub(super) fn evaluated(
+    model: ModelProto,
+    computed: &Computed,
+) -> Result<(ModelProto, Vec<String>), FormError> {
+    let mut found: Vec<(String, Tensor)> = Vec::new();
+    let mut changed = Vec::new();
+    {
+        let graph = Graph::new(&model)?;
+        let facts = Facts::lean(&graph, 1)?;
+        for layer in recognize::layers(&graph, &facts) {
+            if !is_computed(&graph, &facts, &layer) {
+                continue;
+            }
+            let name = graph.name(layer.weight);
+            if found.iter().all(|(known, _)| known != name) {
+                let values = values_of(&graph, &layer, computed).clone();
+                found.push((name.to_owned(), Tensor::F32(values)));
+            }
+            changed.push(layer.name);
+        }
+    }
+    Ok(match found.is_empty() {
+        true => (model, changed),
+        false => (with_weights(&model, found), changed),
+    })
+}
+
+/// Whether nodes compute a binary layer's weights. One that is only handed on is held already.
+fn is_computed(graph: &Graph<'_>, facts: &Facts, layer: &Layer) -> bool {
+    let producer = graph.producer(layer.weight);
+    layer.is_binary()
+        && is_float32(facts, layer.weight)
+        && producer.is_some_and(|n| !matches!(graph.node(n).op(), "Constant" | "Identity"))
 }
 
 /// Whether a constant is computed from what bytes of the file select in a table.

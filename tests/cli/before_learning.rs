@@ -285,7 +285,7 @@ fn options_without_effect_on_such_a_model_or_such_data() {
     let at = |name: &str| dir.path().join(name);
     let out = at("o.onnx");
     refused(
-        long(&network("vgg"), &out).args(["--to", "onnx"]),
+        long(&network("folded"), &out).args(["--to", "onnx"]),
         2,
         &["--to onnx"],
     );

@@ -208,9 +208,9 @@ fn what_has_no_such_form_is_refused_in_one_line_with_the_reason() {
         &["digits_float.onnx", "integer", "no binary layer"],
     );
     refused(
-        &mut of(&network("vgg"), "onnx"),
+        &mut of(&network("folded"), "onnx"),
         2,
-        &["--to onnx", "standard operators already"],
+        &["--to onnx", "weights as floats already"],
     );
     let small = packed(dir.path(), "vgg");
     refused(
@@ -281,6 +281,11 @@ fn other_forms_compute_the_same_and_go_back() {
     convert(&path("q.onnx"), &path("back.onnx"), "onnx");
     assert_eq!(count(&proto(&path("back.onnx")), "BipolarQuant"), 0);
     same(&network("vgg"), &path("back.onnx"));
+    // Weights that are computed of latents are floats then, for tools that look for initializers.
+    convert(&network("vgg"), &path("w.onnx"), "onnx");
+    let model = proto(&path("w.onnx"));
+    assert_eq!((count(&model, "Abs"), count(&model, "Sign")), (0, 3));
+    same(&network("vgg"), &path("w.onnx"));
     // Where(x >= 0, 1, -1) is a BipolarQuant; so is Cast(x >= 0) * 2 - 1.
     convert(&network("folded"), &path("f.onnx"), "qonnx");
     let model = proto(&path("f.onnx"));
