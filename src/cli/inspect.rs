@@ -1,5 +1,6 @@
 //! `inspect`.
 
+use crate::forms;
 use crate::pipeline::{View, load_model, other_float_type};
 use crate::report::Inspection;
 
@@ -14,6 +15,11 @@ pub fn run(args: &InspectArgs) -> Printed {
     let view = View::lean(&args.model, &model.proto)?;
     let mut warnings = model.warnings;
     warnings.extend(other_float_type(&view));
+    if forms::has_operators(&model.proto) {
+        warnings.push(
+            "its binary layers are operators on bits (--to ops), of which nothing is listed or counted: inspect the model that it was made of".to_owned(),
+        );
+    }
     let found = Inspection::new(
         &args.model,
         &view.graph,
