@@ -48,17 +48,26 @@ pub(super) fn learning(g: &Given<'_>) -> Option<String> {
 }
 
 pub(super) fn normalise(g: &Given<'_>) -> Option<String> {
-    let integer = g.text("to").and_then(|name| forms::of_name(&name));
-    unless(
-        !integer.is_some_and(|form| form.is_integer()),
-        "--to integer says the same",
-    )
+    let form = g.text("to").and_then(|name| forms::of_name(&name));
+    let form = form.filter(|form| form.is_integer())?;
+    Some(match form.name() {
+        "integer" => "--to integer says the same".to_owned(),
+        other => format!("--to {other} is made of the integer form anyway"),
+    })
 }
 
 pub(super) fn method(g: &Given<'_>) -> Option<String> {
     match g.is("method", "none") {
         true => None,
         false => learning(g),
+    }
+}
+
+/// Something is drawn at random: what learning begins with, or inputs.
+pub(super) fn seed(g: &Given<'_>) -> Option<String> {
+    match learning(g) {
+        Some(_) if !g.is("data", "synthetic") => random_inputs(g),
+        _ => None,
     }
 }
 

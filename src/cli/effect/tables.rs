@@ -3,8 +3,8 @@
 use super::needs::{
     always, by_masks, by_rule, cache, cache_dir, choice, compared_cache, compared_masks,
     compared_views, data, every, kept, learning, limits, losses, mask_lr, max_share, method,
-    normalise, not_json, ort_lib, ort_threads, random_inputs, retraining, saved_masks, stages,
-    synthetic, val_split, views, warm_up, written,
+    normalise, not_json, ort_lib, ort_threads, random_inputs, retraining, saved_masks, seed,
+    stages, synthetic, val_split, views, warm_up, written,
 };
 use super::{Group, Table};
 
@@ -127,7 +127,7 @@ pub(super) const MAIN: Table = &[
         ("cache_disk_mb", cache),
         ("cache_dir", cache_dir),
         ("views", views),
-        ("seed", always),
+        ("seed", seed),
         ("threads", always),
         ("folder", kept),
         ("every", every),

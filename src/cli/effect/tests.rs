@@ -187,6 +187,8 @@ fn options_that_do_something_pass() {
         "a b --data d --checkpoint c --checkpoint-every 3",
         "a b --data d --dry-run --report r --mask-epochs 3 --timeout 3",
         "verify a b --seed 3",
+        "a b --masks m --seed 3",
+        "a b --method none --data synthetic --seed 3",
         "convert a b --to qonnx --seed 3",
         "a b --to packed --normalise",
         "train a b --data d --epochs 20 --warm-up 10 --flip",
