@@ -109,6 +109,9 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>, installation: &I
     if let Err(e) = ctrlc::set_handler(handler) {
         eprintln!("warning: Ctrl-C cannot be caught: {e}");
     }
+    // A file that would grow beyond `ulimit -f` is an error like a full disk, not the end.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let terminal = Terminal::new(&messages, reader.log.clone(), Arc::clone(&stop));
     // What the first process says is true of all of them.
     let follower = Follower(Arc::clone(&stop));
@@ -301,6 +304,10 @@ impl Reader {
         }
         if let Some(log) = &self.log {
             log.add("exit code", &outcome.code.to_string());
+        }
+        if let Some(missing) = self.log.as_ref().and_then(Log::missing) {
+            let line = errors.remark(Role::Warning, "warning", &missing);
+            let _ = stderr.lock().write_all(line.as_bytes());
         }
         match printed {
             // A closed pipe (`| head`) is not an error.

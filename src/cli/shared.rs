@@ -1,6 +1,7 @@
 //! What several commands need: images, a runtime, JSON.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::data::{Augment, Dataset, Images};
 use crate::engine::Precision;
 use crate::error::Error;
-use crate::onnx::write_atomically;
+use crate::onnx::{SaveError, write_atomically};
 use crate::page::PageError;
 use crate::pipeline::DataSource;
 use crate::printable::printable_json;
@@ -204,8 +205,17 @@ pub fn precision(name: PrecisionName) -> Precision {
 /// Writes a report to `path`, if there is one.
 pub fn write_report(path: Option<&Path>, report: &impl serde::Serialize) -> Result<(), Error> {
     match path {
-        Some(path) => Ok(write_atomically(path, json(path, report)?.as_bytes())?),
+        Some(path) => unless_read_enough(write_atomically(path, json(path, report)?.as_bytes())),
         None => Ok(()),
+    }
+}
+
+/// Whoever reads a report or a page from standard output (`| head`) may stop when they have seen enough. A model, or
+/// masks, they want whole.
+fn unless_read_enough(written: Result<(), SaveError>) -> Result<(), Error> {
+    match written {
+        Err(SaveError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
 }
 
@@ -218,7 +228,7 @@ pub fn write_page(
         return Ok(());
     };
     let page = page().map_err(|e| Error::unsuitable(path, e.to_string()))?;
-    Ok(write_atomically(path, page.as_bytes())?)
+    unless_read_enough(write_atomically(path, page.as_bytes()))
 }
 
 /// A command line as reports hold it.

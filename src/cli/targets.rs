@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::config;
 use crate::checkpoint;
 use crate::error::Error;
-use crate::output::{self, FileId, Place, Target, folder_of};
+use crate::output::{self, FileId, Place, Target, folder_of, stdout_is_closed};
 
 /// A path with the name of its argument, if it was given.
 pub type Named<'a> = (&'static str, Option<&'a Path>);
@@ -127,8 +127,12 @@ fn writable(path: &Path) -> Result<(), Error> {
         return Err(Error::unsuitable(path, why));
     }
     let place = Place::of(path).map_err(|e| unwritable(e.to_string()))?;
-    let Place::File(file) = place else {
-        return Ok(());
+    let file = match place {
+        Place::File(file) => file,
+        Place::Stdout if stdout_is_closed() => {
+            return Err(unwritable("standard output is closed".to_owned()));
+        }
+        Place::Stdout | Place::Stream(_) => return Ok(()),
     };
     let folder = folder_of(&file);
     match folder.is_dir() {

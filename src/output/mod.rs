@@ -7,7 +7,7 @@ mod leftovers;
 mod place;
 
 pub use clash::{Clash, FileId, Target, clash, overwrites};
-pub use place::{Place, folder_of};
+pub use place::{Place, folder_of, stdout_is_closed};
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -31,11 +31,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match Place::of(path)? {
         Place::Stdout => {
             let mut out = io::stdout().lock();
-            match out.write_all(bytes).and_then(|()| out.flush()) {
-                // Whoever read it (`| head`) has seen enough.
-                Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
-                done => done,
-            }
+            out.write_all(bytes)?;
+            out.flush()
         }
         Place::Stream(path) => {
             // What a descriptor such as /dev/fd/3 leads to may hold something already.

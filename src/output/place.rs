@@ -72,6 +72,26 @@ impl Place {
     }
 }
 
+/// Whether standard output was closed when the process began (`>&-`). Rust opens `/dev/null` in its place then, for
+/// reading too, which no shell does.
+pub fn stdout_is_closed() -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
+        use std::os::unix::fs::MetadataExt as _;
+        let out = io::stdout();
+        let (Ok(flags), Ok(about)) = (fcntl_getfl(&out), fstat(&out)) else {
+            return true;
+        };
+        let null = std::fs::metadata("/dev/null");
+        let is_null = FileType::from_raw_mode(about.st_mode) == FileType::CharacterDevice
+            && null.is_ok_and(|null| null.rdev() == about.st_rdev);
+        is_null && flags.contains(OFlags::RDWR)
+    }
+    #[cfg(not(unix))]
+    false
+}
+
 /// The folder that holds `path`.
 pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {

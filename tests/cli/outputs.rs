@@ -285,3 +285,58 @@ fn nothing_that_is_read_is_an_output() {
     refused(&mut c, 2, &["--junit"]);
     assert!(std::fs::read(at("in.onnx")).unwrap() == std::fs::read(network("vgg")).unwrap());
 }
+
+/// A shell in `dir` that runs the tool as `"$0"`.
+fn shell(dir: &Path, script: &str) -> (Option<i32>, String) {
+    let done = Plain::new("sh")
+        .current_dir(dir)
+        .args(["-c", script, env!("CARGO_BIN_EXE_onnx-bnnprune")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    (done.status.code(), said)
+}
+
+/// A model that nobody takes is not written; a report of which the first lines were read is.
+#[test]
+fn standard_output_that_nobody_reads_is_an_error() {
+    let dir = copy();
+    let gone = "{ sleep 1; \"$0\" in.onnx - -q; echo $? >&2; } | true";
+    let (_, said) = shell(dir.path(), gone);
+    assert!(
+        said.trim().ends_with('2') && said.contains("cannot be written"),
+        "{said}"
+    );
+    let (code, said) = shell(dir.path(), "exec \"$0\" in.onnx - -q >&-");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("standard output is closed"), "{said}");
+    let report = "{ sleep 1; \"$0\" in.onnx o.onnx -q --report -; echo $? >&2; } | true";
+    let (_, said) = shell(dir.path(), report);
+    assert_eq!(said.trim(), "0");
+    let (code, said) = shell(dir.path(), "exec \"$0\" in.onnx - -q > /dev/null");
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// `ulimit -f` is a disk that is full.
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_like_any_other() {
+    let dir = copy();
+    let (code, said) = shell(dir.path(), "ulimit -f 60; exec \"$0\" in.onnx o.onnx -q");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("o.onnx: cannot be written"), "{said}");
+    let left = std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, 1, "only the input");
+}
+
+#[test]
+fn a_log_that_cannot_take_all_lines_is_said() {
+    let dir = copy();
+    let mut command = job(dir.path(), &["o.onnx", "--log-file", "/dev/full"]);
+    let done = command.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("/dev/full: lines of the log are missing"),
+        "{said}"
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -14,9 +14,17 @@ use crate::printable::printable_line;
 /// What every log begins with.
 const BEGINNING: &str = "onnx-bnnprune log";
 
-/// A log that lines are added to. What cannot be written is lost: the run matters more.
+/// A log that lines are added to. What cannot be written is lost, as the run matters more; at its end that is said.
 #[derive(Clone, Debug)]
-pub struct Log(Arc<Mutex<File>>);
+pub struct Log(Arc<Mutex<Written>>);
+
+#[derive(Debug)]
+struct Written {
+    path: PathBuf,
+    file: File,
+    /// Why lines are missing, where some are.
+    failed: Option<io::Error>,
+}
 
 impl Log {
     /// Opens a log, an earlier run's too; `line` is what was typed.
@@ -32,7 +40,11 @@ impl Log {
             return Err(Error::unsuitable(path, why));
         }
         let file = OpenOptions::new().append(true).create(true).open(path);
-        let log = Self(Arc::new(Mutex::new(file.map_err(unwritable)?)));
+        let log = Self(Arc::new(Mutex::new(Written {
+            path: path.to_owned(),
+            file: file.map_err(unwritable)?,
+            failed: None,
+        })));
         if !exists {
             log.write(&format!("{BEGINNING}\n"));
         }
@@ -53,10 +65,19 @@ impl Log {
     }
 
     fn write(&self, text: &str) {
-        if let Ok(mut file) = self.0.lock() {
-            // See above.
-            let _ = file.write_all(text.as_bytes());
+        if let Ok(mut written) = self.0.lock()
+            && let Err(e) = written.file.write_all(text.as_bytes())
+        {
+            written.failed.get_or_insert(e);
         }
+    }
+
+    /// What is to be said where lines are missing.
+    pub fn missing(&self) -> Option<String> {
+        let written = self.0.lock().ok()?;
+        let why = written.failed.as_ref()?;
+        let path = written.path.display();
+        Some(format!("{path}: lines of the log are missing: {why}"))
     }
 }
 
