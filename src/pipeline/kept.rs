@@ -49,7 +49,7 @@ pub(super) fn note(job: &Job, model: &Model, chosen: &Chosen) -> Option<String> 
             None => "",
         };
         Some(format!(
-            "what was learned is in {} and {}; onnx-bnnprune with the former as IN, --masks with the latter and the other options as before{without} does the rest",
+            "what was learned is in {} and {}; onnx-bnnprune with the former as IN, --masks with the latter and the options of images and output as before{without} does the rest",
             file.display(),
             list.display()
         ))
