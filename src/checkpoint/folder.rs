@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::CheckpointError;
 
@@ -10,6 +11,10 @@ use super::CheckpointError;
 pub(super) const LOCK: &str = "lock";
 /// A lock that others remove this often while it is taken is not to be had.
 const TRIES: usize = 100;
+/// A run that is killed may leave its lock to a process that it was about to start, for some milliseconds: so often
+/// is it looked at again, and after so long.
+const WAITS: usize = 5;
+const WAIT: Duration = Duration::from_millis(20);
 
 /// A checkpoint folder, locked for this process.
 #[derive(Debug)]
@@ -30,9 +35,15 @@ impl Folder {
             source,
         };
         std::fs::create_dir_all(path).map_err(unusable)?;
+        let mut waits = 0;
         for _ in 0..TRIES {
             let lock = open_lock(&path.join(LOCK)).map_err(unusable)?;
             match lock.try_lock() {
+                Err(TryLockError::WouldBlock) if waits < WAITS => {
+                    waits += 1;
+                    std::thread::sleep(WAIT);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {
                     return Err(CheckpointError::Busy {
                         path: path.to_owned(),
