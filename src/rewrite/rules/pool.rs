@@ -20,12 +20,13 @@ pub(super) fn max(ctx: &Context<'_, '_>) -> Outcome {
     let (x, shape) = ctx.data()?;
     on_axis_one(x.axis)?;
     let node = ctx.node();
-    if node.op() == "MaxPool"
-        && Window::of(&node, shape, None).is_none_or(|w| w.may_miss(&node, shape))
-    {
-        return Err(
-            "has windows of nothing but padding, of which runtimes make any number".to_owned(),
-        );
+    if node.op() == "MaxPool" {
+        let window = Window::of(&node, shape, None);
+        let window = window.ok_or("has attributes that contradict each other")?;
+        if window.may_miss(&node, shape) {
+            let why = "has windows of nothing but padding, of which runtimes make any number";
+            return Err(why.to_owned());
+        }
     }
     Ok(Some(Behaviour::channelwise(x, |s| s)))
 }
