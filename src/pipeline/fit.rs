@@ -1,6 +1,6 @@
 //! Do images, labels and options fit the model and each other?
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{DataSource, View};
@@ -10,16 +10,10 @@ use crate::graph::Graph;
 use crate::network::Network;
 use crate::onnx::proto::tensor_proto::DataType;
 use crate::onnx::proto::type_proto;
-use crate::output::FileId;
 use crate::progress::{Observer, Phase};
 use crate::rewrite::{self, Residual};
 use crate::subsidiary::{self, Options, Subject, TrainError};
 use crate::verify;
-
-/// Above this share of validation images that are training images too, they prove nothing.
-const MOST_SHARED: f64 = 0.5;
-/// Above this one it is worth a warning.
-const FEW_SHARED: f64 = 0.01;
 
 /// What the elements of a model's input are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -393,58 +387,6 @@ fn class_name(images: &Images, class: usize) -> String {
         Some(name) => format!("'{name}'"),
         None => class.to_string(),
     }
-}
-
-/// Two paths to one data set.
-pub(super) fn not_the_same(data: &Path, val: &Path) -> Result<(), Error> {
-    let same = match (FileId::of_input(data), FileId::of_input(val)) {
-        (Some(a), Some(b)) => a == b,
-        _ => match (data.canonicalize(), val.canonicalize()) {
-            (Ok(a), Ok(b)) => a == b,
-            _ => false,
-        },
-    };
-    match same {
-        false => Ok(()),
-        true => Err(Error::unsuitable(
-            val,
-            "--val is --data: accuracy on images that were learned from says nothing; give other images, or leave --val out to have some split off",
-        )),
-    }
-}
-
-/// Validation images that are training images as well.
-pub(super) fn apart(
-    data: &Path,
-    train: &Dataset,
-    val: &Path,
-    set: &Dataset,
-    observer: &dyn Observer,
-) -> Result<(), Error> {
-    let known: HashSet<u64> = train.sums().into_iter().collect();
-    let found = set.sums();
-    let shared = found.iter().filter(|sum| known.contains(sum)).count();
-    let share = shared as f64 / found.len().max(1) as f64;
-    let what = format!(
-        "{shared} of its {} images are in {} as well, pixel by pixel",
-        found.len(),
-        data.display()
-    );
-    if share > MOST_SHARED {
-        return Err(Error::unsuitable(
-            val,
-            format!(
-                "{what}: accuracy on images that were learned from says nothing; give other images, or leave --val out to have some split off"
-            ),
-        ));
-    }
-    if share > FEW_SHARED {
-        observer.warn(&format!(
-            "{}: {what}: accuracy looks better than it is",
-            val.display()
-        ));
-    }
-    Ok(())
 }
 
 /// Pixels of 8 bits, as they are.

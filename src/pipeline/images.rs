@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::fit::Element;
 use super::input_form::InputForm;
-use super::{View, fit, memory};
+use super::{View, disjoint, fit, memory};
 use crate::data::{
     self, Channels, DataError, DataSource, Dataset, Images, LoadOptions, Preprocess,
 };
@@ -59,7 +59,7 @@ pub fn load(
 ) -> Result<Images, Error> {
     let learns = purpose == ImagesFor::Learning;
     if let Some(val) = source.val.as_ref().filter(|_| learns) {
-        fit::not_the_same(&source.data, val)?;
+        disjoint::not_the_same(&source.data, val)?;
     }
     let mut reader = Reader::new(model, view, source, observer)?;
     let train = match source.synthetic {
@@ -77,7 +77,7 @@ pub fn load(
             fit::effect(&[(&source.data, &train), (path, &set)], source)?;
             check_names(&source.data, &train, path, &set)?;
             if learns {
-                fit::apart(&source.data, &train, path, &set, observer)?;
+                disjoint::apart(&source.data, &train, path, &set, observer)?;
             }
             let indices = (0..set.len()).collect();
             (Some(set), all, indices, path.display().to_string())
@@ -95,6 +95,10 @@ pub fn load(
             fit::effect(&[(&source.data, &train)], source)?;
             let share = source.val_split.unwrap_or(VAL_SPLIT);
             let split = train.split(share, seed);
+            if learns && source.synthetic.is_none() {
+                let sides = [&split.train, &split.val].map(Vec::as_slice);
+                disjoint::split_apart(&source.data, &train, sides, observer);
+            }
             let words = match source.synthetic {
                 Some(_) => format!(
                     "{:.0} % of images made from the network itself",

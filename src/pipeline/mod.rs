@@ -5,6 +5,7 @@ mod channels;
 mod compare;
 mod computed_weights;
 mod cut;
+mod disjoint;
 mod drawn;
 mod dry_run;
 mod end;

@@ -99,6 +99,28 @@ fn validation_images_are_other_images() {
     );
 }
 
+/// Copies of images fall on both sides of a split.
+#[test]
+fn copies_on_both_sides_of_a_split_are_said() {
+    let dir = Dir::new();
+    let (images, labels) = digit_bytes();
+    let twice = ndarray::concatenate![Axis(0), images, images];
+    let data = dir.at("twice.npz");
+    write_npz(&data, &twice, Some(&[&labels[..], &labels].concat()));
+    for (data, copies) in [(data, true), (fixture("digits_test.npz"), false)] {
+        let mut c = tool();
+        c.arg(network("vgg")).arg(dir.at("o.onnx"));
+        c.arg("--data").arg(&data).arg("--dry-run");
+        let done = c.assert().success();
+        let said = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert_eq!(
+            said.contains("split off to judge by are among"),
+            copies,
+            "{said}"
+        );
+    }
+}
+
 /// The file whose labels are wrong is the one that is named.
 #[test]
 fn wrong_labels_are_those_of_their_file() {
