@@ -22,7 +22,7 @@ impl OutputForm for Standard {
 
     fn idle(&self, model: &ModelProto) -> Option<String> {
         (!qonnx::is_qonnx(model) && !is_packed(model) && !computes_weights(model))
-            .then(|| "has standard operators and weights as floats already".to_owned())
+            .then(|| "has standard operators already, and no packed or computed weights".to_owned())
     }
 
     fn write(&self, model: &ModelProto, computed: &Computed) -> Result<Shaped, FormError> {

@@ -146,12 +146,14 @@ pub(super) fn evaluated(
     })
 }
 
-/// Whether nodes compute a binary layer's weights. One that is only handed on is held already.
+/// Whether nodes compute a binary layer's weights. One that is only handed on is held already, and what bytes select in
+/// a table stays there where it is not packed.
 fn is_computed(graph: &Graph<'_>, facts: &Facts, layer: &Layer) -> bool {
     let producer = graph.producer(layer.weight);
     layer.is_binary()
         && is_float32(facts, layer.weight)
         && producer.is_some_and(|n| !matches!(graph.node(n).op(), "Constant" | "Identity"))
+        && !of_bytes(graph, facts, layer.weight)
 }
 
 /// Whether a constant is computed from what bytes of the file select in a table.

@@ -210,7 +210,7 @@ fn what_has_no_such_form_is_refused_in_one_line_with_the_reason() {
     refused(
         &mut of(&network("folded"), "onnx"),
         2,
-        &["--to onnx", "weights as floats already"],
+        &["--to onnx", "standard operators already"],
     );
     let small = packed(dir.path(), "vgg");
     refused(

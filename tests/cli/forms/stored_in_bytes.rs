@@ -90,7 +90,11 @@ fn a_table_of_three_values_is_not_opened() {
         .arg("convert")
         .args([path("t.onnx"), path("out.onnx")]);
     standard.args(["--to", "onnx", "-q"]);
-    refused(&mut standard, 2, &["--to onnx", "no packed weights"]);
+    refused(
+        &mut standard,
+        2,
+        &["--to onnx", "no packed or computed weights"],
+    );
     // What precedes it is packed, and the table stays.
     convert(&path("t.onnx"), &path("p.onnx"), "packed");
     assert_eq!(of_bytes(&path("p.onnx")), 3);
