@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::common::{few_digits, fixture, json, network, refused, tool};
+use crate::common::{fixture, json, network, refused, tool};
 
 /// The digits as a folder for each class, `count` of each.
 fn folder(dir: &Path, count: usize) -> PathBuf {
@@ -70,7 +70,7 @@ fn images_in_their_files_give_the_bytes_of_images_in_memory() {
 #[test]
 fn an_archive_beyond_memory_gives_the_bytes_of_one_in_memory() {
     let dir = tempfile::tempdir().unwrap();
-    let packed = few_digits();
+    let packed = fixture("digits_train.npz");
     let varied = ["--flip", "--crop-padding=1", "--random-crop=0.5"];
     let streamed = [&varied[..], &["--images-mb=0", "--threads=1"]].concat();
     assert!(learned(dir.path(), &packed, &varied) == learned(dir.path(), &packed, &streamed));
@@ -82,7 +82,7 @@ fn an_archive_beyond_memory_gives_the_bytes_of_one_in_memory() {
         .arg(&packed)
         .arg("--images-mb=0")
         .env("TMPDIR", dir.path().join("missing"));
-    refused(&mut run, 2, &["few_digits.npz", "missing", "TMPDIR"]);
+    refused(&mut run, 2, &["digits_train.npz", "missing", "TMPDIR"]);
 }
 
 #[test]

@@ -312,7 +312,10 @@ fn standard_output_that_nobody_reads_is_an_error() {
     assert!(said.contains("standard output is closed"), "{said}");
     let report = "{ sleep 1; \"$0\" in.onnx o.onnx -q --report -; echo $? >&2; } | true";
     let (_, said) = shell(dir.path(), report);
-    assert_eq!(said.trim(), "0");
+    assert!(
+        said.trim().ends_with('0') && !said.contains("cannot"),
+        "{said}"
+    );
     let (code, said) = shell(dir.path(), "exec \"$0\" in.onnx - -q > /dev/null");
     assert_eq!(code, Some(0), "{said}");
 }
