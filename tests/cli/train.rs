@@ -143,8 +143,13 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
     let mut config = train(&same, &out, "1");
     config.arg("--save-config").arg(&out);
     refused(&mut config, 2, &["--save-config", "OUT"]);
-    let mut single = train(&same, &out, "1");
-    refused(single.arg("--batch-size=1"), 2, &["--batch-size", "from 2"]);
+    let mut single = tool();
+    single
+        .arg("train")
+        .arg(&same)
+        .arg(&out)
+        .args(["--data", "d.npz", "--batch-size=1"]);
+    refused(&mut single, 2, &["--batch-size", "from 2"]);
     assert!(!out.exists());
 }
 
