@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Choice, Job, Tuning, View, fit, images, load_model, run, written};
+use super::{Budget, Choice, Job, Tuning, View, fit, given, images, load_model, run, written};
 use crate::checkpoint::{self, Folder, Identity, Plan};
 use crate::error::Error;
 use crate::forms;
@@ -201,6 +201,11 @@ fn prepared(comparison: &Comparison, observer: &dyn Observer) -> Result<Identity
     let opened = forms::unpack(&model.proto);
     let opened = opened.map_err(|e| written::form_error(&job.input, e))?;
     let view = View::new(&job.input, &opened)?;
+    // Names instead of patterns.
+    let job = &Job {
+        keep: given::kept(job, &view)?,
+        ..job.clone()
+    };
     let costs = rewrite::cost(&view.graph, &view.facts, &view.layers).layers;
     for cell in &comparison.cells {
         let tuning = comparison.tuning_of(cell);
