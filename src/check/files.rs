@@ -40,7 +40,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FindError> {
             about => Some(about.map_err(|e| FindError::new(path, format!("cannot be read: {e}")))?),
         };
         if about.is_none_or(|a| !a.is_dir()) {
-            if seen.insert(key(path)) {
+            if seen.insert(plain(path)) {
                 files.push(path.clone());
             }
             continue;
@@ -58,7 +58,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FindError> {
                 continue;
             }
             holds_any = true;
-            if seen.insert(key(file)) {
+            if seen.insert(plain(file)) {
                 files.push(file.to_owned());
             }
         }
@@ -70,6 +70,12 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FindError> {
         }
     }
     Ok(files)
+}
+
+/// A path without `.` in it.
+fn plain(path: &Path) -> PathBuf {
+    let parts = path.components();
+    parts.filter(|c| !matches!(c, Component::CurDir)).collect()
 }
 
 /// Whether a path is a link to nothing, as data versioning tools (DVC, git-annex) leave them, or one
