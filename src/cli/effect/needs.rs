@@ -63,10 +63,11 @@ pub(super) fn method(g: &Given<'_>) -> Option<String> {
     }
 }
 
-/// Something is drawn at random: what learning begins with, or inputs.
+/// Something is drawn at random: what learning begins with, which images are split off, or inputs.
 pub(super) fn seed(g: &Given<'_>) -> Option<String> {
+    let drawn = g.is("data", "synthetic") || g.has("val_split");
     match learning(g) {
-        Some(_) if !g.is("data", "synthetic") => random_inputs(g),
+        Some(_) if !drawn => random_inputs(g),
         _ => None,
     }
 }

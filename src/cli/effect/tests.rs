@@ -188,6 +188,7 @@ fn options_that_do_something_pass() {
         "a b --data d --dry-run --report r --mask-epochs 3 --timeout 3",
         "verify a b --seed 3",
         "a b --masks m --seed 3",
+        "a b --masks m --data d --val-split 0.2 --seed 3",
         "a b --method none --data synthetic --seed 3",
         "convert a b --to qonnx --seed 3",
         "a b --to packed --normalise",
