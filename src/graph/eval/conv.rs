@@ -7,7 +7,7 @@ use crate::graph::{Window, shapes};
 use crate::onnx::Tensor;
 
 /// Multiply-accumulates of a convolution of constants, at most: beyond that it is left to the runtime.
-const MOST_MACS: usize = 1 << 26;
+const MOST_MACS: usize = 1 << 23;
 
 /// Any number of axes of space; sums are of doubles, rounded once.
 pub(super) fn evaluate(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
