@@ -18,7 +18,7 @@ use crate::report::{
     AccuracyReport, BudgetReport, LatencyReport, NormalisedReport, Report, Totals,
 };
 use crate::rewrite::{Eliminated, parameters};
-use crate::subsidiary::{Cost, Options, within};
+use crate::subsidiary::{Cost, Options, within_budget};
 use crate::verify::{KeptChannels, Verification};
 
 /// The job from there on.
@@ -419,7 +419,7 @@ impl End<'_> {
             measure: measure.to_owned(),
             max_drop,
             drop,
-            met: within(drop, max_drop),
+            met: within_budget(drop, max_drop),
             attempts: learned.map_or(Vec::new(), |(learned, _)| learned.attempts.clone()),
         })
     }

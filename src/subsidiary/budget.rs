@@ -107,7 +107,7 @@ impl Judge {
 }
 
 /// Whether a drop is within what may be lost, both shares of images: what is equal may differ by a rounding.
-pub fn within(drop: f64, most: f64) -> bool {
+pub fn within_budget(drop: f64, most: f64) -> bool {
     drop <= most + 1e-9
 }
 
@@ -130,7 +130,7 @@ impl Trainer<'_> {
         let most = self.judge.as_ref().map_or(1.0, |j| j.most);
         let index = self.run.done.len();
         let stage = self.run.stage.get_or_insert_default();
-        let costly = !within(drop, most + STAGE_SLACK) && drop > before + STAGE_COST;
+        let costly = !within_budget(drop, most + STAGE_SLACK) && drop > before + STAGE_COST;
         let (Some(keep), Some(group)) = (&stage.keep, groups.get(index)) else {
             return Ok(false);
         };
@@ -187,7 +187,7 @@ impl Trainer<'_> {
             true => TRIES,
             false => MORE_RETRAINING * usize::from(retrains),
         };
-        if within(drop, most) || self.run.attempts.len() > tries || pruned == 0 {
+        if within_budget(drop, most) || self.run.attempts.len() > tries || pruned == 0 {
             return Ok(false);
         }
         let cost = format!(

@@ -42,7 +42,7 @@ mod temperature;
 mod trainer;
 mod training;
 
-pub use budget::{Attempt, within};
+pub use budget::{Attempt, within_budget};
 pub use cost::{Cost, most_that_can_go};
 pub use error::TrainError;
 pub use evaluate::JUDGE_IMAGES;
