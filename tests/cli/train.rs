@@ -149,7 +149,13 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
         .arg(&same)
         .arg(&out)
         .args(["--data", "d.npz", "--batch-size=1"]);
-    refused(&mut single, 2, &["--batch-size", "from 2"]);
+    let done = single.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("--batch-size") && said.contains("from 2"),
+        "{said}"
+    );
     assert!(!out.exists());
 }
 
