@@ -3,7 +3,7 @@
 //! A folder holds one checkpoint, which is replaced as a whole: written beside it, synced, renamed.
 //! The file says of which run it is, and [`Checkpoint::load`] refuses that of another one.
 //!
-//! Format `onnx-bnnprune-checkpoint/8`: a line of JSON (format, and the run as a map from names to
+//! Format `onnx-bnnprune-checkpoint/9`: a line of JSON (format, and the run as a map from names to
 //! values), the state in [postcard](https://postcard.jamesmunns.com) (numbers in little-endian
 //! order), and the SHA-256 of all that.
 #![forbid(unsafe_code)]
@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 use crate::files::{self, sync_folder};
 
 /// The `format` of a checkpoint.
-pub const FORMAT: &str = "onnx-bnnprune-checkpoint/8";
+pub const FORMAT: &str = "onnx-bnnprune-checkpoint/9";
 
 const FILE: &str = "checkpoint.bin";
 /// The next checkpoint while it is written; a leftover of a killed run is removed.

@@ -254,9 +254,9 @@ fn what_does_not_fit_is_refused_with_what_differs() {
     let damaged = ["checkpoint.bin", "damaged", "remove it"];
     refused(&mut again(&run, "vgg", "3", "saved"), 2, &damaged);
 
-    let newer = "{\"format\":\"onnx-bnnprune-checkpoint/9\"}\n";
+    let newer = "{\"format\":\"onnx-bnnprune-checkpoint/10\"}\n";
     std::fs::write(run.checkpoint(), newer).unwrap();
-    let version = ["onnx-bnnprune-checkpoint/9", "version that wrote it"];
+    let version = ["onnx-bnnprune-checkpoint/10", "version that wrote it"];
     refused(&mut again(&run, "vgg", "3", "saved"), 2, &version);
     assert!(!run.at("out.onnx").exists());
 }
