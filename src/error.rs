@@ -129,7 +129,7 @@ pub enum Error {
         folder: PathBuf,
     },
     /// Stopped by the user.
-    #[error("interrupted; the output was not written")]
+    #[error("interrupted; nothing was written")]
     Interrupted,
     /// Stopped by the user while learning was not saved.
     #[error(

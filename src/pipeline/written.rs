@@ -213,6 +213,11 @@ fn accept(
 ) -> Result<(), Error> {
     match found.passed {
         true => Ok(()),
+        // There was nothing to compare: that is the model's fault, not the form's.
+        false if found.samples > 0 && found.not_compared == found.samples => {
+            let why = "gives no finite output on any sample, so no form of it can be verified; mend the model, or give images with --data that it takes";
+            Err(Error::unsuitable(&job.input, why))
+        }
         false => Err(Error::Verification(format!(
             "{}: written in {} form, the model computes something else, at the level of optimisation \"{level}\" ({}); nothing was written",
             job.input.display(),

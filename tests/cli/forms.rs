@@ -224,7 +224,6 @@ fn what_has_no_such_form_is_refused_in_one_line_with_the_reason() {
         2,
         &["--to qonnx", "QONNX already"],
     );
-    // Opset 10 is too old.
     let mut b = Builder::new(&[32, 4, 4]);
     let signs = (0..1024)
         .map(|k| if k * k % 7 < 3 { 1.0 } else { -1.0 })
@@ -236,6 +235,18 @@ fn what_has_no_such_form_is_refused_in_one_line_with_the_reason() {
         &[&at, &weight],
         vec![("kernel_shape", Attr::Ints(vec![1, 1]))],
     );
+    // What gives no number at all is not the form's fault.
+    let mut broken = b.clone();
+    let none = broken.weight(&[], vec![f32::NAN]);
+    let nothing = broken.node("Add", &[&at, &none], vec![]);
+    let path = dir.path().join("nan.onnx");
+    save(&broken.model(&[&nothing]), &path).unwrap();
+    refused(
+        &mut of(&path, "packed"),
+        2,
+        &["nan.onnx", "no finite output"],
+    );
+    // Opset 10 is too old.
     let mut old = b.model(&[&at]);
     old.opset_import[0].version = Some(10);
     let path = dir.path().join("old.onnx");
