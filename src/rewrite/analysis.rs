@@ -2,8 +2,8 @@
 //! them, which channels are tied, and which cannot be cut and why.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
-use super::Residual;
 use super::bounds::{self, Interval};
 use super::classes::{ChannelClass, ChannelClasses};
 use super::did_you_mean;
@@ -12,6 +12,7 @@ use super::rules::{
     self, Behaviour, Channels, Context, LayerShape, Mixing, Output, Source, Total, Zeroed,
 };
 use super::state::State;
+use super::{FilterMasks, Residual, decide};
 use crate::graph::{Facts, Graph, NodeId, TensorId};
 
 /// Every Conv, Gemm and MatMul with constant weights, how their filters are coupled, and where
@@ -34,6 +35,8 @@ pub struct Analysis {
     bounds: Vec<Option<Vec<Interval>>>,
     /// Channels that may still be tracked, over all tensors.
     budget: usize,
+    /// Solved when first asked for.
+    dead_filters: OnceLock<FilterMasks>,
 }
 
 /// The most channels of one tensor (a Flatten has C·H·W of them), and of all.
@@ -101,6 +104,7 @@ impl Analysis {
             group_of: BTreeMap::new(),
             bounds: vec![None; graph.tensor_count()],
             budget: MOST_IN_ALL,
+            dead_filters: OnceLock::new(),
         };
         for &n in graph.order() {
             a.visit(graph, facts, others, zeroed, n);
@@ -367,6 +371,11 @@ impl Analysis {
     /// What is known of each channel of a tensor; `None` where its channels are not tracked.
     pub fn states(&self, t: TensorId) -> Option<&[State]> {
         self.tensors.get(t.0)?.as_ref().map(|c| c.states.as_slice())
+    }
+
+    /// The filters that leave the file without any mask: what they write is constant, or read by nothing.
+    pub fn dead_filters(&self) -> &FilterMasks {
+        self.dead_filters.get_or_init(|| decide::dead_filters(self))
     }
 
     /// The axis along which a tensor's channels are tracked.

@@ -45,22 +45,20 @@ pub(super) fn decide(a: &Analysis, options: &EliminateOptions) -> (Solution, Dec
     }
 }
 
-impl Analysis {
-    /// The filters that leave the file without any mask: what they write is constant, or read by nothing.
-    pub fn dead_filters(&self) -> FilterMasks {
-        let (stays, _) = decide(self, &EliminateOptions::default());
-        let mut dead = FilterMasks::default();
-        for layer in &self.layers {
-            let Some(channels) = &self.tensors[layer.output.0] else {
-                continue;
-            };
-            let classes = channels.classes.iter().enumerate();
-            let gone = classes.filter(|(_, u)| stays[self.classes.find(**u)].is_none());
-            let gone: Vec<usize> = gone.map(|(filter, _)| filter).collect();
-            dead.prune(&layer.name, channels.classes.len(), gone);
-        }
-        dead
+/// The filters that nothing has stay, where no mask is given.
+pub(super) fn dead_filters(a: &Analysis) -> FilterMasks {
+    let (stays, _) = decide(a, &EliminateOptions::default());
+    let mut dead = FilterMasks::default();
+    for layer in &a.layers {
+        let Some(channels) = &a.tensors[layer.output.0] else {
+            continue;
+        };
+        let classes = channels.classes.iter().enumerate();
+        let gone = classes.filter(|(_, u)| stays[a.classes.find(**u)].is_none());
+        let gone: Vec<usize> = gone.map(|(filter, _)| filter).collect();
+        dead.prune(&layer.name, channels.classes.len(), gone);
     }
+    dead
 }
 
 pub(super) type More = Vec<(ChannelClass, Stays)>;

@@ -237,7 +237,7 @@ pub fn mask_groups(
     let in_order = found.into_iter().map(|(_, group)| group);
     let mut groups = shared_weights::joined(in_order, &by_name);
     let dead = analysis.dead_filters();
-    groups.iter_mut().for_each(|group| group.find_dead(&dead));
+    groups.iter_mut().for_each(|group| group.find_dead(dead));
     (groups, excluded)
 }
 
