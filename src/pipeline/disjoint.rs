@@ -39,10 +39,8 @@ pub(super) fn apart(
     set: &Dataset,
     observer: &dyn Observer,
 ) -> Result<(), Error> {
-    let known: HashSet<u64> = train.sums().into_iter().collect();
     let found = set.sums();
-    let shared = found.iter().filter(|sum| known.contains(sum)).count();
-    let share = shared as f64 / found.len().max(1) as f64;
+    let (shared, share) = in_common(&train.sums(), &found);
     let what = format!(
         "{shared} of its {} images are in {} as well, pixel by pixel",
         found.len(),
@@ -77,14 +75,20 @@ pub(super) fn split_apart(
         let known = indices.iter().filter_map(|&i| sums.get(i).copied());
         known.collect()
     };
-    let known: HashSet<u64> = of(train).into_iter().collect();
     let judged = of(val);
-    let shared = judged.iter().filter(|sum| known.contains(sum)).count();
-    if shared as f64 > FEW_SHARED * judged.len() as f64 {
+    let (shared, share) = in_common(&of(train), &judged);
+    if share > FEW_SHARED {
         observer.warn(&format!(
             "{}: {shared} of the {} images split off to judge by are among those to learn from as well, pixel by pixel: accuracy looks better than it is; give other images with --val",
             data.display(),
             judged.len()
         ));
     }
+}
+
+/// How many of the images to judge by are learned from as well, by their check sums, and which share of them.
+fn in_common(learned_from: &[u64], judged_by: &[u64]) -> (usize, f64) {
+    let known: HashSet<&u64> = learned_from.iter().collect();
+    let shared = judged_by.iter().filter(|sum| known.contains(sum)).count();
+    (shared, shared as f64 / judged_by.len().max(1) as f64)
 }
