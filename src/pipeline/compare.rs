@@ -255,7 +255,6 @@ fn kept(folder: &Path, identity: Identity) -> Result<Kept, Error> {
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            fs::create_dir_all(folder).map_err(|e| Error::unsuitable(folder, e.to_string()))?;
             return Ok(Kept {
                 identity,
                 ..Kept::default()
