@@ -1,6 +1,7 @@
 //! Packed weights as floats again, under their own names.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::packed::{ABOUT, bits_of};
 use super::{Computed, FormError, is_float32, values_of, with_weights};
@@ -35,21 +36,30 @@ fn by_state(model: &ModelProto) -> (Vec<String>, Vec<String>) {
     if !may_be(model) {
         return Default::default();
     }
-    let found = || -> Result<_, FormError> {
-        let graph = Graph::new(model)?;
-        let facts = Facts::lean(&graph, 1)?;
-        let (mut packed, mut others) = (Vec::new(), Vec::new());
-        for layer in recognize::layers(&graph, &facts) {
-            if is_bits(&graph, &facts, &layer) {
-                match of_bytes(&graph, &facts, layer.weight) {
-                    true => packed.push(layer.name),
-                    false => others.push(layer.name),
-                }
-            }
-        }
-        Ok((packed, others))
-    };
-    found().unwrap_or_default()
+    let found = each_layer(model, |graph, facts, layer| {
+        let packed = of_bytes(graph, facts, layer.weight);
+        is_bits(graph, facts, layer).then(|| (packed, layer.name.clone()))
+    });
+    let (packed, others): (Vec<_>, Vec<_>) = found
+        .unwrap_or_default()
+        .into_iter()
+        .partition(|(packed, _)| *packed);
+    let names = |list: Vec<(bool, String)>| list.into_iter().map(|(_, name)| name).collect();
+    (names(packed), names(others))
+}
+
+/// What `look` finds of a model's layers.
+fn each_layer<T>(
+    model: &ModelProto,
+    mut look: impl FnMut(&Graph<'_>, &Facts, &Layer) -> Option<T>,
+) -> Result<Vec<T>, FormError> {
+    let graph = Graph::new(model)?;
+    let facts = Facts::lean(&graph, 1)?;
+    let layers = recognize::layers(&graph, &facts);
+    Ok(layers
+        .iter()
+        .filter_map(|layer| look(&graph, &facts, layer))
+        .collect())
 }
 
 /// Whether one bit says each of a layer's weights.
@@ -76,22 +86,14 @@ pub fn unpack(model: &ModelProto) -> Result<Cow<'_, ModelProto>, FormError> {
     if !may_be(model) {
         return Ok(Cow::Borrowed(model));
     }
-    let mut found: Vec<(String, Tensor)> = Vec::new();
-    {
-        let graph = Graph::new(model)?;
-        let facts = Facts::lean(&graph, 1)?;
-        for layer in recognize::layers(&graph, &facts) {
-            let name = graph.name(layer.weight);
-            let known = found.iter().any(|(n, _)| n == name);
-            if !known
-                && of_bytes(&graph, &facts, layer.weight)
-                && is_bits(&graph, &facts, &layer)
-                && let Some(value) = facts.constant(layer.weight)
-            {
-                found.push((name.to_owned(), value.clone()));
-            }
-        }
-    }
+    let mut known = BTreeSet::new();
+    let found = each_layer(model, |graph, facts, layer| {
+        let name = graph.name(layer.weight);
+        let packed = of_bytes(graph, facts, layer.weight) && is_bits(graph, facts, layer);
+        let value = facts.constant(layer.weight).filter(|_| packed)?;
+        let first = known.insert(name.to_owned());
+        first.then(|| (name.to_owned(), value.clone()))
+    })?;
     if found.is_empty() {
         return Ok(Cow::Borrowed(model));
     }
@@ -103,15 +105,10 @@ pub fn unpack(model: &ModelProto) -> Result<Cow<'_, ModelProto>, FormError> {
 
 /// Whether some binary layer's weights are computed by nodes of the model, of its latents perhaps.
 pub(super) fn computes_weights(model: &ModelProto) -> bool {
-    let found = || -> Result<bool, FormError> {
-        let graph = Graph::new(model)?;
-        let facts = Facts::lean(&graph, 1)?;
-        let layers = recognize::layers(&graph, &facts);
-        Ok(layers
-            .iter()
-            .any(|layer| is_computed(&graph, &facts, layer)))
-    };
-    found().unwrap_or_default()
+    let found = each_layer(model, |graph, facts, layer| {
+        is_computed(graph, facts, layer).then_some(())
+    });
+    found.is_ok_and(|found| !found.is_empty())
 }
 
 /// The model with the weights of binary layers that its nodes compute written as what they compute, each under the name
@@ -123,23 +120,19 @@ pub(super) fn evaluated(
     model: ModelProto,
     computed: &Computed,
 ) -> Result<(ModelProto, Vec<String>), FormError> {
-    let mut found: Vec<(String, Tensor)> = Vec::new();
-    let mut changed = Vec::new();
-    {
-        let graph = Graph::new(&model)?;
-        let facts = Facts::lean(&graph, 1)?;
-        for layer in recognize::layers(&graph, &facts) {
-            if !is_computed(&graph, &facts, &layer) {
-                continue;
-            }
-            let name = graph.name(layer.weight);
-            if found.iter().all(|(known, _)| known != name) {
-                let values = values_of(&graph, &layer, computed).clone();
-                found.push((name.to_owned(), Tensor::F32(values)));
-            }
-            changed.push(layer.name);
+    let mut known = BTreeSet::new();
+    let mut found = Vec::new();
+    let changed = each_layer(&model, |graph, facts, layer| {
+        if !is_computed(graph, facts, layer) {
+            return None;
         }
-    }
+        let name = graph.name(layer.weight);
+        if known.insert(name.to_owned()) {
+            let values = values_of(graph, layer, computed).clone();
+            found.push((name.to_owned(), Tensor::F32(values)));
+        }
+        Some(layer.name.clone())
+    })?;
     Ok(match found.is_empty() {
         true => (model, changed),
         false => (with_weights(&model, found), changed),
