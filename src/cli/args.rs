@@ -261,6 +261,14 @@ fn parse_rate(text: &str) -> Result<f32, String> {
     }
 }
 
+/// A share that may be all.
+fn parse_fraction(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(f) if (0.0..=1.0).contains(&f) => Ok(f),
+        _ => Err("must be a number from 0 to 1".to_owned()),
+    }
+}
+
 fn parse_share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(f) if (0.0..1.0).contains(&f) => Ok(f),

@@ -52,7 +52,7 @@ pub fn run(args: &CompareArgs, line: &[OsString], host: &Host<'_>) -> Printed {
     };
     let comparison = Comparison {
         job,
-        tuning: args.tuning.tuning()?,
+        tuning: args.tuning.tuning(),
         cells: cells(args)?,
         folder: args.checkpoint.folder.as_ref().map(|folder| Plan {
             folder: folder.clone(),

@@ -282,15 +282,10 @@ fn tuning(args: &PruneArgs, method: Method) -> Result<Tuning, Error> {
             }
         }
     };
-    if args.alpha.is_some_and(|a| !a.is_finite() || a < 0.0) {
-        return Err(Error::Usage(
-            "--alpha must be a number from 0 up".to_owned(),
-        ));
-    }
     Ok(Tuning {
         selector: Some(selector),
         alpha: args.alpha,
-        ..args.tuning.tuning()?
+        ..args.tuning.tuning()
     })
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     CheckpointArgs, ConfigArgs, FormName, LearningDataArgs, Method, RemovalName, ResidualName,
-    RunArgs, RuntimeArgs, ShapeArgs, TuningArgs, parse_budget, parse_share,
+    RunArgs, RuntimeArgs, ShapeArgs, TuningArgs, parse_budget, parse_rate, parse_share,
 };
 use crate::pipeline::Budget;
 
@@ -82,6 +82,7 @@ pub struct PruneArgs {
     #[arg(
         long,
         value_name = "A",
+        value_parser = parse_rate,
         help_heading = "Choosing filters",
         conflicts_with = "ratio"
     )]

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::error::Error;
 use crate::pipeline::Tuning;
 use clap::Args;
 
 use super::{
-    CostName, OptimizerName, PrecisionName, RuleName, ScheduleName, parse_count, parse_epochs,
+    CostName, OptimizerName, PrecisionName, RuleName, ScheduleName, parse_batch, parse_count,
+    parse_epochs, parse_fraction, parse_rate,
 };
 use crate::cli::shared::{decay, precision};
 
@@ -23,15 +23,15 @@ pub struct TuningArgs {
     )]
     pub cost: Option<CostName>,
     /// Never prune more than this share of a layer [default: 0.8, or --ratio if that is larger]
-    #[arg(long, value_name = "F", help_heading = "Choosing filters")]
+    #[arg(long, value_name = "F", value_parser = parse_fraction, help_heading = "Choosing filters")]
     pub max_share: Option<f64>,
     /// Share of the loss that compares with the original's outputs, the rest with the labels
     /// [default: 0.5]
-    #[arg(long, value_name = "S", help_heading = "Training")]
-    pub distill: Option<f32>,
+    #[arg(long, value_name = "S", value_parser = parse_fraction, help_heading = "Training")]
+    pub distill: Option<f64>,
     /// Training images that each layer is learned from, drawn anew for each; all of them at the end [default:
     /// 128,000, or all where there are fewer]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = parse_batch, help_heading = "Training")]
     pub stage_images: Option<usize>,
     /// Epochs of mask training per layer [default: so many that there are 240 steps, 1 to 20]
     #[arg(long, value_name = "N", value_parser = parse_epochs, help_heading = "Training")]
@@ -53,10 +53,10 @@ pub struct TuningArgs {
     )]
     pub mask_start: Option<RuleName>,
     /// Learning rate of the masks [default: 0.001]
-    #[arg(long, value_name = "R", help_heading = "Training")]
+    #[arg(long, value_name = "R", value_parser = parse_rate, help_heading = "Training")]
     pub mask_lr: Option<f32>,
     /// Learning rate of retraining [default: 0.001]
-    #[arg(long, value_name = "R", help_heading = "Training")]
+    #[arg(long, value_name = "R", value_parser = parse_rate, help_heading = "Training")]
     pub main_lr: Option<f32>,
     /// Optimiser of retraining
     #[arg(
@@ -74,7 +74,7 @@ pub struct TuningArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Speed and memory")]
     pub gradients: PrecisionName,
     /// Images per step [default: 64, from 12,800 training images on 128]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = parse_batch, help_heading = "Training")]
     pub batch_size: Option<usize>,
     /// Memory for activations of frozen layers, which are then computed only once; where images are
     /// varied at random, only with --views [default: a quarter of what is available, 256 to 768]
@@ -94,36 +94,11 @@ pub struct TuningArgs {
 
 impl TuningArgs {
     /// As options of the job.
-    ///
-    /// # Errors
-    /// If a number is none that an option takes.
-    pub fn tuning(&self) -> Result<Tuning, Error> {
-        // Statistics of one image have no variance.
-        for (name, count) in [
-            ("--batch-size", self.batch_size),
-            ("--stage-images", self.stage_images),
-        ] {
-            if count.is_some_and(|count| count < 2) {
-                return Err(Error::Usage(format!("{name} must be at least 2")));
-            }
-        }
-        for (name, rate) in [("--mask-lr", self.mask_lr), ("--main-lr", self.main_lr)] {
-            if rate.is_some_and(|r| !r.is_finite() || r < 0.0) {
-                return Err(Error::Usage(format!("{name} must be a number from 0 up")));
-            }
-        }
-        for (name, share) in [
-            ("--max-share", self.max_share),
-            ("--distill", self.distill.map(f64::from)),
-        ] {
-            if share.is_some_and(|s| !(0.0..=1.0).contains(&s)) {
-                return Err(Error::Usage(format!("{name} must be between 0 and 1")));
-            }
-        }
-        Ok(Tuning {
+    pub fn tuning(&self) -> Tuning {
+        Tuning {
             cost: self.cost.map(CostName::cost),
             max_share: self.max_share,
-            distill: self.distill,
+            distill: self.distill.map(|share| share as f32),
             stage_images: self.stage_images,
             mask_epochs: self.mask_epochs,
             main_epochs: self.main_epochs,
@@ -140,6 +115,6 @@ impl TuningArgs {
             cache_dir: self.cache_dir.clone(),
             views: self.views,
             ..Tuning::default()
-        })
+        }
     }
 }
