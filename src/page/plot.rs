@@ -32,6 +32,18 @@ pub(super) enum Mark {
     Dashes,
     /// Points that are joined.
     Dots,
+    /// Rings joined by a broken line.
+    Rings,
+}
+
+impl Mark {
+    /// For one of many curves of points: with its colour, unlike all others'.
+    pub(super) fn of_points(curve: usize) -> Self {
+        match (curve / SERIES.len()).is_multiple_of(2) {
+            true => Self::Dots,
+            false => Self::Rings,
+        }
+    }
 }
 
 /// A curve.
@@ -75,11 +87,14 @@ impl Curve {
     pub(super) fn key(&self) -> String {
         let colour = hex(self.colour());
         let dashes = match self.mark {
-            Mark::Dashes => r#" stroke-dasharray="4 3""#,
+            Mark::Dashes | Mark::Rings => r#" stroke-dasharray="4 3""#,
             Mark::Line | Mark::Dots => "",
         };
         let dot = match self.mark {
             Mark::Dots => format!(r#"<circle cx="15" cy="6" r="3.5" fill="{colour}"/>"#),
+            Mark::Rings => format!(
+                r#"<circle cx="15" cy="6" r="3.5" fill="none" stroke="{colour}" stroke-width="2"/>"#
+            ),
             Mark::Line | Mark::Dashes => String::new(),
         };
         format!(
@@ -204,7 +219,7 @@ impl Plot<'_> {
             let points = || curve.points.iter().copied();
             let stroke = curve.colour().stroke_width(2);
             match curve.mark {
-                Mark::Dashes => {
+                Mark::Dashes | Mark::Rings => {
                     chart.draw_series(DashedLineSeries::new(points(), 5, 3, stroke))?;
                 }
                 Mark::Line | Mark::Dots => {
@@ -212,9 +227,12 @@ impl Plot<'_> {
                 }
             }
             // A line of one point is none.
-            if curve.mark == Mark::Dots || curve.points.len() == 1 {
-                let dot = |p| Circle::new(p, 3, curve.colour().filled());
-                chart.draw_series(points().map(dot))?;
+            if matches!(curve.mark, Mark::Dots | Mark::Rings) || curve.points.len() == 1 {
+                let style = match curve.mark {
+                    Mark::Rings => stroke,
+                    _ => curve.colour().filled(),
+                };
+                chart.draw_series(points().map(|p| Circle::new(p, 3, style)))?;
             }
             let bars = points().zip(&curve.errors).filter(|(_, e)| **e > 0.0);
             let bar = |((x, y), e): ((f64, f64), &f64)| {
@@ -320,6 +338,13 @@ mod tests {
         assert!(!svg.contains("http") && !svg.contains("<b>"), "{svg}");
         assert!(svg.contains("#0B5CAD") && style().contains("[stroke=\"#0B5CAD\"]"));
         assert_eq!(plot(&[]), "");
+    }
+
+    #[test]
+    fn many_curves_of_points_are_told_apart() {
+        let key = |i| Curve::new("", i, Mark::of_points(i), []).key();
+        let keys: std::collections::BTreeSet<String> = (0..14).map(key).collect();
+        assert_eq!(keys.len(), 14);
     }
 
     #[test]

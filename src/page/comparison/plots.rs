@@ -74,7 +74,7 @@ fn curves(means: &[MethodMeans], x: fn(&MethodMeans) -> f64) -> Vec<Curve> {
         let mut curve = Curve::new(
             method,
             colour,
-            Mark::Dots,
+            Mark::of_points(colour),
             points.iter().map(|(x, m)| (*x, m.accuracy.0)),
         );
         curve.errors = points
