@@ -43,7 +43,10 @@ pub(super) fn time(seconds: f64) -> String {
     match seconds {
         s if s < 0.1 => format!("{:.0} ms", 1000.0 * s),
         s if s < 100.0 => format!("{s:.1} s"),
-        s if s < 6000.0 => format!("{:.0} min {:02.0} s", (s / 60.0).floor(), s % 60.0),
+        s if s < 6000.0 => {
+            let whole = s.round();
+            format!("{:.0} min {:02.0} s", (whole / 60.0).floor(), whole % 60.0)
+        }
         s => format!("{:.1} h", s / 3600.0),
     }
 }
@@ -77,7 +80,10 @@ mod tests {
         assert_eq!(saving(0, 0), "");
         assert_eq!(left(200, 50), "25.0");
         assert_eq!(left(0, 50), "100.0");
-        let times = [0.0123, 2.0, 125.0, 7200.0].map(time);
-        assert_eq!(times, ["12 ms", "2.0 s", "2 min 05 s", "2.0 h"]);
+        let times = [0.0123, 2.0, 119.7, 125.0, 7200.0].map(time);
+        assert_eq!(
+            times,
+            ["12 ms", "2.0 s", "2 min 00 s", "2 min 05 s", "2.0 h"]
+        );
     }
 }
