@@ -22,9 +22,9 @@ pub(super) fn of_report(report: &Report) -> (Verdict, String) {
         };
         return (Verdict::Planned, words);
     }
-    let samples = match report.settings.contains_key("data") {
-        true => "images",
-        false => "random inputs",
+    let samples = match report.is_of_random_inputs() {
+        true => "random inputs",
+        false => "images",
     };
     if let Some(v) = report.verification.as_ref().filter(|v| !v.passed) {
         let words = format!(

@@ -41,10 +41,9 @@ pub(super) fn figures(report: &Report, screen: &mut Screen) {
         verification::show(verification, models, screen);
     }
     if let Some(agreement) = report.agreement {
-        // Without images the inputs were random numbers.
-        let of = match report.settings.contains_key("data") {
-            true => "",
-            false => ", of random inputs",
+        let of = match report.is_of_random_inputs() {
+            true => ", of random inputs",
+            false => "",
         };
         let text = format!("{} (the same top-1 class{of})", percent(agreement));
         screen.figure("like the original", text);

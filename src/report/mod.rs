@@ -32,4 +32,5 @@ pub use schema::{
 pub use table::render;
 pub(crate) use text::{as_written, bytes, grouped, percent, short};
 pub use training::{TrainAccuracy, TrainReport};
+pub(crate) use verification::largest_difference;
 pub use verification::render_verification;

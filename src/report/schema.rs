@@ -159,6 +159,11 @@ impl Report {
         method.and_then(|m| m.as_str()) == Some("convert")
     }
 
+    /// Whether models were held against each other on random numbers, for want of images.
+    pub fn is_of_random_inputs(&self) -> bool {
+        !self.settings.contains_key("data")
+    }
+
     /// Whether this is the plan of learning, which leaves nothing to verify.
     pub fn plans_learning(&self) -> bool {
         self.plan.as_ref().is_some_and(|p| p.learning.is_some())

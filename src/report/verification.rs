@@ -11,6 +11,15 @@ pub fn render_verification(found: &Verification) -> Screen {
     screen
 }
 
+/// How far outputs lie apart, where no number may say it.
+pub(crate) fn largest_difference(found: &Verification) -> String {
+    let number = format!("{:.2e}", found.max_abs_diff);
+    match found.non_finite_differs {
+        true => format!("NaN or infinity against another value; {number} elsewhere"),
+        false => number,
+    }
+}
+
 /// Adds the lines; `models` begins what is said of their agreement.
 pub(super) fn show(found: &Verification, models: &str, screen: &mut Screen) {
     let verdict = match found.passed {
@@ -29,14 +38,8 @@ pub(super) fn show(found: &Verification, models: &str, screen: &mut Screen) {
         1 => " (1 sample explained by a tie)".to_owned(),
         n => format!(" ({n} samples explained by ties)"),
     };
-    let difference = match found.non_finite_differs {
-        true => format!(
-            "NaN or infinity against another value; {:.2e} elsewhere{ties}",
-            found.max_abs_diff
-        ),
-        false => format!("{:.2e}{ties}", found.max_abs_diff),
-    };
-    screen.figure("largest difference", difference);
+    let difference = largest_difference(found);
+    screen.figure("largest difference", format!("{difference}{ties}"));
     // Each output by itself, where there are several.
     let several = found.outputs.iter().filter(|_| found.outputs.len() > 1);
     several.for_each(|output| screen.figure("", of_output(output)));

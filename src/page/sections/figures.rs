@@ -59,7 +59,10 @@ fn body(report: &Report) -> Result<Option<String>, PageError> {
         cards.push(Card {
             name: "Agreement with the original",
             value: maybe(report.agreement),
-            more: "the same top-1 class".to_owned(),
+            more: match report.is_of_random_inputs() {
+                true => "the same top-1 class, of random inputs".to_owned(),
+                false => "the same top-1 class".to_owned(),
+            },
             bar: None,
         });
     }

@@ -4,7 +4,7 @@ use askama::Template;
 
 use crate::page::words::{change, count, saving, shares, signed};
 use crate::page::{PageError, Section};
-use crate::report::{Report, bytes, grouped, percent, short};
+use crate::report::{Report, bytes, grouped, largest_difference, percent, short};
 use crate::verify::Verification;
 
 pub(super) const SECTION: Section<Report> = Section {
@@ -158,10 +158,7 @@ fn found(report: &Report, v: &Verification) -> Vec<(&'static str, String)> {
     let mut found = vec![
         ("Runtime", format!("{} {}", v.runtime, v.runtime_version)),
         ("Samples", count(v.samples)),
-        (
-            "Largest difference of an output",
-            format!("{:.2e}", v.max_abs_diff),
-        ),
+        ("Largest difference of an output", largest_difference(v)),
     ];
     if v.ties > 0 {
         found.push(("Samples explained by ties", count(v.ties)));
@@ -174,7 +171,11 @@ fn found(report: &Report, v: &Verification) -> Vec<(&'static str, String)> {
         found.push(("Same top-1 class, both models", percent(agreement)));
     }
     if let Some(agreement) = report.agreement {
-        found.push(("Same top-1 class as the original", percent(agreement)));
+        let name = match report.is_of_random_inputs() {
+            true => "Same top-1 class as the original, of random inputs",
+            false => "Same top-1 class as the original",
+        };
+        found.push((name, percent(agreement)));
     }
     if let Some(a) = &report.accuracy {
         found.push((
