@@ -15,10 +15,6 @@ export BNN_KERNELS_POISON=1
 export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
 # shellcheck disable=SC2086
 cargo test --workspace $features "$@"
-# The library of operators, which the tests above built beside themselves.
-for library in "${CARGO_TARGET_DIR:-$PWD/target}"/debug/deps/{lib,}onnx_bnnprune_ops.{so,dylib,dll}; do
-    if [ -f "$library" ]; then export ONNX_BNNPRUNE_OPS="$library"; fi
-done
 for argument in "$@"; do
     case "$argument" in --no-default-features | --features=* | --all-features) features+=" $argument" ;; esac
 done

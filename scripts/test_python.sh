@@ -22,6 +22,10 @@ for library in "$built"/deps/{lib,}_native.{so,dylib,dll}; do
         mv "python/onnx_bnnprune/.$module.new" "python/onnx_bnnprune/$module"
     fi
 done
+# The library of operators, which Rust's tests need as well, and so build beside themselves.
+for library in "$(cd "$built" && pwd)"/deps/{lib,}onnx_bnnprune_ops.{so,dylib,dll}; do
+    if [ -f "$library" ]; then export ONNX_BNNPRUNE_OPS="$library"; fi
+done
 # The package is imported from the clone, also where Python is told not to heed PYTHONPATH.
 "$python" - "$PWD/python" << 'PYTHON'
 import pathlib, sys, sysconfig

@@ -45,6 +45,14 @@ def digits(train_path):
 
 
 @pytest.fixture(scope="session")
+def library():
+    """The library of operators, which Rust's tests build."""
+    named = os.environ.get("ONNX_BNNPRUNE_OPS")
+    assert named, "scripts/test_python.sh builds the library of operators and names it: run that"
+    return named
+
+
+@pytest.fixture(scope="session")
 def command():
     """Runs the command: the program that ``ONNX_BNNPRUNE_COMMAND`` names, else the package's."""
     program = os.environ.get("ONNX_BNNPRUNE_COMMAND")

@@ -1,6 +1,5 @@
 """The pages in ``docs/`` and the README: what stands there in Python runs."""
 
-import os
 import re
 import struct
 import subprocess
@@ -15,7 +14,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "fixtures"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-LIBRARY = os.environ.get("ONNX_BNNPRUNE_OPS")
 
 
 def blocks(page, kind):
@@ -52,7 +50,7 @@ def write_folders(archive, folder):
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.stem)
-def test_python_on_the_page_runs(page, tmp_path):
+def test_python_on_the_page_runs(page, tmp_path, request):
     text = "\n".join(blocks(page, "python"))
     # What stands for files of the reader's own.
     (tmp_path / "fixtures").symlink_to(FIXTURES)
@@ -64,9 +62,7 @@ def test_python_on_the_page_runs(page, tmp_path):
         bnn.convert(FIXTURES / "digits_vgg.onnx", "packed").save(tmp_path / "net.packed.onnx")
         own.append("batch = batch.reshape(4, 1, 8, 8)")
     if "net.ops.onnx" in text:
-        if not LIBRARY:
-            pytest.skip("scripts/test.sh names the library of operators, which Rust's tests build")
-        bnn.convert(FIXTURES / "digits_vgg.onnx", "ops", ops_library=LIBRARY).save(tmp_path / "net.ops.onnx")
+        bnn.convert(FIXTURES / "digits_vgg.onnx", "ops", ops_library=request.getfixturevalue("library")).save(tmp_path / "net.ops.onnx")
     script = tmp_path / "page.py"
     script.write_text("\n".join([*own, text]), "utf-8")
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
