@@ -129,6 +129,8 @@ def _pruned(
         given, dry_run = call.names(), call.flag("dry_run")
         if function == "eliminate" and "masks" in given:
             raise UsageError("eliminate removes what cannot matter, not masks; call apply_masks")
+        if function == "eliminate" and options.get("method") not in (None, "none"):
+            raise UsageError("eliminate chooses no filters: it has no method; call prune")
         if function == "eliminate" and "data" in given:
             # Also if a file names the images, or another method.
             call.options["method"] = "none"
@@ -137,21 +139,21 @@ def _pruned(
             masks_file = call.file("save_masks")
         page = call.file("html")
         answer = call.run(progress)
-        report = Report(_json(report_file))
+        report = call.read(report_file)
         if answer["code"] != 0:
-            raise _refused(answer, report)
+            raise _refused(call.refusal(answer), answer, report)
         masks = None if masks_file is None else _json(masks_file)
         written = None if dry_run else path
         report.html = call.page(page)
         return PruneResult(written, report, call.workspace, masks)
 
 
-def _refused(answer: _native.Answer, report: Report) -> BnnpruneError:
+def _refused(why: str, answer: _native.Answer, report: Report) -> BnnpruneError:
     """Why a result was not written."""
     verification, budget = report.get("verification") or {}, report.get("budget") or {}
     costly = verification.get("passed") and not budget.get("met", True)
     error = BudgetExceeded if costly else VerificationFailed
-    return error("; ".join(answer["failures"]), exit_code=answer["code"], report=report)
+    return error(why, exit_code=answer["code"], report=report)
 
 
 def _json(path: str) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def train(
         call.images(val, name="val")
         report, page = call.file("report"), call.file("html")
         call.run(progress)
-        found = Report(_json(report))
+        found = call.read(report)
         found.html = call.page(page)
         return TrainResult(path, found, call.workspace)
 
@@ -198,7 +200,7 @@ def compare(
         call.images(val, name="val")
         report, page = call.file("report"), call.file("html")
         call.run(progress)
-        found = Report(_json(report))
+        found = call.read(report)
         found.html = call.page(page)
         return found
 
@@ -273,8 +275,8 @@ def convert(
         call.images(data)
         report, page = call.file("report"), call.file("html")
         answer = call.run(progress)
-        found = Report(_json(report))
+        found = call.read(report)
         found.html = call.page(page)
         if answer["code"] != 0:
-            raise _refused(answer, found)
+            raise _refused(call.refusal(answer), answer, found)
         return ModelResult(path, found, call.workspace)

@@ -10,6 +10,7 @@ import os
 from typing import Any, Mapping, Optional
 
 from . import _native
+from ._errors import UsageError
 
 Row = tuple[str, bool, bool, Optional[str], str]
 
@@ -93,7 +94,9 @@ def _option(row: Row, name: str, value: Any) -> list[str]:
         return [f"--{long}={_text(one)}" for one in value]
     if many and delimiter is not None:
         values = [_text(one) for one in value]
-        return [f"--{long}={delimiter.join(values)}"] if values else []
+        if not values:
+            raise UsageError(f"{name} is an empty list; give values, or leave it out")
+        return [f"--{long}={delimiter.join(values)}"]
     return [f"--{long}={_text(value)}"]
 
 
@@ -107,6 +110,6 @@ def _text(value: Any) -> str:
         raise TypeError(f"a number or a text is needed, not {value!r}")
     if isinstance(value, (str, bytes, os.PathLike)):
         return os.fsdecode(value)
-    if isinstance(value, float) and math.isinf(value):
+    if value == math.inf:
         return "none"
     return str(value)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Mapping, Optional, Union
 
 from . import _data, _model, _native
 from ._arguments import arguments, toml
-from ._errors import UsageError, error_of
+from ._errors import OutputError, UsageError, error_of
 from ._installation import around
 from ._progress import Listener, Progress
-from ._results import Report
+from ._results import Report, no_stream
 from ._workspace import Workspace, replace
 
 if TYPE_CHECKING:
@@ -46,11 +46,12 @@ class Call:
         arguments(function, command, self.options, _OWN)
         self.config = self._configured(self.options.get("config"))
         for option in _WRITTEN:
-            _no_stream(option, self.given(option))
+            no_stream(option, self.given(option))
         self.arguments: list[str] = []
         self.files: list[str] = []
         self.models: list[str] = []
-        self.outputs: list[str] = []
+        # Models that are written, and which files are there before.
+        self.outputs: dict[str, object] = {}
         place = self.given("cache_dir")
         self.workspace = Workspace(None if place is None else os.fsdecode(place))
 
@@ -72,10 +73,10 @@ class Call:
 
     def output(self, output: Optional[Path]) -> str:
         """Adds the model that is written to the files of the command line."""
-        _no_stream("output", output)
+        no_stream("output", output)
         path = os.fspath(output) if output is not None else self.workspace.path("model.onnx")
         self.files.append(path)
-        self.outputs.append(path)
+        self.outputs[path] = _identity(path)
         return path
 
     def file(self, option: str) -> str:
@@ -136,12 +137,29 @@ class Call:
         if answer["kind"]:
             raise self._error(answer)
         self._forget_own_files()
+        if answer["code"] >= 2:
+            raise self._unwritten(answer)
         return answer
 
     def report(self) -> Report:
         """Runs the command for what it prints as JSON."""
         self.arguments.append("--json")
-        return Report(json.loads(self.run()["text"]))
+        return self._report(self.run()["text"])
+
+    def read(self, path: str) -> Report:
+        """The report that was written to ``path``."""
+        with open(path, encoding="utf-8") as file:
+            return self._report(file.read())
+
+    def _report(self, text: str) -> Report:
+        return Report(self.workspace.without_own_names(json.loads(text)))
+
+    def refusal(self, answer: _native.Answer) -> str:
+        """Why there is no result."""
+        message = "; ".join(answer["failures"])
+        for path in filter(self.workspace.owns, self.outputs):
+            message = message.replace(f"; {path} was not written", "")
+        return message
 
     def _spool(self) -> None:
         """Puts what is in memory and belongs in files there."""
@@ -201,6 +219,16 @@ class Call:
             file = None
         return error(message, file=file, exit_code=answer["code"])
 
+    def _unwritten(self, answer: _native.Answer) -> OutputError:
+        """That a file beside the model could not be written, and where the model is."""
+        message = self.refusal(answer)
+        for path, before in self.outputs.items():
+            if _identity(path) not in (None, before):
+                message += f"; the model is in {path}"
+                if self.workspace.owns(path):
+                    self.workspace.leave()
+        return OutputError(message, exit_code=answer["code"])
+
     def _files(self) -> dict[str, list[str]]:
         """Files and folders of this call, by the kinds of errors that are about them."""
 
@@ -226,6 +254,15 @@ class Call:
             self.workspace.close()
 
 
+def _identity(path: str) -> object:
+    """What tells a file from one that takes its place; ``None`` where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
 def _held(config: Any) -> dict[str, Any]:
     """What ``config`` holds, a file's values as texts."""
     if config is None:
@@ -234,14 +271,6 @@ def _held(config: Any) -> dict[str, Any]:
         items = config.items()
         return {str(k).replace("-", "_"): v for k, v in items if v is not None}
     return dict(_native.config_names(config))
-
-
-def _no_stream(option: str, value: Any) -> None:
-    """Refuses standard output, which is the whole program's."""
-    if isinstance(value, (str, bytes, os.PathLike)) and os.fsdecode(value) == "-":
-        raise UsageError(
-            f"{option}: a function does not write to standard output; name a file, or take what it returns"
-        )
 
 
 def _listed(value: Any) -> Any:

@@ -56,6 +56,9 @@ def _is_array(value: Any) -> bool:
 
 def _is_pair(images: Any, labels: Any) -> bool:
     """Whether these are all images and their labels: arrays, or lists, the labels of numbers."""
+    if _rank(labels) > 2 and _shape(images)[1:] == _shape(labels)[1:]:
+        # Two batches of images.
+        return False
     if not _is_array(labels):
         listed = isinstance(labels, (tuple, list)) and len(labels) > 0
         if not listed or any(isinstance(y, (tuple, list, str)) or _rank(y) > 0 for y in labels):
@@ -64,17 +67,25 @@ def _is_pair(images: Any, labels: Any) -> bool:
     return _is_array(images)
 
 
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(getattr(value, "shape", ()))
+
+
 def _rank(value: Any) -> int:
-    return len(getattr(value, "shape", ()))
+    return len(_shape(value))
 
 
 def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
     """Images and labels of each item, as batches."""
+    # The shape of one image, once there was a batch of them.
+    one: Optional[tuple[int, ...]] = None
     for item in data:
         images, labels = _parts(item)
         images, labels = _array(images), None if labels is None else _array(labels)
-        if _is_row(images, labels):
+        if images.shape[1:] != one and _is_row(images, labels):
             images = images[None]
+        else:
+            one = images.shape[1:]
         if labels is not None and labels.ndim == 0:
             labels = labels.reshape(1)
         yield images, labels

@@ -33,8 +33,8 @@ class BnnpruneError(Exception):
         self.file = file
         node = re.search(r"\b(?:node|layer) '([^']*)'", message)
         self.node = node.group(1) if node else None
-        # Messages end in what to do.
-        _, parted, remedy = message.rpartition("; ")
+        # Messages end in what to do, but for what came of it.
+        _, parted, remedy = re.sub(r"; [^;]* (was|is) not written$|; nothing was written$", "", message).rpartition("; ")
         self.remedy = remedy if parted else None
         if exit_code is not None:
             self.exit_code = exit_code

@@ -98,7 +98,7 @@ class Config(TypedDict, total=False):
     unset: Union[str, Sequence[str]]
 
 
-class Elimination(Shape, Runtime, Config, total=False):
+class Removal(Shape, Runtime, Config, total=False):
     """Options of removing, whoever chose the filters."""
 
     keep: Union[str, Sequence[str]]
@@ -115,7 +115,11 @@ class Elimination(Shape, Runtime, Config, total=False):
     save_masked: _Path
 
 
-class Application(Elimination, Images, total=False):
+class Elimination(Removal, Images, total=False):
+    """Options of ``eliminate``."""
+
+
+class Application(Removal, Images, total=False):
     """Options of ``apply_masks``."""
 
     val_split: float
@@ -124,7 +128,7 @@ class Application(Elimination, Images, total=False):
     save_masks: _Path
 
 
-class Prune(Elimination, LearningImages, Tuning, Checkpoint, total=False):
+class Prune(Removal, LearningImages, Tuning, Checkpoint, total=False):
     """Options of ``prune``."""
 
     method: str

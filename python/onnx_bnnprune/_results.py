@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Iterable, Optional
 
 from . import _model, _native
-from ._errors import BnnpruneError, ModelError, OutputError
+from ._errors import BnnpruneError, ModelError, OutputError, UsageError
 from ._workspace import Workspace
 
 if TYPE_CHECKING:
@@ -67,13 +67,14 @@ class ModelResult:
 
     def to_bytes(self) -> bytes:
         """The bytes of the model's file."""
-        if os.path.exists(self.path + ".data"):
+        if os.path.getsize(self.path) < self.report["output"]["bytes"]:
             raise ModelError("the model's weights are 2 GiB or more: save() it, or take its path")
         with open(self.path, "rb") as file:
             return file.read()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to ``path`` (weights of 2 GiB and more: to ``path.data``)."""
+        no_stream("path", path)
         answer = _native.copy_model(self.path, os.fspath(path))
         if answer["kind"]:
             raise OutputError(answer["message"], file=os.fspath(path))
@@ -128,6 +129,14 @@ class TrainResult(ModelResult):
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
+
+
+def no_stream(option: str, value: Any) -> None:
+    """Refuses standard output, which is the whole program's."""
+    if isinstance(value, (str, bytes, os.PathLike)) and os.fsdecode(value) == "-":
+        raise UsageError(
+            f"{option}: a function does not write to standard output; name a file, or take what it returns"
+        )
 
 
 def framed(page: str) -> str:

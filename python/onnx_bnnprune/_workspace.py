@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from typing import Optional
+from typing import Any, Optional
 
 from ._errors import BnnpruneWarning
 
@@ -33,9 +33,17 @@ class Workspace:
     def close(self) -> None:
         """Removes the folder, unless a failed run has left its work there."""
         if any(".unfinished." in name for name in os.listdir(self.folder)):
-            self._end.detach()
+            self.leave()
         else:
             self._end()
+
+    def leave(self) -> None:
+        """Lets the folder outlive this object: what is in it is the user's."""
+        self._end.detach()
+
+    def owns(self, path: str) -> bool:
+        """Whether a file is one that nobody has named."""
+        return os.path.dirname(path) == self.folder
 
     def named(self, message: str) -> str:
         """``message`` with what was given in memory by its name instead of its file's."""
@@ -50,6 +58,18 @@ class Workspace:
         text = re.sub(rf" --[a-z-]+={folder}[/\\](?!inputs)[^\s<]*", "", text)
         text = re.sub(rf"{folder}[/\\]inputs[/\\](\w+)\.\w+", r"\1", text)
         return text.replace(self.folder + os.sep, "")
+
+    def without_own_names(self, value: Any) -> Any:
+        """What JSON holds, with files here by what they are of: the same in each call."""
+        if isinstance(value, str):
+            # A word of a command line is one of a list.
+            return self.without_own_files(f" {value}").removeprefix(" ")
+        if isinstance(value, list):
+            named = [(one, self.without_own_names(one)) for one in value]
+            return [name for one, name in named if name != "" or one == ""]
+        if isinstance(value, dict):
+            return {key: self.without_own_names(one) for key, one in value.items()}
+        return value
 
     def holds(self, path: str) -> bool:
         """Whether a file is one of the inputs."""

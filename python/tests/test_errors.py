@@ -1,5 +1,9 @@
 """Each kind of bad input has its exception, which knows the file, the node and the remedy."""
 
+import os
+import re
+import shutil
+
 import numpy as np
 import onnx
 import onnx_bnnprune as bnn
@@ -125,6 +129,30 @@ def test_outputs(vgg, tmp_path):
         result.save(tmp_path / "none" / "out.onnx")
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_page_that_cannot_be_written_loses_no_model(vgg, train_path, tmp_path, named):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    out = tmp_path / "out.onnx" if named else None
+    with pytest.raises(bnn.OutputError, match="gone.*cannot be written") as found:
+        bnn.prune(
+            vgg,
+            train_path,
+            output=out,
+            html=gone / "page.html",
+            progress=lambda *_: shutil.rmtree(gone, ignore_errors=True),
+            **QUICK,
+        )
+    assert found.value.exit_code == 2
+    path = re.search(r"; the model is in (.*\.onnx)$", str(found.value)).group(1)
+    report = bnn.check(path)
+    assert report["passed"] == 1
+    if named:
+        assert path == str(out)
+    else:
+        shutil.rmtree(os.path.dirname(path))
+
+
 def test_standard_output_is_not_a_functions(vgg, train_path, capfd):
     for options in (
         {"output": "-"},
@@ -139,6 +167,8 @@ def test_standard_output_is_not_a_functions(vgg, train_path, capfd):
             bnn.prune(vgg, train_path, **QUICK, **options)
     with pytest.raises(bnn.UsageError, match="output"):
         bnn.convert(vgg, "packed", output="-")
+    with pytest.raises(bnn.UsageError, match="path"):
+        bnn.eliminate(vgg).save("-")
     assert capfd.readouterr().out == ""
 
 
@@ -162,6 +192,15 @@ def test_settings_in_files(vgg, test_path, tmp_path):
         bnn.evaluate(vgg, missing, preprocessor=tmp_path)
 
 
+def test_what_would_do_something_else_is_refused(vgg, train_path):
+    with pytest.raises(bnn.UsageError, match="no method"):
+        bnn.eliminate(vgg, train_path, method="random")
+    with pytest.raises(bnn.UsageError, match="mean is an empty list"):
+        bnn.prune(vgg, train_path, mean=[], **QUICK)
+    with pytest.raises(bnn.UsageError, match="max_drop|max-drop"):
+        bnn.prune(vgg, train_path, **{**QUICK, "max_drop": float("-inf")})
+
+
 def test_a_missing_folder_for_the_cache_stops_nothing(vgg, digits, tmp_path):
     with pytest.warns(bnn.BnnpruneWarning, match="cache_dir: .*none"):
         result = bnn.prune(vgg, digits, cache_dir=tmp_path / "none", **QUICK)
@@ -182,7 +221,11 @@ def test_a_budget_that_is_not_met(vgg, train_path, tmp_path):
         bnn.prune(vgg, train_path, output=out, **options)
     assert found.value.exit_code == 1
     assert found.value.report["budget"]["met"] is False
+    assert found.value.remedy.startswith("prune less")
     assert not out.exists()
+    with pytest.raises(bnn.BudgetExceeded) as found:
+        bnn.prune(vgg, train_path, **options)
+    assert "was not written" not in str(found.value)
 
 
 def test_a_checkpoint_of_another_run(vgg, train_path, tmp_path):
