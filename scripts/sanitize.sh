@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests of crates/bnn-kernels, the one place with `unsafe`, under tools that see what a test does
+# Runs the tests of crates/bnn-kernels, where all `unsafe` is but for the C interface of crates/bnn-ops, under tools that see what a test does
 # not: reads and writes beyond a buffer, of memory never written, undefined behaviour, races of threads.
 #
 #   scripts/sanitize.sh                 all of them that this machine has

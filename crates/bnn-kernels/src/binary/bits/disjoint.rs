@@ -1,6 +1,38 @@
-//! A slice that tasks write to, each its own part.
+//! A slice that tasks write to, each its own part, once.
 
 use std::marker::PhantomData;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Which tasks of what have begun to write into an output: each does once, so that no two write to one place.
+#[derive(Debug)]
+pub(super) struct Claims<W> {
+    held: OnceLock<(W, Vec<AtomicBool>)>,
+}
+
+impl<W> Default for Claims<W> {
+    fn default() -> Self {
+        Self {
+            held: OnceLock::new(),
+        }
+    }
+}
+
+impl<W: Copy + PartialEq> Claims<W> {
+    /// Begins one of the tasks of `work`, which says where each of them writes.
+    ///
+    /// # Panics
+    /// If there is no such task, it has begun before, or tasks of other work have.
+    pub fn begin(&self, task: usize, tasks: usize, work: W) {
+        let (first, begun) = self.held.get_or_init(|| {
+            let none = || AtomicBool::new(false);
+            (work, std::iter::repeat_with(none).take(tasks).collect())
+        });
+        assert!(*first == work, "an output is of one job");
+        let again = begun.get(task).map(|b| b.swap(true, Ordering::Relaxed));
+        assert_eq!(again, Some(false), "each task is computed once");
+    }
+}
 
 /// A mutable slice that several threads write to.
 #[derive(Debug)]

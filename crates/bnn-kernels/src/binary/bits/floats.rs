@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::convolution::Affine;
-use super::disjoint::Disjoint;
-use super::job::{Job, STRIP, Strips};
+use super::disjoint::{Claims, Disjoint};
+use super::job::{Job, STRIP, Work};
 use super::tile::{LANES, Mask, ROWS, Tile};
 use super::windows::Windows;
 use super::{PER_BYTE, bytes_of};
@@ -20,6 +20,7 @@ pub struct Floats<'a> {
     y: Disjoint<'a, f32>,
     signs: Option<Disjoint<'a, u8>>,
     zeros: AtomicBool,
+    claims: Claims<Work>,
 }
 
 impl<'a> Floats<'a> {
@@ -31,6 +32,7 @@ impl<'a> Floats<'a> {
             y: Disjoint::new(y),
             signs: None,
             zeros: AtomicBool::new(false),
+            claims: Claims::default(),
         }
     }
 
@@ -55,7 +57,7 @@ impl Job<'_> {
     /// Computes a task's floats, as [`Job::signs`] does signs.
     ///
     /// # Panics
-    /// If anything in `to` has another size.
+    /// If anything in `to` has another size, or as [`Job::signs`].
     pub fn floats(&self, task: usize, to: &Floats<'_>) {
         let len = self.floats_len();
         assert_eq!(to.y.len(), len, "floats");
@@ -63,6 +65,8 @@ impl Job<'_> {
         assert!(to.affine.fits(self.filters()), "numbers of filters");
         let signs = to.signs.as_ref();
         assert!(signs.is_none_or(|s| s.len() == self.sign_bytes()), "signs");
+        let work = self.work(self.cut_of_floats());
+        to.claims.begin(task, self.float_tasks(), work);
         match self.filters_in_lanes() {
             true => self.floats_by_filters(task, to),
             false => self.floats_by_pixels(task, to),
@@ -71,7 +75,7 @@ impl Job<'_> {
 
     /// Pixels side by side: rows of the output are written as they come.
     fn floats_by_pixels(&self, task: usize, to: &Floats<'_>) {
-        let cut = self.cut(Strips::OfImage);
+        let cut = self.cut_of_floats();
         let (strips, blocks) = self.task(task, &cut);
         let (words, plane, bytes) = (self.conv.words, self.plane(), bytes_of(self.filters()));
         let in_image = plane.div_ceil(STRIP);
@@ -149,7 +153,7 @@ impl Job<'_> {
 
     /// Filters side by side, for planes of few pixels.
     fn floats_by_filters(&self, task: usize, to: &Floats<'_>) {
-        let (strips, blocks) = self.task(task, &self.cut(Strips::OfBatch));
+        let (strips, blocks) = self.task(task, &self.cut_of_floats());
         let (plane, filters) = (self.plane(), self.filters());
         let pixels = self.x.batch * plane;
         let mut windows = Windows::default();

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::convolution::BitConv;
-use super::disjoint::Disjoint;
+use super::disjoint::{Claims, Disjoint};
 use super::level::Level;
 use super::tile::{LANES, Mask, ROWS, Tile};
 use super::windows::{Places, Windows};
@@ -38,6 +38,7 @@ pub(super) enum Strips {
 }
 
 /// How a job is cut: into strips, and parts of the filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cut {
     /// Strips of all images.
     strips: usize,
@@ -47,12 +48,16 @@ pub(super) struct Cut {
     parts: usize,
 }
 
+/// What says where each task of a job writes: images, pixels and filters, and how they are cut.
+pub(super) type Work = ([usize; 3], Cut);
+
 /// Where signs go.
 #[derive(Debug)]
 pub struct Signs<'a> {
     /// A threshold for each filter, filled up to whole blocks.
     thresholds: Vec<[i32; LANES]>,
     out: Disjoint<'a, u8>,
+    claims: Claims<Work>,
 }
 
 impl<'a> Job<'a> {
@@ -121,11 +126,15 @@ impl<'a> Job<'a> {
 
     /// How many tasks there are for [`Job::floats`].
     pub fn float_tasks(&self) -> usize {
-        let cut = self.cut(match self.filters_in_lanes() {
+        let cut = self.cut_of_floats();
+        cut.strips.div_ceil(cut.together) * cut.parts
+    }
+
+    pub(super) fn cut_of_floats(&self) -> Cut {
+        self.cut(match self.filters_in_lanes() {
             true => Strips::OfBatch,
             false => Strips::OfImage,
-        });
-        cut.strips.div_ceil(cut.together) * cut.parts
+        })
     }
 
     /// The strips of a task, and its blocks of filters.
@@ -159,13 +168,23 @@ impl<'a> Job<'a> {
         Signs {
             thresholds: blocks.collect(),
             out: Disjoint::new(out),
+            claims: Claims::default(),
         }
     }
 
-    /// Computes a task's signs. Each task is to be computed by one thread; any number of tasks at once.
+    pub(super) fn work(&self, cut: Cut) -> Work {
+        ([self.x.batch, self.plane(), self.filters()], cut)
+    }
+
+    /// Computes a task's signs: each task once, any number of them at a time.
+    ///
+    /// # Panics
+    /// If there is no such task or it was computed before, or if `to` is another job's.
     pub fn signs(&self, task: usize, to: &Signs<'_>) {
         assert_eq!(to.out.len(), self.sign_bytes(), "signs");
-        let (strips, blocks) = self.task(task, &self.cut(Strips::OfBatch));
+        let cut = self.cut(Strips::OfBatch);
+        to.claims.begin(task, self.sign_tasks(), self.work(cut));
+        let (strips, blocks) = self.task(task, &cut);
         let bytes = bytes_of(self.filters());
         let pixels = self.x.batch * self.plane();
         let mut windows = Windows::default();

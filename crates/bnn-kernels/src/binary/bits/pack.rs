@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::disjoint::Disjoint;
+use super::disjoint::{Claims, Disjoint};
 use super::{Bits, PER_BYTE, bytes_of};
 use crate::simd::wide;
 
@@ -24,6 +24,7 @@ pub struct Packing<'a> {
     what: What,
     out: Disjoint<'a, u8>,
     zeros: AtomicBool,
+    claims: Claims<()>,
 }
 
 /// What becomes a 1.
@@ -102,6 +103,7 @@ impl<'a> Packing<'a> {
             what,
             out: Disjoint::new(out),
             zeros: AtomicBool::new(false),
+            claims: Claims::default(),
         }
     }
 
@@ -125,8 +127,12 @@ impl<'a> Packing<'a> {
         self.zeros.load(Ordering::Relaxed)
     }
 
-    /// Packs a task's pixels. Each task is to be computed by one thread; any number of tasks at once.
+    /// Packs a task's pixels: each task once, any number of them at a time.
+    ///
+    /// # Panics
+    /// If there is no such task, or it was computed before.
     pub fn run(&self, task: usize) {
+        self.claims.begin(task, self.tasks(), ());
         let from = task * self.together();
         let strips = from..(from + self.together()).min(self.strips());
         wide(

@@ -333,3 +333,44 @@ fn tasks_run_on_many_threads_at_once() {
     assert!(cfg!(miri) || job.sign_tasks() > 3 && job.float_tasks() > 3);
     assert_eq!(run(1), run(4));
 }
+
+#[test]
+#[should_panic(expected = "each task is computed once")]
+fn no_task_writes_twice() {
+    let mut signs = [0; 1];
+    let packing = Packing::signs(&[1.0], [1, 1, 1], &[0.0], 1, &mut signs);
+    packing.run(0);
+    packing.run(0);
+}
+
+#[test]
+#[should_panic(expected = "an output is of one job")]
+fn jobs_that_are_cut_in_another_way_do_not_share_an_output() {
+    let g = BitGeometry {
+        channels: 8,
+        filters: 8,
+        kernel: [1, 1],
+        stride: [1, 1],
+        dilation: [1, 1],
+        pads: [0; 4],
+    };
+    let conv = BitConv::new(g, &[0; 8]).expect("sizes fit");
+    let bytes = [0; 64];
+    let of = |height: usize, width: usize, batch: usize| {
+        let bits = Bits {
+            bytes: &bytes,
+            batch,
+            height,
+            width,
+            channels: 8,
+            planes: 1,
+        };
+        Job::new(&conv, bits).expect("channels fit")
+    };
+    // As many signs.
+    let (one, two) = (of(8, 8, 1), of(4, 8, 2));
+    let mut out = [0; 64];
+    let to = one.signs_to(&[0; 8], &mut out);
+    one.signs(0, &to);
+    two.signs(0, &to);
+}
