@@ -81,7 +81,15 @@ impl Isolated {
     /// # Errors
     /// [`RuntimeError::Missing`] if it does not have it, or comes to its end when it loads it.
     pub fn open(program: Program, limits: Limits) -> Result<Self, RuntimeError> {
-        let (process, name, version) = start(&program, limits, "the runtime")?;
+        let started = start(&program, limits, "the runtime");
+        let (process, name, version) = started.map_err(|e| match e {
+            // Before it has a model, only the runtime itself can be to blame.
+            RuntimeError::Died { reason, .. } => RuntimeError::Missing(format!(
+                "{}: is no runtime, or a broken one: the process that loads it {reason}; {REMEDY}",
+                program.loads
+            )),
+            e => e,
+        })?;
         Ok(Self {
             program,
             limits,
@@ -120,11 +128,6 @@ fn start(
             Ok((process.runtime, version)).map(|(name, version)| (process, name, version))
         }
         Ok(_) => Err(process.confused()),
-        // Before it has a model, only the runtime itself can be to blame.
-        Err(RuntimeError::Died { reason, .. }) => Err(RuntimeError::Missing(format!(
-            "{}: is no runtime, or a broken one: the process that loads it {reason}; {REMEDY}",
-            program.loads
-        ))),
         Err(e) => Err(e),
     }
 }
