@@ -50,8 +50,12 @@ impl Trainer<'_> {
         params: &[ParamId],
         average: Average,
     ) -> Result<(), TrainError> {
-        if !average.values.is_empty() {
-            self.take_unless_worse(span, params, average.values)?;
+        let taken =
+            !average.values.is_empty() && self.take_unless_worse(span, params, average.values)?;
+        if taken && self.run.stage.is_none() {
+            self.observer.note(
+                "kept is the moving average of the weights: its loss on training images is no larger than that of the last step",
+            );
         }
         Ok(())
     }
