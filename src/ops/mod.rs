@@ -35,6 +35,7 @@ mod quantize_linear;
 mod reduce;
 mod reduce_norm;
 mod reshape;
+mod response_norm;
 mod softmax;
 mod tensor_product;
 #[cfg(test)]
@@ -102,6 +103,7 @@ const OPERATORS: &[(&str, Importer)] = &[
     ("HardSigmoid", hard_sigmoid::import),
     ("Identity", identity::import),
     ("InstanceNormalization", own_norm::import),
+    ("LRN", response_norm::import),
     ("LayerNormalization", own_norm::import),
     ("LeakyRelu", activation::import_leaky),
     ("Less", choose::import_pair),

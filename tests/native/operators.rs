@@ -127,6 +127,7 @@ fn masks_are_learned_through_it_and_the_result_is_verified() {
     ];
     let mixing = [
         "GroupNormalization",
+        "LRN",
         "LayerNormalization",
         "RMSNormalization",
         "attention of rows",

@@ -159,6 +159,11 @@ pub fn all() -> Vec<(&'static str, (i64, Chain))> {
         "LayerNormalization",
         norm("LayerNormalization", 17, &[6], ("axis", -1)),
     ));
+    let neighbours = |b: &mut Builder, x: &str| {
+        let strong = vec![("size", Attr::Int(3)), ("alpha", Attr::Float(0.5))];
+        b.node("LRN", &[x], strong)
+    };
+    all.push(("LRN", (17, Box::new(neighbours))));
     let root_mean_square = |b: &mut Builder, x: &str| {
         let scale = floats(b, &[6], 2);
         b.node("RMSNormalization", &[x, &scale], vec![])
