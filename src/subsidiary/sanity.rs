@@ -4,18 +4,22 @@
 //! reversed or pixels scaled otherwise, was not trained with this preprocessing; masks learned on
 //! it would be worthless.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+mod one_answer;
+mod permutation;
 
 use ndarray::ArrayD;
 
 use super::error::TrainError;
 use super::evaluate::{RunContext, Subset, logits_of};
 use super::readings::{self, Reading};
-use crate::data::{Dataset, Images, holds_image};
+use crate::data::{Dataset, Images};
 use crate::distributed::Alone;
 use crate::network::Network;
 use crate::progress::Observer;
+use one_answer::{ALMOST_ALL, beside, one_answer};
+use permutation::best_permutation;
+
+pub(crate) use one_answer::most_frequent;
 
 /// Images looked at.
 const IMAGES: usize = 512;
@@ -43,16 +47,6 @@ const TOO_UNSURE: f64 = 0.1;
 const UNSURE: f64 = 0.03;
 /// What is left of the agreement with the original where a network is pruned as far as is usual.
 const USUAL_AGREEMENT: f64 = 0.9;
-/// Unlabelled images of which this share is of one class are all of that class.
-const ALMOST_ALL: f64 = 0.95;
-/// So are those in a folder beside other ones, of which this share is.
-const LARGE_SHARE: f64 = 0.5;
-/// So many other folders of images, one for each other class, are no chance.
-const MANY_FOLDERS: usize = 4;
-/// Folders looked at beside the data.
-const MOST_FOLDERS: usize = 50;
-/// Outputs that a message lists.
-const LISTED: usize = 10;
 
 /// Evaluates the original on the images to validate by; an error names the likely cause if they do not fit, and a
 /// warning what is doubtful. Returns the accuracy, if there are labels. `budgeted`: what is lost is limited.
@@ -304,78 +298,6 @@ fn several_answers(
     }
 }
 
-/// The class that most answers are, and their share; `None` without any.
-pub(crate) fn most_frequent(answers: &[usize]) -> Option<(usize, f64)> {
-    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-    for &answer in answers {
-        *counts.entry(answer).or_default() += 1;
-    }
-    let (class, count) = counts.into_iter().max_by_key(|&(_, count)| count)?;
-    Some((class, count as f64 / answers.len() as f64))
-}
-
-/// `beside`: how many other folders of images there are beside the data. With one for each other of
-/// the model's `classes`, it is one class's folder whatever the original makes of its images: that
-/// may be wrong for want of --mean and --std.
-fn one_answer(answers: &[usize], beside: usize, classes: usize) -> Result<(), TrainError> {
-    let complete = beside + 1 == classes || (beside == MOST_FOLDERS && classes > MOST_FOLDERS);
-    // A few neighbours may be anything.
-    if complete && beside >= MANY_FOLDERS {
-        return Err(TrainError::Mismatch(format!(
-            "has no labels, and {beside} other folders of images lie beside it, one for each other of the model's {classes} classes: is it one class's folder? Give the folder that holds a folder for each class, or images of all classes"
-        )));
-    }
-    let Some((class, share)) = most_frequent(answers) else {
-        return Ok(());
-    };
-    let most = if beside > 1 { LARGE_SHARE } else { ALMOST_ALL };
-    if share < most {
-        return Ok(());
-    }
-    let folders = match beside {
-        0 => String::new(),
-        n => format!(", and {n} other folders of images lie beside it"),
-    };
-    Err(TrainError::Mismatch(format!(
-        "has no labels, and to the original {:.0} % of its images are of class {class}{folders}: is it one class's folder? Give the folder that holds a folder for each class, or images of all classes",
-        share * 100.0
-    )))
-}
-
-/// Other folders with images in the folder that holds `data`, but for the usual parts of a set.
-fn beside(data: &Path) -> usize {
-    let parts = [
-        "train",
-        "val",
-        "valid",
-        "validation",
-        "test",
-        "calib",
-        "calibration",
-        "unlabelled",
-    ];
-    let Ok(here) = data.canonicalize() else {
-        return 0;
-    };
-    let Some(Ok(list)) = here.parent().map(std::fs::read_dir) else {
-        return 0;
-    };
-    let folders = list.filter_map(Result::ok).map(|entry| entry.path());
-    let other = |path: &PathBuf| {
-        let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase());
-        let name = name.unwrap_or_default();
-        path != &here && path.is_dir() && !name.starts_with('.') && !parts.contains(&name.as_str())
-    };
-    match here.is_dir() {
-        true => folders
-            .filter(other)
-            .take(MOST_FOLDERS)
-            .filter(|path| holds_image(path))
-            .count(),
-        false => 0,
-    }
-}
-
 /// Classes that logits `[N, K, …]` tell apart: K, or two by one logit, which is above 0 or is not.
 pub(super) fn classes_of(logits: &ArrayD<f32>) -> usize {
     match logits.len() / logits.shape().first().map_or(1, |&n| n.max(1)) {
@@ -402,7 +324,7 @@ fn judge(
             "the original is right on {:.1} % of the images, but on {:.1} % if the classes are in another order ({}); list them in the model's order with --classes",
             accuracy * 100.0,
             found.permuted * 100.0,
-            describe(&found.label_of, names)
+            found.described(names)
         )));
     }
     let chance = 1.0 / classes.max(2) as f64;
@@ -419,17 +341,6 @@ fn judge(
         )));
     }
     Ok(())
-}
-
-/// The first few outputs with the class that each stands for.
-fn describe(label_of: &BTreeMap<usize, usize>, names: &[String]) -> String {
-    let one = |(output, &label): (&usize, &usize)| match names.get(label) {
-        Some(name) => format!("output {output} is '{name}'"),
-        None => format!("output {output} is {label}"),
-    };
-    let listed: Vec<String> = label_of.iter().take(LISTED).map(one).collect();
-    let more = if label_of.len() > LISTED { ", …" } else { "" };
-    listed.join(", ") + more
 }
 
 /// `count` of the indices, or all where there are no more, evenly spread: one of each of so many parts. At which
@@ -468,56 +379,6 @@ pub(super) fn predictions(logits: &ArrayD<f32>) -> Vec<usize> {
 pub(super) fn agreement(a: &[usize], b: &[usize]) -> f64 {
     let equal = a.iter().zip(b).filter(|(a, b)| a == b).count();
     equal as f64 / a.len().max(1) as f64
-}
-
-/// Another order of classes, and what it does on images that it was not fitted on.
-#[derive(Debug, PartialEq)]
-struct Permutation {
-    /// The label that each output stands for, as far as the images show.
-    label_of: BTreeMap<usize, usize>,
-    /// Accuracy on the scored images with the classes as listed.
-    as_listed: f64,
-    /// Accuracy on the scored images with the classes in this order.
-    permuted: f64,
-}
-
-/// The order of classes in which every output stands for the label it goes with most often (a
-/// one-to-one assignment, largest counts first). Fitted on every second image of each class and
-/// scored on the others: on the images it was fitted on, any order looks better than it is.
-/// `None` if no class has a second image.
-fn best_permutation(predicted: &[usize], truth: &[usize]) -> Option<Permutation> {
-    let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    let mut scored = Vec::new();
-    let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
-    for (&p, &t) in predicted.iter().zip(truth) {
-        let nth = seen.entry(t).or_default();
-        match nth.is_multiple_of(2) {
-            true => *counts.entry((p, t)).or_default() += 1,
-            false => scored.push((p, t)),
-        }
-        *nth += 1;
-    }
-    if scored.is_empty() {
-        return None;
-    }
-    let mut cells: Vec<((usize, usize), usize)> = counts.into_iter().collect();
-    cells.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    let mut label_of = BTreeMap::new();
-    let mut taken = BTreeSet::new();
-    for ((p, t), _) in cells {
-        if !label_of.contains_key(&p) && taken.insert(t) {
-            label_of.insert(p, t);
-        }
-    }
-    let share = |right: &dyn Fn(usize, usize) -> bool| {
-        let count = scored.iter().filter(|&&(p, t)| right(p, t)).count();
-        count as f64 / scored.len() as f64
-    };
-    Some(Permutation {
-        as_listed: share(&|p, t| p == t),
-        permuted: share(&|p, t| label_of.get(&p) == Some(&t)),
-        label_of,
-    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Verdicts on made-up predictions.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::progress::Silent;
 
