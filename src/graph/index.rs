@@ -435,7 +435,8 @@ fn layer_names(graph: &GraphProto) -> Vec<String> {
     names
 }
 
-/// Names that the subgraphs of a node (If, Loop, Scan) read and do not define themselves.
+/// Names that the subgraphs of a node (If, Loop, Scan) read or give. What they define themselves has no name of the
+/// graph around them.
 fn captured_names(node: &NodeProto) -> Vec<&str> {
     let mut names = Vec::new();
     for a in &node.attribute {

@@ -278,36 +278,31 @@ fn slice(node: &Node<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
         None => node.ints(name).map(<[i64]>::to_vec),
     };
     let (starts, ends) = (list(1, "starts")?, list(2, "ends")?);
-    let axes = list(3, "axes").unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = list(4, "steps").unwrap_or_else(|| vec![1; starts.len()]);
-    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.contains(&0) {
-        return None;
-    }
+    let (axes, steps) = (list(3, "axes"), list(4, "steps"));
+    let taken = shapes::stretches(
+        data.shape(),
+        &starts,
+        &ends,
+        axes.as_deref(),
+        steps.as_deref(),
+    )?;
     Some(map_each!(data, a => {
         let mut part = a.view();
-        for i in 0..starts.len() {
-            let axis = normalize_axis(axes[i], part.ndim())?;
-            let size = part.shape()[axis] as i64;
-            let from_start = |v: i64| if v < 0 { v.saturating_add(size) } else { v };
-            let step = isize::try_from(steps[i]).ok()?;
-            let (start, end) = match step > 0 {
-                true => {
-                    let place = |v: i64| from_start(v).clamp(0, size);
-                    (place(starts[i]), place(ends[i]))
-                }
-                // Backwards from the start to just behind the end: ndarray takes the range forwards.
-                false => {
-                    let place = |v: i64| from_start(v).clamp(-1, size - 1);
-                    // The start is at least the first element.
-                    let first = 0.min(size - 1);
-                    (place(ends[i]) + 1, place(starts[i]).max(first) + 1)
-                }
-            };
-            let range = Slice::new(start as isize, Some(end.max(start) as isize), step);
-            part.slice_axis_inplace(Axis(axis), range);
+        for stretch in &taken {
+            part.slice_axis_inplace(Axis(stretch.axis), range(stretch));
         }
         part.to_owned()
     }))
+}
+
+/// A stretch as ndarray takes it: forwards, read backwards where the step is negative.
+fn range(stretch: &shapes::Stretch) -> Slice {
+    let (first, step) = (stretch.first as isize, stretch.step as isize);
+    let Some(further) = stretch.count.checked_sub(1) else {
+        return Slice::from(..0);
+    };
+    let last = first + further as isize * step;
+    Slice::new(first.min(last), Some(first.max(last) + 1), step)
 }
 
 fn constant_of_shape(node: &Node<'_>, dims: &[i64]) -> Option<Tensor> {
