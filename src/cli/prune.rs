@@ -52,7 +52,9 @@ fn run_in(
             "IN.onnx and OUT.onnx are needed; see --help".to_owned(),
         ));
     };
-    let writes = targets::check(&targets_of(args, input, output))?;
+    let mut writes = targets::check(&targets_of(args, input, output))?;
+    // A plan leaves it alone, but says whether it could be written.
+    writes.retain(|target| target.name != "OUT" || !args.dry_run);
     let observer = host.observer;
     let on_stdout = targets::on_stdout(&writes);
     let job = job(args, input, output, writes)?;
@@ -181,7 +183,7 @@ fn targets_of<'a>(args: &'a PruneArgs, input: &'a Path, output: &'a Path) -> Tar
     let data = &args.images;
     Targets {
         input,
-        output: Some(output).filter(|_| !args.dry_run),
+        output: Some(output),
         in_place: args.run.in_place,
         reads: vec![
             ("--data", data.data.data.as_deref()),
