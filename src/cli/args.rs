@@ -253,6 +253,12 @@ fn parse_batch(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| "must be a number from 2 to 1048576".to_owned())
 }
 
+/// How many images, for the same reason.
+fn parse_images(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|&n| n >= 2);
+    count.ok_or_else(|| "must be a number from 2 up".to_owned())
+}
+
 /// A learning rate or a weight.
 fn parse_rate(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {

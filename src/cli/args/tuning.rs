@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{
     CostName, OptimizerName, PrecisionName, RuleName, ScheduleName, parse_batch, parse_count,
-    parse_epochs, parse_fraction, parse_rate,
+    parse_epochs, parse_fraction, parse_images, parse_rate,
 };
 use crate::cli::shared::{decay, precision};
 
@@ -31,7 +31,7 @@ pub struct TuningArgs {
     pub distill: Option<f64>,
     /// Training images that each layer is learned from, drawn anew for each; all of them at the end [default:
     /// 128,000, or all where there are fewer]
-    #[arg(long, value_name = "N", value_parser = parse_batch, help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = parse_images, help_heading = "Training")]
     pub stage_images: Option<usize>,
     /// Epochs of mask training per layer [default: so many that there are 240 steps, 1 to 20]
     #[arg(long, value_name = "N", value_parser = parse_epochs, help_heading = "Training")]
