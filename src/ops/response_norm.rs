@@ -5,6 +5,7 @@ use std::ops::Range;
 use ndarray::ArrayD;
 use rayon::prelude::*;
 
+use super::ParamKind;
 use super::node_view::{ImportError, Imported, NodeView};
 use super::{Backward, Op, Params, Saved, ShapeError, Traits, check};
 use crate::arrays::{slice, slice_mut};
@@ -157,7 +158,7 @@ pub(super) fn import(view: &NodeView<'_, '_>) -> Result<Imported, ImportError> {
     if !(norm.bias > 0.0 && norm.alpha >= 0.0) {
         return Err(view.reject("its bias is not above 0, or its alpha below it"));
     }
-    view.imported(norm, &[])
+    view.imported(norm, &[ParamKind::Constant])
 }
 
 #[cfg(test)]
