@@ -137,6 +137,7 @@ class Call:
         if answer["kind"]:
             raise self._error(answer)
         self._forget_own_files()
+        self._name_own_files()
         if answer["code"] >= 2:
             raise self._unwritten(answer)
         return answer
@@ -202,6 +203,25 @@ class Call:
         with open(saved, encoding="utf-8") as file:
             lines = [line for line in file if own not in line]
         replace(os.fsdecode(saved), "".join(lines))
+
+    def _name_own_files(self) -> None:
+        """Takes this call's folder out of the report and the page that the caller has named."""
+        own = os.path.basename(self.workspace.folder)
+        for option in ("report", "html"):
+            named = self.given(option)
+            path = "" if named is None else os.fsdecode(named)
+            if not os.path.isfile(path) or self.workspace.owns(path):
+                continue
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+            if own not in text:
+                continue
+            if option == "report":
+                report = self.workspace.without_own_names(json.loads(text))
+                text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+            else:
+                text = self.workspace.without_own_files(text)
+            replace(path, text)
 
     def _written(self, name: str, text: str) -> str:
         path = os.path.join(self.workspace.inputs, name)
