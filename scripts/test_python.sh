@@ -9,7 +9,7 @@ python="$(scripts/python_environment.sh python-venv python/tests/requirements.tx
 # shellcheck disable=SC2086
 cargo test --quiet --workspace --bins --test extension_module ${CARGO_FEATURES:-} > /dev/null
 # shellcheck disable=SC2086
-cargo build --quiet --workspace --example operators ${CARGO_FEATURES:-}
+cargo build --quiet --workspace --bins --example operators ${CARGO_FEATURES:-}
 built="${CARGO_TARGET_DIR:-target}/debug"
 for library in "$built"/deps/{lib,}_native.{so,dylib,dll}; do
     if [ -f "$library" ]; then
