@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Union
@@ -221,7 +222,9 @@ class Call:
                 text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
             else:
                 text = self.workspace.without_own_files(text)
-            replace(path, text)
+            # What they say is true as it is.
+            with contextlib.suppress(OSError):
+                replace(path, text)
 
     def _written(self, name: str, text: str) -> str:
         path = os.path.join(self.workspace.inputs, name)
