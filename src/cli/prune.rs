@@ -52,9 +52,7 @@ fn run_in(
             "IN.onnx and OUT.onnx are needed; see --help".to_owned(),
         ));
     };
-    let mut writes = targets::check(&targets_of(args, input, output))?;
-    // A plan leaves it alone, but says whether it could be written.
-    writes.retain(|target| target.name != "OUT" || !args.dry_run);
+    let writes = targets::check(&targets_of(args, input, output))?;
     let observer = host.observer;
     let on_stdout = targets::on_stdout(&writes);
     let job = job(args, input, output, writes)?;
@@ -183,7 +181,7 @@ fn targets_of<'a>(args: &'a PruneArgs, input: &'a Path, output: &'a Path) -> Tar
     let data = &args.images;
     Targets {
         input,
-        output: Some(output),
+        output: Some(output).filter(|_| !args.dry_run),
         in_place: args.run.in_place,
         reads: vec![
             ("--data", data.data.data.as_deref()),
