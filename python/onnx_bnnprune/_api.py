@@ -139,19 +139,24 @@ def _pruned(
             masks_file = call.file("save_masks")
         page = call.file("html")
         answer = call.run(progress)
-        report = call.read(report_file)
         if answer["code"] != 0:
-            raise _refused(call.refusal(answer), answer, report)
+            raise _refused(call, answer)
+        report = call.read(report_file)
         masks = None if masks_file is None else _json(masks_file)
         written = None if dry_run else path
         report.html = call.page(page)
         return PruneResult(written, report, call.workspace, masks)
 
 
-def _refused(why: str, answer: _native.Answer, report: Report) -> BnnpruneError:
+def _refused(call: Call, answer: _native.Answer) -> BnnpruneError:
     """Why a result was not written."""
-    verification, budget = report.get("verification") or {}, report.get("budget") or {}
-    costly = verification.get("passed") and not budget.get("met", True)
+    why, report = call.refusal(answer), call.written_report()
+    if report is None:
+        # It could not be written either.
+        costly = "--max-drop" in why
+    else:
+        verification, budget = report.get("verification") or {}, report.get("budget") or {}
+        costly = verification.get("passed", False) and not budget.get("met", True)
     error = BudgetExceeded if costly else VerificationFailed
     return error(why, exit_code=answer["code"], report=report)
 
@@ -275,8 +280,8 @@ def convert(
         call.images(data)
         report, page = call.file("report"), call.file("html")
         answer = call.run(progress)
+        if answer["code"] != 0:
+            raise _refused(call, answer)
         found = call.read(report)
         found.html = call.page(page)
-        if answer["code"] != 0:
-            raise _refused(call.refusal(answer), answer, found)
         return ModelResult(path, found, call.workspace)

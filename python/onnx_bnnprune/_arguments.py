@@ -6,6 +6,7 @@ import difflib
 import functools
 import json
 import math
+import numbers
 import os
 from typing import Any, Mapping, Optional
 
@@ -110,6 +111,6 @@ def _text(value: Any) -> str:
         raise TypeError(f"a number or a text is needed, not {value!r}")
     if isinstance(value, (str, bytes, os.PathLike)):
         return os.fsdecode(value)
-    if value == math.inf:
+    if isinstance(value, numbers.Real) and value == math.inf:
         return "none"
     return str(value)

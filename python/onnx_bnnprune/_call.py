@@ -53,6 +53,8 @@ class Call:
         self.models: list[str] = []
         # Models that are written, and which files are there before.
         self.outputs: dict[str, object] = {}
+        # The same of the report.
+        self.reports: dict[str, object] = {}
         place = self.given("cache_dir")
         self.workspace = Workspace(None if place is None else os.fsdecode(place))
 
@@ -85,7 +87,10 @@ class Call:
         if self.given(option) is None:
             name = "page.html" if option == "html" else f"{option}.json"
             self.options[option] = self.workspace.path(name)
-        return os.fsdecode(self.given(option))
+        path = os.fsdecode(self.given(option))
+        if option == "report":
+            self.reports[path] = _identity(path)
+        return path
 
     def page(self, path: str) -> str:
         """The page that was written to ``path``, without what only this call knows."""
@@ -137,8 +142,11 @@ class Call:
             listener.close()
         if answer["kind"]:
             raise self._error(answer)
-        self._forget_own_files()
-        self._name_own_files()
+        # What was computed is not lost for a name: files say what is true as they are.
+        with contextlib.suppress(OSError, ValueError):
+            self._forget_own_files()
+        with contextlib.suppress(OSError, ValueError):
+            self._name_own_files()
         if answer["code"] >= 2:
             raise self._unwritten(answer)
         return answer
@@ -152,6 +160,14 @@ class Call:
         """The report that was written to ``path``."""
         with open(path, encoding="utf-8") as file:
             return self._report(file.read())
+
+    def written_report(self) -> Optional[Report]:
+        """The report of a run that failed, where it came that far."""
+        for path, before in self.reports.items():
+            if _identity(path) not in (None, before):
+                with contextlib.suppress(OSError, ValueError):
+                    return self.read(path)
+        return None
 
     def _report(self, text: str) -> Report:
         return Report(self.workspace.without_own_names(json.loads(text)))
@@ -219,12 +235,10 @@ class Call:
                 continue
             if option == "report":
                 report = self.workspace.without_own_names(json.loads(text))
-                text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+                text = json.dumps(report, indent=2) + "\n"
             else:
                 text = self.workspace.without_own_files(text)
-            # What they say is true as it is.
-            with contextlib.suppress(OSError):
-                replace(path, text)
+            replace(path, text)
 
     def _written(self, name: str, text: str) -> str:
         path = os.path.join(self.workspace.inputs, name)
@@ -247,10 +261,10 @@ class Call:
         message = self.refusal(answer)
         for path, before in self.outputs.items():
             if _identity(path) not in (None, before):
-                message += f"; the model is in {path}"
+                message += f" (the model is in {path})"
                 if self.workspace.owns(path):
                     self.workspace.leave()
-        return OutputError(message, exit_code=answer["code"])
+        return OutputError(message, exit_code=answer["code"], report=self.written_report())
 
     def _files(self) -> dict[str, list[str]]:
         """Files and folders of this call, by the kinds of errors that are about them."""

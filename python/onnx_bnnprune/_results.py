@@ -67,7 +67,8 @@ class ModelResult:
 
     def to_bytes(self) -> bytes:
         """The bytes of the model's file."""
-        if os.path.getsize(self.path) < self.report["output"]["bytes"]:
+        beside = os.path.exists(self.path + ".data")
+        if beside and os.path.getsize(self.path) < self.report["output"]["bytes"]:
             raise ModelError("the model's weights are 2 GiB or more: save() it, or take its path")
         with open(self.path, "rb") as file:
             return file.read()

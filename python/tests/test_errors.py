@@ -144,9 +144,10 @@ def test_a_page_that_cannot_be_written_loses_no_model(vgg, train_path, tmp_path,
             **QUICK,
         )
     assert found.value.exit_code == 2
-    path = re.search(r"; the model is in (.*\.onnx)$", str(found.value)).group(1)
+    path = re.search(r" \(the model is in (.*\.onnx)\)$", str(found.value)).group(1)
     report = bnn.check(path)
     assert report["passed"] == 1
+    assert found.value.report["verification"]["passed"] and found.value.remedy is None
     if named:
         assert path == str(out)
     else:
@@ -226,6 +227,16 @@ def test_a_budget_that_is_not_met(vgg, train_path, tmp_path):
     with pytest.raises(bnn.BudgetExceeded) as found:
         bnn.prune(vgg, train_path, **options)
     assert "was not written" not in str(found.value)
+    # Nor can the report be written, in whose place an old one lies.
+    gone = tmp_path / "gone"
+    gone.mkdir()
+
+    def end(*_):
+        shutil.rmtree(gone, ignore_errors=True)
+
+    with pytest.raises(bnn.BudgetExceeded, match="cannot be written") as found:
+        bnn.prune(vgg, train_path, report=gone / "report.json", progress=end, **options)
+    assert found.value.report is None
 
 
 def test_a_checkpoint_of_another_run(vgg, train_path, tmp_path):
