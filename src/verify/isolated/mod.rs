@@ -106,7 +106,19 @@ impl Isolated {
             Some(process) => Ok(process),
             None => {
                 drop(spare);
-                start(&self.program, self.limits, self.name).map(|(process, ..)| process)
+                let started = start(&self.program, self.limits, self.name);
+                // No model is to blame, nor the runtime, which has worked.
+                let absent = |reason| {
+                    RuntimeError::Missing(format!(
+                        "{}: a further process for it {reason}; is there memory for one?",
+                        self.program.loads
+                    ))
+                };
+                match started {
+                    Ok((process, ..)) => Ok(process),
+                    Err(RuntimeError::Died { reason, .. }) => Err(absent(reason)),
+                    Err(e) => Err(e),
+                }
             }
         }
     }
