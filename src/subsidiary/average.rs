@@ -43,20 +43,13 @@ impl Average {
 impl Trainer<'_> {
     /// The parameters become their averages if that lowers the loss on training images. In short
     /// phases on few images it mostly does; in long ones the last step's signs fit each other
-    /// better.
+    /// better. Whether they did.
     pub(super) fn settle(
         &mut self,
         span: &Span,
         params: &[ParamId],
         average: Average,
-    ) -> Result<(), TrainError> {
-        let taken =
-            !average.values.is_empty() && self.take_unless_worse(span, params, average.values)?;
-        if taken && self.run.stage.is_none() {
-            self.observer.note(
-                "kept is the moving average of the weights: its loss on training images is no larger than that of the last step",
-            );
-        }
-        Ok(())
+    ) -> Result<bool, TrainError> {
+        Ok(!average.values.is_empty() && self.take_unless_worse(span, params, average.values)?)
     }
 }

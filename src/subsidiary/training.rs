@@ -242,11 +242,20 @@ impl Trainer<'_> {
         if epochs > 0 {
             self.reestimate(span)?;
         }
-        if let Some(average) = training.average {
-            self.settle(span, &training.params, average)?;
-        }
+        let mut averaged = match training.average {
+            Some(average) => self.settle(span, &training.params, average)?,
+            None => false,
+        };
         if let Some(best) = training.best {
-            training.loss = self.go_back_to_best(span, &training.params, best, training.loss)?;
+            let loss = self.go_back_to_best(span, &training.params, best, training.loss)?;
+            averaged &= loss.to_bits() == training.loss.to_bits();
+            training.loss = loss;
+        }
+        // Figures of the last epoch and of the result differ then.
+        if averaged && self.run.stage.is_none() {
+            self.observer.note(
+                "kept is the moving average of the weights: its loss on training images is no larger than that of the last step",
+            );
         }
         let (before, after) = (training.signs_before, self.latent_signs(span));
         let flipped = after.iter().zip(&before).filter(|(a, b)| a != b).count();
