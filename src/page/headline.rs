@@ -55,7 +55,11 @@ pub(super) fn of_report(report: &Report) -> (Verdict, String) {
     match (&report.accuracy, report.agreement) {
         (Some(a), _) => words += &format!("; accuracy {}", shares(a.before, a.after)),
         (None, Some(agreement)) => {
-            words += &format!("; {} answered like the original", percent(agreement));
+            let of = match report.is_of_random_inputs() {
+                true => " of random inputs",
+                false => "",
+            };
+            words += &format!("; {}{of} answered like the original", percent(agreement));
         }
         (None, None) => {}
     }
