@@ -6,7 +6,7 @@ use bnn_kernels::binary::bits::{Bits, Packing, bytes_of, interleave};
 
 use crate::runtime::{Attributes, Context, Error, Tensor};
 
-/// Most channels and filters.
+/// Most channels.
 const MOST_CHANNELS: usize = 1 << 20;
 /// Largest pad, stride, dilation and window.
 const MOST_STEP: usize = 1 << 20;
