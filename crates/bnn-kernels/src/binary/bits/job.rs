@@ -179,7 +179,7 @@ impl<'a> Job<'a> {
     /// Computes a task's signs: each task once, any number of them at a time.
     ///
     /// # Panics
-    /// If there is no such task or it was computed before, or if `to` is another job's.
+    /// If there is no such task or it was computed before, or if `to` is that of a job of other sizes.
     pub fn signs(&self, task: usize, to: &Signs<'_>) {
         assert_eq!(to.out.len(), self.sign_bytes(), "signs");
         let cut = self.cut(Strips::OfBatch);
