@@ -88,6 +88,8 @@ class Call:
             name = "page.html" if option == "html" else f"{option}.json"
             self.options[option] = self.workspace.path(name)
         path = os.fsdecode(self.given(option))
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise UsageError(f"{option}: {path} is no file, and could not be read back; name a file")
         if option == "report":
             self.reports[path] = _identity(path)
         return path
@@ -147,7 +149,8 @@ class Call:
             self._forget_own_files()
         with contextlib.suppress(OSError, ValueError):
             self._name_own_files()
-        if answer["code"] >= 2:
+        # Of models that are bad, check itself names no failure.
+        if answer["code"] >= 2 or (self.function == "check" and answer["failures"]):
             raise self._unwritten(answer)
         return answer
 
@@ -264,7 +267,12 @@ class Call:
                 message += f" (the model is in {path})"
                 if self.workspace.owns(path):
                     self.workspace.leave()
-        return OutputError(message, exit_code=answer["code"], report=self.written_report())
+        report = self.written_report()
+        if report is None:
+            # Of a command that prints it, it is there.
+            with contextlib.suppress(ValueError):
+                report = self._report(answer["text"])
+        return OutputError(message, exit_code=max(2, answer["code"]), report=report)
 
     def _files(self) -> dict[str, list[str]]:
         """Files and folders of this call, by the kinds of errors that are about them."""

@@ -81,7 +81,8 @@ def check(cells: Sequence[Cell], data: Any, val: Any, options: Mapping[str, Any]
     pruned = [cell for cell in cells if cell.method != UNPRUNED]
     methods = list(dict.fromkeys(cell.method for cell in pruned))
     ratios = list(dict.fromkeys(cell.ratio for cell in pruned))
-    choice = {"methods": methods, "ratios": ratios}
+    # Of none where only the unpruned network is retrained.
+    choice = {"methods": methods, "ratios": ratios} if pruned else {}
     with Call("sweep", "compare", {**options, **choice}) as call:
         # The first file that would be read; there is none.
         nowhere = call.workspace.path("none.onnx")

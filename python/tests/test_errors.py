@@ -154,6 +154,17 @@ def test_a_page_that_cannot_be_written_loses_no_model(vgg, train_path, tmp_path,
         shutil.rmtree(os.path.dirname(path))
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
+def test_check_says_that_its_file_cannot_be_written_also_of_bad_models(vgg, tmp_path):
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"nonsense")
+    for model, passed in ((vgg, 1), (bad, 0)):
+        with pytest.raises(bnn.OutputError, match="/dev/full.*cannot be written") as found:
+            bnn.check(model, junit="/dev/full")
+        assert found.value.report["passed"] == passed and found.value.exit_code == 2
+    assert bnn.check(bad)["passed"] == 0
+
+
 def test_standard_output_is_not_a_functions(vgg, train_path, capfd):
     for options in (
         {"output": "-"},
@@ -170,6 +181,10 @@ def test_standard_output_is_not_a_functions(vgg, train_path, capfd):
         bnn.convert(vgg, "packed", output="-")
     with pytest.raises(bnn.UsageError, match="path"):
         bnn.eliminate(vgg).save("-")
+    # Nor is a device, from which nothing comes back.
+    if os.path.exists("/dev/null"):
+        with pytest.raises(bnn.UsageError, match="is no file"):
+            bnn.prune(vgg, train_path, report="/dev/null", **QUICK)
     assert capfd.readouterr().out == ""
 
 
