@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import QUICKLY
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "python"
 
@@ -18,10 +19,7 @@ def test_the_notebook_runs(tmp_path):
     for file in (EXAMPLES.parents[1] / "fixtures").glob("digits_*.*"):
         shutil.copy(file, tmp_path / "fixtures")
     notebook = nbformat.read(EXAMPLES / "pruning.ipynb", as_version=4)
-    # Defaults learn for a minute.
-    quick = {"mask_epochs": 2, "main_epochs": 1, "final_epochs": 5, "max_drop": "none"}
-    source = f"import onnx_bnnprune as b; p = b.prune; b.prune = lambda *a, **k: p(*a, **{{**k, **{quick!r}}})"
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(source))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(QUICKLY))
     client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
     texts = [str(output) for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnx_bnnprune as bnn
 import pytest
+from conftest import QUICKLY
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "fixtures"
-QUICK_EPOCHS = {"mask_epochs": 2, "main_epochs": 1, "final_epochs": 5, "max_drop": "none"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -58,10 +58,7 @@ def test_python_on_the_page_runs(page, tmp_path, request):
     (tmp_path / "in.onnx").symlink_to(FIXTURES / "digits_vgg.onnx")
     if '"images/"' in text:
         write_folders(FIXTURES / "digits_train.npz", tmp_path / "images")
-    # Defaults learn for a minute.
-    quick = f"functools.partial(onnx_bnnprune.prune, **{QUICK_EPOCHS!r})"
-    own = [f"import functools, onnx_bnnprune\nonnx_bnnprune.prune = {quick}"]
-    own += [f"import numpy as np\nbatch = np.load({str(FIXTURES / 'digits_test.npz')!r})['x'][:4].astype(np.float32)"]
+    own = [QUICKLY, f"import numpy as np\nbatch = np.load({str(FIXTURES / 'digits_test.npz')!r})['x'][:4].astype(np.float32)"]
     if "net.packed.onnx" in text:
         bnn.convert(FIXTURES / "digits_vgg.onnx", "packed").save(tmp_path / "net.packed.onnx")
         own.append("batch = batch.reshape(4, 1, 8, 8)")
